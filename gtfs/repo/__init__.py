@@ -1,2 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""repo"""
+"""The backing repository: an ordinary bare git repository that git may change at any time (design.md §1, §8).
+
+repository
+    `repository.Repository`: its directory, object format and the environment in which git is run.
+reader
+    `catfile.CatFile`: objects by id, one `git cat-file` process.
+walk
+    `history`: commits and tags reachable from refs, parents first.
+unpack
+    `unpack`: batches of verified objects into a quarantine, then renamed in.
+refs
+    `refs`: compare-and-swap moves, fsynced.
+
+All synchronous. Nothing here decides whether an object may come in.
+"""

@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""swarm"""
+"""The swarm: reels carried by BitTorrent, and the feeds that tell of newer catalogues (design.md §6, §11).
+
+A *session* is the one libtorrent session of a process. A *torrent* is one reel in it: a single file whose infohash,
+name and size a signed catalogue gave, lying at its real place on disk. A *piece* is what a torrent's hashes cover;
+only pieces whose hash matched ever reach a reader. A reader *wants* pieces; what nobody wants is not fetched. The
+*window* is the small run of pieces that a full fetch wants at a time. *Metainfo* is the ``.torrent`` file. A *feed*
+is a place to ask for a newer catalogue, never a reason to trust it.
+
+Everything here runs on the trio loop of the process except `durable`, `metainfo` and `nodelay`, which block and run
+in threads.
+"""

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes commit packs: the same commit gives the same bytes on every machine (design.md §3).
+
+Holds at most a few copies of one object; blobs over 32 MiB pass through in 1 MiB segments. One thread for each
+`Encoder`; several processes may encode one repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
+
+from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.pack.deflate import deflate, deflate_stream
+from gtfs.pack.delta import blob_tokens, make_delta, tree_tokens
+from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, entry_header
+from gtfs.pack.limits import MIB
+from gtfs.pack.trees import RawObject
+from gtfs.pack.walk import Introduced, Walker
+
+MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
+MAX_DELTA_OBJECT: Final = 32 * MIB  # bytes; §3.3, §3.8
+MAX_CACHED_BASES: Final = 48 * MIB  # bytes of objects kept because the next commit's deltas often want them
+_FLUSH: Final = MIB
+
+
+class ObjectReader(Protocol):
+    """Reads objects of a repository; both raise `trees.MissingObject`."""
+
+    def read(self, oid: ObjectId, limit: int) -> RawObject: ...
+
+    def stream(self, oid: ObjectId) -> Iterator[bytes]: ...
+
+
+class PackStamp(NamedTuple):
+    """What is known of a commit pack once it is written; ``time_s`` and ``parents`` as in `walk.Introduction`."""
+
+    oid: ObjectId
+    kind: int
+    time_s: int
+    parents: tuple[ObjectId, ...]
+    length: int
+    digest: PackDigest
+
+
+class _Out:
+    """Gathers small pieces, hashes them twice and hands them on."""
+
+    def __init__(self, write: Callable[[bytes], object], fmt: ObjectFormat) -> None:
+        self._write = write
+        self._trailer = fmt.new(b"")
+        self._digest = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self._length = 0
+
+    def put(self, piece: bytes) -> None:
+        self._parts.append(piece)
+        self._pending += len(piece)
+        if self._pending >= _FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        piece = b"".join(self._parts)
+        self._trailer.update(piece)
+        self._digest.update(piece)
+        self._write(piece)
+        self._length += len(piece)
+        self._parts.clear()
+        self._pending = 0
+
+    def finish(self) -> tuple[int, PackDigest]:
+        self._flush()
+        trailer = self._trailer.digest()
+        self._digest.update(trailer)
+        self._write(trailer)
+        return self._length + len(trailer), PackDigest(self._digest.digest())
+
+
+def is_keyframe(oid: ObjectId, target_size: int, delta_size: int) -> bool:
+    """Whether an object is stored whole although a delta would do, so that chains stay near 250 (§3.3)."""
+    k = min(128, max(32, target_size // (delta_size + 40)))
+    return int.from_bytes(oid[:2], "big") % k == 0
+
+
+class Encoder:
+    """Encodes commits and tags of one repository; faster when they come in history order."""
+
+    def __init__(self, reader: ObjectReader, fmt: ObjectFormat) -> None:
+        self._reader = reader
+        self._walker = Walker(reader, fmt)
+        self._fmt = fmt
+        self._tree_tokens = tree_tokens(fmt.oid_bytes)
+        self._recent: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._recent_bytes = 0
+
+    def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
+        """Write the commit pack of ``oid`` by calls of ``write``; raises `trees.Unencodable`.
+
+        Nothing is written before it is known which objects the pack holds; a read that fails later leaves a torn
+        pack behind, which the caller drops.
+        """
+        introduction = self._walker.introduced_by(oid)
+        out = _Out(write, self._fmt)
+        out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
+        for item in introduction.objects:
+            self._entry(item, out)
+        length, digest = out.finish()
+        return PackStamp(oid, introduction.kind, introduction.time_s, introduction.parents, length, digest)
+
+    def _entry(self, item: Introduced, out: _Out) -> None:
+        data = item.data
+        if data is None:
+            data = self._object(item.oid)
+        if data is None:
+            size = self._reader.read(item.oid, 0).size
+            out.put(entry_header(item.kind, size))
+            for piece in deflate_stream(self._reader.stream(item.oid), size):
+                out.put(piece)
+            return
+        delta = self._delta(item, data)
+        if delta is not None and item.base is not None:
+            out.put(entry_header(REF_DELTA, len(delta)) + item.base)
+            data = delta
+        else:
+            out.put(entry_header(item.kind, len(data)))
+        out.put(deflate(data))
+
+    def _delta(self, item: Introduced, data: bytes) -> bytes | None:
+        if item.base is None or item.kind not in (TREE, BLOB):
+            return None
+        if not MIN_DELTA_TARGET <= len(data) <= MAX_DELTA_OBJECT:
+            return None
+        base = self._object(item.base)
+        if base is None:
+            return None
+        if item.kind == TREE:
+            delta = make_delta(base, data, self._tree_tokens, whole_tokens=True)
+        else:
+            delta = make_delta(base, data, blob_tokens)
+        if 2 * len(delta) >= len(data) or is_keyframe(item.oid, len(data), len(delta)):
+            return None
+        return delta
+
+    def _object(self, oid: ObjectId) -> bytes | None:
+        """The object's data, or None when it is over 32 MiB."""
+        data = self._recent.get(oid)
+        if data is not None:
+            self._recent.move_to_end(oid)
+            return data
+        data = self._reader.read(oid, MAX_DELTA_OBJECT).data
+        if data is not None and len(data) <= MAX_CACHED_BASES // 4:
+            self._recent[oid] = data
+            self._recent_bytes += len(data)
+            while self._recent_bytes > MAX_CACHED_BASES:
+                _, old = self._recent.popitem(last=False)
+                self._recent_bytes -= len(old)
+        return data

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What commits, trees and tags name: the few bytes of git objects that every station has to read.
+
+Not a model of objects: nothing is kept, nothing is written back (a re-serialised tree loses its zero-padded modes), and
+whether an object is acceptable is for `gtfs.ingest.check`. Any thread.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, cast
+
+from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.pack.format import KIND_NUMBERS, CorruptPack
+
+TREE_MODES: Final = frozenset((b"40000", b"040000"))  # design.md §3.1: exactly these are trees
+GITLINK_MODE: Final = b"160000"
+
+# The last alternative swallows all that follows a broken entry, so that a hostile tree costs one pass and not one
+# pass for each byte, and shows itself as a last match without a mode.
+_ENTRIES: Final = {n: re.compile(rb"([0-7]++) ([^\0]++)\0(.{%d})|.+" % n, re.DOTALL) for n in (20, 32)}
+_COMMIT: Final = {
+    n: re.compile(rb"tree ([0-9a-fA-F]{%d})\n((?:parent [0-9a-fA-F]{%d}\n)*+)(?!parent )" % (2 * n, 2 * n))
+    for n in (20, 32)
+}
+_TAG: Final = {
+    n: re.compile(rb"object ([0-9a-fA-F]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * n)) for n in (20, 32)
+}
+_MADE: Final = re.compile(rb"\n(?:committer|tagger) [^\n]*> *(\d{1,18})(?![0-9])")
+
+
+def tree_entries(raw: bytes, fmt: ObjectFormat) -> list[tuple[bytes, bytes, ObjectId]]:
+    """The entries of a tree in their order, as (mode, name, id); modes are octal digits as they stand there.
+
+    Raises `CorruptPack` if the tree is not a run of whole entries with non-empty names.
+    """
+    found = _ENTRIES[fmt.oid_bytes].findall(raw)
+    if found and not found[-1][0]:
+        whole = sum(len(mode) + len(name) + fmt.oid_bytes + 2 for mode, name, _ in found[:-1])
+        raise CorruptPack("a tree that is not a run of whole entries", whole)
+    return cast("list[tuple[bytes, bytes, ObjectId]]", found)
+
+
+def read_commit_names(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, tuple[ObjectId, ...]]:
+    """The tree and the parents, repeats included, that a commit names; raises `CorruptPack`."""
+    m = _COMMIT[fmt.oid_bytes].match(raw)
+    if m is None:
+        raise CorruptPack("a commit whose tree or parent lines cannot be read")
+    tree, parents = m.groups()
+    if not parents:
+        return ObjectId(bytes.fromhex(tree.decode())), ()
+    ids = tuple(ObjectId(bytes.fromhex(line[7:].decode())) for line in parents.splitlines())
+    return ObjectId(bytes.fromhex(tree.decode())), ids
+
+
+def read_tag_target(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, int]:
+    """The id that a tag object names and the kind it says that object has; raises `CorruptPack`."""
+    m = _TAG[fmt.oid_bytes].match(raw)
+    if m is None:
+        raise CorruptPack("a tag whose object or type line cannot be read")
+    return ObjectId(bytes.fromhex(m[1].decode())), KIND_NUMBERS[m[2]]
+
+
+def read_made_s(raw: bytes) -> int | None:
+    """The committer's or tagger's time in seconds since 1970, or None where no such line or date can be read."""
+    head = raw.partition(b"\n\n")[0]
+    m = _MADE.search(head)
+    return int(m[1]) if m else None

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scan of design.md §8.1: every claim that a pack makes about its lengths is checked before it is believed.
+
+Nothing is inflated whole unless the caller asks to keep it, no object is built and no hash but the pack's own is
+made: that is `gtfs.pack.decode`. Memory is bounded by `SLICE_BYTES`, ``keep`` and the table of entries. Any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from mmap import mmap
+from typing import Final, NamedTuple, TypeAlias
+
+from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.pack.format import (
+    BLOB,
+    COMMIT,
+    HEADER,
+    MAGIC,
+    OFS_DELTA,
+    REF_DELTA,
+    TAG,
+    TREE,
+    VERSION,
+    CorruptPack,
+    LimitExceeded,
+)
+from gtfs.pack.limits import MIB, Limits
+
+PackBytes: TypeAlias = bytes | bytearray | memoryview | mmap
+
+SLICE_BYTES: Final = 64 * 1024  # of input and of output in one step of zlib; feeding the whole rest is quadratic
+MIN_ENTRY_BYTES: Final = 9  # a header byte and the shortest zlib stream
+FREE_EXPANSION_BYTES: Final = 64 * MIB  # what even the smallest pack may expand to; beyond, §13's ratio counts
+
+_WHOLE: Final = frozenset((COMMIT, TREE, BLOB, TAG))
+_NUMBER_BYTES: Final = 10  # the longest variable-length number: 64 bits and more than any limit
+_DELTA_HEAD_BYTES: Final = 2 * _NUMBER_BYTES
+
+
+class Entry(NamedTuple):
+    """One entry of a pack; offsets count from the pack's start."""
+
+    offset: int  # of the header
+    kind: int  # as in the header: COMMIT, TREE, BLOB, TAG, OFS_DELTA or REF_DELTA
+    size: int  # bytes of the inflated stream, an object's or a delta's
+    base: ObjectId | None  # REF_DELTA
+    base_offset: int | None  # OFS_DELTA: always that of an earlier entry
+    data: int  # where the zlib stream starts
+    end: int  # and where it has ended
+    result_size: int  # bytes of the object: of the delta's result, else ``size``
+
+
+class Scan(NamedTuple):
+    """What a scan found; ``inflated`` holds the streams it was asked to keep, by `Entry.offset`."""
+
+    entries: tuple[Entry, ...]  # in the order of the file
+    length: int  # of the whole pack with its trailer
+    trailer: bytes
+    digest: PackDigest
+    inflated: dict[int, bytes]
+
+    def expanded_bytes(self) -> int:
+        """The bytes of all objects of the pack together."""
+        return sum(entry.result_size for entry in self.entries)
+
+
+def scan(
+    pack: PackBytes,
+    fmt: ObjectFormat,
+    limits: Limits,
+    *,
+    digest: PackDigest | None = None,
+    prefix: bool = False,
+    keep: int = 0,
+) -> Scan:
+    """Check a whole pack's frame, as design.md §8.1 lists it, and say where everything is.
+
+    ``digest`` is the SHA-256 that a table promises. With ``prefix`` more bytes may follow the pack. Up to ``keep`` bytes
+    of inflated streams are handed on, so that `decode` need not inflate small packs again.
+    Raises `CorruptPack`, and `LimitExceeded` for what the limits forbid.
+    """
+    with memoryview(pack) as view:
+        length = len(view)
+        count = _read_head(view, fmt, limits)
+        if prefix:
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, limits, keep)
+            length = end + fmt.oid_bytes
+            _check_expansion(sum(e.result_size for e in entries), _allowed_bytes(length, limits), 0)
+            trailer, found = _check_hashes(view, length, fmt, digest)
+        else:
+            trailer, found = _check_hashes(view, length, fmt, digest)
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, limits, keep)
+            if end != length - fmt.oid_bytes:
+                raise CorruptPack(f"{length - fmt.oid_bytes - end} bytes after the last entry", end)
+        return Scan(tuple(entries), length, trailer, found, inflated)
+
+
+def inflate(pack: PackBytes, entry: Entry) -> bytes:
+    """The inflated stream of an entry that a scan of the same bytes has found good."""
+    with memoryview(pack) as view:
+        try:
+            return zlib.decompress(view[entry.data : entry.end], bufsize=max(1, entry.size))
+        except zlib.error as why:
+            raise CorruptPack(f"a zlib stream that changed after its scan: {why}", entry.data) from None
+
+
+def _read_head(view: memoryview, fmt: ObjectFormat, limits: Limits) -> int:
+    room = len(view) - HEADER.size - fmt.oid_bytes
+    if room < MIN_ENTRY_BYTES:
+        raise CorruptPack(f"{len(view)} bytes are too few for a commit pack")
+    magic, version, count = HEADER.unpack_from(view)
+    if magic != MAGIC:
+        raise CorruptPack("no pack: the magic is missing")
+    if version != VERSION:
+        raise CorruptPack(f"pack version {version}, only {VERSION} is known", 4)
+    if count > limits.objects:
+        raise LimitExceeded("objects", limits.objects, count, 8)
+    if not 0 < count * MIN_ENTRY_BYTES <= room:
+        raise CorruptPack(f"{count} objects cannot be in {len(view)} bytes", 8)
+    return int(count)
+
+
+def _check_hashes(
+    view: memoryview, length: int, fmt: ObjectFormat, promised: PackDigest | None
+) -> tuple[bytes, PackDigest]:
+    end = length - fmt.oid_bytes
+    trailer = bytes(view[end:length])
+    if fmt.new(view[:end]).digest() != trailer:  # type: ignore[arg-type]
+        raise CorruptPack("the trailer is not the hash of what stands before it", end)
+    found = PackDigest(hashlib.sha256(view[:length]).digest())
+    if promised is not None and found != promised:
+        raise CorruptPack(f"the pack's SHA-256 is {found.hex()}, not {promised.hex()} as promised")
+    return trailer, found
+
+
+def _allowed_bytes(length: int, limits: Limits) -> int:
+    return min(limits.expanded_bytes, max(FREE_EXPANSION_BYTES, limits.expansion * length))
+
+
+def _check_expansion(expanded: int, allowed: int, offset: int) -> None:
+    if expanded > allowed:
+        raise LimitExceeded("expanded_bytes", allowed, expanded, offset)
+
+
+def _walk(
+    view: memoryview, end: int, count: int, fmt: ObjectFormat, limits: Limits, keep: int
+) -> tuple[list[Entry], int, dict[int, bytes]]:
+    """The entries, where the last one ends, and what was kept of them."""
+    entries: list[Entry] = []
+    offsets: set[int] = set()
+    inflated: dict[int, bytes] = {}
+    expanded = 0
+    allowed = _allowed_bytes(end + fmt.oid_bytes, limits)
+    at = HEADER.size
+    for _ in range(count):
+        base: ObjectId | None = None
+        base_offset: int | None = None
+        try:
+            kind, size, pos = _entry_head(view, at)
+            if kind == REF_DELTA:
+                base = ObjectId(bytes(view[pos : pos + fmt.oid_bytes]))
+                pos += fmt.oid_bytes
+            elif kind == OFS_DELTA:
+                distance, pos = _distance(view, pos)
+                base_offset = at - distance
+                if base_offset not in offsets:
+                    raise CorruptPack(f"a delta whose base would start at {base_offset}, where no entry does", at)
+            elif kind not in _WHOLE:
+                raise CorruptPack(f"an entry of unknown kind {kind}", at)
+        except IndexError:
+            pos = end
+        if pos >= end:
+            raise CorruptPack(f"the pack ends in entry {len(entries) + 1} of {count}", at)
+        is_delta = kind >= OFS_DELTA
+        most = limits.delta_bytes if is_delta else limits.object_bytes
+        if size > most:
+            raise LimitExceeded("delta_bytes" if is_delta else "object_bytes", most, size, at)
+        if not is_delta:
+            expanded += size
+            _check_expansion(expanded, allowed, at)
+
+        stream = _Stream(view, pos, end, size)
+        head = stream.read_small() if size <= SLICE_BYTES else stream.read(_DELTA_HEAD_BYTES)
+        result_size = size
+        if is_delta:
+            result_size = _read_delta_sizes(head, limits, at)
+            expanded += result_size
+            _check_expansion(expanded, allowed, at)
+        if size <= keep:
+            inflated[at] = head if stream.ended else stream.read_rest(head)
+            keep -= size
+        elif not stream.ended:
+            stream.skip_rest()
+
+        entries.append(Entry(at, kind, size, base, base_offset, pos, stream.stop, result_size))
+        offsets.add(at)
+        at = stream.stop
+    return entries, at, inflated
+
+
+def _entry_head(view: memoryview, pos: int) -> tuple[int, int, int]:
+    """Kind, size and where the header ends; raises IndexError past the end of the buffer."""
+    at = pos
+    byte = view[pos]
+    pos += 1
+    kind = byte >> 4 & 7
+    size = byte & 15
+    if byte & 0x80:
+        shift = 4
+        while True:
+            byte = view[pos]
+            pos += 1
+            size |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                break
+            shift += 7
+            if pos - at >= _NUMBER_BYTES:
+                raise CorruptPack("an entry header that does not end", at)
+        if not byte:
+            raise CorruptPack("an entry header that is longer than it has to be", at)
+    return kind, size, pos
+
+
+def _distance(view: memoryview, pos: int) -> tuple[int, int]:
+    """An OFS_DELTA's distance and where it ends; raises IndexError past the end of the buffer."""
+    at = pos
+    byte = view[pos]
+    pos += 1
+    distance = byte & 0x7F
+    while byte & 0x80:
+        if pos - at >= _NUMBER_BYTES:
+            raise CorruptPack("a base offset that does not end", at)
+        byte = view[pos]
+        pos += 1
+        distance = (distance + 1) << 7 | byte & 0x7F
+    return distance, pos
+
+
+def _read_delta_sizes(head: bytes, limits: Limits, at: int) -> int:
+    """The result size that a delta states; the base's must be within limits too."""
+    pos = 0
+    for _ in ("base", "result"):
+        size = shift = 0
+        while True:
+            if pos >= len(head) or shift > 7 * _NUMBER_BYTES:
+                raise CorruptPack("a delta without its two sizes", at)
+            byte = head[pos]
+            pos += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+        if size > limits.object_bytes:
+            raise LimitExceeded("object_bytes", limits.object_bytes, size, at)
+    return size
+
+
+class _Stream:
+    """One zlib stream that must give exactly ``size`` bytes and end before ``end``; `stop` is where it did."""
+
+    __slots__ = ("_at", "_end", "_got", "_inflater", "_size", "_start", "_view", "ended", "stop")
+
+    def __init__(self, view: memoryview, start: int, end: int, size: int) -> None:
+        self._view = view
+        self._start = self._at = start
+        self._end = end
+        self._size = size
+        self._got = 0
+        self._inflater = zlib.decompressobj()
+        self.ended = False
+        self.stop = start
+
+    def read_small(self) -> bytes:
+        """All of a stream of at most `SLICE_BYTES`: one step of zlib unless it was deflated strangely."""
+        guess = self._step(self._size + (self._size >> 6) + 64, self._size + 1)
+        return guess if self.ended else self.read_rest(guess)
+
+    def read(self, enough: int) -> bytes:
+        """The next bytes, at least ``enough`` of them where the stream has so many."""
+        data = b""
+        while len(data) < enough and not self.ended:
+            data += self._step(SLICE_BYTES, SLICE_BYTES)
+        return data
+
+    def read_rest(self, head: bytes) -> bytes:
+        """``head`` and all that is left."""
+        parts = [head]
+        while not self.ended:
+            parts.append(self._step(SLICE_BYTES, SLICE_BYTES))
+        return b"".join(parts)
+
+    def skip_rest(self) -> None:
+        """Inflate what is left, for its length alone."""
+        while not self.ended:
+            self._step(SLICE_BYTES, SLICE_BYTES)
+
+    def _step(self, eat: int, give: int) -> bytes:
+        fed_to = min(self._at + eat, self._end)
+        try:
+            out = self._inflater.decompress(self._view[self._at : fed_to], give)
+        except zlib.error as why:
+            raise CorruptPack(f"a broken zlib stream: {why}", self._start) from None
+        self._got += len(out)
+        if self._got > self._size:
+            raise CorruptPack(f"an entry of more than the {self._size} bytes it states", self._start)
+        if self._inflater.eof:
+            if self._got != self._size:
+                raise CorruptPack(f"an entry of {self._got} bytes that states {self._size}", self._start)
+            self.ended = True
+            self.stop = fed_to - len(self._inflater.unused_data)
+        else:
+            before, self._at = self._at, fed_to - len(self._inflater.unconsumed_tail)
+            if self._at == before and not out:
+                raise CorruptPack("a zlib stream that does not end", self._start)
+        return out

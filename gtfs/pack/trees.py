@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw trees as the walk sees them: whole entries in raw order, cached, and which objects a root tree holds.
+
+Trees are never re-serialised and never judged here; `objects.tree_entries` is the strict reading for what comes from
+elsewhere. One thread (each `Encoder` has its own cache).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import Final, NamedTuple, Protocol
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.pack.format import KIND_NAMES, TREE
+
+GITLINK_MODE: Final = b"160000"
+TREE_MODES: Final = (b"40000", b"040000")
+MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
+
+
+class Unencodable(GtfsError):
+    """The commit pack cannot be made from what this repository holds; never guessed (design.md §3.0)."""
+
+    exit_code = 3
+
+
+class MissingObject(Unencodable):
+    """The repository lacks an object, as shallow and partial clones do."""
+
+    def __init__(self, oid: ObjectId, wanted: str = "object") -> None:
+        super().__init__(f"the {wanted} {oid.hex()} is not in this repository")
+        self.oid = oid
+
+
+class RawObject(NamedTuple):
+    """An object as the repository has it; ``data`` is None where it is longer than the reader was asked for."""
+
+    kind: int
+    size: int
+    data: bytes | None
+
+
+class TreeReader(Protocol):
+    """What reads whole objects; raises `MissingObject`."""
+
+    def read(self, oid: ObjectId, limit: int) -> RawObject: ...
+
+
+class Tree(NamedTuple):
+    """A tree's raw entries in order, the same as a set, and the bytes that they are."""
+
+    entries: list[bytes]
+    entry_set: frozenset[bytes]
+    raw: bytes
+
+
+def entry_oid(entry: bytes, oid_bytes: int) -> ObjectId:
+    """The id an entry ends with."""
+    return ObjectId(entry[-oid_bytes:])
+
+
+def entry_mode(entry: bytes) -> bytes:
+    """The mode as written, zero padding kept."""
+    return entry[: entry.index(b" ")]
+
+
+def entry_name(entry: bytes, oid_bytes: int) -> bytes:
+    """The name between the first space and the NUL before the id."""
+    return entry[entry.index(b" ") + 1 : -oid_bytes - 1]
+
+
+def is_tree(entry: bytes) -> bool:
+    """Whether the entry's mode is that of a tree, zero-padded or not."""
+    return entry.startswith((b"40000 ", b"040000 "))
+
+
+class TreeCache:
+    """Parsed trees, the least recently used dropped first, bounded by entries and not by trees."""
+
+    def __init__(self, reader: TreeReader, oid_bytes: int, max_entries: int = MAX_CACHED_ENTRIES) -> None:
+        self.oid_bytes = oid_bytes
+        self._reader = reader
+        self._entry = re.compile(rb"[^ ]* [^\0]*\0.{%d}" % oid_bytes, re.DOTALL)
+        self._trees: OrderedDict[ObjectId, Tree] = OrderedDict()
+        self._entries = 0
+        self._max_entries = max_entries
+
+    def get(self, oid: ObjectId) -> Tree:
+        """The tree ``oid``; raises `MissingObject`, or `Unencodable` for what is no run of whole entries."""
+        tree = self._trees.get(oid)
+        if tree is not None:
+            self._trees.move_to_end(oid)
+            return tree
+        raw = self._reader.read(oid, 1 << 62)
+        if raw.kind != TREE:
+            raise Unencodable(f"{oid.hex()} should be a tree and is a {KIND_NAMES[raw.kind].decode()}")
+        return self.parse(oid, raw.data or b"")
+
+    def parse(self, oid: ObjectId, data: bytes) -> Tree:
+        """Like `get`, with the bytes at hand."""
+        entries = self._entry.findall(data)
+        if sum(map(len, entries)) != len(data):
+            raise Unencodable(f"the tree {oid.hex()} is not a run of whole entries")
+        tree = Tree(entries, frozenset(entries), data)
+        self._trees[oid] = tree
+        self._entries += len(entries) + 8
+        while self._entries > self._max_entries and len(self._trees) > 1:
+            _, old = self._trees.popitem(last=False)
+            self._entries -= len(old.entries) + 8
+        return tree
+
+
+class Presence:
+    """The set of objects that one root tree holds at any depth, moved from root to root by their difference.
+
+    Each distinct tree is counted once for every entry that names it, so that moving costs what changed and not what
+    is there.
+    """
+
+    def __init__(self, trees: TreeCache) -> None:
+        self._trees = trees
+        self._count: dict[ObjectId, int] = {}
+        self._root: ObjectId | None = None
+
+    def __contains__(self, oid: ObjectId) -> bool:
+        return oid in self._count
+
+    def move(self, root: ObjectId) -> None:
+        """Make this the set of ``root``; after an error the set is empty and the next move builds it anew."""
+        if root == self._root:
+            return
+        old, self._root = self._root, None
+        try:
+            if old is None:
+                self._count.clear()
+                self._add([root])
+            else:
+                self._shift(old, root)
+        except BaseException:
+            self._count.clear()
+            raise
+        self._root = root
+
+    def _children(self, entries: list[bytes]) -> list[tuple[ObjectId, bool]]:
+        n = self._trees.oid_bytes
+        return [(ObjectId(e[-n:]), is_tree(e)) for e in entries if not e.startswith(b"160000 ")]
+
+    def _add(self, roots: list[ObjectId]) -> None:
+        count = self._count
+        todo = roots
+        while todo:
+            oid = todo.pop()
+            seen = count.get(oid, 0)
+            count[oid] = seen + 1
+            if seen:
+                continue
+            for child, tree in self._children(self._trees.get(oid).entries):
+                if tree:
+                    todo.append(child)
+                else:
+                    count[child] = count.get(child, 0) + 1
+
+    def _drop(self, roots: list[ObjectId]) -> None:
+        count = self._count
+        todo = roots
+        while todo:
+            oid = todo.pop()
+            left = count[oid] - 1
+            if left:
+                count[oid] = left
+                continue
+            del count[oid]
+            for child, tree in self._children(self._trees.get(oid).entries):
+                if tree:
+                    todo.append(child)
+                elif count[child] == 1:
+                    del count[child]
+                else:
+                    count[child] -= 1
+
+    def _shift(self, old_root: ObjectId, new_root: ObjectId) -> None:
+        """Move one reference from each old tree to its new one; only what differs is looked at."""
+        count = self._count
+        n = self._trees.oid_bytes
+        todo = [(old_root, new_root)]
+        while todo:
+            old, new = todo.pop()
+            if old == new:
+                continue
+            if new in count or count[old] != 1:
+                self._add([new])
+                self._drop([old])
+                continue
+            del count[old]
+            count[new] = 1
+            old_tree, new_tree = self._trees.get(old), self._trees.get(new)
+            gone = [e for e in old_tree.entry_set - new_tree.entry_set if not e.startswith(b"160000 ")]
+            come = [e for e in new_tree.entry_set - old_tree.entry_set if not e.startswith(b"160000 ")]
+            if len(old_tree.entry_set) != len(old_tree.entries) or len(new_tree.entry_set) != len(new_tree.entries):
+                gone, come = _multiset_difference(old_tree, new_tree)
+            gone_trees = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
+            paired = len(gone_trees) == sum(map(is_tree, gone))
+            add_trees, drop_trees = [], []
+            for e in come:
+                oid = ObjectId(e[-n:])
+                if not is_tree(e):
+                    count[oid] = count.get(oid, 0) + 1
+                elif paired and (partner := gone_trees.pop(entry_name(e, n), None)) is not None:
+                    todo.append((partner, oid))
+                else:
+                    add_trees.append(oid)
+            self._add(add_trees)
+            for e in gone:
+                oid = ObjectId(e[-n:])
+                if is_tree(e):
+                    continue
+                if count[oid] == 1:
+                    del count[oid]
+                else:
+                    count[oid] -= 1
+            drop_trees = list(gone_trees.values()) if paired else [ObjectId(e[-n:]) for e in gone if is_tree(e)]
+            self._drop(drop_trees)
+
+
+def _multiset_difference(old: Tree, new: Tree) -> tuple[list[bytes], list[bytes]]:
+    """What the slow but exact count says for trees that repeat an entry."""
+    rest: dict[bytes, int] = {}
+    for e in new.entries:
+        rest[e] = rest.get(e, 0) + 1
+    gone = []
+    for e in old.entries:
+        if rest.get(e, 0):
+            rest[e] -= 1
+        else:
+            gone.append(e)
+    come = [e for e, k in rest.items() for _ in range(k)]
+    return (
+        [e for e in gone if not e.startswith(GITLINK_MODE + b" ")],
+        [e for e in come if not e.startswith(GITLINK_MODE + b" ")],
+    )

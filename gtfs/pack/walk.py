@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which objects a commit or an annotated tag introduces, in which order, on which base (design.md §3.1, §3.2, §3.6).
+
+Reads through `TreeReader`; decides nothing about encodings. One thread for each `Walker`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.pack.format import BLOB, COMMIT, TAG, TREE
+from gtfs.pack.trees import (
+    GITLINK_MODE,
+    Presence,
+    RawObject,
+    TreeCache,
+    TreeReader,
+    Unencodable,
+    entry_mode,
+    entry_name,
+    is_tree,
+)
+
+_WHEN = re.compile(rb"(?:^|\n)(?:committer|tagger) [^\n]*> ?(-?\d{1,18})(?: |\n|$)")
+
+
+class Introduced(NamedTuple):
+    """One object of a commit pack; ``data`` is given for the small ones that the walk itself read."""
+
+    oid: ObjectId
+    kind: int
+    base: ObjectId | None
+    data: bytes | None = None
+
+
+class Introduction(NamedTuple):
+    """The objects of one commit pack in pack order, and what its first object says of itself.
+
+    ``parents`` are the commit's parents in order with repeats removed; for a tag its target, when that travels in a
+    pack of its own. ``time_s`` is the committer's or tagger's second, 0 where there is none.
+    """
+
+    kind: int
+    objects: list[Introduced]
+    parents: tuple[ObjectId, ...]
+    time_s: int
+
+
+class CommitFacts(NamedTuple):
+    """What the walk needs of a commit object."""
+
+    tree: ObjectId
+    parents: tuple[ObjectId, ...]
+    time_s: int
+
+
+def when(header: bytes) -> int:
+    """The committer's or tagger's time in seconds, 0 where the header has none that can be read."""
+    found = _WHEN.search(header)
+    return int(found[1]) if found else 0
+
+
+def _header(data: bytes) -> bytes:
+    return data.partition(b"\n\n")[0]
+
+
+def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
+    """Tree, parents (repeats removed) and committer time; raises `Unencodable` where the header is not git's."""
+    header = _header(data)
+    lines = header.split(b"\n")
+    digits = 2 * fmt.oid_bytes
+    try:
+        if not lines[0].startswith(b"tree ") or len(lines[0]) != 5 + digits:
+            raise ValueError
+        tree = ObjectId(bytes.fromhex(lines[0][5:].decode("ascii")))
+        parents = []
+        for line in lines[1:]:
+            if not line.startswith(b"parent "):
+                break
+            if len(line) != 7 + digits:
+                raise ValueError
+            parents.append(ObjectId(bytes.fromhex(line[7:].decode("ascii"))))
+    except ValueError:
+        raise Unencodable(f"the commit {oid.hex()} has no readable tree or parent line") from None
+    return CommitFacts(tree, tuple(dict.fromkeys(parents)), when(header))
+
+
+class Walker:
+    """Finds what commits introduce; its tree cache and presence set make neighbours in history cheap."""
+
+    def __init__(self, reader: TreeReader, fmt: ObjectFormat) -> None:
+        self._reader = reader
+        self._fmt = fmt
+        self._trees = TreeCache(reader, fmt.oid_bytes)
+        self._presence = Presence(self._trees)
+        self._commit_trees: dict[ObjectId, ObjectId] = {}
+
+    def introduced_by(self, oid: ObjectId) -> Introduction:
+        """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
+        raw = self._reader.read(oid, 1 << 62)
+        if raw.kind == COMMIT:
+            return self._commit(oid, raw.data or b"")
+        if raw.kind == TAG:
+            return self._tag(oid, raw.data or b"")
+        raise Unencodable(f"{oid.hex()} is neither a commit nor a tag object")
+
+    def _commit(self, oid: ObjectId, data: bytes) -> Introduction:
+        facts = commit_facts(oid, data, self._fmt)
+        self._remember(oid, facts.tree)
+        old_roots = list(dict.fromkeys(self._tree_of(p) for p in facts.parents))
+        first = Introduced(oid, COMMIT, None, data)
+        objects = [first]
+        if facts.tree not in old_roots:
+            objects += self._new_objects(facts.tree, old_roots)
+        return Introduction(COMMIT, objects, facts.parents, facts.time_s)
+
+    def _tag(self, oid: ObjectId, data: bytes) -> Introduction:
+        objects = [Introduced(oid, TAG, None, data)]
+        time_s = when(_header(data))
+        while True:
+            target, kind = self._target(oid, data)
+            if kind == b"commit":
+                return Introduction(TAG, objects, (target,), time_s)
+            if kind == b"tree":
+                return Introduction(TAG, objects + self._new_objects(target, []), (), time_s)
+            if kind == b"blob":
+                return Introduction(TAG, [*objects, Introduced(target, BLOB, None)], (), time_s)
+            oid, raw = target, self._reader.read(target, 1 << 62)
+            if raw.kind != TAG:
+                raise Unencodable(f"the tag's target {oid.hex()} is not the tag it is said to be")
+            data = raw.data or b""
+            objects.append(Introduced(oid, TAG, None, data))
+
+    def _target(self, oid: ObjectId, data: bytes) -> tuple[ObjectId, bytes]:
+        found = re.match(rb"object ([0-9a-f]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * self._fmt.oid_bytes), data)
+        if not found:
+            raise Unencodable(f"the tag {oid.hex()} has no readable object and type lines")
+        return ObjectId(bytes.fromhex(found[1].decode())), found[2]
+
+    def _remember(self, commit: ObjectId, tree: ObjectId) -> None:
+        if len(self._commit_trees) >= 65536:
+            self._commit_trees.clear()
+        self._commit_trees[commit] = tree
+
+    def _tree_of(self, commit: ObjectId) -> ObjectId:
+        tree = self._commit_trees.get(commit)
+        if tree is None:
+            raw: RawObject = self._reader.read(commit, 1 << 62)
+            if raw.kind != COMMIT:
+                raise Unencodable(f"the parent {commit.hex()} is not a commit")
+            tree = commit_facts(commit, raw.data or b"", self._fmt).tree
+            self._remember(commit, tree)
+        return tree
+
+    def _new_objects(self, root: ObjectId, old_roots: list[ObjectId]) -> list[Introduced]:
+        present: Presence | frozenset[ObjectId] = frozenset()
+        elsewhere: set[ObjectId] = set()
+        if old_roots:
+            self._presence.move(old_roots[0])
+            present = self._presence
+            for other in old_roots[1:]:
+                self._collect(other, elsewhere)
+        if root in present or root in elsewhere:
+            return []
+        trees: dict[ObjectId, Introduced] = {}
+        blobs: dict[ObjectId, Introduced] = {}
+        n = self._fmt.oid_bytes
+        trees[root] = Introduced(root, TREE, old_roots[0] if old_roots else None)
+        stack = [iter(self._changed(root, old_roots))]
+        while stack:
+            for entry, same in stack[-1]:
+                child = ObjectId(entry[-n:])
+                if child in same or child in present or child in elsewhere:
+                    continue
+                base = same[0] if same else None
+                if not is_tree(entry):
+                    blobs.setdefault(child, Introduced(child, BLOB, base))
+                elif child not in trees:
+                    trees[child] = Introduced(child, TREE, base)
+                    stack.append(iter(self._changed(child, same)))
+                    break
+            else:
+                stack.pop()
+        return [*trees.values(), *blobs.values()]
+
+    def _changed(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
+        """The entries of a tree that no old tree has literally, gitlinks left out, each with design.md's `same`."""
+        new = self._trees.get(tree)
+        old = [self._trees.get(o) for o in old_trees]
+        come = new.entries
+        for known in old:
+            come = [e for e in come if e not in known.entry_set]
+        come = [e for e in come if not e.startswith(b"160000 ")]
+        if not come or not old:
+            return [(e, []) for e in come]
+        n = self._fmt.oid_bytes
+        # What an old tree shares literally with the new one can only matter under a name that the new tree repeats.
+        odd = any(new.raw.count(b" " + entry_name(e, n) + b"\0") > 1 for e in come)
+        by_name: list[dict[tuple[bytes, bool], list[ObjectId]]] = []
+        for known in old:
+            found: dict[tuple[bytes, bool], list[ObjectId]] = {}
+            for e in known.entries:
+                if (odd or e not in new.entry_set) and entry_mode(e) != GITLINK_MODE:
+                    found.setdefault((entry_name(e, n), is_tree(e)), []).append(ObjectId(e[-n:]))
+            by_name.append(found)
+        changed = []
+        for e in come:
+            key = (entry_name(e, n), is_tree(e))
+            changed.append((e, [oid for found in by_name for oid in found.get(key, ())]))
+        return changed
+
+    def _collect(self, root: ObjectId, into: set[ObjectId]) -> None:
+        """Every object below ``root`` that the presence set lacks."""
+        n = self._fmt.oid_bytes
+        todo = [root]
+        while todo:
+            oid = todo.pop()
+            if oid in into or oid in self._presence:
+                continue
+            into.add(oid)
+            for e in self._trees.get(oid).entries:
+                if e.startswith(b"160000 "):
+                    continue
+                if is_tree(e):
+                    todo.append(ObjectId(e[-n:]))
+                else:
+                    into.add(ObjectId(e[-n:]))

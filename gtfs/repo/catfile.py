@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects by id through one `git cat-file --batch` process: 40,000 a second in history order (shared facts).
+
+It sees packs that git writes later. One thread for each `CatFile`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, Final
+
+from gtfs.ids import ObjectId
+from gtfs.pack.format import KIND_NUMBERS
+from gtfs.pack.trees import MissingObject, RawObject
+from gtfs.repo.repository import GitFailed, Repository, git_environment
+
+_CHUNK: Final = 1 << 20
+
+
+class CatFile:
+    """Reads objects of one repository; a context manager that ends its process."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> CatFile:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; the next read starts another."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        process.stdout.close()
+        process.wait()
+
+    def _ask(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._repository.command("cat-file", "--batch"),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=git_environment(), bufsize=1 << 16,
+            )
+        process = self._process
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(oid.hex().encode() + b"\n")
+            process.stdin.flush()
+            header = process.stdout.readline()
+        except BrokenPipeError:
+            header = b""
+        if not header:
+            # git dies, instead of answering "missing", over a promised object it may not fetch.
+            self.close()
+            if self._repository.is_partial():
+                raise MissingObject(oid)
+            raise GitFailed(["cat-file"], process.returncode, b"it ended while reading " + oid.hex().encode())
+        words = header.split()
+        if len(words) != 3:
+            raise MissingObject(oid)
+        return KIND_NUMBERS[words[1]], int(words[2]), process.stdout
+
+    def read(self, oid: ObjectId, limit: int) -> RawObject:
+        """The object, its data left out when longer than ``limit`` bytes; raises `MissingObject`, `GitFailed`."""
+        kind, size, out = self._ask(oid)
+        if size <= limit:
+            data = out.read(size + 1)
+            if len(data) != size + 1:
+                self.close()
+                raise GitFailed(["cat-file"], -1, b"it ended inside " + oid.hex().encode())
+            return RawObject(kind, size, data[:-1])
+        for _ in self._chunks(oid, size, out):
+            pass
+        return RawObject(kind, size, None)
+
+    def stream(self, oid: ObjectId) -> Iterator[bytes]:
+        """The object's data in pieces of at most 1 MiB; read it to its end or close the reader."""
+        _, size, out = self._ask(oid)
+        return self._chunks(oid, size, out)
+
+    def _chunks(self, oid: ObjectId, size: int, out: IO[bytes]) -> Iterator[bytes]:
+        left = size
+        while left:
+            piece = out.read(min(left, _CHUNK))
+            if not piece:
+                self.close()
+                raise GitFailed(["cat-file"], -1, b"it ended inside " + oid.hex().encode())
+            left -= len(piece)
+            yield piece
+        out.read(1)

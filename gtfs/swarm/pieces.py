@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The board of one torrent: which pieces are here, which are wanted how much, and who waits for which.
+
+It knows neither libtorrent nor files: a callback sets priorities, the torrent tells it what finished. Trio loop only,
+and no method but the ``wait_`` ones awaits, so that a check and its act are never torn apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from gtfs.errors import GtfsError
+
+
+class SwarmError(GtfsError):
+    """Peers, trackers or the session did not do what was asked."""
+
+    exit_code = 5
+
+
+class SwarmTimeout(SwarmError):
+    """Nothing came within the time that was allowed."""
+
+
+class ReadTimeout(SwarmTimeout):
+    """The pieces under a read did not come before its deadline."""
+
+
+class Offline(SwarmError):
+    """There is no session to fetch from."""
+
+
+class SessionClosed(Offline):
+    """The session, or this torrent's part in it, ended while something waited for it."""
+
+
+# libtorrent's priorities; a higher one is asked for first.
+UNWANTED = 0
+IN_WINDOW = 1
+AHEAD = 4
+NOW = 7
+
+
+class Board:
+    """The state of ``count`` pieces; ``set_priority(piece, priority)`` is called whenever a want changes."""
+
+    def __init__(self, count: int, set_priority: Callable[[int, int], None]) -> None:
+        self.count = count
+        self._set_priority = set_priority
+        self._held = bytearray(count)
+        self._wants: dict[int, list[int]] = {}
+        self._events: dict[int, trio.Event] = {}
+        self._change = trio.Event()
+        self._failure: GtfsError | None = None
+
+    @property
+    def failure(self) -> GtfsError | None:
+        """Why this board will never change again, or None."""
+        return self._failure
+
+    def check(self) -> None:
+        """Raise the board's failure, if it has one; a copy, since several tasks may raise it."""
+        if self._failure is not None:
+            raise copy.copy(self._failure)
+
+    def is_held(self, piece: int) -> bool:
+        """Whether the piece's hash matched and it was not lost since."""
+        return bool(self._held[piece])
+
+    def held(self, first: int = 0, end: int | None = None) -> int:
+        """How many of the pieces ``first`` to ``end`` (exclusive) are here."""
+        return self._held.count(1, first, self.count if end is None else end)
+
+    def missing(self, start: int = 0) -> int | None:
+        """The first piece from ``start`` on that is not here."""
+        found = self._held.find(0, start)
+        return None if found < 0 else found
+
+    def finish(self, piece: int) -> None:
+        """Note that a piece is here now and wake those who wait for it."""
+        if not self._held[piece]:
+            self._held[piece] = 1
+            self._wake((piece,))
+
+    def replace(self, held: bytes) -> None:
+        """Take a whole new state (one byte a piece, 0 or 1), as after a check of the file."""
+        if len(held) != self.count:
+            raise SwarmError(f"the torrent has {len(held)} pieces where {self.count} were expected")
+        self._held[:] = held
+        self._wake(piece for piece in list(self._events) if held[piece])
+        for piece in self._wants:
+            self._apply(piece)
+
+    def fail(self, reason: GtfsError) -> None:
+        """End every wait, now and later, with ``reason``; the first reason stays."""
+        if self._failure is None:
+            self._failure = reason
+            self._wake(list(self._events))
+
+    def is_waited_for(self, piece: int) -> bool:
+        """Whether somebody sits in `wait_held` for this piece."""
+        return piece in self._events
+
+    def is_hungry(self) -> bool:
+        """Whether any wanted piece is not here."""
+        return any(not self._held[piece] for piece in self._wants)
+
+    def want(self, pieces: Iterable[int], priority: int) -> None:
+        """Add one want a piece; each must be taken back by `unwant` with the same priority."""
+        for piece in pieces:
+            self._wants.setdefault(piece, []).append(priority)
+            self._apply(piece)
+
+    def unwant(self, pieces: Iterable[int], priority: int) -> None:
+        """Take wants back; a piece that nobody wants any more goes back to priority 0."""
+        for piece in pieces:
+            wants = self._wants[piece]
+            wants.remove(priority)
+            if not wants:
+                del self._wants[piece]
+            self._apply(piece)
+
+    @contextmanager
+    def wanting(self, pieces: Iterable[int], priority: int) -> Iterator[None]:
+        """Want the pieces as long as the block runs, however it ends."""
+        wanted = tuple(pieces)
+        self.want(wanted, priority)
+        try:
+            yield
+        finally:
+            self.unwant(wanted, priority)
+
+    async def wait_held(self, piece: int) -> None:
+        """Return once the piece is here; raises the board's failure. The caller holds a want and a deadline."""
+        while True:
+            self.check()
+            if self._held[piece]:
+                return
+            await self._events.setdefault(piece, trio.Event()).wait()
+
+    async def wait_change(self) -> None:
+        """Return when any piece came, or the whole state was replaced, since the call."""
+        self.check()
+        await self._change.wait()
+        self.check()
+
+    def _apply(self, piece: int) -> None:
+        if self._failure is None and not self._held[piece]:
+            self._set_priority(piece, max(self._wants.get(piece, (UNWANTED,))))
+
+    def _wake(self, pieces: Iterable[int]) -> None:
+        for piece in pieces:
+            event = self._events.pop(piece, None)
+            if event is not None:
+                event.set()
+        # An event cannot be unset: those who wait next get a new one.
+        self._change.set()
+        self._change = trio.Event()

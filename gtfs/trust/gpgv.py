@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One signature packet, one run of gpgv, one judgement of everything that gpgv said (design.md §10).
+
+gpgv exits 0 for signatures by expired and by revoked keys, so its exit code is only one of the conditions, and
+whatever it says beyond the few expected status words refuses. May be called from any thread; it waits for the child.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint
+from gtfs.trust.packets import STRONG_DIGESTS
+
+TIMEOUT_S: Final = 30
+FUTURE_S: Final = 300  # design.md §5: clocks may differ by this much
+MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
+CPU_S: Final = 20
+STATUS_BYTES: Final = 256 << 10  # notations of a 16 KiB signature, escaped, stay far below
+
+_ENVIRONMENT: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+_HARMLESS: Final = frozenset({"KEY_CONSIDERED", "SIG_ID", "POLICY_URL"})
+_ONCE: Final = ("NEWSIG", "GOODSIG", "VALIDSIG")
+_REASONS: Final = {
+    "BADSIG": "the signature does not fit the data",
+    "ERRSIG": "the signature cannot be checked",
+    "NO_PUBKEY": "the key that signed is not in the keyring",
+    "EXPKEYSIG": "the key that signed has expired",
+    "REVKEYSIG": "the key that signed is revoked",
+    "EXPSIG": "the signature has expired",
+}
+
+
+class BadSignature(GtfsError):
+    """A signature that does not count; ``reason`` says why in a few words."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"signature refused: {reason}")
+        self.reason = reason
+
+
+class GpgvFailed(GtfsError):
+    """gpgv could not be run, so nothing can be said about a signature."""
+
+    exit_code = 7
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature that counts: by the primary key of this fingerprint, made at this time (Unix seconds)."""
+
+    primary: Fingerprint
+    made_s: int
+
+
+def check(
+    packet: bytes,
+    data: bytes,
+    keyring: Path,
+    allowed: Collection[Fingerprint],
+    *,
+    now_s: int,
+    sig_class: str,
+) -> Signature:
+    """The signature in ``packet`` (one binary packet) over ``data``; raises `BadSignature` or `GpgvFailed`.
+
+    ``sig_class`` is "00" (data) or "01" (text); ``allowed`` are whole primary fingerprints.
+    """
+    code, status = _run(packet, data, keyring)
+    return _judge(code, status, allowed, now_s, sig_class)
+
+
+def _run(packet: bytes, data: bytes, keyring: Path) -> tuple[int, bytes]:
+    """gpgv's exit code and status output, under limits of time, memory and output."""
+    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
+        signature = Path(home, "signature")
+        signature.write_bytes(packet)
+        # A file in memory instead of a pipe: nobody has to feed gpgv while its status is being read.
+        stdin = os.memfd_create("data")
+        status_r, status_w = os.pipe()
+        try:
+            with open(stdin, "wb", closefd=False) as out:
+                out.write(data)
+            os.lseek(stdin, 0, os.SEEK_SET)
+            command = ["gpgv", "--homedir", home, "--keyring", str(keyring.absolute()), "--status-fd", str(status_w)]
+            for weak in ("SHA1", "RIPEMD160"):
+                command += ["--weak-digest", weak]
+            try:
+                child = subprocess.Popen(
+                    [*command, "--", str(signature), "-"],
+                    stdin=stdin,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(status_w,),
+                    env=_ENVIRONMENT,
+                    cwd=home,
+                )
+            except OSError as error:
+                raise GpgvFailed(f"gpgv cannot be run ({error.strerror}); install the package gpgv") from error
+            os.close(status_w)
+            status_w = -1
+            try:
+                _limit(child.pid)
+                deadline = time.monotonic() + TIMEOUT_S
+                status = _read_status(status_r, deadline)
+                return child.wait(max(0.0, deadline - time.monotonic())), status
+            except subprocess.TimeoutExpired:
+                raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+        finally:
+            for fd in (stdin, status_r, status_w):
+                if fd >= 0:
+                    os.close(fd)
+
+
+def _limit(pid: int) -> None:
+    try:
+        resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.prlimit(pid, resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    except ProcessLookupError:  # it has ended already
+        pass
+
+
+def _read_status(fd: int, deadline: float) -> bytes:
+    """Everything up to the end of file; raises `BadSignature` past ``deadline`` (monotonic seconds)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    out = bytearray()
+    while True:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not poll.poll(left_s * 1000):
+            raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s")
+        got = os.read(fd, 1 << 16)
+        if not got:
+            return bytes(out)
+        out += got
+        if len(out) > STATUS_BYTES:
+            raise BadSignature("gpgv said too much about the signature")
+
+
+def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: int, sig_class: str) -> Signature:
+    """All conditions of design.md §10 on one run; raises `BadSignature` with the first that does not hold."""
+    seen: dict[str, list[bytes]] = {}
+    for line in status.split(b"\n")[:-1]:
+        prefix, _, rest = line.partition(b" ")
+        word = rest.partition(b" ")[0].decode("ascii", "replace")
+        if prefix != b"[GNUPG:]":
+            raise BadSignature("gpgv's status output is garbled")
+        seen.setdefault(word, []).append(line)
+    for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
+        if word in seen and word != "ERRSIG":
+            raise BadSignature(reason)
+    for word in seen:
+        if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):
+            raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"))
+    if code != 0 or not status.endswith(b"\n"):
+        raise BadSignature(f"gpgv ended with code {code}")
+    for word in _ONCE:
+        if len(seen.get(word, ())) != 1:
+            raise BadSignature(f"gpgv reports {word} {len(seen.get(word, ()))} times instead of once")
+    fields = seen["VALIDSIG"][0].decode("ascii", "replace").split(" ")[2:]
+    if len(fields) != 10:
+        raise BadSignature("gpgv's VALIDSIG line has an unknown form")
+    made, expires, digest, found_class, primary = fields[2], fields[3], fields[7], fields[8], fields[9]
+    if not (digest.isdigit() and int(digest) in STRONG_DIGESTS):
+        raise BadSignature("the signature uses a weak digest")
+    if found_class != sig_class:
+        raise BadSignature(f"the signature is of class {found_class}, not {sig_class}")
+    if not (made.isdigit() and expires.isdigit()):
+        raise BadSignature("gpgv gives the time in an unknown form")
+    if int(made) > now_s + FUTURE_S:
+        raise BadSignature("the signature was made in the future")
+    if int(expires) and int(expires) <= now_s:
+        raise BadSignature(_REASONS["EXPSIG"])
+    if primary not in allowed:
+        raise BadSignature(f"{primary} may not sign this")
+    return Signature(Fingerprint(primary), int(made))
