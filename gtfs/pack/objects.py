@@ -23,9 +23,7 @@ _COMMIT: Final = {
     n: re.compile(rb"tree ([0-9a-fA-F]{%d})\n((?:parent [0-9a-fA-F]{%d}\n)*+)(?!parent )" % (2 * n, 2 * n))
     for n in (20, 32)
 }
-_TAG: Final = {
-    n: re.compile(rb"object ([0-9a-fA-F]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * n)) for n in (20, 32)
-}
+_TAG: Final = {n: re.compile(rb"object ([0-9a-fA-F]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * n)) for n in (20, 32)}
 _MADE: Final = re.compile(rb"\n(?:committer|tagger) [^\n]*> *(\d{1,18})(?![0-9])")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 from mmap import mmap
 from typing import Final, NamedTuple, TypeAlias
 
@@ -77,8 +78,8 @@ def scan(
 ) -> Scan:
     """Check a whole pack's frame, as design.md §8.1 lists it, and say where everything is.
 
-    ``digest`` is the SHA-256 that a table promises. With ``prefix`` more bytes may follow the pack. Up to ``keep`` bytes
-    of inflated streams are handed on, so that `decode` need not inflate small packs again.
+    ``digest`` is the SHA-256 that a table promises. With ``prefix`` more bytes may follow the pack. Up to ``keep``
+    bytes of inflated streams are handed on, so that `decode` need not inflate small packs again.
     Raises `CorruptPack`, and `LimitExceeded` for what the limits forbid.
     """
     with memoryview(pack) as view:
@@ -87,7 +88,7 @@ def scan(
         if prefix:
             entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, limits, keep)
             length = end + fmt.oid_bytes
-            _check_expansion(sum(e.result_size for e in entries), _allowed_bytes(length, limits), 0)
+            _check_expansion(sum(e.result_size for e in entries), length, limits, 0)
             trailer, found = _check_hashes(view, length, fmt, digest)
         else:
             trailer, found = _check_hashes(view, length, fmt, digest)
@@ -98,12 +99,24 @@ def scan(
 
 
 def inflate(pack: PackBytes, entry: Entry) -> bytes:
-    """The inflated stream of an entry that a scan of the same bytes has found good."""
+    """The inflated stream of an entry that a scan of the same bytes has found good; raises `CorruptPack`."""
+    inflater = zlib.decompressobj()
     with memoryview(pack) as view:
         try:
-            return zlib.decompress(view[entry.data : entry.end], bufsize=max(1, entry.size))
-        except zlib.error as why:
-            raise CorruptPack(f"a zlib stream that changed after its scan: {why}", entry.data) from None
+            data = inflater.decompress(view[entry.data : entry.end], entry.size + 1)
+        except zlib.error:
+            data = b""
+    if not inflater.eof or len(data) != entry.size:
+        raise CorruptPack("an entry that has changed since its scan", entry.data)
+    return data
+
+
+def inflate_stream(pack: PackBytes, entry: Entry) -> Iterator[bytes]:
+    """The same in pieces of at most `SLICE_BYTES`, for objects that should not be in memory as a whole."""
+    with memoryview(pack) as view:
+        stream = _Stream(view, entry.data, entry.end, entry.size)
+        while not stream.ended:
+            yield stream.read(1)
 
 
 def _read_head(view: memoryview, fmt: ObjectFormat, limits: Limits) -> int:
@@ -135,13 +148,11 @@ def _check_hashes(
     return trailer, found
 
 
-def _allowed_bytes(length: int, limits: Limits) -> int:
-    return min(limits.expanded_bytes, max(FREE_EXPANSION_BYTES, limits.expansion * length))
-
-
-def _check_expansion(expanded: int, allowed: int, offset: int) -> None:
-    if expanded > allowed:
-        raise LimitExceeded("expanded_bytes", allowed, expanded, offset)
+def _check_expansion(expanded: int, length: int, limits: Limits, offset: int) -> None:
+    if expanded > limits.expanded_bytes:
+        raise LimitExceeded("expanded_bytes", limits.expanded_bytes, expanded, offset)
+    if expanded > FREE_EXPANSION_BYTES and expanded > limits.expansion * length:
+        raise LimitExceeded("expansion", limits.expansion * length, expanded, offset)
 
 
 def _walk(
@@ -152,9 +163,10 @@ def _walk(
     offsets: set[int] = set()
     inflated: dict[int, bytes] = {}
     expanded = 0
-    allowed = _allowed_bytes(end + fmt.oid_bytes, limits)
     at = HEADER.size
-    for _ in range(count):
+    for i in range(count):
+        if at >= end:
+            raise CorruptPack(f"the pack ends before entry {i + 1} of {count}", at)
         base: ObjectId | None = None
         base_offset: int | None = None
         try:
@@ -172,14 +184,14 @@ def _walk(
         except IndexError:
             pos = end
         if pos >= end:
-            raise CorruptPack(f"the pack ends in entry {len(entries) + 1} of {count}", at)
+            raise CorruptPack(f"the pack ends in entry {i + 1} of {count}", at)
         is_delta = kind >= OFS_DELTA
         most = limits.delta_bytes if is_delta else limits.object_bytes
         if size > most:
             raise LimitExceeded("delta_bytes" if is_delta else "object_bytes", most, size, at)
         if not is_delta:
             expanded += size
-            _check_expansion(expanded, allowed, at)
+            _check_expansion(expanded, end, limits, at)
 
         stream = _Stream(view, pos, end, size)
         head = stream.read_small() if size <= SLICE_BYTES else stream.read(_DELTA_HEAD_BYTES)
@@ -187,7 +199,7 @@ def _walk(
         if is_delta:
             result_size = _read_delta_sizes(head, limits, at)
             expanded += result_size
-            _check_expansion(expanded, allowed, at)
+            _check_expansion(expanded, end, limits, at)
         if size <= keep:
             inflated[at] = head if stream.ended else stream.read_rest(head)
             keep -= size

@@ -14,9 +14,8 @@ from typing import Final, NamedTuple, Protocol
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.format import KIND_NAMES, TREE
+from gtfs.pack.objects import GITLINK_MODE
 
-GITLINK_MODE: Final = b"160000"
-TREE_MODES: Final = (b"40000", b"040000")
 MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
 
 

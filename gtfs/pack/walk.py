@@ -6,13 +6,12 @@ Reads through `TreeReader`; decides nothing about encodings. One thread for each
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
-from gtfs.pack.format import BLOB, COMMIT, TAG, TREE
+from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack
+from gtfs.pack.objects import GITLINK_MODE, read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.trees import (
-    GITLINK_MODE,
     Presence,
     RawObject,
     TreeCache,
@@ -22,8 +21,6 @@ from gtfs.pack.trees import (
     entry_name,
     is_tree,
 )
-
-_WHEN = re.compile(rb"(?:^|\n)(?:committer|tagger) [^\n]*> ?(-?\d{1,18})(?: |\n|$)")
 
 
 class Introduced(NamedTuple):
@@ -56,35 +53,13 @@ class CommitFacts(NamedTuple):
     time_s: int
 
 
-def when(header: bytes) -> int:
-    """The committer's or tagger's time in seconds, 0 where the header has none that can be read."""
-    found = _WHEN.search(header)
-    return int(found[1]) if found else 0
-
-
-def _header(data: bytes) -> bytes:
-    return data.partition(b"\n\n")[0]
-
-
 def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
     """Tree, parents (repeats removed) and committer time; raises `Unencodable` where the header is not git's."""
-    header = _header(data)
-    lines = header.split(b"\n")
-    digits = 2 * fmt.oid_bytes
     try:
-        if not lines[0].startswith(b"tree ") or len(lines[0]) != 5 + digits:
-            raise ValueError
-        tree = ObjectId(bytes.fromhex(lines[0][5:].decode("ascii")))
-        parents = []
-        for line in lines[1:]:
-            if not line.startswith(b"parent "):
-                break
-            if len(line) != 7 + digits:
-                raise ValueError
-            parents.append(ObjectId(bytes.fromhex(line[7:].decode("ascii"))))
-    except ValueError:
-        raise Unencodable(f"the commit {oid.hex()} has no readable tree or parent line") from None
-    return CommitFacts(tree, tuple(dict.fromkeys(parents)), when(header))
+        tree, parents = read_commit_names(data, fmt)
+    except CorruptPack as e:
+        raise Unencodable(f"the commit {oid.hex()} is {e.reason}") from None
+    return CommitFacts(tree, tuple(dict.fromkeys(parents)), read_made_s(data) or 0)
 
 
 class Walker:
@@ -118,26 +93,23 @@ class Walker:
 
     def _tag(self, oid: ObjectId, data: bytes) -> Introduction:
         objects = [Introduced(oid, TAG, None, data)]
-        time_s = when(_header(data))
+        time_s = read_made_s(data) or 0
         while True:
-            target, kind = self._target(oid, data)
-            if kind == b"commit":
+            try:
+                target, kind = read_tag_target(data, self._fmt)
+            except CorruptPack as e:
+                raise Unencodable(f"the tag {oid.hex()} is {e.reason}") from None
+            if kind == COMMIT:
                 return Introduction(TAG, objects, (target,), time_s)
-            if kind == b"tree":
+            if kind == TREE:
                 return Introduction(TAG, objects + self._new_objects(target, []), (), time_s)
-            if kind == b"blob":
+            if kind == BLOB:
                 return Introduction(TAG, [*objects, Introduced(target, BLOB, None)], (), time_s)
             oid, raw = target, self._reader.read(target, 1 << 62)
             if raw.kind != TAG:
                 raise Unencodable(f"the tag's target {oid.hex()} is not the tag it is said to be")
             data = raw.data or b""
             objects.append(Introduced(oid, TAG, None, data))
-
-    def _target(self, oid: ObjectId, data: bytes) -> tuple[ObjectId, bytes]:
-        found = re.match(rb"object ([0-9a-f]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * self._fmt.oid_bytes), data)
-        if not found:
-            raise Unencodable(f"the tag {oid.hex()} has no readable object and type lines")
-        return ObjectId(bytes.fromhex(found[1].decode())), found[2]
 
     def _remember(self, commit: ObjectId, tree: ObjectId) -> None:
         if len(self._commit_trees) >= 65536:

@@ -30,6 +30,8 @@ def check_info(info: bytes, infohash: InfoHash, file_name: str, size: int, piece
     if hashlib.sha1(info).digest() != infohash:
         raise BadMetadata(f"{file_name}: the metadata does not have the infohash {infohash.hex()}")
     fields = _decode(info, file_name)
+    if lt.bencode(fields) != info:
+        raise BadMetadata(f"{file_name}: the metadata is not canonical bencoding")
     if set(fields) != KEYS:
         odd = ", ".join(sorted(key.decode("latin-1") for key in set(fields) ^ KEYS))
         raise BadMetadata(f"{file_name}: the torrent is no plain single-file v1 torrent of a reel ({odd})")
@@ -63,7 +65,7 @@ def piece_count(size: int, piece_length: int) -> int:
 
 def _decode(data: bytes, file_name: str) -> dict[bytes, Any]:
     try:
-        decoded = lt.bdecode(data)
+        decoded: Any = lt.bdecode(data)
     except (RuntimeError, ValueError) as error:
         raise BadMetadata(f"{file_name}: the metainfo is not bencoded: {error}") from None
     if not isinstance(decoded, dict):

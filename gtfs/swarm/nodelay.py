@@ -18,12 +18,12 @@ _DESCRIPTORS = Path("/proc/self/fd")
 def set_nodelay(endpoints: Collection[tuple[str, int]]) -> int:
     """Set TCP_NODELAY on every TCP socket connected to one of these (address, port); how many were found."""
     found = 0
-    for name in os.listdir(_DESCRIPTORS):
+    for entry in _DESCRIPTORS.iterdir():
         try:
-            if not (_DESCRIPTORS / name).readlink().name.startswith("socket:"):
+            if not entry.readlink().name.startswith("socket:"):
                 continue
             # A duplicate pins the socket: the number may be closed and reused by another thread meanwhile.
-            duplicate = socket.socket(fileno=os.dup(int(name)))
+            duplicate = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
             continue
         with duplicate:

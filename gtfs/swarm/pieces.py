@@ -124,6 +124,10 @@ class Board:
                 del self._wants[piece]
             self._apply(piece)
 
+    def priorities(self) -> list[int]:
+        """The priority of every piece, as libtorrent should see it."""
+        return [max(self._wants.get(piece, (UNWANTED,))) for piece in range(self.count)]
+
     @contextmanager
     def wanting(self, pieces: Iterable[int], priority: int) -> Iterator[None]:
         """Want the pieces as long as the block runs, however it ends."""

@@ -61,15 +61,24 @@ class SignatureClaim(NamedTuple):
     issuer: str  # fingerprint (40 or 64 hex digits) or, without one, key id (16 hex digits), or ""
 
 
+def _crc24_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        crc = byte << 16
+        for _ in range(8):
+            crc = crc << 1 ^ (0x1864CFB if crc & 0x800000 else 0)
+        table.append(crc & 0xFFFFFF)
+    return table
+
+
+_CRC24: Final = _crc24_table()
+
+
 def crc24(data: bytes) -> int:
     """The armor checksum (RFC 4880 §6.1)."""
     crc = 0xB704CE
     for byte in data:
-        crc ^= byte << 16
-        for _ in range(8):
-            crc <<= 1
-            if crc & 0x1000000:
-                crc ^= 0x1864CFB
+        crc = crc << 8 & 0xFFFFFF ^ _CRC24[crc >> 16 ^ byte]
     return crc
 
 
@@ -109,6 +118,14 @@ def dearmor(armored: bytes, label: bytes) -> bytes:
     if any(lines[at:]):
         raise BadPackets("there is text after the end of the armor")
     return data
+
+
+def enarmor(data: bytes, label: bytes) -> bytes:
+    """One armor block around ``data``, as gpg writes it."""
+    lines = [binascii.b2a_base64(data[at : at + 48]) for at in range(0, len(data), 48)]
+    crc = binascii.b2a_base64(crc24(data).to_bytes(3, "big"))
+    ends = (b"-----BEGIN PGP " + label + b"-----\n\n", b"-----END PGP " + label + b"-----\n")
+    return ends[0] + b"".join(lines) + b"=" + crc + ends[1]
 
 
 def dearmor_all(text: bytes, label: bytes) -> bytes:

@@ -15,10 +15,12 @@ from gtfs.trust.gpgv import BadSignature, GpgvFailed, Signature, check
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
     SIGNATURE_BLOCK,
+    STRONG_DIGESTS,
     BadPackets,
     Packet,
     claim_of,
     dearmor,
+    enarmor,
     only_signatures,
 )
 
@@ -85,8 +87,11 @@ def _check(
     sig_class: str,
 ) -> Signature:
     may = keyring.primaries if allowed is None else allowed & keyring.primaries
-    if f"{claim_of(packet).sig_class:02x}" != sig_class:  # gpgv need not be asked
-        raise BadSignature(f"the signature is of class {claim_of(packet).sig_class:02x}, not {sig_class}")
+    claim = claim_of(packet)  # what would be refused anyway gets a clearer reason here, and gpgv need not be asked
+    if f"{claim.sig_class:02x}" != sig_class:
+        raise BadSignature(f"the signature is of class {claim.sig_class:02x}, not {sig_class}")
+    if claim.digest not in STRONG_DIGESTS:
+        raise BadSignature("the signature uses a weak digest")
     return check(packet.raw, data, keyring.path, may, now_s=now_s, sig_class=sig_class)
 
 
@@ -97,7 +102,7 @@ def split_clearsigned(document: bytes) -> tuple[bytes, list[Packet]]:
     Raises `BadSignature`.
     """
     if len(document) > DOCUMENT_BYTES:
-        raise BadSignature(f"over the limit catalogue: {len(document)} bytes where {DOCUMENT_BYTES} are allowed")
+        raise BadSignature(f"over the limit document: {len(document)} bytes where {DOCUMENT_BYTES} are allowed")
     if not document.startswith(_BEGIN_TEXT + b"\n"):
         raise BadSignature("the document is not clear-signed")
     if _CONTROL.search(document):
@@ -160,7 +165,8 @@ def unverified_signers(document: bytes) -> tuple[str, ...]:
 
 def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
     """One document with the signatures of all, which must have signed the same text; raises `BadSignature`."""
-    texts, packets = set(), {}
+    texts: set[bytes] = set()
+    packets: dict[bytes, None] = {}
     for document in documents:
         text, found = split_clearsigned(document)
         texts.add(text)
@@ -168,12 +174,4 @@ def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
     if len(texts) != 1:
         raise BadSignature("the documents to combine differ in their text")
     head = documents[0].partition(b"\n" + _BEGIN_SIGNATURE + b"\n")[0]
-    return head + b"\n" + armor_signatures(b"".join(packets))
-
-
-def armor_signatures(packets: bytes) -> bytes:
-    """A run of binary signature packets as one armor block."""
-    import binascii
-
-    lines = [binascii.b2a_base64(packets[at : at + 48]) for at in range(0, len(packets), 48)]
-    return _BEGIN_SIGNATURE + b"\n\n" + b"".join(lines) + b"-----END PGP SIGNATURE-----\n"
+    return head + b"\n" + enarmor(b"".join(packets), SIGNATURE_BLOCK)

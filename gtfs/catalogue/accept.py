@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether to believe a document that a feed gave: the acceptance rules of design.md §5, all of them, in order.
+
+Nothing is fetched, written or remembered here; `gtfs.catalogue.store` keeps what was accepted, and the caller acts on
+a catalogue only after that. Any thread; every signature costs one run of gpgv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint
+from gtfs.trust.keyring import Keyring
+from gtfs.trust.stanza import write_time
+from gtfs.trust.verify import BadSignature, ClearSigned, Signature, read_clearsigned
+
+FUTURE_S: Final = 300
+
+
+class CatalogueRefused(GtfsError):
+    """A document that is not believed; its subclass is the rule that it breaks."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"catalogue refused: {reason}")
+        self.reason = reason
+
+
+class NotSigned(CatalogueRefused):
+    """No clear-signed document, or one with something beside it."""
+
+
+class WrongSigner(CatalogueRefused):
+    """Too few good signatures by those who may sign this version."""
+
+
+class WrongRepository(CatalogueRefused):
+    """Another repository's catalogue, or one with another hash."""
+
+
+class OlderVersion(CatalogueRefused):
+    """A version below the held one."""
+
+
+class AlteredChain(CatalogueRefused):
+    """The next version, but its ``Previous`` is not the held one."""
+
+
+class FromFuture(CatalogueRefused):
+    """A ``Date`` that has not come yet."""
+
+
+class Equivocation(CatalogueRefused):
+    """Two good catalogues of one version; both documents are to be kept and neither acted on."""
+
+    def __init__(self, version: int, held: bytes | None, other: bytes) -> None:
+        super().__init__(
+            f"the publisher signed two different catalogues of version {version};"
+            " refs stay where they are until you have asked the publisher"
+        )
+        self.version = version
+        self.held = held
+        self.other = other
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A believed catalogue with the document it came in. ``news``: it is newer than the held one."""
+
+    catalogue: Catalogue
+    document: bytes
+    digest: str  # SHA-256 of the text, in hex
+    signatures: tuple[Signature, ...] = ()  # empty when it was read from the store
+    news: bool = True
+
+
+Held = Accepted
+
+
+@dataclass(frozen=True)
+class FirstTrust:
+    """Whom to believe before any catalogue is held: fingerprints that the user gave, or the user's explicit yes.
+
+    ``allowed`` None means that no fingerprint was given: then ``confirm`` is asked with the catalogue and its good
+    signatures, and must return True.
+    """
+
+    allowed: frozenset[Fingerprint] | None = None
+    confirm: Callable[[Catalogue, tuple[Signature, ...]], bool] | None = None
+    repository: str | None = None  # the id that the user expects, if any
+    threshold: int = 1
+
+
+def accept(
+    document: bytes,
+    held: Held | None,
+    keyring: Keyring,
+    first: FirstTrust,
+    now_s: int,
+    *,
+    known_digest: Callable[[int], str | None] | None = None,
+) -> Accepted:
+    """Judge ``document``; raises a `CatalogueRefused`, `BadCatalogue` or `GpgvFailed`.
+
+    The held version again is accepted with ``news`` False. ``known_digest`` gives the digest of an older accepted
+    version, so that another text of it is noticed as an equivocation too.
+    """
+    if held is not None and document == held.document:
+        return Accepted(held.catalogue, held.document, held.digest, held.signatures, news=False)
+    try:
+        if held is None:
+            signed = read_clearsigned(document, keyring, first.allowed, now_s=now_s)
+            _enough(signed, first.threshold)
+        else:
+            allowed = frozenset(held.catalogue.signers)
+            signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
+            _enough(signed, held.catalogue.threshold)
+    except BadSignature as error:
+        raise NotSigned(error.reason) from None
+    catalogue = from_text(signed.text)
+    accepted = Accepted(catalogue, document, digest(signed.text), signed.signatures)
+    if catalogue.date_s > now_s + FUTURE_S:
+        raise FromFuture(f"its date {write_time(catalogue.date_s)} has not come; are the clocks right?")
+    if held is not None:
+        return _follow(accepted, held, known_digest)
+    if first.repository is not None and catalogue.repository != first.repository:
+        raise WrongRepository(f"it is of {catalogue.repository}, not of {first.repository}")
+    if first.allowed is None and not (first.confirm and first.confirm(catalogue, signed.signatures)):
+        signers = ", ".join(signature.primary for signature in signed.signatures)
+        raise WrongSigner(f"nobody said that {signers} may sign it (-o signer=FINGERPRINT)")
+    return accepted
+
+
+def _enough(signed: ClearSigned, threshold: int) -> None:
+    """Raise `WrongSigner` unless ``threshold`` distinct primary keys signed."""
+    if len(signed.signatures) < threshold:
+        why = "; ".join(signed.rejected) or "there is no other signature"
+        raise WrongSigner(f"{len(signed.signatures)} of {threshold} needed signatures are good ({why})")
+
+
+def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | None] | None) -> Accepted:
+    """The rules between a catalogue and the held one."""
+    new, old = accepted.catalogue, held.catalogue
+    if new.repository != old.repository:
+        raise WrongRepository(f"it is of {new.repository}, not of {old.repository}")
+    if new.object_format is not old.object_format:
+        raise WrongRepository(f"it is of a {new.object_format.name} repository, not {old.object_format.name}")
+    if new.version == old.version:
+        if accepted.digest != held.digest:
+            raise Equivocation(new.version, held.document, accepted.document)
+        return Accepted(old, held.document, held.digest, accepted.signatures, news=False)
+    if new.version < old.version:
+        known = known_digest(new.version) if known_digest else None
+        if known is not None and known != accepted.digest:
+            raise Equivocation(new.version, None, accepted.document)
+        raise OlderVersion(f"it is version {new.version}, older than the held version {old.version}")
+    if new.version == old.version + 1 and new.previous != held.digest:
+        raise AlteredChain(f"version {new.version} does not follow the held version {old.version} (Previous differs)")
+    return accepted
+
+
+def is_stale(catalogue: Catalogue, now_s: int) -> bool:
+    """Past ``Valid-Until``: serve on, but move no refs."""
+    return now_s > catalogue.valid_until_s

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A catalogue's text: one deb822 stanza, written one way and read strictly. Pure functions, any thread.
+
+It says nothing about signatures (`gtfs.trust.verify`) or about whether to believe it (`gtfs.catalogue.accept`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from gtfs.errors import GtfsError
+from gtfs.ids import (
+    OBJECT_FORMATS,
+    SHA1,
+    BadId,
+    Fingerprint,
+    InfoHash,
+    ObjectFormat,
+    ObjectId,
+    ReelName,
+    parse_fingerprint,
+    parse_object_id,
+)
+from gtfs.trust.policy import BadPolicy, Policy, parse_policy
+from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_name
+from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write_stanza, write_time
+
+FORMAT: Final = "gtfs-catalogue-1"
+ENCODING: Final = "gtfs-pack-1"
+TEXT_BYTES: Final = 16 << 20  # design.md §13
+ADDRESSES: Final = 100  # trackers, and web seeds
+ADDRESS_BYTES: Final = 2048
+POLICIES: Final = 1000
+SIGNERS: Final = 32
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_REEL = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{40}) ([1-9][0-9]{0,17}) ([1-9][0-9]{0,8})\Z")
+_TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
+_WEB_SEED_SCHEMES: Final = frozenset({"http", "https"})
+
+T = TypeVar("T")
+
+
+class BadCatalogue(GtfsError):
+    """A text that is no catalogue of this format; ``field`` is where, "" for the text as a whole."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(f"catalogue refused: {field + ': ' if field else ''}{reason}")
+        self.reason = reason
+        self.field = field
+
+
+@dataclass(frozen=True)
+class ReelEntry:
+    """One reel that the catalogue lists; size in bytes, rows the number of its commit packs."""
+
+    name: ReelName
+    infohash: InfoHash
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One version of a publisher's statement. Times are Unix seconds; ``refs`` are sorted by name."""
+
+    repository: str
+    version: int
+    previous: str | None  # digest of the version before; None only for version 1
+    date_s: int
+    valid_until_s: int
+    signers: tuple[Fingerprint, ...]  # who may sign the next version, and how many of them must
+    threshold: int = 1
+    object_format: ObjectFormat = SHA1
+    feed_key: str | None = None
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    policy: tuple[Policy, ...] = ()
+    head: bytes | None = None  # the ref that HEAD points to; it need not exist
+    refs: dict[bytes, ObjectId] = field(default_factory=dict)
+    reels: tuple[ReelEntry, ...] = ()
+
+    def to_text(self) -> str:
+        """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
+        fields: list[tuple[str, str | list[str]]] = [
+            ("Format", FORMAT),
+            ("Repository", self.repository),
+            ("Version", str(self.version)),
+        ]
+        if self.previous is not None:
+            fields.append(("Previous", self.previous))
+        fields += [
+            ("Date", write_time(self.date_s)),
+            ("Valid-Until", write_time(self.valid_until_s)),
+            ("Object-Format", self.object_format.name),
+            ("Encoding", ENCODING),
+        ]
+        if self.feed_key is not None:
+            fields.append(("Feed-Key", self.feed_key))
+        if self.trackers:
+            fields.append(("Trackers", list(self.trackers)))
+        if self.web_seeds:
+            fields.append(("Web-Seeds", list(self.web_seeds)))
+        if self.policy:
+            fields.append(("Policy", [policy.to_line() for policy in self.policy]))
+        fields += [("Signers", list(self.signers)), ("Threshold", str(self.threshold))]
+        if self.head is not None:
+            fields.append(("Head", encode_name(self.head)))
+        refs = [f"{oid.hex()} {encode_name(name)}" for name, oid in sorted(self.refs.items())]
+        reels = [f"{reel.name} {reel.infohash.hex()} {reel.size} {reel.rows}" for reel in self.reels]
+        fields += [("Refs", refs), ("Reels", reels)]
+        try:
+            text = write_stanza(fields)
+        except BadStanza as error:
+            raise BadCatalogue(error.reason) from None
+        if from_text(text.encode("ascii")) != self:
+            raise BadCatalogue("it would not be read back as it is")
+        return text
+
+
+def digest(text: bytes) -> str:
+    """What ``Previous`` calls the catalogue of this text: ``gpg --decrypt FILE | sha256sum`` prints the same."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def from_text(text: bytes) -> Catalogue:
+    """The catalogue in an extracted text. Unknown fields are ignored; raises `BadCatalogue`."""
+    if len(text) > TEXT_BYTES:
+        raise BadCatalogue(f"over the limit catalogue: {len(text)} bytes where {TEXT_BYTES} are allowed")
+    try:
+        values = read_stanza(text)
+        if one_line(values, "Format") != FORMAT:
+            _bad(f"unknown format {one_line(values, 'Format')[:40]!r}; a newer gtfs may know it", "Format")
+        if one_line(values, "Encoding") != ENCODING:
+            _bad(f"unknown encoding {one_line(values, 'Encoding')[:40]!r}; a newer gtfs may know it", "Encoding")
+        return _read(values)
+    except BadStanza as error:
+        raise BadCatalogue(error.reason) from None
+
+
+def _bad(reason: str, name: str) -> NoReturn:
+    raise BadCatalogue(reason, name)
+
+
+def _read(values: dict[str, list[str]]) -> Catalogue:
+    def matching(name: str, pattern: re.Pattern[str], wanted: str) -> str:
+        value = one_line(values, name)
+        return value if pattern.match(value) else _bad(f"{value[:40]!r} is not {wanted}", name)
+
+    def optional(name: str, read: Callable[[str], T]) -> T | None:
+        return read(name) if name.lower() in values else None
+
+    object_format = OBJECT_FORMATS.get(one_line(values, "Object-Format"))
+    if object_format is None:
+        _bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
+    catalogue = Catalogue(
+        repository=matching("Repository", _REPOSITORY, "a repository id"),
+        version=int(matching("Version", _NUMBER, "a version number")),
+        previous=optional("Previous", lambda name: matching(name, _DIGEST, "a SHA-256")),
+        date_s=read_time(one_line(values, "Date")),
+        valid_until_s=read_time(one_line(values, "Valid-Until")),
+        signers=_signers(values.get("signers", [])),
+        threshold=int(matching("Threshold", _NUMBER, "a number of signers")),
+        object_format=object_format,
+        feed_key=optional("Feed-Key", lambda name: matching(name, _DIGEST, "an ed25519 key in hex")),
+        trackers=_addresses(values.get("trackers", []), _TRACKER_SCHEMES, "Trackers"),
+        web_seeds=_addresses(values.get("web-seeds", []), _WEB_SEED_SCHEMES, "Web-Seeds"),
+        policy=_policies(values.get("policy", [])),
+        head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
+        refs=_refs(values.get("refs", []), object_format),
+        reels=_reels(values.get("reels", [])),
+    )
+    if (catalogue.previous is None) != (catalogue.version == 1):
+        _bad("version 1 has none, every later version has one", "Previous")
+    if catalogue.valid_until_s <= catalogue.date_s:
+        _bad("it is not after Date", "Valid-Until")
+    if catalogue.threshold > len(catalogue.signers):
+        _bad(f"{catalogue.threshold} signatures of {len(catalogue.signers)} signers", "Threshold")
+    return catalogue
+
+
+def _signers(lines: list[str]) -> tuple[Fingerprint, ...]:
+    try:
+        signers = tuple(parse_fingerprint(line) for line in lines)
+    except BadId as error:
+        _bad(str(error), "Signers")
+    if not signers or len(signers) > SIGNERS or len(set(signers)) != len(signers) or list(signers) != lines:
+        _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", "Signers")
+    return signers
+
+
+def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[str, ...]:
+    if len(lines) > ADDRESSES or len(set(lines)) != len(lines):
+        _bad(f"repeated, or over the limit of {ADDRESSES}", name)
+    for line in lines:
+        try:
+            parts = urlsplit(line)
+            good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            good = False
+        if not good or " " in line or len(line) > ADDRESS_BYTES:
+            _bad(f"{line[:80]!r} is no {', '.join(sorted(schemes))} address", name)
+    return tuple(lines)
+
+
+def _policies(lines: list[str]) -> tuple[Policy, ...]:
+    if len(lines) > POLICIES:
+        _bad(f"over the limit of {POLICIES} lines", "Policy")
+    try:
+        policies = tuple(parse_policy(line) for line in lines)
+    except BadPolicy as error:
+        _bad(str(error), "Policy")
+    if any(policy.kind == "local" for policy in policies):
+        _bad("the kind local is each node's own", "Policy")
+    return policies
+
+
+def _ref_name(text: str, name: str) -> bytes:
+    try:
+        ref = decode_name(text)
+        check_ref_name(ref)
+    except BadRefName as error:
+        _bad(str(error), name)
+    return ref
+
+
+def _refs(lines: list[str], object_format: ObjectFormat) -> dict[bytes, ObjectId]:
+    refs: dict[bytes, ObjectId] = {}
+    before = b""
+    for line in lines:
+        oid, _, text = line.partition(" ")
+        name = _ref_name(text, "Refs")
+        if name <= before:
+            _bad(f"{text[:80]!r} is repeated or not in order", "Refs")
+        before = name
+        try:
+            refs[name] = parse_object_id(oid)
+        except BadId as error:
+            _bad(str(error), "Refs")
+        if len(refs[name]) != object_format.oid_bytes or not any(refs[name]):
+            _bad(f"{oid} is no id of a {object_format.name} repository", "Refs")
+    for name in refs:  # git keeps refs as files: none can be another's directory
+        at = name.rfind(b"/")
+        while at > len(b"refs"):
+            if name[:at] in refs:
+                _bad(f"{encode_name(name)[:80]!r} and {encode_name(name[:at])[:80]!r} exclude each other", "Refs")
+            at = name.rfind(b"/", 0, at)
+    return refs
+
+
+def _reels(lines: list[str]) -> tuple[ReelEntry, ...]:
+    reels = []
+    for line in lines:
+        match = _REEL.match(line)
+        if match is None:
+            _bad(f"{line[:60]!r} is not NAME INFOHASH SIZE ROWS", "Reels")
+        infohash = InfoHash(bytes.fromhex(match[2]))
+        reels.append(ReelEntry(ReelName(match[1]), infohash, int(match[3]), int(match[4])))
+    if len({reel.name for reel in reels}) != len(reels) or len({reel.infohash for reel in reels}) != len(reels):
+        _bad("a reel is repeated", "Reels")
+    return tuple(reels)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The publisher's side: the next catalogue, signed, held to the rules that its mirrors apply, and kept.
+
+Any thread; signing may ask the user for a passphrase.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gtfs.catalogue.accept import Accepted, FirstTrust, Held, accept
+from gtfs.catalogue.document import Catalogue, ReelEntry
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
+from gtfs.trust.keyring import Keyring
+from gtfs.trust.policy import Policy
+from gtfs.trust.sign import Signer
+
+VALID_S: Final = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """What a publisher decides about its catalogues; the rest comes from the repository."""
+
+    repository: str
+    signers: tuple[Fingerprint, ...]
+    threshold: int = 1
+    valid_s: int = VALID_S
+    object_format: ObjectFormat = SHA1
+    feed_key: str | None = None
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    policy: tuple[Policy, ...] = ()
+
+
+def next_catalogue(
+    held: Held | None,
+    refs: Mapping[bytes, ObjectId],
+    reels: Sequence[ReelEntry],
+    settings: PublishSettings,
+    now_s: int,
+    *,
+    head: bytes | None = None,
+) -> Catalogue:
+    """The catalogue that follows ``held``; raises `BadCatalogue` for refs or settings that it cannot hold."""
+    catalogue = Catalogue(
+        repository=settings.repository,
+        version=1 if held is None else held.catalogue.version + 1,
+        previous=None if held is None else held.digest,
+        date_s=now_s,
+        valid_until_s=now_s + settings.valid_s,
+        signers=settings.signers,
+        threshold=settings.threshold,
+        object_format=settings.object_format,
+        feed_key=settings.feed_key,
+        trackers=settings.trackers,
+        web_seeds=settings.web_seeds,
+        policy=settings.policy,
+        head=head,
+        refs=dict(sorted(refs.items())),
+        reels=tuple(reels),
+    )
+    catalogue.to_text()
+    return catalogue
+
+
+def says_the_same(one: Catalogue, other: Catalogue) -> bool:
+    """Whether they differ in nothing but version, previous and times, so that publishing can wait."""
+    plain = dataclasses.replace(other, version=one.version, previous=one.previous)
+    return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
+
+
+def publish(
+    store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int
+) -> Accepted:
+    """Sign ``catalogue``, accept it by the rules that mirrors apply, and keep it; only then may it be told to others.
+
+    Raises `SigningFailed`, a `CatalogueRefused` (for example when the held catalogue does not name the signer),
+    OSError.
+    """
+    document = signer.clearsign(catalogue.to_text())
+    first = FirstTrust(allowed=frozenset({signer.fingerprint}))
+    accepted = accept(document, store.highest(), keyring, first, now_s, known_digest=store.known_digest)
+    store.save(accepted)
+    return accepted

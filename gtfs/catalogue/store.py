@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory of accepted catalogues, ``$GIT_DIR/gtfs/catalogue`` (design.md §7).
+
+``<version>.asc`` is durable before anybody acts on it, and the highest one is the held one: a rollback would have to
+delete files. ``latest.asc`` is a copy for other programs. It verifies no signature: what lies here was accepted. One
+writer (the node's lock), any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from gtfs.catalogue.accept import Accepted, Equivocation, Held
+from gtfs.catalogue.document import BadCatalogue, digest, from_text
+from gtfs.errors import GtfsError
+from gtfs.trust.files import write_durably
+from gtfs.trust.verify import BadSignature, split_clearsigned
+
+LATEST: Final = "latest.asc"
+_NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
+_EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z")
+
+
+class DamagedStore(GtfsError):
+    """A catalogue that was accepted once can no longer be read; going back to an older one would be a rollback."""
+
+    exit_code = 7
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is damaged ({reason}); put a copy of that catalogue there, the publisher has it")
+        self.path = path
+
+
+class CatalogueStore:
+    """The catalogues under one directory, which is made if it is missing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    @property
+    def latest(self) -> Path:
+        """Where other programs find the held document."""
+        return self.directory / LATEST
+
+    def versions(self) -> list[int]:
+        """The accepted versions, ascending."""
+        found = (_NAME.match(path.name) for path in self.directory.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, accepted: Accepted) -> None:
+        """Make a catalogue the held one, durably; raises OSError, and `Equivocation` over another text."""
+        version = accepted.catalogue.version
+        known = self.known_digest(version)
+        if known is not None and known != accepted.digest:
+            raise Equivocation(version, None, accepted.document)
+        if known is None:
+            write_durably(self.directory / f"{version}.asc", accepted.document)
+        if version >= max(self.versions()):
+            write_durably(self.latest, accepted.document)
+
+    def highest(self) -> Held | None:
+        """The held catalogue, or None before the first; raises `DamagedStore`, never an older one instead.
+
+        A copy that a crash left behind is made good.
+        """
+        versions = self.versions()
+        if not versions:
+            return None
+        held = self.load(versions[-1])
+        if not self.latest.exists() or self.latest.read_bytes() != held.document:
+            write_durably(self.latest, held.document)
+        return held
+
+    def load(self, version: int) -> Held:
+        """An accepted version; raises `DamagedStore`."""
+        path = self.directory / f"{version}.asc"
+        try:
+            document = path.read_bytes()
+            text, _ = split_clearsigned(document)
+            catalogue = from_text(text)
+        except OSError as error:
+            raise DamagedStore(path, error.strerror or str(error)) from error
+        except (BadSignature, BadCatalogue) as error:
+            raise DamagedStore(path, error.reason) from error
+        if catalogue.version != version:
+            raise DamagedStore(path, f"it holds version {catalogue.version}")
+        return Held(catalogue, document, digest(text), (), news=False)
+
+    def known_digest(self, version: int) -> str | None:
+        """The digest of an accepted version, None if it was never held; raises `DamagedStore`."""
+        return self.load(version).digest if (self.directory / f"{version}.asc").exists() else None
+
+    def save_equivocation(self, found: Equivocation) -> Path:
+        """Keep the other document beside the accepted one, once."""
+        prefix = hashlib.sha256(found.other).hexdigest()[:16]
+        path = self.directory / f"equivocation-{found.version}-{prefix}.asc"
+        if not path.exists():
+            write_durably(path, found.other)
+        return path
+
+    def equivocations(self) -> dict[int, list[Path]]:
+        """The other documents of every version that has some: while the held version is among them, refs stay."""
+        found: dict[int, list[Path]] = {}
+        for path in sorted(self.directory.iterdir()):
+            match = _EQUIVOCATION.match(path.name)
+            if match:
+                found.setdefault(int(match[1]), []).append(path)
+        return found

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Examined packs on their way into one git pack in which no object stands twice (design.md §3.9, §8.6). One thread."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.examine import Examined
+from gtfs.pack.format import HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
+from gtfs.pack.limits import MIB
+from gtfs.pack.scan import PackBytes
+
+MAX_PACKS = 2000
+MAX_EXPANDED = 96 * MIB  # bytes of decoded objects kept, because later packs of the batch may have them as base
+MAX_PACKED = 64 * MIB
+
+_CHUNK = 1 << 20
+
+
+class Batch:
+    """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes."""
+
+    def __init__(self, path: Path, fmt: ObjectFormat, has: Callable[[ObjectId], bool]) -> None:
+        self.path = path
+        self.members: list[tuple[Candidate, Examined]] = []
+        self.objects: dict[ObjectId, tuple[int, bytes]] = {}
+        self.oids: set[ObjectId] = set()
+        self._fmt = fmt
+        self._has = has
+        self._written: set[ObjectId] = set()
+        self._expanded = 0
+        self._out = path.open("w+b")
+        self._out.write(HEADER.pack(MAGIC, VERSION, 0))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next pack should go into another batch."""
+        return (
+            len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
+        )
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there is anything that git does not have yet."""
+        return bool(self._written)
+
+    def add(self, candidate: Candidate, examined: Examined, pack: PackBytes) -> None:
+        """Take one pack, whose parents came before it; raises OSError."""
+        view = memoryview(pack)
+        for item in examined.decoded:
+            if item.data is not None:
+                self.objects[item.oid] = (item.kind, item.data)
+                self._expanded += item.size
+            if item.oid in self._written or self._has(item.oid):
+                continue
+            self._written.add(item.oid)
+            entry = item.entry
+            if entry.kind == OFS_DELTA and item.data is not None:
+                # Its base may be one of the objects that are left out here; foreign encoders make few of these.
+                self._out.write(entry_header(item.kind, item.size) + zlib.compress(item.data, 1))
+                continue
+            head = entry_header(entry.kind, entry.size)
+            self._out.write(head + entry.base if entry.kind == REF_DELTA and entry.base else head)
+            for at in range(entry.data, entry.end, _CHUNK):
+                self._out.write(view[at : min(at + _CHUNK, entry.end)])
+        self.members.append((candidate, examined))
+        self.oids.add(examined.oid)
+
+    def finish(self) -> None:
+        """Write the count and the trailer; raises OSError."""
+        out = self._out
+        out.seek(0)
+        out.write(HEADER.pack(MAGIC, VERSION, len(self._written)))
+        out.flush()
+        out.seek(0)
+        trailer = self._fmt.new(b"")
+        while piece := out.read(_CHUNK):
+            trailer.update(piece)
+        out.write(trailer.digest())
+        out.close()
+
+    def discard(self) -> None:
+        """Close and remove the file."""
+        self._out.close()
+        self.path.unlink(missing_ok=True)

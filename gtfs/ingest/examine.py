@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps 1 to 4 of design.md §8 for one pack: scan, decode and hash, check, policy. Nothing is written. One thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.ingest.check import check_object, check_pack
+from gtfs.pack.decode import Decoded, decode
+from gtfs.pack.format import COMMIT, TAG, CorruptPack
+from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
+from gtfs.pack.scan import PackBytes, Scan, inflate, scan
+from gtfs.trust.policy import Vouch
+
+_KEEP_INFLATED = 16 * MIB  # bytes a scan may keep for the decoder
+
+Lookup = Callable[[ObjectId], tuple[int, bytes] | None]
+
+
+class Waiting(GtfsError):
+    """A sound pack whose parents are not here yet; it is retried when they come (design.md §8.2)."""
+
+    def __init__(self, oid: ObjectId, parents: Sequence[ObjectId]) -> None:
+        names = ", ".join(p.hex()[:12] for p in parents)
+        super().__init__(f"{oid.hex()} waits for its parents {names}")
+        self.oid = oid
+        self.parents = tuple(parents)
+
+
+class Gate(Protocol):
+    """Step 4: who vouches for a commit or tag. ``promised`` says that an accepted catalogue names this very pack."""
+
+    def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
+        """Raises `PolicyRefused`."""
+
+
+class Examined(NamedTuple):
+    """A pack that passed steps 1 to 4; its entries' offsets refer to the bytes it was examined from."""
+
+    oid: ObjectId
+    kind: int
+    time_s: int
+    parents: tuple[ObjectId, ...]
+    scan: Scan
+    decoded: list[Decoded]
+    vouch: Vouch
+    warnings: tuple[str, ...]
+
+
+def first_names(pack: PackBytes, found: Scan, fmt: ObjectFormat) -> tuple[ObjectId, int, tuple[ObjectId, ...], bytes]:
+    """Id, kind, parents (a tag: its target, if that has a pack of its own) and raw bytes of the first object.
+
+    Raises `CorruptPack` where a pack does not begin with a whole commit or tag.
+    """
+    entry = found.entries[0]
+    if entry.kind not in (COMMIT, TAG):
+        raise CorruptPack("the first object is not a whole commit or tag", entry.offset)
+    raw = found.inflated.get(entry.offset) or inflate(pack, entry)
+    if entry.kind == COMMIT:
+        parents = tuple(dict.fromkeys(read_commit_names(raw, fmt)[1]))
+        return fmt.hash_object(b"commit", raw), COMMIT, parents, raw
+    inner = raw
+    at = 0
+    while True:
+        target, kind = read_tag_target(inner, fmt)
+        if kind == COMMIT:
+            return fmt.hash_object(b"tag", raw), TAG, (target,), raw
+        at += 1
+        if kind != TAG or at >= len(found.entries) or found.entries[at].kind != TAG:
+            return fmt.hash_object(b"tag", raw), TAG, (), raw
+        inner = found.inflated.get(found.entries[at].offset) or inflate(pack, found.entries[at])
+
+
+class Examiner:
+    """Examines packs against what the repository and the batches before them hold."""
+
+    def __init__(self, fmt: ObjectFormat, limits: Limits, gate: Gate) -> None:
+        self._fmt = fmt
+        self._limits = limits
+        self._gate = gate
+
+    def examine(
+        self,
+        pack: PackBytes,
+        oid: ObjectId,
+        promised: PackDigest | None,
+        lookup: Lookup,
+        absent: Callable[[Sequence[ObjectId]], list[ObjectId]],
+    ) -> Examined:
+        """Steps 1 to 4; ``absent`` picks those parents that are not verified here.
+
+        Raises `Waiting`, `CorruptPack` (and its BadObject, LimitExceeded, MissingBase), and the gate's `PolicyRefused`.
+        """
+        found = scan(pack, self._fmt, self._limits, digest=promised, keep=_KEEP_INFLATED)
+        name, kind, parents, raw = first_names(pack, found, self._fmt)
+        if name != oid:
+            raise CorruptPack(f"this is the pack of {name.hex()}, not of {oid.hex()}")
+        missing = absent(parents)
+        if missing:
+            raise Waiting(oid, missing)
+        decoded = decode(pack, found, self._fmt, self._limits, lookup)
+        check_pack(oid, decoded, self._fmt, self._limits)
+        warnings: list[str] = []
+        for item in decoded:
+            if item.data is not None:
+                warnings += check_object(item.oid, item.kind, item.data, self._fmt, self._limits)
+        vouch = self._gate.judge(kind, raw, promised=promised is not None)
+        time_s = read_made_s(raw) or 0
+        return Examined(oid, kind, time_s, parents, found, decoded, vouch, tuple(warnings))

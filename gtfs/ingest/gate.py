@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Step 4 of design.md §8: whether a commit or tag may come in; which ref may move to it is for `refmoves`. Any thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gtfs.pack.format import COMMIT
+from gtfs.trust.keyring import Keyring
+from gtfs.trust.policy import Policy, Vouch, effective_policy, judge_object
+
+_EVERYTHING = b"refs/heads/**"  # a ref that only lines about every ref match
+
+
+@dataclass(frozen=True)
+class PolicyGate:
+    """What this node demands. ``catalogue`` is the accepted catalogue's policy lines, None without a catalogue.
+
+    An object has no ref yet, so the lines for every ref count: without catalogue and keyring the owner vouches;
+    else a pack that an accepted catalogue names comes in on the catalogue's word, unless every commit must be signed,
+    and any other needs a good signature of its own.
+    """
+
+    local: Sequence[Policy] = ()
+    catalogue: Sequence[Policy] | None = None
+    keyring: Keyring | None = None
+
+    def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
+        """Who vouches for it; raises `PolicyRefused`."""
+        policy = effective_policy(_EVERYTHING, self.local, self.catalogue, has_keyring=self.keyring is not None)
+        if policy.kind in ("catalogue", "tag") and not promised:
+            policy = Policy(policy.pattern, "every-commit", signers=policy.signers)
+        elif policy.kind == "tag":
+            policy = Policy(policy.pattern, "catalogue")
+        return judge_object(
+            raw, "commit" if kind == COMMIT else "tag", policy, self.keyring,
+            now_s=int(time.time()), vouched_by_catalogue=promised,
+        )  # fmt: skip

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a `.gitmodules` file may say: git's own checks of submodule names, URLs, paths and update commands, and control
+characters in any of them (facts.md, "git as validator").
+
+Reads git's configuration syntax as far as these rules need it; includes are not followed. Any thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
+
+_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]')
+_KEY: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*")
+_BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
+_ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_RELATIVE: Final = (b"./", b"../", b".\\", b"..\\")
+
+
+class Unreadable(ValueError):
+    """Not the syntax of a git configuration file."""
+
+
+@lru_cache(maxsize=64)  # the same file stands in commit after commit
+def find_fault(data: bytes) -> tuple[str | None, str | None]:
+    """Why no tree may have this as `.gitmodules`, and else a warning if it cannot be read."""
+    if len(data) > MAX_BYTES:
+        return f"gitmodulesLarge: over {MAX_BYTES} bytes", None
+    try:
+        for name, key, value in _submodule_values(data):
+            fault = _fault_of(name, key, value)
+            if fault:
+                return fault, None
+    except Unreadable:
+        return None, "gitmodulesParse: not the syntax of a configuration file"
+    return None, None
+
+
+def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
+    if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
+        return f"gitmodulesName: a submodule named {name!r}"
+    if key == b"url":
+        plain = unquote_to_bytes(value) if value.startswith((b"git://", *_RELATIVE)) else value
+        if value.startswith(b"-") or _CONTROL.search(value) or b"\n" in plain or b"\r" in plain:
+            return f"gitmodulesUrl: a submodule at {value!r}"
+    elif key == b"path":
+        if value.startswith(b"-") or _CONTROL.search(value):
+            return f"gitmodulesPath: a submodule in {value!r}"
+    elif key == b"update" and value.startswith(b"!"):
+        return f"gitmodulesUpdate: a submodule updated by {value!r}"
+    return None
+
+
+def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """(submodule's name, key in lower case, value) in the file's order; raises `Unreadable` where it makes no sense."""
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    section: bytes | None = None  # the name, in a section [submodule "name"]
+    pos = 0
+    while True:
+        blank = _BLANK.match(data, pos)
+        pos = blank.end() if blank else pos
+        if pos == len(data):
+            return
+        if data[pos] == ord("["):
+            head = _SECTION.match(data, pos)
+            if head is None:
+                raise Unreadable
+            kind, _, dotted = head[1].lower().partition(b".")
+            name = re.sub(rb"\\(.)", rb"\1", head[2]) if head[2] is not None else dotted
+            section = name if kind == b"submodule" and (dotted or head[2] is not None) else None
+            pos = head.end()
+            continue
+        word = _KEY.match(data, pos)
+        if word is None:
+            raise Unreadable
+        pos = word.end()
+        value = b""
+        if data[pos : pos + 1] == b"=":
+            value, pos = _read_value(data, pos + 1)
+        elif data[pos : pos + 1] not in (b"", b"\n", b"#", b";"):
+            raise Unreadable
+        if section is not None:
+            yield section, word[1].lower(), value
+
+
+def _read_value(data: bytes, pos: int) -> tuple[bytes, int]:
+    """A value without its quotes, escapes and outer blanks, and where its line ends (git's config.c, parse_value)."""
+    out = bytearray()
+    solid = 0  # blanks behind this length are outer ones
+    quoted = False
+    while pos < len(data):
+        c = data[pos]
+        pos += 1
+        if c == ord("\n"):
+            if quoted:
+                raise Unreadable
+            break
+        if not quoted and c in b"#;":
+            end = data.find(b"\n", pos)
+            pos = len(data) if end < 0 else end
+        elif not quoted and c in b" \t\v\f\r":
+            if out:
+                out.append(c)
+        elif c == ord('"'):
+            quoted = not quoted
+            solid = len(out)
+        elif c == ord("\\"):
+            following = data[pos : pos + 1]
+            pos += 1
+            if following == b"\n":
+                continue
+            if not following or following[0] not in _ESCAPES:
+                raise Unreadable
+            out += _ESCAPES[following[0]]
+            solid = len(out)
+        else:
+            out.append(c)
+            solid = len(out)
+    if quoted:
+        raise Unreadable
+    return bytes(out[:solid]), pos

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps 5 to 9 of design.md §8 for batches of examined packs; the numbers in comments are that section's.
+
+While git indexes one batch in another thread, the next one is examined here. One thread at a time calls this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.ingest.batch import Batch
+from gtfs.ingest.candidate import Candidate, Views
+from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
+from gtfs.ingest.takeup import take_up
+from gtfs.ingest.tips import hold
+from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.scan import scan
+from gtfs.pack.trees import MissingObject
+from gtfs.reel.index import Index, SeenPack, SignOff
+from gtfs.reel.openreel import OpenReelWriter
+from gtfs.repo.catfile import CatFile
+from gtfs.repo.known import KnownObjects
+from gtfs.repo.repository import Repository
+from gtfs.repo.unpack import GitRefused, sweep_unpacking, unpack
+from gtfs.trust.signoff import SignoffRow
+
+log = logging.getLogger(__name__)
+
+
+class SignOffWriter(Protocol):
+    """Step 5: writes one signed file for a batch, fsynced, and gives its name and time in seconds."""
+
+    def __call__(self, packs: Sequence[SignoffRow]) -> tuple[str, int]: ...
+
+
+@dataclass
+class Outcome:
+    """What became of the candidates of a run."""
+
+    unpacked: list[ObjectId] = field(default_factory=list)
+    waiting: list[tuple[Candidate, tuple[ObjectId, ...]]] = field(default_factory=list)
+    refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
+
+
+class Ingest:
+    """Lets packs into one repository; a context manager."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        index: Index,
+        open_reel: OpenReelWriter,
+        gate: Gate,
+        sign_off: SignOffWriter,
+        limits: Limits | None = None,
+    ) -> None:
+        self._repository = repository
+        self._index = index
+        self._open_reel = open_reel
+        self._limits = limits or Limits()
+        self._fmt = repository.fmt
+        self._examiner = Examiner(repository.fmt, self._limits, gate)
+        self._sign_off = sign_off
+        self._reader = CatFile(repository)
+        self._known = KnownObjects(repository)
+        self._unpacked: set[ObjectId] = set()  # a cache: a pack that is unpacked stays so
+        self._spool_number = 0
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._reader.close()
+        self._known.__exit__(None, None, None)
+
+    def use_gate(self, gate: Gate) -> None:
+        """Judge by another gate from the next examination on."""
+        self._examiner = Examiner(self._fmt, self._limits, gate)
+
+    def check(self, candidate: Candidate) -> Examined | None:
+        """Steps 1 to 4 for one file, None when its parents are not here yet (steps 1 and the name still hold).
+
+        Raises `CorruptPack`, the gate's refusal, OSError.
+        """
+        with Views() as views:
+            pack = views.bytes_of(candidate)
+            try:
+                return self._examiner.examine(
+                    pack, candidate.oid, candidate.promised, self._from_repository, self._absent
+                )
+            except Waiting:
+                return None
+
+    def parents(self, candidate: Candidate) -> tuple[ObjectId, ...]:
+        """The parents that a candidate's first object names; raises `CorruptPack`, OSError."""
+        with Views() as views:
+            pack = views.bytes_of(candidate)
+            found = scan(pack, self._fmt, self._limits, keep=MIB)
+            return first_names(pack, found, self._fmt)[2]
+
+    def run(
+        self,
+        candidates: Iterable[Candidate],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] = lambda _n: None,
+    ) -> Outcome:
+        """Let the candidates in, in their order (parents first spares retries).
+
+        ``progress`` hears how many are unpacked and held. Raises OSError (a full disk): batches before are kept.
+        """
+        outcome = Outcome()
+        todo = deque(candidates)
+        with Views() as views, ThreadPoolExecutor(1, "gtfs-unpack") as pool:
+            running: tuple[Batch, Future[None]] | None = None
+            while todo or running:
+                before = running[0].objects if running else {}
+                batch = self._gather(todo, before, running[0].oids if running else set(), views, outcome, stop)
+                if running is not None:
+                    done, future = running
+                    running = None
+                    try:
+                        future.result()
+                    except GitRefused as e:
+                        # Find the one to blame, then look again at what was examined on top of it.
+                        todo.extendleft(reversed([c for c, _ in batch.members]))
+                        batch.discard()
+                        self._one_by_one(done, e, views, outcome)
+                        progress(len(outcome.unpacked))
+                        continue
+                    except BaseException:
+                        batch.discard()
+                        raise
+                    outcome.unpacked += [x.oid for _, x in done.members]
+                    progress(len(outcome.unpacked))
+                if not batch.members:
+                    batch.discard()
+                    if stop():
+                        break
+                    continue
+                running = (batch, pool.submit(self._let_in, batch))
+        return outcome
+
+    def _gather(
+        self,
+        todo: deque[Candidate],
+        before: dict[ObjectId, tuple[int, bytes]],
+        before_oids: set[ObjectId],
+        views: Views,
+        outcome: Outcome,
+        stop: Callable[[], bool],
+    ) -> Batch:
+        """Steps 1 to 4 until a batch is full; what a batch still on its way holds counts as here."""
+        batch = self._new_batch(before)
+
+        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
+            return batch.objects.get(oid) or before.get(oid) or self._from_repository(oid)
+
+        def absent(parents: Sequence[ObjectId]) -> list[ObjectId]:
+            return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
+
+        while todo and not batch.is_full and not stop():
+            candidate = todo.popleft()
+            if candidate.oid in batch.oids or candidate.oid in before_oids:
+                continue
+            pack = views.bytes_of(candidate)
+            try:
+                examined = self._examiner.examine(pack, candidate.oid, candidate.promised, lookup, absent)
+            except Waiting as e:
+                outcome.waiting.append((candidate, e.parents))
+                continue
+            except OSError:
+                batch.discard()
+                raise
+            except GtfsError as e:
+                outcome.refused.append((candidate, e))
+                continue
+            for warning in examined.warnings:
+                log.info("%s: %s", candidate.oid.hex(), warning)
+            batch.add(candidate, examined, pack)
+        return batch
+
+    def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
+        self._spool_number += 1
+        path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
+        return Batch(path, self._fmt, lambda oid: oid in before or oid in self._known)
+
+    def _let_in(self, batch: Batch) -> None:
+        """Steps 5 to 9 for one batch; runs beside `_gather` of the next."""
+        examined = [x for _, x in batch.members]
+        try:
+            batch.finish()
+            # 5
+            signed = [SignoffRow(x.oid, x.scan.digest, x.scan.length, x.vouch) for x in examined]
+            file, time_s = self._sign_off(signed)
+            # 6, 7
+            if batch.has_objects:
+                unpack(self._repository, batch.path, self._limits)
+        finally:
+            batch.discard()
+        # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
+        unpromised = [x.oid for c, x in batch.members if c.promised is None]
+        with self._index.transaction():
+            take_up(self._repository, self._index, self._open_reel, unpromised, jobs=1)
+            self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
+            self._index.set_state([x.oid for x in examined], "unpacked")
+            self._index.add_signoffs(
+                SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
+            )
+        # 9
+        hold(self._repository, self._index, [x.oid for x in examined])
+        self._unpacked.update(x.oid for x in examined)
+
+    def _one_by_one(self, batch: Batch, reason: GitRefused, views: Views, outcome: Outcome) -> None:
+        """Let in what git accepts of a batch that it refused as a whole."""
+        log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
+        for candidate, _ in batch.members:
+            single = self._gather(deque([candidate]), {}, set(), views, outcome, lambda: False)
+            if not single.members:
+                single.discard()
+                continue
+            try:
+                self._let_in(single)
+            except GitRefused as e:
+                outcome.refused.append((candidate, e))
+                continue
+            outcome.unpacked.append(candidate.oid)
+
+    def _from_repository(self, oid: ObjectId) -> tuple[int, bytes] | None:
+        try:
+            raw = self._reader.read(oid, self._limits.object_bytes)
+        except MissingObject:
+            return None
+        return None if raw.data is None else (raw.kind, raw.data)
+
+    def _absent(self, parents: Sequence[ObjectId]) -> list[ObjectId]:
+        asked = [p for p in parents if p not in self._unpacked]
+        if not asked:
+            return []
+        rows = self._index.get_many(asked)
+        here = {oid for oid, row in rows.items() if row.state == "unpacked"}
+        self._unpacked |= here
+        return [p for p in asked if p not in here]
+
+
+def sweep(repository: Repository) -> None:
+    """Drop what a crash left of steps 1 to 7 (design.md §8)."""
+    sweep_unpacking(repository)
+    for leftover in repository.state.glob("batch-*.tmp"):
+        leftover.unlink()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules for one component of a path (design.md §8.3): what no tree may name, on any file system that it may meet.
+
+Follows git's fsck for HFS+ and NTFS (utf8.c, path.c), and adds what facts.md found missing there. Where trees are
+checked is `gtfs.ingest.check`. Any thread; no state but a memo of pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+# Code points that HFS+ leaves out when it compares names (git's utf8.c, next_hfs_char), as UTF-8.
+_HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
+
+# Only names with one of these can break a rule other than their length: the rest needs no closer look.
+_REMARKABLE: Final = re.compile(
+    rb"(?:\A|\0)\.|[/\\~\x01-\x1f\x7f]|\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
+)
+_CONTROL: Final = re.compile(rb"[\x01-\x1f\x7f]")
+
+# `.git` and its NTFS short name, then dots and spaces that NTFS drops, then the end or a stream's name.
+_DOTGIT: Final = re.compile(rb"(?:\.git|git~1)[. ]*(?:\Z|:)", re.IGNORECASE)
+
+
+def _ntfs_names(name: bytes, short: bytes) -> re.Pattern[bytes]:
+    """What NTFS takes for ``.name``: itself, NAME~1 to NAME~4, and the hashed short name that starts with ``short``."""
+    hashed = b"|".join(re.escape(short[:kept]) + rb"~[1-9][0-9]{%d}" % (6 - kept) for kept in range(len(short) + 1))
+    forms = (rb"\." + name, re.escape(name[:6]) + rb"~[1-4]", hashed)
+    return re.compile(rb"(?:" + b"|".join(forms) + rb")[. ]*(?:\Z|:)", re.IGNORECASE)
+
+
+GITMODULES: Final = "gitmodules"
+GITATTRIBUTES: Final = "gitattributes"
+GITIGNORE: Final = "gitignore"
+MAILMAP: Final = "mailmap"
+
+# The short names are those of git's path.c.
+_SPECIAL: Final = {
+    GITMODULES: _ntfs_names(b"gitmodules", b"gi7eba"),
+    GITATTRIBUTES: _ntfs_names(b"gitattributes", b"gi7d29"),
+    GITIGNORE: _ntfs_names(b"gitignore", b"gi250a"),
+    MAILMAP: _ntfs_names(b"mailmap", b"maba30"),
+}
+
+
+def any_remarkable(joined: bytes) -> bool:
+    """Whether one of these names, joined by NUL, needs `find_fault` or may be special."""
+    return _REMARKABLE.search(joined) is not None
+
+
+def _component_is_dotgit(name: bytes) -> bool:
+    return _DOTGIT.match(_HFS_IGNORED.sub(b"", name)) is not None
+
+
+@lru_cache(maxsize=8192)
+def find_fault(name: bytes) -> str | None:
+    """Why no tree may have this name, or None; git's own name for the fault comes first where it has one."""
+    if b"/" in name:
+        return "fullPathname: a name with a slash"
+    if name == b".":
+        return "hasDot: an entry named '.'"
+    if name == b"..":
+        return "hasDotdot: an entry named '..'"
+    parts = name.split(b"\\")
+    if any(map(_component_is_dotgit, parts)):
+        return f"hasDotgit: {name!r} is .git to some file system"
+    if b".." in parts:
+        return f"{name!r} leaves its directory where a backslash separates"
+    return None
+
+
+def has_control(name: bytes) -> bool:
+    """Whether ASCII control characters are in the name: real history has them in files, and never in submodules."""
+    return _CONTROL.search(name) is not None
+
+
+@lru_cache(maxsize=8192)
+def special_file(name: bytes) -> str | None:
+    """GITMODULES, GITATTRIBUTES, GITIGNORE or MAILMAP if some file system takes the name for that file."""
+    for part in name.split(b"\\"):
+        bare = _HFS_IGNORED.sub(b"", part)
+        for which, pattern in _SPECIAL.items():
+            if pattern.match(bare):
+                return which
+    return None
+
+
+def enters_dotgit(target: bytes) -> bool:
+    """Whether a symbolic link's target passes through a `.git`."""
+    return any(map(_component_is_dotgit, re.split(rb"[/\\]", target)))

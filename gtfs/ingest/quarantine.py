@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was refused, kept with the reason until the space is wanted (design.md §7, §13). Any thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from gtfs.ids import ObjectId
+from gtfs.pack.limits import GIB
+
+log = logging.getLogger(__name__)
+
+REASON_SUFFIX = ".reason"
+
+
+class Refused(NamedTuple):
+    """A file in quarantine."""
+
+    path: Path
+    reason: str
+    time_s: int
+
+
+class Quarantine:
+    """The directory ``quarantine/`` of a node, the oldest dropped when it grows over ``limit_bytes``."""
+
+    def __init__(self, directory: Path, limit_bytes: int = GIB) -> None:
+        self.directory = directory
+        self._limit_bytes = limit_bytes
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def take(self, path: Path, oid: ObjectId, reason: str) -> Path:
+        """Move the file here with its reason; raises OSError."""
+        log.info("refused %s: %s", path.name, reason)
+        place = self.directory / f"{time.time_ns():020d}-{oid.hex()}.pack"
+        place.with_name(place.name + REASON_SUFFIX).write_text(reason + "\n")
+        path.rename(place)
+        self._shrink()
+        return place
+
+    def refused(self) -> list[Refused]:
+        """What is here, oldest first."""
+        found = []
+        for path in sorted(self.directory.glob("*.pack")):
+            reason = path.with_name(path.name + REASON_SUFFIX)
+            text = reason.read_text().strip() if reason.exists() else "unknown"
+            found.append(Refused(path, text, int(path.name[:20]) // 1_000_000_000))
+        return found
+
+    def _shrink(self) -> None:
+        files = sorted(self.directory.glob("*.pack"))
+        sizes = {f: os.stat(f).st_size for f in files}
+        total = sum(sizes.values())
+        for f in files:
+            if total <= self._limit_bytes:
+                return
+            f.unlink()
+            f.with_name(f.name + REASON_SUFFIX).unlink(missing_ok=True)
+            total -= sizes[f]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commits and tags that stand in the repository become commit packs in the open reel (design.md §3, §4).
+
+Incremental: only what the index does not know is encoded. Each run's packs are synced, then recorded in one
+transaction, so an interruption loses at most what workers had at hand. One thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from gtfs.ids import ObjectId
+from gtfs.reel.index import Index, LocalPack
+from gtfs.reel.openreel import OpenReelWriter
+from gtfs.repo.encoding import SPOOL, encode_many
+from gtfs.repo.history import history
+from gtfs.repo.repository import Repository
+
+log = logging.getLogger(__name__)
+
+_ASK = 5000  # ids asked of the index at a time
+
+
+class TakenUp(NamedTuple):
+    """How many packs were made, their bytes, and the commits that cannot be made with the reason."""
+
+    packs: int
+    packed_bytes: int
+    unmade: dict[ObjectId, str]
+
+
+def find_new(repository: Repository, index: Index) -> list[ObjectId]:
+    """The commits and tags reachable from any ref that have no local pack yet, parents first."""
+    new: list[ObjectId] = []
+    run: list[ObjectId] = []
+
+    def ask() -> None:
+        rows = index.get_many(run)
+        new.extend(oid for oid in run if oid not in rows or rows[oid].state != "unpacked")
+        run.clear()
+
+    for oid in history(repository):
+        run.append(oid)
+        if len(run) >= _ASK:
+            ask()
+    ask()
+    return new
+
+
+def take_up(
+    repository: Repository,
+    index: Index,
+    open_reel: OpenReelWriter,
+    oids: Sequence[ObjectId],
+    *,
+    jobs: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda _done, _bytes: None,
+) -> TakenUp:
+    """Encode ``oids``, append them to the open reel and record them as unpacked.
+
+    ``progress`` hears of packs done and their bytes. Raises OSError, GitFailed; what was recorded before stays.
+    """
+    packs = packed_bytes = 0
+    unmade: dict[ObjectId, str] = {}
+    for run in encode_many(repository, oids, jobs=jobs, stop=stop):
+        local: list[LocalPack] = []
+        for stamp, offset in run.made:
+            place = open_reel.append_file(run.spool, offset, stamp.length)
+            local.append(
+                LocalPack(
+                    stamp.oid, stamp.kind, stamp.time_s, stamp.length, stamp.digest, place.offset, stamp.parents,
+                    "unpacked",
+                )
+            )
+        run.spool.unlink()
+        open_reel.sync()
+        with index.transaction():
+            index.put_local(local)
+            index.drop_unencodable(p.oid for p in local)
+            index.put_unencodable({u.oid: u.reason for u in run.unmade})
+        unmade.update((u.oid, u.reason) for u in run.unmade)
+        packs += len(local)
+        packed_bytes += sum(p.size for p in local)
+        progress(packs + len(unmade), packed_bytes)
+    if unmade:
+        oid, reason = next(iter(unmade.items()))
+        log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
+    return TakenUp(packs, packed_bytes, unmade)
+
+
+def sweep_spool(repository: Repository) -> None:
+    """Drop spool files that a crash left."""
+    shutil.rmtree(repository.state / SPOOL, ignore_errors=True)
+
+
+def parents_first(packs: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> list[ObjectId]:
+    """The ids so that parents among them come first; the input's order otherwise."""
+    parents = dict(packs)
+    placed: dict[ObjectId, None] = {}
+    for first in parents:
+        stack = [first]
+        while stack:
+            oid = stack[-1]
+            todo = [p for p in parents[oid] if p in parents and p not in placed]
+            if oid in placed or not todo:
+                placed[oid] = None
+                stack.pop()
+            else:
+                stack.extend(todo)
+    return list(placed)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`refs/gtfs/tips/<oid>`: holds verified commits that no ref reaches, so that git gc keeps them (design.md §8.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gtfs.ids import ObjectId
+from gtfs.reel.index import Index
+from gtfs.repo.history import OWN_REFS, TIPS, read_refs, tags_reachable
+from gtfs.repo.refs import RefMove, move_refs
+from gtfs.repo.repository import Repository
+
+
+def _name(oid: ObjectId) -> bytes:
+    return TIPS + oid.hex().encode()
+
+
+def hold(repository: Repository, index: Index, new: Iterable[ObjectId]) -> None:
+    """Make tips of those just unpacked that nothing unpacked descends from, and let go of tips they descend from."""
+    refs = read_refs(repository)
+    tips = {r.oid: r.name for r in refs if r.name.startswith(TIPS)}
+    named = {r.oid for r in refs if not r.name.startswith(OWN_REFS)}
+    new = list(new)
+    new_set = set(new)
+    children = {oid: index.children_of(oid) for oid in new}
+    rows = index.get_many({c for cs in children.values() for c in cs})
+    moves = []
+    for oid in new:
+        descended = any(c in new_set or (c in rows and rows[c].state == "unpacked") for c in children[oid])
+        if not descended and oid not in named and oid not in tips:
+            moves.append(RefMove(_name(oid), None, oid))
+    parents = {p for oid in new for p in index.parents_of(oid)}
+    moves += [RefMove(name, oid, None) for oid, name in tips.items() if oid in parents]
+    # Creations first: a crash between the two transactions must not leave a commit that nothing holds.
+    move_refs(repository, [m for m in moves if m.new is not None])
+    move_refs(repository, [m for m in moves if m.new is None])
+
+
+def let_go(repository: Repository) -> None:
+    """Drop the tips that ordinary refs reach by now."""
+    refs = read_refs(repository)
+    tips = [r for r in refs if r.name.startswith(TIPS)]
+    if not tips:
+        return
+    others = [r for r in refs if not r.name.startswith(OWN_REFS)]
+    tags = set(tags_reachable(repository, others))
+    commits = [r.oid.hex() for r in tips if r.kind == b"commit"]
+    wanted = "\n".join([*commits, "--not", *(r.oid.hex() for r in others if r.kind in (b"commit", b"tag"))])
+    alone = set()
+    if commits:
+        out = repository.git("rev-list", "--stdin", stdin=wanted.encode() + b"\n")
+        alone = {ObjectId(bytes.fromhex(line.decode())) for line in out.split()}
+    move_refs(
+        repository,
+        [RefMove(r.name, r.oid, None) for r in tips if (r.oid not in alone if r.kind == b"commit" else r.oid in tags)],
+    )

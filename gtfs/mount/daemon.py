@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Into the background, but only once the mount stands: mount(8) takes the exit code for the truth.
+
+Fork before trio, threads or libtorrent exist. The parent waits for one line from the child and ends with what it says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_READY: Final = b"ok"
+
+
+class Outcome(NamedTuple):
+    """In the parent: how the child's start went; ``message`` is one line for stderr, or empty."""
+
+    exit_code: int
+    message: str
+
+
+class Daemon:
+    """In the child: its line to the parent. Call `ready` or `fail` once; later calls do nothing."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe: int | None = pipe
+
+    def ready(self, logfile: Path | None = None) -> None:
+        """Let go of the terminal and of the working directory; the parent ends with 0.
+
+        Relative paths mean something else afterwards. Standard output and error go to ``logfile``, or nowhere.
+        """
+        if self._pipe is None:
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        out = null
+        if logfile is not None:
+            out = os.open(logfile, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        os.dup2(null, 0)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        for fd in {null, out} - {0, 1, 2}:
+            os.close(fd)
+        self._tell(_READY)
+
+    def fail(self, message: str, exit_code: int) -> None:
+        """The parent shows ``message`` and ends with ``exit_code``."""
+        line = " ".join(message.split())
+        self._tell(b"%d %s" % (exit_code, line.encode("utf-8", "surrogateescape")))
+
+    def _tell(self, line: bytes) -> None:
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody to tell
+                os.write(pipe, line)
+            os.close(pipe)
+
+
+def daemonize() -> Daemon | Outcome:
+    """Fork: a `Daemon` in the child, in a session of its own; in the parent the `Outcome`, once the child knows it."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.setsid()
+        return Daemon(writing)
+    os.close(writing)
+    try:
+        with open(reading, "rb") as pipe:
+            line = pipe.read()
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+    if line == _READY:
+        return Outcome(0, "")
+    _, status = os.waitpid(child, 0)
+    code, _, message = line.decode("utf-8", "surrogateescape").partition(" ")
+    if code.isdigit():
+        return Outcome(int(code), message)
+    ended = os.waitstatus_to_exitcode(status)
+    how = f"by signal {-ended}" if ended < 0 else f"with exit code {ended}"
+    return Outcome(
+        1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood; see its log"
+    )

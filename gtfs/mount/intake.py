@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a written file is a pack: whole, accepted by the sink, and then handed over (design.md §9 "Writing").
+
+Not the judgement of what is in it (design.md §8), which is the sink's. Trio loop; hashing runs in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+from typing import Final
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId, pack_name, parse_pack_name
+from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
+from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
+from gtfs.pack import format as pack_format
+from gtfs.pack.format import CorruptPack
+
+log = logging.getLogger(__name__)
+
+_CHUNK: Final = 1 << 20
+_START: Final = pack_format.HEADER.pack(pack_format.MAGIC, pack_format.VERSION, 0)[:8]
+
+
+def is_whole(path: str | bytes, digest_name: str) -> bool:
+    """Whether a file starts like a pack and ends in the checksum of what stands before; size proves nothing.
+
+    ``digest_name`` is "sha1" or "sha256", the repository's hash. A file that vanished is not whole. Any thread.
+    """
+    digest = hashlib.new(digest_name)
+    try:
+        with open(path, "rb") as f:
+            left = os.fstat(f.fileno()).st_size - digest.digest_size
+            if left < pack_format.HEADER.size:
+                return False
+            start = f.read(len(_START))
+            if start != _START:
+                return False
+            digest.update(start)
+            left -= len(start)
+            while left:
+                chunk = f.read(min(_CHUNK, left))
+                if not chunk:
+                    return False
+                digest.update(chunk)
+                left -= len(chunk)
+            return f.read() == digest.digest()
+    except FileNotFoundError:
+        return False
+
+
+def _digest_name(oid: ObjectId) -> str:
+    return "sha1" if len(oid) == 20 else "sha256"
+
+
+class Intake:
+    """The way of written files to the sink."""
+
+    def __init__(self, files: IncomingFiles, source: PackSource, sink: IncomingSink) -> None:
+        self._files = files
+        self._source = source
+        self._sink = sink
+        self._hashing = trio.CapacityLimiter(2)  # whole-file hashing: bounded by the disk and the cores
+
+    async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
+        """Whether ``file`` is whole and the sink accepts it as the pack of ``oid``.
+
+        False while it is not whole or still changing. Raises the sink's refusal, also again for the same contents.
+        """
+        async with file.check_lock:
+            generation = file.generation
+            if file.approved == generation:
+                return True
+            if file.refused == generation and file.refusal is not None:
+                raise file.refusal
+            if file.name is None:
+                return False
+            path = self._files.path(file)
+            whole = await trio.to_thread.run_sync(
+                is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing
+            )
+            if not whole or file.generation != generation or file.name is None:
+                return False
+            try:
+                await self._sink.check(path, oid)
+            except GtfsError as refusal:
+                log.warning("refused %s: %s", pack_name(oid), refusal)
+                file.refused, file.refusal = generation, refusal
+                self._files.drop_if_gone(file)
+                raise
+            if file.generation != generation:
+                return False
+            file.approved = generation
+            return True
+
+    async def flush(self, handle: IncomingHandle) -> None:
+        """A descriptor is being closed: the only moment at which its writer hears what is wrong."""
+        file = handle.file
+        if not handle.writing:
+            return
+        handle.flushed = True
+        oid = parse_pack_name(file.name) if file.name is not None else None
+        # At size 0 nothing was written yet: shells close a copy of the descriptor before the first write.
+        if oid is None or file.size == 0 or file.queued:
+            if file.name is None and file.refusal is not None:
+                raise file.refusal
+            return
+        if not await self.approve(file, oid) and file.straight:
+            log.info("%s is not a whole pack", pack_name(oid))
+            raise _not_whole(file)
+
+    async def release(self, handle: IncomingHandle) -> None:
+        """A handle is gone; after the last that could write, a whole pack goes to the sink."""
+        self._files.closing(handle)
+        try:
+            if handle.writing:
+                await self._settle(handle.file)
+        finally:
+            await self._files.close(handle)
+
+    async def _settle(self, file: IncomingFile) -> None:
+        """Hand over what is whole and acceptable and has no writer."""
+        oid = parse_pack_name(file.name) if file.name is not None else None
+        if oid is None or file.size == 0 or file.writer is not None or file.queued:
+            return
+        try:
+            approved = await self.approve(file, oid)
+        except GtfsError:
+            return  # logged, and told to the writer at flush
+        if approved and file.writer is None and not file.queued and file.name == pack_name(oid).encode():
+            await self._hand_over(file, oid)
+
+    async def _hand_over(self, file: IncomingFile, oid: ObjectId) -> None:
+        file.queued = True
+        try:
+            await self._sink.queue(self._files.path(file), oid)
+        except GtfsError:
+            file.queued = False
+            raise
+
+    async def resume(self) -> None:
+        """At start: find what an earlier run left behind, and hand over what is whole."""
+        await self._files.load()
+        for file in self._files.all():
+            await self._settle(file)
+
+    async def rename(self, file: IncomingFile, name: bytes, *, no_replace: bool) -> None:
+        """Rename an incoming file; to ``<oid>.pack`` this is the same check as flush, and then the handover.
+
+        A file still open for writing is checked at its close instead. Where the pack is verified already, the same
+        commit came a second time: it is checked, and dropped for the canonical pack.
+        """
+        old_name = file.name
+        assert old_name is not None
+        if name == old_name:
+            return
+        oid = parse_pack_name(name)
+        info = self._source.info(oid) if oid is not None else None
+        if no_replace and (info is not None or self._files.get(name) is not None):
+            raise OSError(errno.EEXIST, "exists")
+        self._check_free(file, name)
+        if oid is not None and file.writer is None:
+            if not await self.approve(file, oid):
+                raise _not_whole(file)
+            if file.name != old_name:
+                raise OSError(errno.ENOENT, "taken away")
+            self._check_free(file, name)
+            info = self._source.info(oid)
+            if info is not None and info.state in VERIFIED_STATES:
+                await self._files.unlink(file)
+                return
+        elif info is not None and info.state in VERIFIED_STATES:
+            raise OSError(errno.EPERM, "verified")
+        await self._files.rename(file, name)
+        await self._settle(file)
+
+    def _check_free(self, file: IncomingFile, name: bytes) -> None:
+        there = self._files.get(name)
+        if file.queued or (there is not None and (there.writer is not None or there.queued)):
+            raise OSError(errno.EBUSY, "being written or taken in")
+
+
+def _not_whole(file: IncomingFile) -> CorruptPack:
+    return CorruptPack(
+        "not a whole pack: its last bytes are not the checksum of what stands before", file.size
+    )

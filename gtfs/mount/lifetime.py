@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a mounted file system to its clean end, by unmount or by signal. In the main thread, on the trio loop.
+
+pyfuse3 has one session a process: so has this. The order at the end is: waits for the swarm, requests, the mount
+itself, real files. What is wrong with the place is found before, see `mountpoint`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyfuse3
+import trio
+
+from gtfs.mount.mountpoint import BACKGROUND, MountpointError, MountWatch, allow_background
+from gtfs.mount.operations import Operations
+from gtfs.mount.options import MountOptions, libfuse_options
+
+log = logging.getLogger(__name__)
+
+END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+async def serve(
+    operations: Operations,
+    mountpoint: Path,
+    options: MountOptions,
+    *,
+    source: str,
+    on_mounted: Callable[[], None] = lambda: None,
+) -> signal.Signals | None:
+    """Mount on a directory that `check_mountpoint` gave, and serve until it is unmounted (None) or a signal comes.
+
+    ``source`` is what df shows. ``on_mounted`` is called when the mount stands. Raises `MountpointError`.
+    """
+    await operations.start()
+    _mount(operations, mountpoint, options, source)
+    try:
+        watch = MountWatch(mountpoint)
+        with trio.open_signal_receiver(*END_SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
+                ended: list[signal.Signals] = []
+
+                async def end_by_signal_task() -> None:
+                    async for number in signals:
+                        ended.append(signal.Signals(number))
+                        log.info("%s: unmounting %s", ended[0].name, mountpoint)
+                        operations.end_waits()
+                        pyfuse3.terminate()
+                        return
+
+                async def end_waits_task() -> None:
+                    # An unmount of a busy file system (umount -l, -f) does not end the session before the last file
+                    # is closed; but nothing waits for the swarm any more.
+                    await watch.wait_unmounted()
+                    operations.end_waits()
+
+                nursery.start_soon(end_by_signal_task)
+                nursery.start_soon(end_waits_task)
+                allow_background(watch.mounted)
+                on_mounted()
+                # Each request that waits holds a worker; more of them than the kernel sends at once in the
+                # background, so that a listing is answered whatever else waits.
+                await pyfuse3.main(max_tasks=2 * BACKGROUND)
+                nursery.cancel_scope.cancel()
+        return ended[0] if ended else None
+    finally:
+        operations.end_waits()
+        operations.close()
+        # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
+        # end with ECONNABORTED or ENOTCONN rather than hang.
+        pyfuse3.close(unmount=True)
+
+
+def _mount(operations: Operations, mountpoint: Path, options: MountOptions, source: str) -> None:
+    with _stderr_kept() as said:
+        try:
+            pyfuse3.init(operations, str(mountpoint), libfuse_options(options, source))
+        except RuntimeError as error:
+            failed: RuntimeError | None = error
+        else:
+            failed = None
+    if failed is None:
+        return
+    reason = " ".join("; ".join(said).split()) or str(failed)
+    if not Path("/dev/fuse").exists():
+        reason += " (there is no /dev/fuse: modprobe fuse)"
+    elif "user_allow_other" in reason:
+        reason += " (set user_allow_other in /etc/fuse.conf, or mount without allow_other)"
+    elif "fusermount3" in reason and "No such file" in reason:
+        reason += " (install fuse3)"
+    raise MountpointError(f"cannot mount on {mountpoint}: {reason}")
+
+
+@contextmanager
+def _stderr_kept() -> Iterator[list[str]]:
+    """What libfuse and its helper program write to descriptor 2: the only place where they say why."""
+    said: list[str] = []
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield said
+            finally:
+                os.dup2(kept, 2)
+                file.seek(0)
+                said.extend(file.read().decode("utf-8", "replace").splitlines())
+    finally:
+        os.close(kept)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory to mount on: whether it will do, and whether it is still mounted.
+
+Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) rather than asking the file system: a ``stat`` of one's own mount
+from the loop that serves it would wait for itself. The check blocks and belongs before the mount; the rest is of the
+trio loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import trio
+
+from gtfs.errors import GtfsError
+
+_MOUNTINFO: Final = Path("/proc/self/mountinfo")
+_CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
+_ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
+BACKGROUND: Final = (
+    512  # requests that the kernel may have under way in the background, reading ahead above all
+)
+
+
+class MountpointError(GtfsError):
+    """It cannot be mounted there; the text says what to do."""
+
+    exit_code = 7
+
+
+class Mounted(NamedTuple):
+    """One line of mountinfo."""
+
+    mount_id: int
+    device: str  # major:minor
+    path: bytes
+    kind: str
+
+
+def _mounts() -> list[Mounted]:
+    found = []
+    for line in _MOUNTINFO.read_bytes().splitlines():
+        fields = line.split(b" ")
+        path = _ESCAPE.sub(lambda m: bytes([int(m[1], 8)]), fields[4])
+        kind = fields[fields.index(b"-", 6) + 1].decode("ascii", "replace")
+        found.append(Mounted(int(fields[0]), fields[2].decode("ascii"), path, kind))
+    return found
+
+
+def mounted_on(path: Path) -> Mounted | None:
+    """What is mounted on exactly this directory (the topmost, if several), without touching it."""
+    wanted = os.path.normpath(os.fsencode(Path.cwd() / path))
+    return next((m for m in reversed(_mounts()) if m.path == wanted), None)
+
+
+def check_mountpoint(path: Path) -> Path:
+    """The absolute path to mount on, symbolic links resolved; raises `MountpointError` with the way out."""
+    try:
+        path = Path(os.path.realpath(path))  # unlike Path.resolve it asks nothing of a dead mount itself
+        found = mounted_on(path)
+        used = any(path.iterdir())  # also finds a file system whose process is gone
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise MountpointError(
+                f"{path} is a dead mount (its process is gone): run fusermount3 -u {path}, then try again"
+            ) from None
+        if error.errno == errno.ENOENT:
+            raise MountpointError(f"mount point {path} does not exist: make it with mkdir {path}") from None
+        if error.errno == errno.ENOTDIR:
+            raise MountpointError(f"mount point {path} is not a directory") from None
+        raise MountpointError(f"mount point {path} cannot be used: {error.strerror}") from None
+    if found is not None and found.kind.startswith("fuse"):
+        raise MountpointError(f"{path} is already mounted ({found.kind}): run umount {path} first")
+    if used:
+        raise MountpointError(f"mount point {path} is not empty: its files would be hidden")
+    return path
+
+
+def allow_background(mounted: Mounted) -> None:
+    """Let more reads wait at once than the 12 that the kernel allows by default.
+
+    All reading goes through the kernel's read-ahead, so a dozen reads that wait for a slow peer would stop every
+    other one. Best effort: without the fusectl file system, or the right to write there, the default stays.
+    """
+    directory = _CONNECTIONS / mounted.device.partition(":")[2]
+    with contextlib.suppress(OSError):
+        (directory / "max_background").write_text(str(BACKGROUND))
+        (directory / "congestion_threshold").write_text(str(BACKGROUND * 3 // 4))
+
+
+class MountWatch:
+    """Notices that a mount is gone, also while requests are still being answered."""
+
+    def __init__(self, path: Path) -> None:
+        found = mounted_on(path)
+        if found is None:
+            raise MountpointError(f"{path} was unmounted at once")
+        self.mounted = found
+
+    def is_mounted(self) -> bool:
+        """Whether it still stands in the table of mounts."""
+        return self.mounted in _mounts()
+
+    async def wait_unmounted(self) -> None:
+        """Return when it is gone from the table of mounts."""
+        with _mount_events() as fd:
+            while self.is_mounted():
+                await trio.lowlevel.wait_readable(fd)
+
+
+@contextlib.contextmanager
+def _mount_events() -> Iterator[int]:
+    """A descriptor that becomes readable when the table of mounts changes.
+
+    mountinfo itself always counts as readable and tells a change by POLLPRI, which trio cannot wait for; an epoll
+    instance that watches for that alone can be waited for like any descriptor. A change is reported once, when it is
+    looked for: so look at the table after each wake-up, and wait only then.
+    """
+    with _MOUNTINFO.open("rb") as table, select.epoll() as events:
+        events.register(table.fileno(), select.EPOLLPRI)
+        yield events.fileno()

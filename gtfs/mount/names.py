@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which object a name or an inode means, what stat and the extended attributes show of it, and who may change it.
+
+Looks only: nothing here waits or changes a file. Trio loop only. Raises `pyfuse3.FUSEError` as the answer itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Final, NoReturn
+
+import pyfuse3
+
+from gtfs.ids import parse_pack_name
+from gtfs.mount import inodes
+from gtfs.mount.attributes import Attributes
+from gtfs.mount.incoming import IncomingFile, IncomingFiles
+from gtfs.mount.inodes import PassingInodes
+from gtfs.mount.options import MountOptions
+from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, ControlTree, PackInfo, PackSource
+
+CONTROL_NAME: Final = b".gtfs"
+XATTR_PREFIX: Final = b"user.gtfs."
+
+
+class Parts(tuple[bytes, ...]):
+    """The names from .gtfs down to something in it; () is .gtfs itself."""
+
+    __slots__ = ()
+
+
+Node = PackInfo | IncomingFile | Parts  # what an inode other than the root's means
+
+
+def fail(number: int) -> NoReturn:
+    """Answer a request with an errno."""
+    raise pyfuse3.FUSEError(number)
+
+
+class Names:
+    """The name space of one mount."""
+
+    def __init__(
+        self, source: PackSource, files: IncomingFiles, control: ControlTree, options: MountOptions
+    ) -> None:
+        self._source = source
+        self._files = files
+        self._control = control
+        self._options = options
+        self._writers = frozenset({0, options.uid})
+        self._changed_ns = time.time_ns()
+        self.attributes = Attributes(options.uid, options.gid, options.read_only)
+        self.inodes = PassingInodes()
+
+    def changed(self) -> None:
+        """Names came or went: the root's mtime is now."""
+        self._changed_ns = time.time_ns()
+
+    # -- finding --------------------------------------------------------------------------------------------------
+
+    def find(self, name: bytes) -> PackInfo | IncomingFile | None:
+        """What a name in the root means; what is being written stands before a pack that is not verified yet."""
+        oid = parse_pack_name(name)
+        info = self._source.info(oid) if oid is not None else None
+        file = self._files.get(name)
+        if info is not None and (file is None or info.state in VERIFIED_STATES):
+            return info
+        return file
+
+    def node(self, inode: int) -> Node:
+        """What an inode other than the root's means."""
+        row = inodes.pack_row(inode)
+        if row is not None:
+            info = self._source.info_by_row(row)
+            if info is not None:
+                return info
+        elif inode == inodes.CONTROL:
+            return Parts()
+        else:
+            key = self.inodes.key(inode)
+            if isinstance(key, Parts | IncomingFile):
+                return key
+        fail(errno.ENOENT)
+
+    def control(self, parts: tuple[bytes, ...]) -> ControlEntry:
+        """What stands at a place under .gtfs."""
+        found = self._control.look(parts)
+        if found is None:
+            fail(errno.ENOENT)
+        return found
+
+    def own_file(self, name: bytes) -> IncomingFile:
+        """The incoming file of this name, for an operation that a pack refuses."""
+        node = self.find(name)
+        if node is None:
+            fail(errno.ENOENT)
+        if not isinstance(node, IncomingFile):
+            fail(errno.EPERM)
+        return node
+
+    def shows(self, file: IncomingFile) -> bool:
+        """Whether the file's name means this file."""
+        return file.name is not None and self.find(file.name) is file
+
+    # -- attributes -----------------------------------------------------------------------------------------------
+
+    def root(self) -> pyfuse3.EntryAttributes:
+        """Attributes of the mount's own directory."""
+        return self.attributes.directory(inodes.ROOT, self._changed_ns, writable=True)
+
+    def of_control(self, parts: tuple[bytes, ...], found: ControlEntry) -> pyfuse3.EntryAttributes:
+        """Attributes of something under .gtfs."""
+        inode = self.inodes.number(Parts(parts)) if parts else inodes.CONTROL
+        return self.attributes.control(inode, found)
+
+    def of_node(self, node: Node) -> pyfuse3.EntryAttributes:
+        """Attributes of anything but the root."""
+        if isinstance(node, PackInfo):
+            return self.attributes.pack(node)
+        if isinstance(node, IncomingFile):
+            return self.attributes.incoming(self.inodes.number(node), node)
+        return self.of_control(node, self.control(node))
+
+    def of_name(self, name: bytes) -> pyfuse3.EntryAttributes | None:
+        """Attributes of a name in the root, .gtfs apart."""
+        node = self.find(name)
+        return None if node is None else self.of_node(node)
+
+    def look_up(self, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
+        """Attributes of a name in any directory; counts as a look-up for the kernel."""
+        if parent != inodes.ROOT:
+            above = self.node(parent)
+            if not isinstance(above, Parts):
+                fail(errno.ENOTDIR)
+            parts = (*above, name)
+            entry = self.of_control(parts, self.control(parts))
+        elif name == CONTROL_NAME:
+            entry = self.of_control((), self.control(()))
+        else:
+            found = self.of_name(name)
+            if found is None:
+                fail(errno.ENOENT)
+            entry = found
+        self.inodes.looked_up(entry.st_ino)
+        return entry
+
+    def xattrs(self, inode: int) -> dict[bytes, bytes]:
+        """Extended attributes by full name."""
+        node = None if inode == inodes.ROOT else self.node(inode)
+        if isinstance(node, PackInfo):
+            return self._source.xattrs(node.oid)
+        if not isinstance(node, IncomingFile):
+            return {}
+        oid = parse_pack_name(node.name) if node.name is not None else None
+        if node.queued and oid is not None and self._source.info(oid) is not None:
+            return self._source.xattrs(oid)
+        found = {XATTR_PREFIX + b"state": b"queued" if node.queued else b"incoming"}
+        if node.refusal is not None:
+            found[XATTR_PREFIX + b"reason"] = str(node.refusal).encode()
+        return found
+
+    # -- permission -----------------------------------------------------------------------------------------------
+
+    def is_writer(self, uid: int) -> bool:
+        """Whether this user may write here: the mounting user and root (design.md §10, policy local)."""
+        return uid in self._writers
+
+    def need_writer(self, parent: int, uid: int) -> None:
+        """Raises EROFS, EACCES, or EPERM for a directory in which nobody creates or removes anything."""
+        if self._options.read_only:
+            fail(errno.EROFS)
+        if not self.is_writer(uid):
+            fail(errno.EACCES)
+        if parent != inodes.ROOT:
+            fail(errno.EPERM)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a mount shows and where it hands what was written: the Protocols that node.py implements and wires.
+
+No code of its own. The look-ups (everything that is not async) are called on the trio loop for each ``stat`` and must
+answer from memory or the index within a millisecond; they never wait for the network. Only `PackSource.read`, the
+readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, Protocol
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+
+VERIFIED_STATES: Final = frozenset(
+    {"verified", "unpacked"}
+)  # of design.md §8: the bytes are ours and never change
+
+
+class ReadTimedOut(GtfsError):
+    """The bytes did not come within the read timeout (ETIMEDOUT)."""
+
+    exit_code = 5
+
+    def __init__(self, message: str = "no peer delivered the data within the read timeout") -> None:
+        super().__init__(message)
+
+
+class NotLocal(GtfsError):
+    """The bytes are not here and the node is offline (ENODATA)."""
+
+    exit_code = 5
+
+    def __init__(self, message: str = "the data is not local and this node is offline") -> None:
+        super().__init__(message)
+
+
+class PackInfo(NamedTuple):
+    """One commit pack as the mount shows it."""
+
+    ino: int  # the pack's row in the index, >= 1 and never reused; the inode is this plus inodes.PACK_BASE
+    oid: ObjectId
+    size: int  # bytes, exact before one of them is here
+    time_s: int  # committer (or tagger) time
+    state: str  # of design.md §8: remote, fetching, waiting, refused, verified, unpacked
+    local_bytes: int  # how many of `size` are on this machine
+
+
+class StoreStatistics(NamedTuple):
+    """What statfs shows."""
+
+    total_bytes: int
+    free_bytes: int
+    packs: int
+
+
+class PackSource(Protocol):
+    """Every commit pack that the node knows."""
+
+    def info(self, oid: ObjectId) -> PackInfo | None:
+        """The pack of ``oid``, or None if this node knows no such commit or tag."""
+
+    def info_by_row(self, row: int) -> PackInfo | None:
+        """The pack of an index row."""
+
+    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+        """At most ``limit`` packs of rows greater than ``after_row``, in row order; an empty list ends the listing."""
+
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
+        """Exactly ``length`` verified bytes (the mount never asks past the end).
+
+        ``read_ahead`` is how many bytes after them this reader will probably want. May be cancelled at any await.
+        Raises `ReadTimedOut`, `NotLocal` or another `GtfsError`.
+        """
+
+    def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
+        """Extended attributes by full name (``user.gtfs.state`` and its like, design.md §9)."""
+
+    def statistics(self) -> StoreStatistics:
+        """Sizes for statfs."""
+
+
+class IncomingSink(Protocol):
+    """Where a written pack goes."""
+
+    @property
+    def directory(self) -> Path:
+        """``incoming/``: a real directory, on no mount of ours, in which nobody else creates files."""
+
+    async def check(self, path: Path, oid: ObjectId) -> None:
+        """Judge the whole file at ``path`` as the pack of ``oid`` (design.md §8.1–2 and policy).
+
+        Raises `CorruptPack` (EBADMSG), or another `GtfsError` of exit code 4, such as a policy's refusal (EACCES). On
+        refusal the sink logs the reason and moves the file to quarantine. A pack whose parents are missing is no
+        refusal. Must not raise because ``oid`` is already known.
+        """
+
+    async def queue(self, path: Path, oid: ObjectId) -> None:
+        """Take a checked file over for design.md §8.3–9; returns at once, not when it is ingested.
+
+        The sink takes the file away when the pack's state is verified, or when it is refused after all. Until then
+        (parents may be missing for long) the file stays, and may vanish because its owner unlinks it.
+        """
+
+
+@dataclass(frozen=True)
+class ControlEntry:
+    """One name under ``.gtfs``: a directory, a link, or a file with exactly one of the three readers."""
+
+    kind: Literal["dir", "file", "link"]
+    size: int = 0
+    time_s: int = 0
+    target: bytes | None = None  # of a link
+    read: Callable[[], Awaitable[bytes]] | None = None  # the whole contents, asked once at open
+    path: Path | None = None  # a real file, complete, read in a thread
+    read_at: Callable[[int, int], Awaitable[bytes]] | None = (
+        None  # (offset, length), for what may be not local
+    )
+
+
+class ControlTree(Protocol):
+    """What stands under ``.gtfs``; ``parts`` are the names below it, () for ``.gtfs`` itself."""
+
+    def look(self, parts: tuple[bytes, ...]) -> ControlEntry | None:
+        """The entry, also one that `names` does not list."""
+
+    def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
+        """The names in a directory."""

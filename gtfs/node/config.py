@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
+
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, and, any number of times, source, signer, peer,
+tracker, webseed, policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.trust.policy import Policy, parse_policy
+
+
+class BadConfig(GtfsError):
+    """A setting that cannot be understood; names the file and the key."""
+
+    exit_code = 2
+
+
+class Config:
+    """Reads on opening, writes through at each change."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self.path: Path = repository.state / "config"
+        self._values: dict[str, list[str]] = {}
+        if not self.path.exists():
+            return
+        try:
+            out = repository.git("config", "--file", str(self.path), "--list", "-z")
+        except GitFailed as e:
+            raise BadConfig(f"{self.path} is not in git-config syntax: {e}") from None
+        for item in out.decode("utf-8", "replace").split("\0"):
+            key, _, value = item.partition("\n")
+            if key.startswith("gtfs."):
+                self._values.setdefault(key.removeprefix("gtfs."), []).append(value)
+
+    def get(self, key: str) -> str | None:
+        """The last value of a key."""
+        values = self._values.get(key)
+        return values[-1] if values else None
+
+    def get_all(self, key: str) -> list[str]:
+        """Every value of a key."""
+        return list(self._values.get(key, ()))
+
+    def set(self, key: str, *values: str) -> None:
+        """Replace a key's values; raises `GitFailed`."""
+        name = f"gtfs.{key}"
+        self._repository.git("config", "--file", str(self.path), "--unset-all", name, check=False)
+        for value in values:
+            self._repository.git("config", "--file", str(self.path), "--add", name, value)
+        self._values[key] = list(values)
+
+    def sign_key(self) -> Fingerprint | None:
+        """The publisher's key, None for a node that does not publish; raises `BadId`."""
+        value = self.get("signkey")
+        return None if value is None else parse_fingerprint(value)
+
+    def gnupg_home(self) -> Path | None:
+        """Where the publisher's key is; None for gpg's own default."""
+        value = self.get("gnupghome")
+        return None if value is None else Path(value)
+
+    def policies(self) -> Sequence[Policy]:
+        """The local policy lines; raises `BadPolicy`."""
+        return [parse_policy(line) for line in self.get_all("policy")]

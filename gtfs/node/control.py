@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running node answers other gtfs commands on a Unix socket, ``$GIT_DIR/gtfs/control``: JSON, one object a line.
+
+Request ``{"do": NAME, ...}``; answers ``{"progress": {...}}`` any number of times, then ``{"done": {...}}`` or
+``{"error": TEXT, "exit_code": N}``. Only the owner of the repository can open the socket (mode 0600).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gtfs.errors import GtfsError
+
+log = logging.getLogger(__name__)
+
+CONTROL = "control"
+_MAX_LINE = 1 << 20
+
+Tell = Callable[[dict[str, Any]], None]
+Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
+
+
+class NodeFailed(GtfsError):
+    """What the running node answered; carries its exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@contextlib.contextmanager
+def _short_path(state: Path) -> Iterator[str]:
+    """A path to the socket that fits sun_path (108 bytes), however deep the repository lies."""
+    fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{CONTROL}"
+    finally:
+        os.close(fd)
+
+
+def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> dict[str, Any] | None:
+    """Ask the node that runs on this state directory; None when none does.
+
+    Raises `NodeFailed` with its error. Ctrl-C closes the connection, upon which the node ends the work.
+    """
+    with socket.socket(socket.AF_UNIX) as s, _short_path(state) as path:
+        try:
+            s.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        s.sendall(json.dumps(request).encode() + b"\n")
+        for line in s.makefile("rb"):
+            answer = json.loads(line)
+            if "progress" in answer:
+                on_progress(answer["progress"])
+            elif "error" in answer:
+                raise NodeFailed(answer["error"], answer["exit_code"])
+            else:
+                done: dict[str, Any] = answer["done"]
+                return done
+    raise NodeFailed("the node ended before it answered; see its log", 1)
+
+
+def listen(state: Path) -> trio.SocketListener:
+    """The node's socket, in the place of one that a crash left: the lock says that no other node lives."""
+    s = socket.socket(socket.AF_UNIX)
+    with _short_path(state) as path:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        old = os.umask(0o177)
+        try:
+            s.bind(path)
+        finally:
+            os.umask(old)
+    s.listen(16)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(s))
+
+
+async def answer_task(listener: trio.SocketListener, handlers: Mapping[str, Handler]) -> None:
+    """Serve requests until cancelled; a caller who hangs up cancels his request."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            await _serve_one(stream, handlers)
+        except trio.BrokenResourceError:
+            log.debug("a caller hung up")
+
+    await trio.serve_listeners(serve, [listener])
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _MAX_LINE:
+        piece = await stream.receive_some(65536)
+        if not piece:
+            return b""
+        line += piece
+    return line
+
+
+async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler]) -> None:
+    async with stream:
+        line = await _read_line(stream)
+        if not line:
+            return
+        try:
+            request = json.loads(line)
+            handler = handlers[request["do"]]
+        except (ValueError, KeyError, TypeError):
+            await _send(stream, {"error": "the running node does not know this request; is it older?", "exit_code": 1})
+            return
+        # The newest progress is enough: a slow reader must not make the node hold a queue of it.
+        send, receive = trio.open_memory_channel[dict[str, Any]](1)
+
+        def tell(progress: dict[str, Any]) -> None:
+            with contextlib.suppress(trio.WouldBlock):
+                send.send_nowait({"progress": progress})
+
+        async with trio.open_nursery() as nursery:
+
+            async def watch_hangup() -> None:
+                while await stream.receive_some(4096):
+                    pass
+                nursery.cancel_scope.cancel()
+
+            async def pass_on() -> None:
+                async for message in receive:
+                    await _send(stream, message)
+
+            nursery.start_soon(watch_hangup)
+            nursery.start_soon(pass_on)
+            try:
+                last = {"done": await handler(request, tell)}
+            except GtfsError as e:
+                last = {"error": str(e), "exit_code": e.exit_code}
+            except OSError as e:
+                last = {"error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""), "exit_code": 7}
+            nursery.cancel_scope.cancel()
+        with trio.move_on_after(5):
+            await _send(stream, last)
+
+
+async def _send(stream: trio.SocketStream, message: dict[str, Any]) -> None:
+    await stream.send_all(json.dumps(message).encode() + b"\n")

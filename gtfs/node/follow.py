@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In: a catalogue is accepted, its reels' tables and bytes are fetched, ingested, and refs follow (design.md §5, §8).
+
+Trio loop; what blocks runs in threads, what writes the repository under the node's one writing limiter.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept, is_stale
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.refmoves import Demands, RefReport, follow_refs
+from gtfs.node.reels import Reels
+from gtfs.node.state import State
+from gtfs.node.store import Store
+from gtfs.reel.index import ReelRow
+from gtfs.reel.table import CorruptReel
+from gtfs.swarm.pieces import SwarmError
+
+log = logging.getLogger(__name__)
+
+
+class NotFollowing(GtfsError):
+    """This node holds no catalogue, or nothing that its keyring could check one with; the text says what to give."""
+
+    exit_code = 4
+
+
+@dataclass
+class SyncReport:
+    """What a sync did; bytes are payload from peers."""
+
+    packs: int = 0
+    reels: int = 0
+    refs: RefReport = field(default_factory=lambda: RefReport(0, {}))
+    refused: dict[ObjectId, str] = field(default_factory=dict)
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a sync stands: bytes of all its reels here and in total, packs unpacked and in total."""
+
+    bytes_here: int
+    bytes_total: int
+    packs_done: int
+    packs_total: int
+
+
+def cancelled() -> bool:
+    """In a thread that trio started: whether its caller was cancelled, so that work ends at the next safe place."""
+    try:
+        trio.from_thread.check_cancelled()
+    except trio.Cancelled:
+        return True
+    return False
+
+
+class Follower:
+    """Follows one publisher for one node."""
+
+    def __init__(
+        self,
+        state: State,
+        reels: Reels,
+        store: Store,
+        writing: trio.CapacityLimiter,
+        first: FirstTrust,
+        changed: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._reels = reels
+        self._store = store
+        self._writing = writing
+        self._first = first
+        self._changed = changed
+        self._one = trio.Lock()
+
+    async def take_document(self, document: bytes) -> bool:
+        """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`."""
+        accepted = await trio.to_thread.run_sync(self._accept, document, limiter=self._writing)
+        if accepted is None:
+            return False
+        await self._reels.update()
+        self._store.forget_reels()
+        return True
+
+    def _accept(self, document: bytes) -> Accepted | None:
+        state = self._state
+        if state.keyring is None:
+            raise NotFollowing("there is no key to check the catalogue with; give -o keyring=FILE")
+        try:
+            accepted = accept(
+                document, state.held, state.keyring, self._first, int(time.time()),
+                known_digest=state.catalogues.known_digest,
+            )  # fmt: skip
+        except Equivocation as e:
+            log.error("%s; the other document is kept at %s", e, state.catalogues.save_equivocation(e))
+            raise
+        if not accepted.news:
+            return None
+        # Durable before it is acted on (§5).
+        state.catalogues.save(accepted)
+        state.held = accepted
+        state.renew_gate()
+        with state.index.transaction():
+            for entry in accepted.catalogue.reels:
+                state.index.put_reel(
+                    entry.name, entry.infohash, entry.size, entry.rows, accepted.catalogue.version, "remote"
+                )
+        log.info("accepted catalogue %d of %s", accepted.catalogue.version, accepted.catalogue.repository)
+        return accepted
+
+    def _listed(self) -> list[ReelRow]:
+        """The held catalogue's reels, in its order."""
+        held = self._state.held
+        if held is None:
+            return []
+        rows = [self._state.index.reel_by_name(entry.name) for entry in held.catalogue.reels]
+        return [row for row in rows if row is not None]
+
+    async def bring_tables(self, deadline_s: float) -> dict[str, str]:
+        """Fetch the tables that are missing, several at once; gives what went wrong, by reel."""
+        failed: dict[str, str] = {}
+        async with self._one, trio.open_nursery() as nursery:
+            some = trio.CapacityLimiter(8)
+
+            async def bring(row: ReelRow) -> None:
+                async with some:
+                    try:
+                        await self._reels.bring_table(row, deadline_s)
+                    except (SwarmError, CorruptReel) as e:
+                        log.warning("%s", e)
+                        failed[row.name] = str(e)
+
+            for row in self._listed():
+                if not self._reels.has_table(row):
+                    nursery.start_soon(bring, row)
+        self._changed()
+        return failed
+
+    async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:
+        """Fetch every reel, let its packs in and move refs. Raises `SwarmError`, `NotFollowing`, OSError."""
+        held = self._state.held
+        if held is None:
+            raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
+        failed = await self.bring_tables(stall_s)
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise SwarmError(f"{len(failed)} reel tables could not be fetched, {name} first: {reason}")
+        report = SyncReport()
+        listed = self._listed()
+        here = {row.id: row.size if row.state == "complete" else 0 for row in listed}
+        total_bytes, total_packs = sum(r.size for r in listed), sum(r.rows for r in listed)
+        done_before = [0]
+
+        def tell(packs: int) -> None:
+            progress(Progress(sum(here.values()), total_bytes, done_before[0] + packs, total_packs))
+
+        async with self._one:
+            send, receive = trio.open_memory_channel[ReelRow](len(listed) or 1)
+
+            async def fetch_task() -> None:
+                async with send:
+                    for row in listed:
+                        if row.state != "complete":
+
+                            def fetched(count: int, _size: int, reel_id: int = row.id) -> None:
+                                here[reel_id] = count
+                                tell(0)
+
+                            await self._reels.fetch(row, fetched, stall_s)
+                            here[row.id] = row.size
+                            self._store.forget_reels()
+                            report.reels += 1
+                        await send.send(row)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fetch_task)
+                async for row in receive:
+                    outcome = await trio.to_thread.run_sync(
+                        self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n), limiter=self._writing
+                    )
+                    done_before[0] += row.rows
+                    report.packs += len(outcome.unpacked)
+                    report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
+                    report.waiting += len(outcome.waiting)
+                    self._changed()
+            report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
+            self._changed()
+        return report
+
+    def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
+        index = self._state.index
+        path = self._state.reel_path(reel.name)
+        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"]
+        candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest) for r in rows]
+        outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
+        with index.transaction():
+            index.set_state([c.oid for c, _ in outcome.waiting], "waiting")
+            for candidate, error in outcome.refused:
+                log.error("%s of reel %s is refused: %s", candidate.oid.hex(), reel.name, error)
+                index.set_state([candidate.oid], "refused", str(error))
+        return outcome
+
+    def _move_refs(self) -> RefReport:
+        state = self._state
+        held = state.held
+        assert held is not None
+        catalogue = held.catalogue
+        if is_stale(catalogue, int(time.time())):
+            return RefReport(0, dict.fromkeys(catalogue.refs, "the catalogue is past its Valid-Until: stale"))
+        if catalogue.version in state.catalogues.equivocations():
+            return RefReport(0, dict.fromkeys(catalogue.refs, "the publisher signed two catalogues of this version"))
+        demands = Demands(state.config.policies(), catalogue.policy, state.keyring)
+        report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, demands)
+        for name, reason in report.held_back.items():
+            log.warning("%s stays where it is: %s", name.decode("utf-8", "replace"), reason)
+        return report

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``DIR/.gtfs``: what a node knows beside the packs, as files (design.md §9). Look-ups answer at once. Trio loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from gtfs.ids import REEL_SUFFIX, BadId, ObjectId, parse_object_id, parse_reel_name
+from gtfs.mount.tree import ControlEntry
+from gtfs.node.state import SIGNOFFS, State
+from gtfs.node.store import Store
+from gtfs.reel.index import ReelRow
+from gtfs.reel.metainfo import PieceHasher, metainfo_bytes
+
+_DIRECTORY: Final = ControlEntry("dir")
+_TORRENT: Final = b".torrent"
+_ASC: Final = b".asc"
+_CHUNK: Final = 1 << 20
+
+Parts = tuple[bytes, ...]
+ReadReel = Callable[[ReelRow, int, int], Awaitable[bytes]]
+
+
+class Shelf:
+    """The mount's ControlTree. ``status`` gives the node's status; ``read_reel`` reads a reel that may not be here."""
+
+    def __init__(
+        self, state: State, store: Store, status: Callable[[], dict[str, object]], read_reel: ReadReel
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._status = status
+        self._read_reel = read_reel
+        self._refs: dict[bytes, ObjectId] = {}
+        self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
+            b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
+            b"reels": (self._reel_names, self._reel),
+            b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signed_off()], self._signoff),
+            b"torrents": (lambda: [n + _TORRENT for n in self._reel_names()], self._torrent),
+        }
+
+    def show_refs(self, refs: dict[bytes, ObjectId]) -> None:
+        """Replace what is below ``refs``; the caller reads them from git in a thread."""
+        self._refs = refs
+
+    def names(self, parts: Parts) -> list[bytes]:
+        """See `mount.tree.ControlTree`."""
+        if not parts:
+            top = [b"refs", b"status", *self._rooms]
+            return [*top, b"catalogue"] if self._state.held is not None else top
+        if parts[0] == b"refs":
+            prefix = b"/".join(parts) + b"/"
+            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._refs if n.startswith(prefix)})
+        if len(parts) == 1 and parts[0] in self._rooms:
+            return self._rooms[parts[0]][0]()
+        return []
+
+    def look(self, parts: Parts) -> ControlEntry | None:
+        """See `mount.tree.ControlTree`."""
+        if not parts:
+            return _DIRECTORY
+        if parts[0] == b"refs":
+            return self._ref(parts)
+        if len(parts) == 1:
+            if parts[0] in self._rooms:
+                return _DIRECTORY
+            if parts[0] == b"status":
+                text = json.dumps(self._status(), indent=2, sort_keys=True).encode() + b"\n"
+                return ControlEntry("file", len(text), read=partial(_give, text))
+            if parts[0] == b"catalogue" and self._state.held is not None:
+                held = self._state.held
+                return ControlEntry(
+                    "file", len(held.document), held.catalogue.date_s, read=partial(_give, held.document)
+                )
+        elif len(parts) == 2 and parts[0] in self._rooms:
+            return self._rooms[parts[0]][1](parts[1])
+        return None
+
+    def _ref(self, parts: Parts) -> ControlEntry | None:
+        name = b"/".join(parts)
+        oid = self._refs.get(name)
+        if oid is not None:
+            # From .gtfs/refs/heads/main up to the root of the mount.
+            target = b"../" * len(parts) + oid.hex().encode() + b".pack"
+            return ControlEntry("link", len(target), target=target)
+        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._refs)
+        return _DIRECTORY if is_directory else None
+
+    def _files(self, directory: Path) -> list[bytes]:
+        return sorted(bytes(p.name, "utf-8", "surrogateescape") for p in directory.iterdir())
+
+    def _file(self, path: Path) -> ControlEntry | None:
+        try:
+            st = path.stat()
+        except OSError:
+            return None
+        return ControlEntry("file", st.st_size, int(st.st_mtime), path=path)
+
+    def _quarantined(self, name: bytes) -> ControlEntry | None:
+        return self._file(self._state.quarantine.directory / name.decode("utf-8", "surrogateescape"))
+
+    def _reel_names(self) -> list[bytes]:
+        return [(row.name + REEL_SUFFIX).encode() for row in self._state.index.reels()]
+
+    def _reel_row(self, name: bytes) -> ReelRow | None:
+        try:
+            return self._state.index.reel_by_name(parse_reel_name(name.decode("ascii", "replace")))
+        except BadId:
+            return None
+
+    def _reel(self, name: bytes) -> ControlEntry | None:
+        row = self._reel_row(name.removesuffix(REEL_SUFFIX.encode())) if name.endswith(REEL_SUFFIX.encode()) else None
+        if row is None:
+            return None
+        if row.state == "complete":
+            return self._file(self._state.reel_path(row.name))
+        return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
+
+    def _torrent(self, name: bytes) -> ControlEntry | None:
+        """``<reel>.reel.torrent`` as it lies here; ``<oid>.pack.torrent`` made on look-up."""
+        stem = name.removesuffix(_TORRENT)
+        if stem == name:
+            return None
+        if stem.endswith(REEL_SUFFIX.encode()):
+            row = self._reel_row(stem.removesuffix(REEL_SUFFIX.encode()))
+            return None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+        try:
+            oid = parse_object_id(stem.removesuffix(b".pack"))
+        except BadId:
+            return None
+        info = self._store.info(oid)
+        if info is None:
+            return None
+        size = metainfo_bytes(oid.hex() + ".pack", info.size)
+        return ControlEntry("file", size, info.time_s, read=partial(self._pack_metainfo, oid, info.size))
+
+    async def _pack_metainfo(self, oid: ObjectId, size: int) -> bytes:
+        hasher = PieceHasher(size)
+        for at in range(0, size, _CHUNK):
+            chunk = await self._store.read(oid, at, min(_CHUNK, size - at), read_ahead=_CHUNK)
+            await trio.to_thread.run_sync(hasher.update, chunk)
+        return hasher.metainfo(oid.hex() + ".pack")[0]
+
+    def _signoff(self, name: bytes) -> ControlEntry | None:
+        try:
+            oid = parse_object_id(name.removesuffix(_ASC))
+        except BadId:
+            return None
+        signoff = self._state.index.signoff(oid)
+        return None if signoff is None else self._file(self._state.repository.state / SIGNOFFS / signoff.file)
+
+
+async def _give(data: bytes) -> bytes:
+    return data
+

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's state on disk (design.md §7), opened under its lock and swept of what a crash left. One writer.
+
+Synchronous: `Node` and the commands that need no network use it alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from gtfs.catalogue.accept import Held
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.ids import REEL_SUFFIX, ReelName
+from gtfs.ingest.gate import PolicyGate
+from gtfs.ingest.ingest import Ingest, sweep
+from gtfs.ingest.quarantine import Quarantine
+from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
+from gtfs.node.config import Config
+from gtfs.node.lock import Lock
+from gtfs.pack.limits import Limits
+from gtfs.reel.index import Index
+from gtfs.reel.openreel import OpenReelWriter
+from gtfs.reel.recover import recover_open_reel, sweep_temporaries
+from gtfs.repo.repository import Repository
+from gtfs.trust.keyring import Keyring, open_keyring
+from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.signoff import SignoffRow, write_signoff
+
+log = logging.getLogger(__name__)
+
+INDEX = "node.db"
+OPEN_REEL = "open.reel"
+REELS = "reels"
+INCOMING = "incoming"
+QUARANTINE = "quarantine"
+SIGNOFFS = "signoffs"
+KEYS = "keys"
+CATALOGUE = "catalogue"
+KEYRING = "keyring.gpg"
+LOCK = "lock"
+
+
+class State:
+    """Opens everything and closes it in reverse; a context manager."""
+
+    def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
+        self.repository = repository
+        self.limits = limits or Limits()
+        root = repository.state
+        root.mkdir(exist_ok=True)
+        for name in (REELS, INCOMING, SIGNOFFS):
+            (root / name).mkdir(exist_ok=True)
+        self.reels = root / REELS
+        self.incoming = root / INCOMING
+        self.open_reel_path = root / OPEN_REEL
+        self._exit = contextlib.ExitStack()
+        try:
+            self.lock = Lock(root / LOCK)
+            self.lock.take()
+            self._exit.callback(self.lock.release)
+            sweep(repository)
+            sweep_spool(repository)
+            sweep_temporaries(self.reels)
+            self.config = Config(repository)
+            self.index = Index(root / INDEX)
+            self._exit.callback(self.index.close)
+            recovered = recover_open_reel(self.open_reel_path, self.index, repository.fmt)
+            if recovered.cut_bytes or recovered.dropped:
+                log.info("open reel recovered: %s", recovered)
+            self.open_reel = OpenReelWriter(self.open_reel_path, repository.fmt)
+            self._exit.callback(self.open_reel.close)
+            self.quarantine = Quarantine(root / QUARANTINE)
+            self.catalogues = CatalogueStore(root / CATALOGUE)
+            self.held: Held | None = self.catalogues.highest()
+            self.keyring: Keyring | None = None
+            self.load_keyring()
+        except BaseException:
+            self._exit.close()
+            raise
+        self._signer: Signer | None = None
+        self._ingest: Ingest | None = None
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._exit.close()
+
+    @property
+    def keyring_path(self) -> Path:
+        """The small ring frozen for this repository (design.md §10)."""
+        return self.repository.state / KEYRING
+
+    def load_keyring(self) -> None:
+        """Read the frozen ring again after a change; raises `BadKeyring`."""
+        self.keyring = open_keyring(self.keyring_path) if self.keyring_path.exists() else None
+
+    def gate(self) -> PolicyGate:
+        """Step 4 of design.md §8 as this node demands it now."""
+        policy = None if self.held is None else self.held.catalogue.policy
+        return PolicyGate(self.config.policies(), policy, self.keyring)
+
+    def ingest(self) -> Ingest:
+        """The one way in."""
+        if self._ingest is None:
+            self._ingest = self.new_ingest()
+        return self._ingest
+
+    def new_ingest(self) -> Ingest:
+        """Another one, for another thread to check with; only one at a time may run."""
+        return self._exit.enter_context(
+            Ingest(self.repository, self.index, self.open_reel, self.gate(), self._sign_off, self.limits)
+        )
+
+    def renew_gate(self) -> None:
+        """Let the next ingest see a new catalogue, keyring or policy."""
+        if self._ingest is not None:
+            self._ingest.use_gate(self.gate())
+
+    def reel_path(self, name: ReelName) -> Path:
+        """Where a reel lies, whole or in part."""
+        return self.reels / (name + REEL_SUFFIX)
+
+    def take_up(
+        self,
+        *,
+        jobs: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        begin: Callable[[int], None] = lambda _n: None,
+        progress: Callable[[int, int], None] = lambda _n, _b: None,
+    ) -> TakenUp:
+        """Encode what plain git put into the repository since the last time; ``begin`` hears how many."""
+        new = find_new(self.repository, self.index)
+        begin(len(new))
+        return take_up(
+            self.repository, self.index, self.open_reel, new, jobs=jobs, stop=stop, progress=progress
+        )
+
+    def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+        if self._signer is None:
+            keys = self.repository.state / KEYS
+            make_node_key(keys)
+            self._signer = self._exit.enter_context(node_signer(keys))
+        now_s = int(time.time())
+        return write_signoff(self.repository.state / SIGNOFFS, packs, self._signer, now_s).name, now_s

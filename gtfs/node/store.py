@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every commit pack of the node as the mount's PackSource: open reel, whole reels, the swarm, and git (design.md §2).
+
+Look-ups read the index and answer at once; only `Store.read` waits, for a disk in a thread or for the swarm.
+Trio loop only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
+from gtfs.node.state import State
+from gtfs.pack.encode import Encoder
+from gtfs.pack.trees import Unencodable
+from gtfs.reel.index import PackRow, ReelRow
+from gtfs.reel.openreel import ReelReader
+from gtfs.repo.catfile import CatFile
+
+_MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read
+
+
+class LostBytes(GtfsError):
+    """A pack that should be local is not what the index says; `gtfs fsck` tells more."""
+
+    exit_code = 7
+
+
+class SwarmReel(Protocol):
+    """A reel in the swarm, as `gtfs.swarm` gives it."""
+
+    def local_bytes(self, offset: int = 0, length: int | None = None) -> int: ...
+
+    def peers(self) -> int: ...
+
+
+class SwarmReads(Protocol):
+    """The node's swarm: reels by their id in the index."""
+
+    def reel(self, reel_id: int) -> SwarmReel | None: ...
+
+    async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
+        """Raises the mount's `ReadTimedOut` and `NotLocal` for the swarm's own errors."""
+
+
+class Store:
+    """See the module."""
+
+    def __init__(self, state: State, swarm: SwarmReads) -> None:
+        self._state = state
+        self._swarm = swarm
+        self._disk = trio.CapacityLimiter(8)
+        self._encoding = trio.CapacityLimiter(1)
+        self._made: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._made_bytes = 0
+        self._reels: dict[int, ReelRow] = {}
+
+    def forget_reels(self) -> None:
+        """Ask the index again which reels are whole."""
+        self._reels.clear()
+
+    def info(self, oid: ObjectId) -> PackInfo | None:
+        """See `mount.tree.PackSource`."""
+        row = self._state.index.get(oid)
+        return None if row is None or row.offset is None else self._info(row)
+
+    def info_by_row(self, row: int) -> PackInfo | None:
+        """See `mount.tree.PackSource`."""
+        found = self._state.index.get_by_row(row)
+        return None if found is None or found.offset is None else self._info(found)
+
+    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+        """See `mount.tree.PackSource`."""
+        while True:
+            rows = self._state.index.rows_after(after_row, limit)
+            found = [self._info(row) for row in rows if row.offset is not None]
+            if found or not rows:
+                return found
+            after_row = rows[-1].row
+
+    def statistics(self) -> StoreStatistics:
+        """See `mount.tree.PackSource`."""
+        fs = os.statvfs(self._state.repository.path)
+        return StoreStatistics(self._state.index.total_bytes(), fs.f_bavail * fs.f_frsize, self._state.index.count())
+
+    def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
+        """See `mount.tree.PackSource`; design.md §9 names them."""
+        row = self._state.index.get(oid)
+        if row is None:
+            return {}
+        out = {b"user.gtfs.state": row.state.encode()}
+        reel = None if row.reel is None else self._reel(row.reel)
+        if reel is not None:
+            out[b"user.gtfs.reel"] = reel.name.encode()
+            out[b"user.gtfs.infohash"] = reel.infohash.hex().encode()
+            torrent = self._swarm.reel(reel.id)
+            out[b"user.gtfs.peers"] = b"%d" % (torrent.peers() if torrent else 0)
+        if row.reason:
+            out[b"user.gtfs.reason"] = row.reason.encode()
+        signoff = self._state.index.signoff(oid)
+        if signoff is not None:
+            out[b"user.gtfs.signers"] = signoff.vouch.encode()
+        return out
+
+    def _reel(self, reel_id: int) -> ReelRow | None:
+        reel = self._reels.get(reel_id)
+        if reel is None:
+            reel = self._state.index.reel(reel_id)
+            if reel is not None:
+                self._reels[reel_id] = reel
+        return reel
+
+    def _info(self, row: PackRow) -> PackInfo:
+        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, self._local_bytes(row))
+
+    def _local_bytes(self, row: PackRow) -> int:
+        reel = None if row.reel is None else self._reel(row.reel)
+        if reel is None or reel.state == "complete" or row.state == "unpacked":
+            return row.size
+        torrent = self._swarm.reel(reel.id)
+        return 0 if torrent is None else torrent.local_bytes(row.offset or 0, row.size)
+
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
+        """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""
+        row = self._state.index.get(oid)
+        if row is None or row.offset is None:
+            raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
+        reel = None if row.reel is None else self._reel(row.reel)
+        if reel is None:
+            return await self._read_file(self._state.open_reel_path, row.offset + offset, length)
+        if reel.state == "complete":
+            return await self._read_file(self._state.reel_path(reel.name), row.offset + offset, length)
+        torrent = self._swarm.reel(reel.id)
+        is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
+        if row.state == "unpacked" and not is_here:
+            return (await self._made_pack(row))[offset : offset + length]
+        if torrent is None:
+            raise NotLocal
+        # Read-ahead ends with the pack: what follows in the reel is another file.
+        read_ahead = max(0, min(read_ahead, row.size - offset - length))
+        return await self._swarm.read(torrent, row.offset + offset, length, read_ahead)
+
+    async def _read_file(self, path: Path, offset: int, length: int) -> bytes:
+        return await trio.to_thread.run_sync(_pread, path, offset, length, limiter=self._disk)
+
+    async def _made_pack(self, row: PackRow) -> bytes:
+        """The bytes of an unpacked commit whose reel is not here: encoded again, and equal or refused."""
+        async with self._encoding:
+            made = self._made.get(row.oid)
+            if made is None:
+                made = await trio.to_thread.run_sync(self._make, row)
+                self._made[row.oid] = made
+                self._made_bytes += len(made)
+                while self._made_bytes > _MADE_BYTES and len(self._made) > 1:
+                    self._made_bytes -= len(self._made.popitem(last=False)[1])
+            self._made.move_to_end(row.oid)
+            return made
+
+    def _make(self, row: PackRow) -> bytes:
+        parts: list[bytes] = []
+        with CatFile(self._state.repository) as reader:
+            try:
+                stamp = Encoder(reader, self._state.repository.fmt).encode(row.oid, parts.append)
+            except Unencodable as e:
+                raise LostBytes(f"the pack of {row.oid.hex()} cannot be made again: {e}; run gtfs fsck") from None
+        if stamp.digest != row.digest:
+            raise LostBytes(f"the pack of {row.oid.hex()} is not what its reel's table promises; run gtfs fsck")
+        return b"".join(parts)
+
+
+def _pread(path: Path, offset: int, length: int) -> bytes:
+    with ReelReader(path) as reader:
+        return reader.read(offset, length)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The index's SQLite file (node.db): schema, connections, transactions, and what its failures are called.
+
+One connection writes, under a lock that its thread may take again; reads use a pool of their own connections and, WAL
+being on, never wait for the writer. A thread inside `Database.transaction` reads what it has written there. Any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from gtfs.errors import GtfsError
+
+SCHEMA_VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 10.0
+WRITER_CACHE_KIB: Final = 32 << 10
+CHECKPOINT_PAGES: Final = 8 << 10  # of 4 KiB
+VARIABLES: Final = 500  # in one statement; SQLite's oldest limit is 999
+
+_SCHEMA: Final = (
+    """CREATE TABLE reels (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        infohash BLOB NOT NULL CHECK (length(infohash) = 20),
+        size INTEGER NOT NULL,
+        rows INTEGER NOT NULL,
+        version INTEGER NOT NULL, -- of the catalogue that first listed it; 0: sealed and not yet published
+        state TEXT NOT NULL CHECK (state IN ('remote', 'partial', 'complete', 'retired'))
+    ) STRICT""",
+    """CREATE TABLE packs (
+        row INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: inodes come from it
+        oid BLOB NOT NULL UNIQUE CHECK (length(oid) IN (20, 32)),
+        kind INTEGER, -- 1 commit, 4 tag; NULL until its bytes were seen
+        time INTEGER, -- committer or tagger, s; while kind is NULL, what its reel's catalogue says at best
+        size INTEGER NOT NULL,
+        digest BLOB CHECK (length(digest) = 32), -- SHA-256 of the pack
+        state TEXT NOT NULL
+            CHECK (state IN ('remote', 'fetching', 'waiting', 'refused', 'verified', 'unpacked')),
+        reel INTEGER REFERENCES reels, -- NULL with an offset: the open reel
+        offset INTEGER, -- NULL: its bytes are in no reel
+        reason TEXT,
+        first_seen INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX packs_place ON packs (reel, offset)",
+    "CREATE INDEX packs_state ON packs (state)",
+    """CREATE TABLE parents (
+        child INTEGER NOT NULL, -- a row of packs; no REFERENCES: checking it took a third of a bulk insert
+        parent BLOB NOT NULL, -- an object id, known or not
+        PRIMARY KEY (child, parent)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX parents_parent ON parents (parent)",
+    "CREATE TABLE unencodable (oid BLOB PRIMARY KEY, reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE held_refs (name BLOB PRIMARY KEY, oid BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE signoffs (
+        oid BLOB PRIMARY KEY, file TEXT NOT NULL, vouch TEXT NOT NULL, time INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE verdicts (
+        oid BLOB NOT NULL, keyring BLOB NOT NULL, policy TEXT NOT NULL, result TEXT NOT NULL,
+        PRIMARY KEY (oid, keyring, policy)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+class IndexUnusable(GtfsError):
+    """The index cannot be opened, read or written: disk, permission, or a file system without shared memory."""
+
+    exit_code = 7
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the index {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class IndexCorrupt(IndexUnusable):
+    """The index is damaged or of another version; the files it was made from are the remedy."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, f"{reason}; run gtfs fsck --rebuild")
+
+
+class IndexFull(IndexUnusable):
+    """The disk is full; nothing of the transaction was kept."""
+
+    errno = errno.ENOSPC
+
+
+class IndexBusy(IndexUnusable):
+    """Another process holds the index's write lock."""
+
+    exit_code = 6
+
+
+class Database:
+    """Connections and transactions; `ledger.Ledger` and `index.Index` add what is stored."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open ``path``; unless ``read_only`` (then it must exist) an absent or empty one is created."""
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.RLock()
+        self._owner: int | None = None  # the thread inside a transaction
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._changes = 0  # transactions committed here; what caches of counts depend on
+        self._writer = self._connect(writes=not read_only)
+        try:
+            self._prepare()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def close(self) -> None:
+        """Close every connection; a transaction of another thread is waited for."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, durable when left (design.md §8.8). Inside another one of the same thread it is a part."""
+        with self._lock:
+            inner = self._owner is not None
+            db = self._writer
+            begin, keep, drop = _SAVEPOINT if inner else _TRANSACTION
+            if self._closed:
+                raise IndexUnusable(self.path, "closed")
+            try:
+                db.execute(begin)
+                self._owner = threading.get_ident()
+                yield db
+                db.execute(keep)
+            except BaseException as error:
+                if db.in_transaction:  # a full disk may have ended it already
+                    for statement in drop:
+                        db.execute(statement)
+                if isinstance(error, sqlite3.Error):
+                    raise self._named(error) from error
+                raise
+            finally:
+                if not inner:
+                    self._owner = None
+                    self._changes += 1
+
+    def check(self) -> list[str]:
+        """What SQLite finds wrong with its file; empty when all is well. Reads all of it."""
+        found = [str(text) for (text,) in self._rows("PRAGMA quick_check(20)")]
+        found += [
+            f"row {row} of {table} refers to a {parent} that is not there"
+            for table, row, parent, _ in self._rows("PRAGMA foreign_key_check")
+        ]
+        return [text for text in found if text != "ok"]
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._owner == threading.get_ident():
+            return self._writer.execute(sql, values).fetchall()
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = self._connect(writes=False)
+        try:
+            return db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+        finally:
+            self._idle.append(db)
+            if self._closed:  # by another thread, meanwhile
+                self._close_idle()
+
+    def _row(self, sql: str, values: Sequence[object] = ()) -> Any:
+        rows = self._rows(sql, values)
+        return rows[0] if rows else None
+
+    def _rows_in(self, sql: str, keys: Iterable[object]) -> Iterator[Any]:
+        """The rows of a statement with one ``IN (%s)`` for any number of keys."""
+        for part in chunked(keys, VARIABLES):
+            # A few lengths, filled with NULL, so that SQLite's few prepared statements serve them all.
+            width = next(width for width in (1, 8, 64, VARIABLES) if width >= len(part))
+            part += [None] * (width - len(part))
+            yield from self._rows(sql % ",".join("?" * width), part)
+
+    def _connect(self, *, writes: bool) -> sqlite3.Connection:
+        if self._closed:
+            raise IndexUnusable(self.path, "closed")
+        mode = "rwc" if writes else ("ro" if self.read_only else "rw")
+        try:
+            db = sqlite3.connect(
+                f"file:{quote(str(self.path.absolute()))}?mode={mode}",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            db.execute("PRAGMA foreign_keys = ON")
+            if not writes:
+                db.execute("PRAGMA query_only = ON")
+            return db
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _prepare(self) -> None:
+        db = self._writer
+        try:
+            if not self.read_only:
+                mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                if mode != "wal":
+                    raise IndexUnusable(self.path, "its file system gives no shared memory (SQLite WAL)")
+                db.execute("PRAGMA synchronous = FULL")
+                # Ids are random: a thousand new rows touch as many pages, and the defaults write each far too often.
+                db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+                db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+        if version == 0 and empty and not self.read_only:
+            with self.transaction():
+                for statement in _SCHEMA:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version > SCHEMA_VERSION:
+            raise IndexCorrupt(self.path, f"was written by a newer gtfs (schema {version})")
+        elif version != SCHEMA_VERSION:
+            raise IndexCorrupt(self.path, "is not an index of gtfs")
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().close()
+
+    def _named(self, error: sqlite3.Error) -> Exception:
+        if self._closed and isinstance(error, sqlite3.ProgrammingError):
+            return IndexUnusable(self.path, "closed")
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return IndexCorrupt(self.path, f"is damaged ({error})")
+        if code == sqlite3.SQLITE_FULL:
+            return IndexFull(self.path, "no space left on the disk")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return IndexBusy(self.path, "is held by another process")
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            return IndexUnusable(self.path, str(error))
+        return error  # a bug of ours: with its traceback
+
+
+_TRANSACTION: Final = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_SAVEPOINT: Final = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
+
+
+def chunked(keys: Iterable[object], size: int) -> Iterator[list[object]]:
+    """The keys in lists of at most ``size``."""
+    part: list[object] = []
+    for key in keys:
+        part.append(key)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The index's small tables: history, held refs, sign-offs, verdicts, what cannot be encoded, settings. Any thread.
+
+Not about bytes: where packs lie is index.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from gtfs.ids import ObjectId
+from gtfs.reel.database import Database
+
+
+class SignOff(NamedTuple):
+    """That this node signed off a pack: in which file under signoffs/, on whose word (design.md §10), when."""
+
+    oid: ObjectId
+    file: str
+    vouch: str
+    time_s: int
+
+
+class Ledger(Database):
+    """Reads and writes of the small tables; each write is a transaction or a part of the caller's."""
+
+    def parents_of(self, oid: ObjectId) -> list[ObjectId]:
+        """The parents of a commit (a tag's target), repeats removed, by id; empty also for what is not yet seen."""
+        return _ids(
+            self._rows(
+                "SELECT a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE p.oid = ? ORDER BY a.parent",
+                (oid,),
+            )
+        )
+
+    def children_of(self, oid: ObjectId) -> list[ObjectId]:
+        """The seen commits and tags that have this one as parent or target."""
+        return _ids(
+            self._rows(
+                "SELECT p.oid FROM parents a JOIN packs p ON p.row = a.child WHERE a.parent = ? ORDER BY p.oid", (oid,)
+            )
+        )
+
+    def missing_parents(self, oid: ObjectId) -> list[ObjectId]:
+        """The parents of a seen commit or tag that are not verified here yet."""
+        return _ids(
+            self._rows(
+                "SELECT a.parent FROM packs c JOIN parents a ON a.child = c.row LEFT JOIN packs p ON p.oid = a.parent "
+                "WHERE c.oid = ? AND (p.state IS NULL OR p.state NOT IN ('verified', 'unpacked')) "
+                "ORDER BY a.parent",
+                (oid,),
+            )
+        )
+
+    def held_refs(self) -> dict[bytes, ObjectId]:
+        """The refs that were accepted and that the backing repository must have (design.md §8.9)."""
+        return dict(self._rows("SELECT name, oid FROM held_refs ORDER BY name"))
+
+    def set_held_refs(self, refs: Mapping[bytes, ObjectId]) -> None:
+        """Hold exactly these refs."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM held_refs")
+            db.executemany("INSERT INTO held_refs VALUES (?, ?)", refs.items())
+
+    def change_held_refs(self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = ()) -> None:
+        """Hold ``put`` from now on and ``drop`` no more."""
+        with self.transaction() as db:
+            db.executemany("DELETE FROM held_refs WHERE name = ?", ((name,) for name in drop))
+            db.executemany("INSERT OR REPLACE INTO held_refs VALUES (?, ?)", put.items())
+
+    def add_signoffs(self, signoffs: Iterable[SignOff]) -> None:
+        """Record sign-offs; a later one of the same pack replaces the earlier."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO signoffs VALUES (?, ?, ?, ?)", signoffs)
+
+    def signoff(self, oid: ObjectId) -> SignOff | None:
+        """This node's sign-off of a pack."""
+        row = self._row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
+        return None if row is None else SignOff._make(row)
+
+    def signed_off(self) -> list[ObjectId]:
+        """The packs with a sign-off."""
+        return _ids(self._rows("SELECT oid FROM signoffs"))
+
+    def put_verdicts(self, keyring: bytes, policy: str, results: Mapping[ObjectId, str]) -> None:
+        """Remember what trust found for these objects under one keyring digest and policy version (§10)."""
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)",
+                ((oid, keyring, policy, result) for oid, result in results.items()),
+            )
+
+    def verdict(self, oid: ObjectId, keyring: bytes, policy: str) -> str | None:
+        """What `put_verdicts` remembered."""
+        row = self._row(
+            "SELECT result FROM verdicts WHERE oid = ? AND keyring = ? AND policy = ?", (oid, keyring, policy)
+        )
+        return None if row is None else str(row[0])
+
+    def put_unencodable(self, reasons: Mapping[ObjectId, str]) -> None:
+        """Remember why these commits' packs cannot be made (design.md §3.0, §3.1)."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO unencodable VALUES (?, ?)", reasons.items())
+
+    def drop_unencodable(self, oids: Iterable[ObjectId] | None = None) -> None:
+        """Forget these, or all of them: they will be tried again."""
+        with self.transaction() as db:
+            if oids is None:
+                db.execute("DELETE FROM unencodable")
+            else:
+                db.executemany("DELETE FROM unencodable WHERE oid = ?", ((oid,) for oid in oids))
+
+    def unencodable(self) -> dict[ObjectId, str]:
+        """The commits whose packs cannot be made, and why."""
+        return dict(self._rows("SELECT oid, reason FROM unencodable"))
+
+    def get_meta(self, key: str) -> str | None:
+        """A setting or version that the node keeps here."""
+        row = self._row("SELECT value FROM meta WHERE key = ?", (key,))
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str | None) -> None:
+        """Keep it, or with None forget it."""
+        with self.transaction() as db:
+            if value is None:
+                db.execute("DELETE FROM meta WHERE key = ?", (key,))
+            else:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _put_parents(self, history: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> None:
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO parents SELECT row, ? FROM packs WHERE oid = ?",
+                ((parent, child) for child, parents in history for parent in parents),
+            )
+
+
+def _ids(rows: list[tuple[bytes]]) -> list[ObjectId]:
+    return [ObjectId(oid) for (oid,) in rows]

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The open reel: an append-only file of commit packs that no reel holds yet; and reading any reel that is local.
+
+It has no structure of its own: the index knows where each pack lies. The order that survives a crash is the caller's:
+append, `OpenReelWriter.sync`, then the index's transaction. What the index does not know is cut off at the next start
+(recover.py). The writer may be shared by threads, which take turns; readers need no lock at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectFormat, PackDigest
+from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
+from gtfs.pack.limits import MIB
+from gtfs.reel.durable import sync_directory
+from gtfs.reel.table import CorruptReel
+
+COPY_BYTES: Final = MIB
+
+
+class BrokenWriter(GtfsError):
+    """The open reel could not be written earlier; this writer takes nothing more."""
+
+    exit_code = 7
+
+    def __init__(self, path: Path, cause: BaseException) -> None:
+        super().__init__(f"{path} could not be written ({cause}); restart gtfs once that is repaired")
+        self.path = path
+
+
+class Appended(NamedTuple):
+    """Where a pack went; ``digest`` is the SHA-256 of the bytes as they were written."""
+
+    offset: int
+    length: int
+    digest: PackDigest
+
+
+class OpenReelWriter:
+    """Appends commit packs. Each is checked to be one (magic, version, trailer) before it counts.
+
+    A failed write, sync or truncation leaves the writer broken: what the disk then holds is only known to
+    `recover.recover_open_reel`, after a new start. A pack that is refused (`CorruptPack`) leaves no trace.
+    """
+
+    def __init__(self, path: Path, fmt: ObjectFormat) -> None:
+        self.path = path
+        self._fmt = fmt
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        new = not path.exists()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._size = os.fstat(self._fd).st_size
+        if new:
+            sync_directory(path.parent)
+
+    @property
+    def size(self) -> int:
+        """How many bytes hold packs: the offset that the next pack gets."""
+        return self._size
+
+    def append(self, pack: bytes) -> Appended:
+        """Append a whole commit pack."""
+        return self.append_chunks((pack,))
+
+    def append_file(self, path: Path, offset: int = 0, length: int | None = None) -> Appended:
+        """Append a commit pack that is, or lies in, another file."""
+        if length is None:
+            length = path.stat().st_size - offset
+        return self.append_chunks(file_chunks(path, offset, length)())
+
+    def append_chunks(self, chunks: Iterable[bytes]) -> Appended:
+        """Append a commit pack that comes in parts (a stream from the encoder)."""
+        with self._lock:
+            self._check_usable()
+            offset = self._size
+            checker = _PackChecker(self._fmt)
+            at = offset
+            try:
+                for chunk in chunks:
+                    checker.update(chunk)
+                    at += self._write(chunk, at)
+                digest = checker.finish()
+            except BaseException:
+                self._cut(offset)
+                raise
+            self._size = at
+            return Appended(offset, at - offset, digest)
+
+    def sync(self) -> None:
+        """Make everything appended so far durable. A failed fsync is never retried: the kernel forgets the error."""
+        with self._lock:
+            self._check_usable()
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                self._failure = error
+                raise
+
+    def truncate_to(self, offset: int) -> None:
+        """Forget the packs from ``offset`` on, durably; the index must already have let go of them.
+
+        New packs will reuse these offsets: who reads by an offset from the index looks it up again after the read.
+        """
+        with self._lock:
+            self._check_usable()
+            if not 0 <= offset <= self._size:
+                raise ValueError(f"cannot truncate {self._size} bytes to {offset}")
+            try:
+                os.ftruncate(self._fd, offset)
+                os.fsync(self._fd)
+            except OSError as error:
+                self._failure = error
+                raise
+            self._size = offset
+
+    def close(self) -> None:
+        """Close the file; does not sync."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+                self._failure = self._failure or ValueError("closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise BrokenWriter(self.path, self._failure) from self._failure
+
+    def _write(self, chunk: bytes, at: int) -> int:
+        view = memoryview(chunk)
+        try:
+            while view:
+                done = os.pwrite(self._fd, view, at)
+                at += done
+                view = view[done:]
+        except OSError as error:
+            self._failure = error
+            raise
+        return len(chunk)
+
+    def _cut(self, offset: int) -> None:
+        try:
+            os.ftruncate(self._fd, offset)
+        except OSError as error:
+            self._failure = self._failure or error
+
+
+class ReelReader:
+    """Reads byte ranges of a local reel file, open or sealed. Any number of threads; the file stays open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def size(self) -> int:
+        """The file's size now."""
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes; raises `CorruptReel` if the file ends before."""
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length:
+            return data
+        parts = [data]  # pread gives at most 2 GiB at once
+        while data:
+            offset += len(data)
+            length -= len(data)
+            data = os.pread(self._fd, length, offset)
+            parts.append(data)
+        if length:
+            raise CorruptReel(f"{self.path.name} ends {length} bytes before the end of what was asked of it")
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def file_chunks(path: Path, offset: int, length: int) -> Callable[[], Iterator[bytes]]:
+    """A reader of one range of a file, as `seal.Source` wants it: each call reads it anew, in parts."""
+
+    def read() -> Iterator[bytes]:
+        with contextlib.closing(ReelReader(path)) as reader:
+            for at in range(offset, offset + length, COPY_BYTES):
+                yield reader.read(at, min(COPY_BYTES, offset + length - at))
+
+    return read
+
+
+class _PackChecker:
+    """Magic, version and trailer of a pack that passes by, and its SHA-256."""
+
+    def __init__(self, fmt: ObjectFormat) -> None:
+        self._trailer_bytes = fmt.oid_bytes
+        self._trailer_hash = fmt.new(b"")
+        self._digest = hashlib.sha256()
+        self._head = b""
+        self._tail = b""  # the last bytes seen, which may be the trailer
+
+    def update(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        if len(self._head) < HEADER.size:
+            self._head += chunk[: HEADER.size - len(self._head)]
+        keep = self._trailer_bytes
+        if len(chunk) >= keep:
+            self._trailer_hash.update(self._tail)
+            self._trailer_hash.update(memoryview(chunk)[:-keep])
+            self._tail = bytes(chunk[-keep:])
+        else:
+            joined = self._tail + chunk
+            spare = max(0, len(joined) - keep)
+            self._trailer_hash.update(joined[:spare])
+            self._tail = joined[spare:]
+
+    def finish(self) -> PackDigest:
+        if len(self._head) < HEADER.size or HEADER.unpack(self._head)[:2] != (MAGIC, VERSION):
+            raise CorruptPack("what should be appended to the open reel does not begin like a pack")
+        if self._trailer_hash.digest() != self._tail:
+            raise CorruptPack("what should be appended to the open reel does not end with its own hash")
+        return PackDigest(self._digest.digest())

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Encodes many commits of one repository on several processes, into spool files (design.md §3).
+
+A worker gets a run of neighbours in history, writes their packs one after the other into a spool file and says where
+each stands; it ends early, at a whole pack, when told to stop. Runs in one thread and owns its processes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from gtfs.ids import OBJECT_FORMATS, ObjectId
+from gtfs.pack.encode import Encoder, PackStamp
+from gtfs.pack.trees import Unencodable
+from gtfs.repo.catfile import CatFile
+from gtfs.repo.repository import Repository
+
+SPOOL = "spool"  # in the node's state directory; swept at start
+_RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
+_IN_PROCESS = 32  # fewer commits than this are not worth a process
+_STOP_POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+class Unmade(NamedTuple):
+    """A commit pack that could not be made, and why."""
+
+    oid: ObjectId
+    reason: str
+
+
+class Run(NamedTuple):
+    """What came of a run: stamps with their offset in ``spool``, and what could not be made."""
+
+    spool: Path
+    made: list[tuple[PackStamp, int]]
+    unmade: list[Unmade]
+
+
+def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: Callable[[], bool]) -> Run:
+    made: list[tuple[PackStamp, int]] = []
+    unmade = []
+    with spool.open("wb") as out:
+        at = 0
+        for oid in oids:
+            if stop():
+                break
+            try:
+                stamp = encoder.encode(oid, out.write)
+            except Unencodable as e:
+                unmade.append(Unmade(oid, str(e)))
+                out.seek(at)
+                out.truncate()
+                continue
+            made.append((stamp, at))
+            at += stamp.length
+    return Run(spool, made, unmade)
+
+
+@lru_cache(maxsize=1)
+def _worker_encoder(path: Path, fmt: str) -> Encoder:
+    """A worker's own encoder, kept between its runs for the sake of the caches in it."""
+    repository = Repository(path, OBJECT_FORMATS[fmt])
+    return Encoder(CatFile(repository), repository.fmt)
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole process group; only the parent decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Without this a killed parent leaves workers waiting for ever on their queue.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _work(path: Path, fmt: str, oids: Sequence[ObjectId], spool: Path, stop_file: Path) -> Run:
+    return _encode_run(_worker_encoder(path, fmt), oids, spool, stop_file.exists)
+
+
+def encode_many(
+    repository: Repository,
+    oids: Sequence[ObjectId],
+    *,
+    jobs: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Run]:
+    """Encode ``oids`` (history order is fastest) and yield runs in that order; the caller deletes each spool.
+
+    ``jobs`` is a number of processes, by default one for each core. When ``stop`` turns true workers end at the
+    commit at hand, and what they finished is still yielded; a caller who closes the iterator drops it.
+    """
+    spools = repository.state / SPOOL
+    spools.mkdir(parents=True, exist_ok=True)
+    jobs = jobs or len(os.sched_getaffinity(0))
+    if jobs == 1 or len(oids) < _IN_PROCESS:
+        yield from _in_process(repository, oids, spools, stop)
+        return
+    stop_file = spools / "stop"
+    stop_file.unlink(missing_ok=True)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+    runs = iter(range(0, len(oids), _RUN))
+    waiting: deque[Future[Run]] = deque()
+    try:
+        while True:
+            while len(waiting) < 2 * jobs and not stop() and (at := next(runs, None)) is not None:
+                spool = spools / f"{at}.packs"
+                run = oids[at : at + _RUN]
+                waiting.append(pool.submit(_work, repository.path, repository.fmt.name, run, spool, stop_file))
+            if not waiting:
+                return
+            yield _finished(waiting.popleft(), stop, stop_file)
+    finally:
+        stop_file.touch()
+        pool.shutdown(wait=True, cancel_futures=True)
+        stop_file.unlink()
+
+
+def _finished(run: Future[Run], stop: Callable[[], bool], stop_file: Path) -> Run:
+    while True:
+        try:
+            return run.result(timeout=_STOP_POLL_S)
+        except TimeoutError:
+            if stop():
+                stop_file.touch()
+
+
+def _in_process(
+    repository: Repository, oids: Sequence[ObjectId], spools: Path, stop: Callable[[], bool]
+) -> Iterator[Run]:
+    with CatFile(repository) as reader:
+        encoder = Encoder(reader, repository.fmt)
+        for number in range(0, len(oids), _RUN):
+            if stop():
+                return
+            yield _encode_run(encoder, oids[number : number + _RUN], spools / f"{number}.packs", stop)

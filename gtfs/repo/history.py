@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which commits and annotated tags refs reach, parents first; and the refs themselves. Any thread."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from gtfs.ids import ObjectId
+from gtfs.pack.format import TAG
+from gtfs.pack.trees import MissingObject
+from gtfs.repo.catfile import CatFile
+from gtfs.repo.repository import GitFailed, Repository, git_environment
+
+TIPS = b"refs/gtfs/tips/"
+OWN_REFS = b"refs/gtfs/"  # the node's own; never in a catalogue
+
+_TARGET = re.compile(rb"object ([0-9a-f]{40}(?:[0-9a-f]{24})?)\ntype tag\n")
+
+
+class Ref(NamedTuple):
+    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob")."""
+
+    name: bytes
+    oid: ObjectId
+    kind: bytes
+
+
+def read_refs(repository: Repository) -> list[Ref]:
+    """Every ref, sorted by name; raises `GitFailed`."""
+    out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
+    refs = []
+    for line in out.splitlines():
+        oid, kind, name = line.split(b" ", 2)
+        refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), kind))
+    return refs
+
+
+def read_head(repository: Repository) -> bytes | None:
+    """The branch that HEAD names, or None when it is detached."""
+    out = repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip()
+    return out or None
+
+
+def commits_reachable(repository: Repository, tips: Iterable[ObjectId] | None = None) -> Iterator[ObjectId]:
+    """Commits reachable from ``tips`` (None: from every ref), parents before children; raises `GitFailed`."""
+    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else ["--stdin"])]
+    process = subprocess.Popen(
+        repository.command(*args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=git_environment(),
+    )
+    with process:
+        assert process.stdin and process.stdout and process.stderr
+        if tips is not None:
+            # rev-list reads all of its input before it writes, so this cannot deadlock.
+            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
+        process.stdin.close()
+        for line in process.stdout:
+            yield ObjectId(bytes.fromhex(line.strip().decode()))
+        said = process.stderr.read()
+    if process.returncode:
+        raise GitFailed(args, process.returncode, said)
+
+
+def tags_reachable(repository: Repository, refs: Iterable[Ref]) -> list[ObjectId]:
+    """The annotated tag objects that the refs name, and those that these name, innermost first."""
+    found: dict[ObjectId, None] = {}
+    with CatFile(repository) as reader:
+        for ref in refs:
+            chain = []
+            oid = ref.oid
+            kind = ref.kind
+            while kind == b"tag" and oid not in found:
+                chain.append(oid)
+                try:
+                    raw = reader.read(oid, 1 << 30)
+                except MissingObject:
+                    break
+                match = _TARGET.match(raw.data or b"") if raw.kind == TAG else None
+                if match is None:
+                    break
+                oid = ObjectId(bytes.fromhex(match[1].decode()))
+            found.update(dict.fromkeys(reversed(chain)))
+    return list(found)
+
+
+def history(repository: Repository) -> Iterator[ObjectId]:
+    """Every commit and annotated tag object reachable from any ref, what is needed first."""
+    yield from commits_reachable(repository)
+    yield from tags_reachable(repository, read_refs(repository))

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a torrent's spec and what is kept on disk to what libtorrent is told when it is added.
+
+Blocking (reads files, some ms of hashing): called in a thread. Adds nothing itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libtorrent as lt
+
+from gtfs.swarm import durable
+from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, check_info, info_of, wrap_info
+from gtfs.swarm.pieces import SwarmError
+from gtfs.swarm.settings import SwarmOptions
+from gtfs.swarm.torrents import TorrentSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AddPlan:
+    """libtorrent's parameters, and the piece hashes if the metainfo is kept here and good."""
+
+    params: Any
+    hashes: tuple[bytes, ...] | None
+
+
+def plan_add(spec: TorrentSpec, options: SwarmOptions, staging: Path) -> AddPlan:
+    """What to add for ``spec``; raises `SwarmError` if it claims to be complete and is not."""
+    kept = _kept_metainfo(spec)
+    if spec.complete and (kept is None or durable.file_size(spec.path) != spec.size):
+        raise SwarmError(f"{spec.path} cannot be seeded: the reel or its metainfo {spec.metainfo} is not there whole")
+    if kept is None:
+        params = lt.add_torrent_params()
+        params.info_hashes = lt.info_hash_t(lt.sha1_hash(spec.infohash))
+        # Until the metadata is checked, nothing that it says may touch the reels.
+        params.save_path = str(staging / spec.infohash.hex())
+        hashes = None
+    else:
+        info, hashes = kept
+        params = _with_resume(lt.load_torrent_buffer(wrap_info(info)), spec)
+        params.save_path = str(spec.directory)
+    params.name = spec.file_name
+    params.renamed_files = {}
+    # Piece priorities, not default_dont_download: that flag gives the *file* priority 0, and libtorrent then keeps
+    # its pieces in a part file instead of the reel.
+    params.file_priorities = []
+    params.piece_priorities = [] if spec.complete else [0] * spec.pieces
+    params.trackers = list(dict.fromkeys((*spec.trackers, *options.trackers)))
+    params.tracker_tiers = list(range(len(params.trackers)))
+    params.url_seeds = list(spec.web_seeds)
+    params.http_seeds = []
+    params.peers = [*params.peers, *(peer for peer in (*spec.peers, *options.peers) if _is_address(peer[0]))]
+    params.flags = _flags(spec, options)
+    return AddPlan(params, hashes)
+
+
+def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
+    data = durable.read_small(spec.metainfo, LIMIT_BYTES)
+    if data is None:
+        return None
+    try:
+        info = info_of(data, spec.file_name)
+        return info, check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
+    except BadMetadata as error:
+        log.warning("%s is not used: %s", spec.metainfo, error)
+        return None
+
+
+def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
+    data = None if spec.complete else durable.read_small(spec.resume, LIMIT_BYTES)
+    if data is None:
+        return fresh
+    try:
+        resumed = lt.read_resume_data(data)
+    except (RuntimeError, ValueError) as error:
+        log.warning("%s is not used, the reel is hashed again: %s", spec.resume, error)
+        return fresh
+    if resumed.info_hashes.v1.to_bytes() != spec.infohash:
+        log.warning("%s is not used, it belongs to another torrent", spec.resume)
+        return fresh
+    resumed.ti = fresh.ti
+    return resumed
+
+
+def _flags(spec: TorrentSpec, options: SwarmOptions) -> Any:
+    flag = lt.torrent_flags
+    flags = flag.default_flags & ~(flag.paused | flag.auto_managed)
+    flags |= flag.duplicate_is_error | flag.update_subscribe
+    flags |= flag.override_trackers | flag.override_web_seeds
+    for is_on, bit in (
+        (spec.complete, flag.seed_mode),
+        (not options.dht, flag.disable_dht),
+        (not options.lsd, flag.disable_lsd),
+        (not options.pex, flag.disable_pex),
+    ):
+        if is_on:
+            flags |= bit
+    return flags
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

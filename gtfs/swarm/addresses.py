@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Peers given by the user as HOST:PORT, and the addresses behind their names.
+
+libtorrent dials addresses only and soon forgets a peer that does not answer: the session asks this book again and
+again. Trio loop; names are looked up without blocking it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+
+import trio
+
+from gtfs.swarm.nodelay import plain_address
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_AGAIN_S = 60.0
+
+Peer = tuple[str, int]
+
+
+class AddressBook:
+    """The addresses of explicitly given peers; unknown names are looked up by `look_up_task`."""
+
+    def __init__(self) -> None:
+        self._found: dict[Peer, tuple[Peer, ...]] = {}
+        self._news = trio.Event()
+
+    def add(self, peers: tuple[Peer, ...]) -> None:
+        """Take peers in; a peer that is an address needs no look-up."""
+        for host, port in peers:
+            if (host, port) in self._found:
+                continue
+            try:
+                ipaddress.ip_address(host)
+            except ValueError:
+                self._found[host, port] = ()
+                self._news.set()
+            else:
+                self._found[host, port] = ((host, port),)
+
+    def addresses(self, peers: tuple[Peer, ...]) -> list[Peer]:
+        """What is known of these peers so far."""
+        return [address for peer in peers for address in self._found.get(peer, ())]
+
+    async def look_up_task(self) -> None:
+        """Look up names that have no address yet, at once when they are added and then every minute."""
+        while True:
+            self._news = trio.Event()
+            for peer in [peer for peer, found in self._found.items() if not found]:
+                self._found[peer] = await _look_up(peer)
+            with trio.move_on_after(LOOK_UP_AGAIN_S):
+                await self._news.wait()
+
+
+async def _look_up(peer: Peer) -> tuple[Peer, ...]:
+    try:
+        answers = await trio.socket.getaddrinfo(*peer, type=socket.SOCK_STREAM)
+    except OSError as error:
+        log.warning("peer %s:%d cannot be found: %s", *peer, error)
+        return ()
+    return tuple((plain_address(str(answer[4][0])), peer[1]) for answer in answers)

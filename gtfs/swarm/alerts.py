@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libtorrent's alerts as frozen dataclasses, made at once: an alert used after the next pop_alerts() is a crash.
+
+Only the alerts that the swarm acts on are translated. Trio loop only; nothing here waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import libtorrent as lt
+
+from gtfs.ids import InfoHash
+from gtfs.swarm.nodelay import plain_address
+
+log = logging.getLogger(__name__)
+
+ALERT_MASK: int = (
+    lt.alert_category.error
+    | lt.alert_category.status
+    | lt.alert_category.storage
+    | lt.alert_category.piece_progress
+    | lt.alert_category.tracker
+    | lt.alert_category.connect
+    | lt.alert_category.stats
+)
+
+_METRICS = {metric.name: metric.value_index for metric in lt.session_stats_metrics()}
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A TCP socket accepts connections."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ListenFailed:
+    """A TCP socket could not be opened."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class PeerConnected:
+    """A TCP connection to or from a peer was made."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class AlertsDropped:
+    """The alert queue overflowed: what was being waited for may have been among them."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Payload of the whole session since it was opened, in bytes, and connected peers."""
+
+    downloaded_bytes: int
+    uploaded_bytes: int
+    peers: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """The answer to an added torrent; ``handle`` is a weak reference that outlives its alert."""
+
+    infohash: InfoHash
+    handle: Any
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A torrent is gone from the session."""
+
+    infohash: InfoHash
+
+
+@dataclass(frozen=True)
+class Checked:
+    """libtorrent knows what it has of a torrent's file."""
+
+    infohash: InfoHash
+
+
+@dataclass(frozen=True)
+class PieceFinished:
+    """A downloaded piece had the right hash."""
+
+    infohash: InfoHash
+    piece: int
+
+
+@dataclass(frozen=True)
+class HashFailed:
+    """A downloaded piece had a wrong hash and was thrown away."""
+
+    infohash: InfoHash
+    piece: int
+
+
+@dataclass(frozen=True)
+class PieceRead:
+    """The answer to read_piece(); ``data`` is None after an error."""
+
+    infohash: InfoHash
+    piece: int
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class ResumeReady:
+    """The answer to save_resume_data(): resume data, and the info dictionary where there is one."""
+
+    infohash: InfoHash
+    resume: bytes
+    info: bytes | None
+
+
+@dataclass(frozen=True)
+class ResumeFailed:
+    """save_resume_data() had nothing to give."""
+
+    infohash: InfoHash
+    reason: str
+
+
+@dataclass(frozen=True)
+class ResumeRejected:
+    """Resume data did not fit the file; libtorrent checks the file instead."""
+
+    infohash: InfoHash
+    reason: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The answer to move_storage(); ``error`` is None when it worked."""
+
+    infohash: InfoHash
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """The answer to flush_cache(): what was downloaded is in the file."""
+
+    infohash: InfoHash
+
+
+@dataclass(frozen=True)
+class TorrentFailed:
+    """libtorrent stopped a torrent because of an error, most often of its file."""
+
+    infohash: InfoHash
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrackerSaid:
+    """The last answer of a tracker; ``error`` is None when it gave peers."""
+
+    infohash: InfoHash
+    url: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class TorrentStatus:
+    """A torrent's counters; ``held`` has a byte (0 or 1) a piece when it was asked for."""
+
+    infohash: InfoHash
+    peers: int
+    downloaded_bytes: int
+    uploaded_bytes: int
+    held: bytes | None
+
+
+@dataclass(frozen=True)
+class StatusUpdate:
+    """The counters of the torrents that changed or were asked."""
+
+    torrents: tuple[TorrentStatus, ...]
+
+
+SessionEvent = Listening | ListenFailed | PeerConnected | AlertsDropped | Counters | StatusUpdate
+TorrentEvent = (
+    Added
+    | Removed
+    | Checked
+    | PieceFinished
+    | HashFailed
+    | PieceRead
+    | ResumeReady
+    | ResumeFailed
+    | ResumeRejected
+    | Moved
+    | Flushed
+    | TorrentFailed
+    | TrackerSaid
+    | TorrentStatus
+)
+Event = SessionEvent | TorrentEvent
+
+
+def pop_events(session: Any) -> list[Event]:
+    """Everything that libtorrent reported since the last call, in its order."""
+    events = []
+    for alert in session.pop_alerts():
+        translate = _TRANSLATIONS.get(type(alert))
+        if translate is not None:
+            event = translate(alert)
+            if event is not None:
+                events.append(event)
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug("libtorrent: %s", alert.message())
+    return events
+
+
+def _of(alert: Any) -> InfoHash:
+    # All zero when the torrent is gone already: no torrent of ours has that hash.
+    return InfoHash(alert.handle.info_hashes().v1.to_bytes())
+
+
+def _listening(alert: Any) -> Event | None:
+    return Listening(alert.address, alert.port) if _is_tcp(alert) else None
+
+
+def _listen_failed(alert: Any) -> Event | None:
+    return ListenFailed(alert.message()) if _is_tcp(alert) else None
+
+
+def _is_tcp(alert: Any) -> bool:
+    return bool(alert.socket_type == lt.socket_type_t.tcp)
+
+
+def _peer_connected(alert: Any) -> Event:
+    address, port = alert.endpoint
+    return PeerConnected(plain_address(address), port)
+
+
+def _counters(alert: Any) -> Event:
+    values = alert.values
+    return Counters(
+        values["net.recv_payload_bytes"], values["net.sent_payload_bytes"], values["peer.num_peers_connected"]
+    )
+
+
+def _added(alert: Any) -> Event:
+    infohash = InfoHash(alert.params.info_hashes.v1.to_bytes())
+    if not any(infohash) and alert.params.ti is not None:
+        infohash = InfoHash(alert.params.ti.info_hashes().v1.to_bytes())
+    return Added(infohash, alert.handle, alert.error.message() if alert.error.value() else None)
+
+
+def _piece_read(alert: Any) -> Event:
+    return PieceRead(_of(alert), alert.piece, None if alert.error.value() else bytes(alert.buffer))
+
+
+def _resume_ready(alert: Any) -> Event:
+    params = alert.params
+    info = None if params.ti is None else bytes(params.ti.info_section())
+    return ResumeReady(_of(alert), lt.write_resume_data_buf(params), info)
+
+
+def _status(status: Any) -> TorrentStatus:
+    pieces = status.pieces
+    return TorrentStatus(
+        InfoHash(status.info_hashes.v1.to_bytes()),
+        status.num_peers,
+        status.total_payload_download,
+        status.total_payload_upload,
+        bytes(pieces) if pieces else None,
+    )
+
+
+def _failed(alert: Any) -> Event:
+    return TorrentFailed(_of(alert), alert.message())
+
+
+_TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {
+    lt.listen_succeeded_alert: _listening,
+    lt.listen_failed_alert: _listen_failed,
+    lt.peer_connect_alert: _peer_connected,
+    lt.alerts_dropped_alert: lambda alert: AlertsDropped(),
+    lt.session_stats_alert: _counters,
+    lt.state_update_alert: lambda alert: StatusUpdate(tuple(_status(status) for status in alert.status)),
+    lt.add_torrent_alert: _added,
+    lt.torrent_removed_alert: lambda alert: Removed(InfoHash(alert.info_hashes.v1.to_bytes())),
+    lt.torrent_checked_alert: lambda alert: Checked(_of(alert)),
+    lt.piece_finished_alert: lambda alert: PieceFinished(_of(alert), alert.piece_index),
+    lt.hash_failed_alert: lambda alert: HashFailed(_of(alert), alert.piece_index),
+    lt.read_piece_alert: _piece_read,
+    lt.save_resume_data_alert: _resume_ready,
+    lt.save_resume_data_failed_alert: lambda alert: ResumeFailed(_of(alert), alert.message()),
+    lt.fastresume_rejected_alert: lambda alert: ResumeRejected(_of(alert), alert.message()),
+    lt.storage_moved_alert: lambda alert: Moved(_of(alert), None),
+    lt.storage_moved_failed_alert: lambda alert: Moved(_of(alert), alert.message()),
+    lt.cache_flushed_alert: lambda alert: Flushed(_of(alert)),
+    lt.torrent_error_alert: _failed,
+    lt.file_error_alert: _failed,
+    lt.tracker_reply_alert: lambda alert: TrackerSaid(_of(alert), alert.tracker_url(), None),
+    lt.tracker_error_alert: lambda alert: TrackerSaid(_of(alert), alert.tracker_url(), alert.message()),
+}

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Feeds: where a newer catalogue may be found, and how one asks there (design.md §6).
+
+Nothing that a feed says is believed here: it gives bytes, `gtfs.catalogue.accept` judges them. Trio loop; files are
+read in threads.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import trio
+
+from gtfs.errors import GtfsError
+
+LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
+REDIRECTS = 5
+CONNECT_S = 15.0
+ANSWER_S = 30.0  # without a byte
+WHOLE_S = 120.0
+LATEST = "latest.asc"  # the catalogue in a directory of them
+LONGEST_WAIT_S = 3600.0
+JITTER = 0.2
+
+
+class FeedError(GtfsError):
+    """A feed gave no catalogue; ``feed`` says which."""
+
+    exit_code = 5
+
+    def __init__(self, feed: str, reason: str) -> None:
+        super().__init__(f"feed {feed}: {reason}")
+        self.feed = feed
+        self.reason = reason
+
+
+class BadFeed(FeedError):
+    """Text that is no feed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class FileFeed:
+    """A catalogue file, or a directory with ``latest.asc``."""
+
+    text: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class HttpFeed:
+    """A catalogue under an http or https URL."""
+
+    text: str
+    url: str
+
+
+Feed = FileFeed | HttpFeed
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """What a feed needs to say "nothing new": HTTP validators, or a file's (mtime ns, size, inode)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+    stamp: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class FeedAnswer:
+    """A document, or None when there is nothing new since the state that was given."""
+
+    document: bytes | None
+    state: FeedState
+
+
+@dataclass(frozen=True)
+class FeedReport:
+    """What a feed said last; times in seconds since the epoch, None before the first."""
+
+    feed: str
+    asked_s: int | None = None
+    answered_s: int | None = None
+    error: str | None = None
+    failures: int = 0  # in a row
+
+
+def parse_feed(text: str) -> Feed:
+    """A feed from what a user or a catalogue wrote: a path or a ``file:``, ``http:`` or ``https:`` URL."""
+    scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
+    if scheme in ("http", "https") and colon:
+        if not urlsplit(text).hostname:
+            raise BadFeed(text, "the URL names no host")
+        return HttpFeed(text, text)
+    if scheme == "gtfs" and colon:
+        raise BadFeed(text, "DHT feeds are not built yet; use a file or an http(s) URL")
+    if scheme == "file" and colon:
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise BadFeed(text, "a file URL has the form file:///absolute/path")
+        return FileFeed(text, Path(unquote(parts.path)))
+    if colon and rest.startswith("//"):
+        raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https")
+    if not text:
+        raise BadFeed(text, "it is empty")
+    return FileFeed(text, Path(text))
+
+
+@asynccontextmanager
+async def open_client(proxy: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client for `fetch`; the environment is not read, a proxy must be given."""
+    async with httpx.AsyncClient(
+        follow_redirects=True,
+        max_redirects=REDIRECTS,
+        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+        trust_env=False,
+        proxy=proxy,
+        # A compressed answer could be small on the wire and endless in memory.
+        headers={"User-Agent": "gtfs", "Accept-Encoding": "identity"},
+    ) as client:
+        yield client
+
+
+async def fetch(feed: Feed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
+    """Ask a feed once; raises `FeedError`."""
+    if isinstance(feed, FileFeed):
+        return await trio.to_thread.run_sync(_fetch_file, feed, state)
+    with trio.move_on_after(WHOLE_S):
+        return await _fetch_http(feed, state, client)
+    raise FeedError(feed.text, f"the answer was not complete after {WHOLE_S:g} s")
+
+
+def _fetch_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
+    path = feed.path / LATEST if feed.path.is_dir() else feed.path
+    try:
+        with path.open("rb") as source:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if stamp == state.stamp:
+                return FeedAnswer(None, state)
+            document = source.read(LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FeedError(feed.text, f"{path}: {error.strerror}") from None
+    if len(document) > LIMIT_BYTES:
+        raise FeedError(feed.text, f"over the limit catalogue: more than {LIMIT_BYTES} bytes")
+    return FeedAnswer(document, FeedState(stamp=stamp))
+
+
+async def _fetch_http(feed: HttpFeed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
+    headers = {}
+    if state.etag is not None:
+        headers["If-None-Match"] = state.etag
+    if state.last_modified is not None:
+        headers["If-Modified-Since"] = state.last_modified
+    document = bytearray()
+    try:
+        async with client.stream("GET", feed.url, headers=headers) as response:
+            if response.status_code == httpx.codes.NOT_MODIFIED:
+                return FeedAnswer(None, state)
+            if response.status_code != httpx.codes.OK:
+                raise FeedError(feed.text, f"HTTP status {response.status_code} {response.reason_phrase}".rstrip())
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise FeedError(feed.text, "the server compresses although it was asked not to")
+            async for chunk in response.aiter_raw():
+                document += chunk
+                if len(document) > LIMIT_BYTES:
+                    raise FeedError(feed.text, f"over the limit catalogue: more than {LIMIT_BYTES} bytes")
+            new = FeedState(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise FeedError(feed.text, str(error) or type(error).__name__) from None
+    return FeedAnswer(bytes(document), new)
+
+
+class FeedPoller:
+    """Asks several feeds again and again and remembers what each said last.
+
+    ``on_document(feed, document)`` gets what is new; a `GtfsError` from it is noted as that feed's error, and the
+    document is asked for again next time.
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        on_document: Callable[[Feed, bytes], Awaitable[None]],
+        client: httpx.AsyncClient,
+        *,
+        interval_s: float = 300.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._feeds = tuple(feeds)
+        self._on_document = on_document
+        self._client = client
+        self._interval_s = interval_s
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
+        self._states = {feed: FeedState() for feed in self._feeds}
+        self._reports = {feed: FeedReport(feed.text) for feed in self._feeds}
+        self._turns = {feed: trio.Lock() for feed in self._feeds}
+
+    def reports(self) -> tuple[FeedReport, ...]:
+        """What each feed said last, in the order in which they were given."""
+        return tuple(self._reports.values())
+
+    async def poll_once(self) -> None:
+        """Ask every feed now, all at once, and return when each has answered or failed."""
+        async with trio.open_nursery() as nursery:
+            for feed in self._feeds:
+                nursery.start_soon(self._poll, feed)
+
+    async def poll_task(self) -> None:
+        """Ask each feed for ever: every interval give or take a fifth, less and less often while it fails."""
+        async with trio.open_nursery() as nursery:
+            for feed in self._feeds:
+                nursery.start_soon(self._poll_for_ever, feed)
+
+    def wait_s(self, feed: Feed) -> float:
+        """How long to wait before a feed's next turn."""
+        longest_s = max(LONGEST_WAIT_S, self._interval_s)
+        wait_s = min(self._interval_s * (1 << min(self._reports[feed].failures, 16)), longest_s)
+        return wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    async def _poll_for_ever(self, feed: Feed) -> None:
+        while True:
+            await self._poll(feed)
+            await trio.sleep(self.wait_s(feed))
+
+    async def _poll(self, feed: Feed) -> None:
+        async with self._turns[feed]:
+            asked_s = int(time.time())
+            try:
+                answer = await fetch(feed, self._states[feed], self._client)
+                if answer.document is not None:
+                    await self._on_document(feed, answer.document)
+            except GtfsError as error:
+                old = self._reports[feed]
+                self._reports[feed] = replace(
+                    old, asked_s=asked_s, error=str(error), failures=old.failures + 1
+                )
+            else:
+                self._states[feed] = answer.state
+                self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()))

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one libtorrent session of a process: opened, fed with reels, and closed in the right order.
+
+It decides nothing about what to fetch or trust: specs come from the node. Trio loop only; libtorrent wakes the loop
+through a socket, and its destructor runs in a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libtorrent as lt
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import InfoHash
+from gtfs.swarm import alerts, durable
+from gtfs.swarm.adding import AddPlan, plan_add
+from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.metainfo import check_info, wrap_info
+from gtfs.swarm.nodelay import set_nodelay
+from gtfs.swarm.pieces import SessionClosed, SwarmError
+from gtfs.swarm.settings import SwarmOptions, fill_ports, free_port, libtorrent_settings
+from gtfs.swarm.torrents import Torrent, TorrentSpec
+
+__all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]
+
+log = logging.getLogger(__name__)
+
+DISK_THREADS = 4
+ANSWER_S = 10.0
+GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
+TICK_S = 1.0
+SAVE_TICKS = 30
+CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
+PORT_TRIES = 5
+
+
+@dataclass(frozen=True)
+class SwarmStatistics:
+    """The whole session's payload since it was opened, in bytes, and its connected peers."""
+
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    peers: int = 0
+    torrents: int = 0
+
+
+class ListenRefused(SwarmError):
+    """No TCP socket could be opened on the chosen addresses and port."""
+
+    exit_code = 7
+
+
+class Session:
+    """A running session; made by `open_session`."""
+
+    def __init__(self, options: SwarmOptions, staging: Path, nursery: trio.Nursery) -> None:
+        self.port = 0  # the TCP port that peers reach us on
+        self._options = options
+        self._staging = staging  # where torrents lie whose metadata is not checked yet: nothing is kept there
+        self._nursery = nursery
+        self._disk = trio.CapacityLimiter(DISK_THREADS)
+        self._torrents: dict[InfoHash, Torrent] = {}
+        self._addresses = AddressBook()
+        self._addresses.add(options.peers)
+        self._counters = alerts.Counters(0, 0, 0)
+        self._counted = trio.Event()
+        self._listening = trio.Event()
+        self._listen_failed = trio.Event()
+        self._listen_errors: list[str] = []
+        self._connected: set[tuple[str, int]] = set()
+        self._is_closed = False
+        self._pump_scope = trio.CancelScope(shield=True)
+        self._lt: Any = None
+
+    # For the node
+
+    def statistics(self) -> SwarmStatistics:
+        """The counters as of the last second; `refresh` asks for those of this moment."""
+        counted = self._counters
+        return SwarmStatistics(
+            counted.downloaded_bytes, counted.uploaded_bytes, counted.peers, len(self._torrents)
+        )
+
+    async def refresh(self) -> SwarmStatistics:
+        """The counters of this moment."""
+        self._check_open()
+        counted = self._counted
+        self._lt.post_session_stats()
+        with trio.move_on_after(ANSWER_S):
+            await counted.wait()
+        return self.statistics()
+
+    def torrents(self) -> tuple[Torrent, ...]:
+        """Every torrent of the session; a dead one stays, with its failure, until it is removed."""
+        return tuple(self._torrents.values())
+
+    def torrent(self, infohash: InfoHash) -> Torrent | None:
+        """The torrent with this infohash, if it was added."""
+        return self._torrents.get(infohash)
+
+    async def add(self, spec: TorrentSpec) -> Torrent:
+        """Put a reel into the swarm; its metadata may still have to come from peers.
+
+        The same spec again gives the same torrent. Raises `SwarmError` when another spec has the infohash or when a
+        ``complete`` reel is not there, `SessionClosed`.
+        """
+        self._check_open()
+        present = self._torrents.get(spec.infohash)
+        if present is not None:
+            if present.spec != spec:
+                raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
+            await present.entered.wait()
+            present.board.check()
+            return present
+        # Entered before the first await, so that a second caller finds it.
+        torrent = self._torrents[spec.infohash] = Torrent(spec, self._disk)
+        try:
+            await self._enter(torrent)
+        except BaseException as error:
+            self._torrents.pop(spec.infohash, None)
+            torrent.fail(error if isinstance(error, GtfsError) else SwarmError(f"{spec.file_name} was not added"))
+            raise
+        return torrent
+
+    async def remove(self, infohash: InfoHash) -> None:
+        """Take a torrent out; its resume data is kept, its files stay. Whoever waits for it gets `SessionClosed`."""
+        self._check_open()
+        torrent = self._torrents.get(infohash)
+        if torrent is None:
+            return
+        await self._save(torrent)
+        torrent.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
+        await self._drop(torrent)
+        if self._torrents.get(infohash) is torrent:
+            del self._torrents[infohash]
+
+    # Torrents coming and going
+
+    async def _enter(self, torrent: Torrent) -> None:
+        plan = await trio.to_thread.run_sync(
+            plan_add, torrent.spec, self._options, self._staging, limiter=self._disk
+        )
+        self._check_open()
+        self._addresses.add(torrent.spec.peers)
+        self._lt.async_add_torrent(plan.params)
+        # Shielded: half added, nobody would take it out again. libtorrent always answers.
+        with trio.move_on_after(ANSWER_S, shield=True) as scope:
+            await torrent.entered.wait()
+        if scope.cancelled_caught:
+            raise SwarmError(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
+        torrent.board.check()
+        self._dial(torrent)
+        self._nursery.start_soon(self._prepare_task, torrent, plan)
+
+    async def _prepare_task(self, torrent: Torrent, plan: AddPlan) -> None:
+        """From a torrent that libtorrent knows to one that may be read."""
+        try:
+            await torrent.was_checked.wait()
+            torrent.board.check()
+            hashes = plan.hashes
+            if hashes is None:
+                hashes = await self._take_metadata(torrent)
+            if not torrent.spec.complete:
+                await torrent.learn_pieces()
+            torrent.make_ready(hashes)
+        except (GtfsError, OSError) as error:
+            if torrent.failure is None:
+                known = error if isinstance(error, GtfsError) else SwarmError(f"{torrent.spec.metainfo}: {error}")
+                log.error("%s", known)
+                torrent.fail(known)
+                await self._drop(torrent)
+
+    async def _take_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
+        """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
+        spec = torrent.spec
+        info = await torrent.ask_info()
+        hashes = check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
+        await trio.to_thread.run_sync(durable.replace_file, spec.metainfo, wrap_info(info), limiter=self._disk)
+        there = await trio.to_thread.run_sync(durable.file_size, spec.path, limiter=self._disk)
+        await torrent.move_to_place()
+        if there is not None:
+            await torrent.recheck()
+        return hashes
+
+    async def _drop(self, torrent: Torrent) -> None:
+        if torrent.link.handle is None or self._is_closed:
+            return
+        if not torrent.is_leaving:
+            torrent.is_leaving = True
+            self._lt.remove_torrent(torrent.link.handle)
+        with trio.move_on_after(ANSWER_S, shield=True):
+            await torrent.left.wait()
+
+    def _dial(self, torrent: Torrent) -> None:
+        for address, port in self._addresses.addresses((*torrent.spec.peers, *self._options.peers)):
+            torrent.add_peer(address, port)
+
+    async def _save(self, torrent: Torrent) -> None:
+        if not torrent.needs_saving:
+            return
+        try:
+            await torrent.save_resume()
+        except (SwarmError, OSError) as error:
+            torrent.needs_saving = True
+            log.warning("%s: resume data was not kept: %s", torrent.spec.resume, error)
+
+    # Tasks
+
+    async def _pump_task(self, wake: socket.socket) -> None:
+        # Shielded: the end of the session still has questions when everything around it is being cancelled.
+        with self._pump_scope:
+            while True:
+                for event in alerts.pop_events(self._lt):
+                    self._dispatch(event)
+                if self._connected:
+                    endpoints, self._connected = frozenset(self._connected), set()
+                    self._nursery.start_soon(self._nodelay_task, endpoints)
+                await trio.lowlevel.wait_readable(wake)
+                try:
+                    wake.recv(4096)
+                except BlockingIOError:
+                    pass
+
+    def _dispatch(self, event: alerts.Event) -> None:
+        match event:
+            case alerts.Listening(port=port):
+                self.port = self.port or port
+                self._listening.set()
+            case alerts.ListenFailed(reason=reason):
+                self._listen_errors.append(reason)
+                self._listen_failed.set()
+            case alerts.PeerConnected(address=address, port=port):
+                self._connected.add((address, port))
+            case alerts.Counters():
+                self._counters = event
+                self._counted.set()
+                self._counted = trio.Event()
+            case alerts.StatusUpdate(torrents=updates):
+                for update in updates:
+                    self._dispatch_torrent(update)
+            case alerts.AlertsDropped():
+                log.warning("libtorrent's alert queue overflowed; asking again")
+                for torrent in self._torrents.values():
+                    torrent.on_dropped()
+            case _:
+                self._dispatch_torrent(event)
+
+    def _dispatch_torrent(self, event: alerts.TorrentEvent) -> None:
+        torrent = self._torrents.get(event.infohash)
+        if torrent is not None:
+            torrent.on_event(event)
+
+    async def _nodelay_task(self, endpoints: frozenset[tuple[str, int]]) -> None:
+        await trio.to_thread.run_sync(set_nodelay, endpoints, limiter=self._disk)
+
+    async def _tick_task(self) -> None:
+        ticks = 0
+        while True:
+            await trio.sleep(TICK_S)
+            ticks += 1
+            self._lt.post_torrent_updates()
+            self._lt.post_session_stats()
+            for torrent in self.torrents():
+                torrent.tick()
+                if torrent.failure is None and not torrent.peers() and torrent.is_hungry():
+                    self._dial(torrent)
+            if ticks % SAVE_TICKS == 0:
+                for torrent in self.torrents():
+                    if torrent.is_ready():
+                        await self._save(torrent)
+
+    # Opening and closing
+
+    async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
+        port = free_port()
+        settings: Any = libtorrent_settings(self._options, fill_ports(self._options.listen, port))
+        self._lt = await trio.to_thread.run_sync(lambda: lt.session(settings))
+        self._lt.set_alert_fd(alarm.fileno())
+        self._nursery.start_soon(self._pump_task, wake)
+        for _ in range(PORT_TRIES):
+            with trio.move_on_after(ANSWER_S):
+                await self._wait_listening()
+            if self.port:
+                break
+            if fill_ports(self._options.listen, port) == fill_ports(self._options.listen, 0):
+                break  # the user chose the port
+            port = free_port()
+            self._listen_failed = trio.Event()
+            again = {"listen_interfaces": fill_ports(self._options.listen, port)}
+            await trio.to_thread.run_sync(self._lt.apply_settings, again)
+        if not self.port:
+            raise ListenRefused(f"cannot listen on {self._options.listen}: {'; '.join(self._listen_errors[-2:])}")
+        self._nursery.start_soon(self._tick_task)
+        self._nursery.start_soon(self._addresses.look_up_task)
+
+    async def _wait_listening(self) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await self._listen_failed.wait()
+                await trio.sleep(GRACE_S)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up)
+            await self._listening.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _close(self) -> None:
+        """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""
+        self._is_closed = True
+        to_save = [torrent for torrent in self.torrents() if torrent.is_ready() and torrent.needs_saving]
+        reason = SessionClosed("the swarm session was closed")
+        for torrent in self.torrents():
+            torrent.end_waits(reason)
+        if self._lt is None:
+            return
+        with trio.move_on_after(CLOSING_S):
+            async with trio.open_nursery() as nursery:
+                for torrent in to_save:
+                    nursery.start_soon(self._save, torrent)
+        for torrent in self.torrents():
+            torrent.fail(reason)
+        self._pump_scope.cancel()
+        # The last reference goes in a thread: the destructor waits for libtorrent's threads.
+        last, self._lt = [self._lt], None
+        await trio.to_thread.run_sync(last.clear)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SessionClosed("the swarm session was closed")
+
+
+@asynccontextmanager
+async def open_session(options: SwarmOptions | None = None) -> AsyncIterator[Session]:
+    """Open the session; at the end every wait is ended, resume data is kept and libtorrent is gone.
+
+    Raises `ListenRefused`. An error of the body comes out as itself, not in a group.
+    """
+    staging = Path(tempfile.mkdtemp(prefix="gtfs-swarm-"))
+    wake, alarm = socket.socketpair()
+    try:
+        with closing(wake), closing(alarm):
+            wake.setblocking(False)
+            alarm.setblocking(False)
+            async with trio.open_nursery() as nursery:
+                session = Session(options or SwarmOptions(), staging, nursery)
+                try:
+                    await session._open(wake, alarm)
+                    yield session
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await session._close()
+                    nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise _only_error(group) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error in a group besides cancellations, or the group."""
+    found: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        elif not isinstance(error, trio.Cancelled):
+            found.append(error)
+    return found[0] if len(found) == 1 else group

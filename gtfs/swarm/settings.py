@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may choose about the swarm, and what that and the measurements of facts.md mean to libtorrent.
+
+Any thread; `free_port` blocks for a moment.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from gtfs.swarm.alerts import ALERT_MASK
+
+UNLIMITED = (1 << 31) - 1
+ALERT_QUEUE = 200_000
+
+
+@dataclass(frozen=True)
+class SwarmOptions:
+    """How a session meets the world; rates in bytes a second with 0 for no limit.
+
+    ``listen`` is libtorrent's list ``ADDRESS:PORT,...``; port 0 means one free port, the same on every address.
+    ``trackers`` and ``peers`` are asked for every torrent, besides a torrent's own. ``dht``, ``lsd`` and
+    ``port_mapping`` speak to strangers and to the router, and are off unless asked for.
+    """
+
+    listen: str = "0.0.0.0:0,[::]:0"
+    upload_rate: int = 0
+    download_rate: int = 0
+    connections: int = 400
+    utp: bool = False
+    trackers: tuple[str, ...] = ()
+    peers: tuple[tuple[str, int], ...] = ()
+    dht: bool = False
+    lsd: bool = False
+    pex: bool = True
+    port_mapping: bool = False
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fill_ports(listen: str, port: int) -> str:
+    """``listen`` with ``port`` in place of every port 0: libtorrent would take another one for each address."""
+    places = (place.strip().rpartition(":") for place in listen.split(","))
+    return ",".join(f"{address}:{port if number == '0' else number}" for address, _, number in places)
+
+
+def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
+    """The settings_pack; every setting here that is no option has its reason in facts.md or beside it."""
+    return {
+        "alert_mask": ALERT_MASK,
+        "alert_queue_size": ALERT_QUEUE,
+        "user_agent": "gtfs",
+        "listen_interfaces": listen,
+        "listen_system_port_fallback": False,  # a chosen port that is taken is an error, not another port
+        "max_retry_port_bind": 0,
+        "enable_dht": options.dht,
+        "enable_lsd": options.lsd,
+        "enable_upnp": options.port_mapping,
+        "enable_natpmp": options.port_mapping,
+        "enable_incoming_utp": options.utp,
+        "enable_outgoing_utp": options.utp,
+        "upload_rate_limit": options.upload_rate,
+        "download_rate_limit": options.download_rate,
+        "connections_limit": options.connections,
+        # A lazy torrent has all it wants most of the time: it must keep its peers and be able to dial again.
+        "close_redundant_connections": False,
+        "seeding_outgoing_connections": False,
+        "min_reconnect_time": 1,
+        "max_failcount": 100,
+        "peer_turnover": 0,
+        "tick_interval": 100,
+        "connection_speed": 1000,
+        "peer_connect_timeout": 7,
+        "request_timeout": 20,
+        "piece_timeout": 10,
+        "allow_multiple_connections_per_ip": True,
+        # A reader waits for its few pieces now: nobody is made to wait for a turn.
+        "unchoke_slots_limit": -1,
+        "active_downloads": -1,
+        "active_seeds": -1,
+        "active_checking": 2,
+        "active_limit": UNLIMITED,
+        "active_dht_limit": UNLIMITED,
+        "active_tracker_limit": UNLIMITED,
+        "active_lsd_limit": UNLIMITED,
+        "announce_to_all_tiers": True,
+        "announce_to_all_trackers": True,
+        "tracker_completion_timeout": 15,
+        "stop_tracker_timeout": 1,  # how long a dead tracker may hold up the end of the session
+        "max_metadata_size": 4 << 20,
+        "auto_sequential": False,
+    }

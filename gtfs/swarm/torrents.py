@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One reel in the swarm: lazy reads, the full fetch, and what of it is here.
+
+It does not know what a reel holds, and adds nothing to the session itself: `gtfs.swarm.session` makes and feeds it.
+Trio loop only. The calls on libtorrent's handle here are those that never block (facts.md); file work is in threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import libtorrent as lt
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import InfoHash
+from gtfs.swarm import alerts, durable
+from gtfs.swarm.link import Link
+from gtfs.swarm.metainfo import piece_count
+from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, ReadTimeout, SwarmError, SwarmTimeout
+from gtfs.swarm.reader import PieceReader
+
+log = logging.getLogger(__name__)
+
+WINDOW_BYTES = 32 << 20  # wanted at once by a full fetch: enough for line rate, too little to starve a reader
+CHECK_S = 3600.0  # hashing a whole reel again takes seconds; on a dying disk, longer
+
+
+@dataclass(frozen=True)
+class TorrentSpec:
+    """What the catalogue says about one reel, and where it lives here; sizes in bytes.
+
+    ``directory`` holds the file ``file_name`` (a real directory, never on a mount of ours). ``metainfo`` is where the
+    checked ``.torrent`` is kept, ``resume`` where libtorrent's resume data. ``complete``: the file is whole and was
+    verified by us; it is seeded without hashing it again, and needs ``metainfo``.
+    """
+
+    file_name: str
+    infohash: InfoHash
+    size: int
+    piece_length: int
+    directory: Path
+    metainfo: Path
+    resume: Path
+    complete: bool = False
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    peers: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the reel lies."""
+        return self.directory / self.file_name
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces it has."""
+        return piece_count(self.size, self.piece_length)
+
+
+@dataclass(frozen=True)
+class TorrentStatistics:
+    """What a torrent moved since it was added, in payload bytes; for each tracker its last error or None."""
+
+    peers: int = 0
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    hash_failures: int = 0
+    trackers: dict[str, str | None] = field(default_factory=dict)
+
+
+class Torrent:
+    """A reel in the session; made by `gtfs.swarm.session.Session.add`."""
+
+    def __init__(self, spec: TorrentSpec, disk: trio.CapacityLimiter) -> None:
+        self.spec = spec
+        self.link = Link(spec.file_name)
+        self.board = Board(spec.pieces, lambda piece, priority: self.link.call("piece_priority", piece, priority))
+        self.needs_saving = False
+        self._vouched = spec.complete  # the board is full because the owner said so, whatever libtorrent thinks
+        self._reader = PieceReader(spec.path, spec.piece_length, self.board, self.link, disk, self.recheck)
+        self._disk = disk
+        self._statistics = TorrentStatistics()
+        self._ready = trio.Event()
+        # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
+        self.entered = trio.Event()
+        self.was_checked = trio.Event()
+        self.left = trio.Event()
+        self.is_leaving = False  # libtorrent was told to drop it, and must not be told twice
+
+    # What is known without waiting
+
+    @property
+    def failure(self) -> GtfsError | None:
+        """Why this torrent is dead (bad metadata, removed, session closed), or None."""
+        return self.board.failure
+
+    def statistics(self) -> TorrentStatistics:
+        """The counters as of the last second; `refresh` asks for those of this moment."""
+        return self._statistics
+
+    def peers(self) -> int:
+        """How many peers are connected, as of the last second."""
+        return self._statistics.peers
+
+    def is_ready(self) -> bool:
+        """Whether the metadata is here and checked, and it is known which pieces are."""
+        return self._ready.is_set() and self.failure is None
+
+    def is_complete(self) -> bool:
+        """Whether every piece is here."""
+        return self.board.held() == self.board.count
+
+    def local_bytes(self, offset: int = 0, length: int | None = None) -> int:
+        """How many bytes of the range are here."""
+        start, end = self._clip(offset, self.spec.size if length is None else length)
+        if start >= end:
+            return 0
+        size = self.spec.piece_length
+        first, last = start // size, (end - 1) // size
+        total = self.board.held(first, last + 1) * size
+        if self.board.is_held(last):
+            total -= (last + 1) * size - end
+        if self.board.is_held(first):
+            total -= start - first * size
+        return total
+
+    # Waiting for content
+
+    async def wait_metadata(self, deadline_s: float) -> None:
+        """Return when the metadata is here and checked; raises `SwarmTimeout`, `BadMetadata`, `SessionClosed`."""
+        with trio.move_on_after(deadline_s):
+            await self._wait_ready()
+            return
+        raise SwarmTimeout(f"{self.spec.file_name}: no peer gave its metadata within {deadline_s:g} s")
+
+    async def read(self, offset: int, length: int, *, deadline_s: float, read_ahead: int = 0) -> bytes:
+        """The bytes of a range, cut at the end of the file like pread(2), from pieces whose hash matched.
+
+        ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetadata`,
+        `SessionClosed`. A read that is cancelled or times out wants nothing any more.
+        """
+        start, end = self._clip(offset, length)
+        if start >= end:
+            return b""
+        pieces = self._pieces(start, end)
+        with trio.move_on_after(deadline_s):
+            await self._wait_ready()
+            ahead = self._pieces(end, min(end + read_ahead, self.spec.size))
+            added = self._reader.want_ahead(piece for piece in ahead if piece not in pieces)
+            try:
+                with self.board.wanting(pieces, NOW):
+                    return b"".join([await self._reader.read(piece, start, end) for piece in pieces])
+            except BaseException:
+                self._reader.drop_ahead(added)
+                raise
+        raise ReadTimeout(
+            f"{self.spec.file_name}: bytes {start} to {end} did not come within {deadline_s:g} s"
+            f" ({self.peers()} peers connected)"
+        )
+
+    async def fetch_all(
+        self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0
+    ) -> None:
+        """Fetch every piece; ``progress(bytes here, size)`` is called whenever some came.
+
+        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds. On return the file on disk is whole.
+        """
+        with trio.move_on_after(stall_s) as scope:
+            await self._wait_ready()
+        window: set[int] = set()
+        try:
+            while not scope.cancelled_caught:
+                self._slide(window)
+                if progress is not None:
+                    progress(self.local_bytes(), self.spec.size)
+                if not window:
+                    await self.flush()
+                    return
+                with trio.move_on_after(stall_s) as scope:
+                    await self.board.wait_change()
+        finally:
+            self.board.unwant(window, IN_WINDOW)
+        raise SwarmTimeout(
+            f"{self.spec.file_name}: nothing came for {stall_s:g} s"
+            f" ({self.local_bytes()} of {self.spec.size} bytes are here, {self.peers()} peers connected)"
+        )
+
+    def _slide(self, window: set[int]) -> None:
+        """Let go of what came and want the next missing pieces instead."""
+        came = {piece for piece in window if self.board.is_held(piece)}
+        self.board.unwant(came, IN_WINDOW)
+        window -= came
+        room = max(8, WINDOW_BYTES // self.spec.piece_length) - len(window)
+        piece = self.board.missing()
+        while room > 0 and piece is not None:
+            if piece not in window:
+                self.board.want((piece,), IN_WINDOW)
+                window.add(piece)
+                room -= 1
+            piece = self.board.missing(piece + 1)
+
+    # Asking libtorrent
+
+    def add_peer(self, address: str, port: int) -> None:
+        """Dial a peer."""
+        self.link.call("connect_peer", (address, port))
+
+    async def refresh(self) -> TorrentStatistics:
+        """The counters of this moment."""
+        if self.is_ready():
+            await self.learn_pieces()
+        return self._statistics
+
+    async def learn_pieces(self) -> None:
+        """Fill the board from libtorrent, which needs the metadata for it."""
+        await self.link.ask("status", "post_status", lt.status_flags_t.query_pieces)
+
+    async def flush(self) -> None:
+        """Return when every byte that came can be read from the file."""
+        await self.link.ask("flush", "flush_cache")
+
+    async def recheck(self) -> None:
+        """Hash the whole file again and forget the pieces that it does not hold any more."""
+        self._doubt()
+        await self.link.ask("check", "force_recheck", within_s=CHECK_S)
+        self.link.call("prioritize_pieces", self.board.priorities())
+        await self.learn_pieces()
+
+    def _doubt(self) -> None:
+        self._vouched = False
+        self._reader.forget_all()
+
+    async def save_resume(self) -> None:
+        """Keep what is known about the pieces, so that the next session need not hash the file."""
+        self.needs_saving = False
+        answer = await self._ask_resume(lt.save_resume_flags_t.flush_disk_cache)
+        # The data before what vouches for it: resume data must not promise pieces that a power cut can take.
+        await trio.to_thread.run_sync(durable.sync_file, self.spec.path, limiter=self._disk)
+        await trio.to_thread.run_sync(durable.replace_file, self.spec.resume, answer.resume, limiter=self._disk)
+
+    async def ask_info(self) -> bytes:
+        """The info dictionary that peers gave, as it came."""
+        return (await self._ask_resume(lt.save_resume_flags_t.save_info_dict)).info or b""
+
+    async def move_to_place(self) -> None:
+        """Let the file lie where the spec says, once it is sure that it is the spec's file."""
+        place = str(self.spec.directory)
+        error = await self.link.ask("move", "move_storage", place, lt.move_flags_t.dont_replace)
+        if error is not None:
+            raise SwarmError(f"{self.spec.file_name}: {error}")
+
+    async def _ask_resume(self, flags: Any) -> alerts.ResumeReady:
+        answer = await self.link.ask("resume", "save_resume_data", flags)
+        if isinstance(answer, alerts.ResumeFailed):
+            raise SwarmError(f"{self.spec.file_name}: {answer.reason}")
+        assert isinstance(answer, alerts.ResumeReady)
+        return answer
+
+    # For the session
+
+    def make_ready(self, hashes: tuple[bytes, ...]) -> None:
+        """The metadata is checked and the board is filled: let readers in."""
+        self._reader.hashes = hashes
+        if self._vouched:
+            self.board.replace(b"\1" * self.board.count)
+            self._reader.trust_all()
+        elif not self.board.is_held(self.board.count - 1):
+            # The last piece holds the reel's footer, every reader's first step. And a torrent that wants nothing
+            # would not look for peers.
+            self.board.want((self.board.count - 1,), IN_WINDOW)
+        self._ready.set()
+
+    def is_hungry(self) -> bool:
+        """Whether peers could help: metadata or a wanted piece is missing."""
+        return not self.is_ready() or self.board.is_hungry()
+
+    def end_waits(self, reason: GtfsError) -> None:
+        """End the waits of readers with ``reason``, now and later; the first reason stays."""
+        self.board.fail(reason)
+        for milestone in (self._ready, self.entered, self.was_checked):
+            milestone.set()
+
+    def fail(self, reason: GtfsError) -> None:
+        """End every wait, questions to libtorrent too."""
+        self.end_waits(reason)
+        self.link.fail(reason)
+
+    def tick(self) -> None:
+        """Called every second."""
+        self._reader.tick()
+
+    def on_dropped(self) -> None:
+        """Alerts were lost: ask again whatever is waited for, and which pieces are here."""
+        self.link.ask_again()
+        if self.is_ready():
+            self.link.call("post_status", lt.status_flags_t.query_pieces)
+
+    def on_event(self, event: alerts.TorrentEvent) -> None:
+        """Take note of what libtorrent reported about this torrent."""
+        match event:
+            case alerts.PieceFinished(piece=piece):
+                self.needs_saving = True
+                self._reader.forget(piece)
+                if self.board.is_waited_for(piece):
+                    # Right after this report the file may still be stale; libtorrent's own buffers are not.
+                    self.link.call("read_piece", piece)
+                else:
+                    self.board.finish(piece)
+            case alerts.PieceRead(piece=piece, data=data):
+                if data is not None:
+                    self._reader.keep(piece, data)
+                self.board.finish(piece)
+                self.link.answer(f"piece {piece}", data)
+            case alerts.TorrentStatus():
+                self._note(
+                    peers=event.peers, downloaded_bytes=event.downloaded_bytes, uploaded_bytes=event.uploaded_bytes
+                )
+                if event.held is not None:
+                    if len(event.held) == self.board.count and not self._vouched:
+                        self.board.replace(event.held)
+                    self.link.answer("status")
+            case alerts.Checked():
+                if self.is_ready() and not self.link.is_asked("check"):
+                    log.warning("%s: a piece on disk was damaged; the file was hashed again", self.spec.file_name)
+                    self._doubt()
+                    self.link.call("prioritize_pieces", self.board.priorities())
+                    self.link.call("post_status", lt.status_flags_t.query_pieces)
+                self.link.answer("check")
+                self.was_checked.set()
+            case alerts.ResumeReady() | alerts.ResumeFailed():
+                self.link.answer("resume", event)
+            case alerts.Moved(error=error):
+                self.link.answer("move", error)
+            case alerts.Flushed():
+                self.link.answer("flush")
+            case alerts.HashFailed(piece=piece):
+                log.info("%s: piece %d came with wrong bytes and was dropped", self.spec.file_name, piece)
+                self._note(hash_failures=self._statistics.hash_failures + 1)
+            case alerts.TrackerSaid(url=url, error=error):
+                self._note(trackers={**self._statistics.trackers, url: error})
+            case alerts.ResumeRejected(reason=reason):
+                log.info("%s: resume data does not fit, the file is hashed: %s", self.spec.file_name, reason)
+            case alerts.TorrentFailed(reason=reason):
+                log.error("%s: %s", self.spec.file_name, reason)
+            case alerts.Added(handle=handle, error=None):
+                self.link.connect(handle)
+                self.entered.set()
+            case alerts.Added(error=error):
+                self.fail(SwarmError(f"{self.spec.file_name}: {error}"))
+            case alerts.Removed():
+                self.left.set()
+
+    def _note(self, **changes: Any) -> None:
+        self._statistics = dataclasses.replace(self._statistics, **changes)
+
+    async def _wait_ready(self) -> None:
+        await self._ready.wait()
+        self.board.check()
+
+    def _clip(self, offset: int, length: int) -> tuple[int, int]:
+        if offset < 0 or length < 0:
+            raise ValueError(f"no such range: {offset}, {length}")
+        return offset, min(offset + length, self.spec.size)
+
+    def _pieces(self, start: int, end: int) -> range:
+        size = self.spec.piece_length
+        return range(start // size, -(-end // size)) if start < end else range(0)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Policies: what a ref demands before it moves, and whether one commit or tag meets it (design.md §10).
+
+A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward]``. Of several lines the first whose
+pattern matches counts; a local line can only tighten the catalogue's. Any thread; judging may run gpgv.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from gtfs.errors import GtfsError
+from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.trust.gpgv import BadSignature
+from gtfs.trust.keyring import Keyring
+from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
+from gtfs.trust.refnames import BadRefName, decode_name, encode_name
+from gtfs.trust.verify import verify_detached
+
+PolicyKind = Literal["local", "catalogue", "tag", "every-commit"]
+VouchKind = Literal["local", "catalogue", "tag", "signed"]
+
+_STRICTNESS: Final[dict[str, int]] = {"local": 0, "catalogue": 1, "tag": 2, "every-commit": 3}
+_KINDS: Final[dict[str, PolicyKind]] = {
+    "local": "local",
+    "catalogue": "catalogue",
+    "tag": "tag",
+    "every-commit": "every-commit",
+}
+THRESHOLD_MOST: Final = 64
+_TAGS: Final = b"refs/tags/"
+
+
+class BadPolicy(GtfsError):
+    """A policy line that cannot be understood; it is never half applied."""
+
+    exit_code = 2
+
+    def __init__(self, line: str, reason: str) -> None:
+        super().__init__(f"policy line {line[:120]!r}: {reason}")
+        self.reason = reason
+
+
+class PolicyRefused(GtfsError):
+    """A commit or tag that nobody who may has vouched for; ``reason`` says what is missing."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"refused by policy: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the refs that ``pattern`` matches demand."""
+
+    pattern: bytes  # a ref name in which * stands for anything but /, and ** for anything
+    kind: PolicyKind
+    threshold: int = 0  # sign-offs by that many distinct primary keys before the ref moves
+    signers: frozenset[Fingerprint] | None = None  # who may sign tags or commits; None: every key of the keyring
+    non_fast_forward: bool = False
+
+    def to_line(self) -> str:
+        """The line that `parse_policy` reads."""
+        words = [encode_name(self.pattern), self.kind]
+        if self.threshold:
+            words.append(f"threshold={self.threshold}")
+        if self.signers is not None:
+            words.append("by=" + ",".join(sorted(self.signers)))
+        if self.non_fast_forward:
+            words.append("non-fast-forward")
+        return " ".join(words)
+
+    def matches(self, ref: bytes) -> bool:
+        """Whether this line is about ``ref``."""
+        return _compiled(self.pattern).match(ref) is not None
+
+
+@dataclass(frozen=True)
+class Vouch:
+    """Why an object was accepted: ``signed`` only if it carries a good signature itself, by ``signers``."""
+
+    kind: VouchKind
+    signers: tuple[Fingerprint, ...] = ()
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: bytes) -> re.Pattern[bytes]:
+    parts = re.split(rb"(\*\*|\*)", pattern)
+    stars = {b"**": rb".*", b"*": rb"[^/]*"}
+    return re.compile(b"".join(stars.get(part, re.escape(part)) for part in parts) + rb"\Z", re.DOTALL)
+
+
+def parse_policy(line: str) -> Policy:
+    """One policy line; raises `BadPolicy`, also for words it does not know, as they could be restrictions."""
+    words = line.split(" ")
+    if len(words) < 2 or not all(words):
+        raise BadPolicy(line, "it must be PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward]")
+    try:
+        pattern = decode_name(words[0])
+    except BadRefName as error:
+        raise BadPolicy(line, error.reason) from None
+    if not pattern.startswith((b"refs/", b"**")) or pattern.count(b"*") > 8:
+        raise BadPolicy(line, "the pattern must begin with refs/ or ** and may have 8 stars")
+    kind = _KINDS.get(words[1])
+    if kind is None:
+        raise BadPolicy(line, f"the kind must be one of {', '.join(_KINDS)}")
+    threshold, signers, non_fast_forward, seen = 0, None, False, set()
+    for word in words[2:]:
+        name, equals, value = word.partition("=")
+        if name in seen:
+            raise BadPolicy(line, f"{name} is given twice")
+        seen.add(name)
+        if name == "threshold" and re.fullmatch(r"[1-9][0-9]?", value) and int(value) <= THRESHOLD_MOST:
+            threshold = int(value)
+        elif name == "by" and value:
+            try:
+                signers = frozenset(parse_fingerprint(text) for text in value.split(","))
+            except BadId as error:
+                raise BadPolicy(line, str(error)) from None
+        elif name == "non-fast-forward" and not equals:
+            non_fast_forward = True
+        else:
+            raise BadPolicy(line, f"unknown word {word[:60]!r}")
+    return Policy(pattern, kind, threshold, signers, non_fast_forward)
+
+
+def policy_for(ref: bytes, policies: Sequence[Policy]) -> Policy | None:
+    """The first policy whose pattern matches ``ref``."""
+    return next((policy for policy in policies if policy.matches(ref)), None)
+
+
+def tighten(local: Policy, catalogue: Policy) -> Policy:
+    """Both at once: the stricter of each demand, so that neither loosens the other."""
+    stricter = max(local, catalogue, key=lambda policy: _STRICTNESS[policy.kind])
+    signers = catalogue.signers
+    if local.signers is not None:
+        signers = local.signers if signers is None else signers & local.signers
+    return Policy(
+        catalogue.pattern,
+        stricter.kind,
+        max(local.threshold, catalogue.threshold),
+        signers,
+        local.non_fast_forward and catalogue.non_fast_forward,
+    )
+
+
+def effective_policy(
+    ref: bytes,
+    local: Sequence[Policy],
+    catalogue: Sequence[Policy] | None,
+    *,
+    has_keyring: bool,
+) -> Policy:
+    """What ``ref`` demands on this node.
+
+    ``catalogue`` None means that there is none: then the local lines alone count, and without one the owner
+    vouches (`local`), or, as soon as there is a keyring, every commit must be signed. With a catalogue the
+    kind is `catalogue` where nothing stricter is said.
+    """
+    ours = policy_for(ref, local)
+    if catalogue is None:
+        return ours or Policy(b"**", "every-commit" if has_keyring else "local", non_fast_forward=not has_keyring)
+    theirs = policy_for(ref, catalogue) or Policy(b"**", "catalogue")
+    if theirs.kind == "local":  # a catalogue cannot say who owns this machine
+        theirs = tighten(theirs, Policy(theirs.pattern, "catalogue", non_fast_forward=True))
+    return theirs if ours is None else tighten(ours, theirs)
+
+
+def judge_object(
+    raw: bytes,
+    kind: Literal["commit", "tag"],
+    policy: Policy,
+    keyring: Keyring | None,
+    *,
+    now_s: int,
+    vouched_by_catalogue: bool = False,
+    vouched_by_tag: bool = False,
+    ref: bytes | None = None,
+) -> Vouch:
+    """Why a commit or tag object may be accepted under ``policy``; raises `PolicyRefused`.
+
+    ``vouched_by_catalogue``: an accepted catalogue lists it, or a descendant. ``vouched_by_tag``: an accepted signed
+    tag reaches it. ``ref``: the ref that will hold this tag object, whose name must be the tag's own.
+    """
+    if policy.kind == "local":
+        return Vouch("local")
+    if policy.kind == "catalogue":
+        if vouched_by_catalogue:
+            return Vouch("catalogue")
+        raise PolicyRefused("no accepted catalogue vouches for it")
+    if policy.kind == "tag" and kind == "commit":
+        if vouched_by_tag:
+            return Vouch("tag")
+        if vouched_by_catalogue:  # its objects may come in; a ref moves to it only with its tag
+            return Vouch("catalogue")
+        raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it")
+    signer = _own_signature(raw, kind, policy, keyring, now_s)
+    if kind == "tag" and ref is not None:
+        check_tag_name(raw, ref)
+    return Vouch("signed", (signer,))
+
+
+def _own_signature(
+    raw: bytes, kind: str, policy: Policy, keyring: Keyring | None, now_s: int
+) -> Fingerprint:
+    if keyring is None:
+        raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
+    try:
+        signed = split_signed_object(raw)
+    except BadSignedObject as error:
+        raise PolicyRefused(error.reason) from None
+    if signed.signature is None:
+        raise PolicyRefused(f"the {kind} is not signed")
+    if signed.kind != "openpgp":
+        raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted")
+    try:
+        return verify_detached(signed.payload, signed.signature, keyring, policy.signers, now_s=now_s).primary
+    except BadSignature as error:
+        raise PolicyRefused(error.reason) from None
+
+
+def check_tag_name(raw: bytes, ref: bytes) -> None:
+    """Raise `PolicyRefused` unless the tag object names itself as ``ref`` does: else an old tag serves as a new one."""
+    try:
+        name = tag_name(raw)
+    except BadSignedObject as error:
+        raise PolicyRefused(error.reason) from None
+    if ref != _TAGS + name:
+        raise PolicyRefused(f"the tag calls itself {encode_name(name)}, not {encode_name(ref)}")

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making signatures: with a key of the user's GnuPG, or with the node's own key.
+
+The user's gpg-agent is used and left alone; the node's key lives in a file and gets an agent for a moment, in a
+directory of its own. Any thread; a call waits for gpg, and the user's key may ask the user for a passphrase.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import gnupg
+
+from gtfs.errors import GtfsError
+from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.trust.files import write_durably
+from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
+from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
+
+NODE_KEY: Final = "node.asc"
+DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
+
+_HINTS: Final = (
+    ("No secret key", "gpg --list-secret-keys shows the keys that can sign"),
+    ("Unusable secret key", "it may be expired, revoked or unable to sign: gpg --edit-key shows it"),
+    ("ioctl", "the agent cannot ask for the passphrase: export GPG_TTY=$(tty) and try again"),
+    ("No pinentry", "the agent cannot ask for the passphrase: install a pinentry package"),
+    ("Timeout", "the agent waited in vain for the passphrase"),
+    ("cancelled", "the passphrase was not given"),
+    ("canceled", "the passphrase was not given"),
+    ("Bad passphrase", "the passphrase was wrong"),
+)
+
+
+class SigningFailed(GtfsError):
+    """gpg made no signature; the text is gpg's own reason and what to do about it."""
+
+
+class Signer:
+    """A key that can sign: ``fingerprint`` is its primary key's, ``gnupg_home`` None the user's own GnuPG."""
+
+    def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None) -> None:
+        self.fingerprint = fingerprint
+        self._gpg = _open_gpg(gnupg_home)
+
+    def clearsign(self, text: str) -> bytes:
+        """The text clear-signed, UTF-8; raises `SigningFailed`, also for lines that gpg would change or cut."""
+        data = text.encode()
+        if not data.endswith(b"\n"):
+            raise SigningFailed("a text to sign must end with a newline")
+        if any(len(line) > LINE_BYTES for line in data.split(b"\n")):
+            raise SigningFailed(f"over the limit line: a line has more than {LINE_BYTES} bytes")
+        document = self._sign(data, clearsign=True)
+        try:
+            signed, packets = split_clearsigned(document)
+        except BadSignature as error:
+            raise SigningFailed(f"gpg made a clear-signed text that gtfs refuses: {error.reason}") from None
+        if signed != data:
+            raise SigningFailed("gpg changed the text while signing it")
+        if len(packets) != 1 or claim_of(packets[0]).digest not in STRONG_DIGESTS:
+            raise SigningFailed("gpg made more than one signature, or a weak one; look into gpg.conf")
+        return document
+
+    def detach_sign(self, data: bytes) -> bytes:
+        """An armored detached signature (class 00) over ``data``; raises `SigningFailed`."""
+        armored = self._sign(data, clearsign=False)
+        try:
+            claim = claim_of(only_signatures(dearmor(armored, SIGNATURE_BLOCK), 1, SIGNATURE_BYTES)[0])
+        except BadPackets as error:
+            raise SigningFailed(f"gpg made a signature that gtfs refuses: {error.reason}") from None
+        if claim.sig_class != 0 or claim.digest not in STRONG_DIGESTS:
+            raise SigningFailed("gpg made a weak or text-mode signature; look into gpg.conf")
+        return armored
+
+    def _sign(self, data: bytes, *, clearsign: bool) -> bytes:
+        # --local-user, not python-gnupg's --default-key: with that one gpg may quietly take another key.
+        args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
+        result = self._gpg.sign_file(
+            io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args
+        )
+        if not result or not result.data:
+            raise SigningFailed(f"cannot sign with {self.fingerprint}: {_reason(str(result.stderr))}")
+        return bytes(result.data)
+
+
+def _open_gpg(home: Path | None) -> gnupg.GPG:
+    try:
+        gpg = gnupg.GPG(gnupghome=None if home is None else str(home))
+    except (OSError, ValueError) as error:
+        raise SigningFailed(f"gpg cannot be used: {error}; install the package gnupg") from error
+    gpg.encoding = "utf-8"
+    return gpg
+
+
+def _reason(stderr: str) -> str:
+    said = [line.removeprefix("gpg: ") for line in stderr.splitlines() if line.startswith("gpg: ")]
+    reason = said[-1] if said else "gpg gives no reason"
+    hint = next((hint for word, hint in _HINTS if word in stderr), "")
+    return f"{reason} ({hint})" if hint else reason
+
+
+def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerprint:
+    """The fingerprint of the node's own ed25519 key, made now if ``keys_dir/node.asc`` does not exist yet.
+
+    ``runtime_dir`` is where a directory with a short path may be made (default /tmp). Raises `SigningFailed`, OSError.
+    """
+    keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = keys_dir / NODE_KEY
+    with _own_home(runtime_dir) as home:
+        gpg = _open_gpg(home)
+        if path.exists():
+            return _import_node_key(gpg, path)
+        made = gpg.gen_key(
+            "Key-Type: eddsa\nKey-Curve: ed25519\nKey-Usage: sign\nName-Real: gtfs node\n"
+            "Expire-Date: 0\n%no-protection\n%commit\n"
+        )
+        if not made.fingerprint:
+            raise SigningFailed(f"cannot make the node's key: {_reason(str(made.stderr))}")
+        secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
+        if not secret:
+            raise SigningFailed("cannot make the node's key: gpg does not export it")
+        write_durably(path, secret.encode("ascii"), 0o600)
+        return parse_fingerprint(made.fingerprint)
+
+
+@contextmanager
+def node_signer(keys_dir: Path, *, runtime_dir: Path | None = None) -> Iterator[Signer]:
+    """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
+    with _own_home(runtime_dir) as home:
+        fingerprint = _import_node_key(_open_gpg(home), keys_dir / NODE_KEY)
+        yield Signer(fingerprint, home)
+
+
+def node_public_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> bytes:
+    """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
+    with _own_home(runtime_dir) as home:
+        gpg = _open_gpg(home)
+        return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")
+
+
+def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:
+    try:
+        armored = path.read_bytes()
+    except OSError as error:
+        raise SigningFailed(f"the node's key {path} cannot be read: {error.strerror}") from error
+    result = gpg.import_keys(armored)
+    try:
+        (fingerprint,) = set(result.fingerprints)
+        return parse_fingerprint(fingerprint)
+    except (ValueError, BadId):
+        raise SigningFailed(f"the node's key {path} is damaged; move it away and a new one is made") from None
+
+
+@contextmanager
+def _own_home(runtime_dir: Path | None) -> Iterator[Path]:
+    """A GnuPG home with a path short enough for its agent's sockets; the agent ends with the block."""
+    home = Path(tempfile.mkdtemp(prefix="gtfs-", dir=runtime_dir or "/tmp"))  # noqa: S108
+    try:
+        yield home
+    finally:
+        for command in (["--kill", "all"], ["--remove-socketdir"]):
+            subprocess.run(
+                ["gpgconf", "--homedir", str(home), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                timeout=30,
+                check=False,
+            )
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from keys import NOW_S, Keys, shared_keys
+
+from gtfs.ids import Fingerprint, ObjectId, PackDigest
+from gtfs.trust.keyring import load_keyrings
+from gtfs.trust.policy import Vouch
+from gtfs.trust.sign import Signer, SigningFailed, make_node_key, node_public_key, node_signer
+from gtfs.trust.signoff import BadSignoff, SignoffRow, read_signoff, write_signoff
+from gtfs.trust.verify import read_clearsigned, verify_detached
+
+ROWS = [SignoffRow(ObjectId(bytes([n]) * 20), PackDigest(bytes([n]) * 32), n, Vouch("local")) for n in range(1, 100)]
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return shared_keys()
+
+
+def agents_of(directory: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:
+            continue
+        if b"gpg-agent" in line and directory.encode() in line:
+            found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.parametrize("name", ["alice", "carol"])
+def test_what_the_user_signs_verifies(keys: Keys, name: str) -> None:
+    signer = Signer(keys[name], keys.home)
+    text = "Format: x\nName: ü\n- dash\n"
+    signed = read_clearsigned(signer.clearsign(text), keys.ring, frozenset({keys[name]}), now_s=NOW_S)
+    assert signed.text == text.encode() and [s.primary for s in signed.signatures] == [keys[name]]
+    armored = signer.detach_sign(b"\0data\r\n")
+    assert verify_detached(b"\0data\r\n", armored, keys.ring, None, now_s=NOW_S).primary == keys[name]
+    assert b"Version" not in armored
+
+
+def test_gpg_reads_the_document_and_prints_the_same_text(keys: Keys) -> None:
+    document = Signer(keys["alice"], keys.home).clearsign("A: b\n- c\n")
+    assert keys.gpg("--decrypt", data=document) == b"A: b\n- c\n"
+
+
+def test_a_missing_secret_key_says_what_to_do(keys: Keys) -> None:
+    with pytest.raises(SigningFailed, match="--list-secret-keys"):
+        Signer(Fingerprint("0" * 40), keys.home).clearsign("x\n")
+
+
+def test_an_unusable_key_does_not_fall_back_to_another(keys: Keys) -> None:
+    for name in ("expired", "revoked"):
+        with pytest.raises(SigningFailed, match=keys[name]):
+            Signer(keys[name], keys.home).detach_sign(b"x")
+
+
+@pytest.mark.parametrize("text", ["no newline", "x" * 17000 + "\n", "trailing \n", "cr\r\n", "nul\0\n"])
+def test_texts_that_gpg_would_change_or_cut_are_not_signed(keys: Keys, text: str) -> None:
+    with pytest.raises(SigningFailed):
+        Signer(keys["alice"], keys.home).clearsign(text)
+
+
+def test_settings_in_gpg_conf_cannot_weaken_a_signature(keys: Keys) -> None:
+    conf = keys.home / "gpg.conf"
+    conf.write_text(f"local-user {keys['bob']}\n")
+    try:
+        with pytest.raises(SigningFailed, match=r"gpg\.conf|more than one"):
+            Signer(keys["alice"], keys.home).clearsign("x\n")
+        conf.write_text("comment hello\ndigest-algo SHA1\ntextmode\n")
+        signed = Signer(keys["alice"], keys.home).clearsign("x\n")
+        assert read_clearsigned(signed, keys.ring, None, now_s=NOW_S).signatures
+    finally:
+        conf.unlink()
+
+
+def test_a_locked_key_without_a_terminal_fails_with_a_reason(keys: Keys, tmp_path: Path) -> None:
+    home = tmp_path / "h"
+    home.mkdir(mode=0o700)
+    run = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", "secret"]
+    subprocess.run([*run, "--quick-gen-key", "dora", "ed25519", "sign"], check=True, capture_output=True)
+    listing = subprocess.run([*run, "--list-keys", "--with-colons"], check=True, capture_output=True).stdout.decode()
+    fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+    (home / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+    try:
+        with pytest.raises(SigningFailed, match=r"passphrase|pinentry"):
+            Signer(Fingerprint(fingerprint), home).clearsign("x\n")
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path) -> None:
+    runtime = tmp_path / "r"
+    runtime.mkdir()
+    keys_dir = tmp_path / "gtfs" / "keys"
+    fingerprint = make_node_key(keys_dir, runtime_dir=runtime)
+    assert make_node_key(keys_dir, runtime_dir=runtime) == fingerprint
+    assert stat.S_IMODE(keys_dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((keys_dir / "node.asc").stat().st_mode) == 0o600
+    (tmp_path / "node.pub").write_bytes(node_public_key(keys_dir, runtime_dir=runtime))
+    ring = load_keyrings([tmp_path / "node.pub"], tmp_path / "ring")
+    with node_signer(keys_dir, runtime_dir=runtime) as signer:
+        assert signer.fingerprint == fingerprint
+        armored = signer.detach_sign(b"x")
+        assert agents_of(str(runtime))
+    assert verify_detached(b"x", armored, ring, None, now_s=NOW_S).primary == fingerprint
+    assert not agents_of(str(runtime)) and not list(runtime.iterdir())
+
+
+def test_a_damaged_node_key_is_reported(tmp_path: Path) -> None:
+    for data in (b"", b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n"):
+        (tmp_path / "node.asc").write_bytes(data)
+        with pytest.raises(SigningFailed, match="damaged"), node_signer(tmp_path):
+            pass
+    with pytest.raises(SigningFailed, match="cannot be read"), node_signer(tmp_path / "none"):
+        pass
+
+
+def test_a_signoff_is_read_back_with_its_signer(keys: Keys, tmp_path: Path) -> None:
+    path = write_signoff(tmp_path, ROWS, Signer(keys["carol"], keys.home), NOW_S)
+    assert path.suffix == ".asc" and list(tmp_path.iterdir()) == [path]
+    signoff = read_signoff(path.read_bytes(), keys.ring, frozenset({keys["carol"]}), now_s=NOW_S)
+    assert [s.primary for s in signoff.signatures] == [keys["carol"]]
+    assert signoff.rows == tuple(ROWS) and signoff.date_s == NOW_S
+    with pytest.raises(BadSignoff):
+        read_signoff(path.read_bytes(), keys.ring, frozenset({keys["alice"]}), now_s=NOW_S)

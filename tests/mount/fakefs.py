@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mount with packs in memory, as a program of its own: a test that used its own mount would wait for itself.
+
+A fake pack is the header of a pack, a payload and the SHA-1 trailer; its id is the payload's SHA-1. How it behaves is
+said by the payload's first word: slow (a read never ends), offline, forbidden (by policy), waits:<oid> (for a parent).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import struct
+import sys
+from pathlib import Path
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.mount.daemon import Outcome, daemonize
+from gtfs.mount.lifetime import serve
+from gtfs.mount.mountpoint import check_mountpoint
+from gtfs.mount.operations import Operations
+from gtfs.mount.options import parse_mount_options
+from gtfs.mount.tree import ControlEntry, NotLocal, PackInfo, StoreStatistics
+from gtfs.pack.format import CorruptPack
+
+
+def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
+    body = struct.pack(">4sII", b"PACK", 2, 1) + payload
+    return ObjectId(hashlib.sha1(payload).digest()), body + hashlib.sha1(body).digest()
+
+
+class PolicyRefused(GtfsError):
+    exit_code = 4
+
+
+class Store:
+    """PackSource, IncomingSink and ControlTree in one."""
+
+    def __init__(self, state: Path) -> None:
+        self.directory = state / "incoming"
+        self.quarantine = state / "quarantine"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.quarantine.mkdir(exist_ok=True)
+        (state / "real").write_bytes(b"real file\n" * 1000)
+        self.real = state / "real"
+        self.packs: list[tuple[ObjectId, bytes, int, str, int]] = []
+        self.rows_of: dict[ObjectId, int] = {}
+        self.reads: list[tuple[str, int, int, int]] = []
+        self.waiting: dict[ObjectId, Path] = {}
+        self.operations: Operations | None = None
+        self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
+
+    def add(self, payload: bytes, time_s: int = 1_700_000_000, state: str = "verified", local: int | None = None) -> None:
+        oid, data = make_pack(payload)
+        self.packs.append((oid, data, time_s, state, len(data) if local is None else local))
+        self.rows_of[oid] = len(self.packs)
+
+    def info_by_row(self, row: int) -> PackInfo | None:
+        if not 1 <= row <= len(self.packs):
+            return None
+        oid, data, time_s, state, local = self.packs[row - 1]
+        return PackInfo(row, oid, len(data), time_s, state, local)
+
+    def info(self, oid: ObjectId) -> PackInfo | None:
+        row = self.rows_of.get(oid)
+        return self.info_by_row(row) if row else None
+
+    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+        found = (self.info_by_row(r) for r in range(after_row + 1, after_row + 1 + limit))
+        return [i for i in found if i is not None]
+
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
+        _, data, _, state, _ = self.packs[self.rows_of[oid] - 1]
+        self.reads.append((oid.hex(), offset, length, read_ahead))
+        kind = data[12:].split(b" ")[0]
+        if state == "remote" and kind == b"slow":
+            await trio.sleep_forever()
+        if state == "remote" and kind == b"offline":
+            raise NotLocal
+        if kind == b"bug":
+            raise KeyError("bug")
+        return data[offset : offset + length]
+
+    def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
+        info = self.info(oid)
+        assert info is not None
+        return {b"user.gtfs.state": info.state.encode(), b"user.gtfs.reel": b"ab"}
+
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(1 << 40, 1 << 39, len(self.packs))
+
+    # sink
+    async def check(self, path: Path, oid: ObjectId) -> None:
+        data = path.read_bytes()
+        payload = data[12:-20]
+        refusal: GtfsError | None = None
+        if hashlib.sha1(payload).digest() != oid:
+            refusal = CorruptPack("the first entry is not the object of the name", 12)
+        elif payload.startswith(b"forbidden"):
+            refusal = PolicyRefused("not signed by anybody who may")
+        if refusal is not None:
+            path.rename(self.quarantine / path.name)
+            raise refusal
+
+    async def queue(self, path: Path, oid: ObjectId) -> None:
+        self.send.send_nowait((path, oid))
+
+    async def ingest_task(self) -> None:
+        async for path, oid in self.receive:
+            self.waiting[oid] = path
+            again = True
+            while again:
+                again = False
+                for oid, path in list(self.waiting.items()):
+                    payload = path.read_bytes()[12:-20] if path.exists() else b""
+                    word = payload.split(b" ")[0]
+                    if word.startswith(b"waits:") and bytes.fromhex(word[6:].decode()) not in self.rows_of:
+                        continue
+                    del self.waiting[oid]
+                    if payload:
+                        self.add(payload)
+                        path.unlink()
+                        again = True
+                        assert self.operations is not None
+                        self.operations.pack_changed_nowait(oid)
+
+    # control tree
+    def look(self, parts: tuple[bytes, ...]) -> ControlEntry | None:
+        if parts in ((), (b"refs",)):
+            return ControlEntry("dir")
+        if parts == (b"refs", b"main"):
+            return ControlEntry("link", target=b"../../" + self.packs[0][0].hex().encode() + b".pack")
+        if parts == (b"status",):
+            return ControlEntry("file", size=0, read=self.status)
+        if parts == (b"real",):
+            return ControlEntry("file", size=self.real.stat().st_size, path=self.real)
+        if parts == (b"ranged",):
+            return ControlEntry("file", size=100_000, read_at=self.ranged)
+        if parts == (b"hidden",):
+            return ControlEntry("file", size=2, read=self.hidden)
+        return None
+
+    def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
+        return [b"refs", b"status", b"real", b"ranged"] if parts == () else [b"main"]
+
+    async def status(self) -> bytes:
+        return json.dumps({"packs": len(self.packs), "reads": self.reads}).encode()
+
+    async def hidden(self) -> bytes:
+        return b"hi"
+
+    async def ranged(self, offset: int, length: int) -> bytes:
+        return (b"0123456789" * 10_000)[offset : offset + length]
+
+
+def fill(store: Store, many: int) -> None:
+    store.add(b"plain " + bytes(range(256)) * 8192)
+    store.add(b"slow remote", state="remote", local=0)
+    store.add(b"offline remote", state="remote", local=4)
+    store.add(b"old", time_s=-315619200)
+    store.add(b"bug here", time_s=1 << 62)
+    store.add(b"lazy " + b"x" * 5_000_000, state="remote", local=0)
+    for i in range(many):
+        store.add(b"many %d" % i)
+
+
+async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
+    options, node = parse_mount_options(args.o, ("peer",))
+    mountpoint = check_mountpoint(Path(args.mountpoint))
+    store = Store(Path(args.state))
+    fill(store, args.many)
+    operations = store.operations = Operations(store, store, store, options)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.ingest_task)
+        ended = await serve(operations, mountpoint, options, source="fake, ä", on_mounted=ready)
+        nursery.cancel_scope.cancel()
+    print("ended by", ended.name if ended else "unmount", file=sys.stderr, flush=True)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mountpoint")
+    parser.add_argument("state")
+    parser.add_argument("-o", default="")
+    parser.add_argument("--many", type=int, default=0)
+    parser.add_argument("--daemon", action="store_true")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    daemon = None
+    if args.daemon:
+        args.state = os.path.abspath(args.state)
+        outcome = daemonize()
+        if isinstance(outcome, Outcome):
+            print(outcome.message, file=sys.stderr)
+            return outcome.exit_code
+        daemon = outcome
+
+    def ready() -> None:
+        if daemon is not None:
+            Path(args.state, "pid").write_text(str(os.getpid()))
+            daemon.ready(Path(args.state, "log"))
+        else:
+            print("mounted", flush=True)
+
+    try:
+        return trio.run(run, args, ready)
+    except* GtfsError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, GtfsError)
+        if daemon is not None:
+            daemon.fail(str(error), error.exit_code)
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Feeds: files, and HTTP from a tiny server on loopback."""
+
+from __future__ import annotations
+
+import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import trio
+import trio.testing
+
+from gtfs.errors import GtfsError
+from gtfs.swarm import feeds
+from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, open_client, parse_feed
+
+pytestmark = pytest.mark.trio
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.seen.append((self.path, dict(self.headers)))
+        answer = self.server.answers[self.path]
+        if self.headers.get("If-None-Match") == '"v1"':
+            self.send_response(304)
+            self.end_headers()
+            return
+        self.send_response(answer.get("status", 200))
+        for key, value in answer.get("headers", {}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        try:
+            for chunk in answer.get("body", [b""]):
+                self.wfile.write(chunk)
+        except ConnectionError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.seen, httpd.answers = [], {}
+        httpd.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield httpd
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("/x/y.asc", "/x/y.asc"), ("y.asc", "y.asc"), ("file:///x/a%20b", "/x/a b"), ("file:/x", "/x"), ("a:b", "a:b")],
+)
+async def test_paths_and_file_urls_are_file_feeds(text, path):
+    feed = parse_feed(text)
+    assert isinstance(feed, FileFeed)
+    assert str(feed.path) == path
+
+
+async def test_http_urls_are_http_feeds():
+    assert parse_feed("https://example.org/c.asc") == HttpFeed(*["https://example.org/c.asc"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gtfs:" + "0" * 64, "not built yet"),
+        ("ftp://example.org/x", "scheme"),
+        ("file://elsewhere/x", "file:///"),
+        ("http://", "no host"),
+        ("", "empty"),
+    ],
+)
+async def test_what_is_no_feed_is_a_usage_error(text, says):
+    with pytest.raises(FeedError, match=says) as caught:
+        parse_feed(text)
+    assert caught.value.exit_code == 2
+
+
+async def test_a_file_feed_gives_its_document_once(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"one")
+    async with open_client() as client:
+        for text in (str(tmp_path), str(tmp_path / "latest.asc"), (tmp_path / "latest.asc").as_uri()):
+            first = await fetch(parse_feed(text), FeedState(), client)
+            assert first.document == b"one"
+            assert (await fetch(parse_feed(text), first.state, client)).document is None
+        (tmp_path / "latest.asc").write_bytes(b"more")
+        assert (await fetch(parse_feed(text), first.state, client)).document == b"more"
+        with pytest.raises(FeedError, match="No such file"):
+            await fetch(parse_feed(str(tmp_path / "none")), FeedState(), client)
+
+
+async def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(feeds, "LIMIT_BYTES", 10)
+    (tmp_path / "c").write_bytes(bytes(11))
+    async with open_client() as client:
+        with pytest.raises(FeedError, match="limit catalogue"):
+            await fetch(parse_feed(str(tmp_path / "c")), FeedState(), client)
+
+
+async def test_http_answers_carry_validators_and_not_modified_is_nothing_new(server):
+    server.answers["/c"] = {"headers": {"ETag": '"v1"', "Last-Modified": "x"}, "body": [b"docu", b"ment"]}
+    async with open_client() as client:
+        first = await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+        assert first == feeds.FeedAnswer(b"document", FeedState('"v1"', "x"))
+        assert (await fetch(parse_feed(server.url + "/c"), first.state, client)).document is None
+    headers = server.seen[1][1]
+    assert headers["If-None-Match"] == '"v1"'
+    assert headers["If-Modified-Since"] == "x"
+    assert headers["Accept-Encoding"] == "identity"
+
+
+async def test_redirects_are_followed_a_few_times_and_only_to_http(server):
+    server.answers["/a"] = {"status": 302, "headers": {"Location": "/b"}}
+    server.answers["/b"] = {"body": [b"there"]}
+    server.answers["/loop"] = {"status": 302, "headers": {"Location": "/loop"}}
+    server.answers["/file"] = {"status": 302, "headers": {"Location": "file:///etc/passwd"}}
+    async with open_client() as client:
+        assert (await fetch(parse_feed(server.url + "/a"), FeedState(), client)).document == b"there"
+        for path in ("/loop", "/file"):
+            with pytest.raises(FeedError):
+                await fetch(parse_feed(server.url + path), FeedState(), client)
+
+
+async def test_bad_http_answers_are_feed_errors(server, monkeypatch):
+    monkeypatch.setattr(feeds, "LIMIT_BYTES", 1 << 20)
+    server.answers["/404"] = {"status": 404}
+    server.answers["/big"] = {"body": [bytes(1 << 19)] * 3}
+    server.answers["/gzip"] = {"headers": {"Content-Encoding": "gzip"}, "body": [b"x"]}
+    async with open_client() as client:
+        for path, says in (("/404", "404"), ("/big", "limit catalogue"), ("/gzip", "compresses")):
+            with pytest.raises(FeedError, match=says):
+                await fetch(parse_feed(server.url + path), FeedState(), client)
+        with pytest.raises(FeedError, match="failed"):
+            await fetch(parse_feed("http://127.0.0.1:1/"), FeedState(), client)
+
+
+async def test_an_answer_that_never_ends_ends_at_its_deadline(monkeypatch):
+    monkeypatch.setattr(feeds, "WHOLE_S", 0.3)
+
+    async def stall(stream):
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, stall, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with open_client() as client:
+            with trio.fail_after(5), pytest.raises(FeedError, match="not complete"):
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_poller_reports_each_feed_and_one_bad_feed_does_not_stop_another(tmp_path):
+    (tmp_path / "good").write_bytes(b"document")
+    good, bad = parse_feed(str(tmp_path / "good")), parse_feed(str(tmp_path / "bad"))
+    seen = []
+
+    async def take(feed, document):
+        seen.append((feed, document))
+
+    async with open_client() as client:
+        poller = FeedPoller([bad, good], take, client)
+        assert [r.asked_s for r in poller.reports()] == [None, None]
+        await poller.poll_once()
+        await poller.poll_once()
+    assert seen == [(good, b"document")]
+    bad_report, good_report = poller.reports()
+    assert bad_report.failures == 2
+    assert "No such file" in bad_report.error
+    assert good_report.error is None
+    assert good_report.answered_s is not None
+
+
+async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path):
+    (tmp_path / "c").write_bytes(b"document")
+    refusals = [GtfsError("signed by somebody else")]
+
+    async def take(feed, document):
+        if refusals:
+            raise refusals.pop()
+
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(str(tmp_path / "c"))], take, client)
+        await poller.poll_once()
+        assert poller.reports()[0].error == "signed by somebody else"
+        await poller.poll_once()
+        assert poller.reports()[0].error is None
+
+
+async def test_waits_are_jittered_and_grow_with_failures(tmp_path):
+    feed = parse_feed(str(tmp_path / "none"))
+
+    async def take(feed, document):
+        pass
+
+    async with open_client() as client:
+        poller = FeedPoller([feed], take, client, interval_s=100, rng=random.Random(1))
+        waits = {poller.wait_s(feed) for _ in range(5)}
+        assert len(waits) == 5
+        assert all(80 <= w <= 120 for w in waits)
+        for _ in range(3):
+            await poller.poll_once()
+        assert 640 <= poller.wait_s(feed) <= 960
+        for _ in range(20):
+            await poller.poll_once()
+        assert poller.wait_s(feed) <= 4320
+
+
+async def test_the_poll_task_asks_at_its_interval(tmp_path, autojump_clock):
+    (tmp_path / "c").write_bytes(b"0")
+    seen = []
+
+    async def take(feed, document):
+        seen.append(document)
+        (tmp_path / "c").write_bytes(b"x" * (len(seen) + 1))
+
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(str(tmp_path / "c"))], take, client, interval_s=10)
+        with trio.move_on_after(35):
+            await poller.poll_task()
+    assert len(seen) in (3, 4, 5)

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two sessions in one process over 127.0.0.1: lazy reads, full fetches, and peers that lie, die or stall."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import socket
+import time
+from contextlib import asynccontextmanager
+
+import libtorrent as lt
+import pytest
+import trio
+from loopback import LOOPBACK, PIECE, at_mirror, content, foreign_seeder, infohash_of, make_info, make_reel
+
+from gtfs.swarm.metainfo import BadMetadata
+from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.session import ListenRefused, open_session
+from gtfs.swarm.settings import free_port
+
+pytestmark = pytest.mark.trio
+
+DATA = content(3 * (1 << 20) + 12345)
+
+
+@pytest.fixture
+def reel(tmp_path):
+    return make_reel(tmp_path / "publisher", DATA)
+
+
+@asynccontextmanager
+async def pair(reel, directory, **changes):
+    """A publisher's session with the reel and a mirror's with nothing; yields (mirror session, torrent, seeder)."""
+    async with open_session(LOOPBACK) as publisher:
+        seeder = await publisher.add(reel)
+        options = dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", publisher.port),))
+        async with open_session(options) as mirror:
+            torrent = await mirror.add(at_mirror(reel, directory, **changes))
+            yield mirror, torrent, seeder
+
+
+async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        assert torrent.local_bytes() == 0
+        got = await torrent.read(100_000, 5000, deadline_s=20)
+        assert got == DATA[100_000:105_000]
+        # The piece that was read, and the last one, where every reel has its footer.
+        footer = await torrent.read(len(DATA) - 100, 100, deadline_s=20)
+        assert footer == DATA[-100:]
+        held = [i for i in range(torrent.board.count) if torrent.board.is_held(i)]
+        assert held == [1, torrent.board.count - 1]
+        moved = (await torrent.refresh()).downloaded_bytes
+        assert moved == PIECE + len(DATA) % PIECE
+        assert (await mirror.refresh()).downloaded_bytes >= moved
+        assert torrent.local_bytes(100_000, 5000) == 5000
+        assert torrent.local_bytes(0, PIECE + 10) == 10
+        assert torrent.local_bytes() == moved
+        assert not torrent.is_complete()
+        # Sparse, in its place: no part file beside it.
+        await torrent.flush()
+        assert [p.name for p in torrent.spec.directory.iterdir() if p != torrent.spec.metainfo] == [reel.file_name]
+        assert torrent.spec.path.stat().st_blocks * 512 < 4 * PIECE
+        assert torrent.spec.metainfo.read_bytes() == reel.metainfo.read_bytes()
+
+
+async def test_reads_are_right_at_every_kind_of_range(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        size = len(DATA)
+        for offset, length in ((0, 1), (PIECE - 1, 2), (5 * PIECE, PIECE), (size - 1, 10), (size, 10), (7, 0),
+                               (3 * PIECE - 5, 2 * PIECE + 10)):
+            for _ in range(2):
+                assert await torrent.read(offset, length, deadline_s=20) == DATA[offset : offset + length]
+        with pytest.raises(ValueError, match="no such range"):
+            await torrent.read(-1, 5, deadline_s=1)
+
+
+async def test_many_readers_at_once_each_get_their_bytes(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        async def check(offset: int) -> None:
+            assert await torrent.read(offset, 4096, deadline_s=30) == DATA[offset : offset + 4096]
+
+        async with trio.open_nursery() as nursery:
+            for offset in range(0, len(DATA), 30_000):
+                nursery.start_soon(check, offset)
+
+
+async def test_read_ahead_comes_without_a_second_read(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.read(0, 1000, deadline_s=20, read_ahead=4 * PIECE)
+        with trio.fail_after(20):
+            while torrent.board.held(0, 5) < 5:
+                await torrent.board.wait_change()
+        assert not torrent.board.is_held(6)
+
+
+async def test_fetch_all_brings_the_whole_file_and_reports_progress(reel, tmp_path):
+    seen = []
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, seeder):
+        await torrent.fetch_all(lambda here, size: seen.append((here, size)), stall_s=30)
+        assert torrent.is_complete()
+        assert torrent.spec.path.read_bytes() == DATA
+        assert torrent.spec.path.stat().st_mode & 0o111 == 0
+        assert seen == sorted(seen)
+        assert seen[-1] == (len(DATA), len(DATA))
+        assert (await seeder.refresh()).uploaded_bytes >= len(DATA)
+        assert torrent.local_bytes() == len(DATA)
+
+
+async def test_reads_work_after_their_peer_was_away(reel, tmp_path):
+    port = free_port()
+    options = dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))
+    seeding = dataclasses.replace(LOOPBACK, listen=f"127.0.0.1:{port}")
+    async with open_session(options) as mirror:
+        async with open_session(seeding) as publisher:
+            await publisher.add(reel)
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+        with pytest.raises(ReadTimeout):
+            await torrent.read(10 * PIECE, 10, deadline_s=0.5)
+        async with open_session(seeding) as publisher:
+            await publisher.add(reel)
+            assert await torrent.read(20 * PIECE, 10, deadline_s=30) == DATA[20 * PIECE : 20 * PIECE + 10]
+            # What the timed-out reader wanted was not fetched behind its back.
+            assert not torrent.board.is_held(10)
+
+
+async def test_a_peer_that_is_added_late_serves_a_waiting_read(reel, tmp_path):
+    async with open_session(LOOPBACK) as mirror, open_session(LOOPBACK) as publisher:
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        await publisher.add(reel)
+        async with trio.open_nursery() as nursery:
+            async def read() -> None:
+                assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            torrent.add_peer("127.0.0.1", publisher.port)
+
+
+async def test_a_host_name_serves_as_peer(reel, tmp_path):
+    async with open_session(LOOPBACK) as publisher:
+        await publisher.add(reel)
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("localhost", publisher.port),))) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
+
+
+async def test_a_dead_peer_means_a_timeout_within_the_deadline(reel, tmp_path):
+    options = dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", free_port()),))
+    async with open_session(options) as mirror:
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        with trio.fail_after(5), pytest.raises(ReadTimeout):
+            await torrent.read(0, 10, deadline_s=0.5)
+        with trio.fail_after(5), pytest.raises(SwarmTimeout):
+            await torrent.wait_metadata(0.3)
+        with trio.fail_after(5), pytest.raises(SwarmTimeout):
+            await torrent.fetch_all(stall_s=0.3)
+        assert torrent.peers() == 0
+
+
+async def test_a_silent_peer_means_a_timeout_and_nothing_stays_wanted(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, seeder):
+        await torrent.read(len(DATA) - 1, 1, deadline_s=20)
+        seeder.link.call("pause")
+        with pytest.raises(ReadTimeout):
+            await torrent.read(0, 10, deadline_s=0.5, read_ahead=5 * PIECE)
+        assert not torrent.board.is_hungry()
+
+
+async def test_closing_the_session_ends_every_wait(reel, tmp_path):
+    ended = []
+    async with trio.open_nursery() as nursery, open_session(LOOPBACK) as mirror:
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+
+        async def expect_end(wait) -> None:
+            with pytest.raises(SessionClosed):
+                await wait()
+            ended.append(wait)
+
+        nursery.start_soon(expect_end, lambda: torrent.read(0, 10, deadline_s=600))
+        nursery.start_soon(expect_end, lambda: torrent.wait_metadata(600))
+        nursery.start_soon(expect_end, lambda: torrent.fetch_all(stall_s=600))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    assert len(ended) == 3
+    with pytest.raises(SessionClosed):
+        await mirror.add(reel)
+    with pytest.raises(SessionClosed):
+        await torrent.read(0, 10, deadline_s=1)
+
+
+async def test_removing_a_torrent_ends_its_waits_and_allows_adding_it_again(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.read(0, 10, deadline_s=20)
+        await mirror.remove(torrent.spec.infohash)
+        with pytest.raises(SessionClosed):
+            await torrent.read(10 * PIECE, 10, deadline_s=1)
+        again = await mirror.add(torrent.spec)
+        await again.wait_metadata(20)
+        assert again.board.is_held(0)
+        assert await again.read(0, 10, deadline_s=20) == DATA[:10]
+
+
+async def test_adding_twice_gives_the_same_torrent_and_another_spec_is_refused(reel, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        first = await session.add(reel)
+        assert await session.add(reel) is first
+        with pytest.raises(SwarmError, match="already"):
+            await session.add(at_mirror(reel, tmp_path / "other"))
+        assert session.torrents() == (first,)
+
+
+async def test_an_error_of_the_body_comes_out_as_itself():
+    with pytest.raises(KeyError):
+        async with open_session(LOOPBACK):
+            raise KeyError("the node's own")
+
+
+async def test_cancelling_around_a_session_closes_it(reel, tmp_path):
+    with trio.move_on_after(0.3) as scope:
+        async with open_session(LOOPBACK) as session:
+            torrent = await session.add(at_mirror(reel, tmp_path / "mirror"))
+            await torrent.read(0, 1, deadline_s=600)
+    assert scope.cancelled_caught
+
+
+async def test_a_complete_reel_that_is_not_there_is_refused(reel):
+    reel.path.write_bytes(DATA[:-1])
+    async with open_session(LOOPBACK) as session:
+        with pytest.raises(SwarmError, match="not there whole"):
+            await session.add(reel)
+        assert session.torrents() == ()
+
+
+async def test_a_port_that_is_taken_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenRefused, match=str(port)):
+            async with open_session(dataclasses.replace(LOOPBACK, listen=f"127.0.0.1:{port}")):
+                pass
+
+
+async def test_the_port_is_the_one_that_accepts_connections():
+    options = dataclasses.replace(LOOPBACK, listen="127.0.0.1:0,[::1]:0")
+    async with open_session(options) as session:
+        for host in ("127.0.0.1", "::1"):
+            stream = await trio.open_tcp_stream(host, session.port)
+            await stream.aclose()
+
+
+# Bad bytes
+
+
+async def test_a_flipped_byte_in_the_seeders_file_never_reaches_a_reader(reel, tmp_path):
+    damaged = bytearray(DATA)
+    damaged[10 * PIECE + 5] ^= 1
+    reel.path.write_bytes(damaged)
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+        with pytest.raises(ReadTimeout):
+            await torrent.read(10 * PIECE, 10, deadline_s=2)
+
+
+async def test_a_peer_that_sends_wrong_bytes_is_not_believed(tmp_path, reel):
+    info = make_info(reel.file_name, DATA)
+    damaged = bytearray(DATA)
+    damaged[10 * PIECE + 5] ^= 1
+    with foreign_seeder(tmp_path / "liar", info, bytes(damaged), reel.file_name, lies=True) as port:
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+            with pytest.raises(ReadTimeout):
+                await torrent.read(10 * PIECE, 10, deadline_s=2)
+            assert torrent.statistics().hash_failures > 0
+
+
+async def test_a_byte_flipped_on_our_own_disk_is_noticed_and_fetched_again(reel, tmp_path, caplog):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.fetch_all(stall_s=30)
+        await mirror.remove(torrent.spec.infohash)
+        damaged = bytearray(torrent.spec.path.read_bytes())
+        damaged[10 * PIECE + 5] ^= 1
+        torrent.spec.path.write_bytes(damaged)
+        again = await mirror.add(torrent.spec)
+        await again.wait_metadata(20)
+        assert again.is_complete()  # the resume data says so
+        assert await again.read(10 * PIECE, 10, deadline_s=30) == DATA[10 * PIECE : 10 * PIECE + 10]
+        assert "damaged" in caplog.text
+        caplog.clear()
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"file_name": "b" * 64 + ".reel"},
+        {"size": len(DATA) - 1},
+        {"size": len(DATA) + PIECE},
+        {"piece_length": 2 * PIECE},
+    ],
+    ids=["name", "size", "pieces", "piece-length"],
+)
+async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp_path, claim):
+    async with pair(reel, tmp_path / "mirror", **claim) as (mirror, torrent, _):
+        with pytest.raises(BadMetadata):
+            await torrent.wait_metadata(20)
+        with pytest.raises(BadMetadata):
+            await torrent.read(0, 10, deadline_s=1)
+        assert list(torrent.spec.directory.iterdir()) == []
+        await mirror.remove(torrent.spec.infohash)
+        assert mirror.torrents() == ()
+
+
+async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
+    data = content(PIECE)
+    ct = lt.create_torrent(
+        [lt.create_file_entry("x/one", PIECE // 2), lt.create_file_entry("x/empty", 0),
+         lt.create_file_entry("x/two", PIECE // 2)], PIECE, lt.create_torrent.v1_only)
+    ct.set_hash(0, hashlib.sha1(data).digest())
+    info = lt.bencode(ct.generate()[b"info"])
+    spec = at_mirror(make_reel(tmp_path / "p", data), tmp_path / "mirror", infohash=infohash_of(info))
+    (tmp_path / "evil" / "x").mkdir(parents=True)
+    with foreign_seeder(tmp_path / "evil", info, b"", "unused") as port:
+        (tmp_path / "evil" / "x" / "one").write_bytes(data[: PIECE // 2])
+        (tmp_path / "evil" / "x" / "empty").write_bytes(b"")
+        (tmp_path / "evil" / "x" / "two").write_bytes(data[PIECE // 2 :])
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as mirror:
+            torrent = await mirror.add(spec)
+            with pytest.raises(BadMetadata):
+                await torrent.wait_metadata(20)
+    assert list(spec.directory.iterdir()) == []
+
+
+# Restarts
+
+
+async def test_resume_after_a_restart_knows_the_pieces_without_hashing(reel, tmp_path):
+    spec = at_mirror(reel, tmp_path / "mirror")
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.read(5 * PIECE, 2 * PIECE, deadline_s=20)
+    assert spec.resume.exists()
+    # Offline now: what was read is still readable, what was not times out.
+    async with open_session(LOOPBACK) as mirror:
+        torrent = await mirror.add(spec)
+        await torrent.wait_metadata(5)
+        assert torrent.board.is_held(5)
+        assert torrent.board.is_held(6)
+        assert await torrent.read(5 * PIECE, 2 * PIECE, deadline_s=5) == DATA[5 * PIECE : 7 * PIECE]
+        with pytest.raises(ReadTimeout):
+            await torrent.read(0, 10, deadline_s=0.3)
+
+
+async def test_a_lost_resume_file_means_hashing_the_reel_again(reel, tmp_path):
+    spec = at_mirror(reel, tmp_path / "mirror")
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.fetch_all(stall_s=30)
+    spec.resume.write_bytes(b"rubbish")
+    async with open_session(LOOPBACK) as mirror:
+        torrent = await mirror.add(spec)
+        await torrent.wait_metadata(20)
+        assert torrent.is_complete()
+
+
+async def test_lost_metainfo_and_resume_beside_a_whole_file_costs_no_download(reel, tmp_path):
+    spec = at_mirror(reel, tmp_path / "mirror")
+    spec.path.write_bytes(DATA)
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.wait_metadata(20)
+        assert torrent.is_complete()
+        assert (await torrent.refresh()).downloaded_bytes == 0
+        assert await torrent.read(5, 10, deadline_s=5) == DATA[5:15]
+
+
+async def test_bad_kept_metainfo_is_fetched_anew(reel, tmp_path, caplog):
+    spec = at_mirror(reel, tmp_path / "mirror")
+    spec.metainfo.write_bytes(b"d4:infod4:name1:xee")
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+    assert "is not used" in caplog.text
+    assert spec.metainfo.read_bytes() == reel.metainfo.read_bytes()
+
+
+async def test_both_ends_of_a_connection_have_nodelay(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_mirror, torrent, _):
+        await torrent.read(0, 10, deadline_s=20)
+        await trio.sleep(0.1)
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                sock = socket.socket(fileno=os.dup(int(name)))
+            except OSError:
+                continue
+            with sock:
+                try:
+                    if sock.family == socket.AF_INET and sock.getpeername()[0] == "127.0.0.1":
+                        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                except OSError:
+                    pass
+        assert len(found) >= 2
+        assert all(found)
+
+
+async def test_a_dead_tracker_does_no_harm(reel, tmp_path):
+    url = f"http://127.0.0.1:{free_port()}/announce"
+    before = time.monotonic()
+    async with pair(reel, tmp_path / "mirror", trackers=(url,)) as (_, torrent, _seeder):
+        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+        with trio.fail_after(20):
+            while url not in torrent.statistics().trackers:  # noqa: ASYNC110  (statistics have no event)
+                await trio.sleep(0.05)
+        assert torrent.statistics().trackers[url]
+    assert time.monotonic() - before < 30

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtfs.catalogue.document import BadCatalogue, Catalogue, ReelEntry, digest, from_text
+from gtfs.ids import SHA256, Fingerprint, InfoHash, ObjectId, ReelName
+from gtfs.trust.policy import Policy
+from gtfs.trust.refnames import BadRefName, check_ref_name
+
+A, B = Fingerprint("A" * 40), Fingerprint("B" * 40)
+PLAIN = Catalogue("demo", 1, None, 1_800_000_000, 1_802_592_000, (A,))
+FULL = Catalogue(
+    repository="11" * 20,
+    version=7,
+    previous="ab" * 32,
+    date_s=1_800_000_000,
+    valid_until_s=1_802_592_000,
+    signers=(B, A),
+    threshold=2,
+    feed_key="cd" * 32,
+    trackers=("udp://tracker.example.org:6969/announce", "https://tracker.example.org/announce"),
+    web_seeds=("https://example.org/reels/",),
+    policy=(Policy(b"refs/tags/*", "tag", 2, frozenset({A})), Policy(b"**", "catalogue", non_fast_forward=True)),
+    head=b"refs/heads/m\xfcnchen",
+    refs={
+        b"refs/heads/a%b": ObjectId(b"\1" * 20),
+        b"refs/heads/a-b": ObjectId(b"\2" * 20),
+        b"refs/heads/m\xfcnchen": ObjectId(b"\3" * 20),
+    },
+    reels=(
+        ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 40, 1000),
+        ReelEntry(ReelName("01" * 32), InfoHash(b"\5" * 20), 100, 1),
+    ),
+)
+TEXT = FULL.to_text()
+
+
+@pytest.mark.parametrize("catalogue", [PLAIN, FULL])
+def test_a_catalogue_is_read_as_it_was_written(catalogue: Catalogue) -> None:
+    text = catalogue.to_text()
+    assert from_text(text.encode()) == catalogue
+    assert from_text(text.encode()).to_text() == text
+    assert list(from_text(text.encode()).refs) == sorted(catalogue.refs)
+
+
+def test_refs_are_sorted_by_their_bytes_whatever_the_order_they_were_given_in() -> None:
+    turned = dataclasses.replace(FULL, refs=dict(reversed(FULL.refs.items())))
+    assert turned.to_text() == TEXT
+
+
+def test_ref_names_that_are_not_printable_ascii_are_percent_encoded() -> None:
+    assert "refs/heads/m%FCnchen" in TEXT and "refs/heads/a%25b" in TEXT
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert from_text((TEXT + "New-Field: x\n y\n").encode()) == FULL
+
+
+def test_the_digest_is_of_the_text() -> None:
+    assert digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_sha256_repositories() -> None:
+    refs = {b"refs/heads/main": ObjectId(b"\1" * 32)}
+    catalogue = dataclasses.replace(PLAIN, object_format=SHA256, refs=refs)
+    assert from_text(catalogue.to_text().encode()) == catalogue
+    with pytest.raises(BadCatalogue, match="no id of a sha1"):
+        dataclasses.replace(PLAIN, refs=refs).to_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("Format: gtfs-catalogue-1", "Format: gtfs-catalogue-2", "Format"),
+        ("Encoding: gtfs-pack-1", "Encoding: gtfs-pack-2", "Encoding"),
+        ("Object-Format: sha1", "Object-Format: md5", "Object-Format"),
+        ("Repository: ", "Repository: ../", "Repository"),
+        ("Version: 7", "Version: 07", "Version"),
+        ("Version: 7", "Version: 0", "Version"),
+        ("Version: 7", "Version: 1", "Previous"),
+        ("Previous: ab", "Previous: AB", "Previous"),
+        ("Valid-Until: 2027", "Valid-Until: 2026", "Valid-Until"),
+        ("Threshold: 2", "Threshold: 3", "Threshold"),
+        ("Threshold: 2", "Threshold: 0", "Threshold"),
+        ("Signers:\n " + B, "Signers:\n " + A, "Signers"),
+        ("Signers:\n " + B, "Signers:\n " + B.lower(), "Signers"),
+        ("Signers:\n " + B, "Signers:\n " + B[-16:], "Signers"),
+        ("udp://", "file://", "Trackers"),
+        ("udp://", "udp:/", "Trackers"),
+        (":6969/", ":99999/", "Trackers"),
+        ("https://example.org/reels/", "udp://example.org/", "Web-Seeds"),
+        ("** catalogue", "** local", "Policy"),
+        ("** catalogue", "** unheard-of", "Policy"),
+        ("Head: refs/heads/m%FCnchen", "Head: main", "Head"),
+        ("01" * 20 + " refs", "01" * 19 + " refs", "Refs"),
+        ("01" * 20 + " refs", "00" * 20 + " refs", "Refs"),
+        ("refs/heads/a%25b", "refs/heads/z", "Refs"),
+        ("refs/heads/a%25b", "refs/heads/a-b", "Refs"),
+        ("refs/heads/a%25b", "refs/gtfs/tips/1", "Refs"),
+        ("refs/heads/a%25b", "refs/heads/a..b", "Refs"),
+        ("m%FCnchen\nReels", "m%fcnchen\nReels", "Refs"),
+        ("m%FCnchen\nReels", "a-b/c\nReels", "Refs"),
+        (" 100 1\n", " 100 0\n", "Reels"),
+        (" 100 1\n", " -1 1\n", "Reels"),
+        ("01" * 32, "ef" * 32, "Reels"),
+        ("05" * 20, "04" * 20, "Reels"),
+        (" 100 1\n", " 100 1 1\n", "Reels"),
+    ],
+)
+def test_every_field_is_read_strictly(old: str, new: str, field: str) -> None:
+    assert TEXT.count(old) == 1
+    with pytest.raises(BadCatalogue) as caught:
+        from_text(TEXT.replace(old, new).encode())
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("name", ["Format", "Repository", "Version", "Date", "Valid-Until", "Signers", "Threshold"])
+def test_needed_fields(name: str) -> None:
+    with pytest.raises(BadCatalogue):
+        from_text(TEXT.replace(name + ":", "X-" + name + ":").encode())
+
+
+def test_a_repeated_field_is_refused() -> None:
+    with pytest.raises(BadCatalogue, match="comes twice"):
+        from_text((TEXT + "version: 8\n").encode())
+
+
+def test_too_long_a_text_is_refused() -> None:
+    with pytest.raises(BadCatalogue, match="over the limit catalogue"):
+        from_text(b"A" * ((16 << 20) + 1))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dataclasses.replace(PLAIN, repository="a\nVersion: 9"),
+        dataclasses.replace(PLAIN, trackers=("http://x/\nRepository: b",)),
+        dataclasses.replace(PLAIN, trackers=("http://exämple/",)),
+        dataclasses.replace(PLAIN, refs={b"refs/heads/a b": ObjectId(b"\1" * 20)}),
+        dataclasses.replace(PLAIN, version=2),
+        dataclasses.replace(PLAIN, threshold=2),
+    ],
+)
+def test_what_would_not_be_read_back_is_not_written(bad: Catalogue) -> None:
+    with pytest.raises(BadCatalogue):
+        bad.to_text()
+
+
+def valid_names(names: list[bytes]) -> dict[bytes, ObjectId]:
+    refs: dict[bytes, ObjectId] = {}
+    for name in sorted(b"refs/heads/" + name.replace(b"/", b"-") for name in names):
+        try:
+            check_ref_name(name)
+        except BadRefName:
+            continue
+        refs[name] = ObjectId(b"\7" * 20)
+    return refs
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=20).map(valid_names))
+def test_every_allowed_ref_name_survives(refs: dict[bytes, ObjectId]) -> None:
+    catalogue = dataclasses.replace(PLAIN, refs=refs)
+    assert from_text(catalogue.to_text().encode()) == catalogue
+
+
+@given(st.data())
+def test_any_changed_byte_gives_a_catalogue_or_a_clean_refusal(data: st.DataObject) -> None:
+    text = bytearray(TEXT.encode())
+    text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        from_text(bytes(text))
+    except BadCatalogue:
+        pass

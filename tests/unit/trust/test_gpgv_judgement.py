@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from gtfs.ids import Fingerprint
+from gtfs.trust.gpgv import BadSignature, Signature, _judge
+
+P = Fingerprint("A" * 40)
+NOW_S = 1_800_000_000
+GOOD = (
+    "[GNUPG:] NEWSIG\n[GNUPG:] KEY_CONSIDERED {p} 0\n[GNUPG:] SIG_ID x 2027-01-15 1799999000\n"
+    "[GNUPG:] GOODSIG 0123456789ABCDEF A <a@example.org>\n"
+    "[GNUPG:] VALIDSIG {s} 2027-01-15 1799999000 0 4 0 22 8 00 {p}\n"
+).format(p=P, s="B" * 40)
+
+
+def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> Signature:
+    return _judge(code, status.encode(), allowed, NOW_S, "00")
+
+
+def test_the_good_case_names_the_primary_key() -> None:
+    assert judge(GOOD) == Signature(P, 1_799_999_000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (" 8 00 ", " 2 00 ", "weak digest"),
+        (" 8 00 ", " 11 00 ", "weak digest"),
+        (" 8 00 ", " 8 01 ", "class 01"),
+        (" 1799999000 0 4", f" {NOW_S + 301} 0 4", "future"),
+        (" 1799999000 0 4", " 20270115T000000 0 4", "unknown form"),
+        (" 1799999000 0 4", f" 1799999000 {NOW_S} 4", "expired"),
+        ("[GNUPG:] NEWSIG\n", "", "NEWSIG 0 times"),
+        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] NEWSIG\n", "NEWSIG 2 times"),
+        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] SOMETHING_NEW 1\n", "SOMETHING_NEW"),
+        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] KEYEXPIRED 1\n", "KEYEXPIRED"),
+        ("GOODSIG", "EXPKEYSIG", "has expired"),
+        ("GOODSIG", "REVKEYSIG", "revoked"),
+        ("GOODSIG", "BADSIG", "does not fit"),
+        ("[GNUPG:] SIG_ID", "SIG_ID", "garbled"),
+        (f"00 {P}", "00", "unknown form"),
+        (f"00 {P}", "00 " + "C" * 40, "may not sign"),
+        (f"00 {P}", f"00 {P[-16:]}", "may not sign"),
+    ],
+)
+def test_every_deviation_refuses(old: str, new: str, reason: str) -> None:
+    assert old in GOOD
+    with pytest.raises(BadSignature, match=reason):
+        judge(GOOD.replace(old, new))
+
+
+def test_a_good_status_with_an_exit_code_refuses() -> None:
+    for code in (1, 2, -9):
+        with pytest.raises(BadSignature):
+            judge(GOOD, code)
+
+
+def test_a_status_that_is_cut_off_refuses() -> None:
+    for end in range(len(GOOD)):
+        with pytest.raises(BadSignature):
+            judge(GOOD[:end])
+
+
+def test_the_subkey_fingerprint_is_not_enough() -> None:
+    with pytest.raises(BadSignature, match="may not sign"):
+        judge(GOOD, allowed=frozenset({Fingerprint("B" * 40)}))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from gtfs.ids import Fingerprint
+from gtfs.trust.policy import (
+    _STRICTNESS,
+    BadPolicy,
+    Policy,
+    PolicyRefused,
+    Vouch,
+    check_tag_name,
+    effective_policy,
+    judge_object,
+    parse_policy,
+    policy_for,
+    tighten,
+)
+
+A = Fingerprint("A" * 40)
+B = Fingerprint("B" * 40)
+COMMIT = b"tree " + b"1" * 40 + b"\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\nm\n"
+TAG = b"object " + b"1" * 40 + b"\ntype commit\ntag v1\ntagger A <a> 1 +0000\n\nfirst\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "refs/heads/* catalogue",
+        "refs/tags/** tag threshold=2",
+        f"refs/heads/main every-commit threshold=1 by={A},{B} non-fast-forward",
+        "** catalogue non-fast-forward",
+        "refs/heads/%C3%BC catalogue",
+    ],
+)
+def test_lines_are_written_as_they_are_read(line: str) -> None:
+    assert parse_policy(line).to_line() == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "refs/heads/*", "refs/heads/* nonsense", "heads/* tag", "refs/heads/*  tag", "refs/heads/* tag threshold=0",
+        "refs/heads/* tag threshold=65", "refs/heads/* tag threshold", "refs/heads/* tag by=", "refs/x tag by=ABCD",
+        "refs/heads/* tag non-fast-forward=yes", "refs/heads/* tag threshold=1 threshold=2", "refs/%61 tag",
+        "refs/heads/* tag unknown=1", "refs/" + "*/" * 9 + " tag",
+    ],
+)  # fmt: skip
+def test_lines_that_are_not_understood_are_refused(line: str) -> None:
+    with pytest.raises(BadPolicy):
+        parse_policy(line)
+
+
+def test_a_star_stops_at_a_slash_and_two_do_not() -> None:
+    one, two = parse_policy("refs/heads/* tag"), parse_policy("refs/**/x tag")
+    assert one.matches(b"refs/heads/a\n") and not one.matches(b"refs/heads/a/b") and not one.matches(b"refs/headsXa")
+    assert two.matches(b"refs/heads/a/x") and not two.matches(b"refs/heads/a/xy")
+
+
+def test_the_first_line_that_matches_counts() -> None:
+    lines = [parse_policy("refs/heads/main every-commit"), parse_policy("refs/** tag")]
+    assert policy_for(b"refs/heads/main", lines) is lines[0]
+    assert policy_for(b"refs/heads/other", lines) is lines[1]
+    assert policy_for(b"x", lines) is None
+
+
+def test_tightening_never_loosens() -> None:
+    choices = [
+        Policy(b"**", kind, threshold, signers, loose)
+        for kind in ("catalogue", "tag", "every-commit")
+        for threshold in (0, 2)
+        for signers in (None, frozenset({A}), frozenset({A, B}))
+        for loose in (False, True)
+    ]
+    for local, catalogue in itertools.product(choices, choices):
+        both = tighten(local, catalogue)
+        for one in (local, catalogue):
+            assert _STRICTNESS[both.kind] >= _STRICTNESS[one.kind]
+            assert both.threshold >= one.threshold
+            assert one.non_fast_forward or not both.non_fast_forward
+            assert one.signers is None or (both.signers is not None and both.signers <= one.signers)
+
+
+def test_two_lists_of_signers_without_a_common_one_allow_nobody() -> None:
+    both = tighten(Policy(b"**", "tag", signers=frozenset({A})), Policy(b"**", "tag", signers=frozenset({B})))
+    assert both.signers == frozenset()
+
+
+def test_the_policy_of_a_node_follows_what_it_has() -> None:
+    main = b"refs/heads/main"
+    assert effective_policy(main, [], None, has_keyring=False).kind == "local"
+    assert effective_policy(main, [], None, has_keyring=True).kind == "every-commit"
+    assert effective_policy(main, [parse_policy("** tag")], None, has_keyring=True).kind == "tag"
+    assert effective_policy(main, [], (), has_keyring=False).kind == "catalogue"
+    assert effective_policy(main, [parse_policy("** local")], (), has_keyring=False).kind == "catalogue"
+    assert effective_policy(main, [], [Policy(b"**", "local")], has_keyring=False).kind == "catalogue"
+    assert effective_policy(main, [parse_policy("** every-commit")], (), has_keyring=True).kind == "every-commit"
+    assert not effective_policy(main, [parse_policy("** tag non-fast-forward")], (), has_keyring=True).non_fast_forward
+
+
+def test_who_vouches_without_signatures() -> None:
+    local, listed, tagged = Policy(b"**", "local"), Policy(b"**", "catalogue"), Policy(b"**", "tag")
+    assert judge_object(COMMIT, "commit", local, None, now_s=0) == Vouch("local")
+    assert judge_object(COMMIT, "commit", listed, None, now_s=0, vouched_by_catalogue=True) == Vouch("catalogue")
+    assert judge_object(COMMIT, "commit", tagged, None, now_s=0, vouched_by_catalogue=True) == Vouch("catalogue")
+    both = judge_object(COMMIT, "commit", tagged, None, now_s=0, vouched_by_catalogue=True, vouched_by_tag=True)
+    assert both == Vouch("tag")
+    for policy in (listed, tagged):
+        with pytest.raises(PolicyRefused, match="vouches for it"):
+            judge_object(COMMIT, "commit", policy, None, now_s=0)
+
+
+def test_demanded_signatures_need_a_keyring() -> None:
+    for raw, kind, policy in ((COMMIT, "commit", "every-commit"), (TAG, "tag", "tag"), (TAG, "tag", "every-commit")):
+        with pytest.raises(PolicyRefused, match="no keyring"):
+            judge_object(raw, kind, Policy(b"**", policy), None, now_s=0, vouched_by_catalogue=True)  # type: ignore[arg-type]
+
+
+def test_a_tag_must_bear_the_name_of_its_ref() -> None:
+    check_tag_name(TAG, b"refs/tags/v1")
+    for ref in (b"refs/tags/v2", b"refs/heads/v1", b"refs/tags/x/v1"):
+        with pytest.raises(PolicyRefused, match="calls itself v1"):
+            check_tag_name(TAG, ref)
