@@ -74,9 +74,7 @@ def says_the_same(one: Catalogue, other: Catalogue) -> bool:
     return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
 
 
-def publish(
-    store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int
-) -> Accepted:
+def publish(store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int) -> Accepted:
     """Sign ``catalogue``, accept it by the rules that mirrors apply, and keep it; only then may it be told to others.
 
     Raises `SigningFailed`, a `CatalogueRefused` (for example when the held catalogue does not name the signer),

@@ -39,9 +39,7 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
-        return (
-            len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
-        )
+        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
 
     @property
     def has_objects(self) -> bool:

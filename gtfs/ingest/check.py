@@ -255,19 +255,18 @@ def _check_names(
     entries: list[TreeEntry], warnings: list[str], check_special: Callable[[str, ObjectId], str | None] | None
 ) -> None:
     for mode, name, oid in entries:
-        fault = names.find_fault(name)
-        if fault:
-            raise CorruptPack(fault)
-        if names.has_control(name):
+        look = names.look_at(name)
+        if look is None:
+            continue
+        if look.fault:
+            raise CorruptPack(look.fault)
+        if look.control:
             if mode == GITLINK:  # as CVE-2025-48384 did with CR
                 raise CorruptPack(f"a submodule in {name!r}, which has control characters")
             warnings.append(f"controlCharacters: {name!r}")
-        which = names.special_file(name)
-        if which is None:
-            continue
-        if mode == SYMLINK:
-            raise CorruptPack(f"{which}Symlink: {name!r} is a symbolic link")
-        if which == names.GITMODULES:
+        if look.special and mode == SYMLINK:
+            raise CorruptPack(f"{look.special}Symlink: {name!r} is a symbolic link")
+        if look.special == names.GITMODULES:
             if mode in (b"40000", GITLINK):
                 raise CorruptPack(f"gitmodulesBlob: {name!r} is no file")
             fault = check_special(".gitmodules", oid) if check_special else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 # Code points that HFS+ leaves out when it compares names (git's utf8.c, next_hfs_char), as UTF-8.
 _HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
@@ -46,7 +46,7 @@ _SPECIAL: Final = {
 
 
 def any_remarkable(joined: bytes) -> bool:
-    """Whether one of these names, joined by NUL, needs `find_fault` or may be special."""
+    """Whether `look_at` may find something in one of these names, joined by NUL."""
     return _REMARKABLE.search(joined) is not None
 
 
@@ -54,9 +54,22 @@ def _component_is_dotgit(name: bytes) -> bool:
     return _DOTGIT.match(_HFS_IGNORED.sub(b"", name)) is not None
 
 
-@lru_cache(maxsize=8192)
-def find_fault(name: bytes) -> str | None:
-    """Why no tree may have this name, or None; git's own name for the fault comes first where it has one."""
+class Look(NamedTuple):
+    """What is remarkable about a name."""
+
+    fault: str | None  # why no tree may have it; git's own name for the fault comes first where it has one
+    special: str | None  # GITMODULES, GITATTRIBUTES, GITIGNORE or MAILMAP if some file system takes it for that file
+    control: bool  # has ASCII control characters: real history has them in files, and never in submodules
+
+
+@lru_cache(maxsize=32768)
+def look_at(name: bytes) -> Look | None:
+    """What is remarkable about a name, or None."""
+    look = Look(_find_fault(name), _special_file(name), _CONTROL.search(name) is not None)
+    return look if any(look) else None
+
+
+def _find_fault(name: bytes) -> str | None:
     if b"/" in name:
         return "fullPathname: a name with a slash"
     if name == b".":
@@ -71,14 +84,7 @@ def find_fault(name: bytes) -> str | None:
     return None
 
 
-def has_control(name: bytes) -> bool:
-    """Whether ASCII control characters are in the name: real history has them in files, and never in submodules."""
-    return _CONTROL.search(name) is not None
-
-
-@lru_cache(maxsize=8192)
-def special_file(name: bytes) -> str | None:
-    """GITMODULES, GITATTRIBUTES, GITIGNORE or MAILMAP if some file system takes the name for that file."""
+def _special_file(name: bytes) -> str | None:
     for part in name.split(b"\\"):
         bare = _HFS_IGNORED.sub(b"", part)
         for which, pattern in _SPECIAL.items():

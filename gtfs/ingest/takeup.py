@@ -15,12 +15,13 @@ from typing import NamedTuple
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index, LocalPack
 from gtfs.reel.openreel import OpenReelWriter
-from gtfs.repo.encoding import SPOOL, encode_many
+from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
+SPOOL = "spool"  # in the node's state directory; swept at start
 _ASK = 5000  # ids asked of the index at a time
 
 
@@ -66,13 +67,19 @@ def take_up(
     """
     packs = packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
-    for run in encode_many(repository, oids, jobs=jobs, stop=stop):
+    for run in encode_many(repository, oids, repository.state / SPOOL, jobs=jobs, stop=stop):
         local: list[LocalPack] = []
         for stamp, offset in run.made:
             place = open_reel.append_file(run.spool, offset, stamp.length)
             local.append(
                 LocalPack(
-                    stamp.oid, stamp.kind, stamp.time_s, stamp.length, stamp.digest, place.offset, stamp.parents,
+                    stamp.oid,
+                    stamp.kind,
+                    stamp.time_s,
+                    stamp.length,
+                    stamp.digest,
+                    place.offset,
+                    stamp.parents,
                     "unpacked",
                 )
             )

@@ -19,9 +19,7 @@ FOREVER_S: Final = 86400.0  # for what cannot change any more
 SHORT_S: Final = 1.0  # a pack that is still coming: its state and its blocks do change
 BLOCK: Final = 512  # the unit of st_blocks, whatever st_blksize says (stat(2))
 NS: Final = 1_000_000_000
-_LATEST_S: Final = (
-    1 << 55
-)  # commits may claim any 64-bit time; this much fits into a time_t with room to compute
+_LATEST_S: Final = 1 << 55  # commits may claim any 64-bit time; this much fits into a time_t with room to compute
 
 
 def _blocks(size: int) -> int:
@@ -36,9 +34,7 @@ class Attributes:
     gid: int
     read_only: bool
 
-    def _new(
-        self, inode: int, mode: int, size: int, time_ns: int, timeout_s: float
-    ) -> pyfuse3.EntryAttributes:
+    def _new(self, inode: int, mode: int, size: int, time_ns: int, timeout_s: float) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode
         entry.st_mode = mode

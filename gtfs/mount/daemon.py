@@ -89,6 +89,4 @@ def daemonize() -> Daemon | Outcome:
         return Outcome(int(code), message)
     ended = os.waitstatus_to_exitcode(status)
     how = f"by signal {-ended}" if ended < 0 else f"with exit code {ended}"
-    return Outcome(
-        1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood; see its log"
-    )
+    return Outcome(1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood; see its log")

@@ -67,9 +67,7 @@ class PackHandle:
             return b""
         ahead = min(self.ahead.seen(offset, length), self.size - offset - length)
         if not self.local and self.waits.closed:
-            info = self.source.info(
-                self.oid
-            )  # unmounted lazily while open: only what is here can still be read
+            info = self.source.info(self.oid)  # unmounted lazily while open: only what is here can still be read
             self.local = info is not None and info.local_bytes >= self.size
 
         async def fetch() -> bytes:

@@ -310,9 +310,7 @@ class IncomingFiles:
         file.mode = mode & 0o777
         await self._on_real_file(file, os.chmod, {"mode": file.mode | 0o600})
 
-    async def _on_real_file(
-        self, file: IncomingFile, call: Callable[..., None], named: dict[str, object]
-    ) -> None:
+    async def _on_real_file(self, file: IncomingFile, call: Callable[..., None], named: dict[str, object]) -> None:
         where: int | Path
         if file.fd is not None:
             where = file.fd

@@ -81,9 +81,7 @@ class Intake:
             if file.name is None:
                 return False
             path = self._files.path(file)
-            whole = await trio.to_thread.run_sync(
-                is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing
-            )
+            whole = await trio.to_thread.run_sync(is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing)
             if not whole or file.generation != generation or file.name is None:
                 return False
             try:
@@ -143,11 +141,13 @@ class Intake:
             file.queued = False
             raise
 
-    async def resume(self) -> None:
-        """At start: find what an earlier run left behind, and hand over what is whole."""
-        await self._files.load()
+    async def resume_task(self) -> None:
+        """At start: hand over what an earlier run left behind whole; one file that fails stops no other."""
         for file in self._files.all():
-            await self._settle(file)
+            try:
+                await self._settle(file)
+            except (GtfsError, OSError) as error:
+                log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
     async def rename(self, file: IncomingFile, name: bytes, *, no_replace: bool) -> None:
         """Rename an incoming file; to ``<oid>.pack`` this is the same check as flush, and then the handover.
@@ -186,6 +186,4 @@ class Intake:
 
 
 def _not_whole(file: IncomingFile) -> CorruptPack:
-    return CorruptPack(
-        "not a whole pack: its last bytes are not the checksum of what stands before", file.size
-    )
+    return CorruptPack("not a whole pack: its last bytes are not the checksum of what stands before", file.size)

@@ -7,6 +7,7 @@ itself, real files. What is wrong with the place is found before, see `mountpoin
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from gtfs.mount.options import MountOptions, libfuse_options
 
 log = logging.getLogger(__name__)
 
+_GRACE_S: Final = 15.0
 END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -55,6 +57,8 @@ async def serve(
                         log.info("%s: unmounting %s", ended[0].name, mountpoint)
                         operations.end_waits()
                         pyfuse3.terminate()
+                        # Requests under way, such as the check of a written pack, may end.
+                        nursery.cancel_scope.deadline = trio.current_time() + _GRACE_S
                         return
 
                 async def end_waits_task() -> None:
@@ -65,11 +69,10 @@ async def serve(
 
                 nursery.start_soon(end_by_signal_task)
                 nursery.start_soon(end_waits_task)
+                nursery.start_soon(operations.resume_task)
                 allow_background(watch.mounted)
                 on_mounted()
-                # Each request that waits holds a worker; more of them than the kernel sends at once in the
-                # background, so that a listing is answered whatever else waits.
-                await pyfuse3.main(max_tasks=2 * BACKGROUND)
+                await _answer_requests()
                 nursery.cancel_scope.cancel()
         return ended[0] if ended else None
     finally:
@@ -78,6 +81,19 @@ async def serve(
         # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
         # end with ECONNABORTED or ENOTCONN rather than hang.
         pyfuse3.close(unmount=True)
+
+
+async def _answer_requests() -> None:
+    """Until the session ends; also when it ends under a request that is just being received."""
+    try:
+        # Each request that waits holds a worker; more of them than the kernel sends at once in the background, so
+        # that a listing is answered whatever else waits.
+        await pyfuse3.main(max_tasks=2 * BACKGROUND)
+    except* OSError as group:
+        # libfuse takes ENODEV for the end, but not what the kernel says where the connection broke in mid-request.
+        others = group.split(lambda e: isinstance(e, OSError) and e.errno in (errno.ECONNABORTED, errno.ENOTCONN))[1]
+        if others is not None:
+            raise others from None
 
 
 def _mount(operations: Operations, mountpoint: Path, options: MountOptions, source: str) -> None:

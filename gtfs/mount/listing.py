@@ -65,9 +65,7 @@ class RootListing:
     def entries(self, start: int) -> Iterator[Entry]:
         """See `Listing`."""
         if start == 0:
-            self._names = [
-                f.name for f in self._files.all() if f.name is not None and self._shows_incoming(f)
-            ]
+            self._names = [f.name for f in self._files.all() if f.name is not None and self._shows_incoming(f)]
             self._listed = {bytes(oid) for name in self._names if (oid := parse_pack_name(name)) is not None}
         yield from _dots(start, self._here())
         if start < _PACKS:

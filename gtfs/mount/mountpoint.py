@@ -24,9 +24,7 @@ from gtfs.errors import GtfsError
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
-BACKGROUND: Final = (
-    512  # requests that the kernel may have under way in the background, reading ahead above all
-)
+BACKGROUND: Final = 512  # requests that the kernel may have under way in the background, reading ahead above all
 
 
 class MountpointError(GtfsError):

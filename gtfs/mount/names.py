@@ -41,9 +41,7 @@ def fail(number: int) -> NoReturn:
 class Names:
     """The name space of one mount."""
 
-    def __init__(
-        self, source: PackSource, files: IncomingFiles, control: ControlTree, options: MountOptions
-    ) -> None:
+    def __init__(self, source: PackSource, files: IncomingFiles, control: ControlTree, options: MountOptions) -> None:
         self._source = source
         self._files = files
         self._control = control

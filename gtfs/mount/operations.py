@@ -41,9 +41,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(
-        self, source: PackSource, sink: IncomingSink, control: ControlTree, options: MountOptions
-    ) -> None:
+    def __init__(self, source: PackSource, sink: IncomingSink, control: ControlTree, options: MountOptions) -> None:
         super().__init__()
         self._source = source
         self._control = control
@@ -56,15 +54,17 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         self._handles: dict[int, PackHandle | ControlHandle | IncomingHandle] = {}
         self._listings: dict[int, Listing] = {}
         self._next_handle = 1
-        self._served = (
-            False  # while false there is no session, and pyfuse3 would notify through a null pointer
-        )
+        self._served = False  # else there is no session, and pyfuse3 would notify through a null pointer
 
     # -- for lifetime.py and node.py ------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Find what an earlier run left in the incoming directory, and hand over what is whole. Before serving."""
-        await self._intake.resume()
+        """Find the names that an earlier run left in the incoming directory. Before serving."""
+        await self._files.load()
+
+    async def resume_task(self) -> None:
+        """Hand over those of them that are whole: checks take time, and the mount need not wait for them."""
+        await self._intake.resume_task()
 
     def init(self) -> None:
         """The kernel's first request; also what makes notifications to it possible."""
@@ -80,10 +80,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         self._files.close_nowait()
 
     def pack_changed_nowait(self, oid: ObjectId) -> None:
-        """The state or the local part of a pack changed: the kernel asks again at the next look.
-
-        To be called on the loop of the mount.
-        """
+        """The state or the local part of a pack changed: the kernel asks again at the next look. On the loop."""
         self._names.changed()
         info = self._source.info(oid)
         if info is not None and self._served:
@@ -96,9 +93,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     # -- looking ---------------------------------------------------------------------------------------------------
 
     @answering
-    async def lookup(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Negative answers are not cached: a pack may be published at any moment."""
         return self._names.look_up(parent_inode, name)
 
@@ -156,9 +151,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
             parts = self._names.node(inode)
             if not isinstance(parts, Parts) or self._names.control(parts).kind != "dir":
                 fail(errno.ENOTDIR)
-            listing = ControlListing(
-                self._control, parts, lambda: self._names.of_node(parts), self._names.of_control
-            )
+            listing = ControlListing(self._control, parts, lambda: self._names.of_node(parts), self._names.of_control)
         number = self._next_handle
         self._next_handle += 1
         self._listings[number] = listing
@@ -339,15 +332,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         await self._refuse(parent_inode, ctx)
 
     @answering
-    async def symlink(
-        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
-    ) -> NoReturn:
+    async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext) -> NoReturn:
         await self._refuse(parent_inode, ctx)
 
     @answering
-    async def link(
-        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
-    ) -> NoReturn:
+    async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext) -> NoReturn:
         await self._refuse(new_parent_inode, ctx)
 
     @answering

@@ -131,9 +131,7 @@ def parse_mount_options(
 def libfuse_options(options: MountOptions, source: str) -> set[str]:
     """What libfuse is told; ``source`` is what df and findmnt show."""
     # pyfuse3 passes ASCII only; commas and backslashes are libfuse's separators.
-    shown = re.sub(
-        r"[^ -~]", lambda c: "".join(f"%{b:02X}" for b in c[0].encode("utf-8", "surrogateescape")), source
-    )
+    shown = re.sub(r"[^ -~]", lambda c: "".join(f"%{b:02X}" for b in c[0].encode("utf-8", "surrogateescape")), source)
     shown = shown.replace("\\", "\\\\").replace(",", "\\,")
     found = {f"fsname={shown}", "subtype=gtfs", "nosuid", "nodev", *options.kernel}
     if options.read_only:

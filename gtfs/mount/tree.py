@@ -16,9 +16,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 
-VERIFIED_STATES: Final = frozenset(
-    {"verified", "unpacked"}
-)  # of design.md §8: the bytes are ours and never change
+VERIFIED_STATES: Final = frozenset({"verified", "unpacked"})  # of design.md §8: the bytes are ours and never change
 
 
 class ReadTimedOut(GtfsError):
@@ -117,9 +115,7 @@ class ControlEntry:
     target: bytes | None = None  # of a link
     read: Callable[[], Awaitable[bytes]] | None = None  # the whole contents, asked once at open
     path: Path | None = None  # a real file, complete, read in a thread
-    read_at: Callable[[int, int], Awaitable[bytes]] | None = (
-        None  # (offset, length), for what may be not local
-    )
+    read_at: Callable[[int, int], Awaitable[bytes]] | None = None  # (offset, length), for what may be not local
 
 
 class ControlTree(Protocol):

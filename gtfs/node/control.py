@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.node.nursery import open_flat_nursery
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def listen(state: Path) -> trio.SocketListener:
     s = socket.socket(socket.AF_UNIX)
     with _short_path(state) as path:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            Path(path).unlink()
         old = os.umask(0o177)
         try:
             s.bind(path)
@@ -125,7 +126,8 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
             with contextlib.suppress(trio.WouldBlock):
                 send.send_nowait({"progress": progress})
 
-        async with trio.open_nursery() as nursery:
+        last: dict[str, Any] = {}
+        async with open_flat_nursery() as nursery:
 
             async def watch_hangup() -> None:
                 while await stream.receive_some(4096):

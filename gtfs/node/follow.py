@@ -19,6 +19,7 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.refmoves import Demands, RefReport, follow_refs
+from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.reels import Reels
 from gtfs.node.state import State
 from gtfs.node.store import Store
@@ -131,7 +132,7 @@ class Follower:
     async def bring_tables(self, deadline_s: float) -> dict[str, str]:
         """Fetch the tables that are missing, several at once; gives what went wrong, by reel."""
         failed: dict[str, str] = {}
-        async with self._one, trio.open_nursery() as nursery:
+        async with self._one, open_flat_nursery() as nursery:
             some = trio.CapacityLimiter(8)
 
             async def bring(row: ReelRow) -> None:
@@ -184,7 +185,7 @@ class Follower:
                             report.reels += 1
                         await send.send(row)
 
-            async with trio.open_nursery() as nursery:
+            async with open_flat_nursery() as nursery:
                 nursery.start_soon(fetch_task)
                 async for row in receive:
                     outcome = await trio.to_thread.run_sync(

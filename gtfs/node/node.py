@@ -6,6 +6,7 @@ Trio loop. The mount is wired by the caller, to whom `Node` gives a PackSource, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust, is_stale
+from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.node.control import Tell, answer_task, listen
@@ -52,7 +55,7 @@ class NodeOptions:
 class Node:
     """A running node; made by `open_node`."""
 
-    def __init__(self, state: State, session: Session | None, options: NodeOptions) -> None:
+    def __init__(self, state: State, session: Session | None, client: httpx.AsyncClient, options: NodeOptions) -> None:
         self.state = state
         self.options = options
         self.session = session
@@ -62,9 +65,13 @@ class Node:
         self.shelf = Shelf(state, self.store, self.status, self._read_reel)
         self.sink = Sink(state, self._writing, self._packs_changed)
         self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._changed)
-        self.poller: FeedPoller | None = None
+        self.poller = FeedPoller(options.feeds, self._take, client, interval_s=options.poll_s)
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self._refs_stale = trio.Event()
+        self._news = trio.Event()
+        self._keep_whole = options.prefetch
+        if options.prefetch:
+            self._news.set()
 
     def _changed(self) -> None:
         self.store.forget_reels()
@@ -89,14 +96,24 @@ class Node:
         await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
 
-    async def document(self, feed: Feed, document: bytes) -> None:
-        """What a feed gave: judged, and acted on when it is news."""
+    async def _take(self, feed: Feed, document: bytes) -> None:
+        """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
         followed = self._has_followed()
         if await self.follower.take_document(document):
-            await self.follower.bring_tables(self.options.table_s)
-            if followed or self.options.prefetch:
-                # A mirror that was whole stays whole.
-                await self.sync(lambda _p: None)
+            self._keep_whole = self._keep_whole or followed
+            self._news.set()
+
+    async def _follow_task(self) -> None:
+        """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            try:
+                await self.follower.bring_tables(self.options.table_s)
+                if self._keep_whole:
+                    await self.sync(lambda _p: None)
+            except (GtfsError, OSError) as e:
+                log.error("the new catalogue could not be followed yet: %s", e)
 
     def _has_followed(self) -> bool:
         held = self.state.held
@@ -128,11 +145,14 @@ class Node:
     async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await self.publish(bool(request.get("force")), tell)
 
-    async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        if self.poller is not None:
-            await self.poller.poll_once()
+    async def sync_once(self, tell: Tell) -> dict[str, Any]:
+        """Ask the feeds, then sync; what `gtfs sync` shows."""
+        await self.poller.poll_once()
         report = await self.sync(lambda p: tell(describe_progress(p)))
         return {**describe_sync(report), "feeds": self._feeds()}
+
+    async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self.sync_once(tell)
 
     async def _asked_status(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         await self.reels.refresh()
@@ -147,10 +167,9 @@ class Node:
                 await self._refs_stale.wait()
 
     def _feeds(self) -> list[dict[str, Any]]:
-        reports = self.poller.reports() if self.poller else ()
         return [
             {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error, "failures": r.failures}
-            for r in reports
+            for r in self.poller.reports()
         ]
 
     def status(self) -> dict[str, Any]:
@@ -172,16 +191,13 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
-        async with open_client() as client, trio.open_nursery() as nursery:
-            self.poller = FeedPoller(
-                self.options.feeds, self.document, client, interval_s=self.options.poll_s
-            )
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self._refs_task)
             nursery.start_soon(self.sink.ingest_task)
+            nursery.start_soon(self._follow_task)
+            nursery.start_soon(self.poller.poll_task)
             task_status.started()
-            await self.poller.poll_task()
-            await trio.sleep_forever()
 
 
 @asynccontextmanager
@@ -191,11 +207,12 @@ async def open_node(state: State, options: NodeOptions) -> AsyncIterator[Node]:
     Raises `ListenRefused` for a port that is taken.
     """
     await trio.to_thread.run_sync(reassert, state.repository, state.index)
-    if options.swarm is None:
-        yield Node(state, None, options)
-        return
-    async with open_session(options.swarm) as session:
-        node = Node(state, session, options)
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client())
+        session = None
+        if options.swarm is not None:
+            session = await stack.enter_async_context(open_session(options.swarm))
+        node = Node(state, session, client, options)
         await node.reels.update()
         yield node
 
@@ -257,5 +274,3 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,
     }
-
-

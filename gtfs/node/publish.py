@@ -84,6 +84,7 @@ def publish_now(
     state: State,
     *,
     force: bool = False,
+    jobs: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     begin: Callable[[int], None] = lambda _n: None,
     progress: Callable[[int, int], None] = lambda _n, _b: None,
@@ -97,7 +98,7 @@ def publish_now(
     if repository.is_shallow():
         raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
     refs = publishable_refs(repository)
-    state.take_up(stop=stop, begin=begin, progress=progress)
+    state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
     wanted = dict.fromkeys(commits_reachable(repository, {r.oid for r in refs if r.kind in (b"commit", b"tag")}))

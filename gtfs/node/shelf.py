@@ -158,4 +158,3 @@ class Shelf:
 
 async def _give(data: bytes) -> bytes:
     return data
-

@@ -29,9 +29,7 @@ _RETRY_S = 10.0  # after a full disk or a lock of git's
 class Sink:
     """The mount's IncomingSink."""
 
-    def __init__(
-        self, state: State, writing: trio.CapacityLimiter, changed: Callable[[list[ObjectId]], None]
-    ) -> None:
+    def __init__(self, state: State, writing: trio.CapacityLimiter, changed: Callable[[list[ObjectId]], None]) -> None:
         self._state = state
         self._writing = writing
         self._changed = changed

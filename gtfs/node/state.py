@@ -137,9 +137,7 @@ class State:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many."""
         new = find_new(self.repository, self.index)
         begin(len(new))
-        return take_up(
-            self.repository, self.index, self.open_reel, new, jobs=jobs, stop=stop, progress=progress
-        )
+        return take_up(self.repository, self.index, self.open_reel, new, jobs=jobs, stop=stop, progress=progress)
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

@@ -148,8 +148,4 @@ def _target_tokens(
         return zip(accumulate(map(len, found), initial=p), found, strict=False)
     found = tokens(target)
     placed = zip(accumulate(map(len, found), initial=0), found, strict=False)
-    return (
-        (max(at, p), token[max(p - at, 0) : te - at])
-        for at, token in placed
-        if at < te and at + len(token) > p
-    )
+    return ((max(at, p), token[max(p - at, 0) : te - at]) for at, token in placed if at < te and at + len(token) > p)

@@ -193,22 +193,30 @@ def _walk(
             expanded += size
             _check_expansion(expanded, end, limits, at)
 
-        stream = _Stream(view, pos, end, size)
-        head = stream.read_small() if size <= SLICE_BYTES else stream.read(_DELTA_HEAD_BYTES)
+        stream = None
+        head, stop = _inflate_small(view, pos, end, size) if size <= SLICE_BYTES else (b"", 0)
+        if not stop:
+            stream = _Stream(view, pos, end, size)
+            head = stream.read(_DELTA_HEAD_BYTES)
         result_size = size
         if is_delta:
             result_size = _read_delta_sizes(head, limits, at)
             expanded += result_size
             _check_expansion(expanded, end, limits, at)
-        if size <= keep:
-            inflated[at] = head if stream.ended else stream.read_rest(head)
+        kept = size <= keep
+        if stream is not None:
+            if kept:
+                head = stream.read_rest(head)
+            else:
+                stream.skip_rest()
+            stop = stream.stop
+        if kept:
+            inflated[at] = head
             keep -= size
-        elif not stream.ended:
-            stream.skip_rest()
 
-        entries.append(Entry(at, kind, size, base, base_offset, pos, stream.stop, result_size))
+        entries.append(Entry(at, kind, size, base, base_offset, pos, stop, result_size))
         offsets.add(at)
-        at = stream.stop
+        at = stop
     return entries, at, inflated
 
 
@@ -269,6 +277,19 @@ def _read_delta_sizes(head: bytes, limits: Limits, at: int) -> int:
     return size
 
 
+def _inflate_small(view: memoryview, start: int, end: int, size: int) -> tuple[bytes, int]:
+    """A small stream and where it ends, in one step; an end of 0 where `_Stream` has to take a closer look."""
+    inflater = zlib.decompressobj()
+    fed_to = min(start + size + (size >> 6) + 64, end)
+    try:
+        data = inflater.decompress(view[start:fed_to], size + 1)
+    except zlib.error:
+        return b"", 0
+    if not inflater.eof or len(data) != size:
+        return b"", 0
+    return data, fed_to - len(inflater.unused_data)
+
+
 class _Stream:
     """One zlib stream that must give exactly ``size`` bytes and end before ``end``; `stop` is where it did."""
 
@@ -284,34 +305,29 @@ class _Stream:
         self.ended = False
         self.stop = start
 
-    def read_small(self) -> bytes:
-        """All of a stream of at most `SLICE_BYTES`: one step of zlib unless it was deflated strangely."""
-        guess = self._step(self._size + (self._size >> 6) + 64, self._size + 1)
-        return guess if self.ended else self.read_rest(guess)
-
     def read(self, enough: int) -> bytes:
         """The next bytes, at least ``enough`` of them where the stream has so many."""
         data = b""
         while len(data) < enough and not self.ended:
-            data += self._step(SLICE_BYTES, SLICE_BYTES)
+            data += self._step()
         return data
 
     def read_rest(self, head: bytes) -> bytes:
         """``head`` and all that is left."""
         parts = [head]
         while not self.ended:
-            parts.append(self._step(SLICE_BYTES, SLICE_BYTES))
+            parts.append(self._step())
         return b"".join(parts)
 
     def skip_rest(self) -> None:
         """Inflate what is left, for its length alone."""
         while not self.ended:
-            self._step(SLICE_BYTES, SLICE_BYTES)
+            self._step()
 
-    def _step(self, eat: int, give: int) -> bytes:
-        fed_to = min(self._at + eat, self._end)
+    def _step(self) -> bytes:
+        fed_to = min(self._at + SLICE_BYTES, self._end)
         try:
-            out = self._inflater.decompress(self._view[self._at : fed_to], give)
+            out = self._inflater.decompress(self._view[self._at : fed_to], SLICE_BYTES)
         except zlib.error as why:
             raise CorruptPack(f"a broken zlib stream: {why}", self._start) from None
         self._got += len(out)

@@ -224,16 +224,11 @@ class Index(Ledger):
         with self.transaction() as db:
             db.executemany(
                 _PUT_LOCAL,
-                (
-                    (p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.state, p.offset, now)
-                    for p in packs
-                ),
+                ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.state, p.offset, now) for p in packs),
             )
             self._put_parents((pack.oid, pack.parents) for pack in packs)
 
-    def put_reel(
-        self, name: ReelName, infohash: InfoHash, size: int, rows: int, version: int, state: ReelState
-    ) -> int:
+    def put_reel(self, name: ReelName, infohash: InfoHash, size: int, rows: int, version: int, state: ReelState) -> int:
         """Make a reel known and return its id. A known one keeps its version unless that was 0, and its state;
         raises `ReelConflict` if it was known with another infohash, size or row count."""
         with self.transaction() as db:
@@ -327,4 +322,3 @@ class Index(Ledger):
         if self._totals is None or self._totals[0] != changes or self.read_only:
             self._totals = (changes, *self._rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
         return self._totals[1:]
-

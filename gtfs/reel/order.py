@@ -72,9 +72,7 @@ def canonical_order(items: Iterable[Item]) -> list[Item]:
     return placed
 
 
-def cut(
-    packs: Iterable[T], length_of: Callable[[T], int], limit_bytes: int = FINAL_REEL_BYTES
-) -> Iterator[list[T]]:
+def cut(packs: Iterable[T], length_of: Callable[[T], int], limit_bytes: int = FINAL_REEL_BYTES) -> Iterator[list[T]]:
     """Packs in order, grouped into reels: a reel is closed as soon as its packs reach ``limit_bytes``."""
     group: list[T] = []
     total = 0

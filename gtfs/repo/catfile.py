@@ -49,8 +49,11 @@ class CatFile:
         if self._process is None:
             self._process = subprocess.Popen(
                 self._repository.command("cat-file", "--batch"),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=git_environment(), bufsize=1 << 16,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=git_environment(),
+                bufsize=1 << 16,
             )
         process = self._process
         assert process.stdin and process.stdout

@@ -24,7 +24,6 @@ from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import Repository
 
-SPOOL = "spool"  # in the node's state directory; swept at start
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
 _STOP_POLL_S = 0.1
@@ -87,16 +86,17 @@ def _work(path: Path, fmt: str, oids: Sequence[ObjectId], spool: Path, stop_file
 def encode_many(
     repository: Repository,
     oids: Sequence[ObjectId],
+    spools: Path,
     *,
     jobs: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Run]:
-    """Encode ``oids`` (history order is fastest) and yield runs in that order; the caller deletes each spool.
+    """Encode ``oids`` (history order is fastest) and yield runs in that order, each with its spool file in the
+    directory ``spools``, which the caller deletes.
 
     ``jobs`` is a number of processes, by default one for each core. When ``stop`` turns true workers end at the
     commit at hand, and what they finished is still yielded; a caller who closes the iterator drops it.
     """
-    spools = repository.state / SPOOL
     spools.mkdir(parents=True, exist_ok=True)
     jobs = jobs or len(os.sched_getaffinity(0))
     if jobs == 1 or len(oids) < _IN_PROCESS:

@@ -48,7 +48,10 @@ def commits_reachable(repository: Repository, tips: Iterable[ObjectId] | None = 
     """Commits reachable from ``tips`` (None: from every ref), parents before children; raises `GitFailed`."""
     args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else ["--stdin"])]
     process = subprocess.Popen(
-        repository.command(*args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        repository.command(*args),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=git_environment(),
     )
     with process:

@@ -44,7 +44,13 @@ def move_refs(repository: Repository, moves: Iterable[RefMove]) -> None:
 def _transaction(repository: Repository, moves: Sequence[RefMove]) -> None:
     try:
         repository.git(
-            "-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false", "update-ref", "--stdin", "-z",
+            "-c",
+            "core.fsync=all",
+            "-c",
+            "core.logAllRefUpdates=false",
+            "update-ref",
+            "--stdin",
+            "-z",
             stdin=b"".join(_line(repository, m) for m in moves),
         )
     except GitFailed as e:

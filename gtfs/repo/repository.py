@@ -77,9 +77,7 @@ class Repository:
         # safe.directory: the user named this path; its owner does not matter to what is read here.
         return ["git", "-c", "safe.directory=*", f"--git-dir={self.path}", *args]
 
-    def git(
-        self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True
-    ) -> bytes:
+    def git(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
         """Run git to its end and return its standard output; raises `GitFailed`."""
         done = subprocess.run(
             self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False
@@ -128,7 +126,9 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
     try:
         subprocess.run(
             ["git", "init", "--quiet", "--bare", f"--object-format={fmt.name}", "--template=", "--", str(path)],
-            env=git_environment(), check=True, capture_output=True,
+            env=git_environment(),
+            check=True,
+            capture_output=True,
         )
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode("utf-8", "replace").strip()

@@ -86,7 +86,10 @@ def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits
     with batch.open("rb") as stdin:
         done = subprocess.run(
             ["prlimit", f"--as={memory}", f"--cpu={cpu_s}", "--core=0", *command],
-            stdin=stdin, capture_output=True, env=env, check=False,
+            stdin=stdin,
+            capture_output=True,
+            env=env,
+            check=False,
         )
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -242,9 +242,7 @@ class FeedPoller:
                     await self._on_document(feed, answer.document)
             except GtfsError as error:
                 old = self._reports[feed]
-                self._reports[feed] = replace(
-                    old, asked_s=asked_s, error=str(error), failures=old.failures + 1
-                )
+                self._reports[feed] = replace(old, asked_s=asked_s, error=str(error), failures=old.failures + 1)
             else:
                 self._states[feed] = answer.state
                 self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()))

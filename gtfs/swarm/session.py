@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import libtorrent as lt
 import trio
 
 from gtfs.errors import GtfsError
@@ -28,7 +27,7 @@ from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.pieces import SessionClosed, SwarmError
-from gtfs.swarm.settings import SwarmOptions, fill_ports, free_port, libtorrent_settings
+from gtfs.swarm.settings import SwarmOptions, fill_ports, free_port, make_session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
 __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]
@@ -39,9 +38,10 @@ DISK_THREADS = 4
 ANSWER_S = 10.0
 GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
 TICK_S = 1.0
-SAVE_TICKS = 30
+SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
 PORT_TRIES = 5
+NODELAY_REST = 10
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ class Session:
         self._listen_failed = trio.Event()
         self._listen_errors: list[str] = []
         self._connected: set[tuple[str, int]] = set()
+        self._connection_made = trio.Event()
         self._is_closed = False
         self._pump_scope = trio.CancelScope(shield=True)
+        self._pump_ended = trio.Event()
         self._lt: Any = None
 
     # For the node
@@ -87,9 +89,7 @@ class Session:
     def statistics(self) -> SwarmStatistics:
         """The counters as of the last second; `refresh` asks for those of this moment."""
         counted = self._counters
-        return SwarmStatistics(
-            counted.downloaded_bytes, counted.uploaded_bytes, counted.peers, len(self._torrents)
-        )
+        return SwarmStatistics(counted.downloaded_bytes, counted.uploaded_bytes, counted.peers, len(self._torrents))
 
     async def refresh(self) -> SwarmStatistics:
         """The counters of this moment."""
@@ -147,9 +147,7 @@ class Session:
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
-        plan = await trio.to_thread.run_sync(
-            plan_add, torrent.spec, self._options, self._staging, limiter=self._disk
-        )
+        plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self._options, self._staging, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
         self._lt.async_add_torrent(plan.params)
@@ -218,18 +216,18 @@ class Session:
 
     async def _pump_task(self, wake: socket.socket) -> None:
         # Shielded: the end of the session still has questions when everything around it is being cancelled.
-        with self._pump_scope:
-            while True:
-                for event in alerts.pop_events(self._lt):
-                    self._dispatch(event)
-                if self._connected:
-                    endpoints, self._connected = frozenset(self._connected), set()
-                    self._nursery.start_soon(self._nodelay_task, endpoints)
-                await trio.lowlevel.wait_readable(wake)
-                try:
-                    wake.recv(4096)
-                except BlockingIOError:
-                    pass
+        try:
+            with self._pump_scope:
+                while True:
+                    for event in alerts.pop_events(self._lt):
+                        self._dispatch(event)
+                    await trio.lowlevel.wait_readable(wake)
+                    try:
+                        wake.recv(4096)
+                    except BlockingIOError:
+                        pass
+        finally:
+            self._pump_ended.set()
 
     def _dispatch(self, event: alerts.Event) -> None:
         match event:
@@ -241,6 +239,7 @@ class Session:
                 self._listen_failed.set()
             case alerts.PeerConnected(address=address, port=port):
                 self._connected.add((address, port))
+                self._connection_made.set()
             case alerts.Counters():
                 self._counters = event
                 self._counted.set()
@@ -260,31 +259,41 @@ class Session:
         if torrent is not None:
             torrent.on_event(event)
 
-    async def _nodelay_task(self, endpoints: frozenset[tuple[str, int]]) -> None:
-        await trio.to_thread.run_sync(set_nodelay, endpoints, limiter=self._disk)
+    async def _nodelay_task(self) -> None:
+        while True:
+            await self._connection_made.wait()
+            endpoints, self._connected = frozenset(self._connected), set()
+            self._connection_made = trio.Event()
+            started_s = trio.current_time()
+            await trio.to_thread.run_sync(set_nodelay, endpoints)
+            # Each turn looks at every descriptor: when hundreds of peers come at once, few turns must do.
+            await trio.sleep(NODELAY_REST * (trio.current_time() - started_s))
 
     async def _tick_task(self) -> None:
-        ticks = 0
         while True:
             await trio.sleep(TICK_S)
-            ticks += 1
+            if self._is_closed:
+                return
             self._lt.post_torrent_updates()
             self._lt.post_session_stats()
             for torrent in self.torrents():
                 torrent.tick()
                 if torrent.failure is None and not torrent.peers() and torrent.is_hungry():
                     self._dial(torrent)
-            if ticks % SAVE_TICKS == 0:
-                for torrent in self.torrents():
-                    if torrent.is_ready():
-                        await self._save(torrent)
+
+    async def _save_task(self) -> None:
+        while True:
+            await trio.sleep(SAVE_EVERY_S)
+            for torrent in self.torrents():
+                if torrent.is_ready():
+                    await self._save(torrent)
 
     # Opening and closing
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
         port = free_port()
-        settings: Any = libtorrent_settings(self._options, fill_ports(self._options.listen, port))
-        self._lt = await trio.to_thread.run_sync(lambda: lt.session(settings))
+        listen = fill_ports(self._options.listen, port)
+        self._lt = await trio.to_thread.run_sync(make_session, self._options, listen)
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         for _ in range(PORT_TRIES):
@@ -301,6 +310,8 @@ class Session:
         if not self.port:
             raise ListenRefused(f"cannot listen on {self._options.listen}: {'; '.join(self._listen_errors[-2:])}")
         self._nursery.start_soon(self._tick_task)
+        self._nursery.start_soon(self._save_task)
+        self._nursery.start_soon(self._nodelay_task)
         self._nursery.start_soon(self._addresses.look_up_task)
 
     async def _wait_listening(self) -> None:
@@ -331,6 +342,7 @@ class Session:
         for torrent in self.torrents():
             torrent.fail(reason)
         self._pump_scope.cancel()
+        await self._pump_ended.wait()
         # The last reference goes in a thread: the destructor waits for libtorrent's threads.
         last, self._lt = [self._lt], None
         await trio.to_thread.run_sync(last.clear)

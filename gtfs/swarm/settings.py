@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a user may choose about the swarm, and what that and the measurements of facts.md mean to libtorrent.
 
-Any thread; `free_port` blocks for a moment.
+Any thread; `free_port` and `make_session` block for a moment.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from typing import Any
+
+import libtorrent as lt
 
 from gtfs.swarm.alerts import ALERT_MASK
 
@@ -28,7 +30,7 @@ class SwarmOptions:
     listen: str = "0.0.0.0:0,[::]:0"
     upload_rate: int = 0
     download_rate: int = 0
-    connections: int = 400
+    connections: int = 2000  # a lazy torrent keeps its few for good, and a repository may have hundreds of reels
     utp: bool = False
     trackers: tuple[str, ...] = ()
     peers: tuple[tuple[str, int], ...] = ()
@@ -50,6 +52,19 @@ def fill_ports(listen: str, port: int) -> str:
     """``listen`` with ``port`` in place of every port 0: libtorrent would take another one for each address."""
     places = (place.strip().rpartition(":") for place in listen.split(","))
     return ",".join(f"{address}:{port if number == '0' else number}" for address, _, number in places)
+
+
+def make_session(options: SwarmOptions, listen: str) -> Any:
+    """A new libtorrent session; it starts to listen at once."""
+    settings: Any = libtorrent_settings(options, listen)
+    session = lt.session(settings)
+    if options.upload_rate or options.download_rate:
+        # Otherwise libtorrent's limits do not hold for peers on the local network, loopback included.
+        everybody = lt.ip_filter()
+        for first, last in (("0.0.0.0", "255.255.255.255"), ("::", ":".join(["ffff"] * 8))):  # noqa: S104
+            everybody.add_rule(first, last, 1 << session.global_peer_class_id)
+        session.set_peer_class_filter(everybody)
+    return session
 
 
 def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:

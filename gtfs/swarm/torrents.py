@@ -164,9 +164,7 @@ class Torrent:
             f" ({self.peers()} peers connected)"
         )
 
-    async def fetch_all(
-        self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0
-    ) -> None:
+    async def fetch_all(self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0) -> None:
         """Fetch every piece; ``progress(bytes here, size)`` is called whenever some came.
 
         Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds. On return the file on disk is whole.
@@ -250,8 +248,10 @@ class Torrent:
 
     async def move_to_place(self) -> None:
         """Let the file lie where the spec says, once it is sure that it is the spec's file."""
-        place = str(self.spec.directory)
-        error = await self.link.ask("move", "move_storage", place, lt.move_flags_t.dont_replace)
+        # Nothing was written before, so there is nothing to move; with any other flag libtorrent starts a check of
+        # its own when there is a file.
+        flags = lt.move_flags_t.reset_save_path_unchecked
+        error = await self.link.ask("move", "move_storage", str(self.spec.directory), flags)
         if error is not None:
             raise SwarmError(f"{self.spec.file_name}: {error}")
 
@@ -303,6 +303,8 @@ class Torrent:
 
     def on_event(self, event: alerts.TorrentEvent) -> None:
         """Take note of what libtorrent reported about this torrent."""
+        if isinstance(event, alerts.PieceFinished | alerts.PieceRead) and event.piece >= self.board.count:
+            return  # of metadata that does not fit the spec, about to be refused
         match event:
             case alerts.PieceFinished(piece=piece):
                 self.needs_saving = True

@@ -104,9 +104,7 @@ def _split_tag(raw: bytes) -> SignedObject:
 def _finish(payload: bytes, signature: bytes) -> SignedObject:
     """The parts, once the signature is known to be one block with nothing behind it."""
     if len(signature) > SIGNATURE_BYTES:
-        raise BadSignedObject(
-            f"over the limit signature: {len(signature)} bytes where {SIGNATURE_BYTES} are allowed"
-        )
+        raise BadSignedObject(f"over the limit signature: {len(signature)} bytes where {SIGNATURE_BYTES} are allowed")
     kind = _BEGIN.get(signature.partition(b"\n")[0])
     if kind is None:
         raise BadSignedObject("the signature is of an unknown kind")

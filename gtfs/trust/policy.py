@@ -206,9 +206,7 @@ def judge_object(
     return Vouch("signed", (signer,))
 
 
-def _own_signature(
-    raw: bytes, kind: str, policy: Policy, keyring: Keyring | None, now_s: int
-) -> Fingerprint:
+def _own_signature(raw: bytes, kind: str, policy: Policy, keyring: Keyring | None, now_s: int) -> Fingerprint:
     if keyring is None:
         raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
     try:

@@ -83,9 +83,7 @@ class Signer:
     def _sign(self, data: bytes, *, clearsign: bool) -> bytes:
         # --local-user, not python-gnupg's --default-key: with that one gpg may quietly take another key.
         args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
-        result = self._gpg.sign_file(
-            io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args
-        )
+        result = self._gpg.sign_file(io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args)
         if not result or not result.data:
             raise SigningFailed(f"cannot sign with {self.fingerprint}: {_reason(str(result.stderr))}")
         return bytes(result.data)

@@ -79,9 +79,7 @@ def write_signoff(directory: Path, rows: Sequence[SignoffRow], signer: Signer, n
     return path
 
 
-def read_signoff(
-    document: bytes, keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int
-) -> Signoff:
+def read_signoff(document: bytes, keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int) -> Signoff:
     """The rows that somebody in ``allowed`` signed off; raises `BadSignoff`, `BadSignature`."""
     signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
     if not signed.signatures:

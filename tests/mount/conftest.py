@@ -56,9 +56,19 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
         directory, state, log = tmp_path / name, tmp_path / f"{name}.state", tmp_path / f"{name}.log"
         directory.mkdir(exist_ok=True)
         state.mkdir(exist_ok=True)
-        command = [sys.executable, str(FAKEFS), str(directory), str(state), "-o", options, "--many", str(many)]
+        command = [
+            sys.executable,
+            str(FAKEFS),
+            str(directory),
+            str(state),
+            "-o",
+            options,
+            "--many",
+            str(many),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         with log.open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
         mount = FakeMount(directory, state, process, log)
         mounts.append(mount)
         assert process.stdout is not None

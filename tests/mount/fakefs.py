@@ -55,7 +55,9 @@ class Store:
         self.operations: Operations | None = None
         self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
 
-    def add(self, payload: bytes, time_s: int = 1_700_000_000, state: str = "verified", local: int | None = None) -> None:
+    def add(
+        self, payload: bytes, time_s: int = 1_700_000_000, state: str = "verified", local: int | None = None
+    ) -> None:
         oid, data = make_pack(payload)
         self.packs.append((oid, data, time_s, state, len(data) if local is None else local))
         self.rows_of[oid] = len(self.packs)
@@ -96,15 +98,14 @@ class Store:
 
     # sink
     async def check(self, path: Path, oid: ObjectId) -> None:
-        data = path.read_bytes()
-        payload = data[12:-20]
+        payload = path.read_bytes()[12:-20]  # noqa: ASYNC240
         refusal: GtfsError | None = None
         if hashlib.sha1(payload).digest() != oid:
             refusal = CorruptPack("the first entry is not the object of the name", 12)
         elif payload.startswith(b"forbidden"):
             refusal = PolicyRefused("not signed by anybody who may")
         if refusal is not None:
-            path.rename(self.quarantine / path.name)
+            path.rename(self.quarantine / path.name)  # noqa: ASYNC240
             raise refusal
 
     async def queue(self, path: Path, oid: ObjectId) -> None:
@@ -170,7 +171,7 @@ def fill(store: Store, many: int) -> None:
 
 
 async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
-    options, node = parse_mount_options(args.o, ("peer",))
+    options, _ = parse_mount_options(args.o, ("peer",))
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))
     fill(store, args.many)

@@ -23,9 +23,7 @@ def content(size: int, seed: int = 1) -> bytes:
 
 
 def make_info(name: str, data: bytes, piece_length: int = PIECE, **more: object) -> bytes:
-    pieces = b"".join(
-        hashlib.sha1(data[i : i + piece_length]).digest() for i in range(0, len(data), piece_length)
-    )
+    pieces = b"".join(hashlib.sha1(data[i : i + piece_length]).digest() for i in range(0, len(data), piece_length))
     info = {b"length": len(data), b"name": name.encode(), b"piece length": piece_length, b"pieces": pieces}
     info.update({key.encode().replace(b"_", b" "): value for key, value in more.items()})
     return lt.bencode(info)

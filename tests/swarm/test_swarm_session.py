@@ -7,8 +7,11 @@ import dataclasses
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import libtorrent as lt
 import pytest
@@ -68,8 +71,15 @@ async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
 async def test_reads_are_right_at_every_kind_of_range(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
         size = len(DATA)
-        for offset, length in ((0, 1), (PIECE - 1, 2), (5 * PIECE, PIECE), (size - 1, 10), (size, 10), (7, 0),
-                               (3 * PIECE - 5, 2 * PIECE + 10)):
+        for offset, length in (
+            (0, 1),
+            (PIECE - 1, 2),
+            (5 * PIECE, PIECE),
+            (size - 1, 10),
+            (size, 10),
+            (7, 0),
+            (3 * PIECE - 5, 2 * PIECE + 10),
+        ):
             for _ in range(2):
                 assert await torrent.read(offset, length, deadline_s=20) == DATA[offset : offset + length]
         with pytest.raises(ValueError, match="no such range"):
@@ -78,6 +88,7 @@ async def test_reads_are_right_at_every_kind_of_range(reel, tmp_path):
 
 async def test_many_readers_at_once_each_get_their_bytes(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+
         async def check(offset: int) -> None:
             assert await torrent.read(offset, 4096, deadline_s=30) == DATA[offset : offset + 4096]
 
@@ -131,6 +142,7 @@ async def test_a_peer_that_is_added_late_serves_a_waiting_read(reel, tmp_path):
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
         await publisher.add(reel)
         async with trio.open_nursery() as nursery:
+
             async def read() -> None:
                 assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
 
@@ -314,8 +326,14 @@ async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp
 async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
     data = content(PIECE)
     ct = lt.create_torrent(
-        [lt.create_file_entry("x/one", PIECE // 2), lt.create_file_entry("x/empty", 0),
-         lt.create_file_entry("x/two", PIECE // 2)], PIECE, lt.create_torrent.v1_only)
+        [
+            lt.create_file_entry("x/one", PIECE // 2),
+            lt.create_file_entry("x/empty", 0),
+            lt.create_file_entry("x/two", PIECE // 2),
+        ],
+        PIECE,
+        lt.create_torrent.v1_only,
+    )
     ct.set_hash(0, hashlib.sha1(data).digest())
     info = lt.bencode(ct.generate()[b"info"])
     spec = at_mirror(make_reel(tmp_path / "p", data), tmp_path / "mirror", infohash=infohash_of(info))
@@ -410,3 +428,49 @@ async def test_a_dead_tracker_does_no_harm(reel, tmp_path):
                 await trio.sleep(0.05)
         assert torrent.statistics().trackers[url]
     assert time.monotonic() - before < 30
+
+
+async def test_a_rate_limit_holds_on_loopback_too(reel, tmp_path):
+    rate = 1 << 20
+    async with open_session(dataclasses.replace(LOOPBACK, upload_rate=rate)) as publisher:
+        await publisher.add(reel)
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", publisher.port),))) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            await torrent.wait_metadata(20)
+            with trio.move_on_after(1):
+                await torrent.fetch_all()
+            # Unlimited, all of it takes 0.05 s.
+            assert 0 < torrent.local_bytes() < 2.5 * rate
+
+
+async def test_losing_alerts_loses_no_pieces(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.read(0, 2 * PIECE, deadline_s=20)
+        # As if the alerts of these pieces had been among the dropped ones.
+        torrent.board.replace(bytes(torrent.board.count))
+        torrent.on_dropped()
+        with trio.fail_after(20):
+            await torrent.board.wait_held(1)
+        assert torrent.board.is_held(0)
+
+
+async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp_path):
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(Path(__file__).with_name("seed_process.py")), str(tmp_path / "publisher")],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        port = int(await process.stdout.receive_some(100))
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+            process.kill()
+            await process.wait()
+            with pytest.raises(ReadTimeout):
+                await torrent.read(20 * PIECE, 10, deadline_s=1)
+            assert await torrent.read(0, 10, deadline_s=1) == DATA[:10]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await process.stdout.aclose()

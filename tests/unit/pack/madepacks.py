@@ -24,6 +24,8 @@ def delta(base_size: int, result_size: int, *instructions: bytes) -> bytes:
 
 
 def copy(offset: int, size: int) -> bytes:
+    if size > 0xFFFFFF:
+        return copy(offset, 0xFFFFFF) + copy(offset + 0xFFFFFF, size - 0xFFFFFF)
     return b"\xff" + offset.to_bytes(4, "little") + size.to_bytes(3, "little")
 
 

@@ -42,9 +42,7 @@ class Pack(NamedTuple):
         return Source(self.oid, len(self.data), self.digest, lambda: [self.data])
 
     def local(self, offset: int | None, state="unpacked") -> LocalPack:
-        return LocalPack(
-            self.oid, COMMIT, self.time_s, len(self.data), self.digest, offset, self.parents, state
-        )
+        return LocalPack(self.oid, COMMIT, self.time_s, len(self.data), self.digest, offset, self.parents, state)
 
 
 class Packs:

@@ -72,7 +72,9 @@ def test_trackers_and_web_seeds_leave_the_infohash_alone():
     metainfo, infohash = metainfo_of("n", 3, [b"abc"])
     more = with_trackers(metainfo, ["http://a/announce", "udp://b:1"], ["http://c/reels/"])
     assert parse_metainfo(more).infohash == infohash
-    assert more.startswith(b"d8:announce17:http://a/announce13:announce-listll17:http://a/announceel9:udp://b:1ee4:info")
+    assert more.startswith(
+        b"d8:announce17:http://a/announce13:announce-listll17:http://a/announceel9:udp://b:1ee4:info"
+    )
     assert more.endswith(b"8:url-listl15:http://c/reels/ee")
     assert with_trackers(more, [], []) == metainfo
 

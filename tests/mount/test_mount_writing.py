@@ -45,7 +45,9 @@ def is_taken_in(m, payload: bytes = PAYLOAD) -> bool:
     )
 
 
-@pytest.mark.parametrize("command", [("cp",), ("cp", "-a"), ("cp", "--sparse=always"), ("mv",), ("install", "-m", "644")])
+@pytest.mark.parametrize(
+    "command", [("cp",), ("cp", "-a"), ("cp", "--sparse=always"), ("mv",), ("install", "-m", "644")]
+)
 def test_coreutils_bring_a_pack(fake_mount, tmp_path, command):
     m = fake_mount()
     path = pack_file(tmp_path)
@@ -54,7 +56,9 @@ def test_coreutils_bring_a_pack(fake_mount, tmp_path, command):
     assert is_taken_in(m)
 
 
-@pytest.mark.parametrize("options", [(), ("--inplace",), ("--partial",), ("--sparse",), ("--fsync",), ("--whole-file",), ("-X",)])
+@pytest.mark.parametrize(
+    "options", [(), ("--inplace",), ("--partial",), ("--sparse",), ("--fsync",), ("--whole-file",), ("-X",)]
+)
 def test_rsync_brings_a_pack(fake_mount, tmp_path, options):
     m = fake_mount()
     path = pack_file(tmp_path)
@@ -166,7 +170,15 @@ def written(m, data: bytes, name: str = NAME) -> int:
 
 @pytest.mark.parametrize(
     "data",
-    [DATA[:-1], DATA + b"x", DATA[:-1] + bytes([DATA[-1] ^ 1]), DATA[:500] + b"\1" + DATA[501:], b"x", b"PACK", bytes(40)],
+    [
+        DATA[:-1],
+        DATA + b"x",
+        DATA[:-1] + bytes([DATA[-1] ^ 1]),
+        DATA[:500] + b"\1" + DATA[501:],
+        b"x",
+        b"PACK",
+        bytes(40),
+    ],
     ids=["truncated", "trailing byte", "wrong trailer", "flipped byte", "one byte", "magic only", "zeros"],
 )
 def test_what_is_not_whole_is_ebadmsg_at_close_and_can_be_written_again(fake_mount, data):
@@ -363,7 +375,12 @@ def test_only_the_mounting_user_writes(fake_mount):
     m.dir.parent.chmod(0o755)
     for parent in list(m.dir.parents)[:-2]:
         parent.chmod(parent.stat().st_mode | 0o055)
-    script = f"import os; os.setgid(65534); os.setuid(65534); os.chdir({str(m.dir)!r}); print(len(os.listdir())); open('x','w')"
+    script = f"""
+import os
+os.setgid(65534); os.setuid(65534); os.chdir({str(m.dir)!r})
+print(len(os.listdir()))
+open("x", "w")
+"""
     done = run("python3", "-c", script)
     assert done.stdout == "6\n" and "Permission denied" in done.stderr
     assert (m.dir / "x").exists() is False

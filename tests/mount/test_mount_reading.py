@@ -143,6 +143,16 @@ def test_a_signal_ends_hanging_reads_at_once_and_unmounts(fake_mount, number):
     assert f"ended by {number.name}" in m.log.read_text()
 
 
+def test_control_c_ends_a_program_whose_read_hangs(fake_mount):
+    m = fake_mount("read_timeout=1h")
+    cat = subprocess.Popen(["cat", m.dir / name_of(b"slow remote")], stdout=subprocess.DEVNULL)
+    m.wait(lambda: m.status()["reads"] != [], "the hanging read")
+    cat.send_signal(signal.SIGINT)
+    assert cat.wait(20) == -signal.SIGINT
+    m.process.send_signal(signal.SIGTERM)
+    assert m.process.wait(20) == 0
+
+
 def test_a_lazy_unmount_ends_hanging_reads_and_then_the_process(fake_mount):
     m = fake_mount("read_timeout=1h")
     threads, errors = hanging_reads(m)

@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from conftest import FAKEFS
+import fakefs as program
+
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def fakefs(mountpoint: Path, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "state").mkdir(exist_ok=True)
-    command = [sys.executable, str(FAKEFS), str(mountpoint), str(tmp_path / "state"), *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    command = [sys.executable, program.__file__, str(mountpoint), str(tmp_path / "state"), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=ENV)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -67,7 +70,7 @@ def test_libfuses_own_reason_reaches_the_user(tmp_path):
         "from gtfs.mount.options import MountOptions\n"
         f"_mount(pyfuse3.Operations(), Path({str(mountpoint)!r}), MountOptions(kernel=('no_such_flag',)), 'x')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=ENV)
     assert "MountpointError: cannot mount on" in done.stderr and "no_such_flag" in done.stderr
 
 
@@ -83,7 +86,7 @@ def test_a_daemon_returns_when_the_mount_stands_and_ends_with_it(tmp_path):
     finally:
         subprocess.run(["fusermount3", "-u", str(mountpoint)], check=True)
     while os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]:
-        pass
+        time.sleep(0.01)
     assert "ended by unmount" in (tmp_path / "state" / "log").read_text()
 
 
@@ -93,6 +96,13 @@ def test_a_daemon_that_cannot_mount_says_why_with_its_exit_code(tmp_path):
 
 
 def test_a_daemon_killed_before_the_mount_stands_is_told(tmp_path):
-    script = "import os, signal\nfrom gtfs.mount.daemon import *\nd = daemonize()\nif isinstance(d, Daemon): os.kill(os.getpid(), signal.SIGKILL)\nprint(d)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    script = """
+import os, signal
+from gtfs.mount.daemon import *
+daemon = daemonize()
+if isinstance(daemon, Daemon):
+    os.kill(os.getpid(), signal.SIGKILL)
+print(daemon)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=ENV)
     assert "exit_code=1" in done.stdout and f"by signal {signal.SIGKILL.value}" in done.stdout

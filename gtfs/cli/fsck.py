@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs fsck``: whether a node's files, index, catalogue and git agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.node.fsck import check, notes, rebuild
+from gtfs.node.lock import Lock
+from gtfs.node.state import CATALOGUE, LOCK, State
+from gtfs.reel.recover import Listed
+from gtfs.repo.repository import Repository, open_repository
+
+
+@click.command()
+@click.argument("repo", type=click.Path(path_type=Path))
+@click.option("--rebuild", "again", is_flag=True, help="First make the index anew from the files; the old one is kept.")
+def fsck(repo: Path, again: bool) -> int:
+    """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects.
+
+    Ends with 0 when all is well and 1 when something was found.
+    """
+    repository = open_repository(repo)
+    found = 0
+    if again:
+        found += _rebuild(repository)
+    with State(repository) as state, bar("checking") as show:
+        for line in check(state, lambda done, total: show(done, total, size_text(total))):
+            complain(line)
+            found += 1
+        for line in notes(state):
+            click.echo(f"note: {line}")
+        if not found:
+            click.echo(f"{repo}: {state.index.count()} packs, all well")
+    return 1 if found else 0
+
+
+def _rebuild(repository: Repository) -> int:
+    repository.state.mkdir(exist_ok=True)
+    with Lock(repository.state / LOCK), bar("rebuilding") as show:
+        held = CatalogueStore(repository.state / CATALOGUE).highest()
+        listed = {}
+        if held is not None:
+            c = held.catalogue
+            listed = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
+        total = sum(f.stat().st_size for f in repository.state.rglob("*.reel"))
+        done = [0]
+
+        def progress(count: int) -> None:
+            done[0] += count
+            show(done[0], total, size_text(done[0]))
+
+        result = rebuild(repository, listed, progress)
+    for line in result.problems:
+        complain(line)
+    click.echo(f"index made anew: {result.packs} packs, {result.reels} reels; the old one is node.db.old")
+    return len(result.problems)

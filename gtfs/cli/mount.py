@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs mount``, and what mount(8) runs: into the background once the mount stands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+
+import click
+import trio
+
+from gtfs.cli.nodeoptions import NodeSettings, help_text, parse
+from gtfs.cli.running import given_trust, node_options, source_of
+from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.mount.daemon import Daemon, Outcome, daemonize
+from gtfs.mount.lifetime import serve
+from gtfs.mount.mountpoint import check_mountpoint
+from gtfs.mount.operations import Operations
+from gtfs.mount.options import MountOptions
+from gtfs.node.node import Node
+from gtfs.node.nursery import first_error
+from gtfs.node.source import Source, open_source
+
+log = logging.getLogger(__name__)
+
+
+@click.command(epilog="\b\n" + help_text())
+@click.argument("source")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
+@click.option("-s", "sloppy", is_flag=True, hidden=True, help="For mount(8).")
+@click.option("-n", "no_mtab", is_flag=True, hidden=True, help="For mount(8).")
+@click.option("-r", "read_only", is_flag=True, hidden=True, help="For mount(8).")
+@click.option("-w", "read_write", is_flag=True, hidden=True, help="For mount(8).")
+@click.option("-v", "verbose", is_flag=True, hidden=True, help="For mount(8).")
+@click.option("-t", "kind", hidden=True, help="For mount(8).")
+def mount(
+    source: str, directory: Path, options: tuple[str, ...], foreground: bool, read_only: bool, **_for_mount8: object
+) -> int:
+    """Show SOURCE as a directory of commit packs on DIRECTORY.
+
+    SOURCE is a bare repository, or the catalogue (file or URL) of somebody else's, which makes this a mirror.
+    """
+    mount_options, settings = parse([*options, *(["ro"] if read_only else [])])
+    found = source_of(source, settings)
+    place = check_mountpoint(directory)
+    if foreground:
+        trio.run(_run, found, place, mount_options, settings, None)
+        return 0
+    daemon = daemonize()
+    if isinstance(daemon, Outcome):
+        if daemon.message:
+            complain(daemon.message)
+        return daemon.exit_code
+    sys.exit(_in_background(daemon, found, place, mount_options, settings))
+
+
+def _in_background(
+    daemon: Daemon, source: Source, place: Path, mount_options: MountOptions, settings: NodeSettings
+) -> int:
+    """The child's life; every error goes to the parent while it waits, and to the log afterwards."""
+    try:
+        trio.run(_run, source, place, mount_options, settings, daemon)
+    except BaseException as error:  # noqa: BLE001  the end of this process
+        cause = first_error(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(cause, GtfsError):
+            daemon.fail(str(cause), cause.exit_code)
+            log.error("%s", cause)
+            return cause.exit_code
+        if isinstance(cause, OSError):
+            daemon.fail(f"{cause.strerror}" + (f": {cause.filename}" if cause.filename else ""), 7)
+            log.error("%s", cause)
+            return 7
+        if isinstance(cause, KeyboardInterrupt):
+            return 130
+        text = "".join(traceback.format_exception(cause))
+        print(text, file=sys.stderr)
+        daemon.fail(f"a bug in gtfs: {type(cause).__name__}: {cause}", 1)
+        return 1
+    return 0
+
+
+async def _run(
+    source: Source, place: Path, mount_options: MountOptions, settings: NodeSettings, daemon: Daemon | None
+) -> None:
+    options = node_options(settings, mount_options.read_timeout_s)
+    async with open_source(source, given_trust(settings), options) as node, trio.open_nursery() as nursery:
+        if source.feed is None:
+            await _take_up(node)
+        elif node.state.held is not None:
+            failed = await node.follower.bring_tables(settings.table_s)
+            if failed:
+                complain(
+                    f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet, as no peer "
+                    "gave their tables; they appear when one does (see .gtfs/status)"
+                )
+        operations = Operations(node.store, node.sink, node.shelf, mount_options)
+
+        def changed(oids: list[ObjectId]) -> None:
+            for oid in oids:
+                operations.pack_changed_nowait(oid)
+
+        node.on_packs_changed = changed
+        await nursery.start(node.run_task)
+
+        def mounted() -> None:
+            if daemon is not None:
+                daemon.ready(settings.logfile)
+            node.state.lock.sign()
+            log.info("%s is mounted on %s", source.text, place)
+
+        await serve(operations, place, mount_options, source=source.text, on_mounted=mounted)
+        nursery.cancel_scope.cancel()
+
+
+async def _take_up(node: Node) -> None:
+    total = [0]
+    with bar("encoding") as show:
+
+        def begin(count: int) -> None:
+            total[0] = count
+
+        await node.take_up(begin, lambda n, size: show(n, total[0], size_text(size)))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``-o`` for the node: what mount, sync and their fstab lines may say about feeds, peers and keys. Main thread."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.mount.options import MountOptions, parse_mount_options, parse_seconds, parse_size
+from gtfs.swarm.settings import SwarmOptions
+
+NODE_KEYS = {
+    "repo": "PATH    the backing repository of a mirror (default: one in the user's data directory)",
+    "keyring": "FILE    keys that may sign the catalogue: a file or directory; may be given again",
+    "signer": "FPR     full fingerprint of who may sign the first catalogue; may be given again",
+    "gnupghome": "DIR     where the user's own keys are, when no keyring is given",
+    "feed": "URL     another place where newer catalogues may be; may be given again",
+    "peer": "HOST:PORT  ask this node; may be given again",
+    "tracker": "URL     ask this tracker too; may be given again",
+    "listen": "ADDR:PORT,...  where peers may connect (default 0.0.0.0:0,[::]:0: every address, a free port)",
+    "upload_rate": "SIZE    bytes a second",
+    "download_rate": "SIZE    bytes a second",
+    "poll": "TIME    how often feeds are asked (default 5m)",
+    "table_timeout": "TIME    how long a new mount waits for the tables of its reels (default 30)",
+    "prefetch": "        fetch everything, and whatever a newer catalogue brings",
+    "offline": "        no swarm: what is not here cannot be read",
+    "logfile": "FILE    where a mount in the background writes its log",
+    "jobs": "N       processes that encode (default: one for each core)",
+}
+
+
+class BadNodeOption(GtfsError):
+    """An option's value that does not fit."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What ``-o`` said about the node; times in seconds."""
+
+    repo: Path | None
+    keyrings: tuple[Path, ...]
+    signers: tuple[Fingerprint, ...]
+    gnupg_home: Path | None
+    feeds: tuple[str, ...]
+    swarm: SwarmOptions | None
+    poll_s: float
+    table_s: float
+    prefetch: bool
+    logfile: Path | None
+    jobs: int | None
+
+
+def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
+    """Both halves of every ``-o``; raises `BadMountOption`, `BadNodeOption`, `BadId`."""
+    mount, node = parse_mount_options(",".join(texts), NODE_KEYS)
+    return mount, _node_settings(node)
+
+
+def _last(node: Mapping[str, list[str]], key: str) -> str | None:
+    values = node.get(key)
+    return values[-1] if values else None
+
+
+def _path(text: str | None) -> Path | None:
+    # Made absolute before a mount goes to the background, which leaves the working directory.
+    return None if text is None else Path(text).expanduser().absolute()
+
+
+def _node_settings(node: Mapping[str, list[str]]) -> NodeSettings:
+    jobs = _last(node, "jobs")
+    if jobs is not None and (not jobs.isdigit() or int(jobs) < 1):
+        raise BadNodeOption(f"jobs={jobs}: not a number of processes")
+    swarm = SwarmOptions(
+        listen=_last(node, "listen") or SwarmOptions.listen,
+        upload_rate=parse_size(_last(node, "upload_rate") or "0", "upload_rate"),
+        download_rate=parse_size(_last(node, "download_rate") or "0", "download_rate"),
+        trackers=tuple(node.get("tracker", ())),
+        peers=tuple(address for text in node.get("peer", ()) for address in parse_peer(text)),
+    )
+    return NodeSettings(
+        repo=_path(_last(node, "repo")),
+        keyrings=tuple(p for text in node.get("keyring", ()) if (p := _path(text)) is not None),
+        signers=tuple(parse_fingerprint(text) for text in node.get("signer", ())),
+        gnupg_home=_path(_last(node, "gnupghome")),
+        feeds=tuple(node.get("feed", ())),
+        swarm=None if "offline" in node else swarm,
+        poll_s=max(1.0, parse_seconds(_last(node, "poll") or "5m", "poll")),
+        table_s=parse_seconds(_last(node, "table_timeout") or "30", "table_timeout"),
+        prefetch="prefetch" in node,
+        logfile=_path(_last(node, "logfile")),
+        jobs=int(jobs) if jobs else None,
+    )
+
+
+def parse_peer(text: str) -> list[tuple[str, int]]:
+    """The addresses of HOST:PORT (or [V6]:PORT); raises `BadNodeOption`."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadNodeOption(f"peer={text}: not HOST:PORT")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as e:
+        raise BadNodeOption(f"peer={text}: {e.strerror or e}") from None
+    return [(str(address[0]), int(address[1])) for *_, address in found]
+
+
+def help_text() -> str:
+    """The options, for --help."""
+    lines = ["Options of -o for the node:", ""]
+    lines += [f"  {key:<14} {text}" for key, text in sorted(NODE_KEYS.items())]
+    return "\n".join(lines)

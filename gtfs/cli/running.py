@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What mount and sync share: a SOURCE with its options, the question about a first signer, and a mount's repository."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import platformdirs
+
+from gtfs.catalogue.document import Catalogue
+from gtfs.cli.nodeoptions import NodeSettings
+from gtfs.node.node import NodeOptions
+from gtfs.node.source import Source, TrustGiven, find_source
+from gtfs.swarm.feeds import parse_feed
+from gtfs.trust.gpgv import Signature
+
+
+def ask_first(catalogue: Catalogue, signatures: tuple[Signature, ...]) -> bool:
+    """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring."""
+    if not sys.stdin.isatty():
+        return False
+    for signature in signatures:
+        click.echo(f"The catalogue of {catalogue.repository} is signed by {signature.primary}", err=True)
+    answer = input("Shall this key say what the repository holds, from now on? Type yes: ")
+    return answer.strip() == "yes"
+
+
+def given_trust(settings: NodeSettings) -> TrustGiven:
+    """Whom the options trust."""
+    return TrustGiven(settings.keyrings, settings.signers, settings.gnupg_home, ask_first)
+
+
+def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
+    """How the options want the node to run."""
+    return NodeOptions(
+        swarm=settings.swarm,
+        feeds=tuple(parse_feed(text) for text in settings.feeds),
+        read_timeout_s=read_timeout_s,
+        poll_s=settings.poll_s,
+        table_s=settings.table_s,
+        prefetch=settings.prefetch,
+    )
+
+
+def source_of(text: str, settings: NodeSettings) -> Source:
+    """The SOURCE; mirrors without -o repo= live in the user's data directory."""
+    return find_source(text, settings.repo, platformdirs.user_data_path("gtfs"))
+
+
+def repository_of_mount(directory: Path) -> Path | None:
+    """The backing repository of a mounted directory, None for any other directory."""
+    try:
+        status = json.loads((directory / ".gtfs" / "status").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Path(status["repository"])

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs sync``: fetch everything a catalogue lists, verify it, and move refs; by the running node if there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from gtfs.cli.nodeoptions import help_text, parse
+from gtfs.cli.running import given_trust, node_options, repository_of_mount, source_of
+from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.node.control import ask_node
+from gtfs.node.source import Source, open_source
+from gtfs.repo.repository import GTFS_DIRECTORY
+
+
+@click.command(epilog="\b\n" + help_text())
+@click.argument("source")
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="The backing repository (made if missing); -o repo= does the same."
+)
+@click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
+def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool) -> int:
+    """Bring a mirror up to date: all reels, every pack verified and unpacked, refs moved.
+
+    SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
+    """
+    mount_options, settings = parse([*options, *([f"repo={into}"] if into else [])])
+    mounted = repository_of_mount(Path(source))
+    found = Source(source, mounted, None) if mounted else source_of(source, settings)
+    with bar("fetching") as show:
+
+        def tell(p: dict[str, Any]) -> None:
+            words = f"{size_text(p['bytes'])} of {size_text(p['bytes_of'])}, {p['packs']} of {p['packs_of']} packs"
+            # Half of the work is to fetch, the other half to verify.
+            show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
+
+        done = ask_node(found.repository / GTFS_DIRECTORY, {"do": "sync"}, tell) if found.repository.exists() else None
+        if done is None:
+
+            async def work() -> dict[str, Any]:
+                node_settings = node_options(settings, mount_options.read_timeout_s)
+                async with open_source(found, given_trust(settings), node_settings) as node:
+                    return await node.sync_once(tell)
+
+            done = trio.run(work)
+    return _show(done, as_json)
+
+
+def _show(done: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(done, indent=2, sort_keys=True))
+    else:
+        click.echo(f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved")
+    for name, reason in done["refs_held_back"].items():
+        complain(f"{name} stays where it is: {reason}")
+    for oid, reason in done["refused"].items():
+        complain(f"{oid} is refused: {reason}")
+    for feed in done["feeds"]:
+        if feed["error"]:
+            complain(feed["error"])
+    return 4 if done["refs_held_back"] or done["refused"] else 0

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs umount``: unmount, and come back when the node has ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+
+import click
+
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.terminal import complain
+from gtfs.mount.mountpoint import MountpointError, mounted_on
+from gtfs.node.lock import lock_holder
+from gtfs.node.state import LOCK
+from gtfs.repo.repository import GTFS_DIRECTORY
+
+_END_S = 30
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("-l", "--lazy", is_flag=True, help="Detach now, end when the last file is closed.")
+def umount(directory: Path, lazy: bool) -> int:
+    """Unmount DIRECTORY and wait until its node has saved everything and ended."""
+    path = Path(os.path.realpath(directory))
+    mounted = mounted_on(path)
+    if mounted is None or not mounted.kind.startswith("fuse"):
+        raise MountpointError(f"{directory} is not mounted")
+    repository = repository_of_mount(path)
+    pid = lock_holder(repository / GTFS_DIRECTORY / LOCK) if repository else None
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else f"fusermount3 ended with {done.returncode}"
+        hint = " (a program uses it: see fuser -m, or gtfs umount --lazy)" if "busy" in reason else ""
+        raise MountpointError(f"cannot unmount {directory}: {reason}{hint}")
+    if pid and not lazy and not _wait_for_end(pid):
+        complain(f"unmounted, but process {pid} has not ended after {_END_S} s; see its log")
+        return 7
+    return 0
+
+
+def _wait_for_end(pid: int) -> bool:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], _END_S)[0])
+    finally:
+        os.close(fd)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may come near git: whole packs first, then trees; names, headers and `.gitmodules` have files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gtfs.ids import SHA1, ObjectId
+from gtfs.ingest.check import BadObject, check_object, check_pack
+from gtfs.pack.decode import Decoded, decode
+from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE
+from gtfs.pack.limits import Limits
+from gtfs.pack.scan import Entry, scan
+
+LIMITS = Limits()
+VECTORS = Path(__file__).parents[2] / "vectors"
+ENTRY = Entry(12, BLOB, 0, None, None, 13, 30, 0)
+PERSON = b"A U Thor <author@example.org> 1700000000 +0100\n"
+FAR = ObjectId(b"\xfa" * 20)
+
+
+def item(kind: int, data: bytes | None, entry: Entry = ENTRY) -> Decoded:
+    assert data is not None
+    return Decoded(SHA1.hash_object(KIND_NAMES[kind], data), kind, len(data), data, entry)
+
+
+def tree(*entries: tuple[bytes, bytes, ObjectId]) -> Decoded:
+    return item(TREE, b"".join(b"%s %s\0%s" % e for e in entries))
+
+
+def commit(root: ObjectId, *parents: ObjectId) -> Decoded:
+    names = b"".join(b"parent %s\n" % p.hex().encode() for p in parents)
+    return item(COMMIT, b"tree %s\n%sauthor %scommitter %s\nm\n" % (root.hex().encode(), names, PERSON, PERSON))
+
+
+def tag(target: ObjectId, kind: bytes, name: bytes = b"v1") -> Decoded:
+    text = b"object %s\ntype %s\ntag %s\ntagger %s\nm\n"
+    return item(TAG, text % (target.hex().encode(), kind, name, PERSON))
+
+
+A, B = item(BLOB, b"a\n"), item(BLOB, b"b\n")
+ROOT = tree((b"100644", b"a", A.oid), (b"100755", b"b", FAR))
+
+
+def judge(*items: Decoded, limits: Limits = LIMITS) -> ObjectId:
+    return check_pack(None, items, SHA1, limits)
+
+
+def judge_tree(*entries: tuple[bytes, bytes, ObjectId], limits: Limits = LIMITS) -> list[str]:
+    one = tree(*entries)
+    assert one.data is not None
+    return check_object(one.oid, TREE, one.data, SHA1, limits)
+
+
+def vector_packs() -> Iterator[tuple[ObjectId, list[Decoded]]]:
+    data = (VECTORS / "odd-repository.pack").read_bytes()
+    objects = {d.oid: d for d in decode(data, scan(data, SHA1, LIMITS), SHA1, LIMITS, lambda oid: None)}
+    name, items = b"", []
+    for line in (VECTORS / "odd.entries").read_text().splitlines():
+        if line.endswith(".pack"):
+            if items:
+                yield ObjectId(name), items
+            name, items = bytes.fromhex(line.removesuffix(".pack")), []
+        elif line.startswith(" "):
+            items.append(objects[ObjectId(bytes.fromhex(line.split()[1]))])
+    yield ObjectId(name), items
+
+
+def test_every_pack_of_the_vectors_is_good_and_its_oddities_are_warned_about() -> None:
+    warnings: list[str] = []
+    packs = list(vector_packs())
+    assert len(packs) > 150
+    for name, items in packs:
+        assert check_pack(name, items, SHA1, LIMITS, warnings=warnings) == name
+    assert {w.split()[1] for w in warnings} == {"zeroPaddedFilemode:", "nulInCommit:"}
+
+
+def test_the_first_object_must_be_the_commit_or_tag_of_the_name() -> None:
+    good = commit(ROOT.oid)
+    assert check_pack(good.oid, [good, ROOT, A], SHA1, LIMITS) == good.oid
+    with pytest.raises(BadObject, match="not the pack of"):
+        check_pack(FAR, [good, ROOT, A], SHA1, LIMITS)
+    with pytest.raises(BadObject, match="first object is a tree"):
+        judge(ROOT, A)
+
+
+def test_objects_that_nothing_names_are_stowaways() -> None:
+    good = commit(ROOT.oid)
+    for stowaway in (B, tree((b"100644", b"a", A.oid)), commit(FAR), tag(FAR, b"blob")):
+        with pytest.raises(BadObject, match="nothing else in the pack names it") as caught:
+            judge(good, ROOT, A, stowaway)
+        assert caught.value.oid == stowaway.oid
+
+
+def test_a_parent_in_the_pack_is_a_stowaway_even_behind_a_gitlink() -> None:
+    parent = commit(FAR)
+    link = tree((b"160000", b"sub", parent.oid))
+    with pytest.raises(BadObject, match="nothing else"):
+        judge(commit(link.oid, parent.oid), link, parent)
+
+
+def test_an_object_twice_is_refused() -> None:
+    with pytest.raises(BadObject, match="twice"):
+        judge(commit(ROOT.oid), ROOT, A, A)
+
+
+def test_an_object_of_another_kind_than_it_is_named_as_is_refused() -> None:
+    for root in (tree((b"40000", b"a", A.oid)), tree((b"100644", b"a", A.oid), (b"40000", b"t", A.oid))):
+        with pytest.raises(BadObject, match="a blob that is named as a tree"):
+            judge(commit(root.oid), root, A)
+    with pytest.raises(BadObject, match="a blob that is named as a tree"):
+        judge(commit(A.oid), A)
+    outer = tag(A.oid, b"tree")
+    with pytest.raises(BadObject, match="a blob that is named as a tree"):
+        judge(outer, A)
+    holder = tree((b"100644", b"f", ROOT.oid))
+    with pytest.raises(BadObject, match="a tree that is named as a blob"):
+        judge(commit(holder.oid), holder, ROOT, A)
+
+
+def test_a_chain_of_tags_hangs_together_and_a_tagged_commit_stays_out() -> None:
+    inner = tag(ROOT.oid, b"tree")
+    judge(tag(inner.oid, b"tag", b"v2"), inner, ROOT, A)
+    target = commit(FAR)
+    judge(tag(target.oid, b"commit"))
+    with pytest.raises(BadObject, match="nothing else"):
+        judge(tag(target.oid, b"commit"), target)
+
+
+def test_the_depth_of_trees_is_limited_along_the_longest_way() -> None:
+    trees = [tree((b"100644", b"f", FAR))]
+    for _ in range(9):
+        trees.append(tree((b"40000", b"d", trees[-1].oid), (b"40000", b"e", trees[0].oid)))
+    items = [commit(trees[-1].oid), *reversed(trees)]
+    judge(*items, limits=replace(LIMITS, tree_depth=10))
+    with pytest.raises(BadObject, match="tree_depth"):
+        judge(*items, limits=replace(LIMITS, tree_depth=9))
+    wide = [tree((b"100644", b"%d" % i, FAR)) for i in range(9)]
+    root = tree(*[(b"40000", b"%d" % i, t.oid) for i, t in enumerate(wide)])
+    judge(commit(root.oid), root, *wide, limits=replace(LIMITS, tree_depth=2))
+
+
+def test_twenty_thousand_nested_trees_need_no_recursion() -> None:
+    trees = [tree((b"100644", b"f", FAR))]
+    for _ in range(20_000):
+        trees.append(tree((b"40000", b"d", trees[-1].oid)))
+    with pytest.raises(BadObject, match="tree_depth"):
+        judge(commit(trees[-1].oid), *reversed(trees))
+    judge(commit(trees[-1].oid), *reversed(trees), limits=replace(LIMITS, tree_depth=20_001))
+
+
+def test_broken_trees_are_refused() -> None:
+    for raw in (b"100644 a", b"100644 a\0" + FAR[:-1], b"100644 \0" + FAR, b"1 a\0" + FAR + b"x"):
+        with pytest.raises(BadObject, match="whole entries"):
+            check_object(FAR, TREE, raw, SHA1, LIMITS)
+
+
+@pytest.mark.parametrize("mode", [b"100600", b"100666", b"0", b"40755", b"0160000", b"0040000", b"00100644", b"7" * 99])
+def test_modes_that_git_never_wrote_are_bad(mode: bytes) -> None:
+    with pytest.raises(BadObject, match="badFilemode"):
+        judge_tree((mode, b"a", FAR))
+
+
+def test_modes_of_real_history_are_warned_about() -> None:
+    assert judge_tree((b"100644", b"a", FAR), (b"160000", b"c", FAR), (b"40000", b"d", FAR)) == []
+    for mode in (b"040000", b"0100644", b"0100755", b"0120000"):
+        (warning,) = judge_tree((mode, b"a", FAR))
+        assert warning.startswith("zeroPaddedFilemode")
+    (warning,) = judge_tree((b"100664", b"a", FAR))
+    assert warning.startswith("badFilemode")
+
+
+def test_trees_are_in_git_s_order() -> None:
+    judge_tree((b"100644", b"a-", FAR), (b"40000", b"a", FAR), (b"100644", b"a0", FAR))
+    judge_tree((b"100644", b"a-", FAR), (b"040000", b"a", FAR), (b"100644", b"a0", FAR))
+    for entries in (
+        [(b"100644", b"b", FAR), (b"100644", b"a", FAR)],
+        [(b"40000", b"a", FAR), (b"100644", b"a-", FAR)],
+        [(b"040000", b"a", FAR), (b"100644", b"a-", FAR)],
+    ):
+        with pytest.raises(BadObject, match="treeNotSorted"):
+            judge_tree(*entries)
+
+
+def test_names_stand_once_also_as_file_and_directory() -> None:
+    with pytest.raises(BadObject, match="duplicateEntries"):
+        judge_tree((b"100644", b"a", FAR), (b"100644", b"a", A.oid))
+    with pytest.raises(BadObject, match="duplicateEntries"):
+        judge_tree((b"100644", b"a", FAR), (b"100644", b"a-", FAR), (b"40000", b"a", FAR))
+
+
+def test_null_ids_and_long_names_are_refused() -> None:
+    with pytest.raises(BadObject, match="nullSha1"):
+        judge_tree((b"100644", b"a", ObjectId(bytes(20))))
+    judge_tree((b"100644", b"a" * 255, FAR))
+    with pytest.raises(BadObject, match="component_bytes"):
+        judge_tree((b"100644", b"a" * 256, FAR))
+
+
+@pytest.mark.parametrize("name", [b".", b"..", b".git", b".GIT", b"git~1", b"a/b", b".g\xe2\x80\x8cit", b"x\\..\\y"])
+def test_names_that_lead_astray_are_refused_for_every_kind_of_entry(name: bytes) -> None:
+    for mode in (b"40000", b"100644", b"120000", b"160000", b"040000", b"100664"):
+        with pytest.raises(BadObject):
+            judge_tree((mode, name, FAR))
+
+
+def test_special_files_are_no_symbolic_links() -> None:
+    for name in (b".gitmodules", b".gitattributes", b".gitignore", b".mailmap", b".GitIgnore", b"GITMOD~1"):
+        judge_tree((b"100644", name, FAR))
+        with pytest.raises(BadObject, match="Symlink"):
+            judge_tree((b"120000", name, FAR))
+        with pytest.raises(BadObject, match="Symlink"):
+            judge_tree((b"0120000", name, FAR))
+    for mode in (b"40000", b"160000"):
+        with pytest.raises(BadObject, match="gitmodulesBlob"):
+            judge_tree((mode, b".gitmodules", FAR))
+
+
+def test_control_characters_are_warned_about_and_refused_for_submodules() -> None:
+    for name in (b"Icon\r", b": [yes, no] \x1b:wq'", b"a\nb", b"\x7f"):
+        (warning,) = judge_tree((b"100644", name, FAR))
+        assert warning.startswith("controlCharacters")
+        with pytest.raises(BadObject, match="control characters"):
+            judge_tree((b"160000", name, FAR))
+
+
+def test_no_link_has_the_place_of_a_directory_on_another_file_system() -> None:
+    for directory in (b"40000", b"160000", b"040000"):
+        for one, other in ((b"A", b"a"), (b"cafe\xcc\x81", b"caf\xc3\xa9"), (b"\xc3\x84", b"\xc3\xa4")):
+            with pytest.raises(BadObject, match="beside the directory"):
+                judge_tree((directory, one, FAR), (b"120000", other, FAR))
+            with pytest.raises(BadObject, match="beside the directory"):
+                judge_tree((b"120000", one, FAR), (directory, other, FAR))
+    judge_tree((b"100644", b"BUILD", FAR), (b"40000", b"build", FAR), (b"120000", b"link", FAR))
+    judge_tree((b"40000", b"Test", FAR), (b"40000", b"test", FAR))
+
+
+@pytest.mark.parametrize("target", [b".git/hooks/x", b"../a/.GIT", b"git~1\\x", b".git ./config", b".g\xef\xbb\xbfit"])
+def test_no_link_leads_into_a_dotgit(target: bytes) -> None:
+    link = item(BLOB, target)
+    root = tree((b"120000", b"l", link.oid))
+    with pytest.raises(BadObject, match="a symbolic link into a"):
+        judge(commit(root.oid), root, link)
+    file = tree((b"100644", b"l", link.oid))
+    judge(commit(file.oid), file, link)
+
+
+def test_links_elsewhere_are_good() -> None:
+    for target in (b"../.gitignore", b".github/x", b"/etc/passwd", b"", b"a" * 5000 + b"/.git"):
+        link = item(BLOB, target)
+        root = tree((b"120000", b"l", link.oid))
+        judge(commit(root.oid), root, link)
+
+
+def test_gitmodules_in_the_pack_are_judged() -> None:
+    bad = item(BLOB, b'[submodule "x"]\n\turl = -u./payload\n\tpath = x\n')
+    for name in (b".gitmodules", b".gitmodules ", b"gi7eba~1"):
+        root = tree((b"100644", name, bad.oid))
+        with pytest.raises(BadObject, match="gitmodulesUrl"):
+            judge(commit(root.oid), root, bad)
+    warnings: list[str] = []
+    unreadable = item(BLOB, b"<<<<<<< HEAD\n")
+    root = tree((b"100644", b".gitmodules", unreadable.oid))
+    check_pack(None, [commit(root.oid), root, unreadable], SHA1, LIMITS, warnings=warnings)
+    assert [w.split()[1] for w in warnings] == ["gitmodulesParse:"]
+
+
+def test_contents_outside_of_the_pack_are_judged_where_they_can_be_read() -> None:
+    root = tree((b"120000", b"l", FAR))
+    items = [commit(root.oid), root]
+    check_pack(None, items, SHA1, LIMITS, read=lambda oid: None)
+    with pytest.raises(BadObject, match="a symbolic link into a"):
+        check_pack(None, items, SHA1, LIMITS, read={FAR: b".git/x"}.get)
+
+
+def test_contents_that_the_decoder_did_not_hold_are_read_or_refused() -> None:
+    link = item(BLOB, b".git/x")
+    root = tree((b"120000", b"l", link.oid))
+    items = [commit(root.oid), root, link._replace(data=None)]
+    with pytest.raises(BadObject, match="cannot be read"):
+        judge(*items)
+    with pytest.raises(BadObject, match="a symbolic link into a"):
+        check_pack(None, items, SHA1, LIMITS, read={link.oid: b".git/x"}.get)
+    check_pack(None, items, SHA1, LIMITS, read={link.oid: b"x"}.get)
+    huge = Decoded(FAR, BLOB, 40 << 20, None, ENTRY)
+    root = tree((b"100644", b".gitmodules", FAR))
+    with pytest.raises(BadObject, match="gitmodulesLarge"):
+        judge(commit(root.oid), root, huge)
+
+
+@settings(max_examples=500, deadline=None)
+@given(kind=st.sampled_from([COMMIT, TREE, BLOB, TAG]), data=st.data())
+def test_any_bytes_are_good_or_a_bad_object_and_nothing_else(kind: int, data: st.DataObject) -> None:
+    seeds = {COMMIT: commit(FAR, FAR).data, TREE: ROOT.data, BLOB: b"", TAG: tag(FAR, b"commit").data}
+    raw = bytearray(seeds[kind] or b"")
+    for at, byte in data.draw(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6)):
+        raw[at : at + data.draw(st.integers(0, 3))] = bytes([byte])
+    try:
+        check_object(FAR, kind, bytes(raw), SHA1, LIMITS)
+    except BadObject as why:
+        assert why.oid == FAR

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a `.gitmodules` may say."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtfs.ingest.gitmodules import find_fault
+
+GOOD = b"""\
+; a comment
+[submodule "lib/one"]
+\tpath = lib/one # another
+\turl = "https://example.org/a b;c.git"
+\tupdate = rebase
+\tshallow
+[core]
+\turl = -not-a-submodule
+[Submodule "two"] path = two
+[submodule.three]
+\turl = ../three.git
+\tbranch = a\\
+b
+"""
+
+
+def test_ordinary_files_are_good_also_with_crlf() -> None:
+    for data in (GOOD, GOOD.replace(b"\n", b"\r\n"), b"", b"\xef\xbb\xbf[a]\nb", GOOD.rstrip(b"\n")):
+        assert find_fault(data) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "fault"),
+    [
+        (b'[submodule "x"]', b"url = -u./x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b'URL = "-u"', "gitmodulesUrl"),
+        (b"[submodule.x]", b"url=-u", "gitmodulesUrl"),
+        (b'[SUBMODULE "x"] [a]\n[submodule "y"]', b"url = -u", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = a\\nb", "gitmodulesUrl"),
+        (b'[submodule "x"]', b'url = "a\r"', "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = ../a%0ahost", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = git://a%0d", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"path = -x", "gitmodulesPath"),
+        (b'[submodule "x"]', b'path = "sub\r"', "gitmodulesPath"),
+        (b'[submodule "x"]', b"path = sub\\t", "gitmodulesPath"),
+        (b'[submodule "x"]', b"update = !sh", "gitmodulesUpdate"),
+        (b'[submodule ""]', b"path = x", "gitmodulesName"),
+        (b'[submodule "../../x"]', b"path = x", "gitmodulesName"),
+        (b'[submodule "a\\\\..\\\\b"]', b"path = x", "gitmodulesName"),
+        (b'[submodule "a\rb"]', b"path = x", "gitmodulesName"),
+    ],
+)
+def test_what_may_not_be_said(section: bytes, line: bytes, fault: str) -> None:
+    assert fault in (find_fault(section + b"\n\t" + line + b"\n")[0] or "")
+    assert fault in (find_fault(GOOD + section + line)[0] or "")
+
+
+@pytest.mark.parametrize("data", [b"<<<<<<< HEAD\n", b"[submodule", b'[a]\nb = "c\n', b"[a]\nb = \\q\n", b"[a]\nb c\n"])
+def test_what_is_no_configuration_is_warned_about(data: bytes) -> None:
+    fault, warning = find_fault(data)
+    assert fault is None
+    assert "gitmodulesParse" in (warning or "")
+
+
+def test_what_stands_before_a_mistake_counts() -> None:
+    assert "gitmodulesUrl" in (find_fault(b'[submodule "x"]\nurl = -u\n<<<<')[0] or "")
+
+
+def test_a_large_file_is_refused() -> None:
+    assert "gitmodulesLarge" in (find_fault(b"#" * (1 << 20) + b"\n")[0] or "")
+
+
+@given(st.binary() | st.text('[]"\\\na= \r#').map(str.encode))
+def test_any_bytes_have_an_answer(data: bytes) -> None:
+    find_fault(data)

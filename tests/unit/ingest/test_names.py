@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Path components: what HFS+, NTFS and a backslash make of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gtfs.ingest.names import any_remarkable, enters_dotgit, look_at
+
+
+def fault_of(name: bytes) -> str:
+    look = look_at(name)
+    return (look.fault if look else None) or ""
+
+
+DOTGITS = [b".git", b".GiT", b".git.", b".git ", b".git . .", b"git~1", b"GIT~1 ", b".git::$INDEX_ALLOCATION", b".git:"]
+DOTGITS += [b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git", b".git\xe2\x81\xaf", b".gi\xe2\x80\xaet", b"a\\.git", b".git\\x"]
+
+
+@pytest.mark.parametrize("name", DOTGITS)
+def test_dotgit_in_every_guise_is_noticed(name: bytes) -> None:
+    assert any_remarkable(name)
+    assert any_remarkable(b"a\0" + name)
+    assert "hasDotgit" in fault_of(name)
+
+
+@pytest.mark.parametrize(
+    "name", [b".gitx", b".github", b".git-x", b"git", b"git~2", b"x.git", b".gi", b"...", b"a\\b", b"-rf", b"\xff"]
+)
+def test_ordinary_names_are_good(name: bytes) -> None:
+    assert look_at(name) is None
+
+
+def test_the_other_faults_are_named() -> None:
+    assert "hasDot:" in fault_of(b".")
+    assert "hasDotdot" in fault_of(b"..")
+    assert "fullPathname" in fault_of(b"/a")
+    assert "backslash" in fault_of(b"a\\..\\b")
+    assert "backslash" in fault_of(b"..\\b")
+
+
+def test_only_remarkable_names_have_faults_or_are_special() -> None:
+    """`any_remarkable` is a shortcut: no name that it lets pass may have mattered."""
+    pool = [
+        *DOTGITS,
+        b".",
+        b"..",
+        b"a/b",
+        b"a\x1fb",
+        b"a\\..",
+        b"gi7eba~1",
+        b".mailmap",
+        b"plain",
+        b"git",
+        b"MABA30~1",
+        b"a~b",
+    ]
+    for name in pool:
+        if look_at(name):
+            assert any_remarkable(b"x\0" + name + b"\0y")
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        (b".gitmodules", "gitmodules"),
+        (b".GITMODULES. ", "gitmodules"),
+        (b".gitmodules:stream", "gitmodules"),
+        (b"GITMOD~1", "gitmodules"),
+        (b"gitmod~4", "gitmodules"),
+        (b"gi7eba~1", "gitmodules"),
+        (b"GI7EB~10", "gitmodules"),
+        (b"gi~12345", "gitmodules"),
+        (b"~1000000", "gitmodules"),
+        (b"x\\.gitmodules", "gitmodules"),
+        (b".git\xe2\x80\x8cmodules", "gitmodules"),
+        (b".gitattributes", "gitattributes"),
+        (b"gi7d29~1", "gitattributes"),
+        (b".gitignore", "gitignore"),
+        (b"gi250a~9", "gitignore"),
+        (b".mailmap", "mailmap"),
+        (b"MABA30~1", "mailmap"),
+        (b"mailma~1", "mailmap"),
+        (b"gitmod~5", None),
+        (b"gi7eba~0", None),
+        (b"gi7eba1", None),
+        (b"gitmodules", None),
+        (b".gitmodules_", None),
+    ],
+)
+def test_special_files_by_all_their_names(name: bytes, which: str | None) -> None:
+    look = look_at(name)
+    assert (look.special if look else None) == which
+
+
+def test_links_enter_a_dotgit_by_any_separator() -> None:
+    assert enters_dotgit(b"../.git/hooks")
+    assert enters_dotgit(b"..\\.GIT\\hooks")
+    assert not enters_dotgit(b"../.gitignore/x.git")
