@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
 
-_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]')
+_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
 _KEY: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*")
 _BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
 _ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}

@@ -12,7 +12,7 @@ from typing import Final
 from gtfs.ids import ObjectFormat
 from gtfs.pack.objects import read_commit_names, read_tag_target
 
-_IDENT: Final = rb"[^<>\n\0]* <[^<>\n\0]*> (?:0|[1-9][0-9]{0,17}) [+-][0-9]{4}\n"
+_IDENT: Final = rb"[^<>\n\0]* <[^<>\n\0]*> [ \t]*(?:0|[1-9][0-9]{0,17}) [+-][0-9]{4}\n"
 _HEX: Final = rb"[0-9a-fA-F]{%d}"
 
 _COMMIT: Final = {
@@ -24,7 +24,7 @@ _COMMIT: Final = {
     for n in (20, 32)
 }
 _IDENT_LINE: Final = re.compile(rb"(?!<)" + _IDENT)
-_SIGNATURE: Final = re.compile(rb"^gpgsig(?:-sha256)? ([^\n]*(?:\n [^\n]*)*)", re.MULTILINE)
+_SIGNATURE: Final = re.compile(rb"^gpgsig(?:-sha256)? ([^\n]*+(?:\n [^\n]*+)*+)", re.MULTILINE)
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 # What `git check-ref-format refs/tags/NAME` refuses.
@@ -116,10 +116,10 @@ def _ident_fault(person: bytes) -> str | None:
     date = person[email.end() :]
     if not date.startswith(b" "):
         return "missingSpaceBeforeDate"
-    number = re.match(rb" (-?[0-9]+) ", date)
+    number = re.match(rb" [ \t]*(-?[0-9]+) ", date)
     if number is None:
         return "badDate"
-    if re.match(rb"0[0-9]", number[1]):
+    if re.match(rb" 0[0-9]", date):
         return "zeroPaddedDate"
     if not 0 <= int(number[1][:20]) <= _MAX_TIME:
         return "badDateOverflow"

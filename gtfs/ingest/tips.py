@@ -46,10 +46,10 @@ def let_go(repository: Repository) -> None:
     others = [r for r in refs if not r.name.startswith(OWN_REFS)]
     tags = set(tags_reachable(repository, others))
     commits = [r.oid.hex() for r in tips if r.kind == b"commit"]
-    wanted = "\n".join([*commits, "--not", *(r.oid.hex() for r in others if r.kind in (b"commit", b"tag"))])
+    wanted = [*commits, *("^" + r.oid.hex() for r in others if r.kind in (b"commit", b"tag"))]
     alone = set()
     if commits:
-        out = repository.git("rev-list", "--stdin", stdin=wanted.encode() + b"\n")
+        out = repository.git("rev-list", "--stdin", stdin="".join(f"{w}\n" for w in wanted).encode())
         alone = {ObjectId(bytes.fromhex(line.decode())) for line in out.split()}
     move_refs(
         repository,

@@ -343,6 +343,8 @@ class Session:
             torrent.fail(reason)
         self._pump_scope.cancel()
         await self._pump_ended.wait()
+        for torrent in self.torrents():
+            torrent.left.set()  # nobody is left to report it
         # The last reference goes in a thread: the destructor waits for libtorrent's threads.
         last, self._lt = [self._lt], None
         await trio.to_thread.run_sync(last.clear)

@@ -37,7 +37,10 @@ class Tracker(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.wfile.write(body)
+        except ConnectionError:  # who says goodbye does not stay for the answer
+            pass
 
     def log_message(self, *_):
         pass
@@ -70,4 +73,6 @@ async def test_a_tracker_brings_peers_together_even_beside_a_dead_one(tracker, t
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror", trackers=(dead, live)))
             assert await torrent.read(5, 10, deadline_s=20) == DATA[5:15]
     assert list(tracker.swarms) == [reel.infohash]
-    assert tracker.swarms[reel.infohash] == []  # both said goodbye
+    with trio.fail_after(20):
+        while tracker.swarms[reel.infohash]:  # noqa: ASYNC110  (both say goodbye; the server's thread lags behind)
+            await trio.sleep(0.05)

@@ -24,7 +24,7 @@ TAG = b"object " + HEX + b"\ntype commit\ntag %s\ntagger " + PERSON + b"\n\nm\n"
         TREE + b"parent " + HEX + b"\nparent " + HEX + b"\n" + MADE + b"\n",
         TREE + MADE + b"encoding latin1\nHG:extra x\n\nm\n",
         TREE + MADE + b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\nm\n",
-        TREE + b"author A  B <> 0 -0000\ncommitter  <a b> 99999999999 +9999\n\n",
+        TREE + b"author A  B <> 0 -0000\ncommitter  <a b>  99999999999 +9999\n\n",
         TREE + MADE + b"gpgsig -----BEGIN PGP SIGNATURE-----\ngpgsig x\ngpgsig -----END PGP SIGNATURE-----\n\nm\n",
     ],
     ids=range(7),
