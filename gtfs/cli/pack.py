@@ -80,18 +80,21 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
     oids = [oid for oid in history(repository) if not (directory / pack_name(oid)).exists()]
     unmade = done = size = 0
     # Spools lie beside the packs, so that the repository may be somebody else's and read-only.
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".gtfs-") as spools, bar("encoding") as show:
-        with stop_on_interrupt() as stop:
-            for run in encode_many(repository, oids, Path(spools), jobs=jobs, stop=stop):
-                size += _split(run, directory)
-                done += len(run.made)
-                unmade += len(run.unmade)
-                for item in run.unmade:
-                    complain(f"{item.oid.hex()}: {item.reason}")
-                show(done + unmade, len(oids), size_text(size))
-            if stop():
-                complain(f"interrupted after {done} packs; run it again for the rest")
-                return INTERRUPTED
+    with (
+        tempfile.TemporaryDirectory(dir=directory, prefix=".gtfs-") as spools,
+        bar("encoding") as show,
+        stop_on_interrupt() as stop,
+    ):
+        for run in encode_many(repository, oids, Path(spools), jobs=jobs, stop=stop):
+            size += _split(run, directory)
+            done += len(run.made)
+            unmade += len(run.unmade)
+            for item in run.unmade:
+                complain(f"{item.oid.hex()}: {item.reason}")
+            show(done + unmade, len(oids), size_text(size))
+        if stop():
+            complain(f"interrupted after {done} packs; run it again for the rest")
+            return INTERRUPTED
     click.echo(f"{done} commit packs, {size} bytes, in {directory}", err=True)
     return 3 if unmade else 0
 

@@ -56,9 +56,8 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
 def _show(done: dict[str, Any]) -> None:
     total = sum(reel["size"] for reel in done["reels"])
     new = "" if done["new"] else " (nothing had changed)"
-    click.echo(
-        f"version {done['version']}{new}: {done['packs']} commit packs in {len(done['reels'])} reels, {size_text(total)}"
-    )
+    reels = len(done["reels"])
+    click.echo(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
     for reel in done["reels"]:
         click.echo(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
     for source in done["sources"]:

@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 import mmap
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId, PackDigest
 
+_MAPS = 64
+_IN_MEMORY = 64 << 20
+_CHUNK = 1 << 20
+
 
 class Candidate(NamedTuple):
     """``length`` bytes at ``offset`` in ``path`` that claim to be the pack of ``oid``.
 
     ``promised`` is the SHA-256 that the table of a reel in an accepted catalogue gives them, None when nobody vouches.
+    ``is_ours``: no other program writes this file, so that it can be mapped. Somebody else's could shrink meanwhile,
+    and a map beyond the end of a file kills the process.
     """
 
     oid: ObjectId
@@ -22,12 +29,17 @@ class Candidate(NamedTuple):
     offset: int
     length: int
     promised: PackDigest | None
+    is_ours: bool
 
 
 class Views:
-    """Maps files once and hands out views of them; a context manager that lets the maps go."""
+    """Hands out the bytes of candidates: maps of our own files, private copies of others; a context manager.
 
-    def __init__(self) -> None:
+    ``spool`` is a directory of ours for copies that are too large for memory.
+    """
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
         self._maps: dict[Path, mmap.mmap] = {}
 
     def __enter__(self) -> Views:
@@ -38,9 +50,11 @@ class Views:
 
     def bytes_of(self, candidate: Candidate) -> memoryview:
         """The candidate's bytes; raises OSError. A file that is shorter gives fewer, which the scan refuses."""
+        if not candidate.is_ours:
+            return self._copy(candidate)
         whole = self._maps.get(candidate.path)
         if whole is None:
-            if len(self._maps) >= 64:
+            if len(self._maps) >= _MAPS:
                 self._maps.clear()
             with candidate.path.open("rb") as f:
                 if f.seek(0, 2) == 0:
@@ -48,3 +62,15 @@ class Views:
                 whole = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
             self._maps[candidate.path] = whole
         return memoryview(whole)[candidate.offset : candidate.offset + candidate.length]
+
+    def _copy(self, candidate: Candidate) -> memoryview:
+        with candidate.path.open("rb") as f:
+            f.seek(candidate.offset)
+            if candidate.length <= _IN_MEMORY:
+                return memoryview(f.read(candidate.length))
+            with tempfile.TemporaryFile(dir=self._spool) as copy:
+                left = candidate.length
+                while left and (piece := f.read(min(left, _CHUNK))):
+                    left -= copy.write(piece)
+                copy.flush()
+                return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))

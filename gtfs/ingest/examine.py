@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
-from gtfs.ingest.check import check_object, check_pack
-from gtfs.pack.decode import Decoded, decode
+from gtfs.ingest.check import check_pack
+from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
@@ -17,6 +17,8 @@ from gtfs.pack.scan import PackBytes, Scan, inflate, scan
 from gtfs.trust.policy import Vouch
 
 _KEEP_INFLATED = 16 * MIB  # bytes a scan may keep for the decoder
+_SMALL = 4096  # bytes; PATH_MAX, and so the longest link
+_SMALL_COUNT = 4096
 
 Lookup = Callable[[ObjectId], tuple[int, bytes] | None]
 
@@ -82,6 +84,7 @@ class Examiner:
         self._fmt = fmt
         self._limits = limits
         self._gate = gate
+        self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
 
     def examine(
         self,
@@ -103,11 +106,26 @@ class Examiner:
         if missing:
             raise Waiting(oid, missing)
         decoded = decode(pack, found, self._fmt, self._limits, lookup)
-        check_pack(oid, decoded, self._fmt, self._limits)
         warnings: list[str] = []
-        for item in decoded:
-            if item.data is not None:
-                warnings += check_object(item.oid, item.kind, item.data, self._fmt, self._limits)
+        read = self._reader(reread(pack, decoded, lookup), lookup)
+        check_pack(oid, decoded, self._fmt, self._limits, read=read, warnings=warnings)
         vouch = self._gate.judge(kind, raw, promised=promised is not None)
         time_s = read_made_s(raw) or 0
         return Examined(oid, kind, time_s, parents, found, decoded, vouch, tuple(warnings))
+
+    def _reader(self, own: Callable[[ObjectId], bytes | None], lookup: Lookup) -> Callable[[ObjectId], bytes | None]:
+        """What the check asks for the targets of links that a new tree names, whether this pack brought them or not."""
+
+        def read(oid: ObjectId) -> bytes | None:
+            data = self._small.get(oid)
+            if data is None:
+                data = own(oid)
+                if data is None and (found := lookup(oid)) is not None:
+                    data = found[1]
+                if data is not None and len(data) <= _SMALL:
+                    if len(self._small) >= _SMALL_COUNT:
+                        self._small.clear()
+                    self._small[oid] = data
+            return data
+
+        return read

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step 4 of design.md §8: whether a commit or tag may come in; which ref may move to it is for `refmoves`. Any thread."""
+"""Step 4 of design.md §8: whether a commit or tag may come in; refs are for `refmoves`. Any thread."""
 
 from __future__ import annotations
 

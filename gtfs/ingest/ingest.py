@@ -91,7 +91,7 @@ class Ingest:
 
         Raises `CorruptPack`, the gate's refusal, OSError.
         """
-        with Views() as views:
+        with Views(self._repository.state) as views:
             pack = views.bytes_of(candidate)
             try:
                 return self._examiner.examine(
@@ -102,7 +102,7 @@ class Ingest:
 
     def parents(self, candidate: Candidate) -> tuple[ObjectId, ...]:
         """The parents that a candidate's first object names; raises `CorruptPack`, OSError."""
-        with Views() as views:
+        with Views(self._repository.state) as views:
             pack = views.bytes_of(candidate)
             found = scan(pack, self._fmt, self._limits, keep=MIB)
             return first_names(pack, found, self._fmt)[2]
@@ -120,7 +120,7 @@ class Ingest:
         """
         outcome = Outcome()
         todo = deque(candidates)
-        with Views() as views, ThreadPoolExecutor(1, "gtfs-unpack") as pool:
+        with Views(self._repository.state) as views, ThreadPoolExecutor(1, "gtfs-unpack") as pool:
             running: tuple[Batch, Future[None]] | None = None
             while todo or running:
                 before = running[0].objects if running else {}

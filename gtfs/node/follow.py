@@ -204,7 +204,7 @@ class Follower:
         index = self._state.index
         path = self._state.reel_path(reel.name)
         rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"]
-        candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest) for r in rows]
+        candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():
             index.set_state([c.oid for c, _ in outcome.waiting], "waiting")

@@ -62,7 +62,7 @@ class Sink:
             with path.open("rb") as f:
                 if hashlib.file_digest(f, "sha256").digest() == row.digest:
                     promised = row.digest
-        return Candidate(oid, path, 0, path.stat().st_size, promised)
+        return Candidate(oid, path, 0, path.stat().st_size, promised, is_ours=False)
 
     def _check(self, path: Path, oid: ObjectId) -> None:
         self._checker.use_gate(self._state.gate())
