@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.terminal import size_text
@@ -48,41 +47,40 @@ def _when(seconds: int | None) -> str:
 
 
 def _show(found: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in _lines(found):
+        click.echo(f"{key:<11} {value}")
+
+
+def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
     states = ", ".join(f"{count} {state}" for state, count in sorted(packs.items()))
-    table.add_row("repository", found["repository"])
-    table.add_row("node", "running" if found["running"] else "not running")
-    table.add_row("packs", f"{known}, {size_text(size)}" + (f" ({states})" if states else ""))
+    yield "repository", found["repository"]
+    yield "node", "running" if found["running"] else "not running"
+    yield "packs", f"{known}, {size_text(size)}" + (f" ({states})" if states else "")
     if found["unencodable"]:
-        table.add_row("cannot be made", f"{found['unencodable']} packs (objects are missing: shallow or partial clone)")
-    table.add_row("policy", _POLICIES[found["policy"]])
+        yield "not made", f"{found['unencodable']} packs: objects are missing (a shallow or partial clone?)"
+    yield "policy", _POLICIES[found["policy"]]
     catalogue = found.get("catalogue")
     if catalogue:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]
         words += ["STALE"] if catalogue["stale"] else []
         words += ["EQUIVOCATION: two catalogues of this version"] if catalogue["equivocation"] else []
         words += [] if catalogue["followed"] else ["refs not moved yet: gtfs sync"]
-        table.add_row("catalogue", "; ".join(words))
-        table.add_row("signed by", ", ".join(catalogue["signers"]))
+        yield "catalogue", "; ".join(words)
+        yield "signed by", ", ".join(catalogue["signers"])
     for feed in found.get("feeds", ()):
-        said = feed["error"] or f"answered {_when(feed['answered'])}"
-        table.add_row("feed", f"{feed['feed']}: {said}")
+        yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
     swarm = found.get("swarm")
-    if swarm:
-        table.add_row(
-            "swarm",
-            "offline"
-            if swarm["port"] is None
-            else f"port {swarm['port']}, {swarm['peers']} peers, {size_text(swarm['downloaded'])} received, "
-            f"{size_text(swarm['uploaded'])} sent",
-        )
+    if swarm and swarm["port"] is None:
+        yield "swarm", "offline"
+    elif swarm:
+        moved = f"{size_text(swarm['downloaded'])} received, {size_text(swarm['uploaded'])} sent"
+        yield "swarm", f"port {swarm['port']}, {swarm['peers']} peers, {moved}"
     incoming = found.get("incoming")
-    if incoming and (incoming["queued"] or incoming["waiting"] or incoming["error"]):
-        table.add_row("written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents")
-        if incoming["error"]:
-            table.add_row("", incoming["error"])
+    if incoming and (incoming["queued"] or incoming["waiting"]):
+        yield "written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents"
+    if incoming and incoming["error"]:
+        yield "written", incoming["error"]
     for refused in found["quarantine"][-10:]:
-        table.add_row("refused", f"{refused['file']}: {refused['reason']}")
-    Console(soft_wrap=True).print(table)
+        yield "refused", f"{refused['file']}: {refused['reason']}"

@@ -156,6 +156,8 @@ class Node:
 
     async def _asked_status(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         await self.reels.refresh()
+        if self.session is not None:
+            await self.session.refresh()
         return self.status()
 
     async def _refs_task(self) -> None:

@@ -28,6 +28,7 @@ from gtfs.swarm.reader import PieceReader
 log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 32 << 20  # wanted at once by a full fetch: enough for line rate, too little to starve a reader
+RETRY_S = 10.0  # between an error of the file and the next try
 CHECK_S = 3600.0  # hashing a whole reel again takes seconds; on a dying disk, longer
 
 
@@ -65,12 +66,16 @@ class TorrentSpec:
 
 @dataclass(frozen=True)
 class TorrentStatistics:
-    """What a torrent moved since it was added, in payload bytes; for each tracker its last error or None."""
+    """What a torrent moved since it was added, in payload bytes; for each tracker its last error or None.
+
+    ``trouble`` is an error of the file that stops it just now, such as a full disk; it is tried again by itself.
+    """
 
     peers: int = 0
     downloaded_bytes: int = 0
     uploaded_bytes: int = 0
     hash_failures: int = 0
+    trouble: str | None = None
     trackers: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -87,6 +92,7 @@ class Torrent:
         self._disk = disk
         self._statistics = TorrentStatistics()
         self._ready = trio.Event()
+        self._retry_s = 0.0
         # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
         self.entered = trio.Event()
         self.was_checked = trio.Event()
@@ -160,8 +166,7 @@ class Torrent:
                 self._reader.drop_ahead(added)
                 raise
         raise ReadTimeout(
-            f"{self.spec.file_name}: bytes {start} to {end} did not come within {deadline_s:g} s"
-            f" ({self.peers()} peers connected)"
+            f"{self.spec.file_name}: bytes {start} to {end} did not come within {deadline_s:g} s ({self._why()})"
         )
 
     async def fetch_all(self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0) -> None:
@@ -186,7 +191,7 @@ class Torrent:
             self.board.unwant(window, IN_WINDOW)
         raise SwarmTimeout(
             f"{self.spec.file_name}: nothing came for {stall_s:g} s"
-            f" ({self.local_bytes()} of {self.spec.size} bytes are here, {self.peers()} peers connected)"
+            f" ({self.local_bytes()} of {self.spec.size} bytes are here, {self._why()})"
         )
 
     def _slide(self, window: set[int]) -> None:
@@ -294,6 +299,11 @@ class Torrent:
     def tick(self) -> None:
         """Called every second."""
         self._reader.tick()
+        if self._statistics.trouble is not None and trio.current_time() >= self._retry_s:
+            # After an error of the file, a full disk say, libtorrent stops a torrent for good.
+            self._note(trouble=None)
+            self.link.call("clear_error")
+            self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
 
     def on_dropped(self) -> None:
         """Alerts were lost: ask again whatever is waited for, and which pieces are here."""
@@ -349,7 +359,10 @@ class Torrent:
             case alerts.ResumeRejected(reason=reason):
                 log.info("%s: resume data does not fit, the file is hashed: %s", self.spec.file_name, reason)
             case alerts.TorrentFailed(reason=reason):
-                log.error("%s: %s", self.spec.file_name, reason)
+                if self._statistics.trouble is None:
+                    log.error("%s: %s", self.spec.file_name, reason)
+                    self._retry_s = trio.current_time() + RETRY_S
+                self._note(trouble=reason)
             case alerts.Added(handle=handle, error=None):
                 self.link.connect(handle)
                 self.entered.set()
@@ -357,6 +370,9 @@ class Torrent:
                 self.fail(SwarmError(f"{self.spec.file_name}: {error}"))
             case alerts.Removed():
                 self.left.set()
+
+    def _why(self) -> str:
+        return self._statistics.trouble or f"{self.peers()} peers connected"
 
     def _note(self, **changes: Any) -> None:
         self._statistics = dataclasses.replace(self._statistics, **changes)

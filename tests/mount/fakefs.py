@@ -79,7 +79,7 @@ class Store:
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
         _, data, _, state, _ = self.packs[self.rows_of[oid] - 1]
         self.reads.append((oid.hex(), offset, length, read_ahead))
-        kind = data[12:].split(b" ")[0]
+        kind = data[12:40].split(b" ")[0]
         if state == "remote" and kind == b"slow":
             await trio.sleep_forever()
         if state == "remote" and kind == b"offline":

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import libtorrent as lt
 
 from gtfs.ids import InfoHash
+from gtfs.swarm.session import open_session
 from gtfs.swarm.settings import SwarmOptions, free_port
 from gtfs.swarm.torrents import TorrentSpec
 
@@ -98,3 +100,14 @@ def foreign_seeder(directory: Path, info: bytes, data: bytes, name: str, *, lies
         yield port
     finally:
         del session
+
+
+@asynccontextmanager
+async def pair(reel, directory, **changes):
+    """A publisher's session with the reel and a mirror's with nothing; yields (mirror session, torrent, seeder)."""
+    async with open_session(LOOPBACK) as publisher:
+        seeder = await publisher.add(reel)
+        options = dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", publisher.port),))
+        async with open_session(options) as mirror:
+            torrent = await mirror.add(at_mirror(reel, directory, **changes))
+            yield mirror, torrent, seeder

@@ -9,7 +9,6 @@ import zlib
 from typing import NamedTuple
 
 import pytest
-from hypothesis import settings
 
 from gtfs.ids import SHA1, ObjectFormat, ObjectId, PackDigest
 from gtfs.pack.format import COMMIT, HEADER, CorruptPack, entry_header
@@ -18,9 +17,6 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import Described
 from gtfs.reel.seal import Source
 from gtfs.reel.table import Row
-
-settings.register_profile("reel", deadline=None)  # nothing asserts on time
-settings.load_profile("reel")
 
 
 class Pack(NamedTuple):
