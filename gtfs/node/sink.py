@@ -36,6 +36,7 @@ class Sink:
         self._checker = state.new_ingest()
         self._checking = trio.CapacityLimiter(1)
         self._queued: dict[ObjectId, Path] = {}
+        self._in_hand: dict[ObjectId, Path] = {}
         self._waiting: dict[ObjectId, Path] = {}
         self._children: dict[ObjectId, set[ObjectId]] = {}
         self._wake = trio.Event()
@@ -48,7 +49,7 @@ class Sink:
 
     def statistics(self) -> dict[str, object]:
         """For status."""
-        return {"queued": len(self._queued), "waiting": len(self._waiting), "error": self.last_error}
+        return {"queued": len(self._queued) + len(self._in_hand), "waiting": len(self._waiting), "error": self.last_error}
 
     async def check(self, path: Path, oid: ObjectId) -> None:
         """See `mount.tree.IncomingSink`."""
@@ -83,18 +84,20 @@ class Sink:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            queued, self._queued = self._queued, {}
+            self._in_hand, self._queued = self._queued, {}
             try:
-                outcome = await trio.to_thread.run_sync(self._let_in, queued, limiter=self._writing)
+                outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand, limiter=self._writing)
             except (OSError, GtfsError) as e:
                 self.last_error = str(e)
-                log.error("%d written packs are kept in %s and tried again: %s", len(queued), self.directory, e)
-                self._queued = queued | self._queued
+                log.error("%d written packs are kept in %s and tried again: %s", len(self._in_hand), self.directory, e)
+                self._queued = self._in_hand | self._queued
+                self._in_hand = {}
                 with trio.move_on_after(_RETRY_S):
                     await self._wake.wait()
                 self._wake.set()
                 continue
             self.last_error = None
+            self._in_hand = {}
             self._settle(outcome)
             self._changed(outcome.unpacked)
 

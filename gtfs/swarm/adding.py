@@ -18,7 +18,7 @@ from gtfs.swarm import durable
 from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, check_info, info_of, wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.settings import SwarmOptions
-from gtfs.swarm.torrents import TorrentSpec
+from gtfs.swarm.spec import TorrentSpec
 
 log = logging.getLogger(__name__)
 

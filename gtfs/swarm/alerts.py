@@ -283,7 +283,7 @@ def _status(status: Any) -> TorrentStatus:
 
 
 def _failed(alert: Any) -> Event:
-    return TorrentFailed(_of(alert), alert.message())
+    return TorrentFailed(_of(alert), alert.error.message())
 
 
 _TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {

@@ -30,6 +30,12 @@ class ReadTimeout(SwarmTimeout):
     """The pieces under a read did not come before its deadline."""
 
 
+class DiskTrouble(ReadTimeout):
+    """Nothing came because the torrent's file cannot be written: a full disk, a missing permission."""
+
+    exit_code = 7
+
+
 class Offline(SwarmError):
     """There is no session to fetch from."""
 

@@ -274,7 +274,7 @@ class Session:
             await trio.sleep(TICK_S)
             if self._is_closed:
                 return
-            self._lt.post_torrent_updates()
+            self._lt.post_torrent_updates(0)
             self._lt.post_session_stats()
             for torrent in self.torrents():
                 torrent.tick()

@@ -10,73 +10,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, durable
 from gtfs.swarm.link import Link
-from gtfs.swarm.metainfo import piece_count
-from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, ReadTimeout, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
 from gtfs.swarm.reader import PieceReader
+from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
+
+__all__ = ["Torrent", "TorrentSpec", "TorrentStatistics"]
 
 log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 32 << 20  # wanted at once by a full fetch: enough for line rate, too little to starve a reader
 RETRY_S = 10.0  # between an error of the file and the next try
 CHECK_S = 3600.0  # hashing a whole reel again takes seconds; on a dying disk, longer
-
-
-@dataclass(frozen=True)
-class TorrentSpec:
-    """What the catalogue says about one reel, and where it lives here; sizes in bytes.
-
-    ``directory`` holds the file ``file_name`` (a real directory, never on a mount of ours). ``metainfo`` is where the
-    checked ``.torrent`` is kept, ``resume`` where libtorrent's resume data. ``complete``: the file is whole and was
-    verified by us; it is seeded without hashing it again, and needs ``metainfo``.
-    """
-
-    file_name: str
-    infohash: InfoHash
-    size: int
-    piece_length: int
-    directory: Path
-    metainfo: Path
-    resume: Path
-    complete: bool = False
-    trackers: tuple[str, ...] = ()
-    web_seeds: tuple[str, ...] = ()
-    peers: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """Where the reel lies."""
-        return self.directory / self.file_name
-
-    @property
-    def pieces(self) -> int:
-        """How many pieces it has."""
-        return piece_count(self.size, self.piece_length)
-
-
-@dataclass(frozen=True)
-class TorrentStatistics:
-    """What a torrent moved since it was added, in payload bytes; for each tracker its last error or None.
-
-    ``trouble`` is an error of the file that stops it just now, such as a full disk; it is tried again by itself.
-    """
-
-    peers: int = 0
-    downloaded_bytes: int = 0
-    uploaded_bytes: int = 0
-    hash_failures: int = 0
-    trouble: str | None = None
-    trackers: dict[str, str | None] = field(default_factory=dict)
 
 
 class Torrent:
@@ -93,6 +45,7 @@ class Torrent:
         self._statistics = TorrentStatistics()
         self._ready = trio.Event()
         self._retry_s = 0.0
+        self._failed_again = False
         # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
         self.entered = trio.Event()
         self.was_checked = trio.Event()
@@ -165,34 +118,39 @@ class Torrent:
             except BaseException:
                 self._reader.drop_ahead(added)
                 raise
-        raise ReadTimeout(
-            f"{self.spec.file_name}: bytes {start} to {end} did not come within {deadline_s:g} s ({self._why()})"
-        )
+        what = f"bytes {start} to {end} did not come within {deadline_s:g} s"
+        raise self._nothing_came(ReadTimeout, what)
 
     async def fetch_all(self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0) -> None:
         """Fetch every piece; ``progress(bytes here, size)`` is called whenever some came.
 
-        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds. On return the file on disk is whole.
+        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds, `DiskTrouble` if the disk is why. On
+        return the file on disk is whole.
         """
+        window: set[int] = set()
         with trio.move_on_after(stall_s) as scope:
             await self._wait_ready()
-        window: set[int] = set()
+        most = -1
         try:
             while not scope.cancelled_caught:
                 self._slide(window)
-                if progress is not None:
-                    progress(self.local_bytes(), self.spec.size)
+                if self.board.held() > most:
+                    # Pieces that come and are lost again, on a full disk, are no progress.
+                    most = self.board.held()
+                    stalled_s = trio.current_time() + stall_s
+                    if progress is not None:
+                        progress(self.local_bytes(), self.spec.size)
                 if not window:
                     await self.flush()
-                    return
-                with trio.move_on_after(stall_s) as scope:
+                    if self.is_complete():
+                        return
+                    continue
+                with trio.move_on_at(stalled_s) as scope:
                     await self.board.wait_change()
         finally:
             self.board.unwant(window, IN_WINDOW)
-        raise SwarmTimeout(
-            f"{self.spec.file_name}: nothing came for {stall_s:g} s"
-            f" ({self.local_bytes()} of {self.spec.size} bytes are here, {self._why()})"
-        )
+        what = f"nothing came for {stall_s:g} s, {self.local_bytes()} of {self.spec.size} bytes are here"
+        raise self._nothing_came(SwarmTimeout, what)
 
     def _slide(self, window: set[int]) -> None:
         """Let go of what came and want the next missing pieces instead."""
@@ -300,10 +258,26 @@ class Torrent:
         """Called every second."""
         self._reader.tick()
         if self._statistics.trouble is not None and trio.current_time() >= self._retry_s:
-            # After an error of the file, a full disk say, libtorrent stops a torrent for good.
-            self._note(trouble=None)
-            self.link.call("clear_error")
-            self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
+            if self._failed_again:
+                self._failed_again = False
+                self._retry_s = trio.current_time() + RETRY_S
+                self.link.call("clear_error")
+                self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
+            else:
+                log.info("%s: its file can be written again", self.spec.file_name)
+                self._note(trouble=None)
+
+    def _trouble_came(self, reason: str) -> None:
+        """After an error of the file, a full disk say, libtorrent stops a torrent for good: `tick` tries again."""
+        if self._statistics.trouble is None:
+            log.error("%s: %s", self.spec.file_name, reason)
+        if not self._failed_again:
+            self._failed_again = True
+            self._retry_s = trio.current_time() + RETRY_S
+            if self.is_ready():
+                # Pieces that were reported as finished may be lost again.
+                self.link.call("post_status", lt.status_flags_t.query_pieces)
+        self._note(trouble=reason)
 
     def on_dropped(self) -> None:
         """Alerts were lost: ask again whatever is waited for, and which pieces are here."""
@@ -359,10 +333,7 @@ class Torrent:
             case alerts.ResumeRejected(reason=reason):
                 log.info("%s: resume data does not fit, the file is hashed: %s", self.spec.file_name, reason)
             case alerts.TorrentFailed(reason=reason):
-                if self._statistics.trouble is None:
-                    log.error("%s: %s", self.spec.file_name, reason)
-                    self._retry_s = trio.current_time() + RETRY_S
-                self._note(trouble=reason)
+                self._trouble_came(reason)
             case alerts.Added(handle=handle, error=None):
                 self.link.connect(handle)
                 self.entered.set()
@@ -371,8 +342,10 @@ class Torrent:
             case alerts.Removed():
                 self.left.set()
 
-    def _why(self) -> str:
-        return self._statistics.trouble or f"{self.peers()} peers connected"
+    def _nothing_came(self, kind: type[SwarmTimeout], what: str) -> SwarmTimeout:
+        if self._statistics.trouble is not None:
+            return DiskTrouble(f"{self.spec.file_name}: {what}: {self._statistics.trouble}")
+        return kind(f"{self.spec.file_name}: {what} ({self.peers()} peers connected)")
 
     def _note(self, **changes: Any) -> None:
         self._statistics = dataclasses.replace(self._statistics, **changes)

@@ -34,6 +34,11 @@ pytestmark = pytest.mark.trio
 DATA = content(3 * (1 << 20) + 12345)
 
 
+@pytest.fixture
+def reel(tmp_path):
+    return make_reel(tmp_path / "publisher", DATA)
+
+
 async def test_a_complete_reel_that_is_not_there_is_refused(reel):
     reel.path.write_bytes(DATA[:-1])
     async with open_session(LOOPBACK) as session:

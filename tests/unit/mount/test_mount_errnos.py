@@ -46,6 +46,7 @@ def test_each_error_has_its_errno(error, number):
     assert errno_of(error) == number
 
 
+@pytest.mark.warns
 def test_a_handler_raises_nothing_but_fuse_errors(caplog):
     @answering
     async def handler(error: BaseException) -> None:

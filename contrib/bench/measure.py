@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the bench scripts share: run times with their median and best, the machine in one line, a Markdown table, and
+the peers that git provides.
+
+Times on a shared machine vary by tens of percent: only ratios within one run mean anything, so each run measures
+what it compares one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gtfs.ids import ObjectId
+from gtfs.repo.repository import Repository, git_environment, open_repository
+
+MB = 1_000_000
+
+
+class Times:
+    """The seconds that one thing took in each run."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Measure one run."""
+        start = time.perf_counter()
+        yield
+        self.seconds.append(time.perf_counter() - start)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+    def rate(self, amount: float) -> str:
+        """``amount`` a second: median, and the best in brackets."""
+        return f"{amount / self.median:,.0f} ({amount / self.best:,.0f})"
+
+    def seconds_text(self) -> str:
+        """Median seconds, and the best in brackets."""
+        return f"{self.median:.2f} s ({self.best:.2f})"
+
+
+def ratio(mine: Times, mine_amount: float, peer: Times, peer_amount: float) -> str:
+    """How many times as fast as the peer: the median of the runs' own ratios, and the extremes."""
+    found = sorted(
+        (p / peer_amount) / (m / mine_amount) for m, p in zip(mine.seconds, peer.seconds, strict=True)
+    )
+    return f"{statistics.median(found):.2f} × ({found[0]:.2f}–{found[-1]:.2f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table."""
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def machine() -> str:
+    """Cores, CPU, load, python and git in one line."""
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    return (
+        f"{cores()} cores, {model}, load {os.getloadavg()[0]:.1f} at the start;"
+        f" Python {platform.python_version()}, git {git}"
+    )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def pack_bytes(repository: Repository) -> int:
+    """The bytes of the repository's pack files, without their indexes."""
+    return sum(f.stat().st_size for f in (repository.objects / "pack").glob("*.pack"))
+
+
+def clone(repository: Repository, into: Path) -> Repository:
+    """A mirror clone with the objects packed as they come, nothing shared with the original; its gtfs state stays."""
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "clone", "--quiet", "--mirror", "--no-local", f"file://{repository.path}", into],
+        env=git_environment({"GIT_ALLOW_PROTOCOL": "file"}),
+        check=True,
+    )
+    return open_repository(into)
+
+
+def repack(repository: Repository) -> Path:
+    """Run git repack -adf and give the one pack."""
+    # Neither a config's depth or window nor bitmaps: git's defaults.
+    repository.git("repack", "-adfq", "--no-write-bitmap-index")
+    (pack,) = (repository.objects / "pack").glob("*.pack")
+    return pack
+
+
+def sampled(oids: Sequence[ObjectId], count: int) -> list[ObjectId]:
+    """At most ``count`` of them, evenly spread."""
+    count = min(count, len(oids))
+    return [oids[i * len(oids) // count] for i in range(count)]
+
+
+def emptied(path: Path) -> Path:
+    """The directory, empty."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

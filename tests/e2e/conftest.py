@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole programs together: gtfs, git, mount(8), rsync, gpg. Needs FUSE, and fails without it rather than skips."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House, Key, environment
+from project import make_project
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Path]:
+    """A directory for GnuPG homes; a short path, for the sockets of its agents."""
+    directory = Path(tempfile.mkdtemp(prefix="gtfs-e2e-", dir="/tmp"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def key(keys: Path) -> Iterator[Key]:
+    """The publisher's."""
+    made = Key(keys, "publisher")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def stranger(keys: Path) -> Iterator[Key]:
+    """Nobody whom a test trusts."""
+    made = Key(keys, "stranger")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare repository that no test may change: see `fresh`."""
+    path = tmp_path_factory.mktemp("project") / "project.git"
+    make_project(path, environment(path.parent))
+    return path
+
+
+@pytest.fixture(scope="session")
+def published(project: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, published once; not to be changed either."""
+    root = tmp_path_factory.mktemp("published")
+    house = House(root / "house", key)
+    path = root / "pub.git"
+    shutil.copytree(project, path)
+    house.gtfs("init", path, "--name", "project", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home)
+    house.gtfs("publish", path)
+    house.close()
+    return path
+
+
+@pytest.fixture
+def house(tmp_path: Path, key: Key) -> Iterator[House]:
+    """Where a test runs its programs."""
+    assert os.path.exists("/dev/fuse"), "tests/e2e needs FUSE (README, Testing)"
+    made = House(tmp_path / "h", key)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh(house: House, project: Path) -> Path:
+    """A plain bare repository of the project, the test's own."""
+    path = house.root / "fresh.git"
+    shutil.copytree(project, path)
+    return path
+
+
+@pytest.fixture
+def pub(house: House, published: Path) -> Path:
+    """A published repository, the test's own."""
+    path = house.root / "pub.git"
+    shutil.copytree(published, path)
+    house.keep_sound(path)
+    return path

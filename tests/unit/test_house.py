@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The arrows of design.md §2: who may import whom, and in which folder each dependency lives."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gtfs
+
+HOUSE = Path(gtfs.__file__).parent
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+# Each station and those of its neighbours that it may import (errors and ids are everybody's).
+MAY_IMPORT = {
+    "pack": set(),
+    "reel": {"pack"},
+    "repo": {"pack"},
+    "trust": {"pack"},
+    "catalogue": {"trust"},
+    "ingest": {"pack", "repo", "reel", "trust"},
+    "swarm": set(),
+    "mount": {"pack"},
+    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount"},
+    "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "node"},
+}
+FREE = {"errors", "ids", "durable"}
+
+LIVES_IN = {
+    "pyfuse3": {"mount"},
+    "libtorrent": {"swarm"},
+    "gnupg": {"trust"},
+    "dulwich": {"pack", "repo"},
+    "httpx": {"swarm", "node"},
+    "debian": {"trust", "catalogue"},
+    "trio": {"swarm", "mount", "node", "cli"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "platformdirs": {"cli"},
+    "sqlite3": {"reel"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: a relative import"
+            found.add(node.module)
+    return found
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(HOUSE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_imports_go_one_way(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        if name.split(".")[0] != "gtfs":
+            continue
+        there = name.split(".")[1]
+        if here and there not in FREE and there != here:
+            assert there in MAY_IMPORT[here], f"{here} may not import {there}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_each_dependency_lives_in_its_folders(path: Path) -> None:
+    for name in imports(path):
+        homes = LIVES_IN.get(name.split(".")[0])
+        assert homes is None or room(path) in homes, f"{name} does not belong in {room(path) or 'the top'}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert len(text.splitlines()) <= 400
