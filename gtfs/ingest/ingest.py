@@ -58,7 +58,7 @@ class Ingest:
         self,
         repository: Repository,
         index: Index,
-        open_reel: OpenReelWriter,
+        open_reel: Callable[[], OpenReelWriter],
         gate: Gate,
         sign_off: SignOffWriter,
         limits: Limits | None = None,
@@ -210,7 +210,7 @@ class Ingest:
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
-            take_up(self._repository, self._index, self._open_reel, unpromised, jobs=1)
+            take_up(self._repository, self._index, self._open_reel(), unpromised, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
             self._index.add_signoffs(

@@ -35,7 +35,7 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     """One line for each thing that is not as it should be; nothing when all is well."""
     yield from state.index.check()
     reels = [r for r in state.index.reels() if r.state == "complete"]
-    total = sum(r.size for r in reels) + state.open_reel.size
+    total = sum(r.size for r in reels) + state.open_reel().size
     done = 0
     for reel in reels:
         yield from _check_reel(state, reel)

@@ -180,5 +180,5 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
 
 def empty_open_reel(state: State) -> None:
     """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
-    if state.open_reel.size and not state.index.open_rows():
-        state.open_reel.truncate_to(0)
+    if state.open_reel().size and not state.index.open_rows():
+        state.open_reel().truncate_to(0)

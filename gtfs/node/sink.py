@@ -49,7 +49,11 @@ class Sink:
 
     def statistics(self) -> dict[str, object]:
         """For status."""
-        return {"queued": len(self._queued) + len(self._in_hand), "waiting": len(self._waiting), "error": self.last_error}
+        return {
+            "queued": len(self._queued) + len(self._in_hand),
+            "waiting": len(self._waiting),
+            "error": self.last_error,
+        }
 
     async def check(self, path: Path, oid: ObjectId) -> None:
         """See `mount.tree.IncomingSink`."""

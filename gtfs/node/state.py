@@ -69,11 +69,8 @@ class State:
             self.config = Config(repository)
             self.index = Index(root / INDEX)
             self._exit.callback(self.index.close)
-            recovered = recover_open_reel(self.open_reel_path, self.index, repository.fmt)
-            if recovered.cut_bytes or recovered.dropped:
-                log.info("open reel recovered: %s", recovered)
-            self.open_reel = OpenReelWriter(self.open_reel_path, repository.fmt)
-            self._exit.callback(self.open_reel.close)
+            self._open_reel = self._recover()
+            self._exit.callback(lambda: self._open_reel.close())
             self.quarantine = Quarantine(root / QUARANTINE)
             self.catalogues = CatalogueStore(root / CATALOGUE)
             self.held: Held | None = self.catalogues.highest()
@@ -99,6 +96,19 @@ class State:
     def load_keyring(self) -> None:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = open_keyring(self.keyring_path) if self.keyring_path.exists() else None
+
+    def _recover(self) -> OpenReelWriter:
+        recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
+        if recovered.cut_bytes or recovered.dropped:
+            log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
+        return OpenReelWriter(self.open_reel_path, self.repository.fmt)
+
+    def open_reel(self) -> OpenReelWriter:
+        """The open reel's writer; after a failed write (a full disk) a new one on what is certainly there."""
+        if self._open_reel.is_broken:
+            self._open_reel.close()
+            self._open_reel = self._recover()
+        return self._open_reel
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
@@ -137,7 +147,7 @@ class State:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many."""
         new = find_new(self.repository, self.index)
         begin(len(new))
-        return take_up(self.repository, self.index, self.open_reel, new, jobs=jobs, stop=stop, progress=progress)
+        return take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

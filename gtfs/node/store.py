@@ -129,9 +129,27 @@ class Store:
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
         """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""
-        row = self._state.index.get(oid)
-        if row is None or row.offset is None:
-            raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
+        while True:
+            row = self._state.index.get(oid)
+            if row is None or row.offset is None:
+                raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
+            # Sealing moves packs out of the open reel, whose offsets are then used again: what was read, or was not
+            # there to be read, counts only if the pack is still where it was.
+            try:
+                data = await self._read_row(row, offset, length, read_ahead)
+            except (GtfsError, OSError):
+                if self._stays(row):
+                    raise
+            else:
+                if self._stays(row):
+                    return data
+
+    def _stays(self, row: PackRow) -> bool:
+        now = self._state.index.get(row.oid)
+        return row.reel is not None or (now is not None and (now.reel, now.offset) == (None, row.offset))
+
+    async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int) -> bytes:
+        assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
             return await self._read_file(self._state.open_reel_path, row.offset + offset, length)

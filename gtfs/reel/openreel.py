@@ -68,6 +68,11 @@ class OpenReelWriter:
         """How many bytes hold packs: the offset that the next pack gets."""
         return self._size
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing can be appended any more."""
+        return self._failure is not None
+
     def append(self, pack: bytes) -> Appended:
         """Append a whole commit pack."""
         return self.append_chunks((pack,))

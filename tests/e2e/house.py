@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -47,6 +46,11 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def mounted_at(directory: Path) -> bool:
+    """Whether something is mounted there, without touching it."""
+    return f" {directory} " in Path("/proc/self/mountinfo").read_text()
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
@@ -130,7 +134,7 @@ class Mount:
         return Path(f"/proc/{self.pid}").exists() and not _is_zombie(self.pid)
 
     def is_mounted(self) -> bool:
-        return f" {self.dir} " in Path("/proc/self/mountinfo").read_text()
+        return mounted_at(self.dir)
 
     def unmount(self) -> None:
         done = self.house.gtfs("umount", self.dir)
@@ -152,13 +156,9 @@ class Mount:
             subprocess.run(["fusermount3", "-uz", self.dir], check=True, capture_output=True)
 
     def close(self) -> list[str]:
-        """For teardown: gone in any case; gives what went wrong."""
+        """For teardown, after `gtfs umount`: gone in any case; gives what went wrong."""
         wrong = []
         if not self.ended:
-            if self.is_mounted():
-                done = self.house.run([*GTFS, "umount", self.dir], code=None)
-                if done.code:
-                    wrong.append(f"gtfs umount {self.dir} ended with {done.code}: {done.err}")
             for how in ("-u", "-uz"):
                 if self.is_mounted():
                     subprocess.run(["fusermount3", how, self.dir], capture_output=True)
@@ -338,7 +338,9 @@ class House:
 
     def close(self) -> None:
         wrong: list[str] = []
-        for mount in reversed(self.mounts):
+        mounted = [str(m.dir) for m in self.mounts if not m.ended and m.is_mounted()]
+        wrong += self._all([[*GTFS, "umount", directory] for directory in mounted])
+        for mount in self.mounts:
             wrong += mount.close()
         for process in self._other_processes:
             if process.poll() is None:
@@ -352,13 +354,21 @@ class House:
             if place.startswith(f"{self.root}/"):
                 wrong.append(f"{place} was still mounted")
                 subprocess.run(["umount", "-l", place], capture_output=True)
-        for repository, sound in self.repositories.items():
-            if sound and repository.exists():
-                done = self.gtfs("fsck", repository, code=None)
-                if done.code or done.err:
-                    wrong.append(f"gtfs fsck {repository} ended with {done.code}:\n{done.out}{done.err}")
+        sound = [str(r) for r, sound in self.repositories.items() if sound and r.exists()]
+        wrong += self._all([[*GTFS, "fsck", repository] for repository in sound])
         shutil.rmtree(self.root, ignore_errors=True)
         assert not wrong, "\n".join(wrong)
+
+    def _all(self, commands: list[list[str]]) -> list[str]:
+        """Run them side by side; what did not end well and silently."""
+        started = [(command, self.start(command)) for command in commands]
+        wrong = []
+        for command, process in started:
+            out, err = process.communicate(timeout=WAIT_S)
+            if process.returncode or err:
+                said = (out + err).decode(errors="replace")
+                wrong.append(f"{' '.join(command[3:])} ended with {process.returncode}:\n{said}")
+        return wrong
 
 
 class Key:
@@ -397,15 +407,3 @@ def tmpfs(directory: Path, size: str) -> Iterator[Path]:
     finally:
         if subprocess.run(["umount", directory], capture_output=True).returncode:
             subprocess.run(["umount", "-l", directory], check=True)
-
-
-def wait_output(process: subprocess.Popen[bytes], timeout_s: float = WAIT_S) -> tuple[bytes, bytes]:
-    """Everything that a process says until it ends."""
-    return process.communicate(timeout=timeout_s)
-
-
-def read_within(process: subprocess.Popen[bytes], timeout_s: float = WAIT_S) -> bytes:
-    """The next line of a process's standard output."""
-    assert process.stdout is not None
-    assert select.select([process.stdout], [], [], timeout_s)[0], "it said nothing"
-    return process.stdout.readline()

@@ -7,10 +7,8 @@ import hashlib
 import json
 import os
 import subprocess
-from pathlib import Path
 
-import pytest
-from house import House, Mount, wait_for
+from house import GTFS, House, Mount, mounted_at, wait_for
 
 from gtfs.reel.metainfo import piece_length
 
@@ -194,79 +192,18 @@ def test_what_stands_in_dot_gtfs_is_true(house: House, pub: Path) -> None:
     assert "version 1 of project" in house.gtfs("status", b.dir).out
 
 
-@pytest.fixture
-def path_with_gtfs(house: House) -> dict[str, str]:
-    """A PATH on which `gtfs` is this source tree's, for mount(8)."""
-    import sys
-
-    programs = house.root / "bin"
-    programs.mkdir()
-    script = programs / "gtfs"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m gtfs.cli.main "$@"\n')
-    script.chmod(0o755)
-    return {"PATH": f"{programs}:{house.environment['PATH']}"}
-
-
-def test_mount_8_mounts_and_umount_8_ends_the_node(house: House, pub: Path, path_with_gtfs: dict[str, str]) -> None:
-    directory, log = house.root / "A", house.root / "A.log"
-    directory.mkdir()
-    options = f"rw,_netdev,noauto,x-systemd.automount,user,listen=127.0.0.1:0,logfile={log}"
-    done = house.run(["mount", "-t", "fuse.gtfs", pub, directory, "-o", options], env=path_with_gtfs)
-    assert done.out + done.err == ""
-    a = house.adopt(directory, pub, 0, log)
-    assert a.packs() == set(house.history(pub))
-    table = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {directory} " in line]
-    assert table[0].startswith(f"{pub} {directory} fuse.gtfs ")
-    house.run(["umount", directory])
-    a.ended = True
-    wait_for(lambda: not a.alive(), "the node ended after umount(8)")
-
-
-def test_a_line_of_fstab_mounts_a_mirror(house: House, pub: Path, path_with_gtfs: dict[str, str]) -> None:
-    a = house.mount(pub, "A")
-    directory, log, mirror = house.root / "B", house.root / "B.log", house.root / "B.git"
-    directory.mkdir()
-    source = (pub / "gtfs" / "catalogue" / "latest.asc").as_uri()
-    options = ["ro", "_netdev", "nofail", f"repo={mirror}", f"logfile={log}", *house.mirror_options(a)]
-    options.append("listen=127.0.0.1:0")
-    fstab = house.root / "fstab"
-    fstab.write_text(f"{source} {directory} fuse.gtfs {','.join(options)} 0 0\n")
-    house.run(["mount", "--fstab", fstab, directory], env=path_with_gtfs)
-    b = house.adopt(directory, mirror, 0, log)
-    oid = house.git(pub, "rev-parse", "v1.0~3")
-    assert b.pack(oid).read_bytes() == a.pack(oid).read_bytes()
-    with pytest.raises(OSError, match="Read-only"):
-        (directory / "x").write_bytes(b"x")
-
-
-@pytest.mark.parametrize(
-    "make, code, said",
-    [
-        (lambda h: ["/nonexistent/repo.git", h.root / "m"], 3, "/nonexistent/repo.git does not exist"),
-        (lambda h: [h.root / "x.git", h.root / "nowhere"], 7, "does not exist: make it with mkdir"),
-    ],
-)
-def test_mount_8_ends_with_one_line_and_the_exit_code(house, path_with_gtfs, make, code, said) -> None:
-    (house.root / "m").mkdir()
-    house.forgive(house.empty("x.git"))
-    done = house.run(["mount", "-t", "fuse.gtfs", *make(house), "-o", "rw,_netdev"], env=path_with_gtfs, code=None)
-    assert said in done.line
-    # mount(8) passes the helper's exit code on.
-    assert done.code == code
-
-
 def test_gtfs_mount_in_the_foreground_ends_cleanly_on_every_signal(house: House, pub: Path) -> None:
     directory = house.root / "A"
     directory.mkdir()
     for number, code in ((15, 0), (2, 0), (1, 0)):
-        command = [*__import__("house").GTFS, "mount", pub, directory, "-f", "-o", "listen=127.0.0.1:0"]
+        command = [*GTFS, "mount", pub, directory, "-f", "-o", "listen=127.0.0.1:0"]
         process = house.start(command)
-        wait_for(lambda: f" {directory} " in Path("/proc/self/mountinfo").read_text(), "mounted")
+        wait_for(lambda: mounted_at(directory), "mounted")
         assert len(os.listdir(directory)) > 60
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (code, b"", b"")
-        assert f" {directory} " not in Path("/proc/self/mountinfo").read_text()
+        assert not mounted_at(directory)
         assert os.listdir(directory) == []
 
 

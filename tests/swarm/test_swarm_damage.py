@@ -47,6 +47,7 @@ async def test_a_complete_reel_that_is_not_there_is_refused(reel):
         assert session.torrents() == ()
 
 
+@pytest.mark.warns
 async def test_a_flipped_byte_in_the_seeders_file_never_reaches_a_reader(reel, tmp_path):
     damaged = bytearray(DATA)
     damaged[10 * PIECE + 5] ^= 1
@@ -70,6 +71,7 @@ async def test_a_peer_that_sends_wrong_bytes_is_not_believed(tmp_path, reel):
             assert torrent.statistics().hash_failures > 0
 
 
+@pytest.mark.warns
 async def test_a_byte_flipped_on_our_own_disk_is_noticed_and_fetched_again(reel, tmp_path, caplog):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
         await torrent.fetch_all(stall_s=30)
@@ -82,9 +84,9 @@ async def test_a_byte_flipped_on_our_own_disk_is_noticed_and_fetched_again(reel,
         assert again.is_complete()  # the resume data says so
         assert await again.read(10 * PIECE, 10, deadline_s=30) == DATA[10 * PIECE : 10 * PIECE + 10]
         assert "damaged" in caplog.text
-        caplog.clear()
 
 
+@pytest.mark.warns
 @pytest.mark.parametrize(
     "claim",
     [
@@ -106,6 +108,7 @@ async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp
         assert mirror.torrents() == ()
 
 
+@pytest.mark.warns
 async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
     data = content(PIECE)
     ct = lt.create_torrent(
@@ -148,6 +151,7 @@ async def test_resume_after_a_restart_knows_the_pieces_without_hashing(reel, tmp
             await torrent.read(0, 10, deadline_s=0.3)
 
 
+@pytest.mark.warns
 async def test_a_lost_resume_file_means_hashing_the_reel_again(reel, tmp_path):
     spec = at_mirror(reel, tmp_path / "mirror")
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
@@ -169,6 +173,7 @@ async def test_lost_metainfo_and_resume_beside_a_whole_file_costs_no_download(re
         assert await torrent.read(5, 10, deadline_s=5) == DATA[5:15]
 
 
+@pytest.mark.warns
 async def test_bad_kept_metainfo_is_fetched_anew(reel, tmp_path, caplog):
     spec = at_mirror(reel, tmp_path / "mirror")
     spec.metainfo.write_bytes(b"d4:infod4:name1:xee")
@@ -211,6 +216,7 @@ async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp
         await process.stdout.aclose()
 
 
+@pytest.mark.warns
 async def test_a_file_that_cannot_be_written_is_named_and_tried_again(reel, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(torrents, "RETRY_S", 0.2)
     spec = at_mirror(reel, tmp_path / "mirror")
