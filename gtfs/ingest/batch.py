@@ -14,7 +14,7 @@ from gtfs.pack.format import HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import PackBytes
 
-MAX_PACKS = 2000
+MAX_PACKS = 1000
 MAX_EXPANDED = 96 * MIB  # bytes of decoded objects kept, because later packs of the batch may have them as base
 MAX_PACKED = 64 * MIB
 
@@ -29,6 +29,7 @@ class Batch:
         self.members: list[tuple[Candidate, Examined]] = []
         self.objects: dict[ObjectId, tuple[int, bytes]] = {}
         self.oids: set[ObjectId] = set()
+        self.holds_all = True  # False: some contents are not in ``objects``, and later packs find them only in git
         self._fmt = fmt
         self._has = has
         self._written: set[ObjectId] = set()
@@ -39,7 +40,12 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
-        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
+        return (
+            len(self.members) >= MAX_PACKS
+            or self._expanded >= MAX_EXPANDED
+            or self._out.tell() >= MAX_PACKED
+            or not self.holds_all
+        )
 
     @property
     def has_objects(self) -> bool:
@@ -53,6 +59,8 @@ class Batch:
             if item.data is not None:
                 self.objects[item.oid] = (item.kind, item.data)
                 self._expanded += item.size
+            else:
+                self.holds_all = False
             if item.oid in self._written or self._has(item.oid):
                 continue
             self._written.add(item.oid)

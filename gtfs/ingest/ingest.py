@@ -124,7 +124,10 @@ class Ingest:
             running: tuple[Batch, Future[None]] | None = None
             while todo or running:
                 before = running[0].objects if running else {}
-                batch = self._gather(todo, before, running[0].oids if running else set(), views, outcome, stop)
+                if running and not running[0].holds_all:
+                    batch = self._new_batch(before)  # left empty: what comes next may stand on what only git will have
+                else:
+                    batch = self._gather(todo, before, running[0].oids if running else set(), views, outcome, stop)
                 if running is not None:
                     done, future = running
                     running = None
@@ -191,6 +194,7 @@ class Ingest:
 
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
         self._spool_number += 1
+        self._known.refresh()
         path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
         return Batch(path, self._fmt, lambda oid: oid in before or oid in self._known)
 
@@ -217,7 +221,7 @@ class Ingest:
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
         # 9
-        hold(self._repository, self._index, [x.oid for x in examined])
+        hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         self._unpacked.update(x.oid for x in examined)
 
     def _one_by_one(self, batch: Batch, reason: GitRefused, views: Views, outcome: Outcome) -> None:

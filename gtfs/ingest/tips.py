@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
@@ -16,21 +16,22 @@ def _name(oid: ObjectId) -> bytes:
     return TIPS + oid.hex().encode()
 
 
-def hold(repository: Repository, index: Index, new: Iterable[ObjectId]) -> None:
-    """Make tips of those just unpacked that nothing unpacked descends from, and let go of tips they descend from."""
+def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[ObjectId]]) -> None:
+    """Make tips of those just unpacked that nothing unpacked descends from, and let go of tips they descend from.
+
+    ``new`` are those just unpacked, each with its parents.
+    """
     refs = read_refs(repository)
     tips = {r.oid: r.name for r in refs if r.name.startswith(TIPS)}
     named = {r.oid for r in refs if not r.name.startswith(OWN_REFS)}
-    new = list(new)
-    new_set = set(new)
-    children = {oid: index.children_of(oid) for oid in new}
+    parents = {p for ps in new.values() for p in ps}
+    ends = [oid for oid in new if oid not in parents and oid not in named and oid not in tips]
+    children = {oid: index.children_of(oid) for oid in ends}
     rows = index.get_many({c for cs in children.values() for c in cs})
     moves = []
-    for oid in new:
-        descended = any(c in new_set or (c in rows and rows[c].state == "unpacked") for c in children[oid])
-        if not descended and oid not in named and oid not in tips:
+    for oid in ends:
+        if not any(c in rows and rows[c].state == "unpacked" for c in children[oid]):
             moves.append(RefMove(_name(oid), None, oid))
-    parents = {p for oid in new for p in index.parents_of(oid)}
     moves += [RefMove(name, oid, None) for oid, name in tips.items() if oid in parents]
     # Creations first: a crash between the two transactions must not leave a commit that nothing holds.
     move_refs(repository, [m for m in moves if m.new is not None])

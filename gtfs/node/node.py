@@ -37,6 +37,7 @@ from gtfs.swarm.session import Session, SwarmOptions, open_session
 log = logging.getLogger(__name__)
 
 _REFS_S = 5.0  # how often refs that plain git moved are noticed
+_REFS_LEAST_S = 0.5  # between two looks, however much is going on
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Node:
         while True:
             refs = await trio.to_thread.run_sync(read_refs, self.state.repository)
             self.shelf.show_refs({r.name: r.oid for r in refs if not r.name.startswith(OWN_REFS)})
+            await trio.sleep(_REFS_LEAST_S)
             self._refs_stale = trio.Event()
             with trio.move_on_after(_REFS_S):
                 await self._refs_stale.wait()

@@ -1,28 +1,110 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the repository has an object, without a process: dulwich's pack indexes and loose files. One thread."""
+"""Whether the repository has an object, without a process: pack indexes and loose files as they were at the last look.
+
+A question costs no system call, so that a batch can ask about each of its objects; whoever keeps a `KnownObjects`
+calls `refresh` before a new batch. One thread.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from dulwich.object_format import OBJECT_FORMATS
-from dulwich.object_store import DiskObjectStore
+from dulwich.pack import PackIndex, load_pack_index, load_pack_index_file
 
 from gtfs.ids import ObjectId
 from gtfs.repo.repository import Repository
 
+_SMALL_INDEX: Final = 1 << 16  # bytes; read and not mapped, as a map keeps a file descriptor and small packs are many
+
 
 class KnownObjects:
-    """Membership in the object store; packs that git adds meanwhile are noticed. A context manager."""
+    """Membership in the object store, alternates included. A context manager."""
 
     def __init__(self, repository: Repository) -> None:
-        self._store = DiskObjectStore(str(repository.objects), object_format=OBJECT_FORMATS[repository.fmt.name])
+        self._objects = repository.objects
+        self._format = OBJECT_FORMATS[repository.fmt.name]
+        self._directories: list[Path] = []
+        self._packs: dict[Path, PackIndex] = {}
+        self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Notice what git, or this program, has added or repacked since the last look; raises OSError."""
+        self._loose.clear()
+        self._directories = list(_object_directories(self._objects))
+        while True:
+            found = {index for directory in self._directories for index in _usable_indexes(directory / "pack")}
+            for gone in self._packs.keys() - found:
+                self._packs.pop(gone).close()
+            try:
+                for index in found - self._packs.keys():
+                    self._packs[index] = self._load(index)
+            except FileNotFoundError:
+                continue  # git repacked meanwhile: the objects are in a pack that the next list has
+            return
+
+    def _load(self, index: Path) -> PackIndex:
+        if index.stat().st_size <= _SMALL_INDEX:
+            return load_pack_index_file(str(index), BytesIO(index.read_bytes()), self._format)
+        return load_pack_index(str(index), self._format)
 
     def __contains__(self, oid: ObjectId) -> bool:
-        return oid.hex().encode() in self._store
+        for pack in self._packs.values():
+            try:
+                pack.object_offset(oid)
+            except KeyError:
+                continue
+            return True
+        names = self._loose.get(oid[0])
+        if names is None:
+            names = self._loose[oid[0]] = frozenset(self._list_loose(f"{oid[0]:02x}"))
+        return oid[1:].hex() in names
+
+    def _list_loose(self, fan: str) -> Iterator[str]:
+        for directory in self._directories:
+            yield from _names_in(directory / fan)
 
     def __enter__(self) -> KnownObjects:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._store.close()
+        while self._packs:
+            self._packs.popitem()[1].close()
+
+
+def _usable_indexes(directory: Path) -> Iterator[Path]:
+    """The indexes whose pack is there too: git writes the pack first and takes the index away first."""
+    names = _names_in(directory)
+    for name in names:
+        if name.endswith(".idx") and name.removesuffix(".idx") + ".pack" in names:
+            yield directory / name
+
+
+def _names_in(directory: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(directory)}
+    except FileNotFoundError:
+        return set()
+
+
+def _object_directories(objects: Path) -> Iterator[Path]:
+    """The object directory and its alternates (gitrepository-layout(5)), each once."""
+    seen: set[Path] = set()
+    todo = [objects]
+    while todo:
+        directory = todo.pop()
+        if directory in seen:
+            continue
+        seen.add(directory)
+        yield directory
+        try:
+            lines = (directory / "info" / "alternates").read_bytes().splitlines()
+        except FileNotFoundError:
+            continue
+        todo += [directory / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
@@ -31,7 +31,7 @@ class AddPlan:
     hashes: tuple[bytes, ...] | None
 
 
-def plan_add(spec: TorrentSpec, options: SwarmOptions, staging: Path) -> AddPlan:
+def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
     """What to add for ``spec``; raises `SwarmError` if it claims to be complete and is not."""
     kept = _kept_metainfo(spec)
     if spec.complete and (kept is None or durable.file_size(spec.path) != spec.size):
@@ -40,7 +40,8 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions, staging: Path) -> AddPlan
         params = lt.add_torrent_params()
         params.info_hashes = lt.info_hash_t(lt.sha1_hash(spec.infohash))
         # Until the metadata is checked, nothing that it says may touch the reels.
-        params.save_path = str(staging / spec.infohash.hex())
+        clear_staging(spec)
+        params.save_path = str(spec.staging)
         hashes = None
     else:
         info, hashes = kept
@@ -59,6 +60,11 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions, staging: Path) -> AddPlan
     params.peers = [*params.peers, *(peer for peer in (*spec.peers, *options.peers) if _is_address(peer[0]))]
     params.flags = _flags(spec, options)
     return AddPlan(params, hashes)
+
+
+def clear_staging(spec: TorrentSpec) -> None:
+    """Throw away what metadata that did not fit the spec may have made."""
+    shutil.rmtree(spec.staging, ignore_errors=True)
 
 
 def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:

@@ -8,13 +8,10 @@ through a socket, and its destructor runs in a thread.
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -22,7 +19,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, durable
-from gtfs.swarm.adding import AddPlan, plan_add
+from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
 from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
@@ -63,10 +60,9 @@ class ListenRefused(SwarmError):
 class Session:
     """A running session; made by `open_session`."""
 
-    def __init__(self, options: SwarmOptions, staging: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, options: SwarmOptions, nursery: trio.Nursery) -> None:
         self.port = 0  # the TCP port that peers reach us on
         self._options = options
-        self._staging = staging  # where torrents lie whose metadata is not checked yet: nothing is kept there
         self._nursery = nursery
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._torrents: dict[InfoHash, Torrent] = {}
@@ -147,7 +143,7 @@ class Session:
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
-        plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self._options, self._staging, limiter=self._disk)
+        plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self._options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
         self._lt.async_add_torrent(plan.params)
@@ -177,6 +173,7 @@ class Session:
                 log.error("%s", known)
                 torrent.fail(known)
                 await self._drop(torrent)
+                await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
 
     async def _take_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
         """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
@@ -360,14 +357,13 @@ async def open_session(options: SwarmOptions | None = None) -> AsyncIterator[Ses
 
     Raises `ListenRefused`. An error of the body comes out as itself, not in a group.
     """
-    staging = Path(tempfile.mkdtemp(prefix="gtfs-swarm-"))
     wake, alarm = socket.socketpair()
     try:
         with closing(wake), closing(alarm):
             wake.setblocking(False)
             alarm.setblocking(False)
             async with trio.open_nursery() as nursery:
-                session = Session(options or SwarmOptions(), staging, nursery)
+                session = Session(options or SwarmOptions(), nursery)
                 try:
                     await session._open(wake, alarm)
                     yield session
@@ -377,8 +373,6 @@ async def open_session(options: SwarmOptions | None = None) -> AsyncIterator[Ses
                     nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise _only_error(group) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -37,6 +37,11 @@ class TorrentSpec:
         return self.directory / self.file_name
 
     @property
+    def staging(self) -> Path:
+        """Where libtorrent believes it to lie until its metadata is checked: nothing is kept there."""
+        return self.resume.with_name(f"{self.infohash.hex()}.unchecked")
+
+    @property
     def pieces(self) -> int:
         """How many pieces it has."""
         return piece_count(self.size, self.piece_length)

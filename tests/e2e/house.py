@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the real programs for a test: gtfs, git, mounts. What it starts it ends, and every node must be sound at the end.
+"""Runs the real programs for a test: gtfs, git, mounts. It ends what it starts, and asks each node to be sound at the end.
 
 One `House` a test. Its teardown unmounts, looks at the logs and runs ``gtfs fsck`` on every repository that was used.
 """
@@ -194,7 +194,7 @@ class House:
         self.repositories: dict[Path, bool] = {}  # whether fsck must find it sound
         self._other_processes: list[subprocess.Popen[bytes]] = []
 
-    # -- programs ----------------------------------------------------------------------------------------------------
+    # -- programs -----------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -236,7 +236,7 @@ class House:
     def git(self, repository: Path, *words: Any, code: int | None = 0, stdin: bytes = b"") -> str:
         return self.run(["git", "-C", repository, *words], code=code, stdin=stdin).out.strip()
 
-    # -- what git holds ------------------------------------------------------------------------------------------------
+    # -- what git holds -----------------------------------------------------------------------------------------
 
     def objects(self, repository: Path) -> set[str]:
         """Every object that git has there, reachable or not."""
@@ -275,7 +275,7 @@ class House:
         self.git(repository, "fast-import", "--quiet", stdin=b"".join(out))
         return self.git(repository, "rev-parse", ref)
 
-    # -- nodes -----------------------------------------------------------------------------------------------------------
+    # -- nodes --------------------------------------------------------------------------------------------------
 
     def keep_sound(self, *repositories: Path) -> None:
         """Let `gtfs fsck` look at them at the end."""
@@ -334,7 +334,7 @@ class House:
         repository = self.root / f"{name}.git"
         return self.mount(source, name, *self.mirror_options(publisher), *options, repository=repository, **more)
 
-    # -- the end ---------------------------------------------------------------------------------------------------------
+    # -- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         wrong: list[str] = []

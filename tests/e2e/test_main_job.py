@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+from pathlib import Path
 
 from house import GTFS, House, Mount, mounted_at, wait_for
 
