@@ -14,7 +14,7 @@ from gtfs.pack.format import HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import PackBytes
 
-MAX_PACKS = 1000
+MAX_PACKS = 2000
 MAX_EXPANDED = 96 * MIB  # bytes of decoded objects kept, because later packs of the batch may have them as base
 MAX_PACKED = 64 * MIB
 

@@ -163,10 +163,10 @@ class Node:
 
     async def _refs_task(self) -> None:
         while True:
+            self._refs_stale = trio.Event()
             refs = await trio.to_thread.run_sync(read_refs, self.state.repository)
             self.shelf.show_refs({r.name: r.oid for r in refs if not r.name.startswith(OWN_REFS)})
             await trio.sleep(_REFS_LEAST_S)
-            self._refs_stale = trio.Event()
             with trio.move_on_after(_REFS_S):
                 await self._refs_stale.wait()
 

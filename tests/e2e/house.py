@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the real programs for a test: gtfs, git, mounts. It ends what it starts, and asks each node to be sound at the end.
+"""Runs the real programs for a test: gtfs, git, mounts. It ends what it starts, and every node must be sound at last.
 
 One `House` a test. Its teardown unmounts, looks at the logs and runs ``gtfs fsck`` on every repository that was used.
 """

@@ -70,15 +70,13 @@ def test_rsync_between_two_mounts_carries_a_whole_repository(house: House, a: Mo
     assert house.run(["rsync", "-anc", "--itemize-changes", f"{a.dir}/", f"{b.dir}/"]).out.count(".pack") == 0
 
 
-@pytest.mark.parametrize("option", ["--inplace", "--delay-updates", "--whole-file", "-X"])
-def test_rsync_in_its_other_manners(house: House, a: Mount, b: Mount, option: str) -> None:
-    if option == "--delay-updates":
-        # It wants a directory beside the files, which a mount does not have.
-        done = house.run(["rsync", "-a", option, f"{a.dir}/", f"{b.dir}/"], code=None)
-        assert done.code != 0 and "Operation not permitted" in done.err
-        assert b.names() == []
-        return
-    house.run(["rsync", "-a", option, f"{a.dir}/", f"{b.dir}/"])
+def test_rsync_in_place_arrives_and_with_delayed_updates_says_why_not(house: House, a: Mount, b: Mount) -> None:
+    # Delayed updates want a directory beside the files, which a mount does not have.
+    done = house.run(["rsync", "-a", "--delay-updates", f"{a.dir}/", f"{b.dir}/"], code=None)
+    assert "Unable to create partial-dir" in done.err
+    assert b.names() == []
+    done = house.run(["rsync", "-aX", "--inplace", f"{a.dir}/", f"{b.dir}/"])
+    assert done.err == ""
     check_all_arrived(house, b, a.repository)
 
 
@@ -140,11 +138,12 @@ def _part_then_rename(source: Path, target: Path) -> None:
     part.rename(target)
 
 
-@pytest.mark.parametrize("put", [_cp_a, _dd, _mv, _cat, _part_then_rename])
-def test_every_way_of_writing_a_file(house: House, a: Mount, b: Mount, put: Callable[[Path, Path], None]) -> None:
-    history = house.git(a.repository, "rev-list", "--topo-order", "--reverse", "v1.0~12").split()
-    for oid in history:
-        put(a.pack(oid), b.pack(oid))
+def test_every_way_of_writing_a_file(house: House, a: Mount, b: Mount) -> None:
+    ways: list[Callable[[Path, Path], None]] = [_cp_a, _dd, _mv, _cat, _part_then_rename]
+    history = house.git(a.repository, "rev-list", "--topo-order", "--reverse", "v1.0~5").split()
+    assert len(history) >= 3 * len(ways)
+    for number, oid in enumerate(history):
+        ways[number % len(ways)](a.pack(oid), b.pack(oid))
     b.wait_unpacked(*history)
     for oid in history:
         assert b.pack(oid).read_bytes() == a.pack(oid).read_bytes()
