@@ -15,8 +15,8 @@ from typing import Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, Held
 from gtfs.catalogue.document import BadCatalogue, digest, from_text
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.trust.files import write_durably
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 LATEST: Final = "latest.asc"
@@ -58,9 +58,9 @@ class CatalogueStore:
         if known is not None and known != accepted.digest:
             raise Equivocation(version, None, accepted.document)
         if known is None:
-            write_durably(self.directory / f"{version}.asc", accepted.document)
+            replace_file(self.directory / f"{version}.asc", accepted.document)
         if version >= max(self.versions()):
-            write_durably(self.latest, accepted.document)
+            replace_file(self.latest, accepted.document)
 
     def highest(self) -> Held | None:
         """The held catalogue, or None before the first; raises `DamagedStore`, never an older one instead.
@@ -72,7 +72,7 @@ class CatalogueStore:
             return None
         held = self.load(versions[-1])
         if not self.latest.exists() or self.latest.read_bytes() != held.document:
-            write_durably(self.latest, held.document)
+            replace_file(self.latest, held.document)
         return held
 
     def load(self, version: int) -> Held:
@@ -99,7 +99,7 @@ class CatalogueStore:
         prefix = hashlib.sha256(found.other).hexdigest()[:16]
         path = self.directory / f"equivocation-{found.version}-{prefix}.asc"
         if not path.exists():
-            write_durably(path, found.other)
+            replace_file(path, found.other)
         return path
 
     def equivocations(self) -> dict[int, list[Path]]:

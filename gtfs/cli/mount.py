@@ -68,13 +68,14 @@ def _in_background(
         trio.run(_run, source, place, mount_options, settings, daemon)
     except BaseException as error:  # noqa: BLE001  the end of this process
         cause = first_error(error) if isinstance(error, BaseExceptionGroup) else error
+        # What the parent shows is not logged too: until the mount stands the log goes to the same terminal.
         if isinstance(cause, GtfsError):
-            daemon.fail(str(cause), cause.exit_code)
-            log.error("%s", cause)
+            if not daemon.fail(str(cause), cause.exit_code):
+                log.error("%s", cause)
             return cause.exit_code
         if isinstance(cause, OSError):
-            daemon.fail(f"{cause.strerror}" + (f": {cause.filename}" if cause.filename else ""), 7)
-            log.error("%s", cause)
+            if not daemon.fail(f"{cause.strerror}" + (f": {cause.filename}" if cause.filename else ""), 7):
+                log.error("%s", cause)
             return 7
         if isinstance(cause, KeyboardInterrupt):
             return 130

@@ -16,6 +16,7 @@ import click
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
 from gtfs.ids import ObjectId, pack_name
 from gtfs.pack.encode import Encoder
+from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import Run, encode_many
 from gtfs.repo.history import history
@@ -43,15 +44,19 @@ def pack(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: in
         raise click.UsageError("a pack is binary: redirect it, or give -o FILE")
     with CatFile(repository) as reader:
         encoder = Encoder(reader, repository.fmt)
-        if output is None:
-            # A pack that cannot be made must not leave half of itself in the pipe.
-            with tempfile.TemporaryFile() as made:
-                encoder.encode(name, made.write)
-                made.seek(0)
-                shutil.copyfileobj(made, sys.stdout.buffer)
-        else:
-            with _whole_file(output) as made:
-                encoder.encode(name, made.write)
+        try:
+            if output is None:
+                # A pack that cannot be made must not leave half of itself in the pipe.
+                with tempfile.TemporaryFile() as made:
+                    encoder.encode(name, made.write)
+                    made.seek(0)
+                    shutil.copyfileobj(made, sys.stdout.buffer)
+            else:
+                with _whole_file(output) as made:
+                    encoder.encode(name, made.write)
+        except Unencodable as e:
+            cut = " (shallow or partial clone)" if repository.is_shallow() or repository.is_partial() else ""
+            raise BadRepository(f"the pack of {name.hex()} cannot be made: {e}{cut}") from None
     return 0
 
 

@@ -6,7 +6,6 @@ Fork before trio, threads or libtorrent exist. The parent waits for one line fro
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -50,17 +49,22 @@ class Daemon:
             os.close(fd)
         self._tell(_READY)
 
-    def fail(self, message: str, exit_code: int) -> None:
-        """The parent shows ``message`` and ends with ``exit_code``."""
+    def fail(self, message: str, exit_code: int) -> bool:
+        """The parent shows ``message`` and ends with ``exit_code``; False when it no longer waits for any."""
         line = " ".join(message.split())
-        self._tell(b"%d %s" % (exit_code, line.encode("utf-8", "surrogateescape")))
+        return self._tell(b"%d %s" % (exit_code, line.encode("utf-8", "surrogateescape")))
 
-    def _tell(self, line: bytes) -> None:
-        if self._pipe is not None:
-            pipe, self._pipe = self._pipe, None
-            with contextlib.suppress(BrokenPipeError):  # the parent was killed: nobody to tell
-                os.write(pipe, line)
+    def _tell(self, line: bytes) -> bool:
+        if self._pipe is None:
+            return False
+        pipe, self._pipe = self._pipe, None
+        try:
+            os.write(pipe, line)
+        except BrokenPipeError:  # the parent was killed: nobody to tell
+            return False
+        finally:
             os.close(pipe)
+        return True
 
 
 def daemonize() -> Daemon | Outcome:

@@ -53,6 +53,8 @@ def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> d
 
     Raises `NodeFailed` with its error. Ctrl-C closes the connection, upon which the node ends the work.
     """
+    if not state.is_dir():
+        return None
     with socket.socket(socket.AF_UNIX) as s, _short_path(state) as path:
         try:
             s.connect(path)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import trio
 
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.state import State
 from gtfs.node.store import SwarmReel
-from gtfs.reel.durable import replace_file
 from gtfs.reel.index import ReelPack, ReelRow
 from gtfs.reel.metainfo import piece_length
 from gtfs.reel.table import (

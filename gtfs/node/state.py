@@ -15,6 +15,7 @@ from types import TracebackType
 
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.store import CatalogueStore
+from gtfs.durable import sweep_temporaries
 from gtfs.ids import REEL_SUFFIX, ReelName
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
@@ -25,7 +26,7 @@ from gtfs.node.lock import Lock
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index
 from gtfs.reel.openreel import OpenReelWriter
-from gtfs.reel.recover import recover_open_reel, sweep_temporaries
+from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer
@@ -65,7 +66,8 @@ class State:
             self._exit.callback(self.lock.release)
             sweep(repository)
             sweep_spool(repository)
-            sweep_temporaries(self.reels)
+            for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
+                sweep_temporaries(directory)
             self.config = Config(repository)
             self.index = Index(root / INDEX)
             self._exit.callback(self.index.close)

@@ -113,7 +113,7 @@ class Encoder:
     def _entry(self, item: Introduced, out: _Out) -> None:
         data = item.data
         if data is None:
-            data = self._object(item.oid)
+            data = self._object(item.oid, item.kind)
         if data is None:
             size = self._reader.read(item.oid, 0).size
             out.put(entry_header(item.kind, size))
@@ -133,7 +133,7 @@ class Encoder:
             return None
         if not MIN_DELTA_TARGET <= len(data) <= MAX_DELTA_OBJECT:
             return None
-        base = self._object(item.base)
+        base = self._object(item.base, item.kind)
         if base is None:
             return None
         if item.kind == TREE:
@@ -144,8 +144,12 @@ class Encoder:
             return None
         return delta
 
-    def _object(self, oid: ObjectId) -> bytes | None:
+    def _object(self, oid: ObjectId, kind: int) -> bytes | None:
         """The object's data, or None when it is over 32 MiB."""
+        if kind == TREE:
+            data = self._walker.raw_tree(oid)
+            if data is not None and len(data) <= MAX_DELTA_OBJECT:
+                return data
         data = self._recent.get(oid)
         if data is not None:
             self._recent.move_to_end(oid)

@@ -97,6 +97,11 @@ class TreeCache:
             raise Unencodable(f"{oid.hex()} should be a tree and is a {KIND_NAMES[raw.kind].decode()}")
         return self.parse(oid, raw.data or b"")
 
+    def raw(self, oid: ObjectId) -> bytes | None:
+        """The bytes of the tree ``oid`` if it is cached."""
+        tree = self._trees.get(oid)
+        return None if tree is None else tree.raw
+
     def parse(self, oid: ObjectId, data: bytes) -> Tree:
         """Like `get`, with the bytes at hand."""
         entries = self._entry.findall(data)

@@ -72,6 +72,10 @@ class Walker:
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
 
+    def raw_tree(self, oid: ObjectId) -> bytes | None:
+        """The bytes of a tree that the walk has read of late, as it has those of a pack and their bases."""
+        return self._trees.raw(oid)
+
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
         raw = self._reader.read(oid, 1 << 62)

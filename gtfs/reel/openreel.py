@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from gtfs.durable import sync_directory
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, PackDigest
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
 from gtfs.pack.limits import MIB
-from gtfs.reel.durable import sync_directory
 from gtfs.reel.table import CorruptReel
 
 COPY_BYTES: Final = MIB

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a start after a crash does, and how the index is made again from the files (design.md §7, §8).
 
-`recover_open_reel` and `sweep_temporaries` run at every start, under the node's lock, before anything is appended.
+`recover_open_reel` runs at every start, under the node's lock, before anything is appended.
 `rebuild_index` is ``gtfs fsck --rebuild``: it reads everything. What packs mean is told by the caller's functions:
 this module knows neither git nor the scanner. One thread.
 """
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.durable import sync_directory
 from gtfs.ids import REEL_SUFFIX, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
-from gtfs.reel.durable import TEMPORARY_PREFIX, sync_directory
 from gtfs.reel.index import Index, LocalPack, PackRow, PackState, ReelPack, SeenPack
 from gtfs.reel.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.reel.openreel import OpenReelWriter
@@ -98,14 +98,6 @@ def verify_open_reel(path: Path, rows: Iterable[PackRow]) -> Iterator[PackCheck]
     """Say of each pack that the index puts into the open reel whether its bytes are there (for fsck)."""
     placed = ((Row(row.oid, row.size, row.digest or PackDigest(b"")), _offset(row)) for row in rows)
     yield from check_packs(path, placed)
-
-
-def sweep_temporaries(directory: Path) -> int:
-    """Remove what an interrupted sealing left in the reels directory; returns how many files."""
-    leftovers = list(directory.glob(f"{TEMPORARY_PREFIX}*"))
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
 
 
 def set_aside(path: Path) -> Path | None:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.durable import replace_file, sync_directory, temporary_in
 from gtfs.ids import REEL_SUFFIX, BadId, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName, parse_reel_name
 from gtfs.pack.limits import MIB
-from gtfs.reel.durable import replace_file, sync_directory, temporary_in
 from gtfs.reel.metainfo import PieceHasher
 from gtfs.reel.openreel import COPY_BYTES, ReelReader
 from gtfs.reel.table import (

@@ -7,12 +7,12 @@ git is the second opinion and brings SHA-1 collision detection. One thread at a 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
+from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.pack.limits import GIB, Limits
 from gtfs.repo.repository import Repository, git_environment
@@ -39,15 +39,6 @@ class GitRefused(GtfsError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"git index-pack refused the objects: {reason}")
         self.reason = reason
-
-
-def fsync_directory(path: Path) -> None:
-    """Make renames in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sweep_unpacking(repository: Repository) -> None:
@@ -103,11 +94,7 @@ def _publish(packs: Path, objects_pack: Path) -> None:
     rank = {".pack": 0, ".rev": 1, ".idx": 2}
     files = sorted((f for f in packs.iterdir() if f.suffix in rank), key=lambda f: rank[f.suffix])
     for file in files:
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_file(file)
     for file in files:
         file.rename(objects_pack / file.name)
-    fsync_directory(objects_pack)
+    sync_directory(objects_pack)

@@ -18,7 +18,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.swarm import alerts, durable
 from gtfs.swarm.link import Link
-from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import IN_WINDOW, NOW, UNWANTED, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
 
@@ -263,6 +263,10 @@ class Torrent:
                 self._retry_s = trio.current_time() + RETRY_S
                 self.link.call("clear_error")
                 self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
+                # A piece that was finished and then could not be written leaves the torrent in libtorrent's state
+                # "finished", where it dials nobody; it goes on when it goes from wanting nothing to wanting something.
+                self.link.call("prioritize_pieces", [UNWANTED] * self.board.count)
+                self.link.call("prioritize_pieces", self.board.priorities())
             else:
                 log.info("%s: its file can be written again", self.spec.file_name)
                 self._note(trouble=None)

@@ -16,9 +16,9 @@ from typing import Final
 
 import gnupg
 
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.files import write_durably
 from gtfs.trust.packets import (
     KEY_BLOCK,
     PUBLIC_KEY,
@@ -177,5 +177,5 @@ def _write(keys: dict[Fingerprint, _Key], into: Path, only: frozenset[Fingerprin
             out += part.raw
             out += b"".join(part.signatures.values())
     data = bytes(out)
-    write_durably(into, data)
+    replace_file(into, data)
     return Keyring(into, hashlib.sha256(data).digest(), frozenset(chosen))

@@ -19,9 +19,9 @@ from typing import Final
 
 import gnupg
 
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
-from gtfs.trust.files import write_durably
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
@@ -125,7 +125,7 @@ def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerp
         secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
         if not secret:
             raise SigningFailed("cannot make the node's key: gpg does not export it")
-        write_durably(path, secret.encode("ascii"), 0o600)
+        replace_file(path, secret.encode("ascii"), 0o600)
         return parse_fingerprint(made.fingerprint)
 
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, PackDigest, parse_fingerprint, parse_object_id
-from gtfs.trust.files import write_durably
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Vouch, VouchKind
 from gtfs.trust.sign import Signer
@@ -75,7 +75,7 @@ def write_signoff(directory: Path, rows: Sequence[SignoffRow], signer: Signer, n
     document = signer.clearsign(signoff_text(rows, now_s))
     stamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
     path = directory / f"{stamp}-{hashlib.sha256(document).hexdigest()[:16]}.asc"
-    write_durably(path, document)
+    replace_file(path, document)
     return path
 
 

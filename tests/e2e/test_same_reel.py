@@ -45,7 +45,7 @@ def test_a_clone_on_a_machine_with_another_zlib_publishes_the_same_reel(
 ) -> None:
     other = house.root / "other.git"
     shutil.copytree(fresh, other)
-    preload = {"LD_PRELOAD": str(otherzlib), "OTHERZLIB": "memory"}
+    preload = {"LD_PRELOAD": str(otherzlib), "OTHERZLIB": "level"}
     # The other zlib is really in use there.
     program = "import sys, zlib; sys.stdout.write(zlib.compress(bytes(range(256)) * 300, 1).hex())"
     python = house.run([GTFS[0], "-c", program]).out

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from gtfs.durable import sweep_temporaries
 from gtfs.ids import SHA1
 from gtfs.reel.index import Index
 from gtfs.reel.openreel import OpenReelWriter
@@ -17,7 +18,6 @@ from gtfs.reel.recover import (
     rebuild_index,
     recover_open_reel,
     set_aside,
-    sweep_temporaries,
     verify_open_reel,
 )
 from gtfs.reel.seal import metainfo_path_of, write_reel
@@ -106,7 +106,7 @@ def test_damage_inside_is_left_for_fsck_and_told_there(index, path, packs, fill_
 
 
 def test_leftovers_of_sealing_are_swept(tmp_path):
-    (tmp_path / ".sealing-0123").write_bytes(b"x")
+    (tmp_path / ".writing-0123").write_bytes(b"x")
     (tmp_path / "kept.reel").write_bytes(b"x")
     assert sweep_temporaries(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["kept.reel"]
