@@ -14,7 +14,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,12 +54,10 @@ class Times:
         return f"{self.median:.2f} s ({self.best:.2f})"
 
 
-def ratio(mine: Times, mine_amount: float, peer: Times, peer_amount: float) -> str:
-    """How many times as fast as the peer: the median of the runs' own ratios, and the extremes."""
-    found = sorted(
-        (p / peer_amount) / (m / mine_amount) for m, p in zip(mine.seconds, peer.seconds, strict=True)
-    )
-    return f"{statistics.median(found):.2f} × ({found[0]:.2f}–{found[-1]:.2f})"
+def ratio(over: Times, under: Times, scale: float = 1) -> str:
+    """``scale`` times the one's time over the other's: the median of what each run gives, and the extremes."""
+    found = sorted(scale * a / b for a, b in zip(over.seconds, under.seconds, strict=True))
+    return f"{statistics.median(found):.2f} ({found[0]:.2f}–{found[-1]:.2f})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -90,17 +88,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def peer_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the gits that are measured: that of gtfs's own, but without its hint about a graft file."""
+    return {**git_environment(extra), "GIT_GRAFT_FILE": "/nonexistent"}
+
+
 def pack_bytes(repository: Repository) -> int:
     """The bytes of the repository's pack files, without their indexes."""
     return sum(f.stat().st_size for f in (repository.objects / "pack").glob("*.pack"))
 
 
 def clone(repository: Repository, into: Path) -> Repository:
-    """A mirror clone with the objects packed as they come, nothing shared with the original; its gtfs state stays."""
+    """A mirror clone that shares nothing with the original."""
+    command = ["git", "-c", "safe.directory=*", "clone", "--quiet", "--mirror", "--no-local"]
     subprocess.run(
-        ["git", "-c", "safe.directory=*", "clone", "--quiet", "--mirror", "--no-local", f"file://{repository.path}", into],
-        env=git_environment({"GIT_ALLOW_PROTOCOL": "file"}),
-        check=True,
+        [*command, f"file://{repository.path}", into], env=peer_environment({"GIT_ALLOW_PROTOCOL": "file"}), check=True
     )
     return open_repository(into)
 

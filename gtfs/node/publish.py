@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from gtfs.catalogue.document import ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectId, parse_fingerprint
 from gtfs.node.config import BadConfig
 from gtfs.node.state import State
 from gtfs.reel.index import PackRow, ReelRow
@@ -61,14 +62,15 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     if known is not None and name is not None and known != name:
         raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")
     repository_id = name or known or _first_root(state.repository)
+    key = parse_fingerprint(fingerprint)
+    home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
+    # Tried before anything is changed: a publisher keeps the key that works.
+    Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
+    export_user_keys([key], state.keyring_path, home)
+    state.load_keyring()
     if gnupg_home is not None:
         config.set("gnupghome", gnupg_home)
-    config.set("signkey", fingerprint)
-    key = config.sign_key()
-    assert key is not None
-    export_user_keys([key], state.keyring_path, config.gnupg_home())
-    state.load_keyring()
-    Signer(key, config.gnupg_home()).detach_sign(b"gtfs init: can this key sign?\n")
+    config.set("signkey", key)
     config.set("name", repository_id)
     return repository_id
 

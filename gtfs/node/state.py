@@ -29,7 +29,7 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
-from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class State:
             self._exit.callback(self.lock.release)
             sweep(repository)
             sweep_spool(repository)
+            sweep_node_signer(root / KEYS)
             for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
                 sweep_temporaries(directory)
             self.config = Config(repository)

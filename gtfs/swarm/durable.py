@@ -7,9 +7,12 @@ Blocking: called in threads only, never on the loop. Touches nothing but its arg
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -66,15 +69,13 @@ def file_size(path: Path) -> int | None:
 
 
 def read_at(path: Path, offset: int, length: int) -> bytes:
-    """The bytes at ``offset``; fewer at the end of the file, none if there is no file."""
+    """The bytes at ``offset``; fewer at the end of the file, none if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        with path.open("rb", buffering=0) as source:
+            return os.pread(source.fileno(), length, offset)
+    except OSError as error:
+        log.info("%s cannot be read: %s", path, error.strerror)
         return b""
-    try:
-        return os.pread(fd, length, offset)
-    finally:
-        os.close(fd)
 
 
 def read_hashed(path: Path, offset: int, length: int, sha1: bytes) -> bytes | None:

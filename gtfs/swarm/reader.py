@@ -9,7 +9,6 @@ Trio loop; the file is read in threads.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -21,8 +20,6 @@ from gtfs.swarm import durable
 from gtfs.swarm.link import Link
 from gtfs.swarm.pieces import AHEAD, Board, SwarmError
 
-log = logging.getLogger(__name__)
-
 FRESH_BYTES = 16 << 20  # kept in memory after they came
 AHEAD_BYTES = 32 << 20  # wanted at once by all read-ahead of a torrent
 AHEAD_S = 30.0  # how long read-ahead that nobody came for stays wanted
@@ -32,7 +29,7 @@ T = TypeVar("T")
 
 
 class PieceReader:
-    """Reads pieces of the file ``path`` that the board says are here; ``mend`` makes the board true again."""
+    """Reads pieces of the file ``path`` that the board says are here; ``mend`` makes it true again."""
 
     def __init__(
         self,
@@ -41,7 +38,7 @@ class PieceReader:
         board: Board,
         link: Link,
         disk: trio.CapacityLimiter,
-        mend: Callable[[], Awaitable[None]],
+        mend: Callable[[int], Awaitable[None]],
     ) -> None:
         self.hashes: tuple[bytes, ...] = ()
         self._path = path
@@ -95,8 +92,7 @@ class PieceReader:
                 return whole[low:high]
             async with self._mending:
                 if self._board.is_held(piece):
-                    log.warning("%s: piece %d is damaged on disk; checking the file", self._path.name, piece)
-                    await self._mend()
+                    await self._mend(piece)
         raise SwarmError(f"{self._path.name}: piece {piece} cannot be read back from disk")
 
     async def _read_whole(self, piece: int) -> bytes | None:

@@ -40,7 +40,7 @@ class Torrent:
         self.board = Board(spec.pieces, lambda piece, priority: self.link.call("piece_priority", piece, priority))
         self.needs_saving = False
         self._vouched = spec.complete  # the board is full because the owner said so, whatever libtorrent thinks
-        self._reader = PieceReader(spec.path, spec.piece_length, self.board, self.link, disk, self.recheck)
+        self._reader = PieceReader(spec.path, spec.piece_length, self.board, self.link, disk, self._mend)
         self._disk = disk
         self._statistics = TorrentStatistics()
         self._ready = trio.Event()
@@ -192,6 +192,14 @@ class Torrent:
         await self.link.ask("check", "force_recheck", within_s=CHECK_S)
         self.link.call("prioritize_pieces", self.board.priorities())
         await self.learn_pieces()
+
+    async def _mend(self, piece: int) -> None:
+        """The board says that a piece is here and it is not: make the board true."""
+        # Either libtorrent lost it again while writing, and knows; or it was damaged behind its back.
+        await self.learn_pieces()
+        if self.board.is_held(piece):
+            log.warning("%s: piece %d is damaged on disk; checking the file", self.spec.file_name, piece)
+            await self.recheck()
 
     def _doubt(self) -> None:
         self._vouched = False

@@ -26,6 +26,8 @@ from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, clai
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
 NODE_KEY: Final = "node.asc"
+_HOME_RECORD: Final = "node.home"  # where the running node's agent has its sockets
+_AGENT_TRIES: Final = 3
 DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
 
 _HINTS: Final = (
@@ -133,8 +135,13 @@ def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerp
 def node_signer(keys_dir: Path, *, runtime_dir: Path | None = None) -> Iterator[Signer]:
     """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
     with _own_home(runtime_dir) as home:
-        fingerprint = _import_node_key(_open_gpg(home), keys_dir / NODE_KEY)
-        yield Signer(fingerprint, home)
+        record = keys_dir / _HOME_RECORD
+        keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.write_text(f"{home}\n")
+        try:
+            yield Signer(_import_node_key(_open_gpg(home), keys_dir / NODE_KEY), home)
+        finally:
+            record.unlink(missing_ok=True)
 
 
 def node_public_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> bytes:
@@ -162,16 +169,37 @@ def _own_home(runtime_dir: Path | None) -> Iterator[Path]:
     """A GnuPG home with a path short enough for its agent's sockets; the agent ends with the block."""
     home = Path(tempfile.mkdtemp(prefix="gtfs-", dir=runtime_dir or "/tmp"))  # noqa: S108
     try:
+        # gpg starts the agent itself, but on a busy machine gives up on it after a few seconds and says "No agent".
+        any(_gpgconf(home, "--launch", "gpg-agent") for _ in range(_AGENT_TRIES))
         yield home
     finally:
-        for command in (["--kill", "all"], ["--remove-socketdir"]):
-            subprocess.run(
-                ["gpgconf", "--homedir", str(home), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath, "LC_ALL": "C"},
-                timeout=30,
-                check=False,
-            )
-        shutil.rmtree(home, ignore_errors=True)
+        _end_home(home)
+
+
+def _end_home(home: Path) -> None:
+    _gpgconf(home, "--kill", "all")
+    _gpgconf(home, "--remove-socketdir")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _gpgconf(home: Path, *command: str) -> bool:
+    done = subprocess.run(
+        ["gpgconf", "--homedir", str(home), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        timeout=30,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def sweep_node_signer(keys_dir: Path) -> None:
+    """End the agent that a killed node's `node_signer` left, and remove its directory."""
+    record = keys_dir / _HOME_RECORD
+    if record.exists():
+        home = Path(record.read_text().strip())
+        if home.name.startswith("gtfs-") and home.is_dir() and home.stat().st_uid == os.getuid():
+            _end_home(home)
+        record.unlink()

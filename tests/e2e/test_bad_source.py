@@ -78,11 +78,17 @@ def test_a_repository_that_is_no_publishers(house: House, fresh: Path) -> None:
     line = refused(house, "publish", fresh, code=2)
     assert "is no publisher's" in line and "gtfs init" in line
     house.forgive(fresh)
-    # A key that is not there.
+
+
+def test_a_signing_key_that_cannot_sign_changes_nothing(house: House, pub: Path) -> None:
     missing = "0123456789ABCDEF0123456789ABCDEF01234567"
-    words = ["--name", "x", "--sign-key", missing, "--gnupg-home", house.key.gnupg_home]
-    assert missing in refused(house, "init", fresh, *words, code=4)
-    assert "fingerprint" in refused(house, "init", fresh, "--name", "x", "--sign-key", "abc", code=2)
+    before = (pub / "gtfs" / "config").read_bytes()
+    line = refused(house, "init", pub, "--sign-key", missing, "--gnupg-home", house.key.gnupg_home, code=1)
+    assert missing in line and "secret key" in line
+    assert "fingerprint" in refused(house, "init", pub, "--sign-key", "abc", code=2)
+    assert (pub / "gtfs" / "config").read_bytes() == before
+    house.commit(pub, "news", {"news": b"new\n"})
+    assert "version 2:" in house.gtfs("publish", pub).out
 
 
 def test_a_shallow_clone_is_not_published_and_shows_what_it_can(house: House, fresh: Path) -> None:
