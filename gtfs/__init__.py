@@ -1,2 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""gtfs"""
+"""The git torrent filesystem: signed git history as files, carried by BitTorrent. This is the map of the house.
+
+History goes one way out and one way in; the folders are its stations, and each folder's docstring says its nouns.
+
+    out:   repo -> pack -> reel -> catalogue -> swarm                         (publish)
+    in:    swarm -> reel -> ingest (verify, sign off, unpack) -> repo -> refs
+    eyes:  mount/tree -> mount                      (reads any of them, waits only in the swarm)
+
+    errors.py     GtfsError, and the exit codes
+    ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
+    durable.py    files that are whole or absent after a power cut
+    pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
+    repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
+    reel/         open reel, sealing, table, metainfo, index, recovery                     [sqlite3]
+    catalogue/    the signed statement: document, acceptance, store, publishing
+    trust/        keyrings, verification, signing, policies, sign-offs                     [gnupg, gpgv, debian]
+    swarm/        session, alerts, torrents, lazy reads, feeds                             [libtorrent, httpx, trio]
+    ingest/       scan, decode, check, policy, sign off, unpack, refs; quarantine, take-up
+    mount/        tree, operations, incoming files, errnos, options, lifetime              [pyfuse3, trio]
+    node/         wires one repository: state, store, sink, reels, follower, control; the order of shutdown
+    cli/          main.py and one file for each command                                    [click, rich]
+
+Imports go one way: ``pack`` knows bytes and imports nothing above it, ``mount`` and ``swarm`` never import each other
+and meet in the Protocols of ``mount/tree.py``, and only ``node`` and ``cli`` see everything. All but ``swarm``,
+``mount``, ``node`` and ``cli`` is synchronous. ``tests/unit/test_house.py`` holds this; gtfs-design(7) tells more.
+
+Pages: gtfs(1), mount.fuse.gtfs(8), gtfs-pack(5), gtfs-reel(5), gtfs-catalogue(5), gtfs-design(7).
+"""

@@ -56,7 +56,7 @@ def cli(verbose: int) -> None:
 
 
 for _command in (init, publish, mount, umount, sync, status, fsck, pack):
-    _command.epilog = _command.epilog or EXIT_CODES
+    _command.epilog = (_command.epilog or "") + EXIT_CODES
     cli.add_command(_command)
 
 

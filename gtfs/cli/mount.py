@@ -12,7 +12,7 @@ import click
 import trio
 
 from gtfs.cli.nodeoptions import NodeSettings, help_text, parse
-from gtfs.cli.running import given_trust, node_options, source_of
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, source_of
 from gtfs.cli.terminal import bar, complain, size_text
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
@@ -28,8 +28,8 @@ from gtfs.node.source import Source, open_source
 log = logging.getLogger(__name__)
 
 
-@click.command(epilog="\b\n" + help_text())
-@click.argument("source")
+@click.command(epilog=help_text())
+@click.argument("source", type=click.Path())
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
@@ -48,6 +48,7 @@ def mount(
     """
     mount_options, settings = parse([*options, *(["ro"] if read_only else [])])
     found = source_of(source, settings)
+    raise_file_limit()
     place = check_mountpoint(directory)
     if foreground:
         trio.run(_run, found, place, mount_options, settings, None)

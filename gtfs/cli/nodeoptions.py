@@ -111,7 +111,7 @@ def parse_peer(text: str) -> list[tuple[str, int]]:
 
 
 def help_text() -> str:
-    """The options, for --help."""
-    lines = ["Options of -o for the node:", ""]
+    """The options, for the end of --help."""
+    lines = ["\b", "OPTIONS OF -o FOR THE NODE (mount.fuse.gtfs(8) has those of the mount)"]
     lines += [f"  {key:<14} {text}" for key, text in sorted(NODE_KEYS.items())]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n\n"

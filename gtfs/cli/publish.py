@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gtfs.cli.running import repository_of_mount
 from gtfs.cli.terminal import INTERRUPTED, bar, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
 from gtfs.node.node import describe_published
@@ -25,11 +26,11 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
 
     A node that is mounted does it itself, and seeds the new reels at once.
     """
-    repository = open_repository(repo)
+    repository = open_repository(repository_of_mount(repo) or repo)
     with bar("encoding") as show:
         done = ask_node(
             repository.state,
-            {"do": "publish", "force": force},
+            {"do": "publish", "force": force, "jobs": jobs},
             lambda p: show(p["packs"], p["of"], size_text(p["bytes"])),
         )
         if done is None:

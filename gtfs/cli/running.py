@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from gtfs.node.node import NodeOptions
 from gtfs.node.source import Source, TrustGiven, find_source
 from gtfs.swarm.feeds import parse_feed
 from gtfs.trust.gpgv import Signature
+
+_FILES = 65536
+
+
+def raise_file_limit() -> None:
+    """A swarm keeps its connections and its reels open: the soft limit of descriptors is often only 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def ask_first(catalogue: Catalogue, signatures: tuple[Signature, ...]) -> bool:
@@ -42,6 +53,7 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
         poll_s=settings.poll_s,
         table_s=settings.table_s,
         prefetch=settings.prefetch,
+        jobs=settings.jobs,
     )
 
 

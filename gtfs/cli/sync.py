@@ -11,15 +11,15 @@ import click
 import trio
 
 from gtfs.cli.nodeoptions import help_text, parse
-from gtfs.cli.running import given_trust, node_options, repository_of_mount, source_of
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
 from gtfs.cli.terminal import bar, complain, size_text
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
 
 
-@click.command(epilog="\b\n" + help_text())
-@click.argument("source")
+@click.command(epilog=help_text())
+@click.argument("source", type=click.Path())
 @click.option(
     "--into", type=click.Path(path_type=Path), help="The backing repository (made if missing); -o repo= does the same."
 )
@@ -33,6 +33,7 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
     mount_options, settings = parse([*options, *([f"repo={into}"] if into else [])])
     mounted = repository_of_mount(Path(source))
     found = Source(source, mounted, None) if mounted else source_of(source, settings)
+    raise_file_limit()
     with bar("fetching") as show:
 
         def tell(p: dict[str, Any]) -> None:
@@ -57,11 +58,21 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
     else:
         click.echo(f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved")
+    held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
-        complain(f"{name} stays where it is: {reason}")
+        held_back.setdefault(reason, []).append(name)
+    for reason, names in held_back.items():
+        stay = (
+            f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"
+        )
+        complain(f"{stay}: {reason}")
     for oid, reason in done["refused"].items():
         complain(f"{oid} is refused: {reason}")
+    codes = [feed["exit_code"] for feed in done["feeds"]]
     for feed in done["feeds"]:
         if feed["error"]:
             complain(feed["error"])
-    return 4 if done["refs_held_back"] or done["refused"] else 0
+    # One feed that answers is enough, but a catalogue that must not be believed is never passed over.
+    if held_back or done["refused"] or 4 in codes:
+        return 4
+    return max(codes) if codes and all(codes) else 0

@@ -21,6 +21,7 @@ from gtfs.catalogue.accept import FirstTrust, is_stale
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
+from gtfs.mount.tree import NotLocal
 from gtfs.node.control import Tell, answer_task, listen
 from gtfs.node.follow import Follower, Progress, SyncReport, cancelled
 from gtfs.node.publish import publish_now
@@ -31,7 +32,7 @@ from gtfs.node.state import State
 from gtfs.node.store import Store
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
-from gtfs.swarm.feeds import Feed, FeedPoller, open_client
+from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class NodeOptions:
     poll_s: float = 300.0
     table_s: float = 30.0
     prefetch: bool = False
+    jobs: int | None = None  # processes that encode; None: one for each core
 
 
 class Node:
@@ -71,6 +73,7 @@ class Node:
         self._refs_stale = trio.Event()
         self._news = trio.Event()
         self._keep_whole = options.prefetch
+        self._refusals: dict[str, tuple[str, int]] = {}  # why a feed's document was not taken, and its exit code
         if options.prefetch:
             self._news.set()
 
@@ -85,14 +88,14 @@ class Node:
     async def _read_reel(self, row: ReelRow, offset: int, length: int) -> bytes:
         torrent = self.reels.reel(row.id)
         if torrent is None:
-            return b""
+            raise NotLocal
         return await self.reels.read(torrent, offset, length, 0)
 
     async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
         """Encode what plain git brought since the last time."""
 
         def work() -> None:
-            self.state.take_up(stop=cancelled, begin=begin, progress=progress)
+            self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
 
         await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
@@ -100,7 +103,15 @@ class Node:
     async def _take(self, feed: Feed, document: bytes) -> None:
         """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
         followed = self._has_followed()
-        if await self.follower.take_document(document):
+        try:
+            is_news = await self.follower.take_document(document)
+        except GtfsError as e:
+            refusal = (str(e), e.exit_code)
+            if self._refusals.get(feed.text) != refusal:  # it is asked for again and again
+                log.warning("feed %s: %s", feed.text, e)
+            self._refusals[feed.text] = refusal
+            raise
+        if is_news:
             self._keep_whole = self._keep_whole or followed
             self._news.set()
 
@@ -120,7 +131,7 @@ class Node:
         held = self.state.held
         return held is not None and self.state.index.held_refs() == held.catalogue.refs
 
-    async def publish(self, force: bool, tell: Tell) -> dict[str, Any]:
+    async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
         total = [0]
 
@@ -131,7 +142,7 @@ class Node:
             def progress(done: int, size: int) -> None:
                 trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
 
-            done = publish_now(self.state, force=force, stop=cancelled, begin=begin, progress=progress)
+            done = publish_now(self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress)
             return describe_published(self.state, done.version, done.is_new, done.packs)
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
@@ -144,7 +155,7 @@ class Node:
         return await self.follower.sync(tell)
 
     async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.publish(bool(request.get("force")), tell)
+        return await self.publish(bool(request.get("force")), request.get("jobs") or self.options.jobs, tell)
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
@@ -171,10 +182,15 @@ class Node:
                 await self._refs_stale.wait()
 
     def _feeds(self) -> list[dict[str, Any]]:
-        return [
-            {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error, "failures": r.failures}
-            for r in self.poller.reports()
-        ]
+        found = []
+        for r in self.poller.reports():
+            reason, code = self._refusals.get(r.feed, (None, 0))
+            code = 0 if r.error is None else code if r.error == reason else FeedError.exit_code
+            found.append(
+                {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
+                 "exit_code": code, "failures": r.failures}
+            )  # fmt: skip
+        return found
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""

@@ -26,7 +26,7 @@ from gtfs.reel.table import (
     parse_table,
     table_range,
 )
-from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
@@ -55,6 +55,8 @@ class Reels:
         assert isinstance(reel, Torrent)
         try:
             return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+        except DiskTrouble:
+            raise
         except (ReadTimeout, SwarmTimeout) as e:
             raise ReadTimedOut(str(e)) from None
         except (SessionClosed, SwarmError) as e:

@@ -88,7 +88,8 @@ class Store:
     def statistics(self) -> StoreStatistics:
         """See `mount.tree.PackSource`."""
         fs = os.statvfs(self._state.repository.path)
-        return StoreStatistics(self._state.index.total_bytes(), fs.f_bavail * fs.f_frsize, self._state.index.count())
+        free = fs.f_bavail * fs.f_frsize
+        return StoreStatistics(self._state.index.total_bytes() + free, free, self._state.index.count())
 
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         """See `mount.tree.PackSource`; design.md §9 names them."""

@@ -7,6 +7,6 @@ only pieces whose hash matched ever reach a reader. A reader *wants* pieces; wha
 *window* is the small run of pieces that a full fetch wants at a time. *Metainfo* is the ``.torrent`` file. A *feed*
 is a place to ask for a newer catalogue, never a reason to trust it.
 
-Everything here runs on the trio loop of the process except `durable`, `metainfo` and `nodelay`, which block and run
+Everything here runs on the trio loop of the process except `files`, `metainfo` and `nodelay`, which block and run
 in threads.
 """

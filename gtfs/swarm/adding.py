@@ -14,7 +14,7 @@ from typing import Any
 
 import libtorrent as lt
 
-from gtfs.swarm import durable
+from gtfs.swarm import files
 from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, check_info, info_of, wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.settings import SwarmOptions
@@ -34,7 +34,7 @@ class AddPlan:
 def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
     """What to add for ``spec``; raises `SwarmError` if it claims to be complete and is not."""
     kept = _kept_metainfo(spec)
-    if spec.complete and (kept is None or durable.file_size(spec.path) != spec.size):
+    if spec.complete and (kept is None or files.file_size(spec.path) != spec.size):
         raise SwarmError(f"{spec.path} cannot be seeded: the reel or its metainfo {spec.metainfo} is not there whole")
     if kept is None:
         params = lt.add_torrent_params()
@@ -68,7 +68,7 @@ def clear_staging(spec: TorrentSpec) -> None:
 
 
 def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
-    data = durable.read_small(spec.metainfo, LIMIT_BYTES)
+    data = files.read_small(spec.metainfo, LIMIT_BYTES)
     if data is None:
         return None
     try:
@@ -80,7 +80,7 @@ def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
 
 
 def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
-    data = None if spec.complete else durable.read_small(spec.resume, LIMIT_BYTES)
+    data = None if spec.complete else files.read_small(spec.resume, LIMIT_BYTES)
     if data is None:
         return fresh
     try:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import trio
 
-from gtfs.swarm import durable
+from gtfs.swarm import files
 from gtfs.swarm.link import Link
 from gtfs.swarm.pieces import AHEAD, Board, SwarmError
 
@@ -83,7 +83,7 @@ class PieceReader:
             if fresh is not None:
                 return fresh[low:high]
             if piece in self._sound:
-                data = await self._in_thread(durable.read_at, self._path, begin + low, high - low)
+                data = await self._in_thread(files.read_at, self._path, begin + low, high - low)
                 if len(data) == high - low:
                     return data
                 self._sound.discard(piece)
@@ -99,7 +99,7 @@ class PieceReader:
         """A piece that is here, hash checked, or None if neither the file nor libtorrent has it."""
         begin = piece * self._piece_length
         sha1 = self.hashes[piece]
-        data = await self._in_thread(durable.read_hashed, self._path, begin, self._piece_length, sha1)
+        data = await self._in_thread(files.read_hashed, self._path, begin, self._piece_length, sha1)
         if data is not None:
             self._sound.add(piece)
             self.keep(piece, data)

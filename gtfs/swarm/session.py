@@ -16,9 +16,10 @@ from typing import Any
 
 import trio
 
+from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
-from gtfs.swarm import alerts, durable
+from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
 from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.metainfo import check_info, wrap_info
@@ -180,8 +181,8 @@ class Session:
         spec = torrent.spec
         info = await torrent.ask_info()
         hashes = check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
-        await trio.to_thread.run_sync(durable.replace_file, spec.metainfo, wrap_info(info), limiter=self._disk)
-        there = await trio.to_thread.run_sync(durable.file_size, spec.path, limiter=self._disk)
+        await trio.to_thread.run_sync(replace_file, spec.metainfo, wrap_info(info), limiter=self._disk)
+        there = await trio.to_thread.run_sync(files.file_size, spec.path, limiter=self._disk)
         await torrent.move_to_place()
         if there is not None:
             await torrent.recheck()

@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
 import trio
 
+from gtfs.durable import replace_file, sync_file
 from gtfs.errors import GtfsError
-from gtfs.swarm import alerts, durable
+from gtfs.swarm import alerts
 from gtfs.swarm.link import Link
 from gtfs.swarm.pieces import IN_WINDOW, NOW, UNWANTED, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
 from gtfs.swarm.reader import PieceReader
@@ -210,8 +212,8 @@ class Torrent:
         self.needs_saving = False
         answer = await self._ask_resume(lt.save_resume_flags_t.flush_disk_cache)
         # The data before what vouches for it: resume data must not promise pieces that a power cut can take.
-        await trio.to_thread.run_sync(durable.sync_file, self.spec.path, limiter=self._disk)
-        await trio.to_thread.run_sync(durable.replace_file, self.spec.resume, answer.resume, limiter=self._disk)
+        await trio.to_thread.run_sync(_sync_if_there, self.spec.path, limiter=self._disk)
+        await trio.to_thread.run_sync(_keep, self.spec.resume, answer.resume, limiter=self._disk)
 
     async def ask_info(self) -> bytes:
         """The info dictionary that peers gave, as it came."""
@@ -374,3 +376,13 @@ class Torrent:
     def _pieces(self, start: int, end: int) -> range:
         size = self.spec.piece_length
         return range(start // size, -(-end // size)) if start < end else range(0)
+
+
+def _sync_if_there(path: Path) -> None:
+    if path.exists():  # nothing came yet
+        sync_file(path)
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data)

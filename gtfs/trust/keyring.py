@@ -90,6 +90,8 @@ def load_keyrings(paths: Sequence[Path], into: Path, *, only: frozenset[Fingerpr
     for path in paths:
         for file in _files(path):
             _merge(keys, _read(file), str(file))
+    if only is not None and not only & keys.keys():
+        raise MissingKeyring(", ".join(map(str, paths)), f"no public key {', '.join(sorted(only))} in it")
     return _write(keys, into, only)
 
 

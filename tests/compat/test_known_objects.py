@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Membership in an object store that git changes: packed, loose, in an alternate; as of the last look."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
+from gtfs.repo import known
+from gtfs.repo.history import history
+from gtfs.repo.known import KnownObjects
+from gtfs.repo.repository import Repository, create_repository, open_repository
+
+ABSENT = ObjectId(bytes(20))
+
+
+def add_blob(repository: Repository, data: bytes) -> ObjectId:
+    return ObjectId(bytes.fromhex(repository.git("hash-object", "-w", "--stdin", stdin=data).decode().strip()))
+
+
+def pack_loose(repository: Repository, *oids: ObjectId) -> None:
+    names = "".join(oid.hex() + "\n" for oid in oids).encode()
+    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=names)
+    repository.git("prune-packed", "-q")
+
+
+def test_packed_objects_are_known(odd_repository: Path) -> None:
+    repository = open_repository(odd_repository)
+    with KnownObjects(repository) as objects:
+        assert all(oid in objects for oid in history(repository))
+        assert ABSENT not in objects
+
+
+def test_a_large_index_is_mapped_and_found_in(odd_repository: Path, monkeypatch) -> None:
+    monkeypatch.setattr(known, "_SMALL_INDEX", 0)
+    test_packed_objects_are_known(odd_repository)
+
+
+def test_what_git_adds_and_repacks_is_noticed_at_the_next_look(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    with KnownObjects(repository) as objects:
+        first = add_blob(repository, b"first")
+        objects.refresh()
+        assert first in objects
+        second = add_blob(repository, b"second")
+        pack_loose(repository, first, second)
+        objects.refresh()
+        assert first in objects and second in objects
+        for file in (repository.objects / "pack").iterdir():
+            file.unlink()
+        objects.refresh()
+        assert first not in objects
+
+
+def test_an_index_without_its_pack_says_nothing(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    blob = add_blob(repository, b"blob")
+    pack_loose(repository, blob)
+    for pack in (repository.objects / "pack").glob("*.pack"):
+        pack.unlink()
+    with KnownObjects(repository) as objects:
+        assert blob not in objects
+
+
+def test_objects_of_alternates_are_known(tmp_path: Path) -> None:
+    far, near, here = (create_repository(tmp_path / name, SHA1) for name in ("far.git", "near.git", "here.git"))
+    packed, loose = add_blob(far, b"packed"), add_blob(near, b"loose")
+    pack_loose(far, packed)
+    # One absolute and one relative, and the chain leads back to its start.
+    for repository, other in (
+        (here, os.fsencode(near.objects)),
+        (near, b"../../far.git/objects"),
+        (far, b"../../here.git/objects"),
+    ):
+        (repository.objects / "info").mkdir(exist_ok=True)
+        (repository.objects / "info" / "alternates").write_bytes(b"# a comment\n" + other + b"\n")
+    with KnownObjects(here) as objects:
+        assert packed in objects and loose in objects
+
+
+def test_sha256_repositories(tmp_path: Path) -> None:
+    fmt: ObjectFormat = SHA256
+    repository = create_repository(tmp_path / "r.git", fmt)
+    packed = add_blob(repository, b"packed")
+    pack_loose(repository, packed)
+    loose = add_blob(repository, b"loose")
+    with KnownObjects(repository) as objects:
+        assert packed in objects and loose in objects
+        assert ObjectId(bytes(32)) not in objects
+
+
+def test_a_directory_without_packs_knows_nothing(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    subprocess.run(["rm", "-r", str(repository.objects / "pack")], check=True)
+    with KnownObjects(repository) as objects:
+        assert ABSENT not in objects

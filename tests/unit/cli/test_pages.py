@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manual pages say what the code does: every command, option, key, exit code and JSON key, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import click
+import pytest
+import trio
+
+import gtfs
+from gtfs.catalogue.accept import Accepted
+from gtfs.catalogue.document import Catalogue
+from gtfs.cli.main import EXIT_CODES, cli
+from gtfs.cli.nodeoptions import NODE_KEYS
+from gtfs.errors import GtfsError
+from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
+from gtfs.mount import options as mount_options
+from gtfs.mount.options import BadMountOption, parse_mount_options
+from gtfs.node.follow import SyncReport
+from gtfs.node.node import NodeOptions, describe_state, describe_sync, open_node
+from gtfs.node.state import State
+from gtfs.pack.limits import Limits
+from gtfs.reel.index import PackState
+from gtfs.repo.repository import create_repository
+from gtfs.swarm.feeds import FileFeed
+
+HOUSE = Path(gtfs.__file__).parent
+ROOT = Path(__file__).parents[3]
+PAGES = sorted((ROOT / "man").glob("*.[1-8]"))
+COMMANDS = sorted(cli.commands)
+FLAG = re.compile(r"\bFl (-?[A-Za-z][A-Za-z0-9-]*)")
+REEL = ReelName("ab" * 32)
+
+
+def page(name: str) -> str:
+    return (ROOT / "man" / name).read_text()
+
+
+def part(text: str, name: str, marks: str) -> str:
+    """What stands below the heading ``name``, up to the next one of ``marks``."""
+    found = re.search(rf"^\.S[hs] {re.escape(name)}\n(.*?)(?=^\.(?:{marks}) |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no heading {name}"
+    return found[1]
+
+
+def section(text: str, name: str) -> str:
+    return part(text, name, "Sh")
+
+
+def subsection(text: str, name: str) -> str:
+    return part(text, name, "Sh|Ss")
+
+
+def items(text: str) -> str:
+    """The heads of list items."""
+    return "\n".join(line for line in text.splitlines() if line.startswith(".It "))
+
+
+def marked(text: str) -> set[str]:
+    """Words that are marked as literal commands or keys."""
+    lines = [line for line in text.splitlines() if line.startswith((".It Cm", ".Cm"))]
+    return {word for line in lines for word in re.findall(r"[\w-]+", re.sub(r"^\.(It )?Cm ", "", line))} - {"Cm"}
+
+
+def flags_of(command: click.Command, *, hidden: bool = False) -> set[str]:
+    found = [o for p in command.params if isinstance(p, click.Option) and (hidden or not p.hidden) for o in p.opts]
+    return {o[1:] for o in found}
+
+
+def test_every_command_has_a_subsection_and_every_subsection_is_a_command() -> None:
+    heads = re.findall(r"^\.Ss (.*)$", section(page("gtfs.1"), "COMMANDS"), re.MULTILINE)
+    assert sorted(heads) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_of_a_command_are_those_of_its_page(name: str) -> None:
+    text = subsection(page("gtfs.1"), name)
+    assert set(FLAG.findall(items(text))) == flags_of(cli.commands[name])
+    assert set(FLAG.findall(text)) <= flags_of(cli.commands[name])
+    assert re.search(rf"^\.Cm {name}$", text, re.MULTILINE)
+
+
+def test_the_options_of_every_command_are_those_of_the_group() -> None:
+    text = subsection(page("gtfs.1"), "Options of every command")
+    assert set(FLAG.findall(items(text))) == flags_of(cli) | {"h", "-help"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_no_page_names_an_option_that_does_not_exist(path: Path) -> None:
+    known = flags_of(cli) | {"h", "-help"}
+    for command in cli.commands.values():
+        known |= flags_of(command, hidden=True)
+    assert set(FLAG.findall(path.read_text())) <= known
+
+
+def all_mount_keys() -> set[str]:
+    """What the error for an unknown option lists."""
+    with pytest.raises(BadMountOption) as caught:
+        parse_mount_options("no-such-option", NODE_KEYS)
+    return {word.rstrip("=") for word in str(caught.value).partition("there are: ")[2].split()}
+
+
+def test_every_o_key_is_an_item_and_no_other() -> None:
+    text = section(page("mount.fuse.gtfs.8"), "OPTIONS")
+    heads = items(subsection(text, "Of the mount")) + "\n" + items(subsection(text, "Of the node"))
+    keys = re.findall(r"\bCm (\w+)", heads)
+    assert sorted(keys) == sorted(all_mount_keys())
+    assert set(NODE_KEYS) <= set(keys)
+
+
+def test_what_is_said_for_every_file_system_is_taken_and_told() -> None:
+    text = subsection(page("mount.fuse.gtfs.8"), "Of every file system")
+    told = marked(text)
+    parse_mount_options(",".join(told), NODE_KEYS)
+    assert told == mount_options._IGNORED | mount_options._KERNEL
+
+
+def test_every_exit_code_is_told() -> None:
+    text = section(page("gtfs.1"), "EXIT STATUS")
+    told = re.findall(r"^\.It (\d+)$", text, re.MULTILINE)
+    assert told == re.findall(r"^ +(\d+) ", EXIT_CODES, re.MULTILINE)
+
+
+def errors(of: type[GtfsError]) -> Iterator[type[GtfsError]]:
+    yield of
+    for error in of.__subclasses__():
+        yield from errors(error)
+
+
+def test_every_error_has_an_exit_code_that_is_told() -> None:
+    for module in pkgutil.walk_packages(gtfs.__path__, "gtfs."):
+        importlib.import_module(module.name)
+    told = set(re.findall(r"^\.It (\d+)$", section(page("gtfs.1"), "EXIT STATUS"), re.MULTILINE))
+    assert {str(error.exit_code) for error in errors(GtfsError)} <= told
+
+
+def held() -> Accepted:
+    signers = (Fingerprint("A" * 40),)
+    return Accepted(Catalogue("demo", 1, None, 1_800_000_000, 1_900_000_000, signers), b"", "0" * 64)
+
+
+class StandInTorrent:
+    """A reel in the swarm, where there is no swarm."""
+
+    failure = None
+
+    def statistics(self) -> SimpleNamespace:
+        return SimpleNamespace(peers=1, downloaded_bytes=2, uploaded_bytes=3, trackers={})
+
+    def local_bytes(self) -> int:
+        return 4
+
+
+def keys(value: Any, named_by_data: tuple[str, ...]) -> Iterator[str]:
+    """Every key at any depth, but not those of objects whose keys are names of reels, refs or packs."""
+    if isinstance(value, list):
+        for item in value:
+            yield from keys(item, named_by_data)
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield key
+            if key in named_by_data and isinstance(below, dict):
+                yield from (k for item in below.values() for k in keys(item, named_by_data))
+            else:
+                yield from keys(below, named_by_data)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State(create_repository(tmp_path / "r.git", SHA1)) as opened:
+        opened.held = held()
+        (tmp_path / "bad").write_bytes(b"bad")
+        opened.quarantine.take(tmp_path / "bad", ObjectId(bytes(20)), "it is bad")
+        yield opened
+
+
+def json_page() -> str:
+    return section(page("gtfs.1"), "JSON")
+
+
+def test_every_key_of_the_state_of_a_node_is_told(state: State) -> None:
+    found = set(keys(describe_state(state), ()))
+    assert {"repository", "valid_until", "reason", "known"} <= found
+    assert found <= marked(json_page())
+
+
+def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None:
+    reel = state.index.put_reel(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
+
+    async def status() -> dict[str, Any]:
+        feeds = (FileFeed("x", Path("/x")),)
+        async with open_node(state, NodeOptions(swarm=None, feeds=feeds)) as node:
+            node.reels._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
+            return node.status()
+
+    found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
+    found |= set(keys(describe_sync(SyncReport()), ())) | {"feeds"} | set(get_args(PackState))
+    assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
+    assert marked(json_page()) == found
+
+
+def test_every_setting_that_is_read_is_told() -> None:
+    used = set()
+    for path in HOUSE.rglob("*.py"):
+        text = path.read_text()
+        used |= set(re.findall(r'config\.(?:get|get_all|set)\("(\w+)"', text))
+        if path.name == "config.py":
+            used |= set(re.findall(r'self\.(?:get|get_all)\("(\w+)"', text))
+    told = items(section(page("gtfs.1"), "CONFIGURATION"))
+    assert used == set(re.findall(r"Cm (\w+)", told))
+
+
+def test_every_extended_attribute_is_told() -> None:
+    text = "".join(path.read_text() for path in [*(HOUSE / "node").glob("*.py"), *(HOUSE / "mount").glob("*.py")])
+    used = set(re.findall(r'b"user\.gtfs\.(\w+)"', text)) | set(re.findall(r'XATTR_PREFIX \+ b"(\w+)"', text))
+    told = items(subsection(page("mount.fuse.gtfs.8"), "Extended attributes"))
+    assert used == set(re.findall(r"user\.gtfs\.(\w+)", told))
+
+
+def test_every_state_is_told() -> None:
+    told = items(subsection(page("mount.fuse.gtfs.8"), "States"))
+    assert re.findall(r"Cm (\w+)", told) == list(get_args(PackState))
+
+
+def test_every_limit_is_told_with_its_default() -> None:
+    told = dict(re.findall(r"^\.It (\w+) Ta (\d+(?: [KMG]iB)?) Ta", page("gtfs-pack.5"), re.MULTILINE))
+    shifts = {"KiB": 10, "MiB": 20, "GiB": 30}
+    read = {}
+    for name, text in told.items():
+        number, _, unit = text.partition(" ")
+        read[name] = int(number) << shifts.get(unit, 0)
+    assert read == dataclasses.asdict(Limits())
+
+
+def test_every_test_that_the_threats_name_exists() -> None:
+    there = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        there |= set(re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(), re.MULTILINE))
+    named = set(re.findall(r"\btest_\w+", page("gtfs-design.7")))
+    assert named and named <= there, named - there
+
+
+def test_the_map_of_the_house_names_every_folder() -> None:
+    folders = {p.parent.name for p in HOUSE.glob("*/*.py")}
+    files = {p.name for p in HOUSE.glob("*.py")} - {"__init__.py"}
+    told = set(re.findall(r"^\.It Pa (\w+)/$", page("gtfs-design.7"), re.MULTILINE))
+    assert told == folders
+    assert set(re.findall(r"^    (\w+)/ ", gtfs.__doc__ or "", re.MULTILINE)) == folders
+    assert set(re.findall(r"^\.It Pa (\w+\.py)$", page("gtfs-design.7"), re.MULTILINE)) == files
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_pages_of_ours_that_a_page_refers_to_exist(path: Path) -> None:
+    for name, number in re.findall(r"Xr (\S*gtfs\S*) (\d)", path.read_text()):
+        assert (ROOT / "man" / f"{name}.{number}").exists()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_mandoc_finds_nothing_to_warn_about(path: Path) -> None:
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed (apt package mandoc)")
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", path], capture_output=True, text=True, check=False)
+    assert not done.stdout + done.stderr
+
+
+COMPLETE = """
+. contrib/completion/gtfs.bash
+try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _gtfs_completion gtfs; echo "${COMPREPLY[@]}"; }
+try gtfs p
+try gtfs init --s
+"""
+
+
+def test_bash_completes_commands_and_options() -> None:
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["pack publish", "--sign-key"]
