@@ -92,9 +92,8 @@ async def _run(
 ) -> None:
     options = node_options(settings, mount_options.read_timeout_s)
     async with open_source(source, given_trust(settings), options) as node, trio.open_nursery() as nursery:
-        if source.feed is None:
-            await _take_up(node)
-        elif node.state.held is not None:
+        await _take_up(node)
+        if source.feed is not None and node.state.held is not None:
             failed = await node.follower.bring_tables(settings.table_s)
             if failed:
                 complain(

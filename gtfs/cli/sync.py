@@ -47,6 +47,8 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
             async def work() -> dict[str, Any]:
                 node_settings = node_options(settings, mount_options.read_timeout_s)
                 async with open_source(found, given_trust(settings), node_settings) as node:
+                    # What an existing clone has need not be fetched.
+                    await node.take_up(lambda _n: None, lambda _n, _b: None)
                     return await node.sync_once(tell)
 
             done = trio.run(work)
@@ -57,7 +59,10 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
     else:
-        click.echo(f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved")
+        click.echo(
+            f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
+            f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}"
+        )
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
         held_back.setdefault(reason, []).append(name)

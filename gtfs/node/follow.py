@@ -42,6 +42,7 @@ class SyncReport:
 
     packs: int = 0
     reels: int = 0
+    total_bytes: int = 0
     refs: RefReport = field(default_factory=lambda: RefReport(0, {}))
     refused: dict[ObjectId, str] = field(default_factory=dict)
     waiting: int = 0
@@ -139,6 +140,7 @@ class Follower:
                 async with some:
                     try:
                         await self._reels.bring_table(row, deadline_s)
+                        await self._reels.fill(row)
                     except (SwarmError, CorruptReel) as e:
                         log.warning("%s", e)
                         failed[row.name] = str(e)
@@ -196,6 +198,7 @@ class Follower:
                     report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
                     report.waiting += len(outcome.waiting)
                     self._changed()
+            report.total_bytes = total_bytes
             report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
             self._changed()
         return report
@@ -203,6 +206,7 @@ class Follower:
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         index = self._state.index
         path = self._state.reel_path(reel.name)
+        self._reels.settle(reel)
         rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"]
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)

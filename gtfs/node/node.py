@@ -159,9 +159,14 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
+        before = await self._received_bytes()
         await self.poller.poll_once()
         report = await self.sync(lambda p: tell(describe_progress(p)))
-        return {**describe_sync(report), "feeds": self._feeds()}
+        fetched = await self._received_bytes() - before
+        return {**describe_sync(report), "fetched": fetched, "feeds": self._feeds()}
+
+    async def _received_bytes(self) -> int:
+        return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await self.sync_once(tell)
@@ -289,6 +294,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
     return {
         "packs": report.packs,
         "reels": report.reels,
+        "bytes": report.total_bytes,
         "refs_moved": report.refs.moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},

@@ -132,7 +132,7 @@ def publish_now(
         for reel in reels:
             index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, catalogue.version, "complete")
         index.set_held_refs(catalogue.refs)
-    empty_open_reel(state)
+    state.empty_open_reel()
     return Published(catalogue.version, True, tuple(reels), len(wanted))
 
 
@@ -178,9 +178,3 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
         assert row is not None
         sealed.append(row)
     return sealed
-
-
-def empty_open_reel(state: State) -> None:
-    """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
-    if state.open_reel().size and not state.index.open_rows():
-        state.open_reel().truncate_to(0)

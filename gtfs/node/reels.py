@@ -13,6 +13,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.tree import NotLocal, ReadTimedOut
+from gtfs.node.filling import fill_reel, move_into
 from gtfs.node.state import State
 from gtfs.node.store import SwarmReel
 from gtfs.reel.index import ReelPack, ReelRow
@@ -26,6 +27,7 @@ from gtfs.reel.table import (
     parse_table,
     table_range,
 )
+from gtfs.reel.table import footer as make_footer
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
@@ -122,6 +124,37 @@ class Reels:
         for oid in lies:
             log.error("reel %s has other bytes for %s than are known here; it is left out", row.name, oid.hex())
         replace_file(self._table_path(row), table)
+
+    def _read_table(self, row: ReelRow) -> tuple[Footer, bytes]:
+        table = self._table_path(row).read_bytes()
+        foot = make_footer(table, row.rows, self._state.repository.fmt)
+        return parse_footer(foot), table + foot
+
+    def _fill(self, row: ReelRow) -> int:
+        foot, end = self._read_table(row)
+        packs = parse_table(end[: foot.table_bytes], foot)
+        return fill_reel(self._state, row, packs, check_reel_layout(packs, row.size), end)
+
+    async def fill(self, row: ReelRow) -> int:
+        """Take from this machine what it has of a reel, once its table is known; gives the bytes of packs.
+
+        Raises `SwarmError`, OSError.
+        """
+        torrent = self._torrents.get(row.id)
+        if torrent is None or row.state == "complete":
+            return 0
+        filled = await trio.to_thread.run_sync(self._fill, row)
+        if filled:
+            await torrent.recheck()
+            log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
+        return filled
+
+    def settle(self, row: ReelRow) -> None:
+        """Let the index point into a reel that has become whole. Blocking; in the writing thread."""
+        if self._table_path(row).exists():
+            foot, end = self._read_table(row)
+            packs = parse_table(end[: foot.table_bytes], foot)
+            move_into(self._state, row, packs, check_reel_layout(packs, row.size))
 
     async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
         """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`."""

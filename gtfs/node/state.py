@@ -7,6 +7,7 @@ Synchronous: `Node` and the commands that need no network use it alike.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
+from gtfs.repo.history import OWN_REFS, read_refs
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
@@ -44,6 +46,7 @@ KEYS = "keys"
 CATALOGUE = "catalogue"
 KEYRING = "keyring.gpg"
 LOCK = "lock"
+_TAKEN_UP = "taken-up"  # in the index: the refs whose history has been encoded
 
 
 class State:
@@ -113,6 +116,11 @@ class State:
             self._open_reel = self._recover()
         return self._open_reel
 
+    def empty_open_reel(self) -> None:
+        """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
+        if self.open_reel().size and not self.index.open_rows():
+            self.open_reel().truncate_to(0)
+
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
         policy = None if self.held is None else self.held.catalogue.policy
@@ -147,10 +155,27 @@ class State:
         begin: Callable[[int], None] = lambda _n: None,
         progress: Callable[[int, int], None] = lambda _n, _b: None,
     ) -> TakenUp:
-        """Encode what plain git put into the repository since the last time; ``begin`` hears how many."""
+        """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
+
+        Refs that stand where they stood then are not walked again.
+        """
+        refs = self._refs_digest()
+        if refs == self.index.get_meta(_TAKEN_UP) and not self.index.unencodable():
+            return TakenUp(0, 0, {})
         new = find_new(self.repository, self.index)
         begin(len(new))
-        return take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
+        done = take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
+        if not stop():
+            self.index.set_meta(_TAKEN_UP, refs)
+        return done
+
+    def _refs_digest(self) -> str:
+        digest = hashlib.sha256()
+        for ref in read_refs(self.repository):
+            if not ref.name.startswith(OWN_REFS):
+                digest.update(b"%s %s\0" % (ref.oid.hex().encode(), ref.name))
+        digest.update(self.repository.git("rev-parse", "--verify", "--quiet", "HEAD", check=False))
+        return digest.hexdigest()
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

@@ -154,9 +154,9 @@ def bad_packs() -> dict[str, Bad]:
     )
     no_person = Object(COMMIT, sound.data.replace(PERSON, b"A U Thor", 1))
     found["a commit without an author"] = Bad(no_person.oid.hex(), pack(no_person, root, file), "")
-    tag = Object(TAG, b"object %s\ntype commit\ntag ../x\ntagger %s\n\nm\n" % (oid.encode(), PERSON))
-    found["a tag with a hostile name"] = Bad(tag.oid.hex(), pack(tag), "")
     return found
 
 
-NOT_WHOLE = frozenset(("truncated", "trailing bytes", "a wrong trailer", "no pack at all"))
+NOT_WHOLE = frozenset(("truncated", "trailing bytes", "a wrong trailer", "no pack at all", "another version"))
+# Seen only when git links the objects: its writer hears nothing, and the reason is kept.
+LATE = frozenset(("an object that is missing",))
