@@ -2,8 +2,8 @@
 """The directory of accepted catalogues, ``$GIT_DIR/gtfs/catalogue`` (design.md §7).
 
 ``<version>.asc`` is durable before anybody acts on it, and the highest one is the held one: a rollback would have to
-delete files. ``latest.asc`` is a copy for other programs. It verifies no signature: what lies here was accepted. One
-writer (the node's lock), any thread.
+delete files. The last `KEPT` are kept. ``latest.asc`` is a copy for other programs. It verifies no signature: what
+lies here was accepted. One writer (the node's lock), any thread.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
+KEPT: Final = 100  # versions; a publisher may make ten thousand
 LATEST: Final = "latest.asc"
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
 _EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z")
@@ -59,8 +60,12 @@ class CatalogueStore:
             raise Equivocation(version, None, accepted.document)
         if known is None:
             replace_file(self.directory / f"{version}.asc", accepted.document)
-        if version >= max(self.versions()):
+        versions = self.versions()
+        if version >= versions[-1]:
             replace_file(self.latest, accepted.document)
+        # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
+        for old in versions[:-KEPT]:
+            (self.directory / f"{old}.asc").unlink(missing_ok=True)
 
     def highest(self) -> Held | None:
         """The held catalogue, or None before the first; raises `DamagedStore`, never an older one instead.
@@ -74,6 +79,14 @@ class CatalogueStore:
         if not self.latest.exists() or self.latest.read_bytes() != held.document:
             replace_file(self.latest, held.document)
         return held
+
+    def before(self, version: int) -> Held | None:
+        """The accepted catalogue that this version took the place of, None if there was none or it is damaged."""
+        earlier = [v for v in self.versions() if v < version]
+        try:
+            return self.load(earlier[-1]) if earlier else None
+        except DamagedStore:
+            return None
 
     def load(self, version: int) -> Held:
         """An accepted version; raises `DamagedStore`."""

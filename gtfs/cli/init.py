@@ -21,6 +21,7 @@ from gtfs.trust.policy import parse_policy
 )
 @click.option("--gnupg-home", type=click.Path(path_type=Path), help="Where gpg has that key (default: gpg's own).")
 @click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")
+@click.option("--web-seed", multiple=True, metavar="URL", help="Where a web server has gtfs/reels; may be given again.")
 @click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
@@ -31,6 +32,7 @@ def init(
     sign_key: str,
     gnupg_home: Path | None,
     tracker: tuple[str, ...],
+    web_seed: tuple[str, ...],
     policy: tuple[str, ...],
     valid_days: int | None,
 ) -> None:
@@ -41,6 +43,8 @@ def init(
         repository_id = initialise(state, name, sign_key, home)
         if tracker:
             state.config.set("tracker", *tracker)
+        if web_seed:
+            state.config.set("webseed", *web_seed)
         if lines:
             state.config.set("policy", *lines)
         if valid_days:

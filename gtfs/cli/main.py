@@ -14,12 +14,15 @@ import click
 
 from gtfs.cli.fsck import fsck
 from gtfs.cli.init import init
+from gtfs.cli.keys import keys
 from gtfs.cli.mount import mount
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
+from gtfs.cli.seed import seed
 from gtfs.cli.status import status
 from gtfs.cli.sync import sync
 from gtfs.cli.terminal import INTERRUPTED, complain, start_log
+from gtfs.cli.torrent import torrent
 from gtfs.cli.umount import umount
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import first_error
@@ -49,13 +52,14 @@ EXIT STATUS
 def cli(verbose: int) -> None:
     """The git torrent filesystem: signed git history as files, carried by BitTorrent.
 
-    A SOURCE is a bare repository, a catalogue file, or a file:, http: or https: URL of one.
+    A SOURCE is a bare repository, a catalogue file, or a file:, http: or https: URL of one,
+    or a gtfs: address in the DHT.
     Each command explains itself: gtfs COMMAND --help.
     """
     start_log(verbose)
 
 
-for _command in (init, publish, mount, umount, sync, status, fsck, pack):
+for _command in (init, keys, publish, mount, umount, sync, seed, status, torrent, fsck, pack):
     _command.epilog = (_command.epilog or "") + EXIT_CODES
     cli.add_command(_command)
 

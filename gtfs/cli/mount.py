@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -16,9 +17,9 @@ from gtfs.cli.running import given_trust, node_options, raise_file_limit, source
 from gtfs.cli.terminal import bar, complain, size_text
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.daemon import Daemon, Outcome, daemonize
+from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
-from gtfs.mount.mountpoint import check_mountpoint
+from gtfs.mount.mountpoint import check_mountpoint, detach_dead
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
@@ -49,6 +50,8 @@ def mount(
     mount_options, settings = parse([*options, *(["ro"] if read_only else [])])
     found = source_of(source, settings)
     raise_file_limit()
+    while detach_dead(directory):
+        complain(f"detached the dead mount on {directory}: its process was gone")
     place = check_mountpoint(directory)
     if foreground:
         trio.run(_run, found, place, mount_options, settings, None)
@@ -97,8 +100,8 @@ async def _run(
             failed = await node.follower.bring_tables(settings.table_s)
             if failed:
                 complain(
-                    f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet, as no peer "
-                    "gave their tables; they appear when one does (see .gtfs/status)"
+                    f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
+                    f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
         operations = Operations(node.store, node.sink, node.shelf, mount_options)
 
@@ -107,15 +110,21 @@ async def _run(
                 operations.pack_changed_nowait(oid)
 
         node.on_packs_changed = changed
+        node.on_packs_added = operations.packs_added_nowait
         await nursery.start(node.run_task)
 
         def mounted() -> None:
+            node.state.lock.sign()  # before anybody is told, who may look for the process there
             if daemon is not None:
                 daemon.ready(settings.logfile)
-            node.state.lock.sign()
+            if manager:
+                tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
             log.info("%s is mounted on %s", source.text, place)
 
+        manager = os.environ.get("NOTIFY_SOCKET")
         await serve(operations, place, mount_options, source=source.text, on_mounted=mounted)
+        if manager:
+            tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.mount.options import MountOptions, parse_mount_options, parse_seconds, parse_size
+from gtfs.swarm.manners import ENCRYPTION, LOOPBACK_ONLY, parse_ports, parse_proxy
 from gtfs.swarm.settings import SwarmOptions
 
 NODE_KEYS = {
@@ -21,7 +22,19 @@ NODE_KEYS = {
     "feed": "URL     another place where newer catalogues may be; may be given again",
     "peer": "HOST:PORT  ask this node; may be given again",
     "tracker": "URL     ask this tracker too; may be given again",
+    "dht_node": "HOST:PORT  enter the DHT by this node; may be given again",
+    "nodht": "        stay out of the DHT",
+    "nolsd": "        do not call for peers on the local network",
+    "nopex": "        do not tell peers of each other",
+    "port_mapping": "        ask the router, by NAT-PMP or UPnP, to let peers in",
     "listen": "ADDR:PORT,...  where peers may connect (default 0.0.0.0:0,[::]:0: every address, a free port)",
+    "port": "FIRST-LAST  a port of this range, where listen= says 0 (port=N: this one)",
+    "interface": "NAME    listen there and connect from there only: a network interface, or an address of one",
+    "proxy": "URL     socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off",
+    "encryption": "WHICH   required, enabled (default) or disabled",
+    "utp": "        speak uTP too, which gives way to other traffic",
+    "connections": "N       connections at most, of all reels (default 2000)",
+    "cache_size": "SIZE    of reels kept on disk by a mirror; only what others seed is let go of",
     "upload_rate": "SIZE    bytes a second",
     "download_rate": "SIZE    bytes a second",
     "poll": "TIME    how often feeds are asked (default 5m)",
@@ -54,6 +67,8 @@ class NodeSettings:
     prefetch: bool
     logfile: Path | None
     jobs: int | None
+    proxy: str | None = None
+    cache_bytes: int | None = None
 
 
 def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
@@ -73,15 +88,26 @@ def _path(text: str | None) -> Path | None:
 
 
 def _node_settings(node: Mapping[str, list[str]]) -> NodeSettings:
-    jobs = _last(node, "jobs")
-    if jobs is not None and (not jobs.isdigit() or int(jobs) < 1):
-        raise BadNodeOption(f"jobs={jobs}: not a number of processes")
+    proxy = _last(node, "proxy")
+    cache_size = _last(node, "cache_size")
     swarm = SwarmOptions(
-        listen=_last(node, "listen") or SwarmOptions.listen,
+        listen=_listen(node),
+        ports=None if "port" not in node else parse_ports(_last(node, "port") or ""),
+        interface=_last(node, "interface") or "",
+        proxy=None if proxy is None else parse_proxy(proxy),
+        encryption=_one_of(node, "encryption", ENCRYPTION, SwarmOptions.encryption),
+        utp="utp" in node and proxy is None,
+        connections=_count(node, "connections", SwarmOptions.connections),
+        seeks_seeds=cache_size is not None,
         upload_rate=parse_size(_last(node, "upload_rate") or "0", "upload_rate"),
         download_rate=parse_size(_last(node, "download_rate") or "0", "download_rate"),
         trackers=tuple(node.get("tracker", ())),
         peers=tuple(address for text in node.get("peer", ()) for address in parse_peer(text)),
+        dht="nodht" not in node and proxy is None,
+        dht_nodes=tuple(address for text in node.get("dht_node", ()) for address in parse_peer(text, "dht_node")),
+        lsd="nolsd" not in node and proxy is None,
+        pex="nopex" not in node,
+        port_mapping="port_mapping" in node and proxy is None,
     )
     return NodeSettings(
         repo=_path(_last(node, "repo")),
@@ -94,19 +120,44 @@ def _node_settings(node: Mapping[str, list[str]]) -> NodeSettings:
         table_s=parse_seconds(_last(node, "table_timeout") or "30", "table_timeout"),
         prefetch="prefetch" in node,
         logfile=_path(_last(node, "logfile")),
-        jobs=int(jobs) if jobs else None,
+        jobs=_count(node, "jobs", 0) or None,
+        proxy=None if swarm.proxy is None else swarm.proxy.url,
+        cache_bytes=None if cache_size is None else parse_size(cache_size, "cache_size"),
     )
 
 
-def parse_peer(text: str) -> list[tuple[str, int]]:
+def _count(node: Mapping[str, list[str]], key: str, default: int) -> int:
+    text = _last(node, key)
+    if text is not None and not (text.isascii() and text.isdigit() and int(text)):
+        raise BadNodeOption(f"{key}={text}: not a number from 1 on")
+    return default if text is None else int(text)
+
+
+def _one_of(node: Mapping[str, list[str]], key: str, known: Sequence[str], default: str) -> str:
+    text = _last(node, key)
+    if text is not None and text not in known:
+        raise BadNodeOption(f"{key}={text}: not one of {', '.join(known)}")
+    return default if text is None else text
+
+
+def _listen(node: Mapping[str, list[str]]) -> str:
+    listen, interface = _last(node, "listen"), _last(node, "interface")
+    if listen is not None:
+        return listen
+    if interface is not None:
+        return f"[{interface}]:0" if ":" in interface else f"{interface}:0"
+    return LOOPBACK_ONLY if "proxy" in node else SwarmOptions.listen
+
+
+def parse_peer(text: str, key: str = "peer") -> list[tuple[str, int]]:
     """The addresses of HOST:PORT (or [V6]:PORT); raises `BadNodeOption`."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadNodeOption(f"peer={text}: not HOST:PORT")
+        raise BadNodeOption(f"{key}={text}: not HOST:PORT")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as e:
-        raise BadNodeOption(f"peer={text}: {e.strerror or e}") from None
+        raise BadNodeOption(f"{key}={text}: {e.strerror or e}") from None
     return [(str(address[0]), int(address[1])) for *_, address in found]
 
 

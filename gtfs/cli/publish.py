@@ -11,7 +11,7 @@ import click
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.terminal import INTERRUPTED, bar, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
-from gtfs.node.node import describe_published
+from gtfs.node.describe import describe_published
 from gtfs.node.publish import Unpublishable, publish_now
 from gtfs.node.state import State
 from gtfs.repo.repository import open_repository

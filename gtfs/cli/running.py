@@ -54,6 +54,8 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
         table_s=settings.table_s,
         prefetch=settings.prefetch,
         jobs=settings.jobs,
+        proxy=settings.proxy,
+        cache_bytes=settings.cache_bytes,
     )
 
 

@@ -14,7 +14,7 @@ import click
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.terminal import size_text
 from gtfs.node.control import ask_node
-from gtfs.node.node import describe_state
+from gtfs.node.describe import describe_state
 from gtfs.node.state import State
 from gtfs.repo.repository import open_repository
 
@@ -23,6 +23,9 @@ _POLICIES = {
     "catalogue": "catalogue: what the signed catalogue names, or carries a good signature of its own",
     "keyring": "keyring: what carries a good signature of its own",
 }
+
+
+_PEERS = 10
 
 
 @click.command()
@@ -51,6 +54,21 @@ def _show(found: dict[str, Any]) -> None:
         click.echo(f"{key:<11} {value}")
 
 
+def _peer_lines(connections: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """One line for each of the busiest peers, all its connections together."""
+    peers: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for c in connections:
+        peers.setdefault((c["address"], c["client"] or c["kind"]), []).append(c)
+    busiest = sorted(peers.items(), key=lambda p: -sum(c["downloaded"] + c["uploaded"] for c in p[1]))
+    for (address, client), its in busiest[:_PEERS]:
+        down, up = sum(c["downloaded"] for c in its), sum(c["uploaded"] for c in its)
+        now = sum(c["download_rate"] for c in its), sum(c["upload_rate"] for c in its)
+        words = f"{size_text(down)} received ({size_text(now[0])}/s), {size_text(up)} sent ({size_text(now[1])}/s)"
+        yield "peer", f"{address} {client}, {len(its)} connections, {words}"
+    if len(peers) > _PEERS:
+        yield "peer", f"and {len(peers) - _PEERS} more: --json shows all"
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -77,6 +95,12 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif swarm:
         moved = f"{size_text(swarm['downloaded'])} received, {size_text(swarm['uploaded'])} sent"
         yield "swarm", f"port {swarm['port']}, {swarm['peers']} peers, {moved}"
+        share = swarm["share"]
+        given, taken = size_text(share["given"]), size_text(share["taken"])
+        yield "share", f"ratio {share['ratio']:.2f}: {given} given, {taken} taken since the reels came here"
+        if "cache" in swarm:
+            yield "cache", f"{size_text(swarm['cache']['used'])} of {size_text(swarm['cache']['limit'])}"
+        yield from _peer_lines(swarm["connections"])
     incoming = found.get("incoming")
     if incoming and (incoming["queued"] or incoming["waiting"]):
         yield "written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents"

@@ -12,7 +12,8 @@ import trio
 
 from gtfs.cli.nodeoptions import help_text, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
-from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.cli.terminal import Rate, bar, complain, size_text
+from gtfs.ingest.refmoves import NOT_YET
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
@@ -34,10 +35,13 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
     mounted = repository_of_mount(Path(source))
     found = Source(source, mounted, None) if mounted else source_of(source, settings)
     raise_file_limit()
+    rate = Rate()
     with bar("fetching") as show:
 
         def tell(p: dict[str, Any]) -> None:
             words = f"{size_text(p['bytes'])} of {size_text(p['bytes_of'])}, {p['packs']} of {p['packs_of']} packs"
+            if "received" in p:
+                words += f", {p['peers']} peers, {size_text(int(rate(p['received'])))}/s"
             # Half of the work is to fetch, the other half to verify.
             show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
 
@@ -55,17 +59,26 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
     return _show(done, as_json)
 
 
+def _spared(done: dict[str, Any]) -> str:
+    """How much was here already, of what a sync to the end would have had to fetch."""
+    if done["missing"] or not done["bytes"]:
+        return ""
+    return f" ({max(0.0, 100 - 100 * done['fetched'] / done['bytes']):.1f} % were here)"
+
+
 def _show(done: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
     else:
         click.echo(
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
-            f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}"
+            f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
         held_back.setdefault(reason, []).append(name)
+    # What did not come, or was refused, is the news; that refs wait for it only follows.
+    late = held_back.pop(NOT_YET, []) if done["missing"] else []
     for reason, names in held_back.items():
         stay = (
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"
@@ -77,6 +90,13 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     for feed in done["feeds"]:
         if feed["error"]:
             complain(feed["error"])
+    missing = sorted(done["missing"].items(), key=lambda item: item[1]["exit_code"])
+    if missing:
+        name, why = missing[0]
+        late_refs = f" ({len(late)} refs wait for them)" if late else ""
+        total = len(missing) + done["listed"]
+        complain(f"{len(missing)} of {total} reels did not come{late_refs}, {name} first: {why['reason']}")
+    codes += [why["exit_code"] for _, why in missing]
     # One feed that answers is enough, but a catalogue that must not be believed is never passed over.
     if held_back or done["refused"] or 4 in codes:
         return 4

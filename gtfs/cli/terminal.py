@@ -8,6 +8,8 @@ import logging
 import signal
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -25,6 +27,22 @@ def size_text(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+class Rate:
+    """Calls with a growing count give how much it grows each second, over the last few."""
+
+    def __init__(self, over_s: float = 5.0) -> None:
+        self._over_s = over_s
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def __call__(self, count: float) -> float:
+        now_s = time.monotonic()
+        self._seen.append((now_s, count))
+        while len(self._seen) > 2 and self._seen[1][0] < now_s - self._over_s:
+            self._seen.popleft()
+        first_s, first = self._seen[0]
+        return max(0.0, (count - first) / (now_s - first_s)) if now_s > first_s else 0.0
 
 
 @contextlib.contextmanager
@@ -69,6 +87,8 @@ def start_log(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("gtfs").setLevel(level)
+    # pyfuse3's word for an answer to a reader who was interrupted meanwhile: no error of anybody's.
+    logging.getLogger("pyfuse3").addFilter(lambda r: "failed with No such file or directory" not in r.getMessage())
 
 
 def complain(text: str) -> None:

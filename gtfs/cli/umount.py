@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 from pathlib import Path
 
 import click
 
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.terminal import complain
-from gtfs.mount.mountpoint import MountpointError, mounted_on
+from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
 from gtfs.node.lock import lock_holder
 from gtfs.node.state import LOCK
 from gtfs.repo.repository import GTFS_DIRECTORY
@@ -29,15 +28,12 @@ def umount(directory: Path, lazy: bool) -> int:
     mounted = mounted_on(path)
     if mounted is None or not mounted.kind.startswith("fuse"):
         raise MountpointError(f"{directory} is not mounted")
+    if detach_dead(path):
+        complain(f"detached the dead mount on {directory}: its process was gone")
+        return 0
     repository = repository_of_mount(path)
     pid = lock_holder(repository / GTFS_DIRECTORY / LOCK) if repository else None
-    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else f"fusermount3 ended with {done.returncode}"
-        hint = " (a program uses it: see fuser -m, or gtfs umount --lazy)" if "busy" in reason else ""
-        raise MountpointError(f"cannot unmount {directory}: {reason}{hint}")
+    detach(path, lazy=lazy)
     if pid and not lazy and not _wait_for_end(pid):
         complain(f"unmounted, but process {pid} has not ended after {_END_S} s; see its log")
         return 7

@@ -18,6 +18,8 @@ from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyRefused, effective_policy, judge_object
 
+NOT_YET = "what it would move to is not verified here yet"
+
 
 class RefReport(NamedTuple):
     """What came of the refs: how many moved, and why each of the others stays where it is."""
@@ -100,7 +102,8 @@ class _Judge:
     def objection(self, name: bytes, old: ObjectId | None, new: ObjectId) -> str | None:
         row = self._index.get(new)
         if row is None or row.state != "unpacked":
-            return f"{new.hex()} is not verified here yet" + (f" ({row.reason})" if row and row.reason else "")
+            # Without the id, so that many refs that wait for one thing are one line.
+            return NOT_YET + (f" ({row.reason})" if row and row.reason else "")
         d = self._demands
         policy = effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
         if policy.threshold > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -31,10 +31,14 @@ class TakenUp(NamedTuple):
     packs: int
     packed_bytes: int
     unmade: dict[ObjectId, str]
+    made: Sequence[ObjectId] = ()
 
 
-def find_new(repository: Repository, index: Index) -> list[ObjectId]:
-    """The commits and tags reachable from any ref that have no local pack yet, parents first."""
+def find_new(repository: Repository, index: Index, without: Collection[ObjectId] = ()) -> list[ObjectId]:
+    """The commits and tags reachable from any ref that have no local pack yet, parents first.
+
+    What the tips ``without`` reach is not looked at.
+    """
     new: list[ObjectId] = []
     run: list[ObjectId] = []
 
@@ -43,7 +47,7 @@ def find_new(repository: Repository, index: Index) -> list[ObjectId]:
         new.extend(oid for oid in run if oid not in rows or rows[oid].state != "unpacked")
         run.clear()
 
-    for oid in history(repository):
+    for oid in history(repository, without):
         run.append(oid)
         if len(run) >= _ASK:
             ask()
@@ -65,7 +69,8 @@ def take_up(
 
     ``progress`` hears of packs done and their bytes. Raises OSError, GitFailed; what was recorded before stays.
     """
-    packs = packed_bytes = 0
+    made: list[ObjectId] = []
+    packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
     for run in encode_many(repository, oids, repository.state / SPOOL, jobs=jobs, stop=stop):
         local: list[LocalPack] = []
@@ -90,13 +95,13 @@ def take_up(
             index.drop_unencodable(p.oid for p in local)
             index.put_unencodable({u.oid: u.reason for u in run.unmade})
         unmade.update((u.oid, u.reason) for u in run.unmade)
-        packs += len(local)
+        made += [p.oid for p in local]
         packed_bytes += sum(p.size for p in local)
-        progress(packs + len(unmade), packed_bytes)
+        progress(len(made) + len(unmade), packed_bytes)
     if unmade:
         oid, reason = next(iter(unmade.items()))
         log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
-    return TakenUp(packs, packed_bytes, unmade)
+    return TakenUp(len(made), packed_bytes, unmade, made)
 
 
 def sweep_spool(repository: Repository) -> None:

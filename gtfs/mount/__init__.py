@@ -7,6 +7,10 @@ operations
     the answers to the kernel's requests: one `operations.Operations` a mount.
 handles, listing, attributes, inodes
     an open file with its manner of reading ahead; an open directory; what stat shows; the numbers behind the names.
+metadata
+    the requests beside contents and names: extended attributes, statfs, and what can never be made here.
+inbox
+    a catalogue or a ``.torrent`` that is being copied into ``.gtfs``.
 incoming, intake
     files that are being written, under any name, and the way of a **whole** one to the ingest: flush checks, the last
     release queues, a rename to ``<oid>.pack`` is the same check.

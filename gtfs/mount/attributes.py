@@ -55,15 +55,20 @@ class Attributes:
 
     def pack(self, info: PackInfo) -> pyfuse3.EntryAttributes:
         """A commit pack: exact size, blocks of what is local, read-only for everybody."""
-        done = info.state in VERIFIED_STATES and info.local_bytes >= info.size
-        entry = self._new(
-            inodes.pack_inode(info.ino),
-            stat.S_IFREG | 0o444,
-            info.size,
-            max(-_LATEST_S, min(info.time_s, _LATEST_S)) * NS,
-            FOREVER_S if done else SHORT_S,
-        )
-        entry.st_blocks = _blocks(min(info.local_bytes, info.size))
+        return self.next_pack(self._new(0, stat.S_IFREG | 0o444, 0, 0, 0), info)
+
+    def next_pack(self, entry: pyfuse3.EntryAttributes, info: PackInfo) -> pyfuse3.EntryAttributes:
+        """The same in what `pack` gave for another one: a listing makes none anew for each of its packs."""
+        entry.st_ino = inodes.pack_inode(info.ino)
+        entry.st_size = size = info.size
+        here = info.local_bytes
+        entry.st_blocks = _blocks(here if here < size else size)
+        time_s = info.time_s
+        if not -_LATEST_S < time_s < _LATEST_S:
+            time_s = max(-_LATEST_S, min(time_s, _LATEST_S))
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time_s * NS
+        done = here >= size and info.state in VERIFIED_STATES
+        entry.entry_timeout = entry.attr_timeout = FOREVER_S if done else SHORT_S
         return entry
 
     def incoming(self, inode: int, file: IncomingFile) -> pyfuse3.EntryAttributes:
@@ -73,10 +78,10 @@ class Attributes:
             entry.st_nlink = 0
         return entry
 
-    def control(self, inode: int, found: ControlEntry) -> pyfuse3.EntryAttributes:
-        """Something under ``.gtfs``."""
+    def control(self, inode: int, found: ControlEntry, *, writable: bool = False) -> pyfuse3.EntryAttributes:
+        """Something under ``.gtfs``; ``writable``: files may be put into this directory, or this is one of those."""
         if found.kind == "dir":
-            return self.directory(inode, found.time_s * NS)
+            return self.directory(inode, found.time_s * NS, writable=writable)
         if found.kind == "link":
             return self._new(inode, stat.S_IFLNK | 0o777, len(found.target or b""), found.time_s * NS, 0)
-        return self._new(inode, stat.S_IFREG | 0o444, found.size, found.time_s * NS, 0)
+        return self._new(inode, stat.S_IFREG | (0o644 if writable else 0o444), found.size, found.time_s * NS, 0)

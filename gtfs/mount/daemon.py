@@ -6,8 +6,10 @@ Fork before trio, threads or libtorrent exist. The parent waits for one line fro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -65,6 +67,15 @@ class Daemon:
         finally:
             os.close(pipe)
         return True
+
+
+def tell_manager(address: str, state: str) -> None:
+    """Tell a service manager the state of this process (sd_notify(3)); ``address`` is what $NOTIFY_SOCKET says.
+
+    One that does not listen is no reason to fail.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(state.encode("utf-8", "surrogateescape"), "\0" + address[1:] if address[0] == "@" else address)
 
 
 def daemonize() -> Daemon | Outcome:

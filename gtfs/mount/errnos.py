@@ -18,8 +18,8 @@ from typing import Final, ParamSpec, TypeVar
 import pyfuse3
 
 from gtfs.errors import GtfsError
-from gtfs.mount.tree import NotLocal, ReadTimedOut
-from gtfs.mount.waits import MountClosing
+from gtfs.mount.tree import NotLocal, NotTakeable, ReadTimedOut
+from gtfs.mount.waits import MountClosing, ReaderStopped
 from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,11 @@ R = TypeVar("R")
 
 _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (CorruptPack, errno.EBADMSG),
+    (NotTakeable, errno.EBADMSG),
     (ReadTimedOut, errno.ETIMEDOUT),
     (NotLocal, errno.ENODATA),
     (MountClosing, errno.ESHUTDOWN),
+    (ReaderStopped, errno.EINTR),
     (TimeoutError, errno.ETIMEDOUT),
 )
 _BY_EXIT_CODE: Final = {

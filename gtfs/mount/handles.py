@@ -16,7 +16,7 @@ import trio
 
 from gtfs.ids import ObjectId
 from gtfs.mount.tree import ControlEntry, NotLocal, PackInfo, PackSource
-from gtfs.mount.waits import Waits
+from gtfs.mount.waits import FileWaits
 
 _FIRST_AHEAD: Final = 256 << 10
 _NEAR: Final = 1 << 20  # the kernel's own read-ahead reaches us out of order, by up to a few requests
@@ -48,14 +48,14 @@ class PackHandle:
     """An open commit pack."""
 
     source: PackSource
-    waits: Waits
+    waits: FileWaits
     oid: ObjectId
     size: int
     local: bool  # every byte is here: no wait, no deadline
     ahead: ReadAhead
 
     @classmethod
-    def opened(cls, source: PackSource, waits: Waits, info: PackInfo, read_ahead_bytes: int) -> PackHandle:
+    def opened(cls, source: PackSource, waits: FileWaits, info: PackInfo, read_ahead_bytes: int) -> PackHandle:
         """The handle of a pack that is just being opened."""
         local = info.local_bytes >= info.size
         return cls(source, waits, info.oid, info.size, local, ReadAhead(read_ahead_bytes))
@@ -73,7 +73,7 @@ class PackHandle:
         async def fetch() -> bytes:
             return await self.source.read(self.oid, offset, length, read_ahead=ahead)
 
-        data = await (fetch() if self.local else self.waits.run(fetch))
+        data = await (fetch() if self.local else self.waits.run(fetch, range(offset, offset + length)))
         if len(data) != length:  # the kernel would take a short read for the end of the file
             raise NotLocal(f"{len(data)} of {length} bytes at {offset} of {self.oid.hex()} could be read")
         return data
@@ -87,11 +87,11 @@ class ControlHandle:
     fd: int | None
     read_at: Callable[[int, int], Awaitable[bytes]] | None
     size: int
-    waits: Waits
+    waits: FileWaits
     limiter: trio.CapacityLimiter = field(repr=False)
 
     @classmethod
-    async def opened(cls, entry: ControlEntry, waits: Waits, limiter: trio.CapacityLimiter) -> ControlHandle:
+    async def opened(cls, entry: ControlEntry, waits: FileWaits, limiter: trio.CapacityLimiter) -> ControlHandle:
         """Open ``entry``; a text is asked for here, so that one reader sees one version of it."""
         text, fd = None, None
         if entry.read is not None:
@@ -114,7 +114,7 @@ class ControlHandle:
         read_at, length = self.read_at, min(length, self.size - offset)
         if read_at is None or length <= 0:
             return b""
-        return await self.waits.run(lambda: read_at(offset, length))
+        return await self.waits.run(lambda: read_at(offset, length), range(offset, offset + length))
 
     async def close(self) -> None:
         """Close the real file."""

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files that are being written: real files in the incoming directory, under the names that their writers gave them.
 
-Not the judgement of their contents, which is `intake.Intake`. The bookkeeping is on the trio loop; every system call
-on a real file goes through a thread with a named limiter. A change of bookkeeping stands before the await that carries
+Not the judgement of their contents, which is `intake.Intake`. The bookkeeping is on the trio loop; system calls on real
+files go through `calls.Calls`. A change of bookkeeping stands before the await that carries
 it out, so that no two requests can take the same step.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,10 +21,14 @@ from typing import Final, TypeVar
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.mount.calls import BRIEF_BYTES, Calls
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 NAME_BYTES: Final = 255  # NAME_MAX of every file system that may hold the incoming directory
+_DISK_TROUBLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _CLOSE_GRACE_S: Final = 2.0  # how long an open waits for a writer whose close is on its way
 
 
@@ -51,6 +56,8 @@ class IncomingFile:
     refused: int = -1  # the generation that it refused, for `refusal`
     refusal: GtfsError | None = None
     queued: bool = False  # handed to the sink
+    in_place: bool = False  # made for who opens a listed pack; gone again if nothing is written
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)  # those of other programs
     straight: bool = True  # written once, from start to end, in one single open (design.md §9)
     fd: int | None = None  # shared by all handles
     fd_lock: trio.Lock = field(default_factory=trio.Lock)
@@ -74,11 +81,33 @@ class IncomingFiles:
         self._limit_bytes = limit_bytes
         self._used_bytes = 0
         self._files: dict[bytes, IncomingFile] = {}
-        self._limiter = trio.CapacityLimiter(8)  # system calls on incoming files
+        self._calls = Calls(8)
+        self._trouble: str | None = None
+        self.on_trouble: Callable[[str | None], None] = lambda _text: None  # hears what `_note` does
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
         """Run a system call on a real file where it may block."""
-        return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
+        return await self._noting(self._calls.in_thread, call, *args)
+
+    async def briefly(self, call: Callable[..., T], *args: object) -> T:
+        """Run one that hardly ever does."""
+        return await self._noting(self._calls.briefly, call, *args)
+
+    async def _noting(self, run: Callable[..., Awaitable[T]], call: Callable[..., T], *args: object) -> T:
+        try:
+            return await run(call, *args)
+        except OSError as error:
+            if error.errno in _DISK_TROUBLE:
+                self._note(f"a file could not be written in {self.directory}: {error.strerror}")
+            raise
+
+    def _note(self, trouble: str | None) -> None:
+        """Say once what the disk does to writers, who are told by errno only; None when it is over."""
+        if trouble is not None and trouble != self._trouble:
+            log.error("%s", trouble)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.on_trouble(trouble)
 
     async def load(self) -> None:
         """Find what an earlier run left behind; unfinished files are resumable and stay."""
@@ -136,7 +165,9 @@ class IncomingFiles:
         growth = size - file.size
         if file.name is not None:
             if growth > 0 and self._used_bytes + growth > self._limit_bytes:
-                raise OSError(errno.EDQUOT, f"over the limit incoming: {self._limit_bytes} bytes")
+                text = f"over the limit incoming: {self._limit_bytes} bytes"
+                self._note(f"a file could not be written in {self.directory}: {text}")
+                raise OSError(errno.EDQUOT, text)
             self._used_bytes += growth
         file.size = size
 
@@ -156,7 +187,7 @@ class IncomingFiles:
         self._files[name] = file
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            file.fd = await self.in_thread(os.open, self._at(name), flags, file.mode | 0o600)
+            file.fd = await self.briefly(os.open, self._at(name), flags, file.mode | 0o600)
         except OSError:
             self.drop(file)
             raise
@@ -168,7 +199,7 @@ class IncomingFiles:
         path = self._at(file.name)
         self.drop(file)
         try:
-            await self.in_thread(os.unlink, path)
+            await (self.briefly if file.size <= BRIEF_BYTES else self.in_thread)(os.unlink, path)
         except FileNotFoundError:
             pass  # the sink was faster
 
@@ -178,7 +209,7 @@ class IncomingFiles:
         if len(name) > NAME_BYTES:
             raise OSError(errno.ENAMETOOLONG, "name too long")
         old_name, replaced = file.name, self._files.get(name)
-        await self.in_thread(os.rename, self._at(old_name), self._at(name))
+        await self.briefly(os.rename, self._at(old_name), self._at(name))
         # The kernel holds the directory's lock over a rename, so no other request changed these names meanwhile.
         if replaced is not None and replaced is not file:
             self.drop(replaced)
@@ -230,12 +261,13 @@ class IncomingFiles:
                 if file.name is None:
                     raise OSError(errno.ESTALE, "taken away")
                 path = self._at(file.name)
-                file.fd = await self.in_thread(os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                file.fd = await self.briefly(os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             return file.fd
 
     async def read(self, handle: IncomingHandle, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes; fewer only at the end."""
-        return await self.in_thread(os.pread, self._fd(handle), length, offset)
+        run = self.briefly if length <= BRIEF_BYTES else self.in_thread
+        return await run(os.pread, self._fd(handle), length, offset)
 
     def _fd(self, handle: IncomingHandle) -> int:
         if handle.file.fd is None:
@@ -266,13 +298,14 @@ class IncomingFiles:
         handle.flushed = False
         file.changed()
         try:
-            await self.in_thread(_write_all, fd, offset, data)
+            await (self.briefly if len(data) <= BRIEF_BYTES else self.in_thread)(_write_all, fd, offset, data)
         except OSError:
             file.straight = False
             self._grow(file, (await self.in_thread(os.fstat, fd)).st_size)
             raise
         finally:
             file.changed()  # a check that ran beside the write saw neither the old contents nor the new
+        self._note(None)
         return len(data)
 
     async def truncate(self, file: IncomingFile, size: int, handle: IncomingHandle | None) -> None:
@@ -319,7 +352,7 @@ class IncomingFiles:
         else:
             return  # taken away: rsync --inplace sets time and mode after its last close
         try:
-            await self.in_thread(lambda: call(where, **named))
+            await self.briefly(lambda: call(where, **named))
         except FileNotFoundError:
             self.drop_if_gone(file)
 
@@ -343,7 +376,7 @@ class IncomingFiles:
         async with file.fd_lock:
             if file.fd is not None and not file.handles:
                 fd, file.fd = file.fd, None
-                await self.in_thread(os.close, fd)
+                await self.briefly(os.close, fd)
 
     def close_nowait(self) -> None:
         """Close every real file, when the mount is gone."""

@@ -16,6 +16,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
+from gtfs.mount.calls import BRIEF_BYTES
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
 from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
 from gtfs.pack import format as pack_format
@@ -24,6 +25,7 @@ from gtfs.pack.format import CorruptPack
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 1 << 20
+_IDLE_S: Final = 1.5
 _START: Final = pack_format.HEADER.pack(pack_format.MAGIC, pack_format.VERSION, 0)[:8]
 
 
@@ -65,6 +67,8 @@ class Intake:
         self._files = files
         self._source = source
         self._sink = sink
+        self._written = trio.Event()
+        files.on_trouble = sink.note_trouble
         self._hashing = trio.CapacityLimiter(2)  # whole-file hashing: bounded by the disk and the cores
 
     async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
@@ -81,7 +85,12 @@ class Intake:
             if file.name is None:
                 return False
             path = self._files.path(file)
-            whole = await trio.to_thread.run_sync(is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing)
+            if file.size <= BRIEF_BYTES:
+                whole = await self._files.briefly(is_whole, os.fsencode(path), _digest_name(oid))
+            else:
+                whole = await trio.to_thread.run_sync(
+                    is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing
+                )
             if not whole or file.generation != generation or file.name is None:
                 return False
             try:
@@ -120,17 +129,50 @@ class Intake:
                 await self._settle(handle.file)
         finally:
             await self._files.close(handle)
+        file = handle.file
+        if file.in_place and not file.generation and not file.handles and file.name is not None:
+            await self._files.unlink(file)  # opened and not written: the listed pack shows again
 
-    async def _settle(self, file: IncomingFile) -> None:
-        """Hand over what is whole and acceptable and has no writer."""
+    async def watch_task(self) -> None:
+        """Hand over what became whole and is left alone, though its writer, as aria2 and others, keeps it open.
+
+        From then on that writer gets EBUSY; what it reads stays what it wrote.
+        """
+        looked: dict[IncomingFile, int] = {}
+        while True:
+            await self._written.wait()
+            self._written = trio.Event()
+            await trio.sleep(_IDLE_S)
+            open_files = [f for f in self._files.all() if f.writer is not None and f.generation and not f.queued]
+            looked = {f: g for f, g in looked.items() if f in open_files}
+            for file in open_files:
+                if looked.get(file) == -file.generation:
+                    continue  # looked at since it was written last
+                if looked.get(file) != file.generation:
+                    looked[file] = file.generation
+                    self._written.set()  # still being written: look again
+                    continue
+                looked[file] = -file.generation
+                try:
+                    await self._settle(file, is_idle=True)
+                except (GtfsError, OSError) as error:
+                    log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
+
+    def written(self) -> None:
+        """A file was written to: see `watch_task`."""
+        self._written.set()
+
+    async def _settle(self, file: IncomingFile, *, is_idle: bool = False) -> None:
+        """Hand over what is whole and acceptable and has no writer, or one that ``is_idle``."""
         oid = parse_pack_name(file.name) if file.name is not None else None
-        if oid is None or file.size == 0 or file.writer is not None or file.queued:
+        if oid is None or file.size == 0 or file.queued or (file.writer is not None and not is_idle):
             return
         try:
             approved = await self.approve(file, oid)
         except GtfsError:
             return  # logged, and told to the writer at flush
-        if approved and file.writer is None and not file.queued and file.name == pack_name(oid).encode():
+        is_left = file.writer is None or is_idle
+        if approved and is_left and not file.queued and file.name == pack_name(oid).encode():
             await self._hand_over(file, oid)
 
     async def _hand_over(self, file: IncomingFile, oid: ObjectId) -> None:

@@ -28,6 +28,7 @@ from gtfs.mount.options import MountOptions, libfuse_options
 log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 15.0
+_SWITCH_S: Final = 0.001
 END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -43,6 +44,9 @@ async def serve(
 
     ``source`` is what df shows. ``on_mounted`` is called when the mount stands. Raises `MountpointError`.
     """
+    # Threads of this process encode and verify. By default each of them keeps the loop waiting for 5 ms, at every
+    # request and at every return of a system call.
+    sys.setswitchinterval(_SWITCH_S)
     await operations.start()
     _mount(operations, mountpoint, options, source)
     try:
@@ -70,6 +74,8 @@ async def serve(
                 nursery.start_soon(end_by_signal_task)
                 nursery.start_soon(end_waits_task)
                 nursery.start_soon(operations.resume_task)
+                nursery.start_soon(operations.watch_readers_task)
+                nursery.start_soon(operations.watch_writers_task)
                 allow_background(watch.mounted)
                 on_mounted()
                 await _answer_requests()

@@ -6,7 +6,9 @@ Trio loop only; never waits.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 import pyfuse3
@@ -18,11 +20,11 @@ from gtfs.mount.tree import ControlEntry, ControlTree, PackInfo, PackSource
 _DOTS: Final = (b".", b"..")
 _FIRST: Final = 2  # positions 1 and 2 are behind the dots
 _PACKS: Final = 1 << 32  # positions of packs are this plus the row; those of everything else stand below
-_ROWS: Final = 256  # packs asked from the index at once
+_ROWS: Final = 1000  # packs asked from the index at once; the kernel asks for some 150 entries
 
 
 class Entry(NamedTuple):
-    """One line of a listing; ``position`` is where the next one starts."""
+    """One line of a listing; ``position`` is where the next one starts. The next line may use these attributes."""
 
     name: bytes
     attributes: pyfuse3.EntryAttributes
@@ -54,17 +56,21 @@ class RootListing:
         here: Callable[[], pyfuse3.EntryAttributes],
         of_name: Callable[[bytes], pyfuse3.EntryAttributes | None],
         of_pack: Callable[[PackInfo], pyfuse3.EntryAttributes],
+        next_pack: Callable[[pyfuse3.EntryAttributes, PackInfo], pyfuse3.EntryAttributes],
         shows_incoming: Callable[[IncomingFile], bool],
     ) -> None:
         self._source, self._files = source, files
-        self._here, self._of_name, self._of_pack = here, of_name, of_pack
+        self._here, self._of_name, self._of_pack, self._next_pack = here, of_name, of_pack, next_pack
         self._shows_incoming = shows_incoming
         self._names: list[bytes] = []
         self._listed: set[bytes] = set()
+        self._packs: list[PackInfo] = []
+        self._packs_after = 0
 
     def entries(self, start: int) -> Iterator[Entry]:
         """See `Listing`."""
         if start == 0:
+            self._packs = []
             self._names = [f.name for f in self._files.all() if f.name is not None and self._shows_incoming(f)]
             self._listed = {bytes(oid) for name in self._names if (oid := parse_pack_name(name)) is not None}
         yield from _dots(start, self._here())
@@ -75,11 +81,22 @@ class RootListing:
                 if attributes is not None:
                     yield Entry(name, attributes, _FIRST + i + 1)
         row = max(start - _PACKS, 0)
-        while infos := self._source.rows(row, _ROWS):
+        entry: pyfuse3.EntryAttributes | None = None
+        while infos := self._after(row):
             for info in infos:
                 if info.oid not in self._listed:
-                    yield Entry(info.oid.hex().encode() + b".pack", self._of_pack(info), _PACKS + info.ino)
+                    entry = self._of_pack(info) if entry is None else self._next_pack(entry, info)
+                    yield Entry(info.oid.hex().encode() + b".pack", entry, _PACKS + info.ino)
             row = infos[-1].ino
+
+    def _after(self, row: int) -> list[PackInfo]:
+        """The next packs: what is left of those asked for last, as long as the listing goes on from there."""
+        packs = self._packs
+        if not packs or not self._packs_after <= row < packs[-1].ino:
+            self._packs_after, packs = row, self._source.rows(row, _ROWS)
+            self._packs = packs
+            return packs
+        return packs[bisect_right(packs, row, key=attrgetter("ino")) :]
 
 
 class ControlListing:

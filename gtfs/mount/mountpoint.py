@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import select
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,6 +57,42 @@ def mounted_on(path: Path) -> Mounted | None:
     """What is mounted on exactly this directory (the topmost, if several), without touching it."""
     wanted = os.path.normpath(os.fsencode(Path.cwd() / path))
     return next((m for m in reversed(_mounts()) if m.path == wanted), None)
+
+
+def is_dead(path: Path) -> bool:
+    """Whether what is mounted there has lost its process, so that nothing can be asked of it but to go."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def detach(path: Path, *, lazy: bool) -> None:
+    """Unmount as fusermount3 does, which lets users unmount what is theirs; raises `MountpointError` with its reason.
+
+    ``lazy`` takes it from the directory at once, however much of it is in use.
+    """
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except FileNotFoundError:
+        raise MountpointError("there is no fusermount3: install fuse3") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else f"fusermount3 ended with {done.returncode}"
+        hint = " (a program uses it: see fuser -m, or gtfs umount --lazy)" if "busy" in reason else ""
+        raise MountpointError(f"cannot unmount {path}: {reason}{hint}")
+
+
+def detach_dead(path: Path) -> bool:
+    """Take away a mount of ours whose process was killed; False if there is none. Raises `MountpointError`."""
+    path = Path(os.path.realpath(path))
+    found = mounted_on(path)
+    if found is None or found.kind != "fuse.gtfs" or not is_dead(path):
+        return False
+    detach(path, lazy=True)
+    return True
 
 
 def check_mountpoint(path: Path) -> Path:

@@ -15,6 +15,7 @@ import pyfuse3
 from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.attributes import Attributes
+from gtfs.mount.inbox import PLACES, Inbox, InboxFile
 from gtfs.mount.incoming import IncomingFile, IncomingFiles
 from gtfs.mount.inodes import PassingInodes
 from gtfs.mount.options import MountOptions
@@ -30,7 +31,7 @@ class Parts(tuple[bytes, ...]):
     __slots__ = ()
 
 
-Node = PackInfo | IncomingFile | Parts  # what an inode other than the root's means
+Node = PackInfo | IncomingFile | InboxFile | Parts  # what an inode other than the root's means
 
 
 def fail(number: int) -> NoReturn:
@@ -41,10 +42,13 @@ def fail(number: int) -> NoReturn:
 class Names:
     """The name space of one mount."""
 
-    def __init__(self, source: PackSource, files: IncomingFiles, control: ControlTree, options: MountOptions) -> None:
+    def __init__(
+        self, source: PackSource, files: IncomingFiles, control: ControlTree, inbox: Inbox, options: MountOptions
+    ) -> None:
         self._source = source
         self._files = files
         self._control = control
+        self._inbox = inbox
         self._options = options
         self._writers = frozenset({0, options.uid})
         self._changed_ns = time.time_ns()
@@ -77,7 +81,7 @@ class Names:
             return Parts()
         else:
             key = self.inodes.key(inode)
-            if isinstance(key, Parts | IncomingFile):
+            if isinstance(key, Parts | IncomingFile | InboxFile):
                 return key
         fail(errno.ENOENT)
 
@@ -97,6 +101,22 @@ class Names:
             fail(errno.EPERM)
         return node
 
+    def below(self, parent: int, name: bytes) -> Parts:
+        """The place of a name in a directory under .gtfs; EPERM in the root, where there are no directories."""
+        above = Parts(()) if parent == inodes.CONTROL else self.node(parent) if parent != inodes.ROOT else None
+        if not isinstance(above, Parts):
+            fail(errno.EXDEV)
+        return Parts((*above, name))
+
+    def inbox_file(self, parent: int, name: bytes) -> InboxFile:
+        """The file of this name that is being copied into .gtfs, for what everything else there refuses."""
+        parts = self.below(parent, name)
+        found = self._inbox.get(parts)
+        if found is None:
+            self.control(parts)
+            fail(errno.EPERM)
+        return found
+
     def shows(self, file: IncomingFile) -> bool:
         """Whether the file's name means this file."""
         return file.name is not None and self.find(file.name) is file
@@ -110,7 +130,7 @@ class Names:
     def of_control(self, parts: tuple[bytes, ...], found: ControlEntry) -> pyfuse3.EntryAttributes:
         """Attributes of something under .gtfs."""
         inode = self.inodes.number(Parts(parts)) if parts else inodes.CONTROL
-        return self.attributes.control(inode, found)
+        return self.attributes.control(inode, found, writable=parts in PLACES)
 
     def of_node(self, node: Node) -> pyfuse3.EntryAttributes:
         """Attributes of anything but the root."""
@@ -118,6 +138,9 @@ class Names:
             return self.attributes.pack(node)
         if isinstance(node, IncomingFile):
             return self.attributes.incoming(self.inodes.number(node), node)
+        if isinstance(node, InboxFile):
+            found = ControlEntry("file", len(node.data), node.time_s)
+            return self.attributes.control(self.inodes.number(node), found, writable=True)
         return self.of_control(node, self.control(node))
 
     def of_name(self, name: bytes) -> pyfuse3.EntryAttributes | None:
@@ -132,7 +155,8 @@ class Names:
             if not isinstance(above, Parts):
                 fail(errno.ENOTDIR)
             parts = (*above, name)
-            entry = self.of_control(parts, self.control(parts))
+            inbox = self._inbox.get(parts)
+            entry = self.of_control(parts, self.control(parts)) if inbox is None else self.of_node(inbox)
         elif name == CONTROL_NAME:
             entry = self.of_control((), self.control(()))
         else:
@@ -153,7 +177,7 @@ class Names:
         oid = parse_pack_name(node.name) if node.name is not None else None
         if node.queued and oid is not None and self._source.info(oid) is not None:
             return self._source.xattrs(oid)
-        found = {XATTR_PREFIX + b"state": b"queued" if node.queued else b"incoming"}
+        found = node.xattrs | {XATTR_PREFIX + b"state": b"queued" if node.queued else b"incoming"}
         if node.refusal is not None:
             found[XATTR_PREFIX + b"reason"] = str(node.refusal).encode()
         return found
@@ -164,11 +188,9 @@ class Names:
         """Whether this user may write here: the mounting user and root (design.md §10, policy local)."""
         return uid in self._writers
 
-    def need_writer(self, parent: int, uid: int) -> None:
-        """Raises EROFS, EACCES, or EPERM for a directory in which nobody creates or removes anything."""
+    def need_writer(self, uid: int) -> None:
+        """Raises EROFS or EACCES."""
         if self._options.read_only:
             fail(errno.EROFS)
         if not self.is_writer(uid):
             fail(errno.EACCES)
-        if parent != inodes.ROOT:
-            fail(errno.EPERM)

@@ -12,46 +12,45 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import pyfuse3
 import trio
 
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectId, pack_name
 from gtfs.mount import inodes
 from gtfs.mount.errnos import answering
 from gtfs.mount.handles import ControlHandle, PackHandle
+from gtfs.mount.inbox import PLACES, Inbox, InboxFile, InboxHandle
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
 from gtfs.mount.intake import Intake
 from gtfs.mount.listing import ControlListing, Listing, RootListing
-from gtfs.mount.names import CONTROL_NAME, XATTR_PREFIX, Names, Parts, fail
+from gtfs.mount.metadata import MetadataOperations
+from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.options import MountOptions
-from gtfs.mount.tree import ControlTree, IncomingSink, PackInfo, PackSource
+from gtfs.mount.tree import VERIFIED_STATES, ControlTree, IncomingSink, PackInfo, PackSource
 from gtfs.mount.waits import Waits
 
 log = logging.getLogger(__name__)
 
-_BLOCK: Final = 4096  # f_bsize
-_FREE_NODES: Final = 1 << 20  # files that may still be created: no such limit here, some programs want one
+Handle = PackHandle | ControlHandle | IncomingHandle | InboxHandle
 
 
-class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compiled and typed as Any
+class Operations(MetadataOperations):
     """One mounted repository. Make it inside the trio loop that will serve it."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
 
     def __init__(self, source: PackSource, sink: IncomingSink, control: ControlTree, options: MountOptions) -> None:
-        super().__init__()
-        self._source = source
         self._control = control
-        self._options = options
         self._files = IncomingFiles(sink.directory, options.incoming_limit_bytes)
         self._intake = Intake(self._files, source, sink)
-        self._names = Names(source, self._files, control, options)
+        self._inbox = Inbox(control)
+        super().__init__(source, Names(source, self._files, control, self._inbox, options), options)
         self._waits = Waits(options.read_timeout_s)
         self._limiter = trio.CapacityLimiter(4)  # reads of real files under .gtfs
-        self._handles: dict[int, PackHandle | ControlHandle | IncomingHandle] = {}
+        self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Listing] = {}
         self._next_handle = 1
         self._served = False  # else there is no session, and pyfuse3 would notify through a null pointer
@@ -65,6 +64,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     async def resume_task(self) -> None:
         """Hand over those of them that are whole: checks take time, and the mount need not wait for them."""
         await self._intake.resume_task()
+
+    async def watch_readers_task(self) -> None:
+        """End the waits of readers that are being killed."""
+        await self._waits.watch_task()
+
+    async def watch_writers_task(self) -> None:
+        """Hand over what is whole though its writer keeps it open."""
+        await self._intake.watch_task()
 
     def init(self) -> None:
         """The kernel's first request; also what makes notifications to it possible."""
@@ -89,6 +96,14 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
             except OSError as error:
                 if error.errno != errno.ENOENT:  # the kernel never heard of it
                     log.debug("cannot invalidate %s: %s", oid.hex(), error)
+
+    def packs_added_nowait(self, oids: Sequence[ObjectId]) -> None:
+        """Packs became known: the directory has changed, as its mtime says at the next look. On the loop.
+
+        Their names are found at once, since that they were not there is nothing that the kernel was ever told to keep.
+        """
+        if oids:
+            self._names.changed()
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -123,12 +138,13 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
             return True
         if self._options.read_only:
             fail(errno.EROFS)
-        ours = inode == inodes.ROOT or isinstance(self._names.node(inode), IncomingFile)
+        node = None if inode == inodes.ROOT else self._names.node(inode)
+        ours = node is None or isinstance(node, IncomingFile | InboxFile) or node in PLACES
         return ours and self._names.is_writer(ctx.uid)
 
     # -- directories ----------------------------------------------------------------------------------------------
 
-    def _add(self, handle: PackHandle | ControlHandle | IncomingHandle) -> int:
+    def _add(self, handle: Handle) -> int:
         number = self._next_handle
         self._next_handle += 1
         self._handles[number] = handle
@@ -145,6 +161,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
                 self._names.root,
                 self._names.of_name,
                 self._names.attributes.pack,
+                self._names.attributes.next_pack,
                 self._names.shows,
             )
         else:
@@ -185,9 +202,16 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         truncate = bool(flags & os.O_TRUNC)
         if writing or truncate:
-            self._names.need_writer(inodes.ROOT if isinstance(node, IncomingFile) else inode, ctx.uid)
+            self._names.need_writer(ctx.uid)
+            if isinstance(node, PackInfo):
+                await self._write_anew(node)
+            if isinstance(node, Parts):
+                inbox = self._inbox.create(node) if truncate else fail(errno.EPERM)
+                return pyfuse3.FileInfo(fh=self._add(inbox), direct_io=True)
+        if isinstance(node, InboxFile):
+            return pyfuse3.FileInfo(fh=self._add(self._inbox.open(node)), direct_io=True)
         if isinstance(node, PackInfo):
-            pack = PackHandle.opened(self._source, self._waits, node, self._options.read_ahead_bytes)
+            pack = PackHandle.opened(self._source, self._waits.of(ctx.pid), node, self._options.read_ahead_bytes)
             return pyfuse3.FileInfo(fh=self._add(pack), keep_cache=True)
         if isinstance(node, IncomingFile):
             if not self._names.is_writer(ctx.uid) and not node.mode & 0o004:
@@ -197,8 +221,22 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         entry = self._names.control(node)
         if entry.kind != "file":
             fail(errno.EISDIR if entry.kind == "dir" else errno.ELOOP)
-        control = await ControlHandle.opened(entry, self._waits, self._limiter)
+        control = await ControlHandle.opened(entry, self._waits.of(ctx.pid), self._limiter)
         return pyfuse3.FileInfo(fh=self._add(control), direct_io=control.changing, keep_cache=False)
+
+    async def _write_anew(self, info: PackInfo) -> NoReturn:
+        """A file of its own for who would write what is listed and was not verified here: by another way it may come.
+
+        ESTALE lets the kernel look the name up again, and open that file.
+        """
+        if info.state in VERIFIED_STATES:
+            fail(errno.EPERM)
+        name = pack_name(info.oid).encode()
+        if self._files.get(name) is None:
+            handle = await self._files.create(name, 0o644, writing=False)
+            handle.file.in_place = True
+            await self._files.close(handle)
+        fail(errno.ESTALE)
 
     @answering
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -217,6 +255,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Into an incoming file."""
+        handle = self._handles[fh]
+        if isinstance(handle, InboxHandle):
+            return self._inbox.write(handle.file, off, buf)
+        self._intake.written()
         return await self._files.write(self._incoming(fh), off, buf)
 
     @answering
@@ -225,6 +267,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         handle = self._handles[fh]
         if isinstance(handle, IncomingHandle):
             await self._intake.flush(handle)
+        elif isinstance(handle, InboxHandle):
+            await self._inbox.flush(handle.file)
 
     @answering
     async def release(self, fh: int) -> None:
@@ -233,7 +277,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         if isinstance(handle, IncomingHandle):
             self._names.changed()
             await self._intake.release(handle)
-        elif isinstance(handle, ControlHandle):
+        elif isinstance(handle, ControlHandle | InboxHandle):
             await handle.close()
 
     @answering
@@ -258,7 +302,16 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         changes nothing, because cp -a and rsync -a (--inplace: after its last close) would fail over it.
         """
         node = None if inode == inodes.ROOT else self._names.node(inode)
-        self._names.need_writer(inodes.CONTROL if isinstance(node, Parts) else inodes.ROOT, ctx.uid)
+        self._names.need_writer(ctx.uid)
+        handle = None if fh is None else self._handles[fh]
+        if isinstance(handle, InboxHandle):
+            node = handle.file
+        if isinstance(node, Parts) and node not in PLACES:
+            fail(errno.EPERM)
+        if isinstance(node, PackInfo) and fields.update_size:
+            await self._write_anew(node)
+        if isinstance(node, InboxFile) and fields.update_size:
+            self._inbox.truncate(node, attr.st_size)
         if isinstance(node, IncomingFile):
             if fields.update_size:
                 await self._files.truncate(node, attr.st_size, None if fh is None else self._incoming(fh))
@@ -267,8 +320,6 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
             if fields.update_mtime:
                 atime_ns = attr.st_atime_ns if fields.update_atime else node.mtime_ns
                 await self._files.set_times(node, atime_ns, attr.st_mtime_ns)
-        elif fields.update_size:
-            fail(errno.EPERM)
         return self._names.root() if node is None else self._names.of_node(node)
 
     # -- names being written --------------------------------------------------------------------------------------
@@ -278,7 +329,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """A new incoming file of any name."""
-        self._names.need_writer(parent_inode, ctx.uid)
+        self._names.need_writer(ctx.uid)
+        if parent_inode != inodes.ROOT:
+            inbox = self._inbox.create(self._names.below(parent_inode, name))
+            return pyfuse3.FileInfo(fh=self._add(inbox), direct_io=True), self._names.look_up(parent_inode, name)
         if name == CONTROL_NAME or self._names.find(name) is not None:
             fail(errno.EEXIST)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
@@ -291,7 +345,10 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """One's own unfinished file; a pack refuses."""
-        self._names.need_writer(parent_inode, ctx.uid)
+        self._names.need_writer(ctx.uid)
+        if parent_inode != inodes.ROOT:
+            self._inbox.drop(self._names.inbox_file(parent_inode, name))
+            return
         await self._files.unlink(self._names.own_file(name))
         self._names.changed()
 
@@ -306,82 +363,17 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         ctx: pyfuse3.RequestContext,
     ) -> None:
         """Of incoming files; to ``<oid>.pack`` it is the same check as a close."""
-        self._names.need_writer(parent_inode_old, ctx.uid)
-        self._names.need_writer(parent_inode_new, ctx.uid)
+        self._names.need_writer(ctx.uid)
         if flags & ~pyfuse3.RENAME_NOREPLACE:
             fail(errno.EINVAL)
+        if parent_inode_old != inodes.ROOT:
+            inbox_file = self._names.inbox_file(parent_inode_old, name_old)
+            await self._inbox.rename(inbox_file, self._names.below(parent_inode_new, name_new))
+            return
+        if parent_inode_new != inodes.ROOT:
+            fail(errno.EXDEV)
         if name_new == CONTROL_NAME:
             fail(errno.EEXIST)
         file = self._names.own_file(name_old)
         await self._intake.rename(file, name_new, no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE))
         self._names.changed()
-
-    async def _refuse(self, parent: int, ctx: pyfuse3.RequestContext) -> NoReturn:
-        """There are only files, each with one name, and .gtfs stays."""
-        self._names.need_writer(parent, ctx.uid)
-        fail(errno.EPERM)
-
-    @answering
-    async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> NoReturn:
-        await self._refuse(parent_inode, ctx)
-
-    @answering
-    async def mknod(
-        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
-    ) -> NoReturn:
-        await self._refuse(parent_inode, ctx)
-
-    @answering
-    async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext) -> NoReturn:
-        await self._refuse(parent_inode, ctx)
-
-    @answering
-    async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext) -> NoReturn:
-        await self._refuse(new_parent_inode, ctx)
-
-    @answering
-    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> NoReturn:
-        await self._refuse(parent_inode, ctx)
-
-    # -- the rest -------------------------------------------------------------------------------------------------
-
-    @answering
-    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Never ENOSYS: the kernel would not ask again, for any file. It asks security.capability for each write."""
-        found = self._names.xattrs(inode).get(name) if name.startswith(XATTR_PREFIX) else None
-        if found is None:
-            fail(pyfuse3.ENOATTR)
-        return found
-
-    @answering
-    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
-        """The names of what getxattr knows."""
-        return sorted(self._names.xattrs(inode))
-
-    def _changed_xattr(self, name: bytes) -> None:
-        """Ours are derived, so cp -a and rsync -X may set or remove them to no effect; there are no others."""
-        if self._options.read_only:
-            fail(errno.EROFS)
-        if not name.startswith(XATTR_PREFIX):
-            fail(errno.EOPNOTSUPP)
-
-    @answering
-    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._changed_xattr(name)
-
-    @answering
-    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._changed_xattr(name)
-
-    @answering
-    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        """Of the store behind the mount."""
-        found = self._source.statistics()
-        data = pyfuse3.StatvfsData()
-        data.f_bsize = data.f_frsize = _BLOCK
-        data.f_blocks = -(-found.total_bytes // _BLOCK)
-        data.f_bfree = data.f_bavail = found.free_bytes // _BLOCK
-        data.f_files = found.packs + _FREE_NODES
-        data.f_ffree = data.f_favail = _FREE_NODES
-        data.f_namemax = 255
-        return data

@@ -89,6 +89,9 @@ class IncomingSink(Protocol):
     def directory(self) -> Path:
         """``incoming/``: a real directory, on no mount of ours, in which nobody else creates files."""
 
+    def note_trouble(self, text: str | None) -> None:
+        """What the disk does to writers, for the status; None when it is over. Already logged."""
+
     async def check(self, path: Path, oid: ObjectId) -> None:
         """Judge the whole file at ``path`` as the pack of ``oid`` (design.md §8.1–2 and policy).
 
@@ -118,8 +121,20 @@ class ControlEntry:
     read_at: Callable[[int, int], Awaitable[bytes]] | None = None  # (offset, length), for what may be not local
 
 
+class NotTakeable(GtfsError):
+    """What was copied into ``.gtfs`` is nothing that could be used there (EBADMSG)."""
+
+    exit_code = 4
+
+
 class ControlTree(Protocol):
     """What stands under ``.gtfs``; ``parts`` are the names below it, () for ``.gtfs`` itself."""
+
+    async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
+        """Check a document that was copied to ``parts``, and act on it.
+
+        Raises `NotTakeable`, or another `GtfsError` of exit code 4 (EACCES).
+        """
 
     def look(self, parts: tuple[bytes, ...]) -> ControlEntry | None:
         """The entry, also one that `names` does not list."""

@@ -15,7 +15,7 @@ import trio
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept, is_stale
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.refmoves import Demands, RefReport, follow_refs
@@ -23,11 +23,14 @@ from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.reels import Reels
 from gtfs.node.state import State
 from gtfs.node.store import Store
+from gtfs.node.succession import Guess
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel
-from gtfs.swarm.pieces import SwarmError
+from gtfs.reel.table import CorruptReel, Row
+from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 4  # reels; while one waits for its only peer, the others go on
 
 
 class NotFollowing(GtfsError):
@@ -46,6 +49,8 @@ class SyncReport:
     refs: RefReport = field(default_factory=lambda: RefReport(0, {}))
     refused: dict[ObjectId, str] = field(default_factory=dict)
     waiting: int = 0
+    listed: int = 0  # reels that could be listed; without the missing ones
+    missing: dict[ReelName, SwarmError | CorruptReel] = field(default_factory=dict)  # reels that did not come, and why
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,7 @@ class Follower:
             return None
         # Durable before it is acted on (§5).
         state.catalogues.save(accepted)
-        state.held = accepted
-        state.renew_gate()
-        with state.index.transaction():
-            for entry in accepted.catalogue.reels:
-                state.index.put_reel(
-                    entry.name, entry.infohash, entry.size, entry.rows, accepted.catalogue.version, "remote"
-                )
+        state.hold(accepted)
         log.info("accepted catalogue %d of %s", accepted.catalogue.version, accepted.catalogue.repository)
         return accepted
 
@@ -130,9 +129,13 @@ class Follower:
         rows = [self._state.index.reel_by_name(entry.name) for entry in held.catalogue.reels]
         return [row for row in rows if row is not None]
 
-    async def bring_tables(self, deadline_s: float) -> dict[str, str]:
+    def lacks_tables(self) -> bool:
+        """Whether a reel of the catalogue cannot be listed yet."""
+        return not all(self._reels.has_table(row) for row in self._listed())
+
+    async def bring_tables(self, deadline_s: float) -> dict[ReelName, SwarmError | CorruptReel]:
         """Fetch the tables that are missing, several at once; gives what went wrong, by reel."""
-        failed: dict[str, str] = {}
+        failed: dict[ReelName, SwarmError | CorruptReel] = {}
         async with self._one, open_flat_nursery() as nursery:
             some = trio.CapacityLimiter(8)
 
@@ -142,66 +145,112 @@ class Follower:
                         await self._reels.bring_table(row, deadline_s)
                         await self._reels.fill(row)
                     except (SwarmError, CorruptReel) as e:
-                        log.warning("%s", e)
-                        failed[row.name] = str(e)
+                        log.info("%s", e)
+                        failed[row.name] = e
 
+            for row, packs in await trio.to_thread.run_sync(self._guess, limiter=self._writing):
+                await self._reels.make(row, packs)
             for row in self._listed():
                 if not self._reels.has_table(row):
                     nursery.start_soon(bring, row)
         self._changed()
         return failed
 
+    def _guess(self) -> list[tuple[ReelRow, list[Row]]]:
+        """The reels without a table whose packs this node has made from its own git."""
+        state, held = self._state, self._state.held
+        listed = self._listed()
+        # What was taken up and lies in no reel yet is the sign of an existing clone.
+        if held is None or all(map(self._reels.has_table, listed)) or not state.index.open_items():
+            return []
+        guess = Guess(state.stock, list(held.catalogue.refs.values()))
+        found = []
+        for row in listed:
+            table = state.stock.table(row)
+            if table is not None:
+                guess.leave_out(table)
+            elif (packs := guess.packs(row)) is not None:
+                found.append((row, packs))
+            else:
+                break
+        return found
+
     async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:
-        """Fetch every reel, let its packs in and move refs. Raises `SwarmError`, `NotFollowing`, OSError."""
+        """Fetch all reels, several at once, let their packs in and move refs.
+
+        A reel that nobody gives for ``stall_s`` seconds is left out and reported. Raises `Offline`, `DiskTrouble`,
+        `NotFollowing`, OSError.
+        """
         held = self._state.held
         if held is None:
             raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
-        failed = await self.bring_tables(stall_s)
-        if failed:
-            name, reason = next(iter(failed.items()))
-            raise SwarmError(f"{len(failed)} reel tables could not be fetched, {name} first: {reason}")
-        report = SyncReport()
-        listed = self._listed()
-        here = {row.id: row.size if row.state == "complete" else 0 for row in listed}
-        total_bytes, total_packs = sum(r.size for r in listed), sum(r.rows for r in listed)
+        # What nobody gives must not hold up the rest.
+        report = SyncReport(missing=dict(await self.bring_tables(stall_s)))
+        listed = [row for row in self._listed() if row.name not in report.missing]
+        here = {row.id: row.size if row.is_whole else 0 for row in listed}
+        report.total_bytes, total_packs = sum(r.size for r in listed), sum(r.rows for r in listed)
         done_before = [0]
 
         def tell(packs: int) -> None:
-            progress(Progress(sum(here.values()), total_bytes, done_before[0] + packs, total_packs))
+            progress(Progress(sum(here.values()), report.total_bytes, done_before[0] + packs, total_packs))
 
         async with self._one:
-            send, receive = trio.open_memory_channel[ReelRow](len(listed) or 1)
+            came = {row.id: trio.Event() for row in listed}
+            waiting = iter(listed)
 
             async def fetch_task() -> None:
-                async with send:
-                    for row in listed:
-                        if row.state != "complete":
+                for row in waiting:
+                    if self._reels.is_wanted(row):
 
-                            def fetched(count: int, _size: int, reel_id: int = row.id) -> None:
-                                here[reel_id] = count
-                                tell(0)
+                        def fetched(count: int, _size: int, reel_id: int = row.id) -> None:
+                            here[reel_id] = count
+                            tell(0)
 
+                        try:
                             await self._reels.fetch(row, fetched, stall_s)
-                            here[row.id] = row.size
-                            self._store.forget_reels()
+                        except (Offline, DiskTrouble):
+                            raise
+                        except SwarmError as e:
+                            report.missing[row.name] = e
+                        else:
                             report.reels += 1
-                        await send.send(row)
+                    here[row.id] = 0 if row.name in report.missing else row.size
+                    self._store.forget_reels()
+                    came[row.id].set()
 
-            async with open_flat_nursery() as nursery:
-                nursery.start_soon(fetch_task)
-                async for row in receive:
-                    outcome = await trio.to_thread.run_sync(
-                        self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n), limiter=self._writing
-                    )
-                    done_before[0] += row.rows
-                    report.packs += len(outcome.unpacked)
-                    report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
-                    report.waiting += len(outcome.waiting)
-                    self._changed()
-            report.total_bytes = total_bytes
-            report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
-            self._changed()
-        return report
+            try:
+                async with open_flat_nursery() as nursery:
+                    for _ in range(_AT_ONCE):
+                        nursery.start_soon(fetch_task)
+                    for row in listed:
+                        # In the catalogue's order: parents come before children.
+                        await came[row.id].wait()
+                        if row.name in report.missing:
+                            continue
+                        outcome = await trio.to_thread.run_sync(
+                            self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n), limiter=self._writing
+                        )
+                        self._reels.unpin(row)
+                        done_before[0] += row.rows
+                        report.packs += len(outcome.unpacked)
+                        report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
+                        report.waiting += len(outcome.waiting)
+                        self._changed()
+            finally:
+                self._reels.unpin()
+            report.listed = len(listed) - sum(row.name in report.missing for row in listed)
+            if self._state.held is held:
+                # Those whose whole history is here move, whatever else is missing.
+                report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
+                self._changed()
+        if self._state.held is held:
+            return report
+        # A newer catalogue came meanwhile, and lists other reels: what was missing may lie in them.
+        again = await self.sync(progress, stall_s)
+        again.packs += report.packs
+        again.reels += report.reels
+        again.refused = report.refused | again.refused
+        return again
 
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         index = self._state.index

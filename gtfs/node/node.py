@@ -8,37 +8,51 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import trio
 
-from gtfs.catalogue.accept import FirstTrust, is_stale
+from gtfs.catalogue.accept import FirstTrust
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
+from gtfs.node.cache import Cache
 from gtfs.node.control import Tell, answer_task, listen
+from gtfs.node.copied import take_copied
+from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
 from gtfs.node.follow import Follower, Progress, SyncReport, cancelled
+from gtfs.node.handout import hand_out
+from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.pointing import Pointing
 from gtfs.node.publish import publish_now
 from gtfs.node.reels import Reels
 from gtfs.node.shelf import Shelf
 from gtfs.node.sink import Sink
 from gtfs.node.state import State
 from gtfs.node.store import Store
+from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 
 log = logging.getLogger(__name__)
 
-_REFS_S = 5.0  # how often refs that plain git moved are noticed
+_SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
+_RETRY_S = 10.0  # after a catalogue could not be followed
+_REFS_S = 1.0  # how often refs that plain git moved are noticed
 _REFS_LEAST_S = 0.5  # between two looks, however much is going on
+_REFS_AGAIN_S = 30.0  # and they are read though nothing looks changed: not everybody writes them as git does
+_TOLD_AT_ONCE = 1000  # new packs of which `on_packs_added` hears; of a longer list, the last
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class NodeOptions:
     poll_s: float = 300.0
     table_s: float = 30.0
     prefetch: bool = False
+    cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them
+    proxy: str | None = None  # for feeds, a URL
     jobs: int | None = None  # processes that encode; None: one for each core
 
 
@@ -63,23 +79,42 @@ class Node:
         self.options = options
         self.session = session
         self._writing = trio.CapacityLimiter(1)
-        self.reels = Reels(state, session, options.read_timeout_s)
+        self.reels = Reels(state, session, options.read_timeout_s, self._writing, client)
         self.store = Store(state, self.reels)
-        self.shelf = Shelf(state, self.store, self.status, self._read_reel)
+        trackers = options.swarm.trackers if options.swarm is not None else ()
+        self.shelf = Shelf(state, self.store, self.status, self._read_reel, self._take_copied, trackers)
         self.sink = Sink(state, self._writing, self._packs_changed)
         self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._changed)
-        self.poller = FeedPoller(options.feeds, self._take, client, interval_s=options.poll_s)
+        self.pointing = Pointing(state, session)
+        self.poller = FeedPoller(
+            options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
+        )
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
+        self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
+        self._last_row = state.index.last_row()
+        self._takes_up = False
+        self._refs: dict[bytes, ObjectId] = {}
         self._refs_stale = trio.Event()
         self._news = trio.Event()
         self._keep_whole = options.prefetch
         self._refusals: dict[str, tuple[str, int]] = {}  # why a feed's document was not taken, and its exit code
         if options.prefetch:
             self._news.set()
+        self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
+        self._cache: Cache | None = None
+        if options.cache_bytes is not None and session is not None:
+            forget = self.store.forget_reels
+            self.shelf.is_cache = True
+            self._cache = Cache(state, self.reels, session, self._writing, forget, options.cache_bytes)
 
     def _changed(self) -> None:
         self.store.forget_reels()
         self._refs_stale.set()
+        last_row = self.state.index.last_row()
+        if last_row > self._last_row:
+            after = max(self._last_row, last_row - _TOLD_AT_ONCE)
+            self._last_row = last_row
+            self.on_packs_added([p.oid for p in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
 
     def _packs_changed(self, oids: list[ObjectId]) -> None:
         self._changed()
@@ -92,7 +127,8 @@ class Node:
         return await self.reels.read(torrent, offset, length, 0)
 
     async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
-        """Encode what plain git brought since the last time."""
+        """Encode what plain git brought since the last time, and from now on whenever it moves a ref."""
+        self._takes_up = True
 
         def work() -> None:
             self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
@@ -102,30 +138,55 @@ class Node:
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
-        followed = self._has_followed()
         try:
-            is_news = await self.follower.take_document(document)
+            await self._take_catalogue(document)
         except GtfsError as e:
             refusal = (str(e), e.exit_code)
             if self._refusals.get(feed.text) != refusal:  # it is asked for again and again
                 log.warning("feed %s: %s", feed.text, e)
             self._refusals[feed.text] = refusal
             raise
-        if is_news:
+
+    async def _take_catalogue(self, document: bytes) -> None:
+        followed = self._has_followed()
+        if await self.follower.take_document(document):
+            self.pointing.renew()
             self._keep_whole = self._keep_whole or followed
             self._news.set()
 
+    async def _take_copied(self, document: bytes) -> None:
+        await take_copied(self.state, self.reels, self._take_catalogue, document)
+
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
+        said: str | None = None
+        if self.follower.lacks_tables():
+            self._news.set()
         while True:
             await self._news.wait()
             self._news = trio.Event()
-            try:
-                await self.follower.bring_tables(self.options.table_s)
-                if self._keep_whole:
-                    await self.sync(lambda _p: None)
-            except (GtfsError, OSError) as e:
-                log.error("the new catalogue could not be followed yet: %s", e)
+            trouble = await self._follow()
+            if trouble is None:
+                said = None
+                continue
+            if trouble != said:  # it is tried again and again
+                log.warning("the catalogue cannot be followed yet: %s", trouble)
+            said = trouble
+            with trio.move_on_after(_RETRY_S):
+                await self._news.wait()
+            self._news.set()
+
+    async def _follow(self) -> str | None:
+        """One try; gives what hindered it."""
+        try:
+            failed = await self.follower.bring_tables(self.options.table_s)
+            if self._keep_whole:
+                failed = (await self.sync(lambda _p: None)).missing
+            if failed:
+                return str(next(iter(failed.values())))
+        except (GtfsError, OSError) as e:
+            return str(e)
+        return None
 
     def _has_followed(self) -> bool:
         held = self.state.held
@@ -147,12 +208,14 @@ class Node:
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
+        self.pointing.renew()
         await self.reels.update()
         return result
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
-        return await self.follower.sync(tell)
+        # Longer than a read waits: here peers may still be looking for each other.
+        return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
 
     async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await self.publish(bool(request.get("force")), request.get("jobs") or self.options.jobs, tell)
@@ -161,7 +224,30 @@ class Node:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
         before = await self._received_bytes()
         await self.poller.poll_once()
-        report = await self.sync(lambda p: tell(describe_progress(p)))
+        last: dict[str, Any] = {}
+
+        def show(p: Progress | None) -> None:
+            if p is not None:
+                last.update(describe_progress(p))
+            if last and self.session is not None:
+                now = self.session.statistics()
+                last.update(peers=now.peers, received=now.downloaded_bytes - before)
+            if last:
+                tell(dict(last))
+
+        async def show_task() -> None:
+            while True:
+                await trio.sleep(_SHOW_S)
+                show(None)
+
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(show_task)
+            if self._cache is not None:
+                nursery.start_soon(self._cache.run_task)
+            report = await self.sync(show)
+            nursery.cancel_scope.cancel()
+        if self._cache is not None:
+            await self._cache.trim()
         fetched = await self._received_bytes() - before
         return {**describe_sync(report), "fetched": fetched, "feeds": self._feeds()}
 
@@ -171,20 +257,49 @@ class Node:
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await self.sync_once(tell)
 
+    async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await hand_out(
+            self.state, self.store, Path(request["out"]), request["trackers"], with_packs=request["packs"], tell=tell
+        )
+
     async def _asked_status(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         await self.reels.refresh()
         if self.session is not None:
             await self.session.refresh()
+        self._connections = await describe_connections(self.reels.torrents())
         return self.status()
 
     async def _refs_task(self) -> None:
+        watch, read_at, said = RefsWatch(self.state.repository), -math.inf, ""
         while True:
             self._refs_stale = trio.Event()
-            refs = await trio.to_thread.run_sync(read_refs, self.state.repository)
-            self.shelf.show_refs({r.name: r.oid for r in refs if not r.name.startswith(OWN_REFS)})
-            await trio.sleep(_REFS_LEAST_S)
+            try:
+                moved = await trio.to_thread.run_sync(watch.changed)
+                if moved or trio.current_time() - read_at > _REFS_AGAIN_S:
+                    read_at = trio.current_time()
+                    await self._read_refs()
+                said = ""
+            except (GtfsError, OSError) as e:
+                read_at = -math.inf
+                if str(e) != said:  # it is tried again and again
+                    log.warning("what git has brought cannot be shown yet: %s", e)
+                said = str(e)
+            await trio.sleep(_REFS_LEAST_S if not said else _RETRY_S)
             with trio.move_on_after(_REFS_S):
                 await self._refs_stale.wait()
+
+    async def _read_refs(self) -> None:
+        """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
+        found = await trio.to_thread.run_sync(read_refs, self.state.repository)
+        refs = {r.name: r.oid for r in found if not r.name.startswith(OWN_REFS)}
+        if refs == self._refs:
+            return
+        if self._takes_up:
+            take_up = partial(self.state.take_up, jobs=self.options.jobs, retry=False, stop=cancelled)
+            if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
+                self._changed()
+        self._refs = refs
+        self.shelf.show_refs(refs)
 
     def _feeds(self) -> list[dict[str, Any]]:
         found = []
@@ -206,9 +321,14 @@ class Node:
             "peers": statistics.peers if statistics else 0,
             "downloaded": statistics.downloaded_bytes if statistics else 0,
             "uploaded": statistics.uploaded_bytes if statistics else 0,
+            "share": describe_share(self.reels.torrents()),
+            "connections": self._connections,
             "reels": self.reels.traffic(),
         }
+        if self._cache is not None:
+            out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
         out["feeds"] = self._feeds()
+        out["pointer"] = self.pointing.status()
         out["incoming"] = self.sink.statistics()
         out["running"] = True
         return out
@@ -216,87 +336,31 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
+        handlers["torrents"] = self._asked_torrents
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self._refs_task)
             nursery.start_soon(self.sink.ingest_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
+            nursery.start_soon(self.pointing.announce_task)
+            if self._cache is not None:
+                nursery.start_soon(self._cache.run_task)
             task_status.started()
 
 
 @asynccontextmanager
-async def open_node(state: State, options: NodeOptions) -> AsyncIterator[Node]:
+async def open_node(state: State, options: NodeOptions, session: Session | None = None) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Raises `ListenRefused` for a port that is taken.
+    Nodes of one process share one ``session``; without one the node opens its own. Raises `ListenRefused` for a port
+    that is taken.
     """
     await trio.to_thread.run_sync(reassert, state.repository, state.index)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client())
-        session = None
-        if options.swarm is not None:
+        client = await stack.enter_async_context(open_client(options.proxy))
+        if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
         await node.reels.update()
         yield node
-
-
-def describe_state(state: State) -> dict[str, Any]:
-    """The part of the status that needs no running node."""
-    held = state.held
-    out: dict[str, Any] = {
-        "repository": str(state.repository.path),
-        "object_format": state.repository.fmt.name,
-        "packs": {"known": state.index.count(), "bytes": state.index.total_bytes(), **state.index.count_by_state()},
-        "unencodable": len(state.index.unencodable()),
-        "reels": len(state.index.reels()),
-        "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
-        "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
-        "running": False,
-    }
-    if held is not None:
-        c = held.catalogue
-        out["catalogue"] = {
-            "repository": c.repository,
-            "version": c.version,
-            "date": c.date_s,
-            "valid_until": c.valid_until_s,
-            "stale": is_stale(c, int(time.time())),
-            "equivocation": c.version in state.catalogues.equivocations(),
-            "signers": list(c.signers),
-            "refs": len(c.refs),
-            "reels": len(c.reels),
-            "followed": state.index.held_refs() == c.refs,
-        }
-    return out
-
-
-def describe_published(state: State, version: int, is_new: bool, packs: int) -> dict[str, Any]:
-    """What `gtfs publish` shows."""
-    reels = [r for r in state.index.reels() if r.state == "complete"]
-    return {
-        "version": version,
-        "new": is_new,
-        "packs": packs,
-        "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
-        "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri()],
-    }
-
-
-def describe_progress(p: Progress) -> dict[str, Any]:
-    """A sync's progress as it goes over the control socket."""
-    return {"bytes": p.bytes_here, "bytes_of": p.bytes_total, "packs": p.packs_done, "packs_of": p.packs_total}
-
-
-def describe_sync(report: SyncReport) -> dict[str, Any]:
-    """What `gtfs sync` shows."""
-    return {
-        "packs": report.packs,
-        "reels": report.reels,
-        "bytes": report.total_bytes,
-        "refs_moved": report.refs.moved,
-        "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
-        "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
-        "waiting": report.waiting,
-    }

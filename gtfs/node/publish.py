@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Out: refs of the repository into reels and the next signed catalogue (design.md §4, §5).
 
-Order: encode, seal, index, catalogue, and only then is the open reel emptied; a crash between leaves sealed reels
-that the next publish lists. Synchronous, under the node's lock.
+Order: encode, seal, merge what the held catalogue lists already, catalogue, index, and only then is the open reel
+emptied. A crash between leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
+done is in proportion to what is new. Synchronous, under the node's lock.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from gtfs.catalogue.document import ReelEntry
+from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, parse_fingerprint
 from gtfs.node.config import BadConfig
+from gtfs.node.pointing import feed_key_path
 from gtfs.node.state import State
+from gtfs.node.succession import compact
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.order import canonical_order, cut
 from gtfs.reel.seal import Source, write_reel
 from gtfs.repo.history import OWN_REFS, Ref, commits_reachable, read_head, read_refs, tags_reachable
 from gtfs.repo.repository import Repository
+from gtfs.swarm.pointers import read_feed_key
 from gtfs.trust.keyring import export_user_keys
 from gtfs.trust.sign import Signer
 
@@ -42,11 +47,11 @@ class Unpublishable(GtfsError):
 
 @dataclass(frozen=True)
 class Published:
-    """The held catalogue after a publish; ``is_new`` False when nothing had changed."""
+    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists."""
 
     version: int
     is_new: bool
-    reels: tuple[ReelRow, ...]
+    reels: tuple[ReelEntry, ...]
     packs: int
 
 
@@ -103,37 +108,58 @@ def publish_now(
     state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
-    wanted = dict.fromkeys(commits_reachable(repository, {r.oid for r in refs if r.kind in (b"commit", b"tag")}))
-    wanted.update(dict.fromkeys(tags_reachable(repository, refs)))
-    _refuse_unmade(state, wanted)
-    seal(state, wanted)
+    seal(state, _wanted(state, refs))
 
-    reels = [r for r in index.reels() if r.state == "complete"]
+    held = state.held
+    # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
+    fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
     now_s = int(time.time())
     valid_s = int(config.get("validdays") or 30) * _DAY_S
+    feed_key = read_feed_key(feed_key_path(repository.state))
     settings = PublishSettings(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
+        feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
         policy=tuple(config.policies()),
     )  # fmt: skip
-    entries = [ReelEntry(r.name, r.infohash, r.size, r.rows) for r in reels]
-    held = state.held
-    head = read_head(repository)
-    catalogue = next_catalogue(held, {r.name: r.oid for r in refs}, entries, settings, now_s, head=head)
-    if held is not None and not force and says_the_same(held.catalogue, catalogue):
-        left_s = held.catalogue.valid_until_s - now_s
-        if left_s > _RENEW_LEFT * valid_s:
-            return Published(held.catalogue.version, False, tuple(reels), len(wanted))
+    catalogue = next_catalogue(held, {r.name: r.oid for r in refs}, (), settings, now_s, head=read_head(repository))
+    if held is not None and not fresh and not force:
+        same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
+        if says_the_same(held.catalogue, same) and held.catalogue.valid_until_s - now_s > _RENEW_LEFT * valid_s:
+            return _published(held.catalogue, False)
+    kept = [] if held is None else compact(state.stock, held.catalogue)
+    entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
+    catalogue = dataclasses.replace(catalogue, reels=entries)
     assert state.keyring is not None
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
-    state.held = accepted
-    state.renew_gate()
     with index.transaction():
-        for reel in reels:
-            index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, catalogue.version, "complete")
+        state.hold(accepted)
         index.set_held_refs(catalogue.refs)
     state.empty_open_reel()
-    return Published(catalogue.version, True, tuple(reels), len(wanted))
+    return _published(catalogue, True)
+
+
+def _published(catalogue: Catalogue, is_new: bool) -> Published:
+    return Published(catalogue.version, is_new, catalogue.reels, sum(reel.rows for reel in catalogue.reels))
+
+
+def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
+    """What the refs reach, as far as no listed reel has it. Raises `Unpublishable` for what has no pack."""
+    listed = () if state.held is None else set(state.held.catalogue.refs.values())
+    wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
+    if any(item.oid not in wanted for item in state.index.open_items()):
+        # Not new and in no reel: it is reached by no ref, or a reel was lost.
+        wanted = _reached(state, refs, ())
+    _refuse_unmade(state, wanted)
+    return wanted
+
+
+def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+    if not refs:
+        return {}
+    wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))
+    wanted.update(dict.fromkeys(tags_reachable(state.repository, refs)))
+    return wanted
 
 
 def publishable_refs(repository: Repository) -> list[Ref]:

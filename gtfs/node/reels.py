@@ -4,49 +4,54 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
+import math
+from collections.abc import Callable, Sequence
 
+import httpx
 import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.ids import REEL_SUFFIX
+from gtfs.ids import REEL_SUFFIX, InfoHash
 from gtfs.mount.tree import NotLocal, ReadTimedOut
-from gtfs.node.filling import fill_reel, move_into
+from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.state import State
 from gtfs.node.store import SwarmReel
-from gtfs.reel.index import ReelPack, ReelRow
+from gtfs.node.succession import settle_in
+from gtfs.node.traffic import share_ratio
+from gtfs.reel.index import ReelRow
 from gtfs.reel.metainfo import piece_length
-from gtfs.reel.table import (
-    CorruptReel,
-    Footer,
-    check_reel_layout,
-    footer_range,
-    parse_footer,
-    parse_table,
-    table_range,
-)
-from gtfs.reel.table import footer as make_footer
+from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
+from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
+from gtfs.swarm.sharing import take_copy
 from gtfs.swarm.torrents import Torrent, TorrentSpec
+from gtfs.swarm.webseeds import bring_info_task, seed_url
 
 log = logging.getLogger(__name__)
-
-TABLE_SUFFIX = ".table"
-RESUME_SUFFIX = ".resume"
-METAINFO_SUFFIX = ".torrent"
 
 
 class Reels:
     """Torrents by their reel's id in the index; without a session every read of what is not here fails at once."""
 
-    def __init__(self, state: State, session: Session | None, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        state: State,
+        session: Session | None,
+        read_timeout_s: float,
+        writing: trio.CapacityLimiter,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._client = client  # for the metadata that web seeds have
         self._state = state
+        self._writing = writing
         self._session = session
         self._read_timeout_s = read_timeout_s
         self._torrents: dict[int, Torrent] = {}
+        self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
+        self.evictions: dict[InfoHash, trio.Event] = {}
+        self.is_cache = False  # whether what is unpacked may leave again
 
     def reel(self, reel_id: int) -> Torrent | None:
         """See `store.SwarmReads`."""
@@ -56,7 +61,16 @@ class Reels:
         """See `store.SwarmReads`; raises `ReadTimedOut`, `NotLocal`."""
         assert isinstance(reel, Torrent)
         try:
-            return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+            while True:
+                await self.wait_evicted(reel.spec.infohash)
+                try:
+                    return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+                except SessionClosed:
+                    await self.wait_evicted(reel.spec.infohash)
+                    again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
+                    if again is None or again is reel:
+                        raise
+                    reel = again
         except DiskTrouble:
             raise
         except (ReadTimeout, SwarmTimeout) as e:
@@ -65,34 +79,64 @@ class Reels:
             raise NotLocal(str(e)) from None
 
     async def update(self) -> None:
-        """Put every reel that the index knows, and the swarm does not have yet, into the swarm."""
+        """Put every reel that the index knows, and the swarm does not have yet, into the swarm; drop superseded ones."""
+        await self._drop_superseded()
         if self._session is None:
             return
         for row in self._state.index.reels():
-            if row.id not in self._torrents and row.state != "retired":
+            present = self._torrents.get(row.id)
+            # Another node of this process may have taken a torrent out that both had.
+            is_gone = present is None or isinstance(present.failure, SessionClosed)
+            if is_gone and row.infohash not in self.evictions:
                 try:
                     self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
                     log.error("reel %s is not in the swarm: %s", row.name, e)
 
+    async def _drop_superseded(self) -> None:
+        superseded = self._state.take_superseded()
+        for row in superseded:
+            await self.wait_evicted(row.infohash)
+            await self._leave(row)
+        if superseded:
+            await trio.to_thread.run_sync(self._state.drop_superseded, superseded, limiter=self._writing)
+
+    async def _leave(self, row: ReelRow) -> None:
+        torrent = self._torrents.pop(row.id, None)
+        # What lies in another node's place is that node's to take out.
+        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.reels:
+            await self._session.remove(row.infohash)
+
     def _spec(self, row: ReelRow) -> TorrentSpec:
-        held = self._state.held
+        held, stock = self._state.held, self._state.stock
         return TorrentSpec(
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
             piece_length=piece_length(row.size), directory=self._state.reels,
-            metainfo=self._state.reels / (row.name + METAINFO_SUFFIX),
-            resume=self._state.reels / (row.name + RESUME_SUFFIX),
-            complete=row.state == "complete",
+            metainfo=stock.metainfo_path(row.name),
+            resume=stock.resume_path(row.name),
+            complete=row.is_whole,
             trackers=() if held is None else held.catalogue.trackers,
-            web_seeds=() if held is None else held.catalogue.web_seeds,
+            web_seeds=()
+            if held is None
+            else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds),
         )  # fmt: skip
+
+    async def take_metainfo(self, row: ReelRow, info: bytes) -> None:
+        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetadata`, OSError."""
+        spec = self._spec(row)
+
+        def work() -> None:
+            check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
+            replace_file(spec.metainfo, wrap_info(info))
+
+        await trio.to_thread.run_sync(work)
+        torrent = self._torrents.get(row.id)
+        if torrent is not None and not torrent.is_ready():
+            torrent.link.call("set_metadata", info)
 
     def has_table(self, row: ReelRow) -> bool:
         """Whether the reel's packs are in the index."""
-        return row.state == "complete" or self._table_path(row).exists()
-
-    def _table_path(self, row: ReelRow) -> Path:
-        return self._state.reels / (row.name + TABLE_SUFFIX)
+        return row.is_whole or self._state.stock.table(row) is not None
 
     async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
         """Fetch a reel's footer and table, check them against its name and make its packs known.
@@ -103,6 +147,7 @@ class Reels:
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm")
         with trio.move_on_after(deadline_s) as scope:
+            await self._bring_info(torrent)
             at, length = footer_range(row.size)
             foot = parse_footer(await torrent.read(at, length, deadline_s=deadline_s), self._state.repository.fmt)
             if foot.name != row.name or foot.rows != row.rows:
@@ -111,29 +156,20 @@ class Reels:
             table = await torrent.read(at, length, deadline_s=deadline_s)
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-        await trio.to_thread.run_sync(self._take_table, row, foot, table)
-
-    def _take_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
         packs = parse_table(table, foot)
-        offsets = check_reel_layout(packs, row.size)
+        await trio.to_thread.run_sync(self._state.stock.keep_table, row, packs, self._date_s(), limiter=self._writing)
+
+    async def _bring_info(self, torrent: Torrent) -> None:
+        """Return when the metadata is here, from peers or from web seeds. Raises `SwarmError`."""
+        async with open_flat_nursery() as nursery:
+            if self._client is not None and not torrent.is_ready():
+                nursery.start_soon(bring_info_task, self._client, torrent)
+            await torrent.wait_metadata(math.inf)
+            nursery.cancel_scope.cancel()
+
+    def _date_s(self) -> int:
         held = self._state.held
-        time_s = held.catalogue.date_s if held else 0
-        lies = self._state.index.put_reel_rows(
-            row.id, [ReelPack(p.oid, p.length, p.digest, o) for p, o in zip(packs, offsets, strict=True)], time_s
-        )
-        for oid in lies:
-            log.error("reel %s has other bytes for %s than are known here; it is left out", row.name, oid.hex())
-        replace_file(self._table_path(row), table)
-
-    def _read_table(self, row: ReelRow) -> tuple[Footer, bytes]:
-        table = self._table_path(row).read_bytes()
-        foot = make_footer(table, row.rows, self._state.repository.fmt)
-        return parse_footer(foot), table + foot
-
-    def _fill(self, row: ReelRow) -> int:
-        foot, end = self._read_table(row)
-        packs = parse_table(end[: foot.table_bytes], foot)
-        return fill_reel(self._state, row, packs, check_reel_layout(packs, row.size), end)
+        return 0 if held is None else held.catalogue.date_s
 
     async def fill(self, row: ReelRow) -> int:
         """Take from this machine what it has of a reel, once its table is known; gives the bytes of packs.
@@ -141,30 +177,82 @@ class Reels:
         Raises `SwarmError`, OSError.
         """
         torrent = self._torrents.get(row.id)
-        if torrent is None or row.state == "complete":
+        stock = self._state.stock
+        table = None if torrent is None or row.is_whole else await trio.to_thread.run_sync(stock.table, row)
+        if torrent is None or table is None:
             return 0
-        filled = await trio.to_thread.run_sync(self._fill, row)
+        if await trio.to_thread.run_sync(stock.is_here, row, table.packs) and await self.make(row, table.packs):
+            return sum(pack.length for pack in table.packs)
+        filled = await trio.to_thread.run_sync(stock.fill, row, table, limiter=self._writing)
         if filled:
             await torrent.recheck()
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
         return filled
 
+    async def make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
+        """Make a reel whole from packs that are here, and seed it; False if it cannot be. Raises OSError."""
+        await self._leave(row)
+        try:
+            return await trio.to_thread.run_sync(self._make, row, packs, limiter=self._writing)
+        finally:
+            await self.update()
+
+    def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
+        if not self._state.stock.make_listed(row, packs, self._date_s()):
+            return False
+        self.settle(row)
+        log.info("reel %s was made from what is here, %d bytes", row.name, row.size)
+        return True
+
     def settle(self, row: ReelRow) -> None:
         """Let the index point into a reel that has become whole. Blocking; in the writing thread."""
-        if self._table_path(row).exists():
-            foot, end = self._read_table(row)
-            packs = parse_table(end[: foot.table_bytes], foot)
-            move_into(self._state, row, packs, check_reel_layout(packs, row.size))
+        held = self._state.held
+        settle_in(self._state.stock, None if held is None else held.catalogue, row)
+        self._state.empty_open_reel()
+
+    def is_wanted(self, row: ReelRow) -> bool:
+        """Whether a full sync has to fetch this reel; a cache does without what git has already."""
+        if row.is_whole:
+            return False
+        return not self.is_cache or not self.has_table(row) or not self.is_let_in(row)
+
+    def is_let_in(self, row: ReelRow) -> bool:
+        """Whether the way in has no use for this reel any more."""
+        return all(pack.state in ("unpacked", "refused") for pack in self._state.index.reel_rows(row.id))
+
+    def unpin(self, row: ReelRow | None = None) -> None:
+        """The way in has read this reel (None: every reel)."""
+        self.pinned.difference_update(set(self.pinned) if row is None else (row.id,))
+
+    def torrents(self) -> list[Torrent]:
+        """This node's torrents."""
+        return list(self._torrents.values())
+
+    def replace(self, row: ReelRow, torrent: Torrent) -> None:
+        """The reel's torrent left the swarm and came back."""
+        self._torrents[row.id] = torrent
+
+    async def wait_evicted(self, infohash: InfoHash) -> None:
+        """Return when no piece of the reel is being evicted."""
+        while (gone := self.evictions.get(infohash)) is not None:
+            await gone.wait()
 
     async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
         """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`."""
+        await self.wait_evicted(row.infohash)
         torrent = self._torrents.get(row.id)
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
+        self.pinned.add(row.id)
         await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()
         await torrent.save_resume()
-        self._state.index.set_reel_state([row.id], "complete")
+        spec = self._spec(row)
+        if torrent.spec.path != spec.path:
+            await trio.to_thread.run_sync(take_copy, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo)
+        now = self._state.index.reel(row.id)
+        if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
+            self._state.index.set_reel_state([row.id], "complete")
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
@@ -179,6 +267,7 @@ class Reels:
                 "peers": s.peers,
                 "downloaded": s.downloaded_bytes,
                 "uploaded": s.uploaded_bytes,
+                "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
                 "local": torrent.local_bytes(),
                 "size": row.size,
                 "trackers": s.trackers,

@@ -4,39 +4,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from gtfs.ids import REEL_SUFFIX, BadId, ObjectId, parse_object_id, parse_reel_name
+from gtfs.errors import GtfsError
+from gtfs.ids import REEL_SUFFIX, BadId, ObjectId, pack_name, parse_object_id, parse_reel_name
 from gtfs.mount.tree import ControlEntry
+from gtfs.node.handout import pack_metainfo
 from gtfs.node.state import SIGNOFFS, State
 from gtfs.node.store import Store
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import PieceHasher, metainfo_bytes
+from gtfs.reel.metainfo import metainfo_bytes
+from gtfs.swarm.metainfo import dress, info_of, wrap_info
+
+log = logging.getLogger(__name__)
 
 _DIRECTORY: Final = ControlEntry("dir")
 _TORRENT: Final = b".torrent"
 _ASC: Final = b".asc"
-_CHUNK: Final = 1 << 20
 
 Parts = tuple[bytes, ...]
 ReadReel = Callable[[ReelRow, int, int], Awaitable[bytes]]
 
 
 class Shelf:
-    """The mount's ControlTree. ``status`` gives the node's status; ``read_reel`` reads a reel that may not be here."""
+    """The mount's ControlTree.
+
+    ``status`` gives the node's status; ``read_reel`` reads a reel that may not be here; ``take_copied`` judges what is
+    copied in; ``trackers`` are named in torrents beside those of the catalogue.
+    """
 
     def __init__(
-        self, state: State, store: Store, status: Callable[[], dict[str, object]], read_reel: ReadReel
+        self,
+        state: State,
+        store: Store,
+        status: Callable[[], dict[str, object]],
+        read_reel: ReadReel,
+        take_copied: Callable[[bytes], Awaitable[None]],
+        trackers: Sequence[str],
     ) -> None:
         self._state = state
         self._store = store
         self._status = status
         self._read_reel = read_reel
+        self._take_copied = take_copied
+        self._trackers = trackers
+        self.is_cache = False
         self._refs: dict[bytes, ObjectId] = {}
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
@@ -48,6 +66,15 @@ class Shelf:
     def show_refs(self, refs: dict[bytes, ObjectId]) -> None:
         """Replace what is below ``refs``; the caller reads them from git in a thread."""
         self._refs = refs
+
+    async def take(self, parts: Parts, document: bytes) -> None:
+        """See `mount.tree.ControlTree`."""
+        try:
+            await self._take_copied(document)
+        except GtfsError as e:
+            log.warning("what was copied to .gtfs/%s is refused: %s", b"/".join(parts).decode("utf-8", "replace"), e)
+            raise
+        log.info("took .gtfs/%s", b"/".join(parts).decode("utf-8", "replace"))
 
     def names(self, parts: Parts) -> list[bytes]:
         """See `mount.tree.ControlTree`."""
@@ -118,7 +145,8 @@ class Shelf:
         row = self._reel_row(name.removesuffix(REEL_SUFFIX.encode())) if name.endswith(REEL_SUFFIX.encode()) else None
         if row is None:
             return None
-        if row.state == "complete":
+        # A cache may let go of any piece at any time: its readers must not hold the file itself.
+        if row.is_whole and not self.is_cache:
             return self._file(self._state.reel_path(row.name))
         return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
 
@@ -129,7 +157,11 @@ class Shelf:
             return None
         if stem.endswith(REEL_SUFFIX.encode()):
             row = self._reel_row(stem.removesuffix(REEL_SUFFIX.encode()))
-            return None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+            kept = None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+            if row is None or kept is None or kept.path is None:
+                return None
+            size = kept.size + len(self._dressed(b"")) - len(wrap_info(b""))
+            return ControlEntry("file", size, kept.time_s, read=partial(self._reel_metainfo, kept.path))
         try:
             oid = parse_object_id(stem.removesuffix(b".pack"))
         except BadId:
@@ -137,15 +169,24 @@ class Shelf:
         info = self._store.info(oid)
         if info is None:
             return None
-        size = metainfo_bytes(oid.hex() + ".pack", info.size)
+        size = metainfo_bytes(oid.hex() + ".pack", info.size) + len(self._dressed(b"", ())) - len(wrap_info(b""))
         return ControlEntry("file", size, info.time_s, read=partial(self._pack_metainfo, oid, info.size))
 
     async def _pack_metainfo(self, oid: ObjectId, size: int) -> bytes:
-        hasher = PieceHasher(size)
-        for at in range(0, size, _CHUNK):
-            chunk = await self._store.read(oid, at, min(_CHUNK, size - at), read_ahead=_CHUNK)
-            await trio.to_thread.run_sync(hasher.update, chunk)
-        return hasher.metainfo(oid.hex() + ".pack")[0]
+        metainfo = await pack_metainfo(self._store, oid, size)
+        return self._dressed(info_of(metainfo, pack_name(oid)), ())
+
+    async def _reel_metainfo(self, path: Path) -> bytes:
+        metainfo = await trio.to_thread.run_sync(path.read_bytes)
+        return self._dressed(info_of(metainfo, path.name))
+
+    def _dressed(self, info: bytes, web_seeds: Sequence[str] | None = None) -> bytes:
+        """A torrent that tells other clients where to look; its infohash is that of ``info`` alone."""
+        held = self._state.held
+        trackers = [*self._trackers, *(held.catalogue.trackers if held is not None else ())]
+        if web_seeds is None:
+            web_seeds = held.catalogue.web_seeds if held is not None else ()
+        return dress(info, trackers, web_seeds)
 
     def _signoff(self, name: bytes) -> ControlEntry | None:
         try:

@@ -15,6 +15,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
+from gtfs.ingest.batch import MAX_PACKS
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.takeup import parents_first
@@ -23,6 +24,8 @@ from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
 
+_QUIET_S = 0.1  # without another pack, and a batch begins
+_PATIENCE_S = 5.0  # and at the latest after this
 _RETRY_S = 10.0  # after a full disk or a lock of git's
 
 
@@ -41,6 +44,7 @@ class Sink:
         self._children: dict[ObjectId, set[ObjectId]] = {}
         self._wake = trio.Event()
         self.last_error: str | None = None
+        self.write_error: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -52,8 +56,12 @@ class Sink:
         return {
             "queued": len(self._queued) + len(self._in_hand),
             "waiting": len(self._waiting),
-            "error": self.last_error,
+            "error": self.last_error or self.write_error,
         }
+
+    def note_trouble(self, text: str | None) -> None:
+        """See `mount.tree.IncomingSink`."""
+        self.write_error = text
 
     async def check(self, path: Path, oid: ObjectId) -> None:
         """See `mount.tree.IncomingSink`."""
@@ -87,6 +95,7 @@ class Sink:
         """Lets in what is queued, and what waited for it, until cancelled."""
         while True:
             await self._wake.wait()
+            await self._wait_quiet()
             self._wake = trio.Event()
             self._in_hand, self._queued = self._queued, {}
             try:
@@ -104,6 +113,14 @@ class Sink:
             self._in_hand = {}
             self._settle(outcome)
             self._changed(outcome.unpacked)
+
+    async def _wait_quiet(self) -> None:
+        """Let a writer of many files go on: a batch costs a signature and several processes, and the interpreter."""
+        with trio.move_on_after(_PATIENCE_S):
+            count = -1
+            while count < len(self._queued) < MAX_PACKS:
+                count = len(self._queued)
+                await trio.sleep(_QUIET_S)
 
     def _let_in(self, queued: dict[ObjectId, Path]) -> Outcome:
         ingest = self._state.ingest()

@@ -22,9 +22,11 @@ from gtfs.catalogue.document import Catalogue, from_text
 from gtfs.ids import Fingerprint
 from gtfs.node.follow import NotFollowing
 from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.node.pointing import first_document
 from gtfs.node.state import State
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
-from gtfs.swarm.feeds import LATEST, Feed, FeedState, FileFeed, fetch, open_client, parse_feed
+from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedState, FileFeed, fetch, open_client, parse_feed
+from gtfs.swarm.session import Session
 from gtfs.trust.gpgv import Signature
 from gtfs.trust.keyring import BadKeyring, export_user_keys, load_keyrings
 from gtfs.trust.verify import BadSignature, split_clearsigned, unverified_signers
@@ -69,14 +71,19 @@ def find_source(text: str, repo: Path | None, data: Path) -> Source:
 
 def default_mirror(feed: Feed, data: Path) -> Path:
     """One directory for each feed, named so that people recognise it."""
-    place = feed.path.resolve() if isinstance(feed, FileFeed) else feed.url
+    if isinstance(feed, DhtFeed):
+        place: object = f"{feed.key.hex()}/{feed.salt.decode('utf-8', 'replace')}"
+    else:
+        place = feed.path.resolve() if isinstance(feed, FileFeed) else feed.url
     words = [w for w in re.split(r"[^A-Za-z0-9._-]+", str(place)) if w not in ("", LATEST, "gtfs", "catalogue")]
     stem = words[-1].removesuffix(".git") if words else "mirror"
     return data / f"{stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}.git"
 
 
-async def _first_document(feed: Feed) -> bytes:
-    async with open_client() as client:
+async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
+    if isinstance(feed, DhtFeed):
+        return await first_document(feed, options.swarm, session)
+    async with open_client(options.proxy) as client:
         answer = await fetch(feed, FeedState(), client)
     assert answer.document is not None
     return answer.document
@@ -113,14 +120,18 @@ def _trust(state: State, given: TrustGiven, document: bytes | None) -> FirstTrus
 
 
 @asynccontextmanager
-async def open_source(source: Source, given: TrustGiven, options: NodeOptions) -> AsyncIterator[Node]:
+async def open_source(
+    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None = None
+) -> AsyncIterator[Node]:
     """The node of a source: its repository made if need be, its catalogue accepted, its feeds known, not yet running.
 
     A feed that does not answer is no error where a catalogue is held already. Raises what `find_source`, `accept` and
     `open_node` raise; a repository that was made for a refused catalogue is removed again.
     """
     is_new = source.feed is not None and not source.repository.exists()
-    document = await _first_document(source.feed) if is_new and source.feed is not None else None
+    document = None
+    if is_new and source.feed is not None:
+        document = await _first_document(source.feed, options, session)
     if document is not None:
         repository = await trio.to_thread.run_sync(_new_repository, source.repository, document)
     else:
@@ -131,12 +142,12 @@ async def open_source(source: Source, given: TrustGiven, options: NodeOptions) -
         state = await trio.to_thread.run_sync(State, repository)
         with state:
             if source.feed is not None and state.held is None and document is None:
-                document = await _first_document(source.feed)
+                document = await _first_document(source.feed, options, session)
             first = await trio.to_thread.run_sync(_trust, state, given, document)
             if source.feed is not None and source.text not in state.config.get_all("source"):
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
-            async with open_node(state, replace(options, feeds=tuple(feeds), first=first)) as node:
+            async with open_node(state, replace(options, feeds=tuple(feeds), first=first), session) as node:
                 if document is not None:
                     await node.follower.take_document(document)
                 stack.pop_all()

@@ -7,28 +7,30 @@ Synchronous: `Node` and the commands that need no network use it alike.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from gtfs.catalogue.accept import Held
+from gtfs.catalogue.accept import Accepted, Held
+from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
-from gtfs.ids import REEL_SUFFIX, ReelName
+from gtfs.ids import ReelName
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
+from gtfs.node.stock import Stock
+from gtfs.node.succession import drop, settle
 from gtfs.pack.limits import Limits
-from gtfs.reel.index import Index
+from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
-from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.history import read_tips
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
@@ -46,7 +48,6 @@ KEYS = "keys"
 CATALOGUE = "catalogue"
 KEYRING = "keyring.gpg"
 LOCK = "lock"
-_TAKEN_UP = "taken-up"  # in the index: the refs whose history has been encoded
 
 
 class State:
@@ -76,10 +77,14 @@ class State:
             self.index = Index(root / INDEX)
             self._exit.callback(self.index.close)
             self._open_reel = self._recover()
+            self.stock = Stock(self.index, self.reels, self.open_reel_path, repository.fmt)
             self._exit.callback(lambda: self._open_reel.close())
             self.quarantine = Quarantine(root / QUARANTINE)
             self.catalogues = CatalogueStore(root / CATALOGUE)
             self.held: Held | None = self.catalogues.highest()
+            self._previous: Catalogue | None = None
+            self._superseded: list[ReelRow] = []
+            self._settle_at_start()
             self.keyring: Keyring | None = None
             self.load_keyring()
         except BaseException:
@@ -107,6 +112,8 @@ class State:
         recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
         if recovered.cut_bytes or recovered.dropped:
             log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
+        if recovered.dropped:
+            self.index.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.open_reel_path, self.repository.fmt)
 
     def open_reel(self) -> OpenReelWriter:
@@ -120,6 +127,32 @@ class State:
         """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
         if self.open_reel().size and not self.index.open_rows():
             self.open_reel().truncate_to(0)
+
+    def hold(self, accepted: Accepted) -> None:
+        """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
+        self._previous = None if self.held is None else self.held.catalogue
+        self.held = accepted
+        self.renew_gate()
+        self._superseded = settle(self.stock, accepted.catalogue, self._previous)
+
+    def _settle_at_start(self) -> None:
+        """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
+        self.stock.sweep_strays()
+        if self.held is not None:
+            before = self.catalogues.before(self.held.catalogue.version)
+            self._previous = None if before is None else before.catalogue
+            self._superseded = settle(self.stock, self.held.catalogue, self._previous)
+            self.drop_superseded(self.take_superseded())
+
+    def take_superseded(self) -> list[ReelRow]:
+        """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
+        found, self._superseded = self._superseded, []
+        return found
+
+    def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
+        """Delete their files and rows. Raises OSError; the next start tries again."""
+        if reels:
+            drop(self.stock, reels)
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
@@ -145,37 +178,34 @@ class State:
 
     def reel_path(self, name: ReelName) -> Path:
         """Where a reel lies, whole or in part."""
-        return self.reels / (name + REEL_SUFFIX)
+        return self.stock.path(name)
 
     def take_up(
         self,
         *,
         jobs: int | None = None,
+        retry: bool = True,
         stop: Callable[[], bool] = lambda: False,
         begin: Callable[[int], None] = lambda _n: None,
         progress: Callable[[int, int], None] = lambda _n, _b: None,
     ) -> TakenUp:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
 
-        Refs that stand where they stood then are not walked again.
+        What refs reached then is not walked again. Unless ``retry``, neither is what could
+        not be made then.
         """
-        refs = self._refs_digest()
-        if refs == self.index.get_meta(_TAKEN_UP) and not self.index.unencodable():
+        tips, before = read_tips(self.repository), self.index.taken_up()
+        again = list(self.index.unencodable()) if retry else []
+        if tips == before and not again:
             return TakenUp(0, 0, {})
-        new = find_new(self.repository, self.index)
+        new = find_new(self.repository, self.index, before)
+        if again and before:
+            new = list(dict.fromkeys((*again, *new)))
         begin(len(new))
         done = take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
         if not stop():
-            self.index.set_meta(_TAKEN_UP, refs)
+            self.index.set_taken_up(tips)
         return done
-
-    def _refs_digest(self) -> str:
-        digest = hashlib.sha256()
-        for ref in read_refs(self.repository):
-            if not ref.name.startswith(OWN_REFS):
-                digest.update(b"%s %s\0" % (ref.oid.hex().encode(), ref.name))
-        digest.update(self.repository.git("rev-parse", "--verify", "--quiet", "HEAD", check=False))
-        return digest.hexdigest()
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

@@ -17,11 +17,11 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
+from gtfs.node.localfiles import LocalFiles
 from gtfs.node.state import State
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
-from gtfs.reel.index import PackRow, ReelRow
-from gtfs.reel.openreel import ReelReader
+from gtfs.reel.index import ListedPack, PackRow, ReelRow
 from gtfs.repo.catfile import CatFile
 
 _MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read
@@ -56,15 +56,16 @@ class Store:
     def __init__(self, state: State, swarm: SwarmReads) -> None:
         self._state = state
         self._swarm = swarm
-        self._disk = trio.CapacityLimiter(8)
+        self._files = LocalFiles()
         self._encoding = trio.CapacityLimiter(1)
         self._made: OrderedDict[ObjectId, bytes] = OrderedDict()
         self._made_bytes = 0
         self._reels: dict[int, ReelRow] = {}
 
     def forget_reels(self) -> None:
-        """Ask the index again which reels are whole."""
+        """Ask the index again which reels are whole; their files may be others than before."""
         self._reels.clear()
+        self._files.forget()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         """See `mount.tree.PackSource`."""
@@ -78,12 +79,7 @@ class Store:
 
     def rows(self, after_row: int, limit: int) -> list[PackInfo]:
         """See `mount.tree.PackSource`."""
-        while True:
-            rows = self._state.index.rows_after(after_row, limit)
-            found = [self._info(row) for row in rows if row.offset is not None]
-            if found or not rows:
-                return found
-            after_row = rows[-1].row
+        return list(map(self._info, self._state.index.listed_after(after_row, limit)))
 
     def statistics(self) -> StoreStatistics:
         """See `mount.tree.PackSource`."""
@@ -118,12 +114,13 @@ class Store:
                 self._reels[reel_id] = reel
         return reel
 
-    def _info(self, row: PackRow) -> PackInfo:
-        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, self._local_bytes(row))
+    def _info(self, row: PackRow | ListedPack) -> PackInfo:
+        here = row.size if row.state == "unpacked" else self._local_bytes(row)
+        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, here)
 
-    def _local_bytes(self, row: PackRow) -> int:
+    def _local_bytes(self, row: PackRow | ListedPack) -> int:
         reel = None if row.reel is None else self._reel(row.reel)
-        if reel is None or reel.state == "complete" or row.state == "unpacked":
+        if reel is None or reel.is_whole:
             return row.size
         torrent = self._swarm.reel(reel.id)
         return 0 if torrent is None else torrent.local_bytes(row.offset or 0, row.size)
@@ -134,8 +131,8 @@ class Store:
             row = self._state.index.get(oid)
             if row is None or row.offset is None:
                 raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
-            # Sealing moves packs out of the open reel, whose offsets are then used again: what was read, or was not
-            # there to be read, counts only if the pack is still where it was.
+            # Sealing moves packs out of the open reel, whose offsets are then used again, and merging out of reels that
+            # go: what was read, or was not there to be read, counts only if the pack is still where it was.
             try:
                 data = await self._read_row(row, offset, length, read_ahead)
             except (GtfsError, OSError):
@@ -147,15 +144,19 @@ class Store:
 
     def _stays(self, row: PackRow) -> bool:
         now = self._state.index.get(row.oid)
-        return row.reel is not None or (now is not None and (now.reel, now.offset) == (None, row.offset))
+        return now is not None and (now.reel, now.offset) == (row.reel, row.offset)
 
     async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int) -> bytes:
         assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
             return await self._read_file(self._state.open_reel_path, row.offset + offset, length)
-        if reel.state == "complete":
-            return await self._read_file(self._state.reel_path(reel.name), row.offset + offset, length)
+        if reel.is_whole:
+            data = await self._read_file(self._state.reel_path(reel.name), row.offset + offset, length)
+            now = self._reel(reel.id)
+            # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
+            whole_still = now is not None and now.is_whole
+            return data if whole_still else await self._read_row(row, offset, length, read_ahead)
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
         if row.state == "unpacked" and not is_here:
@@ -167,7 +168,7 @@ class Store:
         return await self._swarm.read(torrent, row.offset + offset, length, read_ahead)
 
     async def _read_file(self, path: Path, offset: int, length: int) -> bytes:
-        return await trio.to_thread.run_sync(_pread, path, offset, length, limiter=self._disk)
+        return await self._files.read(path, offset, length)
 
     async def _made_pack(self, row: PackRow) -> bytes:
         """The bytes of an unpacked commit whose reel is not here: encoded again, and equal or refused."""
@@ -192,8 +193,3 @@ class Store:
         if stamp.digest != row.digest:
             raise LostBytes(f"the pack of {row.oid.hex()} is not what its reel's table promises; run gtfs fsck")
         return b"".join(parts)
-
-
-def _pread(path: Path, offset: int, length: int) -> bytes:
-    with ReelReader(path) as reader:
-        return reader.read(offset, length)

@@ -170,8 +170,12 @@ class Database:
         ]
         return [text for text in found if text != "ok"]
 
+    def _is_writing(self) -> bool:
+        """Whether this thread is inside of a transaction, and so may see what no other does."""
+        return self._owner == threading.get_ident()
+
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._owner == threading.get_ident():
+        if self._is_writing():
             return self._writer.execute(sql, values).fetchall()
         try:
             db = self._idle.pop()

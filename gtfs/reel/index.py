@@ -25,6 +25,7 @@ __all__ = [
     "IndexCorrupt",
     "IndexFull",
     "IndexUnusable",
+    "ListedPack",
     "LocalPack",
     "PackRow",
     "PackState",
@@ -40,12 +41,13 @@ PackState = Literal["remote", "fetching", "waiting", "refused", "verified", "unp
 ReelState = Literal["remote", "partial", "complete", "retired"]
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
+_RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
 _REELS: Final = "SELECT id, name, infohash, size, rows, version, state FROM reels"
 _SEALABLE: Final = "reel IS NULL AND offset IS NOT NULL AND state IN ('verified', 'unpacked')"
 # Whether the bytes of an existing row of packs are certainly on this disk.
 _IS_LOCAL: Final = (
     "(packs.offset IS NOT NULL AND coalesce("
-    "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') = 'complete')"
+    "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
 )
 _PUT_LOCAL: Final = f"""
     INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
@@ -92,6 +94,18 @@ class PackRow(NamedTuple):
     first_seen_s: int
 
 
+class ListedPack(NamedTuple):
+    """The part of a `PackRow` that a listing of a hundred thousand needs."""
+
+    row: int
+    oid: ObjectId
+    time_s: int | None
+    size: int
+    state: PackState
+    reel: int | None
+    offset: int
+
+
 class ReelRow(NamedTuple):
     """A known reel; ``version`` is the catalogue's that first listed it, 0 while unpublished."""
 
@@ -102,6 +116,11 @@ class ReelRow(NamedTuple):
     rows: int
     version: int
     state: ReelState
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte of it is here; a retired reel was whole before."""
+        return self.state in ("complete", "retired")
 
 
 class LocalPack(NamedTuple):
@@ -141,16 +160,32 @@ class Index(Ledger):
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         super().__init__(path, read_only=read_only)
         self._totals: tuple[int, int, int] | None = None  # changes, packs, bytes
+        self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
 
     def get(self, oid: ObjectId) -> PackRow | None:
         """The row of a pack."""
-        row = self._row(f"{_PACKS} WHERE oid = ?", (oid,))
-        return None if row is None else PackRow._make(row)
+        return self._recent_row(oid, "oid")
 
     def get_by_row(self, row: int) -> PackRow | None:
         """The pack with this row number."""
-        found = self._row(f"{_PACKS} WHERE row = ?", (row,))
-        return None if found is None else PackRow._make(found)
+        return self._recent_row(row, "row")
+
+    def _recent_row(self, key: ObjectId | int, column: str) -> PackRow | None:
+        # One read of a file through the mount asks for the same row five times. Rows count only until the next
+        # transaction of this process: there is one writer, and a read-only index keeps none.
+        changes = self._changes
+        if self._recent[0] != changes or len(self._recent[1]) > _RECENT_ROWS:
+            self._recent = (changes, {})
+        recent = self._recent
+        if recent[0] == changes and not self._is_writing() and (found := recent[1].get(key)) is not None:
+            return found
+        row = self._row(f"{_PACKS} WHERE {column} = ?", (key,))
+        if row is None:
+            return None
+        found = PackRow._make(row)
+        if recent[0] == changes and not self.read_only and not self._is_writing():
+            recent[1][found.oid] = recent[1][found.row] = found
+        return found
 
     def get_many(self, oids: Iterable[ObjectId]) -> dict[ObjectId, PackRow]:
         """The rows of those that are known."""
@@ -164,6 +199,23 @@ class Index(Ledger):
     def rows_after(self, row: int, limit: int) -> list[PackRow]:
         """The next packs in row order, for listings; start with 0."""
         return self._packs("WHERE row > ? ORDER BY row LIMIT ?", row, limit)
+
+    def listed_after(self, row: int, limit: int) -> list[ListedPack]:
+        """The next packs that have a place, in row order, with what a listing shows of them and no more."""
+        return list(
+            map(
+                ListedPack._make,
+                self._rows(
+                    "SELECT row, oid, time, size, state, reel, offset FROM packs "
+                    "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+                    (row, limit),
+                ),
+            )
+        )
+
+    def last_row(self) -> int:
+        """The highest row number, 0 while there is none."""
+        return int(self._row("SELECT coalesce(max(row), 0) FROM packs")[0])
 
     def with_state(self, state: PackState, after_row: int = 0, limit: int = 1000) -> list[PackRow]:
         """The next packs in this state, in row order."""
@@ -179,12 +231,19 @@ class Index(Ledger):
 
     def open_items(self) -> list[Item]:
         """The verified packs of the open reel with their history, for `order.canonical_order`."""
+        return self._items(_SEALABLE)
+
+    def unpacked_items(self) -> list[Item]:
+        """The packs of everything that git has, with their history, wherever they lie."""
+        return self._items("state = 'unpacked'")
+
+    def _items(self, where: str) -> list[Item]:
         parents: dict[ObjectId, list[ObjectId]] = {}
         for child, parent in self._rows(
-            f"SELECT p.oid, a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE {_SEALABLE}"  # noqa: S608
+            f"SELECT p.oid, a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE {where}"  # noqa: S608
         ):
             parents.setdefault(child, []).append(parent)
-        rows = self._rows(f"SELECT oid, time FROM packs WHERE {_SEALABLE}")  # noqa: S608
+        rows = self._rows(f"SELECT oid, time FROM packs WHERE {where}")  # noqa: S608
         return [Item(oid, time_s or 0, parents.get(oid, ())) for oid, time_s in rows]
 
     def ready(self) -> list[PackRow]:
@@ -292,9 +351,10 @@ class Index(Ledger):
             lost = [(oid,) for oid in oids]
             db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
             db.executemany("DELETE FROM packs WHERE oid = ?", lost)
+            self.set_taken_up(())
 
     def reels(self) -> list[ReelRow]:
-        """All reels in the order in which they became known."""
+        """All reels; their order tells nothing once some were dropped: the catalogue has one."""
         return [ReelRow._make(row) for row in self._rows(f"{_REELS} ORDER BY id")]
 
     def reel(self, reel_id: int) -> ReelRow | None:
@@ -306,6 +366,15 @@ class Index(Ledger):
         """The reel with this name."""
         row = self._row(f"{_REELS} WHERE name = ?", (name,))
         return None if row is None else ReelRow._make(row)
+
+    def holds(self, reel_id: int) -> bool:
+        """Whether any pack has its place in this reel."""
+        return self._row("SELECT 1 FROM packs WHERE reel = ? LIMIT 1", (reel_id,)) is not None
+
+    def drop_reels(self, names: Iterable[ReelName]) -> None:
+        """Forget reels in which no pack has its place; a later one may get the id."""
+        with self.transaction() as db:
+            db.executemany("DELETE FROM reels WHERE name = ?", ((name,) for name in names))
 
     def set_reel_state(self, reel_ids: Iterable[int], state: ReelState) -> None:
         """Say how much of these reels is here, or that they are retired."""

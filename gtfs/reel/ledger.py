@@ -7,10 +7,12 @@ Not about bytes: where packs lie is index.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
 from gtfs.reel.database import Database
+
+_TAKEN_UP: Final = "taken-up-tips"
 
 
 class SignOff(NamedTuple):
@@ -114,6 +116,14 @@ class Ledger(Database):
     def unencodable(self) -> dict[ObjectId, str]:
         """The commits whose packs cannot be made, and why."""
         return dict(self._rows("SELECT oid, reason FROM unencodable"))
+
+    def taken_up(self) -> frozenset[ObjectId]:
+        """Tips of which all history has its packs, or a reason why not; a walk of what is new ends there."""
+        return frozenset(ObjectId(bytes.fromhex(word)) for word in (self.get_meta(_TAKEN_UP) or "").split())
+
+    def set_taken_up(self, tips: Iterable[ObjectId]) -> None:
+        """Keep these tips instead; none, and all of history is walked again."""
+        self.set_meta(_TAKEN_UP, " ".join(sorted(oid.hex() for oid in tips)) or None)
 
     def get_meta(self, key: str) -> str | None:
         """A setting or version that the node keeps here."""

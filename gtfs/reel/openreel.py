@@ -9,6 +9,7 @@ append, `OpenReelWriter.sync`, then the index's transaction. What the index does
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -25,6 +26,7 @@ from gtfs.pack.limits import MIB
 from gtfs.reel.table import CorruptReel
 
 COPY_BYTES: Final = MIB
+_WOULD_WAIT: Final = (errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL)  # the latter: the file system cannot tell
 
 
 class BrokenWriter(GtfsError):
@@ -193,6 +195,17 @@ class ReelReader:
         if length:
             raise CorruptReel(f"{self.path.name} ends {length} bytes before the end of what was asked of it")
         return b"".join(parts)
+
+    def read_nowait(self, offset: int, length: int) -> bytes | None:
+        """The same bytes if all of them are in memory, else None: the disk is never waited for."""
+        data = bytearray(length)
+        try:
+            got = os.preadv(self._fd, (data,), offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno in _WOULD_WAIT:
+                return None
+            raise
+        return bytes(data) if got == length else None
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -44,9 +44,16 @@ def read_head(repository: Repository) -> bytes | None:
     return out or None
 
 
-def commits_reachable(repository: Repository, tips: Iterable[ObjectId] | None = None) -> Iterator[ObjectId]:
-    """Commits reachable from ``tips`` (None: from every ref), parents before children; raises `GitFailed`."""
-    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else ["--stdin"])]
+def commits_reachable(
+    repository: Repository, tips: Iterable[ObjectId] | None = None, without: Collection[ObjectId] = ()
+) -> Iterator[ObjectId]:
+    """Commits reachable from ``tips`` (None: from every ref) and not from ``without``, parents before children.
+
+    Raises `GitFailed`.
+    """
+    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else []), "--stdin"]
+    lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
+    lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
     process = subprocess.Popen(
         repository.command(*args),
         stdin=subprocess.PIPE,
@@ -56,15 +63,23 @@ def commits_reachable(repository: Repository, tips: Iterable[ObjectId] | None = 
     )
     with process:
         assert process.stdin and process.stdout and process.stderr
-        if tips is not None:
-            # rev-list reads all of its input before it writes, so this cannot deadlock.
-            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
+        # rev-list reads all of its input before it writes, so this cannot deadlock.
+        process.stdin.write(b"".join(lines))
         process.stdin.close()
         for line in process.stdout:
             yield ObjectId(bytes.fromhex(line.strip().decode()))
         said = process.stderr.read()
     if process.returncode:
         raise GitFailed(args, process.returncode, said)
+
+
+def _present(repository: Repository, oids: Collection[ObjectId]) -> list[bytes]:
+    """Those that the repository has, in hex: what a ref named once may be pruned."""
+    if not oids:
+        return []
+    asked = b"".join(oid.hex().encode() + b"\n" for oid in oids)
+    out = repository.git("cat-file", "--batch-check=%(objectname)", stdin=asked)
+    return [line for line in out.splitlines() if not line.endswith(b" missing")]
 
 
 def tags_reachable(repository: Repository, refs: Iterable[Ref]) -> list[ObjectId]:
@@ -89,7 +104,17 @@ def tags_reachable(repository: Repository, refs: Iterable[Ref]) -> list[ObjectId
     return list(found)
 
 
-def history(repository: Repository) -> Iterator[ObjectId]:
-    """Every commit and annotated tag object reachable from any ref, what is needed first."""
-    yield from commits_reachable(repository)
-    yield from tags_reachable(repository, read_refs(repository))
+def history(repository: Repository, without: Collection[ObjectId] = ()) -> Iterator[ObjectId]:
+    """Every commit and annotated tag object reachable from any ref, what is needed first.
+
+    What the tips ``without`` reach is left out, as far as they are still there.
+    """
+    yield from commits_reachable(repository, without=without)
+    yield from tags_reachable(repository, [ref for ref in read_refs(repository) if ref.oid not in without])
+
+
+def read_tips(repository: Repository) -> frozenset[ObjectId]:
+    """What `history` starts from, apart from the node's own refs; raises `GitFailed`."""
+    head = repository.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
+    tips = {ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
+    return frozenset(tips | ({ObjectId(bytes.fromhex(head.decode()))} if head else set()))

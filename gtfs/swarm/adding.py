@@ -10,10 +10,12 @@ import ipaddress
 import logging
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
 
+from gtfs.ids import InfoHash
 from gtfs.swarm import files
 from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, check_info, info_of, wrap_info
 from gtfs.swarm.pieces import SwarmError
@@ -62,6 +64,19 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
     return AddPlan(params, hashes)
 
 
+def probe_params(infohash: InfoHash, staging: Path, options: SwarmOptions) -> Any:
+    """What to add for a torrent's metadata alone: it stops as soon as that is there."""
+    params = lt.add_torrent_params()
+    params.info_hashes = lt.info_hash_t(lt.sha1_hash(infohash))
+    params.save_path = str(staging)
+    params.name = infohash.hex()
+    params.trackers = list(options.trackers)
+    params.tracker_tiers = list(range(len(params.trackers)))
+    params.peers = [peer for peer in options.peers if _is_address(peer[0])]
+    params.flags = _switches(options) | lt.torrent_flags.default_dont_download
+    return params
+
+
 def clear_staging(spec: TorrentSpec) -> None:
     """Throw away what metadata that did not fit the spec may have made."""
     shutil.rmtree(spec.staging, ignore_errors=True)
@@ -80,16 +95,21 @@ def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
 
 
 def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
-    data = None if spec.complete else files.read_small(spec.resume, LIMIT_BYTES)
+    data = files.read_small(spec.resume, LIMIT_BYTES)
     if data is None:
         return fresh
     try:
         resumed = lt.read_resume_data(data)
     except (RuntimeError, ValueError) as error:
-        log.warning("%s is not used, the reel is hashed again: %s", spec.resume, error)
+        if not spec.complete:
+            log.warning("%s is not used, the reel is hashed again: %s", spec.resume, error)
         return fresh
     if resumed.info_hashes.v1.to_bytes() != spec.infohash:
         log.warning("%s is not used, it belongs to another torrent", spec.resume)
+        return fresh
+    if spec.complete:
+        # Its owner knows what is here; only what was given and taken so far is remembered.
+        fresh.total_uploaded, fresh.total_downloaded = resumed.total_uploaded, resumed.total_downloaded
         return fresh
     resumed.ti = fresh.ti
     return resumed
@@ -97,11 +117,15 @@ def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
 
 def _flags(spec: TorrentSpec, options: SwarmOptions) -> Any:
     flag = lt.torrent_flags
+    flags = _switches(options) | flag.override_trackers | flag.override_web_seeds
+    return flags | flag.seed_mode if spec.complete else flags
+
+
+def _switches(options: SwarmOptions) -> Any:
+    flag = lt.torrent_flags
     flags = flag.default_flags & ~(flag.paused | flag.auto_managed)
     flags |= flag.duplicate_is_error | flag.update_subscribe
-    flags |= flag.override_trackers | flag.override_web_seeds
     for is_on, bit in (
-        (spec.complete, flag.seed_mode),
         (not options.dht, flag.disable_dht),
         (not options.lsd, flag.disable_lsd),
         (not options.pex, flag.disable_pex),

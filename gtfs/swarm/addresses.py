@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Peers given by the user as HOST:PORT, and the addresses behind their names.
+"""Peers given by the user as HOST:PORT, the addresses behind their names, and who else answered.
 
 libtorrent dials addresses only and soon forgets a peer that does not answer: the session asks this book again and
 again. Trio loop; names are looked up without blocking it.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from collections import OrderedDict
 
 import trio
 
@@ -18,6 +19,7 @@ from gtfs.swarm.nodelay import plain_address
 log = logging.getLogger(__name__)
 
 LOOK_UP_AGAIN_S = 60.0
+MET = 64
 
 Peer = tuple[str, int]
 
@@ -27,7 +29,19 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._found: dict[Peer, tuple[Peer, ...]] = {}
+        self._met: OrderedDict[Peer, None] = OrderedDict()
         self._news = trio.Event()
+
+    def meet(self, address: Peer) -> None:
+        """Remember an address that answered; the latest `MET` are kept."""
+        self._met[address] = None
+        self._met.move_to_end(address)
+        if len(self._met) > MET:
+            self._met.popitem(last=False)
+
+    def met(self) -> list[Peer]:
+        """The addresses that answered, however they were found."""
+        return list(self._met)
 
     def add(self, peers: tuple[Peer, ...]) -> None:
         """Take peers in; a peer that is an address needs no look-up."""

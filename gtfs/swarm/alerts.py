@@ -48,10 +48,11 @@ class ListenFailed:
 
 @dataclass(frozen=True)
 class PeerConnected:
-    """A TCP connection to or from a peer was made."""
+    """A TCP connection to or from a peer was made; if we ``dialled``, others can dial that address too."""
 
     address: str
     port: int
+    dialled: bool
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,19 @@ class TorrentStatus:
     peers: int
     downloaded_bytes: int
     uploaded_bytes: int
+    ever_downloaded_bytes: int
+    ever_uploaded_bytes: int
     held: bytes | None
+
+    def counters(self) -> dict[str, int]:
+        """All but ``infohash`` and ``held``, by name."""
+        return {
+            "peers": self.peers,
+            "downloaded_bytes": self.downloaded_bytes,
+            "uploaded_bytes": self.uploaded_bytes,
+            "ever_downloaded_bytes": self.ever_downloaded_bytes,
+            "ever_uploaded_bytes": self.ever_uploaded_bytes,
+        }
 
 
 @dataclass(frozen=True)
@@ -244,7 +257,8 @@ def _is_tcp(alert: Any) -> bool:
 
 def _peer_connected(alert: Any) -> Event:
     address, port = alert.endpoint
-    return PeerConnected(plain_address(address), port)
+    # The binding has the alert's direction only in its text.
+    return PeerConnected(plain_address(address), port, "outgoing connection" in alert.message())
 
 
 def _counters(alert: Any) -> Event:
@@ -278,6 +292,8 @@ def _status(status: Any) -> TorrentStatus:
         status.num_peers,
         status.total_payload_download,
         status.total_payload_upload,
+        status.all_time_download,
+        status.all_time_upload,
         bytes(pieces) if pieces else None,
     )
 

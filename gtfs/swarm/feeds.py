@@ -8,6 +8,7 @@ read in threads.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import httpx
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.swarm.pointers import SALT_BYTES
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
 REDIRECTS = 5
@@ -28,6 +30,7 @@ WHOLE_S = 120.0
 LATEST = "latest.asc"  # the catalogue in a directory of them
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
+_KEY = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 class FeedError(GtfsError):
@@ -63,16 +66,27 @@ class HttpFeed:
     url: str
 
 
-Feed = FileFeed | HttpFeed
+@dataclass(frozen=True)
+class DhtFeed:
+    """A publisher's pointer in the DHT: ``gtfs:KEY`` or ``gtfs:KEY/NAME``, the key in hex."""
+
+    text: str
+    key: bytes
+    salt: bytes
+
+
+Feed = FileFeed | HttpFeed | DhtFeed
 
 
 @dataclass(frozen=True)
 class FeedState:
-    """What a feed needs to say "nothing new": HTTP validators, or a file's (mtime ns, size, inode)."""
+    """What a feed needs to say "nothing new": HTTP validators, a file's (mtime ns, size, inode), or a pointer's
+    sequence number and infohash."""
 
     etag: str | None = None
     last_modified: str | None = None
     stamp: tuple[int, int, int] | None = None
+    pointer: tuple[int, bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,11 @@ class FeedReport:
     failures: int = 0  # in a row
 
 
+FollowPointer = Callable[[DhtFeed, FeedState], Awaitable[FeedAnswer]]
+
+
 def parse_feed(text: str) -> Feed:
-    """A feed from what a user or a catalogue wrote: a path or a ``file:``, ``http:`` or ``https:`` URL."""
+    """A feed from what a user or a catalogue wrote: a path, a ``file:``, ``http:`` or ``https:`` URL, or ``gtfs:``."""
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if scheme in ("http", "https") and colon:
@@ -103,17 +120,27 @@ def parse_feed(text: str) -> Feed:
             raise BadFeed(text, "the URL names no host")
         return HttpFeed(text, text)
     if scheme == "gtfs" and colon:
-        raise BadFeed(text, "DHT feeds are not built yet; use a file or an http(s) URL")
+        return _parse_dht(text, rest)
     if scheme == "file" and colon:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise BadFeed(text, "a file URL has the form file:///absolute/path")
         return FileFeed(text, Path(unquote(parts.path)))
     if colon and rest.startswith("//"):
-        raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https")
+        raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https, gtfs")
     if not text:
         raise BadFeed(text, "it is empty")
     return FileFeed(text, Path(text))
+
+
+def _parse_dht(text: str, rest: str) -> DhtFeed:
+    key, slash, name = rest.partition("/")
+    salt = unquote(name).encode()
+    if _KEY.fullmatch(key) is None or (slash and not salt):
+        raise BadFeed(text, "it has the form gtfs:KEY or gtfs:KEY/NAME, with a key of 64 hex digits")
+    if len(salt) > SALT_BYTES:
+        raise BadFeed(text, f"over the limit of {SALT_BYTES} bytes for a name")
+    return DhtFeed(text, bytes.fromhex(key), salt)
 
 
 @asynccontextmanager
@@ -131,8 +158,14 @@ async def open_client(proxy: str | None = None) -> AsyncIterator[httpx.AsyncClie
         yield client
 
 
-async def fetch(feed: Feed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
-    """Ask a feed once; raises `FeedError`."""
+async def fetch(
+    feed: Feed, state: FeedState, client: httpx.AsyncClient, follow_pointer: FollowPointer | None = None
+) -> FeedAnswer:
+    """Ask a feed once; raises `FeedError`. Without ``follow_pointer`` there is no DHT."""
+    if isinstance(feed, DhtFeed):
+        if follow_pointer is None:
+            raise FeedError(feed.text, "this node is offline")
+        return await follow_pointer(feed, state)
     if isinstance(feed, FileFeed):
         return await trio.to_thread.run_sync(_fetch_file, feed, state)
     with trio.move_on_after(WHOLE_S):
@@ -194,12 +227,14 @@ class FeedPoller:
         on_document: Callable[[Feed, bytes], Awaitable[None]],
         client: httpx.AsyncClient,
         *,
+        follow_pointer: FollowPointer | None = None,
         interval_s: float = 300.0,
         rng: random.Random | None = None,
     ) -> None:
         self._feeds = tuple(feeds)
         self._on_document = on_document
         self._client = client
+        self._follow_pointer = follow_pointer
         self._interval_s = interval_s
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
         self._states = {feed: FeedState() for feed in self._feeds}
@@ -237,7 +272,7 @@ class FeedPoller:
         async with self._turns[feed]:
             asked_s = int(time.time())
             try:
-                answer = await fetch(feed, self._states[feed], self._client)
+                answer = await fetch(feed, self._states[feed], self._client, self._follow_pointer)
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
             except GtfsError as error:

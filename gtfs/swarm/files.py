@@ -11,6 +11,9 @@ import logging
 import os
 from pathlib import Path
 
+from gtfs.durable import replace_file, sync_file
+from gtfs.swarm.spec import TorrentSpec
+
 log = logging.getLogger(__name__)
 
 
@@ -22,6 +25,15 @@ def read_small(path: Path, limit_bytes: int) -> bytes | None:
     except FileNotFoundError:
         return None
     return data if len(data) <= limit_bytes else None
+
+
+def keep_resume(spec: TorrentSpec, resume: bytes) -> None:
+    """Keep resume data; raises OSError."""
+    if spec.path.exists():  # something came
+        # The data before what vouches for it: resume data must not promise pieces that a power cut can take.
+        sync_file(spec.path)
+    spec.resume.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(spec.resume, resume)
 
 
 def file_size(path: Path) -> int | None:

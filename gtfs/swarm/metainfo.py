@@ -7,6 +7,7 @@ It does not make metainfo, `gtfs.reel` does. Blocking (up to some ms): called in
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import libtorrent as lt
@@ -56,6 +57,25 @@ def info_of(metainfo: bytes, file_name: str) -> bytes:
 def wrap_info(info: bytes) -> bytes:
     """The smallest ``.torrent`` around an info dictionary: the same bytes on every machine."""
     return b"d4:info" + info + b"e"
+
+
+def dress(info: bytes, trackers: Iterable[str], web_seeds: Iterable[str]) -> bytes:
+    """A ``.torrent`` for another client: an info dictionary, byte for byte, with where to look for peers."""
+    announce = [_text(url) for url in dict.fromkeys(trackers)]
+    seeds = [_text(url) for url in dict.fromkeys(web_seeds)]
+    parts = [b"d"]
+    if announce:
+        tiers = b"".join(b"l" + url + b"e" for url in announce)
+        parts += [_text("announce"), announce[0], _text("announce-list"), b"l" + tiers + b"e"]
+    parts += [_text("info"), info]
+    if seeds:
+        parts += [_text("url-list"), b"l" + b"".join(seeds) + b"e"]
+    return b"".join([*parts, b"e"])
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return b"%d:%s" % (len(data), data)
 
 
 def piece_count(size: int, piece_length: int) -> int:

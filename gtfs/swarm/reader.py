@@ -41,6 +41,7 @@ class PieceReader:
         mend: Callable[[int], Awaitable[None]],
     ) -> None:
         self.hashes: tuple[bytes, ...] = ()
+        self.last_used: dict[int, float] = {}
         self._path = path
         self._piece_length = piece_length
         self._board = board
@@ -75,6 +76,7 @@ class PieceReader:
 
     async def read(self, piece: int, start: int, end: int) -> bytes:
         """The bytes of the file from ``start`` to ``end`` that lie in this piece, once it is here."""
+        self.last_used[piece] = trio.current_time()
         begin = piece * self._piece_length
         low, high = max(start - begin, 0), min(end - begin, self._piece_length)
         for _ in range(TRIES):

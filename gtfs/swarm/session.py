@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -22,10 +23,15 @@ from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
 from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.dht import join_dht_task
+from gtfs.swarm.groups import only_error
+from gtfs.swarm.manners import port_choices
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.pieces import SessionClosed, SwarmError
-from gtfs.swarm.settings import SwarmOptions, fill_ports, free_port, make_session
+from gtfs.swarm.probe import Probe, learn_info
+from gtfs.swarm.settings import SwarmOptions, fill_ports, make_session
+from gtfs.swarm.sharing import is_same_reel, lend
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
 __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]
@@ -38,7 +44,6 @@ GRACE_S = 1.0  # between the first address that cannot be listened on and giving
 TICK_S = 1.0
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
-PORT_TRIES = 5
 NODELAY_REST = 10
 
 
@@ -62,11 +67,12 @@ class Session:
     """A running session; made by `open_session`."""
 
     def __init__(self, options: SwarmOptions, nursery: trio.Nursery) -> None:
-        self.port = 0  # the TCP port that peers reach us on
-        self._options = options
+        self.port = 0  # the port that peers reach us on; the DHT has the same one in UDP
+        self.options = options
         self._nursery = nursery
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._torrents: dict[InfoHash, Torrent] = {}
+        self._probes: dict[InfoHash, Probe] = {}
         self._addresses = AddressBook()
         self._addresses.add(options.peers)
         self._counters = alerts.Counters(0, 0, 0)
@@ -108,16 +114,18 @@ class Session:
     async def add(self, spec: TorrentSpec) -> Torrent:
         """Put a reel into the swarm; its metadata may still have to come from peers.
 
-        The same spec again gives the same torrent. Raises `SwarmError` when another spec has the infohash or when a
-        ``complete`` reel is not there, `SessionClosed`.
+        The same reel again, in another place too, gives the same torrent. Raises `SwarmError` when another reel has
+        the infohash or when a ``complete`` reel is not there, `SessionClosed`.
         """
         self._check_open()
         present = self._torrents.get(spec.infohash)
         if present is not None:
-            if present.spec != spec:
+            if not is_same_reel(present.spec, spec):
                 raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
             await present.entered.wait()
             present.board.check()
+            if present.spec.path != spec.path:
+                await lend(present, spec)
             return present
         # Entered before the first await, so that a second caller finds it.
         torrent = self._torrents[spec.infohash] = Torrent(spec, self._disk)
@@ -141,10 +149,15 @@ class Session:
         if self._torrents.get(infohash) is torrent:
             del self._torrents[infohash]
 
+    async def learn_info(self, infohash: InfoHash, staging: Path, *, deadline_s: float) -> bytes:
+        """The info dictionary of a torrent that is not in the session: see `gtfs.swarm.probe`."""
+        self._check_open()
+        return await learn_info(self._lt, self._probes, infohash, staging, self.options, deadline_s=deadline_s)
+
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
-        plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self._options, limiter=self._disk)
+        plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self.options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
         self._lt.async_add_torrent(plan.params)
@@ -198,7 +211,10 @@ class Session:
             await torrent.left.wait()
 
     def _dial(self, torrent: Torrent) -> None:
-        for address, port in self._addresses.addresses((*torrent.spec.peers, *self._options.peers)):
+        for address, port in self._addresses.addresses((*torrent.spec.peers, *self.options.peers)):
+            torrent.add_peer(address, port)
+        # Who has one reel of a repository most likely has its next one, of which no tracker may have heard yet.
+        for address, port in self._addresses.met():
             torrent.add_peer(address, port)
 
     async def _save(self, torrent: Torrent) -> None:
@@ -235,8 +251,10 @@ class Session:
             case alerts.ListenFailed(reason=reason):
                 self._listen_errors.append(reason)
                 self._listen_failed.set()
-            case alerts.PeerConnected(address=address, port=port):
+            case alerts.PeerConnected(address=address, port=port, dialled=dialled):
                 self._connected.add((address, port))
+                if dialled:
+                    self._addresses.meet((address, port))
                 self._connection_made.set()
             case alerts.Counters():
                 self._counters = event
@@ -253,7 +271,7 @@ class Session:
                 self._dispatch_torrent(event)
 
     def _dispatch_torrent(self, event: alerts.TorrentEvent) -> None:
-        torrent = self._torrents.get(event.infohash)
+        torrent: Torrent | Probe | None = self._torrents.get(event.infohash) or self._probes.get(event.infohash)
         if torrent is not None:
             torrent.on_event(event)
 
@@ -289,28 +307,32 @@ class Session:
     # Opening and closing
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
-        port = free_port()
-        listen = fill_ports(self._options.listen, port)
-        self._lt = await trio.to_thread.run_sync(make_session, self._options, listen)
+        choices = port_choices(self.options.listen, self.options.ports)
+        port = await trio.to_thread.run_sync(next, choices, 0)
+        if not port:
+            raise ListenRefused(f"cannot listen on {self.options.listen}: every port of the range is taken")
+        listen = fill_ports(self.options.listen, port)
+        self._lt = await trio.to_thread.run_sync(make_session, self.options, listen)
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
-        for _ in range(PORT_TRIES):
+        while True:
             with trio.move_on_after(ANSWER_S):
                 await self._wait_listening()
-            if self.port:
+            if self.port or fill_ports(self.options.listen, port) == fill_ports(self.options.listen, 0):
+                break  # it listens, or the user chose the port
+            port = await trio.to_thread.run_sync(next, choices, 0)
+            if not port:
                 break
-            if fill_ports(self._options.listen, port) == fill_ports(self._options.listen, 0):
-                break  # the user chose the port
-            port = free_port()
             self._listen_failed = trio.Event()
-            again = {"listen_interfaces": fill_ports(self._options.listen, port)}
+            again = {"listen_interfaces": fill_ports(self.options.listen, port)}
             await trio.to_thread.run_sync(self._lt.apply_settings, again)
         if not self.port:
-            raise ListenRefused(f"cannot listen on {self._options.listen}: {'; '.join(self._listen_errors[-2:])}")
+            raise ListenRefused(f"cannot listen on {self.options.listen}: {'; '.join(self._listen_errors[-2:])}")
         self._nursery.start_soon(self._tick_task)
         self._nursery.start_soon(self._save_task)
         self._nursery.start_soon(self._nodelay_task)
         self._nursery.start_soon(self._addresses.look_up_task)
+        self._nursery.start_soon(join_dht_task, self._lt, self.options)
 
     async def _wait_listening(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -331,6 +353,8 @@ class Session:
         reason = SessionClosed("the swarm session was closed")
         for torrent in self.torrents():
             torrent.end_waits(reason)
+        for probe in self._probes.values():
+            probe.end_waits(reason)
         if self._lt is None:
             return
         with trio.move_on_after(CLOSING_S):
@@ -373,17 +397,4 @@ async def open_session(options: SwarmOptions | None = None) -> AsyncIterator[Ses
                         await session._close()
                     nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        raise _only_error(group) from None
-
-
-def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error in a group besides cancellations, or the group."""
-    found: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(error.exceptions)
-        elif not isinstance(error, trio.Cancelled):
-            found.append(error)
-    return found[0] if len(found) == 1 else group
+        raise only_error(group) from None

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a user may choose about the swarm, and what that and the measurements of facts.md mean to libtorrent.
 
-Any thread; `free_port` and `make_session` block for a moment.
+Any thread; `make_session` blocks for a moment.
 """
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
 import libtorrent as lt
 
 from gtfs.swarm.alerts import ALERT_MASK
+from gtfs.swarm.manners import Proxy, encryption_settings, free_port
+
+__all__ = ["SwarmOptions", "fill_ports", "free_port", "libtorrent_settings", "make_session"]
 
 UNLIMITED = (1 << 31) - 1
 ALERT_QUEUE = 200_000
@@ -24,7 +27,8 @@ class SwarmOptions:
 
     ``listen`` is libtorrent's list ``ADDRESS:PORT,...``; port 0 means one free port, the same on every address.
     ``trackers`` and ``peers`` are asked for every torrent, besides a torrent's own. ``dht``, ``lsd`` and
-    ``port_mapping`` speak to strangers and to the router, and are off unless asked for.
+    ``port_mapping`` speak to strangers and to the router, and are off unless asked for. The DHT is entered by way of
+    ``dht_nodes`` and of peers that are in it; no node is built in.
     """
 
     listen: str = "0.0.0.0:0,[::]:0"
@@ -35,17 +39,15 @@ class SwarmOptions:
     trackers: tuple[str, ...] = ()
     peers: tuple[tuple[str, int], ...] = ()
     dht: bool = False
+    dht_nodes: tuple[tuple[str, int], ...] = ()
     lsd: bool = False
     pex: bool = True
     port_mapping: bool = False
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    ports: tuple[int, int] | None = None  # the range for port 0 in ``listen``
+    interface: str = ""  # or an address: the only one that peers are dialled from
+    proxy: Proxy | None = None
+    encryption: str = "enabled"
+    seeks_seeds: bool = False  # a torrent that has all it wants looks for peers too: a cache asks who has what
 
 
 def fill_ports(listen: str, port: int) -> str:
@@ -67,9 +69,16 @@ def make_session(options: SwarmOptions, listen: str) -> Any:
     return session
 
 
+def _dht_limits(options: SwarmOptions) -> dict[str, Any]:
+    """Many nodes on one address are an attack, except where all of them are on this machine."""
+    at_home = bool(options.dht_nodes) and all(ipaddress.ip_address(host).is_loopback for host, _ in options.dht_nodes)
+    limits: dict[str, Any] = {"dht_restrict_routing_ips": not at_home, "dht_restrict_search_ips": not at_home}
+    return {**limits, "dht_block_ratelimit": 1000} if at_home else limits
+
+
 def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
     """The settings_pack; every setting here that is no option has its reason in facts.md or beside it."""
-    return {
+    settings: dict[str, Any] = {
         "alert_mask": ALERT_MASK,
         "alert_queue_size": ALERT_QUEUE,
         "user_agent": "gtfs",
@@ -77,6 +86,8 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "listen_system_port_fallback": False,  # a chosen port that is taken is an error, not another port
         "max_retry_port_bind": 0,
         "enable_dht": options.dht,
+        "dht_bootstrap_nodes": "",  # libtorrent's own is a stranger whom nobody named
+        **_dht_limits(options),
         "enable_lsd": options.lsd,
         "enable_upnp": options.port_mapping,
         "enable_natpmp": options.port_mapping,
@@ -87,7 +98,7 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "connections_limit": options.connections,
         # A lazy torrent has all it wants most of the time: it must keep its peers and be able to dial again.
         "close_redundant_connections": False,
-        "seeding_outgoing_connections": False,
+        "seeding_outgoing_connections": options.seeks_seeds,
         "min_reconnect_time": 1,
         "max_failcount": 100,
         "peer_turnover": 0,
@@ -112,4 +123,7 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "stop_tracker_timeout": 1,  # how long a dead tracker may hold up the end of the session
         "max_metadata_size": 4 << 20,
         "auto_sequential": False,
+        "outgoing_interfaces": options.interface,
+        **encryption_settings(options.encryption),
     }
+    return {**settings, **(options.proxy.settings() if options.proxy is not None else {})}

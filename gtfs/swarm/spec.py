@@ -49,7 +49,8 @@ class TorrentSpec:
 
 @dataclass(frozen=True)
 class TorrentStatistics:
-    """What a torrent moved since it was added, in payload bytes; for each tracker its last error or None.
+    """What a torrent moved since it was added, in payload bytes, and ``ever``, restarts included; for each tracker its
+    last error or None.
 
     ``trouble`` is an error of the file that stops it just now, such as a full disk; it is tried again by itself.
     """
@@ -57,6 +58,8 @@ class TorrentStatistics:
     peers: int = 0
     downloaded_bytes: int = 0
     uploaded_bytes: int = 0
+    ever_downloaded_bytes: int = 0
+    ever_uploaded_bytes: int = 0
     hash_failures: int = 0
     trouble: str | None = None
     trackers: dict[str, str | None] = field(default_factory=dict)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import libtorrent as lt
 import trio
 
-from gtfs.durable import replace_file, sync_file
 from gtfs.errors import GtfsError
-from gtfs.swarm import alerts
+from gtfs.swarm import alerts, files
 from gtfs.swarm.link import Link
+from gtfs.swarm.peers import PeerStatus, copies_elsewhere, peers_of
 from gtfs.swarm.pieces import IN_WINDOW, NOW, UNWANTED, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 32 << 20  # wanted at once by a full fetch: enough for line rate, too little to starve a reader
 RETRY_S = 10.0  # between an error of the file and the next try
+LONELY_S = 30.0  # without a peer while something is waited for; then trackers are asked again
 CHECK_S = 3600.0  # hashing a whole reel again takes seconds; on a dying disk, longer
 
 
@@ -46,6 +46,7 @@ class Torrent:
         self._disk = disk
         self._statistics = TorrentStatistics()
         self._ready = trio.Event()
+        self._lonely_s = trio.current_time() + LONELY_S
         self._retry_s = 0.0
         self._failed_again = False
         # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
@@ -68,6 +69,11 @@ class Torrent:
     def peers(self) -> int:
         """How many peers are connected, as of the last second."""
         return self._statistics.peers
+
+    @property
+    def last_used(self) -> dict[int, float]:
+        """When a reader last had a piece, on trio's clock; pieces that nobody read are missing."""
+        return self._reader.last_used
 
     def is_ready(self) -> bool:
         """Whether the metadata is here and checked, and it is known which pieces are."""
@@ -184,6 +190,18 @@ class Torrent:
         """Fill the board from libtorrent, which needs the metadata for it."""
         await self.link.ask("status", "post_status", lt.status_flags_t.query_pieces)
 
+    async def connections(self) -> tuple[PeerStatus, ...]:
+        """Who is connected just now."""
+        handle = self.link.handle
+        return () if handle is None else await trio.to_thread.run_sync(peers_of, handle, limiter=self._disk)
+
+    async def copies_elsewhere(self) -> Sequence[int]:
+        """For each piece, how many connected peers say that they have it."""
+        handle = self.link.handle
+        if handle is None:
+            return [0] * self.board.count
+        return await trio.to_thread.run_sync(copies_elsewhere, handle, self.board.count, limiter=self._disk)
+
     async def flush(self) -> None:
         """Return when every byte that came can be read from the file."""
         await self.link.ask("flush", "flush_cache")
@@ -211,9 +229,7 @@ class Torrent:
         """Keep what is known about the pieces, so that the next session need not hash the file."""
         self.needs_saving = False
         answer = await self._ask_resume(lt.save_resume_flags_t.flush_disk_cache)
-        # The data before what vouches for it: resume data must not promise pieces that a power cut can take.
-        await trio.to_thread.run_sync(_sync_if_there, self.spec.path, limiter=self._disk)
-        await trio.to_thread.run_sync(_keep, self.spec.resume, answer.resume, limiter=self._disk)
+        await trio.to_thread.run_sync(files.keep_resume, self.spec, answer.resume, limiter=self._disk)
 
     async def ask_info(self) -> bytes:
         """The info dictionary that peers gave, as it came."""
@@ -264,9 +280,19 @@ class Torrent:
         self.end_waits(reason)
         self.link.fail(reason)
 
+    def _call_for_peers(self) -> None:
+        """Announce again while somebody waits and nobody is there: a tracker may have said to come back in an hour."""
+        now = trio.current_time()
+        if self._statistics.peers or not self.is_hungry():
+            self._lonely_s = now + LONELY_S
+        elif now >= self._lonely_s:
+            self._lonely_s = now + LONELY_S
+            self.link.call("force_reannounce", 0, lt.reannounce_flags_t.ignore_min_interval)
+
     def tick(self) -> None:
         """Called every second."""
         self._reader.tick()
+        self._call_for_peers()
         if self._statistics.trouble is not None and trio.current_time() >= self._retry_s:
             if self._failed_again:
                 self._failed_again = False
@@ -318,9 +344,9 @@ class Torrent:
                 self.board.finish(piece)
                 self.link.answer(f"piece {piece}", data)
             case alerts.TorrentStatus():
-                self._note(
-                    peers=event.peers, downloaded_bytes=event.downloaded_bytes, uploaded_bytes=event.uploaded_bytes
-                )
+                # What was given counts for years, restarts included.
+                self.needs_saving |= event.uploaded_bytes > self._statistics.uploaded_bytes
+                self._note(**event.counters())
                 if event.held is not None:
                     if len(event.held) == self.board.count and not self._vouched:
                         self.board.replace(event.held)
@@ -376,13 +402,3 @@ class Torrent:
     def _pieces(self, start: int, end: int) -> range:
         size = self.spec.piece_length
         return range(start // size, -(-end // size)) if start < end else range(0)
-
-
-def _sync_if_there(path: Path) -> None:
-    if path.exists():  # nothing came yet
-        sync_file(path)
-
-
-def _keep(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data)

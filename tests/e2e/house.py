@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 GTFS = [sys.executable, "-m", "gtfs.cli.main"]
 WAIT_S = 60
+SWARMING = ("mount", "sync", "seed")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
 
@@ -145,9 +146,13 @@ class Mount:
 
     def kill(self) -> None:
         """As a power failure does, for the process."""
+        self.kill_without_detaching()
+        self.detach()
+
+    def kill_without_detaching(self) -> None:
+        """The same, and the dead mount stays."""
         os.kill(self.pid, signal.SIGKILL)
         wait_for(lambda: not self.alive(), f"process {self.pid} ended")
-        self.detach()
 
     def detach(self) -> None:
         """Take a dead mount away."""
@@ -171,6 +176,8 @@ class Mount:
         for line in self.text().splitlines():
             if TROUBLE.search(line) and not any(re.search(p, line) for p in self.expected):
                 wrong.append(f"{self.log.name}: {line}")
+        if "Traceback" in self.text():
+            wrong.append(self.text()[-6000:])
         return wrong
 
 
@@ -179,6 +186,16 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return False
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 class House:
@@ -190,9 +207,12 @@ class House:
         self.home = root / "home"
         self.home.mkdir(parents=True)
         self.environment = environment(self.home)
+        self.enter: list[str] = []  # before every gtfs, to run it in another network say
+        self.calls_neighbours = False  # LSD, for a test in a network of its own
         self.mounts: list[Mount] = []
         self.repositories: dict[Path, bool] = {}  # whether fsck must find it sound
         self._other_processes: list[subprocess.Popen[bytes]] = []
+        self._users: list[subprocess.Popen[bytes]] = []
 
     # -- programs -----------------------------------------------------------------------------------------------
 
@@ -218,19 +238,33 @@ class House:
         return result
 
     def gtfs(self, *words: Any, code: int | None = 0, env: dict[str, str] | None = None, stdin: bytes = b"") -> Done:
-        return self.run([*GTFS, *words], code=code, env=env, stdin=stdin)
+        if words and words[0] in SWARMING and not self.calls_neighbours:
+            # Every test publishes the same reels: nodes of others must not join in, and nothing leaves the machine.
+            words = (*words, "-o", "nolsd")
+        return self.run([*self.enter, *GTFS, *words], code=code, env=env, stdin=stdin)
 
-    def start(self, command: list[Any], env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """A process in a group of its own; ended with the house."""
+    def start(
+        self,
+        command: list[Any],
+        env: dict[str, str] | None = None,
+        out: IO[bytes] | None = None,
+        terminal: int | None = None,
+        uses_mount: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """A process in a group of its own; ended with the house. It speaks to pipes, a file or a terminal.
+
+        One that ``uses_mount`` is ended before the mounts are.
+        """
         process = subprocess.Popen(
             [str(part) for part in command],
             env={**self.environment, **(env or {})},
             cwd=self.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=terminal if terminal is not None else out if out is not None else subprocess.PIPE,
+            stderr=terminal if terminal is not None else subprocess.STDOUT if out is not None else subprocess.PIPE,
             start_new_session=True,
         )
-        self._other_processes.append(process)
+        (self._users if uses_mount else self._other_processes).append(process)
         return process
 
     def git(self, repository: Path, *words: Any, code: int | None = 0, stdin: bytes = b"") -> str:
@@ -326,7 +360,8 @@ class House:
 
     def mirror_options(self, *publishers: Mount) -> list[str]:
         """What a mirror of ours is told."""
-        return [f"keyring={self.key.public}", *(f"peer=127.0.0.1:{p.port}" for p in publishers)]
+        quiet = [] if self.calls_neighbours else ["nolsd"]
+        return [f"keyring={self.key.public}", *quiet, *(f"peer=127.0.0.1:{p.port}" for p in publishers)]
 
     def mount_mirror(self, publisher: Mount, name: str, *options: str, **more: Any) -> Mount:
         """A mirror of a mounted publisher."""
@@ -338,17 +373,12 @@ class House:
 
     def close(self) -> None:
         wrong: list[str] = []
+        _end(self._users)
         mounted = [str(m.dir) for m in self.mounts if not m.ended and m.is_mounted()]
         wrong += self._all([[*GTFS, "umount", directory] for directory in mounted])
         for mount in self.mounts:
             wrong += mount.close()
-        for process in self._other_processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        _end(self._other_processes)
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             place = line.split(" ")[4]
             if place.startswith(f"{self.root}/"):

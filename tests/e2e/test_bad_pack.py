@@ -203,6 +203,7 @@ def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Pat
         done = house.run(["cp", a.pack(large), b.dir], code=1)
         assert "No space left on device" in done.err
         assert b.alive()
+        assert "No space left" in b.status()["incoming"]["error"] and "No space left" in b.text()
         assert a.pack(large).stat().st_size > 200 << 10
         os.listdir(b.dir)
         b.pack(large).unlink()
@@ -210,6 +211,7 @@ def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Pat
         filler.unlink()
         house.run(["cp", *(a.pack(oid) for oid in history), b.dir])
         b.wait_unpacked(*history)
+        assert b.status()["incoming"]["error"] is None
         b.unmount()
         house.gtfs("fsck", repository)
         house.run(["git", "-C", repository, "fsck", "--strict"])

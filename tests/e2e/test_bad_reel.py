@@ -60,13 +60,11 @@ def read_errno(path: Path) -> int | None:
 def test_a_byte_flipped_at_the_publisher_never_reaches_a_reader(house: House, pub: Path) -> None:
     reel = reel_of(pub)
     flip(reel, 1000)
-    a = house.mount(pub, "A")
+    a = house.mount(pub, "A", expected=["damaged"])
     b = house.mount_mirror(a, "B", "read_timeout=2")
-    history = house.history(pub)
-    good = {oid for oid in history if read_errno(b.pack(oid)) is None}
-    bad = set(history) - good
-    assert bad and good
-    assert {read_errno(b.pack(oid)) for oid in list(bad)[:1]} == {errno.ETIMEDOUT}
+    by_reel = [p.name for p in sorted(b.dir.iterdir(), key=lambda p: p.stat().st_ino)]
+    assert read_errno(b.dir / by_reel[0]) == errno.ETIMEDOUT  # it lies in the first piece
+    assert read_errno(b.dir / by_reel[-1]) is None
     done = house.gtfs("sync", b.dir, code=5)
     assert reel.name[:20] in done.line
     assert house.objects(b.repository) == set()
@@ -106,11 +104,11 @@ def test_a_pack_that_is_not_what_the_table_promises_is_refused(house: House, pub
         done = house.gtfs("sync", b.dir, code=4)
         lines = done.err.splitlines()
         assert len(lines) == 2, lines
-        assert any("as promised" in line for line in lines), lines
+        assert any("is refused: " in line for line in lines), lines
         assert any("refs stay where they are" in line for line in lines), lines
         refused = [oid for oid in b.packs() if b.state(oid) == "refused"]
         assert len(refused) == 1
-        assert "SHA-256" in b.attribute(refused[0], "reason")
+        assert b.attribute(refused[0], "reason") in done.err
         objects = house.objects(b.repository)
         assert refused[0] not in objects
         assert objects < house.objects(pub)
@@ -123,7 +121,7 @@ def test_a_pack_that_is_not_what_the_table_promises_is_refused(house: House, pub
 
 def test_a_table_that_is_not_the_one_of_the_reels_name_is_refused(house: House, pub: Path) -> None:
     with lying_publisher(house, pub, -100) as (document, peer):
-        b = mount_liar(house, document, peer, expected=["table"])
+        b = mount_liar(house, document, peer, expected=["cannot be followed yet"])
         done = house.gtfs("sync", b.dir, code=4)
         assert "table" in done.line
         assert b.packs() == set()
@@ -133,7 +131,7 @@ def test_a_table_that_is_not_the_one_of_the_reels_name_is_refused(house: House, 
 
 def test_a_footer_that_is_none_is_refused(house: House, pub: Path) -> None:
     with lying_publisher(house, pub, -1) as (document, peer):
-        b = mount_liar(house, document, peer, expected=["GTFSREEL"])
+        b = mount_liar(house, document, peer, expected=["followed yet: no reel: its last bytes are not GTFSREEL"])
         assert "GTFSREEL" in house.gtfs("sync", b.dir, code=4).line
         assert b.packs() == set()
         assert house.objects(b.repository) == set()
@@ -150,22 +148,18 @@ def test_a_byte_flipped_on_the_mirrors_own_disk_is_found_by_fsck_and_not_seeded_
     assert any("is damaged" in line for line in lines), lines
 
 
-@pytest.mark.parametrize("what", ["torrent", "table", "resume", "shrunk reel"])
-def test_a_damaged_file_beside_the_reel_is_mended_by_a_new_sync(house: House, pub: Path, what: str) -> None:
+@pytest.mark.parametrize("when", ["listed", "whole"])
+def test_damaged_files_beside_a_reel_are_fetched_again(house: House, pub: Path, when: str) -> None:
     a = house.mount(pub, "A")
-    b = house.mount_mirror(a, "B", "prefetch")
-    house.gtfs("sync", b.dir)
+    b = house.mount_mirror(a, "B")
+    if when == "whole":
+        house.gtfs("sync", b.dir)
     b.unmount()
-    reels = b.repository / "gtfs" / "reels"
-    if what == "shrunk reel":
-        house.forgive(b.repository)
-        path = reel_of(b.repository)
-        path.write_bytes(path.read_bytes()[:-70000])
-        assert house.gtfs("fsck", b.repository, code=1).err.startswith("gtfs: ")
-        return
-    for path in reels.glob(f"*.{what}"):
-        path.write_bytes(b"nonsense" * 10)
-    b = house.mount_mirror(a, "B", expected=["swarm", "metainfo", "resume"])
+    for path in (b.repository / "gtfs" / "reels").iterdir():
+        if path.suffix in (".torrent", ".table", ".resume"):
+            path.write_bytes(b"nonsense" * 10)
+    b = house.mount_mirror(a, "B", expected=["swarm"])
     house.gtfs("sync", b.dir)
+    assert house.refs(b.repository) == house.refs(pub)
     oid = house.history(pub)[5]
     assert b.pack(oid).read_bytes() == a.pack(oid).read_bytes()

@@ -60,7 +60,7 @@ class Node:
 def test_mount_8_mounts_and_umount_8_ends_the_node(house: House, pub: Path, in_namespace: Run) -> None:
     directory, log = house.root / "A", house.root / "A.log"
     directory.mkdir()
-    options = f"rw,_netdev,noauto,x-systemd.automount,user,listen=127.0.0.1:0,logfile={log}"
+    options = f"rw,_netdev,noauto,x-systemd.automount,user,nolsd,listen=127.0.0.1:0,logfile={log}"
     done = in_namespace("mount", "-t", "fuse.gtfs", pub, directory, "-o", options)
     assert done.out + done.err == ""
     node = Node(pub, directory)

@@ -25,7 +25,7 @@ from gtfs.mount.lifetime import serve
 from gtfs.mount.mountpoint import check_mountpoint
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import parse_mount_options
-from gtfs.mount.tree import ControlEntry, NotLocal, PackInfo, StoreStatistics
+from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
 from gtfs.pack.format import CorruptPack
 
 
@@ -50,8 +50,10 @@ class Store:
         self.real = state / "real"
         self.packs: list[tuple[ObjectId, bytes, int, str, int]] = []
         self.rows_of: dict[ObjectId, int] = {}
+        self.taken: list[str] = []
         self.reads: list[tuple[str, int, int, int]] = []
         self.waiting: dict[ObjectId, Path] = {}
+        self.trouble: str | None = None
         self.operations: Operations | None = None
         self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
 
@@ -97,6 +99,9 @@ class Store:
         return StoreStatistics(1 << 40, 1 << 39, len(self.packs))
 
     # sink
+    def note_trouble(self, text: str | None) -> None:
+        self.trouble = text
+
     async def check(self, path: Path, oid: ObjectId) -> None:
         payload = path.read_bytes()[12:-20]  # noqa: ASYNC240
         refusal: GtfsError | None = None
@@ -131,6 +136,13 @@ class Store:
                         self.operations.pack_changed_nowait(oid)
 
     # control tree
+    async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
+        if document.startswith(b"forbidden"):
+            raise PolicyRefused("not signed by anybody who may")
+        if not document.startswith(b"good"):
+            raise NotTakeable("nothing that is known here")
+        self.taken.append(parts[-1].decode())
+
     def look(self, parts: tuple[bytes, ...]) -> ControlEntry | None:
         if parts in ((), (b"refs",)):
             return ControlEntry("dir")
@@ -142,6 +154,8 @@ class Store:
             return ControlEntry("file", size=self.real.stat().st_size, path=self.real)
         if parts == (b"ranged",):
             return ControlEntry("file", size=100_000, read_at=self.ranged)
+        if parts == (b"slow",):
+            return ControlEntry("file", size=2, read=self.slow)
         if parts == (b"hidden",):
             return ControlEntry("file", size=2, read=self.hidden)
         return None
@@ -150,10 +164,15 @@ class Store:
         return [b"refs", b"status", b"real", b"ranged"] if parts == () else [b"main"]
 
     async def status(self) -> bytes:
-        return json.dumps({"packs": len(self.packs), "reads": self.reads}).encode()
+        return json.dumps(
+            {"packs": len(self.packs), "reads": self.reads, "taken": self.taken, "trouble": self.trouble}
+        ).encode()
 
     async def hidden(self) -> bytes:
         return b"hi"
+
+    async def slow(self) -> bytes:
+        return await self.read(make_pack(b"slow remote")[0], 0, 10, read_ahead=0)
 
     async def ranged(self, offset: int, length: int) -> bytes:
         return (b"0123456789" * 10_000)[offset : offset + length]

@@ -191,7 +191,7 @@ def test_packs_cannot_be_changed(fake_mount):
         lambda: os.symlink("x", m.dir / "symlink"),
         lambda: os.mkdir(m.dir / "dir"),
         lambda: os.mknod(m.dir / "node"),
-        lambda: (m.dir / ".gtfs" / "new").write_bytes(b""),
+        lambda: (m.dir / ".gtfs" / "refs" / "new").write_bytes(b""),
         lambda: os.unlink(m.dir / ".gtfs" / "status"),
         lambda: os.rename(m.dir / ".gtfs" / "status", m.dir / "status"),
     ):

@@ -235,9 +235,12 @@ def test_the_incoming_limit_is_edquot_and_is_given_back(fake_mount):
         with pytest.raises(OSError) as caught:
             attempt()
         assert caught.value.errno == errno.EDQUOT
+    assert "over the limit incoming: 102400 bytes" in m.status()["trouble"]
+    assert m.log.read_text().count("over the limit") == 1
     os.close(fd)
     os.unlink(m.dir / "f")
     (m.dir / "g").write_bytes(bytes(90_000))
+    assert m.status()["trouble"] is None
 
 
 def test_a_full_disk_is_enospc_and_the_mount_stays_up(fake_mount, tmp_path):

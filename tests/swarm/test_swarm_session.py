@@ -207,8 +207,9 @@ async def test_adding_twice_gives_the_same_torrent_and_another_spec_is_refused(r
     async with open_session(LOOPBACK) as session:
         first = await session.add(reel)
         assert await session.add(reel) is first
+        assert await session.add(at_mirror(reel, tmp_path / "other")) is first  # seeded once, whoever has it
         with pytest.raises(SwarmError, match="already"):
-            await session.add(at_mirror(reel, tmp_path / "other"))
+            await session.add(at_mirror(reel, tmp_path / "other", size=len(DATA) - 1))
         assert session.torrents() == (first,)
 
 

@@ -33,6 +33,7 @@ LIVES_IN = {
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
     "dulwich": {"pack", "repo"},
+    "cryptography": {"swarm"},
     "httpx": {"swarm", "node"},
     "debian": {"trust", "catalogue"},
     "trio": {"swarm", "mount", "node", "cli"},

@@ -30,7 +30,8 @@ from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import BadMountOption, parse_mount_options
 from gtfs.node.follow import SyncReport
-from gtfs.node.node import NodeOptions, describe_state, describe_sync, open_node
+from gtfs.node.describe import describe_state, describe_sync
+from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.state import State
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import PackState

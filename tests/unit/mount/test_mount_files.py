@@ -92,6 +92,7 @@ def test_a_read_only_mount_shows_an_unwritable_root():
     assert stat.S_IMODE(Attributes(0, 0, True).directory(1, 0, writable=True).st_mode) == 0o555
 
 
+@pytest.mark.warns
 def test_bytes_of_incoming_files_are_counted_and_given_back(tmp_path):
     async def main() -> None:
         files = IncomingFiles(tmp_path, 100)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs torrent``: ``.torrent`` files for other clients; by the running node if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.terminal import bar, complain
+from gtfs.node.control import ask_node
+from gtfs.node.handout import hand_out
+from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.state import State
+from gtfs.repo.repository import open_repository
+
+
+@click.command()
+@click.argument("repo", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory to write to.")
+@click.option("--packs", is_flag=True, help="Those of every commit pack, too.")
+@click.option("--tracker", "trackers", multiple=True, metavar="URL", help="Name this tracker, too; may be given again.")
+def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> int:
+    """Write .torrent files of the reels of REPO, a bare repository or a mounted directory, for other clients."""
+    repository = open_repository(repository_of_mount(repo) or repo)
+    request = {"do": "torrents", "out": str(out.absolute()), "packs": packs, "trackers": list(trackers)}
+    with bar("hashing") as show:
+
+        def tell(p: dict[str, Any]) -> None:
+            show(p["packs"], p["packs_of"], f"{p['packs']} of {p['packs_of']} packs")
+
+        done = ask_node(repository.state, request, tell)
+        if done is None:
+
+            async def work() -> dict[str, Any]:
+                with State(repository) as state:
+                    async with open_node(state, NodeOptions(swarm=None)) as node:
+                        return await hand_out(state, node.store, out, trackers, with_packs=packs, tell=tell)
+
+            done = trio.run(work)
+    click.echo(f"{done['reels']} reels, {done['packs']} packs: {out}")
+    if done["lacking"]:
+        complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
+        return 5
+    return 0

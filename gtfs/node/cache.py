@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mirror with little disk: of its reels it keeps ``cache_size``, and what it lets go of are pieces that others seed.
+
+Nothing is lost by it: what git has is encoded again when somebody asks for it here, the rest is fetched again. A reel
+of which no full copy is connected is kept, whatever its size. Trio loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Collection
+
+import trio
+
+from gtfs.durable import replace_file
+from gtfs.node.config import BadConfig
+from gtfs.node.reels import Reels
+from gtfs.node.state import State
+from gtfs.node.stock import TABLE_SUFFIX
+from gtfs.reel.index import ReelRow
+from gtfs.reel.table import encode_table
+from gtfs.swarm.eviction import evict
+from gtfs.swarm.pieces import SwarmError
+from gtfs.swarm.session import Session
+from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0  # give or take a half: two caches must not let go of the same piece at the same time
+GOAL = 0.9  # of the limit: so that it is not reached again at once
+
+
+class Cache:
+    """Keeps the reels of one node below ``limit_bytes``. ``forget`` lets go of what is remembered of whole reels."""
+
+    def __init__(
+        self,
+        state: State,
+        reels: Reels,
+        session: Session,
+        writing: trio.CapacityLimiter,
+        forget: Callable[[], None],
+        limit_bytes: int,
+    ) -> None:
+        """Raises `BadConfig` on a publisher, whose reels may be the only copy."""
+        if state.config.sign_key() is not None:
+            raise BadConfig(f"cache_size is for mirrors, and {state.repository.path} publishes; mount it without")
+        self._state = state
+        self._reels = reels
+        self._session = session
+        self._writing = writing
+        self._forget = forget
+        self._limit_bytes = limit_bytes
+        self._one = trio.Lock()
+        reels.is_cache = True
+
+    def local_bytes(self) -> int:
+        """What the reels take on disk."""
+        return sum(torrent.local_bytes() for torrent in self._reels.torrents())
+
+    async def run_task(self) -> None:
+        """Look again and again."""
+        while True:
+            await trio.sleep(random.uniform(0.5, 1.5) * EVERY_S)  # noqa: S311  no secret
+            try:
+                await self.trim()
+            except OSError as e:
+                log.error("the cache cannot give space back and grows on: %s", e)
+                return
+            except SwarmError as e:
+                log.warning("the cache was not trimmed: %s", e)
+
+    async def trim(self) -> int:
+        """Let go of what was not used for longest until the goal is met; gives how many bytes. Raises OSError."""
+        async with self._one:
+            return await self._trim()
+
+    async def _trim(self) -> int:
+        here = self.local_bytes()
+        if here <= self._limit_bytes:
+            return 0
+        excess = here - int(GOAL * self._limit_bytes)
+        found: list[tuple[float, int, int, int]] = []
+        for row, torrent in self._evictable():
+            if min(await torrent.copies_elsewhere()):
+                # The last piece, which begins every look at a reel, would be fetched again at once.
+                held = (piece for piece in range(torrent.board.count - 1) if torrent.board.is_held(piece))
+                size = torrent.spec.piece_length
+                found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
+        going: dict[int, set[int]] = defaultdict(set)
+        for _, reel_id, piece, size in sorted(found):
+            if excess <= 0:
+                break
+            going[reel_id].add(piece)
+            excess -= size
+        freed = 0
+        for reel_id, pieces in going.items():
+            # The way in, and whoever merges reels, reads whole ones: not while this goes on.
+            async with self._writing:
+                freed += await self._evict(reel_id, pieces)
+        if freed:
+            log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))
+        return freed
+
+    def _evictable(self) -> list[tuple[ReelRow, Torrent]]:
+        """The reels of which pieces may go, as far as this node is concerned."""
+        found = []
+        for row in self._state.index.reels():
+            torrent = self._reels.reel(row.id)
+            if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
+                continue
+            if torrent.spec.directory == self._state.reels and (not row.is_whole or self._reels.is_let_in(row)):
+                found.append((row, torrent))
+        return found
+
+    async def _evict(self, reel_id: int, pieces: Collection[int]) -> int:
+        # Looked at again: much may have changed since it was chosen.
+        for row, torrent in self._evictable():
+            if row.id != reel_id:
+                continue
+            copies = await torrent.copies_elsewhere()
+            going = [p for p in pieces if torrent.board.is_held(p)] if min(copies) else []
+            if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
+                continue
+            gone = self._reels.evictions[row.infohash] = trio.Event()
+            try:
+                await trio.to_thread.run_sync(self._keep_table, row)
+                if row.is_whole:
+                    self._state.index.set_reel_state([row.id], "partial")
+                self._forget()
+                self._reels.replace(row, await evict(self._session, torrent, going))
+            finally:
+                del self._reels.evictions[row.infohash]
+                gone.set()
+            return len(going) * torrent.spec.piece_length
+        return 0
+
+    def _keep_table(self, row: ReelRow) -> None:
+        """The table outlives the pieces that hold it."""
+        stock = self._state.stock
+        path = stock.reels / (row.name + TABLE_SUFFIX)
+        table = None if path.exists() else stock.table(row)
+        if table is not None:
+            replace_file(path, encode_table(table.packs, stock.fmt))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node says about itself and its work, as gtfs(1) documents it under JSON. Any thread."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gtfs.catalogue.accept import is_stale
+from gtfs.node.follow import Progress, SyncReport
+from gtfs.node.pointing import address, feed_key_path
+from gtfs.node.state import State
+from gtfs.swarm.pointers import read_feed_key
+
+
+def describe_state(state: State) -> dict[str, Any]:
+    """The part of the status that needs no running node."""
+    held = state.held
+    out: dict[str, Any] = {
+        "repository": str(state.repository.path),
+        "object_format": state.repository.fmt.name,
+        "packs": {"known": state.index.count(), "bytes": state.index.total_bytes(), **state.index.count_by_state()},
+        "unencodable": len(state.index.unencodable()),
+        "reels": len(state.index.reels()),
+        "retired": sum(reel.state == "retired" for reel in state.index.reels()),
+        "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
+        "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
+        "running": False,
+    }
+    if held is not None:
+        c = held.catalogue
+        out["catalogue"] = {
+            "repository": c.repository,
+            "version": c.version,
+            "date": c.date_s,
+            "valid_until": c.valid_until_s,
+            "stale": is_stale(c, int(time.time())),
+            "equivocation": c.version in state.catalogues.equivocations(),
+            "signers": list(c.signers),
+            "refs": len(c.refs),
+            "reels": len(c.reels),
+            "followed": state.index.held_refs() == c.refs,
+        }
+    return out
+
+
+def describe_published(state: State, version: int, is_new: bool, packs: int) -> dict[str, Any]:
+    """What `gtfs publish` shows."""
+    reels = () if state.held is None else state.held.catalogue.reels
+    key, name = read_feed_key(feed_key_path(state.repository.state)), state.config.get("name")
+    pointer = [address(key.public, name)] if key is not None and name is not None else []
+    return {
+        "version": version,
+        "new": is_new,
+        "packs": packs,
+        "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
+        "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
+    }
+
+
+def describe_progress(p: Progress) -> dict[str, Any]:
+    """A sync's progress as it goes over the control socket."""
+    return {"bytes": p.bytes_here, "bytes_of": p.bytes_total, "packs": p.packs_done, "packs_of": p.packs_total}
+
+
+def describe_sync(report: SyncReport) -> dict[str, Any]:
+    """What `gtfs sync` shows."""
+    return {
+        "packs": report.packs,
+        "reels": report.reels,
+        "bytes": report.total_bytes,
+        "refs_moved": report.refs.moved,
+        "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
+        "waiting": report.waiting,
+        "listed": report.listed,
+        "missing": {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()},
+    }

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``.torrent`` files for other clients: of reels as they lie here, of commit packs made from their bytes. Trio loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gtfs.durable import replace_file
+from gtfs.ids import REEL_SUFFIX, ObjectId, ReelName, pack_name
+from gtfs.node.control import Tell
+from gtfs.node.state import State
+from gtfs.node.store import Store
+from gtfs.reel.metainfo import PieceHasher
+from gtfs.reel.seal import METAINFO_SUFFIX
+from gtfs.swarm.files import read_small
+from gtfs.swarm.metainfo import LIMIT_BYTES, dress, info_of
+from gtfs.swarm.webseeds import seed_url
+
+_CHUNK_BYTES = 1 << 20
+_PAGE = 1000
+
+
+async def pack_metainfo(store: Store, oid: ObjectId, size: int) -> bytes:
+    """The metainfo of a commit pack, which is read for it; raises what `Store.read` does."""
+    hasher = PieceHasher(size)
+    for at in range(0, size, _CHUNK_BYTES):
+        chunk = await store.read(oid, at, min(_CHUNK_BYTES, size - at), read_ahead=_CHUNK_BYTES)
+        await trio.to_thread.run_sync(hasher.update, chunk)
+    return hasher.metainfo(pack_name(oid))[0]
+
+
+async def hand_out(
+    state: State, store: Store, directory: Path, trackers: Sequence[str], *, with_packs: bool, tell: Tell
+) -> dict[str, Any]:
+    """Write ``<name>.reel.torrent`` for every listed reel, and ``<oid>.pack.torrent`` for every pack that git has.
+
+    Trackers are the catalogue's and ``trackers``; the web seeds of reels are the catalogue's. Gives how many, and the
+    reels of which no metadata came yet. Raises OSError, `BadMetadata`, what `Store.read` does.
+    """
+    held = state.held
+    announce = [*trackers, *(held.catalogue.trackers if held is not None else ())]
+    lacking = await trio.to_thread.run_sync(_hand_out_reels, state, directory, announce)
+    listed = len(held.catalogue.reels) if held is not None else 0
+    packs = await _hand_out_packs(state, store, directory, announce, tell) if with_packs else 0
+    return {"reels": listed - len(lacking), "lacking": lacking, "packs": packs}
+
+
+def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> list[ReelName]:
+    directory.mkdir(parents=True, exist_ok=True)
+    lacking: list[ReelName] = []
+    catalogue = None if state.held is None else state.held.catalogue
+    for name in [entry.name for entry in catalogue.reels] if catalogue is not None else ():
+        file_name = name + REEL_SUFFIX
+        metainfo = read_small(state.stock.metainfo_path(name), LIMIT_BYTES)
+        if metainfo is None:
+            lacking.append(name)
+            continue
+        web_seeds = [seed_url(base, file_name) for base in catalogue.web_seeds] if catalogue is not None else ()
+        dressed = dress(info_of(metainfo, file_name), announce, web_seeds)
+        replace_file(directory / (file_name + METAINFO_SUFFIX), dressed)
+    return lacking
+
+
+async def _hand_out_packs(state: State, store: Store, directory: Path, announce: Sequence[str], tell: Tell) -> int:
+    total = state.index.count_by_state().get("unpacked", 0)
+    after = done = 0
+    while rows := state.index.with_state("unpacked", after, _PAGE):
+        after = rows[-1].row
+        for row in rows:
+            name = pack_name(row.oid)
+            info = info_of(await pack_metainfo(store, row.oid, row.size), name)
+            path = directory / (name + METAINFO_SUFFIX)
+            await trio.to_thread.run_sync(replace_file, path, dress(info, announce, ()))
+            done += 1
+            tell({"packs": done, "packs_of": total})
+    return done

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Enters the DHT, and finds and keeps pointers in it: the iterative look-up of BEP 5 with the get and put of BEP 44.
+
+libtorrent can put byte strings only and BEP 46 wants a dictionary, so this is done by hand; peers of torrents are
+libtorrent's own business. Nothing of what nodes say is believed but by signature. Trio loop only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import libtorrent as lt
+import trio
+
+from gtfs.swarm.krpc import Address, Answer, Krpc, NoAnswer, nodes_in, open_krpc
+from gtfs.swarm.pointers import Pointer, read_pointer, target_of
+from gtfs.swarm.settings import SwarmOptions
+
+log = logging.getLogger(__name__)
+
+CLOSEST = 8  # nodes that keep an item
+AT_ONCE = 5
+MOST_ASKED = 150
+WHOLE_S = 30.0
+JOIN_FIRST_S = 2.0
+JOIN_LAST_S = 600.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look-up brought: the newest pointer, and how many nodes answered."""
+
+    pointer: Pointer | None
+    nodes: int
+
+
+@dataclass
+class _Node:
+    """A node on the way; ``answer`` is None until it said something."""
+
+    address: Address
+    id: bytes | None  # not known of those that a user named
+    answer: Answer | None = None
+
+
+@dataclass
+class _Lookup:
+    """The walk towards ``target``: who is known, who was asked."""
+
+    krpc: Krpc
+    target: bytes
+    nodes: dict[Address, _Node] = field(default_factory=dict)
+    asked: set[Address] = field(default_factory=set)
+
+    def closest(self) -> list[_Node]:
+        """Who answered, nearest first, at most `CLOSEST`."""
+        answered = [node for node in self.nodes.values() if node.answer is not None]
+        return sorted(answered, key=self._distance)[:CLOSEST]
+
+    def _distance(self, node: _Node) -> int:
+        if node.id is None:
+            return 0  # first of all: they lead to the others
+        return int.from_bytes(node.id, "big") ^ int.from_bytes(self.target, "big")
+
+    def _next(self) -> _Node | None:
+        """Whom to ask now: the nearest unasked one, if it may be among the closest."""
+        waiting = [node for node in self.nodes.values() if node.address not in self.asked]
+        if not waiting or len(self.asked) >= MOST_ASKED:
+            return None
+        nearest = min(waiting, key=self._distance)
+        closest = self.closest()
+        if len(closest) == CLOSEST and self._distance(nearest) > self._distance(closest[-1]):
+            return None
+        return nearest
+
+    async def run(self) -> None:
+        """Ask until the closest nodes have answered."""
+        news = trio.Event()
+        asking = 0
+
+        async def ask(node: _Node) -> None:
+            nonlocal asking
+            try:
+                answer = await self.krpc.ask(node.address, b"get", {b"target": self.target, b"want": [b"n4", b"n6"]})
+            except NoAnswer:
+                self.nodes.pop(node.address, None)
+            else:
+                node.id, node.answer = answer[b"id"], answer
+                for identity, address in nodes_in(answer, node.address):
+                    if address not in self.asked and self.krpc.can_reach(address):
+                        self.nodes.setdefault(address, _Node(address, identity))
+            asking -= 1
+            news.set()
+
+        with trio.move_on_after(WHOLE_S):
+            async with trio.open_nursery() as nursery:
+                while True:
+                    news = trio.Event()
+                    while asking < AT_ONCE and (node := self._next()) is not None:
+                        self.asked.add(node.address)
+                        asking += 1
+                        nursery.start_soon(ask, node)
+                    if not asking:
+                        return
+                    await news.wait()
+
+
+def _start(krpc: Krpc, target: bytes, entries: Iterable[Address]) -> _Lookup:
+    lookup = _Lookup(krpc, target)
+    lookup.nodes = {address: _Node(address, None) for address in entries if krpc.can_reach(address)}
+    return lookup
+
+
+async def find_pointer(options: SwarmOptions, port: int, key: bytes, salt: bytes) -> Found:
+    """The pointer with the highest sequence number that this key signed. ``port`` is our own DHT node's."""
+    async with open_krpc(_own_hosts(options)) as krpc:
+        lookup = _start(krpc, target_of(key, salt), _entries(options, port))
+        await lookup.run()
+    answers = [node.answer for node in lookup.nodes.values() if node.answer is not None]
+    pointers = [found for answer in answers if (found := read_pointer(key, salt, answer)) is not None]
+    return Found(max(pointers, key=lambda p: p.sequence, default=None), len(answers))
+
+
+async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int:
+    """Give a pointer to the nodes closest to its place; how many took it. ``port`` is our own DHT node's."""
+    arguments: Answer = {
+        b"k": pointer.key, b"seq": pointer.sequence, b"sig": pointer.signature, b"v": lt.bdecode(pointer.value),
+    }  # fmt: skip
+    if pointer.salt:
+        arguments[b"salt"] = pointer.salt
+    taken = 0
+    async with open_krpc(_own_hosts(options)) as krpc:
+        lookup = _start(krpc, pointer.target, _entries(options, port))
+        await lookup.run()
+
+        async def put(node: _Node, token: bytes) -> None:
+            nonlocal taken
+            try:
+                await krpc.ask(node.address, b"put", {b"token": token, **arguments})
+            except NoAnswer:
+                log.debug("DHT node %s does not keep the pointer", node.address)
+            else:
+                taken += 1
+
+        async with trio.open_nursery() as nursery:
+            for node in lookup.closest():
+                token = (node.answer or {}).get(b"token")
+                if isinstance(token, bytes):
+                    nursery.start_soon(put, node, token)
+    return taken
+
+
+def _own_hosts(options: SwarmOptions) -> list[str]:
+    """The addresses that the session listens on; every address for a network interface that is given by its name."""
+    hosts = []
+    for place in options.listen.split(","):
+        host = place.strip().rpartition(":")[0].strip("[]")
+        try:
+            hosts.append(ipaddress.ip_address(host).compressed)
+        except ValueError:
+            hosts += ["0.0.0.0", "::"]  # noqa: S104  (what the user chose)
+    return hosts
+
+
+def _entries(options: SwarmOptions, port: int) -> list[Address]:
+    """Whom to ask first: our own node, which knows others, and those that the user named."""
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    own = [(loopback.get(host, host), port) for host in _own_hosts(options)]
+    named = [(ipaddress.ip_address(host).compressed, port) for host, port in options.dht_nodes]
+    return list(dict.fromkeys([*own, *named]))
+
+
+async def join_dht_task(session: Any, options: SwarmOptions) -> None:
+    """Tell libtorrent's DHT node of the nodes that the user named, again and again: they may come later than we."""
+    wait_s = JOIN_FIRST_S
+    while options.dht and options.dht_nodes:
+        for node in options.dht_nodes:
+            session.add_dht_node(node)
+        await trio.sleep(wait_s)
+        wait_s = min(2 * wait_s, JOIN_LAST_S)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Giving the disk space of pieces back, in an order in which nothing is seeded that is gone.
+
+libtorrent cannot forget a piece: the torrent leaves the session, its resume data loses the pieces (durably), the file
+gets holes, and the torrent comes back. Killed anywhere in between, the worst is a piece that is there and not known.
+It decides nothing about which pieces may go: the node does. Trio loop; the files are changed in threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import libtorrent as lt
+import trio
+
+from gtfs.durable import replace_file
+from gtfs.swarm import files
+from gtfs.swarm.metainfo import LIMIT_BYTES
+from gtfs.swarm.session import Session
+from gtfs.swarm.spec import TorrentSpec
+from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> Torrent:
+    """Forget pieces of a torrent and free their space; gives the torrent that takes its place in the session.
+
+    Whoever waits for the old one gets `SessionClosed` and asks the new one. Raises `SwarmError`, OSError.
+    """
+    spec = dataclasses.replace(torrent.spec, complete=False)
+    used = {piece: s for piece, s in torrent.last_used.items() if piece not in pieces}
+    torrent.needs_saving = True
+    # Shielded: a torrent that has left must come back.
+    with trio.CancelScope(shield=True):
+        await session.remove(spec.infohash)
+        try:
+            await trio.to_thread.run_sync(_forget, spec, frozenset(pieces))
+        finally:
+            again = await session.add(spec)
+            again.last_used.update(used)
+    return again
+
+
+def _forget(spec: TorrentSpec, pieces: frozenset[int]) -> None:
+    data = files.read_small(spec.resume, LIMIT_BYTES)
+    if data is None:
+        return  # it could not be kept: without it nothing may go
+    params = lt.read_resume_data(data)
+    params.have_pieces = [has and piece not in pieces for piece, has in enumerate(params.have_pieces)]
+    params.verified_pieces = []
+    params.unfinished_pieces = {}
+    replace_file(spec.resume, lt.write_resume_data_buf(params))
+    if spec.path.exists():
+        punch_holes(spec.path, ((first * spec.piece_length, end * spec.piece_length) for first, end in runs(pieces)))
+
+
+def runs(pieces: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of neighbours as (first, end)."""
+    first = end = -1
+    for piece in sorted(pieces):
+        if piece != end:
+            if end > first:
+                yield first, end
+            first = piece
+        end = piece + 1
+    if end > first:
+        yield first, end
+
+
+def punch_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
+    """Free the blocks of ranges of a file, whose size stays; raises OSError where the file system cannot."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        for start, end in ranges:
+            end = min(end, size)
+            if start < end and _libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, start, end - start):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), str(path))
+        os.fsync(fd)
+    finally:
+        os.close(fd)

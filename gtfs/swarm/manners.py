@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a session behaves towards the network it is in: proxy, encryption, ports and interface. Pure; any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import libtorrent as lt
+
+from gtfs.errors import GtfsError
+
+ENCRYPTION = ("required", "enabled", "disabled")
+ANY_PORT_TRIES = 5
+LOOPBACK_ONLY = "127.0.0.1:0"  # behind a proxy: programs on this machine may still find us, strangers may not
+
+
+class BadManners(GtfsError):
+    """A setting of the swarm that does not fit; names itself."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A SOCKS5 proxy, which looks up host names too; ``user`` "" for none."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    url: str = ""
+
+    def settings(self) -> dict[str, Any]:
+        """libtorrent's part. What would go around the proxy is switched off."""
+        kind = lt.proxy_type_t.socks5_pw if self.user else lt.proxy_type_t.socks5
+        return {
+            "proxy_type": int(kind),
+            "proxy_hostname": self.host,
+            "proxy_port": self.port,
+            "proxy_username": self.user,
+            "proxy_password": self.password,
+            "proxy_hostnames": True,
+            "proxy_peer_connections": True,
+            "proxy_tracker_connections": True,
+            "enable_dht": False,
+            "enable_lsd": False,
+            "enable_upnp": False,
+            "enable_natpmp": False,
+            "enable_incoming_utp": False,
+            "enable_outgoing_utp": False,
+        }
+
+
+def parse_proxy(text: str) -> Proxy:
+    """A proxy from ``socks5://[USER:PASSWORD@]HOST:PORT``; raises `BadManners`."""
+    wrong = BadManners(f"proxy={text}: not socks5://HOST:PORT")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("socks5", "socks5h") or not host or not port or parts.path.strip("/") or parts.query:
+        raise wrong
+    url = "socks5" + text[text.index(":") :]
+    return Proxy(host, port, unquote(parts.username or ""), unquote(parts.password or ""), url)
+
+
+def encryption_settings(encryption: str) -> dict[str, Any]:
+    """libtorrent's part of one of `ENCRYPTION`; it hides from a middlebox, and proves nobody's identity."""
+    if encryption == "required":
+        policy, level = lt.enc_policy.pe_forced, lt.enc_level.pe_rc4
+    elif encryption == "disabled":
+        policy, level = lt.enc_policy.pe_disabled, lt.enc_level.pe_plaintext
+    else:
+        policy, level = lt.enc_policy.pe_enabled, lt.enc_level.pe_both
+    return {"out_enc_policy": int(policy), "in_enc_policy": int(policy), "allowed_enc_level": int(level)}
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    """The first and last of ``6881-6889`` or ``6881``; raises `BadManners`."""
+    first, dash, last = text.partition("-")
+    numbers = [first, last if dash else first]
+    if not all(n.isascii() and n.isdigit() and 0 < int(n) < 65536 for n in numbers) or int(first) > int(numbers[1]):
+        raise BadManners(f"port={text}: not a port or a range such as 6881-6889")
+    return int(numbers[0]), int(numbers[1])
+
+
+def port_choices(listen: str, ports: tuple[int, int] | None) -> Iterator[int]:
+    """Ports to try in place of port 0, one after the other."""
+    if ports is None:
+        for _ in range(ANY_PORT_TRIES):
+            yield free_port()
+        return
+    addresses = [place.strip().rpartition(":")[0] for place in listen.split(",") if place.strip().endswith(":0")]
+    for port in range(ports[0], ports[1] + 1):
+        if all(_is_free(address, port) for address in addresses):
+            yield port
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(address: str, port: int) -> bool:
+    """Whether one could listen there; a name of an interface is libtorrent's to judge."""
+    try:
+        ip = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return True
+    with contextlib.closing(socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET)) as probe:
+        if ip.version == 6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(ip), port))
+        except PermissionError:
+            return True  # below 1024: libtorrent says it better
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is connected to a torrent, and what they have of it.
+
+Asking libtorrent blocks until its network thread has a moment (facts.md): called in threads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import libtorrent as lt
+
+from gtfs.swarm.nodelay import plain_address
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    """One connection of one torrent; payload bytes since it was made, rates in bytes a second.
+
+    ``progress`` is what the peer says it has, 0 to 1. ``kind`` is ``peer`` or ``webseed``.
+    """
+
+    address: str
+    port: int
+    client: str
+    kind: str
+    incoming: bool
+    encrypted: bool
+    progress: float
+    downloaded_bytes: int
+    uploaded_bytes: int
+    download_rate: int
+    upload_rate: int
+
+
+def peers_of(handle: Any) -> tuple[PeerStatus, ...]:
+    """The connections of a torrent, without those that are still being made."""
+    return tuple(_status(peer) for peer in _connected(handle))
+
+
+def copies_elsewhere(handle: Any, pieces: int) -> Sequence[int]:
+    """For each piece, how many connected peers say that they have it; a web seed's word does not count."""
+    copies = [0] * pieces
+    for peer in _connected(handle):
+        if peer.connection_type != lt.peer_info.standard_bittorrent:
+            continue
+        if peer.flags & lt.peer_info.seed:
+            copies = [count + 1 for count in copies]
+        elif len(peer.pieces) == pieces:
+            copies = [count + bool(has) for count, has in zip(copies, peer.pieces, strict=True)]
+    return copies
+
+
+def _connected(handle: Any) -> list[Any]:
+    try:
+        found = handle.get_peer_info()
+    except RuntimeError:
+        return []  # libtorrent dropped the torrent
+    return [peer for peer in found if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)]
+
+
+def _status(peer: Any) -> PeerStatus:
+    address, port = peer.ip
+    return PeerStatus(
+        address=plain_address(address),
+        port=port,
+        client=peer.client.decode("utf-8", "replace"),
+        kind="peer" if peer.connection_type == lt.peer_info.standard_bittorrent else "webseed",
+        incoming=not peer.flags & lt.peer_info.outgoing_connection,
+        encrypted=bool(peer.flags & (lt.peer_info.rc4_encrypted | lt.peer_info.plaintext_encrypted)),
+        progress=peer.progress,
+        downloaded_bytes=peer.total_download,
+        uploaded_bytes=peer.total_upload,
+        download_rate=peer.payload_down_speed,
+        upload_rate=peer.payload_up_speed,
+    )

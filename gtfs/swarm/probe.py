@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The info dictionary of a torrent of which nothing is known but its infohash: where a pointer leads (BEP 9, BEP 46).
+
+Nothing of the torrent is fetched, and nothing that its metadata says is used here. Trio loop only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import libtorrent as lt
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import InfoHash
+from gtfs.swarm import alerts
+from gtfs.swarm.adding import probe_params
+from gtfs.swarm.link import Link
+from gtfs.swarm.pieces import SwarmError, SwarmTimeout
+from gtfs.swarm.settings import SwarmOptions
+
+REMOVED_S = 10.0
+DIAL_AGAIN_S = 2.0
+
+
+class Probe:
+    """A torrent that is in the session for its metadata alone."""
+
+    def __init__(self, name: str) -> None:
+        self.link = Link(name)
+        self.has_info = trio.Event()
+        self.left = trio.Event()
+
+    def on_event(self, event: alerts.TorrentEvent) -> None:
+        """Take note of what libtorrent reported."""
+        match event:
+            case alerts.Added(handle=handle, error=None):
+                self.link.connect(handle)
+            case alerts.Added(error=error):
+                self.end_waits(SwarmError(f"{self.link.name}: {error}"))
+            case alerts.Checked():
+                self.has_info.set()
+            case alerts.ResumeReady() | alerts.ResumeFailed():
+                self.link.answer("resume", event)
+            case alerts.Removed():
+                self.left.set()
+
+    def end_waits(self, reason: GtfsError) -> None:
+        """Let nobody wait any more."""
+        self.link.fail(reason)
+        self.has_info.set()
+        self.left.set()
+
+
+async def learn_info(
+    session: Any,
+    probes: dict[InfoHash, Probe],
+    infohash: InfoHash,
+    staging: Path,
+    options: SwarmOptions,
+    *,
+    deadline_s: float,
+) -> bytes:
+    """Ask peers for an info dictionary and take the torrent out again. Raises `SwarmTimeout`, `SwarmError`.
+
+    ``probes`` is where the session looks for who wants its reports. Nothing is kept at ``staging``.
+    """
+    name = f"torrent {infohash.hex()}"
+    if infohash in probes:
+        raise SwarmError(f"{name} is being asked for already")
+    probe = probes[infohash] = Probe(name)
+    session.async_add_torrent(probe_params(infohash, staging, options))
+    try:
+        with trio.move_on_after(deadline_s):
+            while not probe.has_info.is_set():
+                for peer in options.peers:
+                    probe.link.call("connect_peer", peer)
+                with trio.move_on_after(DIAL_AGAIN_S):
+                    await probe.has_info.wait()
+            answer = await probe.link.ask("resume", "save_resume_data", lt.save_resume_flags_t.save_info_dict)
+            info: bytes | None = getattr(answer, "info", None)
+            if info is None or hashlib.sha1(info).digest() != infohash:
+                raise SwarmError(f"{name}: libtorrent gave no metadata")
+            return info
+        raise SwarmTimeout(f"{name}: no peer gave its metadata within {deadline_s:g} s")
+    finally:
+        if probe.link.handle is not None and not probe.left.is_set():
+            session.remove_torrent(probe.link.handle, lt.options_t.delete_files)
+            with trio.move_on_after(REMOVED_S, shield=True):
+                await probe.left.wait()
+        del probes[infohash]

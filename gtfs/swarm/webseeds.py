@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Web seeds: plain HTTP servers with the reels directory of a node (BEP 19). libtorrent reads the reels from them.
+
+What it cannot get there is a torrent's metadata, which lies beside the reel: this fetches it, so that a web seed
+alone is enough. Trio loop only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+import httpx
+import trio
+
+from gtfs.ids import REEL_SUFFIX
+from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, info_of
+from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
+
+WHOLE_S = 60.0
+AGAIN_FIRST_S = 5.0
+AGAIN_LAST_S = 300.0
+METAINFO_SUFFIX = ".torrent"
+
+
+def seed_url(base: str, file_name: str) -> str:
+    """Where a reel lies: ``base`` is the address of the directory, with or without a slash at its end."""
+    return f"{base.rstrip('/')}/{file_name}"
+
+
+async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
+    """Ask the torrent's web seeds in turn for its metadata until somebody, peers too, gave it.
+
+    What comes is given to libtorrent only if its hash is right, and is checked once more like that of peers.
+    """
+    wait_s = AGAIN_FIRST_S
+    urls = [url.removesuffix(REEL_SUFFIX) + METAINFO_SUFFIX for url in torrent.spec.web_seeds]
+    while urls and not torrent.is_ready() and torrent.failure is None:
+        for url in urls:
+            info = await _ask(client, url, torrent)
+            if torrent.is_ready() or torrent.failure is not None:
+                return
+            if info is not None:
+                torrent.link.call("set_metadata", info)
+                return
+        await trio.sleep(wait_s)
+        wait_s = min(2 * wait_s, AGAIN_LAST_S)
+
+
+async def _ask(client: httpx.AsyncClient, url: str, torrent: Torrent) -> bytes | None:
+    data = bytearray()
+    try:
+        with trio.move_on_after(WHOLE_S):
+            async with client.stream("GET", url) as response:
+                if response.status_code != httpx.codes.OK:
+                    log.info("web seed %s: HTTP status %d", url, response.status_code)
+                    return None
+                async for chunk in response.aiter_raw():
+                    data += chunk
+                    if len(data) > LIMIT_BYTES:
+                        log.info("web seed %s: over the limit metadata: more than %d bytes", url, LIMIT_BYTES)
+                        return None
+            info = info_of(bytes(data), torrent.spec.file_name)
+            if hashlib.sha1(info).digest() == torrent.spec.infohash:
+                return info
+            log.info("web seed %s has another torrent", url)
+    except (httpx.HTTPError, httpx.InvalidURL, BadMetadata) as error:
+        log.info("web seed %s: %s", url, str(error) or type(error).__name__)
+    return None

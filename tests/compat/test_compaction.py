@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reels over time without network: many publishes leave few reels, a mirror makes the same from what it has, and a
+crash between any two steps is made good."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from keys import shared_keys
+
+from gtfs.catalogue.accept import FirstTrust, Held, accept
+from gtfs.ids import SHA1
+from gtfs.ingest.candidate import Candidate
+from gtfs.node import publish as publishing
+from gtfs.node import succession
+from gtfs.node.fsck import check, rebuild
+from gtfs.node.publish import initialise, publish_now
+from gtfs.node.state import State
+from gtfs.node.stock import Stock
+from gtfs.reel.recover import Listed
+from gtfs.repo.repository import Repository, create_repository
+from gtfs.trust.keyring import export_user_keys
+
+
+class Publisher:
+    """A repository of one file, published after each commit."""
+
+    def __init__(self, root: Path) -> None:
+        self.repository = create_repository(root / "pub.git", SHA1)
+        self.count = 0
+        keys = shared_keys()
+        with State(self.repository) as state:
+            initialise(state, "pub", keys["alice"], str(keys.home))
+
+    def commit(self, bulk: int = 0) -> None:
+        self.count += 1
+        data = f"version {self.count}\n" + "".join(f"{i * self.count} of {self.count}\n" for i in range(bulk))
+        text = f"commit refs/heads/main\ncommitter A <a@example.org> {1_700_000_000 + self.count} +0000\n"
+        text += f"data <<E\n{self.count}\nE\n" + ("from refs/heads/main^0\n" if self.count > 1 else "")
+        text += f"M 100644 inline file{self.count % 5}\ndata {len(data)}\n{data}\n"
+        command = ["git", "-C", str(self.repository.path), "fast-import", "--quiet"]
+        subprocess.run(command, input=text.encode(), check=True)
+
+    def publish(self, state: State, times: int = 1) -> None:
+        for _ in range(times):
+            self.commit()
+            publish_now(state, jobs=1)
+            state.drop_superseded(state.take_superseded())
+
+
+@pytest.fixture
+def pub(tmp_path: Path) -> Publisher:
+    return Publisher(tmp_path)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Repository:
+    repository = create_repository(tmp_path / "mirror.git", SHA1)
+    keys = shared_keys()
+    with State(repository) as state:
+        export_user_keys([keys["alice"]], state.keyring_path, keys.home)
+    return repository
+
+
+def all_is_well(state: State) -> None:
+    assert list(check(state, lambda _done, _total: None)) == []
+
+
+def listed(state: State) -> list[str]:
+    assert state.held is not None
+    return [entry.name for entry in state.held.catalogue.reels]
+
+
+def take_catalogue(state: State, held: Held) -> None:
+    """As `Follower` does it."""
+    assert state.keyring is not None
+    first = FirstTrust(frozenset({shared_keys()["alice"]}))
+    accepted = accept(held.document, state.held, state.keyring, first, int(time.time()))
+    state.catalogues.save(accepted)
+    state.hold(accepted)
+    state.drop_superseded(state.take_superseded())
+
+
+def fetch(state: State, origin: State) -> list[str]:
+    """What the swarm does: every listed reel that is not here comes from the publisher's disk. Gives their names."""
+    fetched = []
+    assert state.held is not None
+    for name in listed(state):
+        reel = state.index.reel_by_name(name)  # type: ignore[arg-type]
+        assert reel is not None
+        if reel.is_whole:
+            continue
+        for source in (origin.stock.metainfo_path(reel.name), origin.stock.path(reel.name)):
+            shutil.copy(source, state.reels)
+        source_reel = origin.index.reel_by_name(reel.name)
+        assert source_reel is not None
+        table = origin.stock.table(source_reel)
+        assert table is not None
+        state.stock.keep_table(reel, table.packs, 0)
+        state.index.set_reel_state([reel.id], "complete")
+        succession.settle_in(state.stock, state.held.catalogue, reel)
+        rows = [row for row in state.index.reel_rows(reel.id) if row.state != "unpacked"]
+        path = state.reel_path(reel.name)
+        outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
+        assert not outcome.refused and not outcome.waiting
+        fetched.append(name)
+    return fetched
+
+
+def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones(
+    pub: Publisher, mirror: Repository
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        fetched_rows = 0
+        for n in range(1, 40):
+            pub.publish(origin)
+            assert origin.held is not None
+            take_catalogue(state, origin.held)
+            for name in fetch(state, origin):
+                reel = state.index.reel_by_name(name)  # type: ignore[arg-type]
+                assert reel is not None
+                fetched_rows += reel.rows
+            assert fetched_rows == n
+            assert len(listed(origin)) <= 8
+        assert len(listed(origin)) < 39
+        for name in listed(origin):
+            same = [s.stock.path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            assert same[0] == same[1]
+            torrents = [s.stock.metainfo_path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            assert torrents[0] == torrents[1]
+        assert state.index.count_by_state() == {"unpacked": 39}
+        for each in (origin, state):
+            all_is_well(each)
+            # What left is kept for the time of one catalogue, and no longer.
+            files = {p.name.removesuffix(".reel") for p in each.reels.glob("*.reel")}
+            retired = {r.name for r in each.index.reels() if r.state == "retired"}
+            assert files == set(listed(each)) | retired
+            assert len(retired) <= 8
+
+
+def test_retired_reels_stay_for_one_catalogue_and_then_go(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+        before = listed(state)
+        assert len(before) == 8
+        pub.publish(state)
+        assert len(listed(state)) == 2
+        retired = [row for row in state.index.reels() if row.state == "retired"]
+        assert {row.name for row in retired} == set(before)
+        assert all(state.stock.path(row.name).exists() for row in retired)
+        assert not any(state.index.holds(row.id) for row in retired)
+        all_is_well(state)
+    with State(pub.repository) as state:  # a start drops none of them
+        assert sum(row.state == "retired" for row in state.index.reels()) == 8
+        pub.publish(state)
+        assert [row for row in state.index.reels() if row.state == "retired"] == []
+        assert {p.suffix for p in state.reels.iterdir()} == {".reel", ".torrent"}
+        assert len(list(state.reels.iterdir())) == 2 * len(listed(state)) == 6
+        all_is_well(state)
+
+
+def test_publishing_nothing_new_merges_nothing(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+        before = listed(state)
+        assert not publish_now(state).is_new
+        assert listed(state) == before
+        assert publish_now(state, force=True).is_new
+        assert len(listed(state)) == 1
+
+
+def test_a_mirror_that_missed_catalogues_makes_what_it_can(pub: Publisher, mirror: Repository) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 8)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        assert len(fetch(state, origin)) == 8
+        pub.publish(origin, 5)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        # The merged one is made here; the five new ones come.
+        assert len(fetch(state, origin)) == 5
+        pub.publish(origin, 20)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        fetch(state, origin)
+        assert state.index.count_by_state() == {"unpacked": 33}
+        all_is_well(state)
+
+
+def test_a_lazy_mirror_makes_the_table_and_brings_the_packs_that_are_here(pub: Publisher, mirror: Repository) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 8)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        for n, name in enumerate(listed(state)):
+            reel, source = state.index.reel_by_name(name), origin.index.reel_by_name(name)  # type: ignore[arg-type]
+            assert reel is not None and source is not None
+            table = origin.stock.table(source)
+            assert table is not None
+            state.stock.keep_table(reel, table.packs, 0)
+            if n % 2:  # here in part: its torrent would have the piece with the pack
+                shutil.copy(origin.stock.path(reel.name), state.reels)
+                state.index.set_reel_state([reel.id], "partial")
+        pub.publish(origin)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        merged = state.index.reel_by_name(listed(state)[0])  # type: ignore[arg-type]
+        assert merged is not None and merged.rows == 8 and merged.state == "remote"
+        assert len(state.index.reel_rows(merged.id)) == 8
+        whole, part = origin.stock.path(merged.name).read_bytes(), state.stock.path(merged.name).read_bytes()
+        for n, row in enumerate(state.index.reel_rows(merged.id)):
+            assert row.offset is not None
+            there = part[row.offset : row.offset + row.size] == whole[row.offset : row.offset + row.size]
+            assert there == bool(n % 2)
+        assert part[-100:] == whole[-100:]
+        # Nothing points into the parts any more; they were no use to others.
+        assert {row.name for row in state.index.reels()} == set(listed(state))
+        assert sorted(p.name for p in state.reels.glob("*.reel")) == [f"{merged.name}.reel"]
+
+
+@pytest.mark.warns
+def test_a_merged_reel_with_a_false_infohash_is_not_made(pub: Publisher, mirror: Repository) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 8)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        fetch(state, origin)
+        tables = [origin.stock.table(row) for row in origin.index.reels()]
+        made = origin.stock.make([pack for table in tables if table for pack in table.packs])
+        assert made is not None
+        reel_id = state.index.put_reel(made.name, made.infohash[::-1], made.size, made.rows, 9, "remote")  # type: ignore[arg-type]
+        reel = state.index.reel(reel_id)
+        assert reel is not None
+        packs = [pack for table in tables if table for pack in table.packs]
+        assert state.stock.make_listed(reel, packs, 0) is False
+        assert not state.stock.path(made.name).exists()
+
+
+STEPS: dict[str, tuple[object, str]] = {
+    "the merged reel is written": (Stock, "make"),
+    "the catalogue is kept": (publishing, "publish"),
+    "listed reels are known": (succession, "_leaving"),
+    "packs are moved": (succession, "_empty"),
+    "reels are retired": (State, "empty_open_reel"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_publisher_that_dies_goes_on_where_it_was(
+    pub: Publisher, step: str, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+    place, name = STEPS[step]
+    die_at(monkeypatch, place, name, before)
+    pub.commit()
+    with pytest.raises(Died), State(pub.repository) as state:
+        publish_now(state, jobs=1)
+    monkeypatch.undo()
+    with State(pub.repository) as state:
+        all_is_well(state)
+        publish_now(state, jobs=1)
+        all_is_well(state)
+        assert len(listed(state)) == 2
+        assert state.held is not None
+        assert [entry.rows for entry in state.held.catalogue.reels] == [8, 1]
+        pub.publish(state, 2)
+        all_is_well(state)
+        assert sorted(p.stem for p in state.reels.glob("*.reel")) == sorted(listed(state))
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(succession, "_leaving"), (Stock, "make"), (Stock, "make_listed"), (Stock, "adopt"), (succession, "_empty")],
+)
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_mirror_that_dies_goes_on_where_it_was(
+    pub: Publisher, mirror: Repository, place: object, name: str, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(pub.repository) as origin:
+        pub.publish(origin, 8)
+        with State(mirror) as state:
+            take_catalogue(state, origin.held)  # type: ignore[arg-type]
+            fetch(state, origin)
+        pub.publish(origin)
+        with pytest.raises(Died), State(mirror) as state:
+            die_at(monkeypatch, place, name, before)
+            take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        with State(mirror) as state:
+            assert len(fetch(state, origin)) == 1
+            all_is_well(state)
+            assert state.index.count_by_state() == {"unpacked": 9}
+            merged = state.index.reel_by_name(listed(state)[0])  # type: ignore[arg-type]
+            assert merged is not None and merged.is_whole and len(state.index.reel_rows(merged.id)) == 8
+
+
+class Died(BaseException):
+    """Like a kill: nothing of the program's own handles it."""
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, place: object, name: str, before: bool) -> None:
+    real: Callable[..., object] = getattr(place, name)
+
+    def dying(*args: object, **more: object) -> object:
+        if not before:
+            real(*args, **more)
+        raise Died
+
+    monkeypatch.setattr(place, name, dying)
+
+
+def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 9)
+        pub.commit()
+        publish_now(state, jobs=1)
+        superseded = state.take_superseded()
+        assert len(superseded) == 8
+        state.stock.remove(superseded[0].name)  # files first: this one's row is still there
+    with State(pub.repository) as state:
+        assert {row.name for row in state.index.reels()} == set(listed(state))
+        all_is_well(state)
+
+
+def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 9)
+        before = {row.name: row.state for row in state.index.reels()}
+        assert sorted(before.values()) == ["complete"] * 2 + ["retired"] * 8
+        c = state.held.catalogue  # type: ignore[union-attr]
+        known = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
+    assert rebuild(pub.repository, known, lambda _n: None).problems == ()
+    with State(pub.repository) as state:
+        assert {row.name: row.state for row in state.index.reels()} == before
+        assert not any(state.index.holds(row.id) for row in state.index.reels() if row.state == "retired")
+        all_is_well(state)
+        assert not publish_now(state).is_new
+
+
+def test_a_stray_reel_whose_packs_are_elsewhere_is_swept(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 3)
+        tables = [state.stock.table(row) for row in state.index.reels()]
+        made = state.stock.make([pack for table in tables if table for pack in table.packs])
+        assert made is not None and made.path.exists()
+    with State(pub.repository) as state:
+        assert not made.path.exists() and not made.metainfo_path.exists()
+        all_is_well(state)
+
+
+@pytest.mark.warns
+def test_a_damaged_part_is_not_merged_and_publishing_goes_on(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+        path = state.stock.path(listed(state)[3])  # type: ignore[arg-type]
+        data = bytearray(path.read_bytes())
+        data[30] ^= 1
+        path.write_bytes(data)
+        pub.publish(state)
+        assert len(listed(state)) == 9
+
+
+def test_only_a_hundred_catalogues_are_kept(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 2)
+        template = state.held
+        assert template is not None
+        for version in range(1000, 1120):
+            (state.catalogues.directory / f"{version}.asc").write_bytes(b"x")
+        versions = state.catalogues.versions()
+        assert len(versions) == 122
+        state.catalogues.save(template)
+        assert state.catalogues.versions() == versions[-100:]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A good citizen: ports, limits, proxy, encryption, who gives how much, and room given back without loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
+from rude_peers import server, socks5
+
+from gtfs.swarm.eviction import evict, punch_holes, runs
+from gtfs.swarm.feeds import FeedState, fetch, open_client, parse_feed
+from gtfs.swarm.manners import BadManners, parse_ports, parse_proxy
+from gtfs.swarm.pieces import ReadTimeout, SessionClosed
+from gtfs.swarm.session import ListenRefused, open_session
+
+pytestmark = pytest.mark.trio
+
+DATA = content(3 * (1 << 20) + 12345)
+
+
+@pytest.fixture
+def reel(tmp_path):
+    return make_reel(tmp_path / "publisher", DATA)
+
+
+def with_peer(port, **more):
+    return dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),), **more)
+
+
+@asynccontextmanager
+async def two(reel, directory, publisher=None, **more):
+    """A publisher and a mirror with options of their own; yields (mirror session, torrent, publisher's torrent)."""
+    async with open_session(dataclasses.replace(LOOPBACK, **(publisher or {}))) as origin:
+        seeder = await origin.add(reel)
+        async with open_session(with_peer(origin.port, **more)) as mirror:
+            yield mirror, await mirror.add(at_mirror(reel, directory)), seeder
+
+
+def free_range() -> tuple[int, int]:
+    """Two neighbouring ports that are free, below those that the kernel gives away."""
+    for first in range(21000, 30000, 2):
+        with socket.socket() as one, socket.socket() as two:
+            try:
+                one.bind(("127.0.0.1", first))
+                two.bind(("127.0.0.1", first + 1))
+            except OSError:
+                continue
+        return first, first + 1
+    raise AssertionError("no ports")
+
+
+async def test_a_port_of_the_range_is_taken_and_a_full_range_is_an_error():
+    first, last = free_range()
+    options = dataclasses.replace(LOOPBACK, ports=(first, last))
+    async with open_session(options) as one, open_session(options) as other:
+        assert {one.port, other.port} == {first, last}
+        with pytest.raises(ListenRefused, match="every port"):
+            async with open_session(options):
+                pass
+
+
+async def test_a_session_on_an_interface_listens_and_dials_there(reel, tmp_path):
+    async with open_session(dataclasses.replace(LOOPBACK, listen="lo:0", interface="lo")) as origin:
+        await origin.add(reel)
+        async with open_session(with_peer(origin.port, listen="lo:0", interface="lo")) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+
+
+@pytest.mark.parametrize("text", ["", "x", "0-5", "9-8", "1-70000", "1-2-3"])
+def test_what_is_no_range_of_ports_is_refused(text):
+    with pytest.raises(BadManners):
+        parse_ports(text)
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1:1", "http://h:1", "socks5://h", "socks5://h:x", "socks5://h:1/x"])
+def test_what_is_no_socks5_proxy_is_refused(text):
+    with pytest.raises(BadManners):
+        parse_proxy(text)
+
+
+async def test_peers_are_reached_by_way_of_the_proxy_only(reel, tmp_path):
+    connects: list[tuple[str, int]] = []
+    async with socks5(connects) as port, open_session(LOOPBACK) as origin:
+        await origin.add(reel)
+        proxy = parse_proxy(f"socks5://127.0.0.1:{port}")
+        async with open_session(with_peer(origin.port, proxy=proxy)) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            await torrent.fetch_all(stall_s=20)
+            assert set(connects) == {("127.0.0.1", origin.port)}
+
+
+async def test_a_dead_proxy_is_not_gone_around(reel, tmp_path):
+    async with open_session(LOOPBACK) as origin:
+        await origin.add(reel)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            dead = parse_proxy(f"socks5://127.0.0.1:{probe.getsockname()[1]}")
+            async with open_session(with_peer(origin.port, proxy=dead)) as mirror:
+                torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+                with pytest.raises(ReadTimeout):
+                    await torrent.read(0, 10, deadline_s=2)
+
+
+async def test_feeds_go_by_way_of_the_proxy():
+    async def web(stream):
+        await stream.receive_some(4096)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes")
+
+    connects: list[tuple[str, int]] = []
+    async with server(web) as web_port, socks5(connects) as port:
+        async with open_client(parse_proxy(f"socks5h://127.0.0.1:{port}").url) as client:
+            feed = parse_feed(f"http://localhost:{web_port}/latest.asc")
+            assert (await fetch(feed, FeedState(), client)).document == b"yes"
+    assert connects == [("localhost", web_port)]  # the proxy looks names up
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "meet"),
+    [
+        ("required", "enabled", True),
+        ("required", "required", True),
+        ("required", "disabled", False),
+        ("disabled", "enabled", True),
+    ],
+)
+async def test_encryption_is_agreed_or_there_is_no_connection(reel, tmp_path, ours, theirs, meet):
+    async with two(reel, tmp_path / "m", {"encryption": theirs}, encryption=ours) as (_, torrent, _seeder):
+        if not meet:
+            with pytest.raises(ReadTimeout):
+                await torrent.read(0, 10, deadline_s=3)
+            return
+        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+        assert {peer.encrypted for peer in await torrent.connections()} == {ours == "required"}
+
+
+async def test_a_limit_of_connections_holds(reel, tmp_path):
+    async with open_session(dataclasses.replace(LOOPBACK, connections=2)) as origin:
+        seeder = await origin.add(reel)
+        async with open_session(with_peer(origin.port)) as a, open_session(with_peer(origin.port)) as b:
+            async with open_session(with_peer(origin.port)) as c:
+                for n, session in enumerate((a, b, c)):
+                    await session.add(at_mirror(reel, tmp_path / f"m{n}"))
+                for _ in range(30):
+                    await trio.sleep(0.1)
+                    assert len(await seeder.connections()) <= 2
+
+
+async def test_what_each_peer_gave_and_took_is_told_and_the_total_survives_a_restart(reel, tmp_path):
+    async with two(reel, tmp_path / "mirror") as (_, torrent, seeder):
+        await torrent.fetch_all(stall_s=20)
+        (giver,) = await torrent.connections()
+        assert (giver.downloaded_bytes, giver.progress, giver.client) == (len(DATA), 1.0, "gtfs")
+        assert not giver.incoming
+        (taker,) = await seeder.connections()
+        assert taker.incoming
+        assert taker.uploaded_bytes == len(DATA)
+        assert (await seeder.refresh()).ever_uploaded_bytes == len(DATA)
+    async with open_session(LOOPBACK) as origin:
+        seeder = await origin.add(reel)
+        await seeder.wait_metadata(5)
+        assert (await seeder.refresh()).ever_uploaded_bytes == len(DATA)
+
+
+async def test_evicted_pieces_are_holes_that_nobody_is_offered_and_can_be_fetched_again(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.fetch_all(stall_s=20)
+        before = torrent.spec.path.stat().st_blocks
+        copies = await torrent.copies_elsewhere()
+        assert set(copies) == {1}
+        await torrent.read(0, PIECE, deadline_s=5)
+        again = await evict(mirror, torrent, set(range(3, 40)))
+        assert torrent.failure is not None
+        await again.wait_metadata(5)
+        assert [p for p in range(again.board.count) if not again.board.is_held(p)] == list(range(3, 40))
+        assert before - again.spec.path.stat().st_blocks == 37 * PIECE // 512
+        assert 0 in again.last_used
+        assert (await again.refresh()).downloaded_bytes == 0
+        assert await again.read(4 * PIECE, PIECE, deadline_s=20) == DATA[4 * PIECE : 5 * PIECE]
+        # A third node is told the truth: this one alone cannot give it everything.
+        async with open_session(with_peer(mirror.port)) as third:
+            taker = await third.add(at_mirror(reel, tmp_path / "third"))
+            assert await taker.read(0, 10, deadline_s=20) == DATA[:10]
+            with pytest.raises(ReadTimeout):
+                await taker.read(20 * PIECE, 10, deadline_s=1)
+
+
+async def test_a_reader_of_an_evicted_torrent_hears_of_it(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.fetch_all(stall_s=20)
+        await evict(mirror, torrent, {1})
+        with pytest.raises(SessionClosed):
+            await torrent.read(PIECE, 1, deadline_s=5)
+
+
+async def test_a_liar_and_a_peer_that_has_a_part_are_no_copy(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.read(5 * PIECE, 10, deadline_s=20)
+        async with open_session(with_peer(mirror.port)) as third:
+            other = await third.add(at_mirror(reel, tmp_path / "third"))
+            await other.read(5 * PIECE, 10, deadline_s=20)
+            copies = await other.copies_elsewhere()
+            assert copies[5] >= 1
+            assert min(copies) == 0
+
+
+def test_holes_are_punched_in_runs(tmp_path):
+    assert list(runs([5, 1, 2, 3, 9])) == [(1, 4), (5, 6), (9, 10)]
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * (10 * PIECE))
+    punch_holes(path, [(0, PIECE), (3 * PIECE, 100 * PIECE)])
+    data = path.read_bytes()
+    assert data == bytes(PIECE) + b"x" * (2 * PIECE) + bytes(7 * PIECE)
+
+
+async def test_a_reel_in_two_places_is_seeded_once_and_the_lacking_one_is_filled(reel, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        lacking = await session.add(at_mirror(reel, tmp_path / "mirror"))
+        assert await session.add(reel) is lacking
+        await lacking.fetch_all(stall_s=20)
+        assert lacking.spec.path.read_bytes() == DATA
+        assert len(session.torrents()) == 1
+        assert (await session.refresh()).downloaded_bytes == 0
+
+
