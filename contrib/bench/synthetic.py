@@ -45,7 +45,9 @@ def _stream(commits: int) -> Iterator[str]:
         nonlocal number
         number += 1
         who = f"A U Thor <author@example.org> {START_S + 600 * number} +0000"
-        text = f"commit refs/heads/{branch}\nmark :{number}\nauthor {who}\ncommitter {who}\n" + _data(f"Commit {number}\n")
+        text = f"commit refs/heads/{branch}\nmark :{number}\nauthor {who}\ncommitter {who}\n" + _data(
+            f"Commit {number}\n"
+        )
         text += f"from :{parent}\n" if parent else ""
         text += f"merge :{merged}\n" if merged else ""
         for _ in range(1 if merged else chance.randint(1, 2)):

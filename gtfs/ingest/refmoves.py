@@ -14,7 +14,7 @@ from gtfs.reel.index import Index
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_head, read_refs
 from gtfs.repo.refs import RefMove, move_refs, set_head
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyRefused, effective_policy, judge_object
 
@@ -64,7 +64,7 @@ def follow_refs(
     gone = [n for n, oid in held.items() if n not in wanted and now.get(n) == oid]
     moves += [RefMove(name, now[name], None) for name in gone]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
-    index.change_held_refs({m.name: m.new for m in moves if m.new is not None}, gone)
+    index.change_held_refs({name: oid for name, oid in wanted.items() if name not in held_back}, gone)
     move_refs(repository, moves)
     if head is not None and head in wanted and head not in held_back and read_head(repository) != head:
         set_head(repository, head)
@@ -75,11 +75,23 @@ def follow_refs(
 def reassert(repository: Repository, index: Index) -> int:
     """Make the recorded moves that a crash prevented: refs that are missing, or stand at an ancestor."""
     now = {r.name: r.oid for r in read_refs(repository)}
-    held = {name: oid for name, oid in index.held_refs().items() if name not in now}
+    held = {name: oid for name, oid in index.held_refs().items() if now.get(name) != oid}
     with CatFile(repository) as reader:
-        moves = [RefMove(name, None, oid) for name, oid in held.items() if _has(reader, oid)]
+        moves = [
+            RefMove(name, now.get(name), oid)
+            for name, oid in held.items()
+            if _has(reader, oid) and (name not in now or is_ancestor(repository, now[name], oid))
+        ]
     move_refs(repository, moves)
     return len(moves)
+
+
+def is_ancestor(repository: Repository, old: ObjectId, new: ObjectId) -> bool:
+    """Whether a ref may move from ``old`` to ``new`` without losing history; False where git cannot tell."""
+    try:
+        return not repository.git("rev-list", "--max-count=1", old.hex(), "--not", new.hex()).strip()
+    except GitFailed:
+        return False
 
 
 def _has(reader: CatFile, oid: ObjectId) -> bool:
@@ -108,7 +120,7 @@ class _Judge:
         policy = effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
         if policy.threshold > 1:
             return f"the policy wants sign-offs by {policy.threshold} attesters, and none have been collected"
-        if old is not None and not policy.non_fast_forward and not self._is_descendant(old, new):
+        if old is not None and not policy.non_fast_forward and not is_ancestor(self._repository, old, new):
             return f"{new.hex()} does not descend from {old.hex()}, and the policy does not say non-fast-forward"
         check: dict[str, Callable[[bytes, ObjectId, ObjectId | None, Policy], None]] = {
             "tag": self._by_tag,
@@ -120,10 +132,6 @@ class _Judge:
         except PolicyRefused as e:
             return e.reason
         return None
-
-    def _is_descendant(self, old: ObjectId, new: ObjectId) -> bool:
-        args = ("rev-list", "--max-count=1", old.hex(), "--not", new.hex())
-        return not self._repository.git(*args, check=False).strip()
 
     def _raw(self, oid: ObjectId) -> bytes:
         return self._reader.read(oid, 1 << 30).data or b""

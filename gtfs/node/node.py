@@ -356,7 +356,8 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
     Nodes of one process share one ``session``; without one the node opens its own. Raises `ListenRefused` for a port
     that is taken.
     """
-    await trio.to_thread.run_sync(reassert, state.repository, state.index)
+    if state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
+        await trio.to_thread.run_sync(reassert, state.repository, state.index)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if options.swarm is not None and session is None:

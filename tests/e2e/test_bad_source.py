@@ -31,7 +31,7 @@ def test_a_source_that_does_not_exist(house: House, m: Path) -> None:
     for command in (["publish", "/nowhere/x.git"], ["fsck", "/nowhere/x.git"], ["pack", "/nowhere/x.git", "HEAD"]):
         assert "/nowhere/x.git does not exist" in refused(house, *command, code=3)
     assert "No such file" in refused(house, "mount", "file:///nowhere/latest.asc", m, code=5)
-    assert "DHT feeds are not built yet" in refused(house, "mount", "gtfs:00", m, code=2)
+    assert "64 hex digits" in refused(house, "mount", "gtfs:00", m, code=2)
     assert os.listdir(house.home) == []
 
 

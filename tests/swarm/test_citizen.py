@@ -12,9 +12,9 @@ import trio
 from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from rude_peers import server, socks5
 
-from gtfs.swarm.eviction import evict, punch_holes, runs
+from gtfs.swarm.eviction import evict
 from gtfs.swarm.feeds import FeedState, fetch, open_client, parse_feed
-from gtfs.swarm.manners import BadManners, parse_ports, parse_proxy
+from gtfs.swarm.manners import parse_proxy
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed
 from gtfs.swarm.session import ListenRefused, open_session
 
@@ -70,18 +70,6 @@ async def test_a_session_on_an_interface_listens_and_dials_there(reel, tmp_path)
         async with open_session(with_peer(origin.port, listen="lo:0", interface="lo")) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
             assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
-
-
-@pytest.mark.parametrize("text", ["", "x", "0-5", "9-8", "1-70000", "1-2-3"])
-def test_what_is_no_range_of_ports_is_refused(text):
-    with pytest.raises(BadManners):
-        parse_ports(text)
-
-
-@pytest.mark.parametrize("text", ["", "127.0.0.1:1", "http://h:1", "socks5://h", "socks5://h:x", "socks5://h:1/x"])
-def test_what_is_no_socks5_proxy_is_refused(text):
-    with pytest.raises(BadManners):
-        parse_proxy(text)
 
 
 async def test_peers_are_reached_by_way_of_the_proxy_only(reel, tmp_path):
@@ -207,15 +195,6 @@ async def test_a_liar_and_a_peer_that_has_a_part_are_no_copy(reel, tmp_path):
             copies = await other.copies_elsewhere()
             assert copies[5] >= 1
             assert min(copies) == 0
-
-
-def test_holes_are_punched_in_runs(tmp_path):
-    assert list(runs([5, 1, 2, 3, 9])) == [(1, 4), (5, 6), (9, 10)]
-    path = tmp_path / "file"
-    path.write_bytes(b"x" * (10 * PIECE))
-    punch_holes(path, [(0, PIECE), (3 * PIECE, 100 * PIECE)])
-    data = path.read_bytes()
-    assert data == bytes(PIECE) + b"x" * (2 * PIECE) + bytes(7 * PIECE)
 
 
 async def test_a_reel_in_two_places_is_seeded_once_and_the_lacking_one_is_filled(reel, tmp_path):

@@ -69,7 +69,9 @@ async def test_http_urls_are_http_feeds():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("gtfs:" + "0" * 64, "not built yet"),
+        ("gtfs:" + "0" * 63, "64 hex digits"),
+        ("gtfs:" + "0" * 64 + "/", "64 hex digits"),
+        ("gtfs:" + "0" * 64 + "/" + "n" * 65, "over the limit"),
         ("ftp://example.org/x", "scheme"),
         ("file://elsewhere/x", "file:///"),
         ("http://", "no host"),

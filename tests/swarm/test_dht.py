@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pointers in a DHT of sessions on loopback, with liars among its nodes; peers by the DHT and by an infohash alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import asynccontextmanager
+
+import libtorrent as lt
+import pytest
+import trio
+from loopback import LOOPBACK, at_mirror, content, make_reel
+
+from gtfs.ids import InfoHash
+from gtfs.swarm.dht import find_pointer, put_pointer
+from gtfs.swarm.pieces import SwarmTimeout
+from gtfs.swarm.pointers import FeedKey
+from gtfs.swarm.session import open_session
+
+pytestmark = pytest.mark.trio
+
+KEY = FeedKey(bytes(range(32)))
+NEW, OLD = (KEY.point(b"demo", n, InfoHash(bytes([n]) * 20)) for n in (7, 6))
+
+
+@asynccontextmanager
+async def member(*entries, **changes):
+    """A session in the DHT that these sessions are in."""
+    nodes = tuple(("127.0.0.1", entry.port) for entry in entries)
+    # Without any entry a node must still know that all others are on this machine.
+    nodes = nodes or (("127.0.0.1", 9),)
+    async with open_session(dataclasses.replace(LOOPBACK, dht=True, dht_nodes=nodes, **changes)) as session:
+        yield session
+
+
+async def find(session, name=b"demo"):
+    return await find_pointer(session.options, session.port, KEY.public, name)
+
+
+async def test_a_pointer_put_by_one_node_is_found_by_another():
+    async with member() as entry, member(entry) as publisher, member(entry) as mirror:
+        assert await put_pointer(publisher.options, publisher.port, NEW) >= 2
+        found = await find(mirror)
+        assert found.pointer == NEW
+        assert found.nodes >= 2
+        assert (await find(mirror, b"other")).pointer is None
+        # Nodes keep the newer one by themselves.
+        await put_pointer(publisher.options, publisher.port, OLD)
+        assert (await find(mirror)).pointer == NEW
+
+
+async def test_alone_there_is_nobody_to_ask():
+    async with member() as session:
+        assert (await find(session)).nodes == 1  # our own
+
+
+async def liar(sock, give, named=()):
+    """A DHT node that answers each get with ``give``, as if it were the closest of all."""
+    nodes = b"".join(b"i" * 20 + bytes([127, 0, 0, 1]) + port.to_bytes(2, "big") for port in named)
+    while True:
+        data, sender = await sock.recvfrom(4096)
+        question = lt.bdecode(data)
+        if question.get(b"y") != b"q":
+            continue
+        identity = question[b"a"].get(b"target", b"l" * 20)
+        answer = {b"id": identity, b"token": b"t", b"nodes": nodes, **give}
+        await sock.sendto(lt.bencode({b"t": question[b"t"], b"y": b"r", b"r": answer}), sender)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_lying_nodes_neither_forge_nor_hide_the_newest_pointer(order):
+    forged = {b"k": KEY.public, b"seq": 9, b"sig": b"s" * 64, b"v": {b"ih": b"x" * 20}}
+    foreign = FeedKey(b"f" * 32).point(b"demo", 99, InfoHash(b"y" * 20))
+    others = {b"k": foreign.key, b"seq": 99, b"sig": foreign.signature, b"v": lt.bdecode(foreign.value)}
+    old = {b"k": KEY.public, b"seq": OLD.sequence, b"sig": OLD.signature, b"v": lt.bdecode(OLD.value)}
+    garbage = {b"seq": b"", b"sig": 5, b"v": [[[1]]], b"nodes": 7, b"nodes6": b"cut"}
+    async with trio.open_nursery() as nursery:
+        ports = []
+        for give in (forged, others, old, garbage)[::order]:
+            sock = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+            await sock.bind(("127.0.0.1", 0))
+            nursery.start_soon(liar, sock, give, tuple(ports))
+            ports.append(sock.getsockname()[1])
+        async with member() as entry, member(entry) as publisher:
+            await put_pointer(publisher.options, publisher.port, NEW)
+            asks = dataclasses.replace(
+                publisher.options, dht_nodes=tuple(("127.0.0.1", port) for port in (*ports, entry.port))
+            )
+            found = await find_pointer(asks, publisher.port, KEY.public, b"demo")
+            assert found.pointer == NEW
+            # And where only liars are, there is nothing but the old one, which the key did sign.
+            alone = dataclasses.replace(asks, dht_nodes=tuple(("127.0.0.1", port) for port in ports))
+            assert (await find_pointer(alone, ports[0], KEY.public, b"demo")).pointer == OLD
+        nursery.cancel_scope.cancel()
+
+
+async def test_peers_meet_by_the_dht(tmp_path):
+    data = content(300_000)
+    reel = make_reel(tmp_path / "publisher", data)
+    async with member() as entry, member(entry) as publisher, member(entry) as mirror:
+        await publisher.add(reel)
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        assert await torrent.read(5, 10, deadline_s=40) == data[5:15]
+
+
+async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
+    reel = make_reel(tmp_path / "publisher", content(300_000))
+    async with member() as publisher:
+        await publisher.add(reel)
+        async with member(publisher, peers=(("127.0.0.1", publisher.port),)) as mirror:
+            info = await mirror.learn_info(reel.infohash, tmp_path / "staging", deadline_s=20)
+            assert b"d4:info" + info + b"e" == reel.metainfo.read_bytes()
+            assert not (tmp_path / "staging").exists()
+            assert not mirror.torrents()
+            with pytest.raises(SwarmTimeout, match="no peer gave its metadata"):
+                await mirror.learn_info(InfoHash(b"?" * 20), tmp_path / "staging", deadline_s=1)
+            # And it may be added like any other afterwards.
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            assert len(await torrent.read(0, 100, deadline_s=20)) == 100
