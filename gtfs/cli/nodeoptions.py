@@ -11,7 +11,7 @@ from pathlib import Path
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.mount.options import MountOptions, parse_mount_options, parse_seconds, parse_size
-from gtfs.swarm.manners import ENCRYPTION, LOOPBACK_ONLY, parse_ports, parse_proxy
+from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.settings import SwarmOptions
 
 NODE_KEYS = {
@@ -146,7 +146,7 @@ def _listen(node: Mapping[str, list[str]]) -> str:
         return listen
     if interface is not None:
         return f"[{interface}]:0" if ":" in interface else f"{interface}:0"
-    return LOOPBACK_ONLY if "proxy" in node else SwarmOptions.listen
+    return SwarmOptions.listen
 
 
 def parse_peer(text: str, key: str = "peer") -> list[tuple[str, int]]:

@@ -96,8 +96,11 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
         late_refs = f" ({len(late)} refs wait for them)" if late else ""
         total = len(missing) + done["listed"]
         complain(f"{len(missing)} of {total} reels did not come{late_refs}, {name} first: {why['reason']}")
-    codes += [why["exit_code"] for _, why in missing]
-    # One feed that answers is enough, but a catalogue that must not be believed is never passed over.
-    if held_back or done["refused"] or 4 in codes:
+    missing_codes = [why["exit_code"] for _, why in missing]
+    # One feed that answers is enough, but a catalogue that must not be believed is never passed over. Refs that wait
+    # for reels which did not come are not refused.
+    if done["refused"] or 4 in [*codes, *missing_codes] or (held_back and not missing):
         return 4
+    if missing:
+        return max(missing_codes)
     return max(codes) if codes and all(codes) else 0

@@ -15,7 +15,7 @@ incoming, intake
     files that are being written, under any name, and the way of a **whole** one to the ingest: flush checks, the last
     release queues, a rename to ``<oid>.pack`` is the same check.
 waits
-    every wait for the swarm, so that all of them end at the deadline and at once when the mount goes away.
+    every wait for the swarm, so that all of them end at the deadline, with their reader, and with the mount.
 errnos
     the one place where an error of the domain becomes an errno.
 options, mountpoint, lifetime, daemon

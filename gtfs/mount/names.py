@@ -16,7 +16,7 @@ from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.attributes import Attributes
 from gtfs.mount.inbox import PLACES, Inbox, InboxFile
-from gtfs.mount.incoming import IncomingFile, IncomingFiles
+from gtfs.mount.incoming import NAME_BYTES, IncomingFile, IncomingFiles
 from gtfs.mount.inodes import PassingInodes
 from gtfs.mount.options import MountOptions
 from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, ControlTree, PackInfo, PackSource
@@ -149,7 +149,12 @@ class Names:
         return None if node is None else self.of_node(node)
 
     def look_up(self, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
-        """Attributes of a name in any directory; counts as a look-up for the kernel."""
+        """Attributes of a name in any directory; counts as a look-up for the kernel.
+
+        The kernel looks a name up before whatever it does with it, and lets names of up to 1024 bytes pass.
+        """
+        if len(name) > NAME_BYTES:
+            fail(errno.ENAMETOOLONG)
         if parent != inodes.ROOT:
             above = self.node(parent)
             if not isinstance(above, Parts):

@@ -217,6 +217,7 @@ class Operations(MetadataOperations):
             if not self._names.is_writer(ctx.uid) and not node.mode & 0o004:
                 fail(errno.EACCES)
             incoming = await self._files.open(node, writing=writing, truncate=truncate)
+            node.straight = node.straight and not flags & os.O_APPEND  # who appends may come in parts
             return pyfuse3.FileInfo(fh=self._add(incoming), keep_cache=False)
         entry = self._names.control(node)
         if entry.kind != "file":
@@ -337,6 +338,7 @@ class Operations(MetadataOperations):
             fail(errno.EEXIST)
         writing = flags & os.O_ACCMODE != os.O_RDONLY
         handle = await self._files.create(name, mode & ~ctx.umask, writing=writing)
+        handle.file.straight = not flags & os.O_APPEND
         self._names.changed()
         entry = self._names.of_node(handle.file)
         self._names.inodes.looked_up(entry.st_ino)

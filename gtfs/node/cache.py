@@ -22,6 +22,7 @@ from gtfs.node.stock import TABLE_SUFFIX
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.swarm.eviction import evict
+from gtfs.swarm.peers import copies_elsewhere
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
@@ -84,7 +85,7 @@ class Cache:
         excess = here - int(GOAL * self._limit_bytes)
         found: list[tuple[float, int, int, int]] = []
         for row, torrent in self._evictable():
-            if min(await torrent.copies_elsewhere()):
+            if min(await copies_elsewhere(torrent)):
                 # The last piece, which begins every look at a reel, would be fetched again at once.
                 held = (piece for piece in range(torrent.board.count - 1) if torrent.board.is_held(piece))
                 size = torrent.spec.piece_length
@@ -120,7 +121,7 @@ class Cache:
         for row, torrent in self._evictable():
             if row.id != reel_id:
                 continue
-            copies = await torrent.copies_elsewhere()
+            copies = await copies_elsewhere(torrent)
             going = [p for p in pieces if torrent.board.is_held(p)] if min(copies) else []
             if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
                 continue

@@ -92,12 +92,17 @@ class Follower:
         self._changed = changed
         self._one = trio.Lock()
 
-    async def take_document(self, document: bytes) -> bool:
-        """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`."""
+    async def take_document(self, document: bytes, *, join: bool = True) -> bool:
+        """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.
+
+        With ``join`` its reels are in the swarm afterwards; else `bring_tables` puts them there, once what is here
+        already was taken up.
+        """
         accepted = await trio.to_thread.run_sync(self._accept, document, limiter=self._writing)
         if accepted is None:
             return False
-        await self._reels.update()
+        if join:
+            await self._reels.update()
         self._store.forget_reels()
         return True
 
@@ -148,8 +153,7 @@ class Follower:
                         log.info("%s", e)
                         failed[row.name] = e
 
-            for row, packs in await trio.to_thread.run_sync(self._guess, limiter=self._writing):
-                await self._reels.make(row, packs)
+            await self._reels.make(*await trio.to_thread.run_sync(self._guess, limiter=self._writing))
             for row in self._listed():
                 if not self._reels.has_table(row):
                     nursery.start_soon(bring, row)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads of reel files that are here: from memory at once, from the disk in a thread. Trio loop only.
+"""Reads of reel files that are here: from memory at once, from the disk while it is quick, else in threads. Trio loop.
 
 A few files stay open. Whoever replaces or removes one calls `LocalFiles.forget`.
 """
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import trio
-
+from gtfs.mount.calls import BRIEF_BYTES, Calls
 from gtfs.reel.openreel import ReelReader
 
 _OPEN_FILES: Final = 64
@@ -30,7 +29,7 @@ class LocalFiles:
     """Open reel files, the last used ones."""
 
     def __init__(self) -> None:
-        self._disk = trio.CapacityLimiter(8)
+        self._calls = Calls(8)
         self._kept: OrderedDict[Path, _Kept] = OrderedDict()
         self._times_forgotten = 0
 
@@ -48,14 +47,15 @@ class LocalFiles:
                 return data
         kept.users += 1
         try:
-            return await trio.to_thread.run_sync(kept.reader.read, offset, length, limiter=self._disk)
+            run = self._calls.briefly if length <= BRIEF_BYTES else self._calls.in_thread
+            return await run(kept.reader.read, offset, length)
         finally:
             kept.users -= 1
             self._close_if_unused(kept)
 
     async def _opened(self, path: Path) -> _Kept:
         before = self._times_forgotten
-        kept = _Kept(await trio.to_thread.run_sync(ReelReader, path, limiter=self._disk))
+        kept = _Kept(await self._calls.briefly(ReelReader, path))
         if self._times_forgotten != before:  # this may be the old one: good for the read that wanted it
             kept.forgotten = True
             return kept

@@ -337,6 +337,7 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
         handlers["torrents"] = self._asked_torrents
+        await self.reels.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self._refs_task)

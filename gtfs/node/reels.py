@@ -79,7 +79,7 @@ class Reels:
             raise NotLocal(str(e)) from None
 
     async def update(self) -> None:
-        """Put every reel that the index knows, and the swarm does not have yet, into the swarm; drop superseded ones."""
+        """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones."""
         await self._drop_superseded()
         if self._session is None:
             return
@@ -181,7 +181,7 @@ class Reels:
         table = None if torrent is None or row.is_whole else await trio.to_thread.run_sync(stock.table, row)
         if torrent is None or table is None:
             return 0
-        if await trio.to_thread.run_sync(stock.is_here, row, table.packs) and await self.make(row, table.packs):
+        if await trio.to_thread.run_sync(stock.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
         filled = await trio.to_thread.run_sync(stock.fill, row, table, limiter=self._writing)
         if filled:
@@ -189,13 +189,18 @@ class Reels:
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
         return filled
 
-    async def make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
-        """Make a reel whole from packs that are here, and seed it; False if it cannot be. Raises OSError."""
-        await self._leave(row)
+    async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
+        """Make reels whole from packs that are here, and seed them; False if one cannot be. Raises OSError.
+
+        Every other reel is in the swarm afterwards, too.
+        """
+        for row, _ in reels:
+            await self._leave(row)
         try:
-            return await trio.to_thread.run_sync(self._make, row, packs, limiter=self._writing)
+            made = [await trio.to_thread.run_sync(self._make, *reel, limiter=self._writing) for reel in reels]
         finally:
             await self.update()
+        return all(made)
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.stock.make_listed(row, packs, self._date_s()):

@@ -149,6 +149,6 @@ async def open_source(
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
             async with open_node(state, replace(options, feeds=tuple(feeds), first=first), session) as node:
                 if document is not None:
-                    await node.follower.take_document(document)
+                    await node.follower.take_document(document, join=False)
                 stack.pop_all()
                 yield node

@@ -69,9 +69,7 @@ def settle(stock: Stock, held: Catalogue, previous: Catalogue | None) -> list[Re
         _make_merged(stock, lacking, _rows(stock, previous), held.date_s, leaving)
     _empty(stock, held, leaving)
     index.set_reel_state([id_ for id_, row in leaving.items() if row.state == "complete"], "retired")
-    return [
-        row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.holds(id_)
-    ]
+    return [row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.holds(id_)]
 
 
 def drop(stock: Stock, superseded: Sequence[ReelRow]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gtfs.ids import REEL_SUFFIX
-from gtfs.swarm.peers import PeerStatus
+from gtfs.swarm.peers import PeerStatus, connections
 from gtfs.swarm.torrents import Torrent
 
 
@@ -32,7 +32,7 @@ async def describe_connections(torrents: Iterable[Torrent]) -> list[dict[str, ob
         {"reel": torrent.spec.file_name.removesuffix(REEL_SUFFIX), **_describe(peer)}
         for torrent in torrents
         if torrent.peers()
-        for peer in await torrent.connections()
+        for peer in await connections(torrent)
     ]
 
 

@@ -15,6 +15,7 @@ and catalogue versions can be rebuilt from the files (``recover``).
     table      rows, table, footer, name: the layout of a reel
     metainfo   piece length, bencoding, .torrent files, infohash
     order      the canonical order, and where one reel ends and the next begins
+    compaction which reels are merged into larger ones
     openreel   OpenReelWriter, ReelReader
     seal       write_reel, read_reel, verify_reel
     database   the SQLite file: connections, transactions, schema, errors

@@ -8,6 +8,7 @@ each stands; it ends early, at a whole pack, when told to stop. Runs in one thre
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,7 +122,21 @@ def encode_many(
     finally:
         stop_file.touch()
         pool.shutdown(wait=True, cancel_futures=True)
+        del pool
+        _end_tracker()
         stop_file.unlink()
+
+
+def _end_tracker() -> None:
+    """End the process that multiprocessing starts beside the workers and keeps for life.
+
+    It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
+    node in the background ends.
+    """
+    gc.collect()  # semaphores tell it of their end when they are collected
+    stop = getattr(resource_tracker._resource_tracker, "_stop", None)
+    if stop is not None:
+        stop()
 
 
 def _finished(run: Future[Run], stop: Callable[[], bool], stop_file: Path) -> Run:

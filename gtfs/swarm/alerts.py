@@ -101,6 +101,13 @@ class PieceFinished:
 
 
 @dataclass(frozen=True)
+class FalseMetadata:
+    """A peer gave metadata that does not have the infohash; it was thrown away."""
+
+    infohash: InfoHash
+
+
+@dataclass(frozen=True)
 class HashFailed:
     """A downloaded piece had a wrong hash and was thrown away."""
 
@@ -210,6 +217,7 @@ TorrentEvent = (
     | Removed
     | Checked
     | PieceFinished
+    | FalseMetadata
     | HashFailed
     | PieceRead
     | ResumeReady
@@ -314,6 +322,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {
     lt.torrent_checked_alert: lambda alert: Checked(_of(alert)),
     lt.piece_finished_alert: lambda alert: PieceFinished(_of(alert), alert.piece_index),
     lt.hash_failed_alert: lambda alert: HashFailed(_of(alert), alert.piece_index),
+    lt.metadata_failed_alert: lambda alert: FalseMetadata(_of(alert)),
     lt.read_piece_alert: _piece_read,
     lt.save_resume_data_alert: _resume_ready,
     lt.save_resume_data_failed_alert: lambda alert: ResumeFailed(_of(alert), alert.message()),

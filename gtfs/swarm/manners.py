@@ -17,7 +17,6 @@ from gtfs.errors import GtfsError
 
 ENCRYPTION = ("required", "enabled", "disabled")
 ANY_PORT_TRIES = 5
-LOOPBACK_ONLY = "127.0.0.1:0"  # behind a proxy: programs on this machine may still find us, strangers may not
 
 
 class BadManners(GtfsError):
@@ -37,7 +36,7 @@ class Proxy:
     url: str = ""
 
     def settings(self) -> dict[str, Any]:
-        """libtorrent's part. What would go around the proxy is switched off."""
+        """libtorrent's part. What would go around the proxy is switched off, and nobody can connect to us."""
         kind = lt.proxy_type_t.socks5_pw if self.user else lt.proxy_type_t.socks5
         return {
             "proxy_type": int(kind),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -17,6 +17,15 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 def set_nodelay(endpoints: Collection[tuple[str, int]]) -> int:
     """Set TCP_NODELAY on every TCP socket connected to one of these (address, port); how many were found."""
+    return _each(endpoints, lambda found: found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+
+
+def hang_up(endpoints: Collection[tuple[str, int]]) -> int:
+    """Break every TCP connection to one of these (address, port); how many were found."""
+    return _each(endpoints, lambda found: found.shutdown(socket.SHUT_RDWR))
+
+
+def _each(endpoints: Collection[tuple[str, int]], do: Callable[[socket.socket], None]) -> int:
     found = 0
     for entry in _DESCRIPTORS.iterdir():
         try:
@@ -27,18 +36,20 @@ def set_nodelay(endpoints: Collection[tuple[str, int]]) -> int:
         except OSError:
             continue
         with duplicate:
-            found += _set_if_among(duplicate, endpoints)
+            found += _if_among(duplicate, endpoints, do)
     return found
 
 
-def _set_if_among(candidate: socket.socket, endpoints: Collection[tuple[str, int]]) -> bool:
+def _if_among(
+    candidate: socket.socket, endpoints: Collection[tuple[str, int]], do: Callable[[socket.socket], None]
+) -> bool:
     if candidate.family not in (socket.AF_INET, socket.AF_INET6) or candidate.type != socket.SOCK_STREAM:
         return False
     try:
         peer = candidate.getpeername()
         if (plain_address(peer[0]), peer[1]) not in endpoints:
             return False
-        candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        do(candidate)
     except OSError:  # not connected any more
         return False
     return True

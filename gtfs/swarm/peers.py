@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who is connected to a torrent, and what they have of it.
 
-Asking libtorrent blocks until its network thread has a moment (facts.md): called in threads only.
+Asking libtorrent blocks until its network thread has a moment (facts.md): that is done in threads. Trio loop.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import libtorrent as lt
+import trio
 
-from gtfs.swarm.nodelay import plain_address
+from gtfs.swarm.nodelay import hang_up, plain_address
+from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,33 @@ class PeerStatus:
     upload_rate: int
 
 
-def peers_of(handle: Any) -> tuple[PeerStatus, ...]:
-    """The connections of a torrent, without those that are still being made."""
-    return tuple(_status(peer) for peer in _connected(handle))
+async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
+    """Who is connected just now, without those to whom the connection is still being made."""
+    return tuple(_status(peer) for peer in await trio.to_thread.run_sync(_connected, torrent.link.handle))
 
 
-def copies_elsewhere(handle: Any, pieces: int) -> Sequence[int]:
+async def copies_elsewhere(torrent: Torrent) -> Sequence[int]:
     """For each piece, how many connected peers say that they have it; a web seed's word does not count."""
+    return await trio.to_thread.run_sync(_copies, torrent.link.handle, torrent.board.count)
+
+
+async def hang_up_on_liar(torrent: Torrent) -> None:
+    """Break the connection that false metadata just came by: libtorrent would ask that peer again and again, and
+    nobody else."""
+    for address, port in await trio.to_thread.run_sync(_hang_up_on_last, torrent.link.handle):
+        log.info("%s: %s port %d gave false metadata; hung up", torrent.spec.file_name, address, port)
+
+
+def _hang_up_on_last(handle: Any) -> set[tuple[str, int]]:
+    peers = _connected(handle)
+    # Whoever spoke last: metadata of one piece comes from one peer, of many pieces from some.
+    last = min((peer.last_active for peer in peers), default=None)
+    liars = {(plain_address(peer.ip[0]), peer.ip[1]) for peer in peers if peer.last_active == last}
+    hang_up(liars)
+    return liars
+
+
+def _copies(handle: Any, pieces: int) -> Sequence[int]:
     copies = [0] * pieces
     for peer in _connected(handle):
         if peer.connection_type != lt.peer_info.standard_bittorrent:
@@ -54,6 +79,8 @@ def copies_elsewhere(handle: Any, pieces: int) -> Sequence[int]:
 
 
 def _connected(handle: Any) -> list[Any]:
+    if handle is None:
+        return []
     try:
         found = handle.get_peer_info()
     except RuntimeError:

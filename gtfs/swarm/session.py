@@ -25,12 +25,13 @@ from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
 from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.dht import join_dht_task
 from gtfs.swarm.groups import only_error
-from gtfs.swarm.manners import port_choices
+from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
+from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
-from gtfs.swarm.settings import SwarmOptions, fill_ports, make_session
+from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.sharing import is_same_reel, lend
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 DISK_THREADS = 4
 ANSWER_S = 10.0
-GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
 TICK_S = 1.0
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
@@ -57,17 +57,10 @@ class SwarmStatistics:
     torrents: int = 0
 
 
-class ListenRefused(SwarmError):
-    """No TCP socket could be opened on the chosen addresses and port."""
-
-    exit_code = 7
-
-
 class Session:
     """A running session; made by `open_session`."""
 
     def __init__(self, options: SwarmOptions, nursery: trio.Nursery) -> None:
-        self.port = 0  # the port that peers reach us on; the DHT has the same one in UDP
         self.options = options
         self._nursery = nursery
         self._disk = trio.CapacityLimiter(DISK_THREADS)
@@ -77,9 +70,8 @@ class Session:
         self._addresses.add(options.peers)
         self._counters = alerts.Counters(0, 0, 0)
         self._counted = trio.Event()
-        self._listening = trio.Event()
-        self._listen_failed = trio.Event()
-        self._listen_errors: list[str] = []
+        self._listener = Listener(options)
+        self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
         self._connection_made = trio.Event()
         self._is_closed = False
@@ -88,6 +80,11 @@ class Session:
         self._lt: Any = None
 
     # For the node
+
+    @property
+    def port(self) -> int:
+        """The port that peers reach us on, 0 behind a proxy; the DHT has the same one in UDP."""
+        return self._listener.port
 
     def statistics(self) -> SwarmStatistics:
         """The counters as of the last second; `refresh` asks for those of this moment."""
@@ -245,12 +242,12 @@ class Session:
 
     def _dispatch(self, event: alerts.Event) -> None:
         match event:
-            case alerts.Listening(port=port):
-                self.port = self.port or port
-                self._listening.set()
-            case alerts.ListenFailed(reason=reason):
-                self._listen_errors.append(reason)
-                self._listen_failed.set()
+            case alerts.Listening() | alerts.ListenFailed():
+                self._listener.on_event(event)
+            case alerts.FalseMetadata(infohash=infohash):
+                if infohash in self._torrents:
+                    self._deceived.append(self._torrents[infohash])
+                    self._connection_made.set()
             case alerts.PeerConnected(address=address, port=port, dialled=dialled):
                 self._connected.add((address, port))
                 if dialled:
@@ -282,6 +279,8 @@ class Session:
             self._connection_made = trio.Event()
             started_s = trio.current_time()
             await trio.to_thread.run_sync(set_nodelay, endpoints)
+            while self._deceived:
+                await hang_up_on_liar(self._deceived.pop())
             # Each turn looks at every descriptor: when hundreds of peers come at once, few turns must do.
             await trio.sleep(NODELAY_REST * (trio.current_time() - started_s))
 
@@ -307,44 +306,16 @@ class Session:
     # Opening and closing
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
-        choices = port_choices(self.options.listen, self.options.ports)
-        port = await trio.to_thread.run_sync(next, choices, 0)
-        if not port:
-            raise ListenRefused(f"cannot listen on {self.options.listen}: every port of the range is taken")
-        listen = fill_ports(self.options.listen, port)
+        listen = await self._listener.choose()
         self._lt = await trio.to_thread.run_sync(make_session, self.options, listen)
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
-        while True:
-            with trio.move_on_after(ANSWER_S):
-                await self._wait_listening()
-            if self.port or fill_ports(self.options.listen, port) == fill_ports(self.options.listen, 0):
-                break  # it listens, or the user chose the port
-            port = await trio.to_thread.run_sync(next, choices, 0)
-            if not port:
-                break
-            self._listen_failed = trio.Event()
-            again = {"listen_interfaces": fill_ports(self.options.listen, port)}
-            await trio.to_thread.run_sync(self._lt.apply_settings, again)
-        if not self.port:
-            raise ListenRefused(f"cannot listen on {self.options.listen}: {'; '.join(self._listen_errors[-2:])}")
+        await self._listener.wait(self._lt, listen)
         self._nursery.start_soon(self._tick_task)
         self._nursery.start_soon(self._save_task)
         self._nursery.start_soon(self._nodelay_task)
         self._nursery.start_soon(self._addresses.look_up_task)
         self._nursery.start_soon(join_dht_task, self._lt, self.options)
-
-    async def _wait_listening(self) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def give_up() -> None:
-                await self._listen_failed.wait()
-                await trio.sleep(GRACE_S)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(give_up)
-            await self._listening.wait()
-            nursery.cancel_scope.cancel()
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import libtorrent as lt
@@ -18,7 +18,6 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.swarm import alerts, files
 from gtfs.swarm.link import Link
-from gtfs.swarm.peers import PeerStatus, copies_elsewhere, peers_of
 from gtfs.swarm.pieces import IN_WINDOW, NOW, UNWANTED, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
@@ -189,18 +188,6 @@ class Torrent:
     async def learn_pieces(self) -> None:
         """Fill the board from libtorrent, which needs the metadata for it."""
         await self.link.ask("status", "post_status", lt.status_flags_t.query_pieces)
-
-    async def connections(self) -> tuple[PeerStatus, ...]:
-        """Who is connected just now."""
-        handle = self.link.handle
-        return () if handle is None else await trio.to_thread.run_sync(peers_of, handle, limiter=self._disk)
-
-    async def copies_elsewhere(self) -> Sequence[int]:
-        """For each piece, how many connected peers say that they have it."""
-        handle = self.link.handle
-        if handle is None:
-            return [0] * self.board.count
-        return await trio.to_thread.run_sync(copies_elsewhere, handle, self.board.count, limiter=self._disk)
 
     async def flush(self) -> None:
         """Return when every byte that came can be read from the file."""

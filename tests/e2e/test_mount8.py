@@ -33,8 +33,10 @@ def in_namespace(house: House, request: pytest.FixtureRequest) -> Iterator[Run]:
     overlay = f"mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir={programs},workdir={work} /usr/sbin"
 
     def run(*command: object, code: int | None = 0) -> Done:
-        script = f'{overlay} && exec "$@"'
-        unshare = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *command]
+        # A mount that this namespace has a copy of would not end with its own umount.
+        others = "for place in $(awk '$3 ~ /^fuse/ { print $2 }' /proc/mounts); do umount -l $place; done"
+        script = f'{others}; {overlay} && exec "$@"'
+        unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command]
         return house.run(unshare, code=code)
 
     yield run

@@ -6,6 +6,7 @@ README.md and mount.fuse.gtfs(8) have the table of which each test here is a cel
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, key: Key) -> Iterator[Story]
     repository = root / "story.git"
     author.git("clone", "--quiet", "--bare", "--no-hardlinks", str(work), str(repository))
     house = House(root / "house", key)
-    mount = house.mount(shutil.copytree(repository, house.root / "s.git"), "S", f"tracker=http://127.0.0.1:{free_port()}/announce")
+    mount = house.mount(
+        shutil.copytree(repository, house.root / "s.git"), "S", f"tracker=http://127.0.0.1:{free_port()}/announce"
+    )
     made = Story(repository, root / "packs", root / "torrents", *oids)
     made.packs.mkdir()
     made.torrents.mkdir()
@@ -124,3 +127,48 @@ def test_client_downloads_a_commit_pack_into_the_mount_and_goes_on_seeding_it(
     check_seeds(house, story, target, client, story.large)
     client.end()
     assert target.packs() == {story.first, story.large}
+
+
+def test_what_a_killed_client_left_is_no_pack_and_another_client_finishes_it(
+    house: House, story: Story, target: Mount
+) -> None:
+    data, path = story.pack(story.large).read_bytes(), target.pack(story.large)
+    with path.open(
+        "wb"
+    ) as file:  # the full size, as preallocated, and the half of the data, the first piece not among it
+        file.truncate(len(data))
+        file.seek(len(data) // 2)
+        file.write(data[len(data) // 2 :])
+    assert target.state(story.large) == "incoming"
+    assert story.large not in house.objects(target.repository)
+    client = CLIENTS["libtorrent"](house, story.torrent(story.large), target.dir)
+    check_arrives(house, story, target, client, story.large)
+
+
+def test_a_pack_that_is_listed_and_not_here_may_come_by_another_way(house: House, story: Story) -> None:
+    repository = shutil.copytree(story.repository, house.root / "pub.git")
+    key = house.key
+    house.gtfs("init", repository, "--name", "story", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home)
+    house.gtfs("publish", repository)
+    publisher = house.mount(repository, "A")
+    mirror = house.mount_mirror(publisher, "M")
+    assert mirror.packs() == {story.first, story.large, story.last}
+    mirror.unmount()
+    publisher.unmount()
+    mirror = house.mount(house.root / "M.git", "M", "offline")
+    assert {mirror.state(oid) for oid in mirror.packs()} == {"remote"}
+
+    # Opened for writing and not written: it is as it was.
+    path = mirror.pack(story.first)
+    size = path.stat().st_size
+    os.close(os.open(path, os.O_WRONLY))
+    wait_for(lambda: path.stat().st_size == size, "the listed pack shows again")
+
+    house.run(["cp", story.pack(story.first), path])  # O_WRONLY | O_TRUNC
+    mirror.wait_unpacked(story.first)
+    client = CLIENTS["aria2"](house, story.torrent(story.large), mirror.dir)  # O_RDWR | O_TRUNC
+    check_arrives(house, story, mirror, client, story.large)
+    client.end()
+    house.run(["dd", "conv=notrunc", "status=none", f"if={story.pack(story.last)}", f"of={mirror.pack(story.last)}"])
+    mirror.wait_unpacked(story.last)
+    assert house.git(mirror.repository, "rev-list", "--count", story.last) == "3"

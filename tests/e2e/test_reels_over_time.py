@@ -38,7 +38,7 @@ def reels_of(mount: Mount) -> set[str]:
 def listed(repository: Path) -> list[str]:
     text = (repository / "gtfs" / "catalogue" / "latest.asc").read_text()
     reels = text[text.index("\nReels:") :].split("\n\n")[0].split("-----BEGIN")[0]
-    return [line.split()[0] for line in reels.splitlines()[1:] if line.startswith("\n") or line.startswith(" ")]
+    return [line.split()[0] for line in reels.splitlines()[1:] if line.startswith(" ")]
 
 
 def follows(house: House, mirror: Mount, pub: Path) -> None:
@@ -135,9 +135,7 @@ def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("zlib", ["this zlib", "another zlib"])
-def test_a_clone_that_joins_fetches_nothing(
-    house: House, pub: Path, fresh: Path, otherzlib: Path, zlib: str
-) -> None:
+def test_a_clone_that_joins_fetches_nothing(house: House, pub: Path, fresh: Path, otherzlib: Path, zlib: str) -> None:
     a = house.mount(pub, "A")
     house.keep_sound(fresh)
     env = {"LD_PRELOAD": str(otherzlib), "OTHERZLIB": "level"} if zlib == "another zlib" else {}

@@ -38,12 +38,12 @@ def test_classes_are_powers_of_8_from_64_kib(size: int, found: int) -> None:
 
 def test_seven_neighbours_stay_and_eight_are_merged() -> None:
     assert plan([1000] * 7) == [range(i, i + 1) for i in range(7)]
-    assert plan([1000] * 8) == [range(0, 8)]
-    assert plan([100 * KIB, *[1000] * 8, 1000]) == [range(0, 1), range(1, 9), range(9, 10)]
+    assert plan([1000] * 8) == [range(8)]
+    assert plan([100 * KIB, *[1000] * 8, 1000]) == [range(1), range(1, 9), range(9, 10)]
 
 
 def test_a_merged_reel_may_be_the_eighth_of_its_class_and_is_merged_on() -> None:
-    assert plan([*[100 * KIB] * 7, *[60 * KIB] * 8]) == [range(0, 15)]
+    assert plan([*[100 * KIB] * 7, *[60 * KIB] * 8]) == [range(15)]
 
 
 def test_a_small_reel_between_larger_ones_goes_with_them() -> None:

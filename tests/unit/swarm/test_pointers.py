@@ -9,6 +9,7 @@ from typing import Any
 
 import libtorrent as lt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gtfs.ids import InfoHash
 from gtfs.swarm.krpc import nodes_in
@@ -24,11 +25,9 @@ def answer(key: FeedKey = KEY, salt: bytes = b"demo", sequence: int = 3) -> dict
 
 
 def test_the_signature_is_that_of_bep_44() -> None:
-    # Its third test vector's form: salt, sequence number and value, bencoded one after another.
     pointer = KEY.point(b"demo", 3, HASH)
+    assert lt.bdecode(pointer.value) == {b"ih": HASH}  # BEP 46
     assert pointer.value == b"d2:ih20:" + b"h" * 20 + b"e"
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     signed = b"4:salt4:demo3:seqi3e1:v" + pointer.value
     Ed25519PublicKey.from_public_bytes(KEY.public).verify(pointer.signature, signed)
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From ``listen``, a range of ports and what is taken already to the one port of a session. Trio loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import trio
+
+from gtfs.swarm import alerts
+from gtfs.swarm.manners import port_choices
+from gtfs.swarm.pieces import SwarmError
+from gtfs.swarm.settings import SwarmOptions, fill_ports
+
+ANSWER_S = 10.0
+GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
+
+
+class ListenRefused(SwarmError):
+    """No TCP socket could be opened on the chosen addresses and port."""
+
+    exit_code = 7
+
+
+class Listener:
+    """Notes what libtorrent says about its sockets; ``port`` is 0 until one listens, and for ever behind a proxy."""
+
+    def __init__(self, options: SwarmOptions) -> None:
+        self.port = 0
+        self._options = options
+        self._choices: Iterator[int] = port_choices(options.listen, options.ports)
+        self._listening = trio.Event()
+        self._failed = trio.Event()
+        self._errors: list[str] = []
+
+    def on_event(self, event: alerts.Listening | alerts.ListenFailed) -> None:
+        """Take note of what libtorrent reported."""
+        if isinstance(event, alerts.Listening):
+            self.port = self.port or event.port
+            self._listening.set()
+        else:
+            self._errors.append(event.reason)
+            self._failed.set()
+
+    async def choose(self) -> str:
+        """The next addresses to try, with the same port for each that has none; raises `ListenRefused` at the end."""
+        port = await trio.to_thread.run_sync(next, self._choices, 0)
+        if port:
+            return fill_ports(self._options.listen, port)
+        why = "; ".join(self._errors[-2:]) or "every port of the range is taken"
+        raise ListenRefused(f"cannot listen on {self._options.listen}: {why}")
+
+    async def wait(self, session: Any, listen: str) -> None:
+        """Return when a session that was told to ``listen`` does, there or elsewhere. Raises `ListenRefused`."""
+        while self._options.proxy is None:  # behind one libtorrent does not listen
+            with trio.move_on_after(ANSWER_S):
+                await self._wait_once()
+            if self.port:
+                return
+            self._failed = trio.Event()
+            again = await self.choose()
+            if again == listen:  # the user chose the port
+                raise ListenRefused(f"cannot listen on {listen}: {'; '.join(self._errors[-2:])}")
+            listen = again
+            await trio.to_thread.run_sync(session.apply_settings, {"listen_interfaces": listen})
+
+    async def _wait_once(self) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await self._failed.wait()
+                await trio.sleep(GRACE_S)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up)
+            await self._listening.wait()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Catalogues behind pointers: seeded, found and fetched by two nodes' parts of it, without the rest of the nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import trio
+from loopback import LOOPBACK, content, foreign_seeder, infohash_of, make_info
+
+from gtfs.ids import InfoHash
+from gtfs.node.pointing import BadPointer, Pointing, address, feed_key_path, first_document
+from gtfs.swarm.dht import put_pointer
+from gtfs.swarm.feeds import FeedAnswer, FeedError, FeedState, parse_feed
+from gtfs.swarm.pointers import make_feed_key
+from gtfs.swarm.session import open_session
+
+pytestmark = pytest.mark.trio
+
+AT_HOME = dataclasses.replace(LOOPBACK, dht=True, dht_nodes=(("127.0.0.1", 9),))
+
+
+def state(directory, document=None, version=1, key=None):
+    """As much of a node's state as counts here; a publisher's if there is a key."""
+    (directory / "keys").mkdir(parents=True, exist_ok=True)
+    held = None
+    if document is not None:
+        catalogue = SimpleNamespace(
+            version=version, feed_key=key.public.hex() if key else None, repository="demo", trackers=()
+        )
+        held = SimpleNamespace(document=document, catalogue=catalogue)
+    config = SimpleNamespace(sign_key=lambda: "F" * 40 if key else None)
+    return SimpleNamespace(repository=SimpleNamespace(state=directory), held=held, config=config)
+
+
+def mirror_options(publisher):
+    where = (("127.0.0.1", publisher.port),)
+    return dataclasses.replace(LOOPBACK, dht=True, dht_nodes=where, peers=where)
+
+
+@pytest.fixture
+def key(tmp_path):
+    return make_feed_key(feed_key_path(tmp_path / "publisher"))
+
+
+@pytest.fixture
+def feed(key):
+    return parse_feed(address(key.public, "demo"))
+
+
+async def announced(pointing):
+    with trio.fail_after(20):
+        while not pointing.status()["nodes"]:  # noqa: ASYNC110  (no event to wait for)
+            await trio.sleep(0.05)
+
+
+async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key, feed, tmp_path):
+    document = content(200_000)
+    async with open_session(AT_HOME) as publisher, trio.open_nursery() as nursery:
+        pointing = Pointing(state(tmp_path / "publisher", document, 3, key), publisher)
+        nursery.start_soon(pointing.announce_task)
+        await announced(pointing)
+        assert pointing.status()["key"] == key.public.hex()
+        assert pointing.status()["version"] == 3
+        async with open_session(mirror_options(publisher)) as session:
+            mirror = Pointing(state(tmp_path / "mirror"), session)
+            answer = await mirror.follow(feed, FeedState())
+            assert answer.document == document
+            assert (await mirror.follow(feed, answer.state)).document is None
+            unnamed = await mirror.follow(parse_feed(f"gtfs:{key.public.hex()}"), FeedState())
+            assert unnamed.document == document
+            assert not session.torrents()
+            assert list((tmp_path / "mirror").rglob("catalogue.asc")) == []
+        assert await first_document(feed, mirror_options(publisher), None) == document
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_older_pointer_changes_nothing(key, feed, tmp_path):
+    async with open_session(AT_HOME) as publisher, open_session(mirror_options(publisher)) as session:
+        await put_pointer(publisher.options, publisher.port, key.point(b"demo", 4, InfoHash(b"4" * 20)))
+        mirror = Pointing(state(tmp_path / "mirror", b"the held one", version=5), session)
+        known = FeedState(pointer=(5, b"5" * 20))
+        assert await mirror.follow(feed, known) == FeedAnswer(None, known)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "more"),
+    [
+        ("../../etc/passwd", 1000, {}),
+        ("catalogue.txt", 1000, {}),
+        ("catalogue.asc", (16 << 20) + 1, {}),
+        ("catalogue.asc", 1000, {"piece_length": 16 << 10}),
+        ("catalogue.asc", 1000, {"source": b"x"}),
+    ],
+    ids=str,
+)
+async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name, size, more):
+    data = bytes(size)
+    info = make_info(name, data, **more)
+    with foreign_seeder(tmp_path / "seeder", info, data, name.replace("/", "_").replace("..", "_")) as port:
+        options = dataclasses.replace(AT_HOME, peers=(("127.0.0.1", port),))
+        async with open_session(options) as session:
+            await put_pointer(session.options, session.port, key.point(b"demo", 1, infohash_of(info)))
+            mirror = Pointing(state(tmp_path / "mirror"), session)
+            with pytest.raises(BadPointer) as caught:
+                await mirror.follow(feed, FeedState())
+            assert caught.value.exit_code == 4
+            assert not session.torrents()
+    assert [path.name for path in (tmp_path / "mirror").rglob("*")] == ["keys"]
+
+
+async def test_who_has_no_dht_says_so(feed, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        with pytest.raises(FeedError, match="switched off"):
+            await Pointing(state(tmp_path / "m"), session).follow(feed, FeedState())
+    with pytest.raises(FeedError, match="offline"):
+        await Pointing(state(tmp_path / "m"), None).follow(feed, FeedState())
+    async with open_session(AT_HOME) as session:
+        with pytest.raises(FeedError, match="no DHT node answers"):
+            await Pointing(state(tmp_path / "m"), session).follow(feed, FeedState())

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A swarm among rude peers, without a publisher, and in a rush."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+import pytest
+import trio
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_info, make_reel
+from rude_peers import claims_all, garbage, server
+
+from gtfs.swarm.pieces import SwarmTimeout
+from gtfs.swarm.session import open_session
+
+pytestmark = pytest.mark.trio
+
+DATA = content(3 * (1 << 20) + 12345)
+PIECES = -(-len(DATA) // PIECE)
+RUDE = ["chokes", "silent", "noise", "endless", "metadata"]
+CROWD = int(os.environ.get("GTFS_CROWD", "8"))  # contrib/bench/crowd has more, with whole programs
+
+
+@pytest.fixture
+def reel(tmp_path):
+    return make_reel(tmp_path / "publisher", DATA)
+
+
+def rude(what, reel):
+    return garbage() if what == "garbage" else claims_all(PIECES, what, len(make_info(reel.file_name, DATA)))
+
+
+def among(*ports, **more):
+    return dataclasses.replace(LOOPBACK, peers=tuple(("127.0.0.1", port) for port in ports), **more)
+
+
+@pytest.mark.parametrize("what", ["garbage", *RUDE])
+async def test_a_rude_peer_does_not_keep_a_good_one_from_giving_everything(reel, tmp_path, what):
+    async with server(rude(what, reel)) as bad, open_session(LOOPBACK) as origin:
+        async with open_session(among(bad)) as mirror:
+            torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+            with pytest.raises(SwarmTimeout):
+                await torrent.wait_metadata(1)  # it is there first, and all there is
+            await origin.add(reel)
+            torrent.add_peer("127.0.0.1", origin.port)
+            await torrent.fetch_all(stall_s=45)
+        assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_rude_peers_together_do_not_either(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        bad = [await stack.enter_async_context(server(rude(what, reel))) for what in ["garbage", *RUDE, "noise"]]
+        origin = await stack.enter_async_context(open_session(LOOPBACK))
+        await origin.add(reel)
+        mirror = await stack.enter_async_context(open_session(among(*bad, origin.port)))
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        await torrent.fetch_all(stall_s=45)
+    assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_two_halves_make_a_whole(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(open_session(LOOPBACK))
+        await origin.add(reel)
+        halves, ports = [], []
+        for n, (start, end) in enumerate([(0, PIECES // 2 * PIECE), (PIECES // 2 * PIECE, len(DATA))]):
+            session = await stack.enter_async_context(open_session(among(origin.port, pex=False)))
+            half = await session.add(at_mirror(reel, tmp_path / f"half{n}"))
+            await half.read(start, end - start, deadline_s=20)
+            halves.append(half)
+            ports.append(session.port)
+        await origin.remove(reel.infohash)
+        assert not any(half.is_complete() for half in halves)
+        third = await stack.enter_async_context(open_session(among(*ports)))
+        torrent = await third.add(at_mirror(reel, tmp_path / "third"))
+        await torrent.fetch_all(stall_s=30)
+        assert torrent.spec.path.read_bytes() == DATA
+        # And the halves become whole by way of each other.
+        halves[0].add_peer("127.0.0.1", ports[1])
+        for half in halves:
+            await half.fetch_all(stall_s=30)
+
+
+async def test_what_no_peer_has_ends_in_a_clear_error_and_what_came_stays(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(open_session(LOOPBACK))
+        await origin.add(reel)
+        session = await stack.enter_async_context(open_session(among(origin.port)))
+        half = await session.add(at_mirror(reel, tmp_path / "half"))
+        await half.read(0, len(DATA) // 2, deadline_s=20)
+        await origin.remove(reel.infohash)
+        other = await stack.enter_async_context(open_session(among(session.port)))
+        torrent = await other.add(at_mirror(reel, tmp_path / "other"))
+        with pytest.raises(SwarmTimeout, match=r"nothing came for 3 s, \d+ of 3158073 bytes are here"):
+            await torrent.fetch_all(stall_s=3)
+        assert torrent.local_bytes() == half.local_bytes()
+
+
+async def test_all_mirrors_finish_though_the_publisher_is_gone_once_its_pieces_are_spread(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        # Slow enough to be caught with every piece given and no mirror whole.
+        origin = await stack.enter_async_context(open_session(among(upload_rate=1 << 20)))
+        seeder = await origin.add(reel)
+        mirrors = []
+        for n in range(4):
+            known = [session.port for session, _ in mirrors]
+            session = await stack.enter_async_context(open_session(among(origin.port, *known)))
+            mirrors.append((session, await session.add(at_mirror(reel, tmp_path / f"m{n}"))))
+        torrents = [torrent for _, torrent in mirrors]
+        async with trio.open_nursery() as nursery:
+            for torrent in torrents:
+                nursery.start_soon(lambda torrent=torrent: torrent.fetch_all(stall_s=60))
+            with trio.fail_after(60):
+                while not all(any(t.board.is_held(p) for t in torrents) for p in range(PIECES)):  # noqa: ASYNC110
+                    await trio.sleep(0.01)  # four boards have no common event
+            given = (await seeder.refresh()).uploaded_bytes
+            await origin.remove(reel.infohash)
+        assert given < 3 * len(DATA)  # they also gave to each other
+        for torrent in torrents:
+            assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_a_crowd_that_comes_at_once_is_served(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(open_session(LOOPBACK))
+        seeder = await origin.add(reel)
+        crowd = [await stack.enter_async_context(open_session(among(origin.port))) for _ in range(CROWD)]
+
+        async def join(n):
+            torrent = await crowd[n].add(at_mirror(reel, tmp_path / f"m{n}"))
+            await torrent.fetch_all(stall_s=60)
+            assert torrent.spec.path.read_bytes() == DATA
+
+        async with trio.open_nursery() as nursery:
+            for n in range(CROWD):
+                nursery.start_soon(join, n)
+        assert (await seeder.refresh()).uploaded_bytes <= CROWD * len(DATA) * 1.05
