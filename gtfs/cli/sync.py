@@ -102,5 +102,5 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     if done["refused"] or 4 in [*codes, *missing_codes] or (held_back and not missing):
         return 4
     if missing:
-        return max(missing_codes)
+        return int(max(missing_codes))
     return max(codes) if codes and all(codes) else 0

@@ -71,10 +71,14 @@ class Inbox:
         if len(self._files) >= _FILES:
             raise OSError(errno.EDQUOT, "too many files are being copied into .gtfs")
         file = self._files[parts] = InboxFile(parts, time_s=int(time.time()))
-        return self.open(file)
+        return self.open(file, writing=True, truncate=False)
 
-    def open(self, file: InboxFile) -> InboxHandle:
-        """Open a file that is there."""
+    def open(self, file: InboxFile, *, writing: bool, truncate: bool) -> InboxHandle:
+        """Open a file that is there; raises EBUSY for a second writer."""
+        if (writing or truncate) and file.opens:
+            raise OSError(errno.EBUSY, "already being written")
+        if truncate:
+            self.truncate(file, 0)
         file.opens += 1
         return InboxHandle(self, file)
 

@@ -70,6 +70,10 @@ async def serve(
                     # is closed; but nothing waits for the swarm any more.
                     await watch.wait_unmounted()
                     operations.end_waits()
+                    # Nor does the kernel end it while another mount namespace (a container, a sandboxed service) holds
+                    # a copy of the mount: here it is gone, and the repository is wanted back.
+                    await operations.wait_unused()
+                    pyfuse3.terminate()
 
                 nursery.start_soon(end_by_signal_task)
                 nursery.start_soon(end_waits_task)

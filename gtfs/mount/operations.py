@@ -51,6 +51,7 @@ class Operations(MetadataOperations):
         self._waits = Waits(options.read_timeout_s)
         self._limiter = trio.CapacityLimiter(4)  # reads of real files under .gtfs
         self._handles: dict[int, Handle] = {}
+        self._file_closed = trio.Event()
         self._listings: dict[int, Listing] = {}
         self._next_handle = 1
         self._served = False  # else there is no session, and pyfuse3 would notify through a null pointer
@@ -80,6 +81,12 @@ class Operations(MetadataOperations):
     def end_waits(self) -> None:
         """Every wait for the swarm ends now and from now on; what is local can still be read."""
         self._waits.close()
+
+    async def wait_unused(self) -> None:
+        """Return when no file is open."""
+        while self._handles:
+            self._file_closed = trio.Event()
+            await self._file_closed.wait()
 
     def close(self) -> None:
         """Close the real files, when no request can come any more."""
@@ -209,7 +216,9 @@ class Operations(MetadataOperations):
                 inbox = self._inbox.create(node) if truncate else fail(errno.EPERM)
                 return pyfuse3.FileInfo(fh=self._add(inbox), direct_io=True)
         if isinstance(node, InboxFile):
-            return pyfuse3.FileInfo(fh=self._add(self._inbox.open(node)), direct_io=True)
+            return pyfuse3.FileInfo(
+                fh=self._add(self._inbox.open(node, writing=writing, truncate=truncate)), direct_io=True
+            )
         if isinstance(node, PackInfo):
             pack = PackHandle.opened(self._source, self._waits.of(ctx.pid), node, self._options.read_ahead_bytes)
             return pyfuse3.FileInfo(fh=self._add(pack), keep_cache=True)
@@ -275,6 +284,7 @@ class Operations(MetadataOperations):
     async def release(self, fh: int) -> None:
         """Comes once; nobody hears its errors."""
         handle = self._handles.pop(fh)
+        self._file_closed.set()
         if isinstance(handle, IncomingHandle):
             self._names.changed()
             await self._intake.release(handle)

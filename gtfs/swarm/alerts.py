@@ -67,6 +67,7 @@ class Counters:
     downloaded_bytes: int
     uploaded_bytes: int
     peers: int
+    dht_nodes: int = 0  # that our own DHT node knows
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,10 @@ def _peer_connected(alert: Any) -> Event:
 def _counters(alert: Any) -> Event:
     values = alert.values
     return Counters(
-        values["net.recv_payload_bytes"], values["net.sent_payload_bytes"], values["peer.num_peers_connected"]
+        values["net.recv_payload_bytes"],
+        values["net.sent_payload_bytes"],
+        values["peer.num_peers_connected"],
+        values["dht.dht_nodes"],
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Enters the DHT, and finds and keeps pointers in it: the iterative look-up of BEP 5 with the get and put of BEP 44.
+"""Finds and keeps pointers in the DHT, and finds peers: the iterative look-up of BEP 5 with the get and put of BEP 44.
 
-libtorrent can put byte strings only and BEP 46 wants a dictionary, so this is done by hand; peers of torrents are
-libtorrent's own business. Nothing of what nodes say is believed but by signature. Trio loop only.
+libtorrent can put byte strings only and BEP 46 wants a dictionary, so this is done by hand; `gtfs.swarm.membership`
+says why peers are too. Nothing of what nodes say is believed but by signature. Trio loop only.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import ipaddress
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import libtorrent as lt
 import trio
 
-from gtfs.swarm.krpc import Address, Answer, Krpc, NoAnswer, nodes_in, open_krpc
+from gtfs.ids import InfoHash
+from gtfs.swarm.krpc import Address, Answer, Krpc, NoAnswer, nodes_in, open_krpc, peers_in
 from gtfs.swarm.pointers import Pointer, read_pointer, target_of
 from gtfs.swarm.settings import SwarmOptions
 
@@ -26,8 +26,7 @@ CLOSEST = 8  # nodes that keep an item
 AT_ONCE = 5
 MOST_ASKED = 150
 WHOLE_S = 30.0
-JOIN_FIRST_S = 2.0
-JOIN_LAST_S = 600.0
+MOST_PEERS = 50
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class _Lookup:
 
     krpc: Krpc
     target: bytes
+    method: bytes = b"get"
+    key: bytes = b"target"  # what the method calls the target
     nodes: dict[Address, _Node] = field(default_factory=dict)
     asked: set[Address] = field(default_factory=set)
 
@@ -85,7 +86,9 @@ class _Lookup:
         async def ask(node: _Node) -> None:
             nonlocal asking
             try:
-                answer = await self.krpc.ask(node.address, b"get", {b"target": self.target, b"want": [b"n4", b"n6"]})
+                answer = await self.krpc.ask(
+                    node.address, self.method, {self.key: self.target, b"want": [b"n4", b"n6"]}
+                )
             except NoAnswer:
                 self.nodes.pop(node.address, None)
             else:
@@ -109,8 +112,10 @@ class _Lookup:
                     await news.wait()
 
 
-def _start(krpc: Krpc, target: bytes, entries: Iterable[Address]) -> _Lookup:
-    lookup = _Lookup(krpc, target)
+def _start(
+    krpc: Krpc, entries: Iterable[Address], target: bytes, method: bytes = b"get", key: bytes = b"target"
+) -> _Lookup:
+    lookup = _Lookup(krpc, target, method, key)
     lookup.nodes = {address: _Node(address, None) for address in entries if krpc.can_reach(address)}
     return lookup
 
@@ -118,11 +123,23 @@ def _start(krpc: Krpc, target: bytes, entries: Iterable[Address]) -> _Lookup:
 async def find_pointer(options: SwarmOptions, port: int, key: bytes, salt: bytes) -> Found:
     """The pointer with the highest sequence number that this key signed. ``port`` is our own DHT node's."""
     async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, target_of(key, salt), _entries(options, port))
+        lookup = _start(krpc, _entries(options, port), target_of(key, salt))
         await lookup.run()
     answers = [node.answer for node in lookup.nodes.values() if node.answer is not None]
     pointers = [found for answer in answers if (found := read_pointer(key, salt, answer)) is not None]
     return Found(max(pointers, key=lambda p: p.sequence, default=None), len(answers))
+
+
+async def find_peers(options: SwarmOptions, port: int, infohash: InfoHash) -> list[Address]:
+    """Who announced that they have a torrent, our own node's word included; some `MOST_PEERS` of them."""
+    async with open_krpc(_own_hosts(options)) as krpc:
+        lookup = _start(krpc, _entries(options, port), infohash, b"get_peers", b"info_hash")
+        await lookup.run()
+    found: dict[Address, None] = {}
+    for node in lookup.closest():
+        found.update(dict.fromkeys(peers_in(node.answer or {}, node.address)))
+    ourselves = _entries(options, port)[: len(_own_hosts(options))]
+    return [peer for peer in found if peer not in ourselves][:MOST_PEERS]
 
 
 async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int:
@@ -134,7 +151,7 @@ async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int
         arguments[b"salt"] = pointer.salt
     taken = 0
     async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, pointer.target, _entries(options, port))
+        lookup = _start(krpc, _entries(options, port), pointer.target)
         await lookup.run()
 
         async def put(node: _Node, token: bytes) -> None:
@@ -172,13 +189,3 @@ def _entries(options: SwarmOptions, port: int) -> list[Address]:
     own = [(loopback.get(host, host), port) for host in _own_hosts(options)]
     named = [(ipaddress.ip_address(host).compressed, port) for host, port in options.dht_nodes]
     return list(dict.fromkeys([*own, *named]))
-
-
-async def join_dht_task(session: Any, options: SwarmOptions) -> None:
-    """Tell libtorrent's DHT node of the nodes that the user named, again and again: they may come later than we."""
-    wait_s = JOIN_FIRST_S
-    while options.dht and options.dht_nodes:
-        for node in options.dht_nodes:
-            session.add_dht_node(node)
-        await trio.sleep(wait_s)
-        wait_s = min(2 * wait_s, JOIN_LAST_S)

@@ -24,6 +24,7 @@ ANSWER_S = 2.0
 _PACKET_BYTES = 4096
 _ID_BYTES = 20
 _MAX_NODES = 32  # that one answer may name
+_MAX_PEERS = 100
 
 Address = tuple[str, int]
 Answer = dict[bytes, Any]
@@ -125,6 +126,21 @@ def nodes_in(answer: Answer, sender: Address) -> list[tuple[bytes, Address]]:
             port = int.from_bytes(entry[-2:], "big")
             if port and _may_name(sender[0], host):
                 found.append((entry[:_ID_BYTES], (host, port)))
+    return found
+
+
+def peers_in(answer: Answer, sender: Address) -> list[Address]:
+    """The peers that an answer names, without those that are nobody's to name."""
+    values = answer.get(b"values")
+    found = []
+    for value in values[:_MAX_PEERS] if isinstance(values, list) else ():
+        entry = _bytes(value)
+        family = {6: socket.AF_INET, 18: socket.AF_INET6}.get(len(entry))
+        if family is None:
+            continue
+        host, port = socket.inet_ntop(family, entry[:-2]), int.from_bytes(entry[-2:], "big")
+        if port and _may_name(sender[0], host):
+            found.append((host, port))
     return found
 
 

@@ -23,9 +23,10 @@ from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
 from gtfs.swarm.addresses import AddressBook
-from gtfs.swarm.dht import join_dht_task
 from gtfs.swarm.groups import only_error
+from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
+from gtfs.swarm.membership import Membership
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.peers import hang_up_on_liar
@@ -71,6 +72,7 @@ class Session:
         self._counters = alerts.Counters(0, 0, 0)
         self._counted = trio.Event()
         self._listener = Listener(options)
+        self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
         self._connection_made = trio.Event()
@@ -207,6 +209,10 @@ class Session:
         with trio.move_on_after(ANSWER_S, shield=True):
             await torrent.left.wait()
 
+    def _lonely(self) -> dict[InfoHash, Link]:
+        waiting = {infohash: probe.link for infohash, probe in self._probes.items() if not probe.has_info.is_set()}
+        return waiting | {torrent.spec.infohash: torrent.link for torrent in self.torrents() if torrent.is_lonely()}
+
     def _dial(self, torrent: Torrent) -> None:
         for address, port in self._addresses.addresses((*torrent.spec.peers, *self.options.peers)):
             torrent.add_peer(address, port)
@@ -255,6 +261,7 @@ class Session:
                 self._connection_made.set()
             case alerts.Counters():
                 self._counters = event
+                self._membership.on_nodes(event.dht_nodes)
                 self._counted.set()
                 self._counted = trio.Event()
             case alerts.StatusUpdate(torrents=updates):
@@ -293,7 +300,7 @@ class Session:
             self._lt.post_session_stats()
             for torrent in self.torrents():
                 torrent.tick()
-                if torrent.failure is None and not torrent.peers() and torrent.is_hungry():
+                if torrent.is_lonely():
                     self._dial(torrent)
 
     async def _save_task(self) -> None:
@@ -315,7 +322,7 @@ class Session:
         self._nursery.start_soon(self._save_task)
         self._nursery.start_soon(self._nodelay_task)
         self._nursery.start_soon(self._addresses.look_up_task)
-        self._nursery.start_soon(join_dht_task, self._lt, self.options)
+        self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

@@ -256,6 +256,10 @@ class Torrent:
         """Whether peers could help: metadata or a wanted piece is missing."""
         return not self.is_ready() or self.board.is_hungry()
 
+    def is_lonely(self) -> bool:
+        """Whether it is hungry and nobody is connected."""
+        return self.failure is None and not self.peers() and self.is_hungry()
+
     def end_waits(self, reason: GtfsError) -> None:
         """End the waits of readers with ``reason``, now and later; the first reason stays."""
         self.board.fail(reason)

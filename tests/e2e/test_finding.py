@@ -73,12 +73,11 @@ def test_three_nodes_find_each_other_in_the_dht(house: House, pub: Path) -> None
 
 
 def test_two_mirrors_of_one_peer_learn_of_each_other(house: House, pub: Path) -> None:
-    a = house.mount(pub, "A", "nodht")
-    told = ("nodht", f"peer=127.0.0.1:{a.port}")
+    # Slow enough that both still want something when they hear of each other.
+    a = house.mount(pub, "A", "nodht", "upload_rate=8K")
+    told = ("nodht", f"peer=127.0.0.1:{a.port}", "prefetch")
     b, c = mirror(house, "B", latest(pub), *told), mirror(house, "C", latest(pub), *told)
     wait_for(lambda: peers(b) >= 2 and peers(c) >= 2, "peers told of each other")
-    a.unmount()
-    assert peers(b) >= 1
 
 
 def test_without_pex_they_do_not(house: House, pub: Path) -> None:

@@ -113,3 +113,20 @@ def test_mount_8_ends_with_one_line_and_the_exit_code(house: House, pub: Path, i
     assert code == 7 and "is not empty" in line
     code, line = refused(pub, directory, "rw,nonsense=1")
     assert code == 2 and "unknown mount option 'nonsense=1'" in line
+
+
+def test_a_copy_of_the_mount_in_another_namespace_does_not_keep_the_node(house: House, pub: Path) -> None:
+    a = house.mount(pub, "A", "offline")
+    # As containers and sandboxed services have one.
+    holder = house.start(["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 600"])
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"\n"
+    assert f" {a.dir} " in Path(f"/proc/{holder.pid}/mountinfo").read_text()
+    a.unmount()
+    a = house.mount(pub, "A", "offline")
+    with a.pack(house.history(pub)[0]).open("rb") as kept:
+        house.gtfs("umount", "--lazy", a.dir)
+        assert kept.read()[:4] == b"PACK"  # what is open stays usable
+        assert a.alive()
+    wait_for(lambda: not a.alive(), "the node ended with the last file")
+    a.ended = True
