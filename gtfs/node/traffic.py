@@ -29,14 +29,15 @@ def describe_share(torrents: Iterable[Torrent]) -> dict[str, object]:
 async def describe_connections(torrents: Iterable[Torrent]) -> list[dict[str, object]]:
     """Every connection to a peer."""
     return [
-        {"reel": torrent.spec.file_name.removesuffix(REEL_SUFFIX), **_describe(peer)}
+        {"reel": torrent.spec.file_name.removesuffix(REEL_SUFFIX), **describe_peer(peer)}
         for torrent in torrents
         if torrent.peers()
         for peer in await connections(torrent)
     ]
 
 
-def _describe(peer: PeerStatus) -> dict[str, object]:
+def describe_peer(peer: PeerStatus) -> dict[str, object]:
+    """One connection, without the reel."""
     return {
         "address": peer.address,
         "port": peer.port,

@@ -7,7 +7,7 @@ Nothing of the torrent is fetched, and nothing that its metadata says is used he
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import libtorrent as lt
@@ -16,10 +16,8 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
-from gtfs.swarm.adding import probe_params
 from gtfs.swarm.link import Link
 from gtfs.swarm.pieces import SwarmError, SwarmTimeout
-from gtfs.swarm.settings import SwarmOptions
 
 REMOVED_S = 10.0
 DIAL_AGAIN_S = 2.0
@@ -58,24 +56,25 @@ async def learn_info(
     session: Any,
     probes: dict[InfoHash, Probe],
     infohash: InfoHash,
-    staging: Path,
-    options: SwarmOptions,
+    params: Any,
+    peers: Callable[[], list[tuple[str, int]]],
     *,
     deadline_s: float,
 ) -> bytes:
     """Ask peers for an info dictionary and take the torrent out again. Raises `SwarmTimeout`, `SwarmError`.
 
-    ``probes`` is where the session looks for who wants its reports. Nothing is kept at ``staging``.
+    ``probes`` is where the session looks for who wants its reports, ``params`` what libtorrent is given, and
+    ``peers`` are dialled, beside those whom it finds.
     """
     name = f"torrent {infohash.hex()}"
     if infohash in probes:
         raise SwarmError(f"{name} is being asked for already")
     probe = probes[infohash] = Probe(name)
-    session.async_add_torrent(probe_params(infohash, staging, options))
+    session.async_add_torrent(params)
     try:
         with trio.move_on_after(deadline_s):
             while not probe.has_info.is_set():
-                for peer in options.peers:
+                for peer in peers():
                     probe.link.call("connect_peer", peer)
                 with trio.move_on_after(DIAL_AGAIN_S):
                     await probe.has_info.wait()

@@ -21,7 +21,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, files
-from gtfs.swarm.adding import AddPlan, clear_staging, plan_add
+from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
@@ -151,7 +151,12 @@ class Session:
     async def learn_info(self, infohash: InfoHash, staging: Path, *, deadline_s: float) -> bytes:
         """The info dictionary of a torrent that is not in the session: see `gtfs.swarm.probe`."""
         self._check_open()
-        return await learn_info(self._lt, self._probes, infohash, staging, self.options, deadline_s=deadline_s)
+        params = probe_params(infohash, staging, self.options)
+
+        def peers() -> list[tuple[str, int]]:
+            return [*self._addresses.addresses(self.options.peers), *self._addresses.met()]
+
+        return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
 
     # Torrents coming and going
 

@@ -172,7 +172,7 @@ def test_git_takes_packs_of_a_sha256_repository(work: Callable[..., Path], tmp_p
     with CatFile(repository) as reader:
         encoder = Encoder(reader, repository.fmt)
         for oid in oids:
-            data, stamp = encode(encoder, oid)
+            data, _ = encode(encoder, oid)
             assert data[-32:] == hashlib.sha256(data[:-32]).digest()
             subprocess.run(
                 ["git", "-C", str(target), "index-pack", "--stdin", "--fix-thin", "--strict"],

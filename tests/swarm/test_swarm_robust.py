@@ -20,7 +20,7 @@ pytestmark = pytest.mark.trio
 DATA = content(3 * (1 << 20) + 12345)
 PIECES = -(-len(DATA) // PIECE)
 RUDE = ["chokes", "silent", "noise", "endless", "metadata"]
-CROWD = int(os.environ.get("GTFS_CROWD", "8"))  # contrib/bench/crowd has more, with whole programs
+CROWD = int(os.environ.get("GTFS_CROWD", "8"))  # contrib/bench/swarm -n 50 has more, with whole programs
 
 
 @pytest.fixture

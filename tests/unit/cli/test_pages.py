@@ -29,14 +29,17 @@ from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import BadMountOption, parse_mount_options
-from gtfs.node.follow import SyncReport
 from gtfs.node.describe import describe_state, describe_sync
+from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.state import State
+from gtfs.node.traffic import describe_peer
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
 from gtfs.swarm.feeds import FileFeed
+from gtfs.swarm.peers import PeerStatus
+from gtfs.swarm.pieces import SwarmError
 
 HOUSE = Path(gtfs.__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -159,7 +162,9 @@ class StandInTorrent:
     failure = None
 
     def statistics(self) -> SimpleNamespace:
-        return SimpleNamespace(peers=1, downloaded_bytes=2, uploaded_bytes=3, trackers={})
+        return SimpleNamespace(
+            peers=1, downloaded_bytes=2, uploaded_bytes=3, ever_downloaded_bytes=4, ever_uploaded_bytes=5, trackers={}
+        )
 
     def local_bytes(self) -> int:
         return 4
@@ -208,7 +213,11 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
             return node.status()
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
-    found |= set(keys(describe_sync(SyncReport()), ())) | {"feeds"} | set(get_args(PackState))
+    # What needs peers, or a limit.
+    peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
+    found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
+    report = SyncReport(missing={REEL: SwarmError("no")})
+    found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackState))
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     assert marked(json_page()) == found
 
