@@ -49,6 +49,7 @@ async def serve(
     sys.setswitchinterval(_SWITCH_S)
     await operations.start()
     _mount(operations, mountpoint, options, source)
+    gone = trio.Event()
     try:
         watch = MountWatch(mountpoint)
         with trio.open_signal_receiver(*END_SIGNALS) as signals:
@@ -73,6 +74,7 @@ async def serve(
                     # Nor does the kernel end it while another mount namespace (a container, a sandboxed service) holds
                     # a copy of the mount: here it is gone, and the repository is wanted back.
                     await operations.wait_unused()
+                    gone.set()
                     pyfuse3.terminate()
 
                 nursery.start_soon(end_by_signal_task)
@@ -90,7 +92,8 @@ async def serve(
         operations.close()
         # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
         # end with ECONNABORTED or ENOTCONN rather than hang.
-        pyfuse3.close(unmount=True)
+        # What is gone from here already is not asked for again: libfuse would complain of it.
+        pyfuse3.close(unmount=not gone.is_set())
 
 
 async def _answer_requests() -> None:

@@ -218,6 +218,9 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
     report = SyncReport(missing={REEL: SwarmError("no")})
     found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackState))
+    # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
+    found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
+    found |= {"cache", "limit", "used"}
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     assert marked(json_page()) == found
 
