@@ -12,7 +12,7 @@ import random
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from gtfs.swarm.feeds import LIMIT_BYTES, DhtFeed, FeedAnswer, FeedError, FeedSt
 from gtfs.swarm.metainfo import wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import SALT_BYTES, BadFeedKey, FeedKey, Pointer, make_feed_key, read_feed_key
-from gtfs.swarm.session import Session, SwarmOptions, open_session
+from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import TorrentSpec
 
 log = logging.getLogger(__name__)
@@ -140,22 +140,10 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
             await trio.to_thread.run_sync(shutil.rmtree, directory, True)
 
 
-async def first_document(feed: DhtFeed, options: SwarmOptions | None, session: Session | None) -> bytes:
-    """The catalogue that a pointer leads to, before there is a node: by a session of its own if none is given.
-
-    Raises `FeedError`.
-    """
-    if options is None:
-        raise FeedError(feed.text, "this node is offline")
-    if session is not None:
-        return await _first(session, feed)
-    places = (place.strip().rpartition(":")[0] for place in options.listen.split(","))
-    own = replace(options, listen=",".join(f"{host}:0" for host in places), ports=None, port_mapping=False)
-    async with open_session(own) as opened:
-        return await _first(opened, feed)
-
-
-async def _first(session: Session, feed: DhtFeed) -> bytes:
+async def first_document(feed: DhtFeed, session: Session | None) -> bytes:
+    """The catalogue that a pointer leads to, before there is a node. Raises `FeedError`."""
+    if session is None:
+        raise Unaskable(feed.text, "this node is offline")
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
         until_s = trio.current_time() + FIRST_S
         while True:

@@ -26,7 +26,7 @@ from gtfs.node.pointing import first_document
 from gtfs.node.state import State
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedState, FileFeed, fetch, open_client, parse_feed
-from gtfs.swarm.session import Session
+from gtfs.swarm.session import Session, open_session
 from gtfs.trust.gpgv import Signature
 from gtfs.trust.keyring import BadKeyring, export_user_keys, load_keyrings
 from gtfs.trust.verify import BadSignature, split_clearsigned, unverified_signers
@@ -82,7 +82,7 @@ def default_mirror(feed: Feed, data: Path) -> Path:
 
 async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
     if isinstance(feed, DhtFeed):
-        return await first_document(feed, options.swarm, session)
+        return await first_document(feed, session)
     async with open_client(options.proxy) as client:
         answer = await fetch(feed, FeedState(), client)
     assert answer.document is not None
@@ -128,6 +128,19 @@ async def open_source(
     A feed that does not answer is no error where a catalogue is held already. Raises what `find_source`, `accept` and
     `open_node` raise; a repository that was made for a refused catalogue is removed again.
     """
+    if session is None and isinstance(source.feed, DhtFeed) and options.swarm is not None:
+        # The address is asked by the session that the node will have: it is in the DHT then, and knows peers.
+        async with open_session(options.swarm) as opened, _open_source(source, given, options, opened) as node:
+            yield node
+    else:
+        async with _open_source(source, given, options, session) as node:
+            yield node
+
+
+@asynccontextmanager
+async def _open_source(
+    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None
+) -> AsyncIterator[Node]:
     is_new = source.feed is not None and not source.repository.exists()
     document = None
     if is_new and source.feed is not None:

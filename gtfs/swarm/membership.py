@@ -73,7 +73,7 @@ class Membership:
             due = [infohash for infohash in lonely if self._turns.get(infohash, (-math.inf, 0.0))[0] <= now_s]
             async with trio.open_nursery() as nursery:
                 for infohash in due[:AT_ONCE]:
-                    wait_s = min(2 * self._turns.get(infohash, (0.0, SEEK_S))[1], SEEK_LAST_S)
+                    wait_s = min(1.5 * self._turns.get(infohash, (0.0, SEEK_S))[1], SEEK_LAST_S)
                     self._turns[infohash] = (now_s + wait_s, wait_s)
                     nursery.start_soon(self._seek, lonely[infohash], infohash, port)
 
