@@ -95,12 +95,13 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif swarm:
         moved = f"{size_text(swarm['downloaded'])} received, {size_text(swarm['uploaded'])} sent"
         yield "swarm", f"port {swarm['port']}, {swarm['peers']} peers, {moved}"
-        share = swarm["share"]
-        given, taken = size_text(share["given"]), size_text(share["taken"])
-        yield "share", f"ratio {share['ratio']:.2f}: {given} given, {taken} taken since the reels came here"
+        if "share" in swarm:  # not from an older node
+            share = swarm["share"]
+            given, taken = size_text(share["given"]), size_text(share["taken"])
+            yield "share", f"ratio {share['ratio']:.2f}: {given} given, {taken} taken since the reels came here"
         if "cache" in swarm:
             yield "cache", f"{size_text(swarm['cache']['used'])} of {size_text(swarm['cache']['limit'])}"
-        yield from _peer_lines(swarm["connections"])
+        yield from _peer_lines(swarm.get("connections", []))
     incoming = found.get("incoming")
     if incoming and (incoming["queued"] or incoming["waiting"]):
         yield "written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents"
