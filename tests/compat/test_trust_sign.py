@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,9 +99,14 @@ def test_a_locked_key_without_a_terminal_fails_with_a_reason(keys: Keys, tmp_pat
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
 
 
-def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir()
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A short path: an agent's socket has room for 108 bytes, and pytest's own directories can be longer."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="gr-") as path:
+        yield Path(path)
+
+
+def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path, runtime: Path) -> None:
     keys_dir = tmp_path / "gtfs" / "keys"
     fingerprint = make_node_key(keys_dir, runtime_dir=runtime)
     assert make_node_key(keys_dir, runtime_dir=runtime) == fingerprint

@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 EXAMPLES = int(os.environ.get("GTFS_FUZZ_EXAMPLES", "0"))
 STEPS = 50
+EXPECTED = ["WARNING gtfs.mount.intake: refused", "WARNING gtfs.ingest.ingest: git refused", "over the limit incoming"]
 LONGEST_S = 120.0  # after which a hanging example is ended by killing its daemon
 HALF = """
 import os, sys, time
@@ -115,7 +116,7 @@ class MountMachine(RuleBasedStateMachine):
         )
         # After a kill, what is detached is said; nothing else ever is.
         assert done.err == "" or "detached the dead mount" in done.line
-        self.m: Mount = self.house.adopt(self.house.root / "m", self.repository, 0, log, ["refused", "over the limit"])
+        self.m: Mount = self.house.adopt(self.house.root / "m", self.repository, 0, log, EXPECTED)
         self.dir = os.fsencode(self.m.dir) + b"/"
         if self.watchdog is not None:
             self.watchdog.cancel()
@@ -181,7 +182,7 @@ class MountMachine(RuleBasedStateMachine):
         assert held & {p.oid for p in self.packs} <= self.model.taken | self.model.maybe
         left = {os.fsencode(p.name) for p in (repository / "gtfs" / "incoming").iterdir()}
         allowed = {p.name for p in self.packs if p.oid in (self.model.taken | self.model.maybe) - self.complete}
-        assert set(self.model.files) <= left <= set(self.model.files) | allowed
+        assert set(self.model.files) <= left <= set(self.model.files) | allowed, (left, self.model, self.m.text())
         house.run(["git", "-C", repository, "fsck", "--strict", "--full"])
 
     # -- writing --------------------------------------------------------------------------------------------------
