@@ -70,6 +70,17 @@ class AddressBook:
                 await self._news.wait()
 
 
+def is_ours(address: str) -> bool:
+    """Whether this machine has the address: only then it can be bound."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 async def _look_up(peer: Peer) -> tuple[Peer, ...]:
     try:
         answers = await trio.socket.getaddrinfo(*peer, type=socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ import trio
 from gtfs.ids import InfoHash
 from gtfs.swarm.krpc import Address, Answer, Krpc, NoAnswer, nodes_in, open_krpc, peers_in
 from gtfs.swarm.pointers import Pointer, read_pointer, target_of
-from gtfs.swarm.settings import SwarmOptions
+from gtfs.swarm.settings import SwarmOptions, listen_hosts
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +174,7 @@ async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int
 def _own_hosts(options: SwarmOptions) -> list[str]:
     """The addresses that the session listens on; every address for a network interface that is given by its name."""
     hosts = []
-    for place in options.listen.split(","):
-        host = place.strip().rpartition(":")[0].strip("[]")
+    for host in listen_hosts(options.listen):
         try:
             hosts.append(ipaddress.ip_address(host).compressed)
         except ValueError:

@@ -22,7 +22,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
-from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
@@ -261,7 +261,7 @@ class Session:
                     self._connection_made.set()
             case alerts.PeerConnected(address=address, port=port, dialled=dialled):
                 self._connected.add((address, port))
-                if dialled:
+                if dialled and not (port == self.port and is_ours(address)):
                     self._addresses.meet((address, port))
                 self._connection_made.set()
             case alerts.Counters():

@@ -70,10 +70,23 @@ def make_session(options: SwarmOptions, listen: str) -> Any:
 
 
 def _dht_limits(options: SwarmOptions) -> dict[str, Any]:
-    """Many nodes on one address are an attack, except where all of them are on this machine."""
-    at_home = bool(options.dht_nodes) and all(ipaddress.ip_address(host).is_loopback for host, _ in options.dht_nodes)
+    """Many nodes on one address, and many packets from it, are an attack, except where all are on this machine."""
+    at_home = all(_is_loopback(host) for host in listen_hosts(options.listen))
+    at_home = at_home or (bool(options.dht_nodes) and all(_is_loopback(host) for host, _ in options.dht_nodes))
     limits: dict[str, Any] = {"dht_restrict_routing_ips": not at_home, "dht_restrict_search_ips": not at_home}
     return {**limits, "dht_block_ratelimit": 1000} if at_home else limits
+
+
+def listen_hosts(listen: str) -> list[str]:
+    """The addresses, or network interfaces, of a list as libtorrent takes it."""
+    return [place.strip().rpartition(":")[0].strip("[]") for place in listen.split(",")]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "lo"
 
 
 def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
