@@ -157,7 +157,8 @@ async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int
         async def put(node: _Node, token: bytes) -> None:
             nonlocal taken
             try:
-                await krpc.ask(node.address, b"put", {b"token": token, **arguments})
+                # libtorrent takes everybody who puts into its table, whatever BEP 43 says, but never its own id.
+                await krpc.ask(node.address, b"put", {b"token": token, **arguments, b"id": node.id})
             except NoAnswer:
                 log.debug("DHT node %s does not keep the pointer", node.address)
             else:
