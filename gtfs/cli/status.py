@@ -102,6 +102,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if "cache" in swarm:
             yield "cache", f"{size_text(swarm['cache']['used'])} of {size_text(swarm['cache']['limit'])}"
         yield from _peer_lines(swarm.get("connections", []))
+    pointer = found.get("pointer")
+    if pointer and pointer["key"]:
+        yield "pointer", f"version {pointer['version']} at {pointer['nodes']} DHT nodes, put {_when(pointer['put'])}"
     incoming = found.get("incoming")
     if incoming and (incoming["queued"] or incoming["waiting"]):
         yield "written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents"

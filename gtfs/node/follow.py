@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
-from gtfs.ingest.refmoves import Demands, RefReport, follow_refs
+from gtfs.ingest.refmoves import NOT_YET, Demands, RefReport, follow_refs
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.reels import Reels
 from gtfs.node.state import State
@@ -281,6 +282,9 @@ class Follower:
             return RefReport(0, dict.fromkeys(catalogue.refs, "the publisher signed two catalogues of this version"))
         demands = Demands(state.config.policies(), catalogue.policy, state.keyring)
         report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, demands)
-        for name, reason in report.held_back.items():
-            log.warning("%s stays where it is: %s", name.decode("utf-8", "replace"), reason)
+        # One line for each reason: a catalogue may hold a hundred thousand refs.
+        for reason, count in Counter(report.held_back.values()).items():
+            name = next(n for n, r in report.held_back.items() if r == reason).decode("utf-8", "replace")
+            level = logging.INFO if reason == NOT_YET else logging.WARNING
+            log.log(level, "%d refs stay where they are, %s first: %s", count, name, reason)
         return report

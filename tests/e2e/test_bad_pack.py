@@ -124,7 +124,7 @@ def test_a_bad_pack_under_another_name_is_refused_when_it_gets_its_own(house: Ho
 
 
 def test_what_is_verified_is_read_only_and_limits_are_real(house: House) -> None:
-    b = house.mount(house.empty(), "B", "offline,incoming_limit=1M")
+    b = house.mount(house.empty(), "B", "offline,incoming_limit=1M", expected=["over the limit incoming"])
     oid, data = good()
     assert put(b.pack(oid), data) is None
     b.wait_unpacked(oid)

@@ -100,7 +100,7 @@ def mount_liar(house: House, document: Path, peer: str, *options: str, expected:
 
 def test_a_pack_that_is_not_what_the_table_promises_is_refused(house: House, pub: Path) -> None:
     with lying_publisher(house, pub, 1000) as (document, peer):
-        b = mount_liar(house, document, peer, expected=["refused", "stays where it is", "waits"])
+        b = mount_liar(house, document, peer, expected=["refused", "where they are", "waits"])
         done = house.gtfs("sync", b.dir, code=4)
         lines = done.err.splitlines()
         assert len(lines) == 2, lines
