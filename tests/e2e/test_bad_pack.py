@@ -148,7 +148,7 @@ def test_what_is_verified_is_read_only_and_limits_are_real(house: House) -> None
     (b.dir / "busy").unlink()
     assert b.pack(oid).read_bytes() == data
     b.unmount()
-    b = house.mount(b.repository, "B", "offline,ro")
+    b = house.mount(b.repository, "B", "offline,ro", expected=["over the limit incoming"])
     with pytest.raises(OSError) as caught:
         (b.dir / "new").write_bytes(b"x")
     assert caught.value.errno == errno.EROFS

@@ -151,7 +151,7 @@ def test_a_byte_flipped_on_the_mirrors_own_disk_is_found_by_fsck_and_not_seeded_
 @pytest.mark.parametrize("when", ["listed", "whole"])
 def test_damaged_files_beside_a_reel_are_fetched_again(house: House, pub: Path, when: str) -> None:
     a = house.mount(pub, "A")
-    b = house.mount_mirror(a, "B")
+    b = house.mount_mirror(a, "B", expected=["swarm"])
     if when == "whole":
         house.gtfs("sync", b.dir)
     b.unmount()
