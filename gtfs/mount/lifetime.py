@@ -21,7 +21,7 @@ from typing import Final
 import pyfuse3
 import trio
 
-from gtfs.mount.mountpoint import BACKGROUND, MountpointError, MountWatch, allow_background
+from gtfs.mount.mountpoint import BACKGROUND, MountpointError, MountWatch, allow_background, read_further_ahead
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, libfuse_options
 
@@ -83,6 +83,7 @@ async def serve(
                 nursery.start_soon(operations.watch_readers_task)
                 nursery.start_soon(operations.watch_writers_task)
                 allow_background(watch.mounted)
+                read_further_ahead(watch.mounted)
                 on_mounted()
                 await _answer_requests()
                 nursery.cancel_scope.cancel()

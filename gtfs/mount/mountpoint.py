@@ -25,6 +25,7 @@ from gtfs.errors import GtfsError
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
+_READ_AHEAD_KIB: Final = 512
 BACKGROUND: Final = 512  # requests that the kernel may have under way in the background, reading ahead above all
 
 
@@ -116,6 +117,12 @@ def check_mountpoint(path: Path) -> Path:
     if used:
         raise MountpointError(f"mount point {path} is not empty: its files would be hidden")
     return path
+
+
+def read_further_ahead(mounted: Mounted) -> None:
+    """Let the kernel ask for more at a time than 128 KiB when it reads ahead. Best effort: only root may."""
+    with contextlib.suppress(OSError):
+        Path(f"/sys/class/bdi/{mounted.device}/read_ahead_kb").write_text(str(_READ_AHEAD_KIB))
 
 
 def allow_background(mounted: Mounted) -> None:

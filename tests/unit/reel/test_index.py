@@ -57,6 +57,44 @@ def test_listings_go_on_where_they_stopped(index, packs):
     assert index.rows_after(rest[-1].row, 10) == []
 
 
+def test_a_listing_leaves_out_what_has_no_place(index, packs):
+    made = packs.chain(4)
+    index.put_local(pack.local(None if n == 1 else 100 * n) for n, pack in enumerate(made))
+    first = index.listed_after(0, 2)
+    rest = index.listed_after(first[-1].row, 10)
+    assert [(p.oid, p.size, p.offset) for p in first + rest] == [
+        (made[n].oid, len(made[n].data), 100 * n) for n in (0, 2, 3)
+    ]
+    assert index.last_row() == rest[-1].row
+
+
+def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
+    (a,) = packs.chain(1)
+    assert (index.get(a.oid), index.get_by_row(1)) == (None, None)
+    index.put_local([a.local(0, "verified")])
+    assert index.get(a.oid).state == index.get_by_row(1).state == "verified"
+    with index.transaction():
+        index.set_state([a.oid], "unpacked")
+        assert index.get(a.oid).state == "unpacked"
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(index.get(a.oid).state))
+        other.start()
+        other.join()
+        assert seen == ["verified"]
+    assert index.get(a.oid).state == index.get_by_row(1).state == "unpacked"
+    index.drop_packs([a.oid])
+    assert (index.get(a.oid), index.get_by_row(1)) == (None, None)
+
+
+def test_lost_packs_make_all_of_history_be_walked_again(index, packs):
+    a, b = packs.chain(2)
+    index.put_local([a.local(0), b.local(500)])
+    index.set_taken_up([a.oid, b.oid])
+    assert index.taken_up() == {a.oid, b.oid}
+    index.drop_packs([a.oid])
+    assert index.taken_up() == frozenset()
+
+
 def test_totals_follow_the_changes(index, packs):
     made = packs.chain(3)
     assert (index.count(), index.total_bytes(), index.count_by_state()) == (0, 0, {})
