@@ -263,7 +263,7 @@ async def test_both_ends_of_a_connection_have_nodelay(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_mirror, torrent, _):
         await torrent.read(0, 10, deadline_s=20)
         with trio.fail_after(10):  # it is set in a thread, soon after the connection
-            while len(found := nodelay_of_loopback_connections()) < 2 or not all(found):
+            while len(found := nodelay_of_loopback_connections()) < 2 or not all(found):  # noqa: ASYNC110
                 await trio.sleep(0.05)
 
 
