@@ -107,11 +107,10 @@ def write_packs(repository: Path, into: Path) -> None:
         }
         row = 0
         while packs := index.listed_after(row, 1000):
-            for pack in packs:
-                assert pack.reel is not None
-                data = readers[pack.reel].read(pack.offset, pack.size)
-                (into / f"{pack.oid.hex()}.pack").write_bytes(data)
-            row = packs[-1].row
+            for _, oid, _, size, _, reel_id, offset in packs:
+                assert reel_id is not None
+                (into / f"{oid.hex()}.pack").write_bytes(readers[reel_id].read(offset, size))
+            row = packs[-1][0]
 
 
 def say(text: str) -> None:

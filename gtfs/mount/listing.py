@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import pyfuse3
 
@@ -23,12 +23,9 @@ _PACKS: Final = 1 << 32  # positions of packs are this plus the row; those of ev
 _ROWS: Final = 1000  # packs asked from the index at once; the kernel asks for some 150 entries
 
 
-class Entry(NamedTuple):
-    """One line of a listing; ``position`` is where the next one starts. The next line may use these attributes."""
-
-    name: bytes
-    attributes: pyfuse3.EntryAttributes
-    position: int
+# One line of a listing: name, attributes, and where the next one starts. The next line may use the same attributes.
+# A plain tuple, as there are a hundred thousand.
+Entry = tuple[bytes, pyfuse3.EntryAttributes, int]
 
 
 class Listing(Protocol):
@@ -40,7 +37,7 @@ class Listing(Protocol):
 
 def _dots(start: int, attributes: pyfuse3.EntryAttributes) -> Iterator[Entry]:
     for i, name in enumerate(_DOTS[start:] if start < len(_DOTS) else (), start + 1):
-        yield Entry(name, attributes, i)
+        yield name, attributes, i
 
 
 class RootListing:
@@ -79,14 +76,14 @@ class RootListing:
             for i, name in enumerate(self._names[first:], first):
                 attributes = self._of_name(name)
                 if attributes is not None:
-                    yield Entry(name, attributes, _FIRST + i + 1)
+                    yield name, attributes, _FIRST + i + 1
         row = max(start - _PACKS, 0)
         entry: pyfuse3.EntryAttributes | None = None
         while infos := self._after(row):
             for info in infos:
                 if info.oid not in self._listed:
                     entry = self._of_pack(info) if entry is None else self._next_pack(entry, info)
-                    yield Entry(info.oid.hex().encode() + b".pack", entry, _PACKS + info.ino)
+                    yield info.oid.hex().encode() + b".pack", entry, _PACKS + info.ino
             row = infos[-1].ino
 
     def _after(self, row: int) -> list[PackInfo]:
@@ -121,4 +118,4 @@ class ControlListing:
         for i, name in enumerate(self._names[first:], first):
             found = self._control.look((*self._parts, name))
             if found is not None:
-                yield Entry(name, self._of_entry((*self._parts, name), found), _FIRST + i + 1)
+                yield name, self._of_entry((*self._parts, name), found), _FIRST + i + 1

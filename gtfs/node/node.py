@@ -114,7 +114,7 @@ class Node:
         if last_row > self._last_row:
             after = max(self._last_row, last_row - _TOLD_AT_ONCE)
             self._last_row = last_row
-            self.on_packs_added([p.oid for p in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
+            self.on_packs_added([oid for _, oid, *_ in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
 
     def _packs_changed(self, oids: list[ObjectId]) -> None:
         self._changed()

@@ -21,7 +21,7 @@ from gtfs.node.localfiles import LocalFiles
 from gtfs.node.state import State
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
-from gtfs.reel.index import ListedPack, PackRow, ReelRow
+from gtfs.reel.index import PackRow, PackState, ReelRow
 from gtfs.repo.catfile import CatFile
 
 _MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read
@@ -79,7 +79,10 @@ class Store:
 
     def rows(self, after_row: int, limit: int) -> list[PackInfo]:
         """See `mount.tree.PackSource`."""
-        return list(map(self._info, self._state.index.listed_after(after_row, limit)))
+        return [
+            PackInfo(row, oid, size, time_s or 0, state, self._local_bytes(state, reel, offset, size))
+            for row, oid, time_s, size, state, reel, offset in self._state.index.listed_after(after_row, limit)
+        ]
 
     def statistics(self) -> StoreStatistics:
         """See `mount.tree.PackSource`."""
@@ -114,16 +117,18 @@ class Store:
                 self._reels[reel_id] = reel
         return reel
 
-    def _info(self, row: PackRow | ListedPack) -> PackInfo:
-        here = row.size if row.state == "unpacked" else self._local_bytes(row)
+    def _info(self, row: PackRow) -> PackInfo:
+        here = self._local_bytes(row.state, row.reel, row.offset or 0, row.size)
         return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, here)
 
-    def _local_bytes(self, row: PackRow | ListedPack) -> int:
-        reel = None if row.reel is None else self._reel(row.reel)
+    def _local_bytes(self, state: PackState, reel_id: int | None, offset: int, size: int) -> int:
+        if state == "unpacked" or reel_id is None:
+            return size
+        reel = self._reel(reel_id)
         if reel is None or reel.is_whole:
-            return row.size
+            return size
         torrent = self._swarm.reel(reel.id)
-        return 0 if torrent is None else torrent.local_bytes(row.offset or 0, row.size)
+        return 0 if torrent is None else torrent.local_bytes(offset, size)
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
         """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""

@@ -94,16 +94,8 @@ class PackRow(NamedTuple):
     first_seen_s: int
 
 
-class ListedPack(NamedTuple):
-    """The part of a `PackRow` that a listing of a hundred thousand needs."""
-
-    row: int
-    oid: ObjectId
-    time_s: int | None
-    size: int
-    state: PackState
-    reel: int | None
-    offset: int
+# Of a listed pack: row, oid, time_s, size, state, reel, offset. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int | None, int, PackState, int | None, int]
 
 
 class ReelRow(NamedTuple):
@@ -202,15 +194,10 @@ class Index(Ledger):
 
     def listed_after(self, row: int, limit: int) -> list[ListedPack]:
         """The next packs that have a place, in row order, with what a listing shows of them and no more."""
-        return list(
-            map(
-                ListedPack._make,
-                self._rows(
-                    "SELECT row, oid, time, size, state, reel, offset FROM packs "
-                    "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
-                    (row, limit),
-                ),
-            )
+        return self._rows(
+            "SELECT row, oid, time, size, state, reel, offset FROM packs "
+            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+            (row, limit),
         )
 
     def last_row(self) -> int:

@@ -61,11 +61,11 @@ def test_a_listing_leaves_out_what_has_no_place(index, packs):
     made = packs.chain(4)
     index.put_local(pack.local(None if n == 1 else 100 * n) for n, pack in enumerate(made))
     first = index.listed_after(0, 2)
-    rest = index.listed_after(first[-1].row, 10)
-    assert [(p.oid, p.size, p.offset) for p in first + rest] == [
-        (made[n].oid, len(made[n].data), 100 * n) for n in (0, 2, 3)
+    rest = index.listed_after(first[-1][0], 10)
+    assert [row[1:] for row in first + rest] == [
+        (made[n].oid, made[n].time_s, len(made[n].data), "unpacked", None, 100 * n) for n in (0, 2, 3)
     ]
-    assert index.last_row() == rest[-1].row
+    assert index.last_row() == rest[-1][0]
 
 
 def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
