@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ VECTORS = Path(__file__).parent / "vectors"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "warns: this test expects gtfs to log warnings")
+    # Run in the background of a shell that is not interactive, pytest inherits SIGINT ignored, and so would the
+    # programs that tests end by it. HUP likewise, from nohup.
+    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
 
 
 def pytest_report_header() -> list[str]:
