@@ -112,6 +112,7 @@ def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
         fresh.total_uploaded, fresh.total_downloaded = resumed.total_uploaded, resumed.total_downloaded
         return fresh
     resumed.ti = fresh.ti
+    resumed.banned_peers = []  # a ban may be wrong (gtfs.swarm.amnesty): it ends with the session
     return resumed
 
 

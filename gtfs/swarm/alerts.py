@@ -127,11 +127,12 @@ class PieceRead:
 
 @dataclass(frozen=True)
 class ResumeReady:
-    """The answer to save_resume_data(): resume data, and the info dictionary where there is one."""
+    """The answer to save_resume_data(): resume data, the info dictionary where there is one, and who is banned."""
 
     infohash: InfoHash
     resume: bytes
     info: bytes | None
+    banned: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,8 @@ def _piece_read(alert: Any) -> Event:
 def _resume_ready(alert: Any) -> Event:
     params = alert.params
     info = None if params.ti is None else bytes(params.ti.info_section())
-    return ResumeReady(_of(alert), lt.write_resume_data_buf(params), info)
+    banned = tuple((plain_address(address), port) for address, port in params.banned_peers)
+    return ResumeReady(_of(alert), lt.write_resume_data_buf(params), info, banned)
 
 
 def _status(status: Any) -> TorrentStatus:

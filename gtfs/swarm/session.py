@@ -23,6 +23,7 @@ from gtfs.ids import InfoHash
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
+from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
@@ -328,6 +329,7 @@ class Session:
         self._nursery.start_soon(self._nodelay_task)
         self._nursery.start_soon(self._addresses.look_up_task)
         self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
+        self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

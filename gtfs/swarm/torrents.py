@@ -222,6 +222,10 @@ class Torrent:
         """The info dictionary that peers gave, as it came."""
         return (await self._ask_resume(lt.save_resume_flags_t.save_info_dict)).info or b""
 
+    async def ask_banned(self) -> tuple[tuple[str, int], ...]:
+        """The address and port of every peer that libtorrent will not talk to any more."""
+        return (await self._ask_resume(0)).banned
+
     async def move_to_place(self) -> None:
         """Let the file lie where the spec says, once it is sure that it is the spec's file."""
         # Nothing was written before, so there is nothing to move; with any other flag libtorrent starts a check of

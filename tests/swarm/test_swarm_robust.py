@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import shutil
 
 import pytest
 import trio
 from loopback import LOOPBACK, PIECE, at_mirror, content, make_info, make_reel
 from rude_peers import claims_all, garbage, server
 
+from gtfs.swarm.adding import plan_add
+from gtfs.swarm.alerts import HashFailed
+from gtfs.swarm.amnesty import FIRST_S, LAST_S, TRICKLE_S, _Patience
 from gtfs.swarm.pieces import SwarmTimeout
 from gtfs.swarm.session import open_session
 
@@ -52,6 +57,64 @@ async def test_a_rude_peer_does_not_keep_a_good_one_from_giving_everything(reel,
 async def test_rude_peers_together_do_not_either(reel, tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         bad = [await stack.enter_async_context(server(rude(what, reel))) for what in ["garbage", *RUDE, "noise"]]
+        origin = await stack.enter_async_context(open_session(LOOPBACK))
+        await origin.add(reel)
+        mirror = await stack.enter_async_context(open_session(among(*bad, origin.port)))
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        await torrent.fetch_all(stall_s=45)
+    assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_the_only_good_peer_is_not_banned_for_ever(reel, tmp_path, monkeypatch):
+    async with open_session(LOOPBACK) as origin, open_session(among(origin.port)) as mirror:
+
+        def plan_with_a_ban(spec, options):
+            plan = plan_add(spec, options)
+            plan.params.banned_peers = [("127.0.0.1", origin.port)]
+            return plan
+
+        await origin.add(reel)
+        another = make_reel(tmp_path / "publisher", DATA[:PIECE], "b" * 64 + ".reel")
+        await origin.add(another)
+        neighbour = await mirror.add(at_mirror(another, tmp_path / "mirror"))
+        await neighbour.fetch_all(stall_s=30)
+        (was,) = (peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info())
+        spec = at_mirror(reel, tmp_path / "mirror")
+        shutil.copy(reel.metainfo, spec.metainfo)  # who is banned gives no metadata
+        monkeypatch.setattr("gtfs.swarm.session.plan_add", plan_with_a_ban)
+        torrent = await mirror.add(spec)
+        await torrent.wait_metadata(10)
+        assert await torrent.ask_banned() == (("127.0.0.1", origin.port),)
+        with pytest.raises(SwarmTimeout):
+            await torrent.fetch_all(stall_s=4)  # nobody lied, so no ban is lifted
+        torrent.on_event(HashFailed(spec.infohash, 0))
+        await torrent.fetch_all(stall_s=30)
+        assert await torrent.ask_banned() == ()
+        # The same peer's connection in another torrent is the one it was.
+        assert [peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info()] == [was]
+    assert spec.path.read_bytes() == DATA
+
+
+async def test_bans_are_lifted_only_while_nothing_comes_and_ever_more_rarely():
+    def times(held, downloaded):
+        patience = _Patience(0)
+        return [now / 2 for now in range(600) if patience.has_ended(held(now / 2), downloaded(now / 2), now / 2)]
+
+    assert times(lambda now_s: int(now_s), lambda now_s: 0) == []
+    nothing = times(lambda now_s: 7, lambda now_s: 7)
+    assert nothing[0] == FIRST_S
+    gaps = [after - before for before, after in itertools.pairwise(nothing)]
+    assert gaps == sorted(gaps) and gaps[-1] == LAST_S
+    # Bytes of which no piece comes are a liar's.
+    assert times(lambda now_s: 7, lambda now_s: int(2 * now_s))[0] == TRICKLE_S
+    # A piece that came of it makes the next wait a short one.
+    once = times(lambda now_s: now_s >= 100, lambda now_s: 7)
+    assert next(now_s for now_s in once if now_s > 100) == 100 + FIRST_S
+
+
+async def test_liars_who_are_many_do_not_win(reel, tmp_path):
+    async with contextlib.AsyncExitStack() as stack:
+        bad = [await stack.enter_async_context(server(rude("noise", reel))) for _ in range(8)]
         origin = await stack.enter_async_context(open_session(LOOPBACK))
         await origin.add(reel)
         mirror = await stack.enter_async_context(open_session(among(*bad, origin.port)))
