@@ -183,6 +183,17 @@ class Intake:
             file.queued = False
             raise
 
+    async def unlink(self, file: IncomingFile) -> None:
+        """Remove a file as its owner wishes; raises EBUSY while the sink takes it in."""
+        async with file.check_lock:  # a check that refuses moves away whatever has the name by then
+            if file.name is None:
+                raise OSError(errno.ENOENT, "taken away")
+            oid = parse_pack_name(file.name)
+            if file.queued and oid is not None and not self._sink.withdraw(oid):
+                raise OSError(errno.EBUSY, "being taken in")
+            file.queued = False
+            await self._files.unlink(file)
+
     async def resume_task(self) -> None:
         """At start: hand over what an earlier run left behind whole; one file that fails stops no other."""
         for file in self._files.all():

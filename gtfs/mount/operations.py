@@ -361,7 +361,7 @@ class Operations(MetadataOperations):
         if parent_inode != inodes.ROOT:
             self._inbox.drop(self._names.inbox_file(parent_inode, name))
             return
-        await self._files.unlink(self._names.own_file(name))
+        await self._intake.unlink(self._names.own_file(name))
         self._names.changed()
 
     @answering

@@ -104,7 +104,13 @@ class IncomingSink(Protocol):
         """Take a checked file over for design.md §8.3–9; returns at once, not when it is ingested.
 
         The sink takes the file away when the pack's state is verified, or when it is refused after all. Until then
-        (parents may be missing for long) the file stays, and may vanish because its owner unlinks it.
+        (parents may be missing for long) the file stays, and its owner may have it back: see `withdraw`.
+        """
+
+    def withdraw(self, oid: ObjectId) -> bool:
+        """Forget a queued file, whose owner unlinks it; False while it is being taken in.
+
+        What then comes under its name was never handed over, and must not be taken for it.
         """
 
 

@@ -110,6 +110,7 @@ class Node:
     def _changed(self) -> None:
         self.store.forget_reels()
         self._refs_stale.set()
+        self.sink.look_again()
         last_row = self.state.index.last_row()
         if last_row > self._last_row:
             after = max(self._last_row, last_row - _TOLD_AT_ONCE)

