@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -48,53 +48,65 @@ async def serve(
     # request and at every return of a system call.
     sys.setswitchinterval(_SWITCH_S)
     await operations.start()
-    _mount(operations, mountpoint, options, source)
-    gone = trio.Event()
-    try:
-        watch = MountWatch(mountpoint)
-        with trio.open_signal_receiver(*END_SIGNALS) as signals:
-            async with trio.open_nursery() as nursery:
-                ended: list[signal.Signals] = []
+    # Before the mount stands: a signal that ended the process at once would leave it dead.
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
+        _mount(operations, mountpoint, options, source)
+        gone = trio.Event()
+        try:
+            return await _until_ended(operations, mountpoint, signals, gone, on_mounted)
+        finally:
+            operations.end_waits()
+            operations.close()
+            # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
+            # end with ECONNABORTED or ENOTCONN rather than hang.
+            # What is gone from here already is not asked for again: libfuse would complain of it.
+            pyfuse3.close(unmount=not gone.is_set())
 
-                async def end_by_signal_task() -> None:
-                    async for number in signals:
-                        ended.append(signal.Signals(number))
-                        log.info("%s: unmounting %s", ended[0].name, mountpoint)
-                        operations.end_waits()
-                        pyfuse3.terminate()
-                        # Requests under way, such as the check of a written pack, may end.
-                        nursery.cancel_scope.deadline = trio.current_time() + _GRACE_S
-                        return
 
-                async def end_waits_task() -> None:
-                    # An unmount of a busy file system (umount -l, -f) does not end the session before the last file
-                    # is closed; but nothing waits for the swarm any more.
-                    await watch.wait_unmounted()
-                    operations.end_waits()
-                    # Nor does the kernel end it while another mount namespace (a container, a sandboxed service) holds
-                    # a copy of the mount: here it is gone, and the repository is wanted back.
-                    await operations.wait_unused()
-                    gone.set()
-                    pyfuse3.terminate()
+async def _until_ended(
+    operations: Operations,
+    mountpoint: Path,
+    signals: AsyncIterator[int],
+    gone: trio.Event,
+    on_mounted: Callable[[], None],
+) -> signal.Signals | None:
+    """Serve what is mounted; ``gone`` is set when it was unmounted."""
+    watch = MountWatch(mountpoint)
+    async with trio.open_nursery() as nursery:
+        ended: list[signal.Signals] = []
 
-                nursery.start_soon(end_by_signal_task)
-                nursery.start_soon(end_waits_task)
-                nursery.start_soon(operations.resume_task)
-                nursery.start_soon(operations.watch_readers_task)
-                nursery.start_soon(operations.watch_writers_task)
-                allow_background(watch.mounted)
-                read_further_ahead(watch.mounted)
-                on_mounted()
-                await _answer_requests()
-                nursery.cancel_scope.cancel()
-        return ended[0] if ended else None
-    finally:
-        operations.end_waits()
-        operations.close()
-        # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
-        # end with ECONNABORTED or ENOTCONN rather than hang.
-        # What is gone from here already is not asked for again: libfuse would complain of it.
-        pyfuse3.close(unmount=not gone.is_set())
+        async def end_by_signal_task() -> None:
+            async for number in signals:
+                ended.append(signal.Signals(number))
+                log.info("%s: unmounting %s", ended[0].name, mountpoint)
+                operations.end_waits()
+                pyfuse3.terminate()
+                # Requests under way, such as the check of a written pack, may end.
+                nursery.cancel_scope.deadline = trio.current_time() + _GRACE_S
+                return
+
+        async def end_waits_task() -> None:
+            # An unmount of a busy file system (umount -l, -f) does not end the session before the last file
+            # is closed; but nothing waits for the swarm any more.
+            await watch.wait_unmounted()
+            operations.end_waits()
+            # Nor does the kernel end it while another mount namespace (a container, a sandboxed service) holds
+            # a copy of the mount: here it is gone, and the repository is wanted back.
+            await operations.wait_unused()
+            gone.set()
+            pyfuse3.terminate()
+
+        nursery.start_soon(end_by_signal_task)
+        nursery.start_soon(end_waits_task)
+        nursery.start_soon(operations.resume_task)
+        nursery.start_soon(operations.watch_readers_task)
+        nursery.start_soon(operations.watch_writers_task)
+        allow_background(watch.mounted)
+        read_further_ahead(watch.mounted)
+        on_mounted()
+        await _answer_requests()
+        nursery.cancel_scope.cancel()
+    return ended[0] if ended else None
 
 
 async def _answer_requests() -> None:

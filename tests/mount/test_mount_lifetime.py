@@ -106,3 +106,21 @@ print(daemon)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=ENV)
     assert "exit_code=1" in done.stdout and f"by signal {signal.SIGKILL.value}" in done.stdout
+
+
+def test_a_signal_in_the_moment_of_mounting_leaves_no_dead_mount(tmp_path):
+    mountpoint = tmp_path / "dir"
+    mountpoint.mkdir()
+    (tmp_path / "state").mkdir()
+    script = (
+        "import os, signal, sys, pyfuse3, fakefs\n"
+        "init = pyfuse3.init\n"
+        "def init_and_signal(*args):\n    init(*args)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "pyfuse3.init = init_and_signal\n"
+        f"sys.argv = ['fakefs', {str(mountpoint)!r}, {str(tmp_path / 'state')!r}]\n"
+        "sys.exit(fakefs.main())"
+    )
+    env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}:{Path(program.__file__).parent}"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=env)
+    assert done.returncode == 0 and "ended by SIGTERM" in done.stderr, done
+    assert f" {mountpoint} " not in Path("/proc/self/mountinfo").read_text()
