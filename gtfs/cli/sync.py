@@ -53,7 +53,9 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
                 async with open_source(found, given_trust(settings), node_settings) as node:
                     # What an existing clone has need not be fetched.
                     await node.take_up(lambda _n: None, lambda _n, _b: None)
-                    return await node.sync_once(tell)
+                    done = await node.sync_once(tell)
+                    await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
+                    return done
 
             done = trio.run(work)
     return _show(done, as_json)

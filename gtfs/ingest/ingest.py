@@ -31,6 +31,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, sweep_unpacking, unpack
+from gtfs.repo.upkeep import sweep_repacking
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Ingest:
 
         Raises `CorruptPack`, the gate's refusal, OSError.
         """
+        self._look_again()
         with Views(self._repository.state) as views:
             pack = views.bytes_of(candidate)
             try:
@@ -194,9 +196,13 @@ class Ingest:
 
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
         self._spool_number += 1
-        self._known.refresh()
+        self._look_again()
         path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
         return Batch(path, self._fmt, lambda oid: oid in before or oid in self._known)
+
+    def _look_again(self) -> None:
+        if self._known.refresh():
+            self._reader.close()  # what was repacked takes room on the disk for as long as a git has it open
 
     def _let_in(self, batch: Batch) -> None:
         """Steps 5 to 9 for one batch; runs beside `_gather` of the next."""
@@ -259,5 +265,6 @@ class Ingest:
 def sweep(repository: Repository) -> None:
     """Drop what a crash left of steps 1 to 7 (design.md §8)."""
     sweep_unpacking(repository)
+    sweep_repacking(repository)
     for leftover in repository.state.glob("batch-*.tmp"):
         leftover.unlink()

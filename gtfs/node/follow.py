@@ -261,7 +261,11 @@ class Follower:
         index = self._state.index
         path = self._state.reel_path(reel.name)
         self._reels.settle(reel)
-        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"]
+        # Asked first, as most reels were let in long ago, and the time of a sync must not grow with all that there is.
+        is_news = index.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
+        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
+        if not rows:
+            return Outcome()
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():

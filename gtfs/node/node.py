@@ -39,6 +39,7 @@ from gtfs.node.sink import Sink
 from gtfs.node.state import State
 from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
+from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
 from gtfs.repo.watch import RefsWatch
@@ -84,7 +85,8 @@ class Node:
         trackers = options.swarm.trackers if options.swarm is not None else ()
         self.shelf = Shelf(state, self.store, self.status, self._read_reel, self._take_copied, trackers)
         self.sink = Sink(state, self._writing, self._packs_changed)
-        self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._changed)
+        self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._came_in)
+        self.upkeep = Upkeep(state.repository)
         self.pointing = Pointing(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
@@ -117,8 +119,12 @@ class Node:
             self._last_row = last_row
             self.on_packs_added([oid for _, oid, *_ in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
 
-    def _packs_changed(self, oids: list[ObjectId]) -> None:
+    def _came_in(self) -> None:
         self._changed()
+        self.upkeep.wake()
+
+    def _packs_changed(self, oids: list[ObjectId]) -> None:
+        self._came_in()
         self.on_packs_changed(oids)
 
     async def _read_reel(self, row: ReelRow, offset: int, length: int) -> bytes:
@@ -346,6 +352,7 @@ class Node:
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.pointing.announce_task)
+            nursery.start_soon(self.upkeep.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()

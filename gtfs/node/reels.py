@@ -223,7 +223,7 @@ class Reels:
 
     def is_let_in(self, row: ReelRow) -> bool:
         """Whether the way in has no use for this reel any more."""
-        return all(pack.state in ("unpacked", "refused") for pack in self._state.index.reel_rows(row.id))
+        return not self._state.index.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
 
     def unpin(self, row: ReelRow | None = None) -> None:
         """The way in has read this reel (None: every reel)."""

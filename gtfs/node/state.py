@@ -125,7 +125,7 @@ class State:
 
     def empty_open_reel(self) -> None:
         """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
-        if self.open_reel().size and not self.index.open_rows():
+        if self.open_reel().size and not self.index.holds(None):
             self.open_reel().truncate_to(0)
 
     def hold(self, accepted: Accepted) -> None:

@@ -354,9 +354,16 @@ class Index(Ledger):
         row = self._row(f"{_REELS} WHERE name = ?", (name,))
         return None if row is None else ReelRow._make(row)
 
-    def holds(self, reel_id: int) -> bool:
-        """Whether any pack has its place in this reel."""
-        return self._row("SELECT 1 FROM packs WHERE reel = ? LIMIT 1", (reel_id,)) is not None
+    def holds(self, reel_id: int | None) -> bool:
+        """Whether any pack has its place in this reel; None is the open reel."""
+        sql = "SELECT 1 FROM packs WHERE reel IS ? AND offset IS NOT NULL LIMIT 1"
+        return self._row(sql, (reel_id,)) is not None
+
+    def holds_any(self, reel_id: int, states: Sequence[PackState]) -> bool:
+        """Whether any pack in one of these states, of which there should be few, has its place in this reel."""
+        # The plus: by the index of states, as all rows of a reel are many.
+        sql = f"SELECT 1 FROM packs WHERE state IN ({','.join('?' * len(states))}) AND +reel = ? LIMIT 1"  # noqa: S608
+        return self._row(sql, (*states, reel_id)) is not None
 
     def drop_reels(self, names: Iterable[ReelName]) -> None:
         """Forget reels in which no pack has its place; a later one may get the id."""

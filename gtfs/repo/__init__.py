@@ -9,6 +9,8 @@ walk
     `history`: commits and tags reachable from refs, parents first.
 unpack
     `unpack`: batches of verified objects into a quarantine, then renamed in.
+repack
+    `upkeep`: the many small packs that unpacking leaves become few.
 refs
     `refs`: compare-and-swap moves, fsynced.
 

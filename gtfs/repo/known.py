@@ -30,29 +30,37 @@ class KnownObjects:
         self._objects = repository.objects
         self._format = OBJECT_FORMATS[repository.fmt.name]
         self._directories: list[Path] = []
-        self._packs: dict[Path, PackIndex] = {}
+        self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
         self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
         self.refresh()
 
-    def refresh(self) -> None:
-        """Notice what git, or this program, has added or repacked since the last look; raises OSError."""
+    def refresh(self) -> bool:
+        """Notice what git, or this program, has added or repacked since the last look; gives whether packs have gone.
+
+        Raises OSError.
+        """
         self._loose.clear()
         self._directories = list(_object_directories(self._objects))
+        any_gone = False
         while True:
             found = {index for directory in self._directories for index in _usable_indexes(directory / "pack")}
-            for gone in self._packs.keys() - found:
-                self._packs.pop(gone).close()
+            gone = self._packs.keys() - found
+            for index in gone:
+                self._packs.pop(index).close()
+            any_gone = any_gone or bool(gone)
             try:
                 for index in found - self._packs.keys():
                     self._packs[index] = self._load(index)
             except FileNotFoundError:
                 continue  # git repacked meanwhile: the objects are in a pack that the next list has
-            return
+            if not gone:  # else that pack may have come while the directory was being read, and not be in this list
+                return any_gone
 
-    def _load(self, index: Path) -> PackIndex:
-        if index.stat().st_size <= _SMALL_INDEX:
-            return load_pack_index_file(str(index), BytesIO(index.read_bytes()), self._format)
-        return load_pack_index(str(index), self._format)
+    def _load(self, index: str) -> PackIndex:
+        path = Path(index)
+        if path.stat().st_size <= _SMALL_INDEX:
+            return load_pack_index_file(index, BytesIO(path.read_bytes()), self._format)
+        return load_pack_index(index, self._format)
 
     def __contains__(self, oid: ObjectId) -> bool:
         for pack in self._packs.values():
@@ -78,12 +86,12 @@ class KnownObjects:
             self._packs.popitem()[1].close()
 
 
-def _usable_indexes(directory: Path) -> Iterator[Path]:
+def _usable_indexes(directory: Path) -> Iterator[str]:
     """The indexes whose pack is there too: git writes the pack first and takes the index away first."""
     names = _names_in(directory)
     for name in names:
         if name.endswith(".idx") and name.removesuffix(".idx") + ".pack" in names:
-            yield directory / name
+            yield f"{directory}/{name}"
 
 
 def _names_in(directory: Path) -> set[str]:

@@ -57,7 +57,7 @@ def unpack(repository: Repository, batch: Path, limits: Limits) -> None:
     packs.mkdir(parents=True)
     try:
         _index(repository, batch, quarantine, limits)
-        _publish(packs, repository.objects / "pack")
+        publish_packs(packs, repository.objects / "pack")
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
 
@@ -89,7 +89,8 @@ def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits
         raise GitRefused(said[-1] if said else f"it ended with {done.returncode}")
 
 
-def _publish(packs: Path, objects_pack: Path) -> None:
+def publish_packs(packs: Path, objects_pack: Path) -> None:
+    """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError."""
     objects_pack.mkdir(exist_ok=True)
     rank = {".pack": 0, ".rev": 1, ".idx": 2}
     files = sorted((f for f in packs.iterdir() if f.suffix in rank), key=lambda f: rank[f.suffix])

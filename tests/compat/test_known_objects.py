@@ -54,6 +54,22 @@ def test_what_git_adds_and_repacks_is_noticed_at_the_next_look(tmp_path: Path) -
         assert first not in objects
 
 
+def test_a_pack_that_comes_while_the_directory_is_read_and_takes_the_place_of_others_is_noticed(
+    tmp_path: Path, monkeypatch
+) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    first, second = add_blob(repository, b"first"), add_blob(repository, b"second")
+    pack_loose(repository, first)
+    pack_loose(repository, second)
+    with KnownObjects(repository) as objects:
+        repository.git("repack", "-a", "-d", "-k", "-q")
+        lists = [set()]  # of names, as readdir(3) may give them: neither the old ones, nor yet the new one
+        names_in = known._names_in
+        monkeypatch.setattr(known, "_names_in", lambda path: lists.pop() if lists else names_in(path))
+        assert objects.refresh()
+        assert first in objects and second in objects
+
+
 def test_an_index_without_its_pack_says_nothing(tmp_path: Path) -> None:
     repository = create_repository(tmp_path / "r.git", SHA1)
     blob = add_blob(repository, b"blob")

@@ -224,6 +224,23 @@ def test_a_pack_in_a_complete_reel_stays_there(index, packs):
     assert index.open_rows() == []
 
 
+def test_what_holds_packs_is_known_without_looking_at_them_all(index, packs):
+    a, b, c = packs.chain(3)
+    reel = index.put_reel(NAME, HASH, 5000, 2, 1, "partial")
+    empty = index.put_reel("cd" * 32, HASH, 6000, 1, 2, "remote")
+    assert not index.holds(None) and not index.holds(reel)
+    index.put_reel_rows(reel, table_of([a, b]), 0)
+    assert index.holds(reel) and not index.holds(empty) and not index.holds(None)
+    index.set_state([a.oid], "unpacked")
+    index.set_state([b.oid], "refused", "for a reason")
+    assert index.holds_any(reel, ("remote", "refused")) and not index.holds_any(empty, ("remote", "refused"))
+    assert not index.holds_any(reel, ("remote", "waiting"))
+    index.put_local([c.local(None)])
+    assert not index.holds(None)
+    index.put_local([c.local(0)])
+    assert index.holds(None)
+
+
 def test_a_complete_reel_takes_over_packs_from_one_that_is_not(index, packs):
     pack = packs.make(1)
     far = index.put_reel(NAME, HASH, 5000, 1, 1, "partial")

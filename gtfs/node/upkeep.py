@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps the backing repository of a node that unpacks from growing slow: see `gtfs.repo.upkeep`. Trio loop.
+
+Nobody waits for it: it works in a thread and a process of low priority, beside whoever reads and writes.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.node.follow import cancelled
+from gtfs.repo.repository import Repository
+from gtfs.repo.upkeep import repack
+
+log = logging.getLogger(__name__)
+
+REST_S = 5.0  # between two looks at the packs
+AGAIN_S = 600.0  # after a failure, which most likely is a full disk
+
+
+class Upkeep:
+    """One node's."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._wake = trio.Event()
+        self._said = ""
+
+    def wake(self) -> None:
+        """Something was unpacked."""
+        self._wake.set()
+
+    async def run_task(self) -> None:
+        """Look whenever something was unpacked."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            await trio.sleep(REST_S if await self.look() else AGAIN_S)
+
+    async def look(self) -> bool:
+        """Repack if there is reason to; False if that failed, which is logged and harms nobody."""
+        try:
+            await trio.to_thread.run_sync(repack, self._repository, cancelled)
+        except (GtfsError, OSError) as e:
+            if str(e) != self._said:  # it is tried again and again
+                log.warning("git's packs in %s stay as they are: %s", self._repository.path, e)
+            self._said = str(e)
+            return False
+        self._said = ""
+        return True

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Repacks when git packs have become many, as `git gc --auto` would: every batch that is let in leaves one, and each
+git process looks at them all.
+
+This is `git repack -d --geometric=2` with three differences: what is written is in a quarantine, so that a kill leaves
+nothing in the object store; the directory is synced before an old pack goes; and only the repository's own packs are
+taken, which git 2.39 does not heed where there are alternates. Every object of the packs stays, whether a ref reaches
+it or not. There is no lock: who reads or adds packs meanwhile goes on, as git and `known.KnownObjects` look again for
+what they miss. One thread at a time for one repository.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gtfs.repo.repository import GitFailed, Repository, git_environment
+from gtfs.repo.unpack import publish_packs
+
+log = logging.getLogger(__name__)
+
+REPACKING = "repacking"  # in the node's state directory; swept at start
+
+_FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
+_WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
+_STOP_POLL_S: Final = 0.1
+_LEFT_ALONE: Final = (".keep", ".mtimes")  # what somebody protects; what git gc is to throw away one day
+
+
+class _Pack(NamedTuple):
+    stem: Path  # without a suffix
+    size: int  # bytes
+
+    @property
+    def name(self) -> str:
+        return self.stem.name + ".pack"
+
+
+def sweep_repacking(repository: Repository) -> None:
+    """Drop what a crash left of a repack."""
+    shutil.rmtree(repository.state / REPACKING, ignore_errors=True)
+
+
+def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> int:
+    """Make one of the small packs if there are more than git would let be; gives how many those were, often 0.
+
+    Raises `GitFailed`, OSError (a full disk); then, and after ``stop``, nothing has changed.
+    """
+    packs = _own_packs(repository)
+    # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
+    if len(packs) < 2 or repository.is_partial() or not 0 < _limit(repository) < len(packs):
+        return 0
+    count = choose([pack.size for pack in packs])
+    small, large = packs[:count], packs[count:]
+    quarantine = repository.state / REPACKING
+    sweep_repacking(repository)
+    made = quarantine / "pack"
+    made.mkdir(parents=True)
+    try:
+        if not small or not _pack(repository, small, large, quarantine, stop):
+            return 0
+        stems = {file.stem for file in made.iterdir()}
+        publish_packs(made, repository.objects / "pack")
+    finally:
+        sweep_repacking(repository)
+    _remove([pack for pack in small if pack.stem.name not in stems])
+    log.info("%d git packs of %d bytes became %d", count, sum(pack.size for pack in small), len(stems))
+    return count
+
+
+def choose(sizes: Sequence[int]) -> int:
+    """How many of these, which ascend, become one, so that each that is left has twice the size of the next smaller.
+
+    So a byte is written again only into a pack at least half as large again as the one that it was in.
+    """
+    count = len(sizes)
+    while count > 1 and sizes[count - 1] >= _FACTOR * sizes[count - 2]:
+        count -= 1
+    if count < 2:
+        return 0
+    while count < len(sizes) and sizes[count] < _FACTOR * sum(sizes[:count]):
+        count += 1
+    return count
+
+
+def _own_packs(repository: Repository) -> list[_Pack]:
+    """Those that may be repacked, the smallest first."""
+    try:
+        files = {file.name: file for file in (repository.objects / "pack").iterdir()}
+    except FileNotFoundError:
+        return []
+    packs = []
+    for name, file in files.items():
+        stem = name.removesuffix(".idx")
+        # git writes a pack before its index, and the index goes first.
+        if stem == name or stem + ".pack" not in files or any(stem + suffix in files for suffix in _LEFT_ALONE):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            packs.append(_Pack(file.with_name(stem), files[stem + ".pack"].stat().st_size))
+    return sorted(packs, key=lambda pack: (pack.size, pack.stem))
+
+
+def _limit(repository: Repository) -> int:
+    """How many packs the repository's settings let be, see git-gc(1); 0 for any number."""
+
+    def setting(name: str, default: str) -> int:
+        return int(repository.git("config", "--type=int", "--default", default, "--get", name))
+
+    return setting("gc.autoPackLimit", "50") if setting("gc.auto", "6700") > 0 else 0
+
+
+def _pack(
+    repository: Repository,
+    small: Sequence[_Pack],
+    large: Sequence[_Pack],
+    quarantine: Path,
+    stop: Callable[[], bool],
+) -> bool:
+    """Write what ``small`` have and ``large`` have not into the quarantine; False if stopped."""
+    env = git_environment(
+        {"GIT_OBJECT_DIRECTORY": str(quarantine), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(repository.objects)}
+    )
+    command = repository.command(
+        "pack-objects", "--stdin-packs", "--non-empty", "--delta-base-offset", "--quiet", "--threads=1",
+        f"--window-memory={_WINDOW_MEMORY}", str(quarantine / "pack" / "pack"),
+    )  # fmt: skip
+    given: bytes | None = "".join([f"{p.name}\n" for p in small] + [f"^{p.name}\n" for p in large]).encode()
+    said: bytes | None = None
+    with subprocess.Popen(
+        ["nice", "-n", "19", "ionice", "-c", "3", "-t", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=env,
+        start_new_session=True,  # what Ctrl-C means is for `stop` to say
+    ) as process:
+        try:
+            while said is None and not stop():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    said = process.communicate(given, timeout=_STOP_POLL_S)[1]
+                given = None  # what was not read yet is kept
+        finally:
+            process.kill()  # it has written nowhere but into the quarantine
+    if said is None:
+        return False
+    if process.returncode:
+        if b"No space left on device" in said:
+            raise OSError(28, "No space left on device", str(quarantine))
+        raise GitFailed(["pack-objects"], process.returncode, said)
+    return True
+
+
+def _remove(packs: Sequence[_Pack]) -> None:
+    """Take packs away in git's order; who has one open reads on."""
+    for pack in packs[:1]:
+        for file in pack.stem.parent.glob("multi-pack-index*"):  # it names packs that go; git does the same
+            file.unlink(missing_ok=True)
+    for pack in packs:
+        for suffix in (".idx", ".rev", ".bitmap", ".pack"):
+            pack.stem.with_name(pack.stem.name + suffix).unlink(missing_ok=True)

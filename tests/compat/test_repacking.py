@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""git's packs in a repository that gtfs unpacks into: few, and whatever happens nothing in them is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
+from gtfs.ingest import batch
+from gtfs.ingest.candidate import Candidate
+from gtfs.node import upkeep as node_upkeep
+from gtfs.node.fsck import check
+from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.state import State
+from gtfs.node.upkeep import Upkeep
+from gtfs.repo import upkeep
+from gtfs.repo.catfile import CatFile
+from gtfs.repo.known import KnownObjects
+from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
+from gtfs.repo.upkeep import REPACKING, repack
+
+MANY = 60  # packs, over the limit of 50 that git has
+
+
+def add_pack(repository: Repository, data: bytes) -> ObjectId:
+    """One object that no ref reaches, in a pack of its own."""
+    name = repository.git("hash-object", "-w", "--stdin", stdin=data)
+    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=name)
+    repository.git("prune-packed", "-q")
+    return ObjectId(bytes.fromhex(name.decode()))
+
+
+def fill(repository: Repository, count: int = MANY) -> list[ObjectId]:
+    return [add_pack(repository, b"object %d\n" % n * (n + 1)) for n in range(count)]
+
+
+def packs(repository: Repository) -> list[str]:
+    return sorted(path.name for path in (repository.objects / "pack").iterdir())
+
+
+def count(repository: Repository) -> int:
+    return sum(name.endswith(".idx") for name in packs(repository))
+
+
+def objects(repository: Repository) -> set[bytes]:
+    lines = repository.git("cat-file", "--batch-all-objects", "--batch-check", "--unordered").splitlines()
+    return set(lines)
+
+
+def nothing_is_left(repository: Repository) -> None:
+    assert not (repository.state / REPACKING).exists()
+    assert all(name.startswith(("pack-", "multi-pack-index")) for name in packs(repository))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = create_repository(tmp_path_factory.mktemp("filled") / "r.git", SHA1)
+    repository.state.mkdir()
+    fill(repository)
+    return repository.path
+
+
+@pytest.fixture
+def many(filled: Path, tmp_path: Path) -> Repository:
+    """A copy of a repository with too many packs, none of whose objects a ref reaches."""
+    shutil.copytree(filled, tmp_path / "many.git")
+    return open_repository(tmp_path / "many.git")
+
+
+@pytest.mark.parametrize("fmt", [SHA1, SHA256], ids=lambda fmt: str(fmt.name))
+def test_many_packs_become_few_and_what_no_ref_reaches_stays(tmp_path: Path, fmt: ObjectFormat) -> None:
+    repository = create_repository(tmp_path / "r.git", fmt)
+    repository.state.mkdir()
+    fill(repository)
+    before = objects(repository)
+    assert len(before) == count(repository) == MANY
+    assert repack(repository) > MANY / 2
+    assert objects(repository) == before
+    assert count(repository) < 10
+    repository.git("fsck", "--full", "--strict")
+    nothing_is_left(repository)
+    assert repack(repository) == 0
+
+
+@pytest.fixture
+def offered(odd_repository: Path, tmp_path: Path) -> Iterator[list[Candidate]]:
+    """Commit packs in one file, parents first."""
+    path = tmp_path / "odd.git"
+    shutil.copytree(odd_repository, path)
+    with State(open_repository(path)) as state:
+        state.take_up()
+        yield [
+            Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
+            for row in state.index.open_rows()[: MANY + 20]
+        ]
+
+
+def test_the_packs_of_many_batches_stay_few(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MAX_PACKS", 1)
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        most = 0
+        for candidate in offered:
+            outcome = state.ingest().run([candidate])
+            assert outcome.unpacked == [candidate.oid]
+            repack(state.repository)
+            most = max(most, count(state.repository))
+        assert most == 50
+        state.repository.git("fsck", "--full")
+        assert list(check(state, lambda _done, _total: None)) == []
+
+
+def test_readers_with_the_old_packs_open_go_on(many: Repository) -> None:
+    oids = [ObjectId(bytes.fromhex(line.split()[0].decode())) for line in sorted(objects(many))]
+    with CatFile(many) as reader, KnownObjects(many) as known:
+        data = reader.read(oids[0], 1 << 20)
+        assert repack(many)
+        # Most of these are in packs that this git knows of, never opened, and that have gone.
+        assert reader.read(oids[0], 1 << 20) == data
+        assert all(reader.read(oid, 1 << 20).data is not None for oid in oids)
+        assert all(oid in known for oid in oids)
+        assert known.refresh()
+        assert not known.refresh()
+        assert all(oid in known for oid in oids)
+        late = add_pack(many, b"late")
+        assert reader.read(late, 100).data == b"late"
+
+
+def test_an_ingest_lets_go_of_packs_that_have_gone(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        monkeypatch.setattr(batch, "MAX_PACKS", 1)
+        state.ingest().run(offered[:MANY])
+        assert repack(state.repository)
+        assert packs_held_by_children()
+        state.ingest().run(offered[MANY : MANY + 1])
+        assert not packs_held_by_children()
+
+
+def packs_held_by_children() -> list[str]:
+    """Packs that are deleted and still take room, as a process of ours has mapped them."""
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    lines = [line for child in children for line in Path(f"/proc/{child}/maps").read_text().splitlines()]
+    return [line for line in lines if "/objects/pack/" in line and line.endswith("(deleted)")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("gc.auto", "0"), ("gc.auto", "-1"), ("gc.autoPackLimit", "0"), ("gc.autoPackLimit", "1k")]
+)
+def test_the_settings_that_forbid_gits_own_repacking_forbid_this(many: Repository, name: str, value: str) -> None:
+    many.git("config", name, value)
+    before = packs(many)
+    assert repack(many) == 0
+    assert packs(many) == before
+
+
+def test_a_lower_limit_is_heeded(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    repository.state.mkdir()
+    fill(repository, 6)
+    repository.git("config", "gc.autoPackLimit", "6")
+    assert repack(repository) == 0
+    add_pack(repository, b"one more")
+    assert repack(repository) == 7
+
+
+def test_a_setting_that_is_no_number_is_told(many: Repository) -> None:
+    many.git("config", "gc.autoPackLimit", "few")
+    with pytest.raises(GitFailed, match="few"):
+        repack(many)
+
+
+def test_a_damaged_pack_stops_it_and_nothing_changes(many: Repository) -> None:
+    pack = min((many.objects / "pack").glob("*.pack"))
+    pack.chmod(0o644)
+    raw = bytearray(pack.read_bytes())
+    raw[14] ^= 0xFF
+    pack.write_bytes(raw)
+    before = packs(many)
+    with pytest.raises(GitFailed):
+        repack(many)
+    assert packs(many) == before
+    nothing_is_left(many)
+
+
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Another program in the place of nice(1), which starts the one that does the work."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    (directory / "nice").write_text(f"#!/bin/sh\n{script}\n")
+    (directory / "nice").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def is_running(pid: Path) -> bool:
+    return Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_a_full_disk_changes_nothing(many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = many.state / REPACKING / "pack" / "pack-half.pack"
+    fake(tmp_path, monkeypatch, f"echo half > {out}\necho 'fatal: No space left on device' >&2\nexit 128")
+    before = packs(many)
+    with pytest.raises(OSError, match="No space left"):
+        repack(many)
+    assert packs(many) == before
+    nothing_is_left(many)
+
+
+def test_what_is_stopped_ends_at_once_and_changes_nothing(
+    many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = tmp_path / "pid"
+    fake(
+        tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.state / REPACKING}/pack/tmp_pack_x\nexec sleep 600"
+    )
+    before = packs(many)
+    assert repack(many, stop=lambda: pid.exists() and bool(pid.read_text())) == 0
+    assert not is_running(pid)
+    assert packs(many) == before
+    nothing_is_left(many)
+
+
+def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    left = repository.state / REPACKING / "pack" / "tmp_pack_abc"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with State(repository):
+        nothing_is_left(repository)
+
+
+def while_it_works(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
+    work = upkeep._pack
+
+    def slowed(*args: object) -> bool:
+        done = work(*args)  # type: ignore[arg-type]
+        happen()
+        return done
+
+    monkeypatch.setattr(upkeep, "_pack", slowed)
+
+
+def test_packs_that_come_meanwhile_stay(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MAX_PACKS", 1)
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        state.ingest().run(offered[:MANY])
+
+        def happen() -> None:
+            assert len(state.ingest().run(offered[MANY:]).unpacked) == 20
+
+        while_it_works(monkeypatch, happen)
+        assert repack(state.repository)
+        assert 20 < count(state.repository) < MANY
+        state.repository.git("fsck", "--full")
+        assert list(check(state, lambda _done, _total: None)) == []
+
+
+def test_git_gc_at_the_same_time_does_no_harm(many: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = objects(many)
+    while_it_works(monkeypatch, lambda: many.git("repack", "-a", "-d", "-k", "-q") and None)
+    repack(many)
+    assert objects(many) == before
+    many.git("fsck", "--full")
+
+
+def test_kept_and_cruft_packs_are_left_alone(many: Repository) -> None:
+    kept, cruft = sorted((many.objects / "pack").glob("*.pack"))[:2]
+    kept.with_suffix(".keep").touch()
+    cruft.with_suffix(".mtimes").touch()
+    assert repack(many)
+    assert kept.exists() and kept.with_suffix(".idx").exists()
+    assert cruft.exists() and cruft.with_suffix(".idx").exists()
+
+
+def test_a_partial_clone_is_left_alone(many: Repository) -> None:
+    min((many.objects / "pack").glob("*.pack")).with_suffix(".promisor").touch()
+    before = packs(many)
+    assert repack(many) == 0
+    assert packs(many) == before
+
+
+def test_packs_of_an_alternate_stay_there_and_are_not_copied(many: Repository, tmp_path: Path) -> None:
+    here = create_repository(tmp_path / "here.git", SHA1)
+    here.state.mkdir()
+    (here.objects / "info").mkdir(exist_ok=True)
+    (here.objects / "info" / "alternates").write_text(f"{many.objects}\n")
+    own = [add_pack(here, b"own %d" % n) for n in range(MANY)]
+    before, all_objects = packs(many), objects(here)
+    assert len(all_objects) == 2 * MANY
+    assert repack(here)
+    assert packs(many) == before
+    assert objects(here) == all_objects
+    (here.objects / "info" / "alternates").unlink()
+    assert len(objects(here)) == len(own)
+
+
+def test_a_multi_pack_index_that_would_name_packs_that_are_gone_goes(many: Repository) -> None:
+    many.git("config", "core.multiPackIndex", "true")
+    many.git("multi-pack-index", "write")
+    before = objects(many)
+    with CatFile(many) as reader:
+        first, *rest = [ObjectId(bytes.fromhex(line.split()[0].decode())) for line in before]
+        assert reader.read(first, 1 << 20).data is not None
+        assert repack(many)
+        assert all(reader.read(oid, 1 << 20).data is not None for oid in rest)
+    assert not (many.objects / "pack" / "multi-pack-index").exists()
+    assert objects(many) == before
+    many.git("fsck", "--full")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while True:
+        if condition():
+            return
+        await trio.sleep(0.01)
+
+
+@pytest.mark.trio
+async def test_a_running_node_repacks_after_something_came(many: Repository) -> None:
+    with State(many) as state:
+        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+            await nursery.start(node.run_task)
+            node._came_in()
+            await until(lambda: count(many) < MANY)
+            nursery.cancel_scope.cancel()
+    assert count(many) < 10
+
+
+@pytest.mark.trio
+@pytest.mark.warns
+async def test_a_failure_is_logged_once_and_tried_again(
+    many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node_upkeep, "REST_S", 0.01)
+    monkeypatch.setattr(node_upkeep, "AGAIN_S", 0.01)
+    tries = tmp_path / "tries"
+    fake(tmp_path, monkeypatch, f"echo >> {tries}\necho 'fatal: No space left on device' >&2\nexit 128")
+    kept = Upkeep(many)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kept.run_task)
+        await until(lambda: kept.wake() or (tries.exists() and tries.stat().st_size >= 3))
+        (tmp_path / "bin" / "nice").unlink()
+        await until(lambda: kept.wake() or count(many) < MANY)
+        nursery.cancel_scope.cancel()
+    assert [r.levelname for r in caplog.records if r.name == node_upkeep.__name__] == ["WARNING"]
+
+
+@pytest.mark.trio
+async def test_the_end_of_a_node_ends_its_upkeep(
+    many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = tmp_path / "pid"
+    fake(tmp_path, monkeypatch, f"echo $$ > {pid}\nexec sleep 600")
+    before = packs(many)
+    kept = Upkeep(many)
+    kept.wake()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kept.run_task)
+        await until(lambda: pid.exists() and bool(pid.read_text()))
+        nursery.cancel_scope.cancel()
+    assert not is_running(pid)
+    assert packs(many) == before
+    nothing_is_left(many)
