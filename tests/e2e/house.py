@@ -182,10 +182,12 @@ class Mount:
 
 
 def _is_zombie(pid: int) -> bool:
+    """Whether nothing of it runs any more: its other threads, and with them its files, may outlive the first."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return False
+        tasks = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # one has just gone: look again
+    return all(task.rpartition(")")[2].split()[0] in "ZX" for task in tasks)
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
