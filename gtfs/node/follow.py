@@ -189,8 +189,14 @@ class Follower:
         held = self._state.held
         if held is None:
             raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
-        # What nobody gives must not hold up the rest.
-        report = SyncReport(missing=dict(await self.bring_tables(stall_s)))
+        report = SyncReport()
+        if self._state.index.count():
+            # What nobody gives must not hold up the rest.
+            report.missing.update(await self.bring_tables(stall_s))
+        else:
+            # Nothing here could be part of a reel, and tables come with the rest: asked for first, and by every
+            # mirror at once, they would all come from the publisher.
+            await self._reels.update()
         listed = [row for row in self._listed() if row.name not in report.missing]
         here = {row.id: row.size if row.is_whole else 0 for row in listed}
         report.total_bytes, total_packs = sum(r.size for r in listed), sum(r.rows for r in listed)
@@ -215,7 +221,7 @@ class Follower:
                             await self._reels.fetch(row, fetched, stall_s)
                         except (Offline, DiskTrouble):
                             raise
-                        except SwarmError as e:
+                        except (SwarmError, CorruptReel) as e:
                             report.missing[row.name] = e
                         else:
                             report.reels += 1

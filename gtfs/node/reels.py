@@ -243,15 +243,21 @@ class Reels:
             await gone.wait()
 
     async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
-        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`."""
+        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`."""
         await self.wait_evicted(row.infohash)
         torrent = self._torrents.get(row.id)
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
         self.pinned.add(row.id)
+        with trio.move_on_after(stall_s) as scope:
+            await self._bring_info(torrent)
+        if scope.cancelled_caught:
+            raise SwarmTimeout(f"reel {row.name}: nobody gave its metadata within {stall_s:g} s")
         await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()
         await torrent.save_resume()
+        if not self.has_table(row):
+            await self.bring_table(row, stall_s)
         spec = self._spec(row)
         if torrent.spec.path != spec.path:
             await trio.to_thread.run_sync(take_copy, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo)

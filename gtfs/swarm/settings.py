@@ -119,6 +119,8 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "connection_speed": 1000,
         "peer_connect_timeout": 7,
         "request_timeout": 20,
+        # Of what a slow peer is asked for, others may hear too late: its publisher sends it twice. The default is 3.
+        "request_queue_time": 1,
         "piece_timeout": 10,
         "allow_multiple_connections_per_ip": True,
         # A reader waits for its few pieces now: nobody is made to wait for a turn.
