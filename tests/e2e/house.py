@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -60,6 +60,18 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S)
     while not (found := condition()):
         assert time.monotonic() < end, f"this did not happen: {what}"
         time.sleep(0.05)
+    return found
+
+
+def open_files(pid: int) -> list[str]:
+    """What a process has open, by the names of its links; nothing of one that has ended."""
+    found = []
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except (FileNotFoundError, ProcessLookupError):
+        pass
     return found
 
 

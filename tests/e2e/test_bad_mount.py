@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, free_port, mounted_at, wait_for
+from house import GTFS, House, free_port, mounted_at, open_files, wait_for
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]
@@ -156,7 +156,7 @@ def test_a_waiting_read_ends_at_once_with_the_mount(house: House, pub: Path, how
     a.unmount()
     # A process of its own, as a thread of ours that the file system does not answer could not be killed.
     reader = house.start(["python3", "-c", f"open({str(b.pack(old))!r}, 'rb').read()"])
-    wait_for(lambda: f"{reader.pid}" in holders(b.dir), "it reads")
+    wait_for(lambda: reads_in(b.dir, reader.pid), "it reads")
     if isinstance(how, signal.Signals):
         os.kill(b.pid, how)
     elif how == "umount":
@@ -170,16 +170,9 @@ def test_a_waiting_read_ends_at_once_with_the_mount(house: House, pub: Path, how
     b.detach()
 
 
-def holders(directory: Path) -> set[str]:
-    """Processes that have a file open there."""
-    found = set()
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if os.readlink(fd).startswith(f"{directory}/"):
-                found.add(fd.parts[2])
-        except OSError:
-            continue
-    return found
+def reads_in(directory: Path, pid: int) -> bool:
+    """Whether the process has a file open there."""
+    return any(name.startswith(f"{directory}/") for name in open_files(pid))
 
 
 def test_a_read_can_be_interrupted(house: House, pub: Path) -> None:
@@ -188,7 +181,7 @@ def test_a_read_can_be_interrupted(house: House, pub: Path) -> None:
     old = house.git(pub, "rev-parse", "v1.0~2")
     a.unmount()
     reader = house.start(["cat", b.pack(old)])
-    wait_for(lambda: f"{reader.pid}" in holders(b.dir), "it reads")
+    wait_for(lambda: reads_in(b.dir, reader.pid), "it reads")
     reader.send_signal(signal.SIGKILL)
     reader.communicate(timeout=20)
     assert b.alive() and len(b.packs()) > 60
@@ -223,7 +216,4 @@ def test_sync_ends_on_ctrl_c_with_130_and_the_node_goes_on(house: House, pub: Pa
 
 
 def _connected(pid: int) -> bool:
-    try:
-        return any("socket:" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False
+    return any("socket:" in name for name in open_files(pid))

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import GTFS, ROOT, House, Mount, mounted_at, wait_for
+from house import GTFS, ROOT, House, Mount, mounted_at, open_files, wait_for
 
 UNITS = ROOT / "contrib" / "systemd"
 
@@ -60,9 +60,7 @@ def test_a_mount_ends_with_its_state_saved(house: House, pub: Path, how: str) ->
     first = m.names()[0]
     user = house.start(["tail", "-f", m.dir / first], uses_mount=True) if "open" in how else None
     if user is not None:
-        wait_for(
-            lambda: first in "".join(os.readlink(fd) for fd in Path(f"/proc/{user.pid}/fd").iterdir()), "it is open"
-        )
+        wait_for(lambda: str(m.dir / first) in open_files(user.pid), "it is open")
     if how.startswith("SIG"):
         os.kill(m.pid, signal.Signals[how])
     else:

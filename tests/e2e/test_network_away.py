@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from house import House, Mount, wait_for
+from house import House, Mount, open_files, wait_for
 
 
 def check_answers(house: House, b: Mount, waiting: subprocess.Popen[bytes], packs: int) -> None:
@@ -51,7 +51,7 @@ def sum_of(mount: Mount, oid: str) -> bytes:
 
 
 def is_waiting(process: subprocess.Popen[bytes], path: Path) -> bool:
-    return any(os.readlink(fd) == str(path) for fd in Path(f"/proc/{process.pid}/fd").iterdir())
+    return str(path) in open_files(process.pid)
 
 
 def test_a_peer_that_is_suspended_under_a_read_delivers_when_it_is_resumed(house: House, a: Mount) -> None:
