@@ -167,11 +167,14 @@ def mounted(
     finally:
         # By its id and not by gtfs umount: another mount namespace may hold a copy of the mount, and keep it alive.
         end(mount.pid)
+        if is_mounted(directory):
+            run("fusermount3", "-uz", directory)  # its process was killed
         directory.rmdir()
 
 
 def end(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), f"process {pid} ended")
 
 
