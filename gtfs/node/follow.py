@@ -190,7 +190,7 @@ class Follower:
         if held is None:
             raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
         report = SyncReport()
-        if self._state.index.count():
+        if self._state.index.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))
         else:
