@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import httpx
 import trio
@@ -147,7 +148,8 @@ class Reels:
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm")
         with trio.move_on_after(deadline_s) as scope:
-            await self._bring_info(torrent)
+            async with self._info_from_web_seeds(torrent):
+                await torrent.wait_metadata(math.inf)
             at, length = footer_range(row.size)
             foot = parse_footer(await torrent.read(at, length, deadline_s=deadline_s), self._state.repository.fmt)
             if foot.name != row.name or foot.rows != row.rows:
@@ -159,12 +161,13 @@ class Reels:
         packs = parse_table(table, foot)
         await trio.to_thread.run_sync(self._state.stock.keep_table, row, packs, self._date_s(), limiter=self._writing)
 
-    async def _bring_info(self, torrent: Torrent) -> None:
-        """Return when the metadata is here, from peers or from web seeds. Raises `SwarmError`."""
+    @asynccontextmanager
+    async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
+        """Ask web seeds for the metadata, too, as long as the block runs."""
         async with open_flat_nursery() as nursery:
             if self._client is not None and not torrent.is_ready():
                 nursery.start_soon(bring_info_task, self._client, torrent)
-            await torrent.wait_metadata(math.inf)
+            yield
             nursery.cancel_scope.cancel()
 
     def _date_s(self) -> int:
@@ -249,11 +252,8 @@ class Reels:
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
         self.pinned.add(row.id)
-        with trio.move_on_after(stall_s) as scope:
-            await self._bring_info(torrent)
-        if scope.cancelled_caught:
-            raise SwarmTimeout(f"reel {row.name}: nobody gave its metadata within {stall_s:g} s")
-        await torrent.fetch_all(progress, stall_s=stall_s)
+        async with self._info_from_web_seeds(torrent):
+            await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()
         await torrent.save_resume()
         if not self.has_table(row):

@@ -119,8 +119,10 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "connection_speed": 1000,
         "peer_connect_timeout": 7,
         "request_timeout": 20,
-        # Of what a slow peer is asked for, others may hear too late: its publisher sends it twice. The default is 3.
+        # What was asked for and has not come, others do not hear of: they ask the publisher for the same. Of 8 mirrors
+        # on 8 Mbit/s, these two took it from 2.0 times the reel to 1.4 (libtorrent: 3 s, and whole pieces).
         "request_queue_time": 1,
+        "whole_pieces_threshold": 0,
         "piece_timeout": 10,
         "allow_multiple_connections_per_ip": True,
         # A reader waits for its few pieces now: nobody is made to wait for a turn.

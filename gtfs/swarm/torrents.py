@@ -48,6 +48,7 @@ class Torrent:
         self._lonely_s = trio.current_time() + LONELY_S
         self._retry_s = 0.0
         self._failed_again = False
+        self._fetches = 0  # of all of it, going on
         # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
         self.entered = trio.Event()
         self.was_checked = trio.Event()
@@ -135,10 +136,11 @@ class Torrent:
         return the file on disk is whole.
         """
         window: set[int] = set()
-        with trio.move_on_after(stall_s) as scope:
-            await self._wait_ready()
         most = -1
+        self._fetches += 1
         try:
+            with trio.move_on_after(stall_s) as scope:
+                await self._wait_ready()
             while not scope.cancelled_caught:
                 self._slide(window)
                 if self.board.held() > most:
@@ -155,6 +157,7 @@ class Torrent:
                 with trio.move_on_at(stalled_s) as scope:
                     await self.board.wait_change()
         finally:
+            self._fetches -= 1
             self.board.unwant(window, IN_WINDOW)
         what = f"nothing came for {stall_s:g} s, {self.local_bytes()} of {self.spec.size} bytes are here"
         raise self._nothing_came(SwarmTimeout, what)
@@ -250,9 +253,8 @@ class Torrent:
         if self._vouched:
             self.board.replace(b"\1" * self.board.count)
             self._reader.trust_all()
-        elif not self.board.is_held(self.board.count - 1):
-            # The last piece holds the reel's footer, every reader's first step. And a torrent that wants nothing
-            # would not look for peers.
+        elif not self._fetches and not self.board.is_held(self.board.count - 1):
+            # The last piece holds the footer, every reader's first step; and who wants nothing looks for no peers.
             self.board.want((self.board.count - 1,), IN_WINDOW)
         self._ready.set()
 
@@ -294,8 +296,7 @@ class Torrent:
                 self._retry_s = trio.current_time() + RETRY_S
                 self.link.call("clear_error")
                 self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
-                # A piece that was finished and then could not be written leaves the torrent in libtorrent's state
-                # "finished", where it dials nobody; it goes on when it goes from wanting nothing to wanting something.
+                # It may be "finished" and dial nobody, until it goes from wanting nothing to wanting something.
                 self.link.call("prioritize_pieces", [UNWANTED] * self.board.count)
                 self.link.call("prioritize_pieces", self.board.priorities())
             else:
