@@ -92,6 +92,7 @@ class Follower:
         self._first = first
         self._changed = changed
         self._one = trio.Lock()
+        self._settled: set[ReelName] = set()  # listed reels that nothing has to be moved into while they stay whole
 
     async def take_document(self, document: bytes, *, join: bool = True) -> bool:
         """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.
@@ -249,6 +250,7 @@ class Follower:
                         self._changed()
             finally:
                 self._reels.unpin()
+            self._settled.intersection_update(row.name for row in listed)
             report.listed = len(listed) - sum(row.name in report.missing for row in listed)
             if self._state.held is held:
                 # Those whose whole history is here move, whatever else is missing.
@@ -266,8 +268,10 @@ class Follower:
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         index = self._state.index
         path = self._state.reel_path(reel.name)
-        self._reels.settle(reel)
-        # Asked first, as most reels were let in long ago, and the time of a sync must not grow with all that there is.
+        # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
+        if not reel.is_whole or reel.name not in self._settled:
+            self._reels.settle(reel)
+            self._settled.add(reel.name)
         is_news = index.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
         rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:

@@ -130,16 +130,12 @@ def _empty(stock: Stock, held: Catalogue, leaving: Mapping[int, ReelRow]) -> Non
 def settle_in(stock: Stock, held: Catalogue | None, reel: ReelRow) -> None:
     """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
     now = stock.index.reel(reel.id)
-    if now is None or now.name != reel.name or not now.is_whole:
+    table = stock.table(now) if now is not None and now.name == reel.name and now.is_whole else None
+    if now is None or table is None:
         return
     listed = set() if held is None else {row.id for row in _rows(stock, held)}
-    if held is not None and now.id not in listed:
-        return
-    leaving = _leaving(stock, listed | {now.id}, ())
-    giving = {row.id for row in stock.index.reels() if not row.is_whole} | leaving.keys()
-    # Asked first, as a table may be long, and there is nothing to move most of the time.
-    if any(map(stock.index.holds, (None, *giving))) and (table := stock.table(now)) is not None:
-        stock.adopt(now, table, leaving)
+    if held is None or now.id in listed:
+        stock.adopt(now, table, _leaving(stock, listed | {now.id}, ()))
 
 
 class Guess:

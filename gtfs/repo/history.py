@@ -54,8 +54,10 @@ def commits_reachable(
     args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else []), "--stdin"]
     lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
     lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
+    # By its commit graph, git would look at every commit younger than that before it gives the first in order.
+    settings = ["-c", "core.commitGraph=false"] if without else []
     process = subprocess.Popen(
-        repository.command(*args),
+        repository.command(*settings, *args),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
