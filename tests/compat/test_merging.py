@@ -19,6 +19,7 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.node import publish as publishing
 from gtfs.node import succession
 from gtfs.node.fsck import check, rebuild
+from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.publish import initialise, publish_now
 from gtfs.node.state import State
 from gtfs.node.stock import Stock
@@ -141,6 +142,33 @@ def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones
             retired = {r.name for r in each.index.reels() if r.state == "retired"}
             assert files == set(listed(each)) | retired
             assert len(retired) <= 8
+
+
+@pytest.mark.trio
+async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
+    pub: Publisher, mirror: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        read: set[str] = set()
+        table, rows = state.stock.table, state.index.reel_rows
+        async with open_node(state, NodeOptions(swarm=None)) as node:
+            for _ in range(12):  # with a merge among them
+                before = set() if state.held is None else set(listed(state))
+                pub.publish(origin)
+                assert origin.held is not None
+                take_catalogue(state, origin.held)
+                fetch(state, origin)
+                with monkeypatch.context() as patch:
+                    patch.setattr(state.stock, "table", lambda reel: read.add(reel.name) or table(reel))
+                    patch.setattr(state.index, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
+                    for _ in range(2):
+                        read.clear()
+                        report = await node.sync(lambda _p: None)
+                        assert report.refs.held_back == {} and report.listed == len(listed(state))
+                        assert read <= set(listed(state)) - before
+                        before |= read
+                    assert not read
+        all_is_well(state)
 
 
 def test_retired_reels_stay_for_one_catalogue_and_then_go(pub: Publisher) -> None:
