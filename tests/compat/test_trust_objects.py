@@ -28,7 +28,9 @@ class Repository:
 
     def git(self, *args: str) -> bytes:
         command = ["git", "-C", str(self.path), *args]
-        return subprocess.run(command, check=True, capture_output=True, env=self.environment).stdout
+        done = subprocess.run(command, check=False, capture_output=True, env=self.environment)
+        assert not done.returncode, done.stderr.decode()
+        return done.stdout
 
     def commit(self, *options: str) -> bytes:
         self.git("commit", "-q", "--allow-empty", "-m", "message\n\ngpgsig in the text", *options)
