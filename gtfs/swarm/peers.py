@@ -15,6 +15,7 @@ import libtorrent as lt
 import trio
 
 from gtfs.swarm.nodelay import hang_up, plain_address
+from gtfs.swarm.settings import MIRROR_ID
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,23 @@ class PeerStatus:
     uploaded_bytes: int
     download_rate: int
     upload_rate: int
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who else is at a torrent: complete peers, and the pieces that each incomplete gtfs has, by peer id.
+
+    ``spread`` tells for each piece whether an incomplete peer of any kind has it.
+    """
+
+    seeds: int
+    mirrors: dict[bytes, int]
+    spread: Sequence[bool]
+
+
+async def company(torrent: Torrent) -> Company:
+    """Who else is at a torrent just now."""
+    return await trio.to_thread.run_sync(_company, torrent.link.handle, torrent.board.count)
 
 
 async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
@@ -76,6 +94,19 @@ def _copies(handle: Any, pieces: int) -> Sequence[int]:
         elif len(peer.pieces) == pieces:
             copies = [count + bool(has) for count, has in zip(copies, peer.pieces, strict=True)]
     return copies
+
+
+def _company(handle: Any, pieces: int) -> Company:
+    seeds, mirrors, spread = 0, {}, [False] * pieces
+    for peer in _connected(handle):
+        if peer.flags & lt.peer_info.seed:
+            seeds += 1
+        elif len(peer.pieces) == pieces:
+            spread = [a or b for a, b in zip(spread, peer.pieces, strict=True)]
+            peer_id = peer.pid.to_bytes()
+            if peer_id.startswith(MIRROR_ID):
+                mirrors[peer_id] = peer.num_pieces
+    return Company(seeds, mirrors, spread)
 
 
 def _connected(handle: Any) -> list[Any]:

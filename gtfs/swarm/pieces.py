@@ -47,6 +47,8 @@ class SessionClosed(Offline):
 # libtorrent's priorities; a higher one is asked for first.
 UNWANTED = 0
 IN_WINDOW = 1
+OWN = 2
+OWN_FIRST = 3
 AHEAD = 4
 NOW = 7
 
@@ -59,6 +61,7 @@ class Board:
         self._set_priority = set_priority
         self._held = bytearray(count)
         self._wants: dict[int, list[int]] = {}
+        self._grades: dict[int, int] = {}
         self._events: dict[int, trio.Event] = {}
         self._change = trio.Event()
         self._failure: GtfsError | None = None
@@ -130,9 +133,20 @@ class Board:
                 del self._wants[piece]
             self._apply(piece)
 
+    def in_window(self) -> list[int]:
+        """The missing pieces that a full fetch wants."""
+        return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._held[piece]]
+
+    def grade(self, grades: dict[int, int]) -> None:
+        """Give pieces other priorities than `IN_WINDOW` where that is all they are wanted for; replaces earlier ones."""
+        before, self._grades = self._grades, grades
+        for piece in before.keys() | grades.keys():
+            if before.get(piece, IN_WINDOW) != grades.get(piece, IN_WINDOW):
+                self._apply(piece)
+
     def priorities(self) -> list[int]:
         """The priority of every piece, as libtorrent should see it."""
-        return [max(self._wants.get(piece, (UNWANTED,))) for piece in range(self.count)]
+        return [self._priority(piece) for piece in range(self.count)]
 
     @contextmanager
     def wanting(self, pieces: Iterable[int], priority: int) -> Iterator[None]:
@@ -160,7 +174,11 @@ class Board:
 
     def _apply(self, piece: int) -> None:
         if self._failure is None and not self._held[piece]:
-            self._set_priority(piece, max(self._wants.get(piece, (UNWANTED,))))
+            self._set_priority(piece, self._priority(piece))
+
+    def _priority(self, piece: int) -> int:
+        highest = max(self._wants.get(piece, (UNWANTED,)))
+        return self._grades.get(piece, IN_WINDOW) if highest == IN_WINDOW else highest
 
     def _wake(self, pieces: Iterable[int]) -> None:
         for piece in pieces:

@@ -79,6 +79,10 @@ class Torrent:
         """Whether the metadata is here and checked, and it is known which pieces are."""
         return self._ready.is_set() and self.failure is None
 
+    def is_fetching(self) -> bool:
+        """Whether somebody wants all of it just now, and some is missing."""
+        return bool(self._fetches) and self.is_ready() and not self.is_complete()
+
     def is_complete(self) -> bool:
         """Whether every piece is here."""
         return self.board.held() == self.board.count

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mirrors that fetch one reel at the same time share out who asks the seeds for which piece.
+
+BitTorrent tells peers what others have, not what they have asked for: left alone, mirrors that start together ask a
+publisher for pieces that are on their way to another mirror already, and it sends them twice. So every piece that no
+mirror has yet belongs to one of them: the one with the highest score in a list that peer ids alone determine
+(rendezvous hashing), so that whoever knows the same mirrors comes to the same answer without a word. Each asks for its
+own pieces first, then for those that another mirror has by now. Those of others wait, unless nothing comes: a mirror
+may be gone, or be no gtfs. Seeds need to know nothing of it. Trio loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from hashlib import shake_128
+
+import trio
+
+from gtfs.ids import InfoHash
+from gtfs.swarm.peers import Company, company
+from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED
+from gtfs.swarm.settings import MIRROR_ID
+from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.2  # between two looks at what the others have
+PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
+IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
+PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
+SCORE = 4  # bytes
+LEFT_ALONE = 3  # pieces of each owner that nobody helps it with
+AT_ONCE = 4
+
+
+def scores(peer_id: bytes, pieces: int) -> bytes:
+    """How much each piece belongs to that peer, four bytes (big-endian) for each: the same on every machine."""
+    return shake_128(peer_id).digest(SCORE * pieces)
+
+
+def share(pieces: Iterable[int], mine: bytes, others: Collection[bytes]) -> tuple[list[int], list[int]]:
+    """Our pieces in the order in which we ask for them, and those of others in the order in which we would help out.
+
+    A piece is of whoever has the highest of its `scores`. Whoever helps begins where the owner ends, and leaves it the
+    pieces that it most likely has asked for.
+    """
+    owned: dict[int, list[tuple[bytes, int]]] = {}
+    everybody = [mine, *others]
+    for piece in pieces:
+        at = slice(SCORE * piece, SCORE * (piece + 1))
+        score, owner = max((theirs[at], -who) for who, theirs in enumerate(everybody))
+        owned.setdefault(-owner, []).append((score, piece))
+    own = [piece for _, piece in sorted(owned.pop(0, []), reverse=True)]
+    rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
+    return own, sorted(rest, key=lambda piece: mine[SCORE * piece : SCORE * (piece + 1)], reverse=True)
+
+
+class _Fetch:
+    """What one torrent remembers between two looks, as long as all of it is being fetched."""
+
+    def __init__(self, missing: int) -> None:
+        self._missing = missing  # when it began
+        self._bytes, self._bytes_s = -1, 0.0
+        self._is_open = False
+        self._scores: dict[bytes, bytes] = {}
+        self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
+
+    def grades(self, torrent: Torrent, me: bytes, found: Company, now_s: float) -> dict[int, int]:
+        """The priorities of the pieces of the window that are not to have the usual one."""
+        self._look(torrent.statistics().downloaded_bytes, now_s)
+        busy = self._busy(found, now_s)
+        if not found.seeds or not busy or self._missing < PIECES_EACH * (len(busy) + 1):
+            return {}
+        wanted = [piece for piece in torrent.board.in_window() if not found.spread[piece]]
+        count = torrent.board.count
+        own, others = share(wanted, self._score(me, count), [self._score(peer_id, count) for peer_id in busy])
+        half = (len(own) + 1) // 2
+        return {
+            **({} if self._is_open or len(own) > AT_ONCE else dict.fromkeys(wanted, UNWANTED)),
+            **dict.fromkeys(own[:half], OWN_FIRST),
+            **dict.fromkeys(own[half:], OWN),
+            **dict.fromkeys(others[: max(0, AT_ONCE - len(own))], OWN),
+        }
+
+    def _look(self, downloaded_bytes: int, now_s: float) -> None:
+        if downloaded_bytes != self._bytes:
+            self._bytes, self._bytes_s = downloaded_bytes, now_s
+        elif now_s >= self._bytes_s + PATIENCE_S:
+            self._is_open = True
+
+    def _busy(self, found: Company, now_s: float) -> list[bytes]:
+        """Who has got a piece lately, or has not had the time to."""
+        seen, self._seen = self._seen, {}
+        for peer_id, held in found.mirrors.items():
+            before = seen.get(peer_id)
+            self._seen[peer_id] = before if before is not None and before[0] == held else (held, now_s)
+        return [peer_id for peer_id, (_, since_s) in self._seen.items() if now_s < since_s + IDLE_S]
+
+    def _score(self, peer_id: bytes, pieces: int) -> bytes:
+        found = self._scores.get(peer_id)
+        if found is None:
+            found = self._scores[peer_id] = scores(peer_id, pieces)
+        return found
+
+
+class Shares:
+    """``me`` is our own peer id; ``torrents`` gives all that are in the session."""
+
+    def __init__(self, me: bytes, torrents: Callable[[], Sequence[Torrent]]) -> None:
+        self._me = me
+        self._torrents = torrents
+        self._fetches: dict[InfoHash, _Fetch] = {}
+
+    async def run_task(self) -> None:
+        """Share the work, as long as the session lives."""
+        while True:
+            await trio.sleep(LOOK_S)
+            known, self._fetches = self._fetches, {}
+            for torrent in [t for t in self._torrents() if t.is_fetching()]:
+                infohash, board = torrent.spec.infohash, torrent.board
+                fetch = self._fetches[infohash] = known.get(infohash) or _Fetch(board.count - board.held())
+                found = await company(torrent)
+                board.grade(fetch.grades(torrent, self._me, found, trio.current_time()))
