@@ -138,7 +138,7 @@ class Board:
         return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._held[piece]]
 
     def grade(self, grades: dict[int, int]) -> None:
-        """Give pieces other priorities than `IN_WINDOW` where that is all they are wanted for; replaces earlier ones."""
+        """Give pieces other priorities than `IN_WINDOW` where that is all they are wanted for, until the next call."""
         before, self._grades = self._grades, grades
         for piece in before.keys() | grades.keys():
             if before.get(piece, IN_WINDOW) != grades.get(piece, IN_WINDOW):
@@ -188,3 +188,30 @@ class Board:
         # An event cannot be unset: those who wait next get a new one.
         self._change.set()
         self._change = trio.Event()
+
+
+class Window:
+    """What a full fetch wants at a time: the first ``size`` pieces that are missing."""
+
+    def __init__(self, board: Board, size: int) -> None:
+        self._board = board
+        self._size = size
+        self._pieces: set[int] = set()
+
+    def slide(self) -> bool:
+        """Let go of what came and want the next missing pieces instead; whether there are any."""
+        came = {piece for piece in self._pieces if self._board.is_held(piece)}
+        self._board.unwant(came, IN_WINDOW)
+        self._pieces -= came
+        piece = self._board.missing()
+        while len(self._pieces) < self._size and piece is not None:
+            if piece not in self._pieces:
+                self._board.want((piece,), IN_WINDOW)
+                self._pieces.add(piece)
+            piece = self._board.missing(piece + 1)
+        return bool(self._pieces)
+
+    def close(self) -> None:
+        """Want nothing any more."""
+        self._board.unwant(self._pieces, IN_WINDOW)
+        self._pieces = set()

@@ -11,7 +11,6 @@ may be gone, or be no gtfs. Seeds need to know nothing of it. Trio loop.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import shake_128
 
@@ -19,19 +18,16 @@ import trio
 
 from gtfs.ids import InfoHash
 from gtfs.swarm.peers import Company, company
-from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED
-from gtfs.swarm.settings import MIRROR_ID
+from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
 from gtfs.swarm.torrents import Torrent
-
-log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # between two looks at what the others have
 PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
 SCORE = 4  # bytes
-LEFT_ALONE = 3  # pieces of each owner that nobody helps it with
-AT_ONCE = 4
+AT_ONCE = 4  # pieces to ask the seeds for: who has fewer of its own helps others
+LEFT_ALONE = 3  # the pieces of each that nobody helps with: most likely they are on their way already
 
 
 def scores(peer_id: bytes, pieces: int) -> bytes:
@@ -40,10 +36,9 @@ def scores(peer_id: bytes, pieces: int) -> bytes:
 
 
 def share(pieces: Iterable[int], mine: bytes, others: Collection[bytes]) -> tuple[list[int], list[int]]:
-    """Our pieces in the order in which we ask for them, and those of others in the order in which we would help out.
+    """Of pieces that no mirror has, ours in the order in which we ask for them, and those that we would help with.
 
-    A piece is of whoever has the highest of its `scores`. Whoever helps begins where the owner ends, and leaves it the
-    pieces that it most likely has asked for.
+    A piece is of whoever has the highest of its `scores`. Whoever helps leaves its owner the first ones.
     """
     owned: dict[int, list[tuple[bytes, int]]] = {}
     everybody = [mine, *others]
@@ -56,28 +51,29 @@ def share(pieces: Iterable[int], mine: bytes, others: Collection[bytes]) -> tupl
     return own, sorted(rest, key=lambda piece: mine[SCORE * piece : SCORE * (piece + 1)], reverse=True)
 
 
-class _Fetch:
-    """What one torrent remembers between two looks, as long as all of it is being fetched."""
+class Fetch:
+    """What is remembered of one torrent as long as all of it is being fetched; ``me`` is our own peer id."""
 
-    def __init__(self, missing: int) -> None:
-        self._missing = missing  # when it began
+    def __init__(self, me: bytes, board: Board) -> None:
+        self._me = me
+        self._board = board
+        self._missing = board.count - board.held()  # when it began
         self._bytes, self._bytes_s = -1, 0.0
         self._is_open = False
         self._scores: dict[bytes, bytes] = {}
         self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
 
-    def grades(self, torrent: Torrent, me: bytes, found: Company, now_s: float) -> dict[int, int]:
-        """The priorities of the pieces of the window that are not to have the usual one."""
-        self._look(torrent.statistics().downloaded_bytes, now_s)
+    def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
+        """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one."""
+        self._look(downloaded_bytes, now_s)
         busy = self._busy(found, now_s)
         if not found.seeds or not busy or self._missing < PIECES_EACH * (len(busy) + 1):
             return {}
-        wanted = [piece for piece in torrent.board.in_window() if not found.spread[piece]]
-        count = torrent.board.count
-        own, others = share(wanted, self._score(me, count), [self._score(peer_id, count) for peer_id in busy])
+        wanted = [piece for piece in self._board.in_window() if not found.spread[piece]]
+        own, others = share(wanted, self._score(self._me), [self._score(peer_id) for peer_id in busy])
         half = (len(own) + 1) // 2
         return {
-            **({} if self._is_open or len(own) > AT_ONCE else dict.fromkeys(wanted, UNWANTED)),
+            **({} if self._is_open else dict.fromkeys(wanted, UNWANTED)),
             **dict.fromkeys(own[:half], OWN_FIRST),
             **dict.fromkeys(own[half:], OWN),
             **dict.fromkeys(others[: max(0, AT_ONCE - len(own))], OWN),
@@ -97,11 +93,10 @@ class _Fetch:
             self._seen[peer_id] = before if before is not None and before[0] == held else (held, now_s)
         return [peer_id for peer_id, (_, since_s) in self._seen.items() if now_s < since_s + IDLE_S]
 
-    def _score(self, peer_id: bytes, pieces: int) -> bytes:
-        found = self._scores.get(peer_id)
-        if found is None:
-            found = self._scores[peer_id] = scores(peer_id, pieces)
-        return found
+    def _score(self, peer_id: bytes) -> bytes:
+        if peer_id not in self._scores:
+            self._scores[peer_id] = scores(peer_id, self._board.count)
+        return self._scores[peer_id]
 
 
 class Shares:
@@ -110,7 +105,7 @@ class Shares:
     def __init__(self, me: bytes, torrents: Callable[[], Sequence[Torrent]]) -> None:
         self._me = me
         self._torrents = torrents
-        self._fetches: dict[InfoHash, _Fetch] = {}
+        self._fetches: dict[InfoHash, Fetch] = {}
 
     async def run_task(self) -> None:
         """Share the work, as long as the session lives."""
@@ -118,7 +113,8 @@ class Shares:
             await trio.sleep(LOOK_S)
             known, self._fetches = self._fetches, {}
             for torrent in [t for t in self._torrents() if t.is_fetching()]:
-                infohash, board = torrent.spec.infohash, torrent.board
-                fetch = self._fetches[infohash] = known.get(infohash) or _Fetch(board.count - board.held())
+                infohash = torrent.spec.infohash
+                fetch = self._fetches[infohash] = known.get(infohash) or Fetch(self._me, torrent.board)
                 found = await company(torrent)
-                board.grade(fetch.grades(torrent, self._me, found, trio.current_time()))
+                downloaded_bytes = torrent.statistics().downloaded_bytes
+                torrent.board.grade(fetch.grades(found, downloaded_bytes, trio.current_time()))

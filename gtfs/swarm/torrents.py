@@ -18,7 +18,17 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.swarm import alerts, files
 from gtfs.swarm.link import Link
-from gtfs.swarm.pieces import IN_WINDOW, NOW, UNWANTED, Board, DiskTrouble, ReadTimeout, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import (
+    IN_WINDOW,
+    NOW,
+    UNWANTED,
+    Board,
+    DiskTrouble,
+    ReadTimeout,
+    SwarmError,
+    SwarmTimeout,
+    Window,
+)
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
 
@@ -49,7 +59,7 @@ class Torrent:
         self._retry_s = 0.0
         self._failed_again = False
         self._fetches = 0  # of all of it, going on
-        # Milestones in the session; `fail` sets them all, so whoever waited must look at the failure.
+        # Milestones; `fail` sets them all, so whoever waited must look at the failure.
         self.entered = trio.Event()
         self.was_checked = trio.Event()
         self.left = trio.Event()
@@ -139,21 +149,21 @@ class Torrent:
         Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds, `DiskTrouble` if the disk is why. On
         return the file on disk is whole.
         """
-        window: set[int] = set()
+        window = Window(self.board, max(8, WINDOW_BYTES // self.spec.piece_length))
         most = -1
         self._fetches += 1
         try:
             with trio.move_on_after(stall_s) as scope:
                 await self._wait_ready()
             while not scope.cancelled_caught:
-                self._slide(window)
+                is_wanting = window.slide()
                 if self.board.held() > most:
                     # Pieces that come and are lost again, on a full disk, are no progress.
                     most = self.board.held()
                     stalled_s = trio.current_time() + stall_s
                     if progress is not None:
                         progress(self.local_bytes(), self.spec.size)
-                if not window:
+                if not is_wanting:
                     await self.flush()
                     if self.is_complete():
                         return
@@ -162,23 +172,10 @@ class Torrent:
                     await self.board.wait_change()
         finally:
             self._fetches -= 1
-            self.board.unwant(window, IN_WINDOW)
+            self.board.grade({})
+            window.close()
         what = f"nothing came for {stall_s:g} s, {self.local_bytes()} of {self.spec.size} bytes are here"
         raise self._nothing_came(SwarmTimeout, what)
-
-    def _slide(self, window: set[int]) -> None:
-        """Let go of what came and want the next missing pieces instead."""
-        came = {piece for piece in window if self.board.is_held(piece)}
-        self.board.unwant(came, IN_WINDOW)
-        window -= came
-        room = max(8, WINDOW_BYTES // self.spec.piece_length) - len(window)
-        piece = self.board.missing()
-        while room > 0 and piece is not None:
-            if piece not in window:
-                self.board.want((piece,), IN_WINDOW)
-                window.add(piece)
-                room -= 1
-            piece = self.board.missing(piece + 1)
 
     # Asking libtorrent
 
@@ -300,8 +297,7 @@ class Torrent:
                 self._retry_s = trio.current_time() + RETRY_S
                 self.link.call("clear_error")
                 self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
-                # It may be "finished" and dial nobody, until it goes from wanting nothing to wanting something.
-                self.link.call("prioritize_pieces", [UNWANTED] * self.board.count)
+                self.link.call("prioritize_pieces", [UNWANTED] * self.board.count)  # "finished", it would dial nobody
                 self.link.call("prioritize_pieces", self.board.priorities())
             else:
                 log.info("%s: its file can be written again", self.spec.file_name)

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, Board, SessionClosed, SwarmError
+from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, Board, SessionClosed, SwarmError, Window
 
 pytestmark = pytest.mark.trio
 
@@ -83,3 +83,17 @@ async def test_nothing_is_asked_of_a_dead_board(board, calls):
     with board.wanting([1], NOW):
         board.fail(SessionClosed("gone"))
     assert calls == [(1, NOW)]
+
+
+async def test_a_window_slides_over_what_is_missing(board):
+    window = Window(board, 3)
+    for piece in (0, 2):
+        board.finish(piece)
+    assert window.slide() and board.in_window() == [1, 3, 4]
+    board.finish(3)
+    assert window.slide() and board.in_window() == [1, 4, 5]
+    window.close()
+    assert board.in_window() == []
+    for piece in range(10):
+        board.finish(piece)
+    assert not Window(board, 3).slide()

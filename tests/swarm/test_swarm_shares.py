@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mirrors that fetch at the same time share the work, and nobody who does not do its part holds the others up."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import pytest
+import trio
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel
+
+from gtfs.swarm.peers import company
+from gtfs.swarm.pieces import UNWANTED
+from gtfs.swarm.session import open_session
+
+pytestmark = pytest.mark.trio
+
+DATA = content(96 * PIECE)
+SLOW = dataclasses.replace(LOOPBACK, upload_rate=2 << 20)  # so that mirrors have something to share for a while
+
+
+@pytest.fixture
+def reel(tmp_path):
+    return make_reel(tmp_path / "publisher", DATA)
+
+
+@pytest.fixture
+async def mirrors(reel, tmp_path):
+    """The torrent at each of some mirrors, which know the publisher and each other; nothing is fetched yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(open_session(SLOW))
+        await origin.add(reel)
+        ports = [origin.port]
+        torrents = []
+        for number in range(4):
+            options = dataclasses.replace(LOOPBACK, peers=tuple(("127.0.0.1", port) for port in ports))
+            session = await stack.enter_async_context(open_session(options))
+            torrents.append(await session.add(at_mirror(reel, tmp_path / str(number))))
+            ports.append(session.port)
+        yield torrents
+
+
+async def all_are_met(torrents) -> None:
+    for torrent in torrents:
+        await torrent.wait_metadata(10)
+        while len((await company(torrent)).mirrors) < len(torrents) - 1:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
+async def test_mirrors_know_each_other_and_leave_each_other_pieces(mirrors):
+    with trio.fail_after(60):
+        await all_are_met(mirrors)
+        left = set()
+        async with trio.open_nursery() as nursery:
+            for torrent in mirrors:
+                nursery.start_soon(torrent.fetch_all)
+            while not left:
+                await trio.sleep(0.05)
+                priorities = mirrors[0].board.priorities()
+                left = {piece for piece in mirrors[0].board.in_window() if priorities[piece] == UNWANTED}
+    for torrent in mirrors:
+        assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_one_that_never_asks_and_one_that_goes_away_hold_nobody_up(mirrors):
+    """The first only reads now and then; the second gives up when it has a third."""
+    reader, quitter, *others = mirrors
+    with trio.fail_after(60):
+        await all_are_met(mirrors)
+        async with trio.open_nursery() as nursery:
+            for torrent in others:
+                nursery.start_soon(torrent.fetch_all)
+            nursery.start_soon(quit_early, quitter)
+            while not all(torrent.is_complete() for torrent in others):
+                await reader.read(len(DATA) // 2, 100, deadline_s=30)
+                await trio.sleep(0.5)
+    for torrent in others:
+        assert torrent.spec.path.read_bytes() == DATA
+    assert not reader.is_complete()
+    assert await quitter.read(5, len(DATA), deadline_s=30) == DATA[5:]
+
+
+async def quit_early(torrent) -> None:
+    with trio.CancelScope() as scope:
+        await torrent.fetch_all(lambda here, size: scope.cancel() if here > size // 3 else None)

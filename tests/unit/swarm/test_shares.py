@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who asks the seeds for which piece, without libtorrent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtfs.swarm.peers import Company
+from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
+from gtfs.swarm.settings import MIRROR_ID
+from gtfs.swarm.shares import AT_ONCE, IDLE_S, LEFT_ALONE, PATIENCE_S, Fetch, scores, share
+
+PIECES = 100
+IDS = [MIRROR_ID + f"{n:012d}".encode() for n in range(6)]
+
+
+def test_scores_are_the_same_on_every_machine():
+    assert scores(IDS[0], 3).hex() == "6779c8a51e10d932a89b1d95"
+    assert scores(IDS[0], PIECES)[:12] == scores(IDS[0], 3)
+
+
+@given(st.integers(1, len(IDS)), st.sets(st.integers(0, PIECES - 1)))
+def test_each_piece_belongs_to_one_mirror(mirrors, wanted):
+    lists = [scores(peer_id, PIECES) for peer_id in IDS[:mirrors]]
+    owned = [share(wanted, mine, [other for other in lists if other is not mine])[0] for mine in lists]
+    assert sorted(piece for pieces in owned for piece in pieces) == sorted(wanted)
+
+
+@given(st.integers(2, len(IDS)), st.sets(st.integers(0, PIECES - 1)))
+def test_helpers_leave_each_owner_its_first_pieces(mirrors, wanted):
+    lists = [scores(peer_id, PIECES) for peer_id in IDS[:mirrors]]
+    _, helped = share(wanted, lists[0], lists[1:])
+    for mine in lists[1:]:
+        own, _ = share(wanted, mine, [other for other in lists if other is not mine])
+        assert not set(helped) & set(own[:LEFT_ALONE])
+        assert set(own[LEFT_ALONE:]) <= set(helped)
+
+
+def test_one_mirror_less_moves_no_piece_between_the_others():
+    lists = [scores(peer_id, PIECES) for peer_id in IDS]
+    before, _ = share(range(PIECES), lists[0], lists[1:])
+    after, _ = share(range(PIECES), lists[0], lists[1:-1])
+    assert set(before) <= set(after)
+
+
+ME, *OTHERS = IDS
+
+
+def company(mirrors: dict[bytes, int], *, seeds: int = 1, spread: tuple[int, ...] = ()) -> Company:
+    return Company(seeds, mirrors, [piece in spread for piece in range(PIECES)])
+
+
+@pytest.fixture
+def board():
+    """All of it is wanted by a full fetch."""
+    board = Board(PIECES, lambda _piece, _priority: None)
+    board.want(range(PIECES), IN_WINDOW)
+    return board
+
+
+@pytest.fixture
+def fetch(board):
+    return Fetch(ME, board)
+
+
+def test_whoever_is_alone_or_has_no_seed_asks_for_everything(fetch):
+    assert fetch.grades(company({}), 0, 0) == {}
+    assert fetch.grades(company({OTHERS[0]: 0}, seeds=0), 0, 0) == {}
+
+
+def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fetch, board):
+    grades = fetch.grades(company({OTHERS[0]: 9}, spread=(3, 4)), 0, 0)
+    own, _ = share(set(range(PIECES)) - {3, 4}, scores(ME, PIECES), [scores(OTHERS[0], PIECES)])
+    assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(own)
+    assert grades[own[0]] == OWN_FIRST > grades[own[-1]] == OWN > IN_WINDOW
+    assert sum(grade == UNWANTED for grade in grades.values()) == PIECES - 2 - len(own)
+    assert not {3, 4} & grades.keys()
+
+
+def test_few_pieces_are_not_shared(board):
+    for piece in range(PIECES - 5):
+        board.finish(piece)
+    assert Fetch(ME, board).grades(company(dict.fromkeys(OTHERS, 0)), 0, 0) == {}
+
+
+def test_when_nothing_comes_those_of_others_are_asked_for_too(fetch):
+    mirrors = {OTHERS[0]: 0}
+    assert UNWANTED in fetch.grades(company(mirrors), 1, 0).values()
+    assert UNWANTED in fetch.grades(company(mirrors), 2, PATIENCE_S).values()
+    grades = fetch.grades(company({OTHERS[0]: 1}), 2, 2 * PATIENCE_S)
+    assert set(grades.values()) == {OWN, OWN_FIRST}
+
+
+def test_a_peer_that_gets_nothing_owns_nothing_after_a_while(fetch):
+    both = share(range(PIECES), scores(ME, PIECES), [scores(peer_id, PIECES) for peer_id in OTHERS[:2]])
+    assert set(both[0]) <= fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 0}), 0, 0).keys()
+    grades = fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 7}), 9, IDLE_S)
+    one, _ = share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[1], PIECES)])
+    assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(one)
+
+
+def test_whoever_has_got_its_own_helps_others(fetch, board):
+    mirrors = {OTHERS[0]: 50}
+    own, others = share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[0], PIECES)])
+    for piece in own[1:]:
+        board.finish(piece)
+    grades = fetch.grades(company(mirrors), 0, 0)
+    asked = {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)}
+    assert asked == {own[0], *others[: AT_ONCE - 1]}
+
+
+def test_a_reader_is_never_held_up(board):
+    board.want([5, 6], NOW)
+    board.grade(dict.fromkeys(range(PIECES), UNWANTED))
+    assert board.priorities() == [UNWANTED] * 5 + [NOW] * 2 + [UNWANTED] * (PIECES - 7)
+    board.unwant([5], NOW)
+    board.grade({6: OWN})
+    assert board.priorities() == [IN_WINDOW] * 6 + [NOW] + [IN_WINDOW] * (PIECES - 7)
