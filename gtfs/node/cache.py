@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A mirror with little disk: of its reels it keeps ``cache_size``, and what it lets go of are pieces that others seed.
 
-Nothing is lost by it: what git has is encoded again when somebody asks for it here, the rest is fetched again. A reel
-of which no full copy is connected is kept, whatever its size. Trio loop.
+Nothing is lost by it: what git has is encoded again when somebody asks for it here, the rest is fetched again. A piece
+goes only while a connected peer has it that keeps it: of two caches, one does. Trio loop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 5.0  # give or take a half: two caches must not let go of the same piece at the same time
+EVERY_S = 5.0  # give or take a half
 GOAL = 0.9  # of the limit: so that it is not reached again at once
 
 
@@ -85,11 +85,11 @@ class Cache:
         excess = here - int(GOAL * self._limit_bytes)
         found: list[tuple[float, int, int, int]] = []
         for row, torrent in self._evictable():
-            if min(await copies_elsewhere(torrent)):
-                # The last piece, which begins every look at a reel, would be fetched again at once.
-                held = (piece for piece in range(torrent.board.count - 1) if torrent.board.is_held(piece))
-                size = torrent.spec.piece_length
-                found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
+            copies = await copies_elsewhere(torrent, self._session.peer_id)
+            # The last piece, which begins every look at a reel, would be fetched again at once.
+            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_held(p) and copies[p])
+            size = torrent.spec.piece_length
+            found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
         going: dict[int, set[int]] = defaultdict(set)
         for _, reel_id, piece, size in sorted(found):
             if excess <= 0:
@@ -121,8 +121,8 @@ class Cache:
         for row, torrent in self._evictable():
             if row.id != reel_id:
                 continue
-            copies = await copies_elsewhere(torrent)
-            going = [p for p in pieces if torrent.board.is_held(p)] if min(copies) else []
+            copies = await copies_elsewhere(torrent, self._session.peer_id)
+            going = [p for p in pieces if torrent.board.is_held(p) and copies[p]]
             if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
                 continue
             gone = self._reels.evictions[row.infohash] = trio.Event()

@@ -15,7 +15,7 @@ import libtorrent as lt
 import trio
 
 from gtfs.swarm.nodelay import hang_up, plain_address
-from gtfs.swarm.settings import MIRROR_ID
+from gtfs.swarm.rendezvous import CACHE_ID, MIRROR_ID, score, scores
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,13 @@ async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
     return tuple(_status(peer) for peer in await trio.to_thread.run_sync(_connected, torrent.link.handle))
 
 
-async def copies_elsewhere(torrent: Torrent) -> Sequence[int]:
-    """For each piece, how many connected peers say that they have it; a web seed's word does not count."""
-    return await trio.to_thread.run_sync(_copies, torrent.link.handle, torrent.board.count)
+async def copies_elsewhere(torrent: Torrent, me: bytes) -> Sequence[int]:
+    """For each piece, how many connected peers say that they have it, and will not let go of it before us.
+
+    A web seed's word does not count. Of several caches, the one to which the piece belongs keeps it; ``me`` is our own
+    peer id.
+    """
+    return await trio.to_thread.run_sync(_copies, torrent.link.handle, torrent.board.count, me)
 
 
 async def hang_up_on_liar(torrent: Torrent) -> None:
@@ -84,15 +88,17 @@ def _hang_up_on_last(handle: Any) -> set[tuple[str, int]]:
     return liars
 
 
-def _copies(handle: Any, pieces: int) -> Sequence[int]:
+def _copies(handle: Any, pieces: int, me: bytes) -> Sequence[int]:
     copies = [0] * pieces
+    mine = scores(me, pieces)
     for peer in _connected(handle):
-        if peer.connection_type != lt.peer_info.standard_bittorrent:
+        held = [True] * pieces if peer.flags & lt.peer_info.seed else peer.pieces
+        if peer.connection_type != lt.peer_info.standard_bittorrent or len(held) != pieces:
             continue
-        if peer.flags & lt.peer_info.seed:
-            copies = [count + 1 for count in copies]
-        elif len(peer.pieces) == pieces:
-            copies = [count + bool(has) for count, has in zip(copies, peer.pieces, strict=True)]
+        peer_id = peer.pid.to_bytes()
+        theirs = scores(peer_id, pieces) if peer_id.startswith(CACHE_ID) else None
+        for piece, has in enumerate(held):
+            copies[piece] += has and (theirs is None or score(theirs, piece) > score(mine, piece))
     return copies
 
 
@@ -104,7 +110,7 @@ def _company(handle: Any, pieces: int) -> Company:
         elif len(peer.pieces) == pieces:
             spread = [a or b for a, b in zip(spread, peer.pieces, strict=True)]
             peer_id = peer.pid.to_bytes()
-            if peer_id.startswith(MIRROR_ID):
+            if peer_id.startswith((MIRROR_ID, CACHE_ID)):
                 mirrors[peer_id] = peer.num_pieces
     return Company(seeds, mirrors, spread)
 

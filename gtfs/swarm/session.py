@@ -33,7 +33,8 @@ from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
-from gtfs.swarm.settings import SwarmOptions, make_peer_id, make_session
+from gtfs.swarm.rendezvous import make_peer_id
+from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
 from gtfs.swarm.sharing import is_same_reel, lend
 from gtfs.swarm.torrents import Torrent, TorrentSpec
@@ -73,7 +74,7 @@ class Session:
         self._addresses.add(options.peers)
         self._counters = alerts.Counters(0, 0, 0)
         self._counted = trio.Event()
-        self._peer_id = make_peer_id()
+        self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self._deceived: list[Torrent] = []
@@ -322,7 +323,7 @@ class Session:
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
         listen = await self._listener.choose()
-        self._lt = await trio.to_thread.run_sync(make_session, self.options, listen, self._peer_id)
+        self._lt = await trio.to_thread.run_sync(make_session, self.options, listen, self.peer_id)
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         await self._listener.wait(self._lt, listen)
@@ -332,7 +333,7 @@ class Session:
         self._nursery.start_soon(self._addresses.look_up_task)
         self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
-        self._nursery.start_soon(Shares(self._peer_id, self.torrents).run_task)
+        self._nursery.start_soon(Shares(self.peer_id, self.torrents).run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

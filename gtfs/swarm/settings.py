@@ -7,7 +7,6 @@ Any thread; `make_session` blocks for a moment.
 from __future__ import annotations
 
 import ipaddress
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ __all__ = ["SwarmOptions", "fill_ports", "free_port", "libtorrent_settings", "ma
 
 UNLIMITED = (1 << 31) - 1
 ALERT_QUEUE = 200_000
-MIRROR_ID = b"-gt0100-"  # how a peer id of gtfs begins
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ def fill_ports(listen: str, port: int) -> str:
     """``listen`` with ``port`` in place of every port 0: libtorrent would take another one for each address."""
     places = (place.strip().rpartition(":") for place in listen.split(","))
     return ",".join(f"{address}:{port if number == '0' else number}" for address, _, number in places)
-
-
-def make_peer_id() -> bytes:
-    """A peer id for one session (BEP 20's form); libtorrent would not tell us the one that it makes."""
-    return MIRROR_ID + secrets.token_hex(6).encode()
 
 
 def make_session(options: SwarmOptions, listen: str, peer_id: bytes) -> Any:

@@ -3,52 +3,28 @@
 
 BitTorrent tells peers what others have, not what they have asked for: left alone, mirrors that start together ask a
 publisher for pieces that are on their way to another mirror already, and it sends them twice. So every piece that no
-mirror has yet belongs to one of them: the one with the highest score in a list that peer ids alone determine
-(rendezvous hashing), so that whoever knows the same mirrors comes to the same answer without a word. Each asks for its
-own pieces first, then for those that another mirror has by now. Those of others wait, unless nothing comes: a mirror
-may be gone, or be no gtfs. Seeds need to know nothing of it. Trio loop.
+mirror has yet belongs to one of them (`gtfs.swarm.rendezvous`). Each asks for its own pieces first, then for those
+that another mirror has by now. Those of others wait, unless nothing comes: a mirror may be gone. Seeds need to know
+nothing of it, and other clients take part as ever. Trio loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from hashlib import shake_128
+from collections.abc import Callable, Sequence
 
 import trio
 
 from gtfs.ids import InfoHash
 from gtfs.swarm.peers import Company, company
 from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
+from gtfs.swarm.rendezvous import scores, share
 from gtfs.swarm.torrents import Torrent
 
 LOOK_S = 0.2  # between two looks at what the others have
 PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
-SCORE = 4  # bytes
 AT_ONCE = 4  # pieces to ask the seeds for: who has fewer of its own helps others
-LEFT_ALONE = 3  # the pieces of each that nobody helps with: most likely they are on their way already
-
-
-def scores(peer_id: bytes, pieces: int) -> bytes:
-    """How much each piece belongs to that peer, four bytes (big-endian) for each: the same on every machine."""
-    return shake_128(peer_id).digest(SCORE * pieces)
-
-
-def share(pieces: Iterable[int], mine: bytes, others: Collection[bytes]) -> tuple[list[int], list[int]]:
-    """Of pieces that no mirror has, ours in the order in which we ask for them, and those that we would help with.
-
-    A piece is of whoever has the highest of its `scores`. Whoever helps leaves its owner the first ones.
-    """
-    owned: dict[int, list[tuple[bytes, int]]] = {}
-    everybody = [mine, *others]
-    for piece in pieces:
-        at = slice(SCORE * piece, SCORE * (piece + 1))
-        score, owner = max((theirs[at], -who) for who, theirs in enumerate(everybody))
-        owned.setdefault(-owner, []).append((score, piece))
-    own = [piece for _, piece in sorted(owned.pop(0, []), reverse=True)]
-    rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
-    return own, sorted(rest, key=lambda piece: mine[SCORE * piece : SCORE * (piece + 1)], reverse=True)
 
 
 class Fetch:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, Key, environment
+from house import ROOT, House, Key, environment
 from project import make_project
 
 
@@ -74,6 +75,16 @@ def fresh(house: House, project: Path) -> Path:
     path = house.root / "fresh.git"
     shutil.copytree(project, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library to preload: a zlib that writes other bytes."""
+    library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
+    shim = ROOT / "tests" / "compat" / "otherzlib.c"
+    command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, shim, "-ldl"]
+    subprocess.run(command, check=True, timeout=60)
+    return library
 
 
 @pytest.fixture

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from house import GTFS, ROOT, House, Mount, wait_for
-
-SHIM = ROOT / "tests" / "compat" / "otherzlib.c"
+from house import GTFS, House, Mount, wait_for
 
 
 def moved(mount: Mount) -> int:
@@ -124,14 +121,6 @@ def test_a_mirror_that_merged_restarts_without_hashing_or_fetching(house: House,
     c = house.mount_mirror(again, "C")
     house.gtfs("sync", c.dir)
     assert house.refs(c.repository) == house.refs(pub)
-
-
-@pytest.fixture(scope="module")
-def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
-    command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return library
 
 
 @pytest.mark.parametrize("zlib", ["this zlib", "another zlib"])

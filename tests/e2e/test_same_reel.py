@@ -4,21 +4,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-from house import GTFS, ROOT, House
-
-SHIM = ROOT / "tests" / "compat" / "otherzlib.c"
-
-
-@pytest.fixture(scope="module")
-def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
-    command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+from house import GTFS, House
 
 
 def reels(house: House, repository: Path, env: dict[str, str] | None = None) -> list[str]:

@@ -161,7 +161,7 @@ async def test_evicted_pieces_are_holes_that_nobody_is_offered_and_can_be_fetche
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
         await torrent.fetch_all(stall_s=20)
         before = torrent.spec.path.stat().st_blocks
-        copies = await copies_elsewhere(torrent)
+        copies = await copies_elsewhere(torrent, mirror.peer_id)
         assert set(copies) == {1}
         await torrent.read(0, PIECE, deadline_s=5)
         again = await evict(mirror, torrent, set(range(3, 40)))
@@ -194,9 +194,33 @@ async def test_a_liar_and_a_peer_that_has_a_part_are_no_copy(reel, tmp_path):
         async with open_session(with_peer(mirror.port)) as third:
             other = await third.add(at_mirror(reel, tmp_path / "third"))
             await other.read(5 * PIECE, 10, deadline_s=20)
-            copies = await copies_elsewhere(other)
+            copies = await copies_elsewhere(other, third.peer_id)
             assert copies[5] >= 1
             assert min(copies) == 0
+
+
+async def test_of_two_caches_each_piece_has_one_that_keeps_it(reel, tmp_path):
+    caches = dataclasses.replace(LOOPBACK, seeks_seeds=True)
+    async with open_session(LOOPBACK) as origin:
+        await origin.add(reel)
+        one_options = dataclasses.replace(caches, peers=(("127.0.0.1", origin.port),))
+        async with open_session(one_options) as one:
+            here = await one.add(at_mirror(reel, tmp_path / "one"))
+            await here.fetch_all(stall_s=20)
+            two_options = dataclasses.replace(caches, peers=(("127.0.0.1", one.port),))
+            async with open_session(two_options) as two:
+                there = await two.add(at_mirror(reel, tmp_path / "two"))
+                await there.fetch_all(stall_s=20)
+                # A publisher keeps everything; without it, either keeps what the other may let go of.
+                assert min(await copies_elsewhere(here, one.peer_id)) >= 1
+                await origin.remove(reel.infohash)
+                with trio.fail_after(20):
+                    while len(await connections(here)) > 1 or len(await connections(there)) > 1:  # noqa: ASYNC110
+                        await trio.sleep(0.1)
+                kept_there = await copies_elsewhere(here, one.peer_id)
+                kept_here = await copies_elsewhere(there, two.peer_id)
+                assert [a + b for a, b in zip(kept_there, kept_here, strict=True)] == [1] * here.board.count
+                assert 0 in kept_there and 0 in kept_here
 
 
 async def test_a_reel_in_two_places_is_seeded_once_and_the_lacking_one_is_filled(reel, tmp_path):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
-from gtfs.swarm.settings import MIRROR_ID
-from gtfs.swarm.shares import AT_ONCE, IDLE_S, LEFT_ALONE, PATIENCE_S, Fetch, scores, share
+from gtfs.swarm.rendezvous import LEFT_ALONE, MIRROR_ID, scores, share
+from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, Fetch
 
 PIECES = 100
 IDS = [MIRROR_ID + f"{n:012d}".encode() for n in range(6)]
