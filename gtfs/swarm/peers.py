@@ -103,16 +103,22 @@ def _copies(handle: Any, pieces: int, me: bytes) -> Sequence[int]:
 
 
 def _company(handle: Any, pieces: int) -> Company:
-    seeds, mirrors, spread = 0, {}, [False] * pieces
+    seeds, mirrors = 0, {}
     for peer in _connected(handle):
         if peer.flags & lt.peer_info.seed:
             seeds += 1
-        elif len(peer.pieces) == pieces:
-            spread = [a or b for a, b in zip(spread, peer.pieces, strict=True)]
+        else:
             peer_id = peer.pid.to_bytes()
             if peer_id.startswith((MIRROR_ID, CACHE_ID)):
                 mirrors[peer_id] = peer.num_pieces
-    return Company(seeds, mirrors, spread)
+    return Company(seeds, mirrors, [copies > seeds for copies in _availability(handle, pieces)])
+
+
+def _availability(handle: Any, pieces: int) -> Sequence[int]:
+    try:
+        return handle.piece_availability() or [0] * pieces  # libtorrent has none of a complete torrent
+    except RuntimeError:
+        return [0] * pieces
 
 
 def _connected(handle: Any) -> list[Any]:

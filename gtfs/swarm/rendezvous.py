@@ -35,16 +35,28 @@ def score(of: bytes, piece: int) -> bytes:
     return of[SCORE * piece : SCORE * (piece + 1)]
 
 
-def share(pieces: Iterable[int], mine: bytes, others: Collection[bytes]) -> tuple[list[int], list[int]]:
-    """Our pieces, our first ones first, and those of others that we would help with; the lists are `scores`.
+class Owners:
+    """Which mirror each piece belongs to; ``mine`` and ``others`` are their `scores`."""
 
-    Whoever helps leaves each owner its first ones.
-    """
-    owned: dict[int, list[tuple[bytes, int]]] = {}
-    everybody = [mine, *others]
-    for piece in pieces:
-        highest, owner = max((score(theirs, piece), -who) for who, theirs in enumerate(everybody))
-        owned.setdefault(-owner, []).append((highest, piece))
-    own = [piece for _, piece in sorted(owned.pop(0, []), reverse=True)]
-    rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
-    return own, sorted(rest, key=lambda piece: score(mine, piece), reverse=True)
+    def __init__(self, mine: bytes, others: Collection[bytes]) -> None:
+        self._mine = mine
+        self._everybody = [mine, *others]
+        self._found: dict[int, tuple[int, bytes]] = {}
+
+    def share(self, pieces: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Our pieces, our first ones first, and those of others that we would help with.
+
+        Whoever helps leaves each owner its first ones.
+        """
+        owned: dict[int, list[tuple[bytes, int]]] = {}
+        for piece in pieces:
+            owner, highest = self._found.get(piece) or self._find(piece)
+            owned.setdefault(owner, []).append((highest, piece))
+        own = [piece for _, piece in sorted(owned.pop(0, []), reverse=True)]
+        rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
+        return own, sorted(rest, key=lambda piece: score(self._mine, piece), reverse=True)
+
+    def _find(self, piece: int) -> tuple[int, bytes]:
+        highest, owner = max((score(theirs, piece), -who) for who, theirs in enumerate(self._everybody))
+        self._found[piece] = -owner, highest
+        return self._found[piece]

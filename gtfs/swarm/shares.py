@@ -17,10 +17,10 @@ import trio
 from gtfs.ids import InfoHash
 from gtfs.swarm.peers import Company, company
 from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
-from gtfs.swarm.rendezvous import scores, share
+from gtfs.swarm.rendezvous import Owners, scores
 from gtfs.swarm.torrents import Torrent
 
-LOOK_S = 0.2  # between two looks at what the others have
+LOOK_S = 0.25  # between two looks at what the others have
 PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
@@ -37,6 +37,8 @@ class Fetch:
         self._bytes, self._bytes_s = -1, 0.0
         self._is_open = False
         self._scores: dict[bytes, bytes] = {}
+        self._among: list[bytes] = []
+        self._owners = Owners(b"", ())
         self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
 
     def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
@@ -46,7 +48,10 @@ class Fetch:
         if not found.seeds or not busy or self._missing < PIECES_EACH * (len(busy) + 1):
             return {}
         wanted = [piece for piece in self._board.in_window() if not found.spread[piece]]
-        own, others = share(wanted, self._score(self._me), [self._score(peer_id) for peer_id in busy])
+        if busy != self._among:
+            self._among = busy
+            self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
+        own, others = self._owners.share(wanted)
         half = (len(own) + 1) // 2
         return {
             **({} if self._is_open else dict.fromkeys(wanted, UNWANTED)),
@@ -67,7 +72,7 @@ class Fetch:
         for peer_id, held in found.mirrors.items():
             before = seen.get(peer_id)
             self._seen[peer_id] = before if before is not None and before[0] == held else (held, now_s)
-        return [peer_id for peer_id, (_, since_s) in self._seen.items() if now_s < since_s + IDLE_S]
+        return sorted(peer_id for peer_id, (_, since_s) in self._seen.items() if now_s < since_s + IDLE_S)
 
     def _score(self, peer_id: bytes) -> bytes:
         if peer_id not in self._scores:

@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
-from gtfs.swarm.rendezvous import LEFT_ALONE, MIRROR_ID, scores, share
+from gtfs.swarm.rendezvous import LEFT_ALONE, MIRROR_ID, Owners, scores
 from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, Fetch
 
 PIECES = 100
 IDS = [MIRROR_ID + f"{n:012d}".encode() for n in range(6)]
+
+
+def share(wanted, mine, others):
+    owners = Owners(mine, others)
+    # What it remembers says the same.
+    assert owners.share(wanted) == owners.share(wanted)
+    return owners.share(wanted)
 
 
 def test_scores_are_the_same_on_every_machine():
