@@ -28,7 +28,7 @@ values = st.recursive(
 
 
 def test_the_piece_length_is_a_fixed_function_of_the_size():
-    sizes = [0, 16 * MIB, 16 * MIB + 1, 64 * MIB, 64 * MIB + 1, 1 << 40]
+    sizes = [0, 128 * MIB, 128 * MIB + 1, 512 * MIB, 512 * MIB + 1, 1 << 40]
     assert [piece_length(size) // KIB for size in sizes] == [64, 64, 128, 128, 256, 256]
 
 
