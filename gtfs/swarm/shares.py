@@ -22,6 +22,7 @@ from gtfs.swarm.torrents import Torrent
 
 LOOK_S = 0.25  # between two looks at what the others have
 PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
+TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
 AT_ONCE = 4  # pieces to ask the seeds for: who has fewer of its own helps others
@@ -35,6 +36,7 @@ class Fetch:
         self._board = board
         self._missing = board.count - board.held()  # when it began
         self._bytes, self._bytes_s = -1, 0.0
+        self._held, self._held_s = -1, 0.0
         self._is_open = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
@@ -61,9 +63,12 @@ class Fetch:
         }
 
     def _look(self, downloaded_bytes: int, now_s: float) -> None:
+        held = self._board.held()
         if downloaded_bytes != self._bytes:
             self._bytes, self._bytes_s = downloaded_bytes, now_s
-        elif now_s >= self._bytes_s + PATIENCE_S:
+        if held != self._held:
+            self._held, self._held_s = held, now_s
+        if now_s >= min(self._bytes_s + PATIENCE_S, self._held_s + TRICKLE_S):
             self._is_open = True
 
     def _busy(self, found: Company, now_s: float) -> list[bytes]:

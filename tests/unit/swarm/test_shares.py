@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
 from gtfs.swarm.rendezvous import LEFT_ALONE, MIRROR_ID, Owners, scores
-from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, Fetch
+from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, TRICKLE_S, Fetch
 
 PIECES = 100
 IDS = [MIRROR_ID + f"{n:012d}".encode() for n in range(6)]
@@ -98,6 +98,19 @@ def test_when_nothing_comes_those_of_others_are_asked_for_too(fetch):
     assert UNWANTED in fetch.grades(company(mirrors), 2, PATIENCE_S).values()
     grades = fetch.grades(company({OTHERS[0]: 1}), 2, 2 * PATIENCE_S)
     assert set(grades.values()) == {OWN, OWN_FIRST}
+
+
+def test_bytes_that_make_no_piece_do_not_hold_up_anything(fetch, board):
+    def at(now_s: float) -> set[int]:
+        # Its peers claim new pieces all the time.
+        return set(fetch.grades(company({OTHERS[0]: int(now_s)}), int(now_s), now_s).values())
+
+    assert UNWANTED in at(0)
+    assert UNWANTED in at(TRICKLE_S / 2)
+    board.finish(0)
+    for now_s in (TRICKLE_S - 2, TRICKLE_S, TRICKLE_S + 2, TRICKLE_S + 4, TRICKLE_S + 6):
+        assert UNWANTED in at(now_s)
+    assert UNWANTED not in at(2 * TRICKLE_S)
 
 
 def test_a_peer_that_gets_nothing_owns_nothing_after_a_while(fetch):
