@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from gtfs.ids import InfoHash
 from gtfs.swarm.peers import Company, company
 from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
 from gtfs.swarm.rendezvous import Owners, scores
@@ -91,7 +90,7 @@ class Shares:
     def __init__(self, me: bytes, torrents: Callable[[], Sequence[Torrent]]) -> None:
         self._me = me
         self._torrents = torrents
-        self._fetches: dict[InfoHash, Fetch] = {}
+        self._fetches: dict[Torrent, Fetch] = {}
 
     async def run_task(self) -> None:
         """Share the work, as long as the session lives."""
@@ -99,8 +98,7 @@ class Shares:
             await trio.sleep(LOOK_S)
             known, self._fetches = self._fetches, {}
             for torrent in [t for t in self._torrents() if t.is_fetching()]:
-                infohash = torrent.spec.infohash
-                fetch = self._fetches[infohash] = known.get(infohash) or Fetch(self._me, torrent.board)
+                fetch = self._fetches[torrent] = known.get(torrent) or Fetch(self._me, torrent.board)
                 found = await company(torrent)
                 downloaded_bytes = torrent.statistics().downloaded_bytes
                 torrent.board.grade(fetch.grades(found, downloaded_bytes, trio.current_time()))
