@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -309,6 +310,25 @@ class House:
                 inner = text.split("\n")[0].removeprefix("object ")
                 tags[inner] = None
         return [*commits, *tags]
+
+    def acknowledged(self, repository: Path) -> dict[str, str]:
+        """What a node has said that it holds: packs that are unpacked, and refs. All of it must be in git."""
+        found = {}
+        database = repository / "gtfs" / "node.db"
+        if database.exists():
+            with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+                try:
+                    rows = db.execute("SELECT oid FROM packs WHERE state = 'unpacked'").fetchall()
+                except sqlite3.OperationalError:  # killed before the tables were made
+                    rows = []
+            db.close()
+            oids = [oid.hex() for (oid,) in rows]
+            found = dict.fromkeys(oids, "unpacked")
+            said = self.run(["git", "-C", repository, "cat-file", "--batch-check"], stdin="\n".join(oids).encode()).out
+            assert "missing" not in said
+        refs = self.refs(repository)
+        del refs["HEAD"]  # stands somewhere from the first
+        return found | refs
 
     def commit(self, repository: Path, message: str, files: dict[str, bytes], branch: str = "main") -> str:
         """One more commit on a branch of a bare repository."""

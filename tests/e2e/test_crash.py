@@ -11,7 +11,6 @@ import errno
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -52,26 +51,6 @@ class Steps:
         done = self._house.gtfs(*words, code=None, env=self.env(at))
         assert done.code in (0, -signal.SIGKILL), done
         return done.code != 0
-
-
-def acknowledged(house: House, repository: Path) -> dict[str, str]:
-    """What a node has said that it holds: packs that are unpacked, and refs. All of it must be in git."""
-    found = {}
-    database = repository / "gtfs" / "node.db"
-    if database.exists():
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
-            try:
-                rows = db.execute("SELECT oid FROM packs WHERE state = 'unpacked'").fetchall()
-            except sqlite3.OperationalError:  # killed before the tables were made
-                rows = []
-        db.close()
-        oids = [oid.hex() for (oid,) in rows]
-        found = dict.fromkeys(oids, "unpacked")
-        said = house.run(["git", "-C", repository, "cat-file", "--batch-check"], stdin="\n".join(oids).encode()).out
-        assert "missing" not in said
-    refs = house.refs(repository)
-    del refs["HEAD"]  # stands somewhere from the first
-    return found | refs
 
 
 def test_publish_killed_at_any_step_publishes_the_same_reel_in_the_end(
@@ -115,7 +94,7 @@ def test_sync_killed_at_any_step_goes_on_and_completes(house: House, pub: Path, 
             held = {}
         kills += steps.killed(at, "sync", source, "--into", mirror, "-o", options)
         if mirror.exists() and (mirror / "HEAD").exists():
-            now = acknowledged(house, mirror)
+            now = house.acknowledged(mirror)
             assert held.items() <= now.items()
             held = now
     assert kills >= 7
@@ -155,7 +134,7 @@ exec {git} "$@"
     armed.touch()
     done = house.gtfs("sync", source, "--into", mirror, "-o", options, code=None, env=env)
     assert done.code == -signal.SIGKILL and not armed.exists(), done
-    acknowledged(house, mirror)
+    house.acknowledged(mirror)
     done = house.gtfs("sync", source, "--into", mirror, "-o", options, env=env)
     assert done.err == ""
     assert house.refs(mirror) == house.refs(pub)
@@ -198,7 +177,7 @@ def test_a_mount_killed_while_it_takes_packs_in_keeps_what_was_copied(house: Hou
         if b.alive():
             b.kill()
         b.detach()
-        now = acknowledged(house, repository)
+        now = house.acknowledged(repository)
         assert held.items() <= now.items()
         held = now
     assert len(copied) > 20
@@ -220,7 +199,7 @@ def test_a_mirror_killed_at_any_time_while_it_fetches_completes(house: House, pu
         b = house.mount_mirror(a, "B", "prefetch", expected=["."])
         time.sleep(moments.uniform(0, 0.7))
         b.kill()
-        now = acknowledged(house, mirror)
+        now = house.acknowledged(mirror)
         assert held.items() <= now.items()
         held = now
     b = house.mount_mirror(a, "B", "prefetch")
