@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a packager gets: archives that hold every module, and a wheel that does the main job outside of the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import ROOT, House, free_port
+
+
+def tracked(*below: str) -> set[str]:
+    out = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", *below], capture_output=True, check=True).stdout
+    return set(out.decode().split("\0")) - {""}
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the sdist and the wheel, made from what git tracks."""
+    root = tmp_path_factory.mktemp("build")
+    tree = root / "tree"
+    for name in tracked():
+        place = tree / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--outdir", root / "dist", tree]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh venv that has the wheel."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
+    (wheel,) = archives.glob("*.whl")
+    command = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
+    subprocess.run(command, check=True, timeout=300)
+    return venv
+
+
+def test_both_archives_hold_every_module_and_the_sdist_all_that_git_tracks(archives: Path) -> None:
+    (sdist,) = archives.glob("*.tar.gz")
+    (wheel,) = archives.glob("*.whl")
+    with tarfile.open(sdist) as tar:
+        in_sdist = {name.partition("/")[2] for name in tar.getnames()}
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    assert tracked("gtfs") <= in_wheel
+    assert tracked("gtfs", "man", "contrib", "tests", "README.md", "CHANGELOG.md", "LICENSE") <= in_sdist
+
+
+def test_the_wheel_brings_pages_and_completions(installed: Path) -> None:
+    share = installed / "share"
+    pages = {Path(name).name for name in tracked("man")}
+    assert {path.name for path in (share / "man").glob("man?/*")} == pages
+    for name in ("bash-completion/completions/gtfs.bash", "zsh/site-functions/_gtfs"):
+        assert (share / name).is_file()
+    assert (share / "fish" / "vendor_completions.d" / "gtfs.fish").is_file()
+
+
+@pytest.fixture
+def elsewhere(house: House, installed: Path) -> Iterator[House]:
+    """A house whose gtfs is the installed one."""
+    del house.environment["PYTHONPATH"]
+    house.environment["PATH"] = f"{installed / 'bin'}{os.pathsep}{house.environment['PATH']}"
+    yield house
+
+
+def test_the_wheel_does_the_main_job_outside_of_the_checkout(elsewhere: House, fresh: Path) -> None:
+    house, a, b = elsewhere, elsewhere.root / "A", elsewhere.root / "B"
+    a.mkdir()
+    b.mkdir()
+    port = free_port()
+    quiet = "nolsd,nodht"
+    where = house.run(["python", "-c", "import gtfs; print(gtfs.__file__)"]).out
+    assert "site-packages" in where
+    key = ["--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
+    house.run(["gtfs", "init", fresh, "--name", "project", *key])
+    house.run(["gtfs", "publish", fresh])
+    mirror = house.root / "m.git"
+    house.run(["gtfs", "mount", fresh, a, "-o", f"{quiet},listen=127.0.0.1:{port}"])
+    try:
+        source = fresh / "gtfs" / "catalogue" / "latest.asc"
+        options = f"{quiet},listen=127.0.0.1:0,repo={mirror},keyring={house.key.public},peer=127.0.0.1:{port}"
+        house.run(["gtfs", "mount", source, b, "-o", options])
+        try:
+            house.run(["gtfs", "sync", b])
+            assert sorted(os.listdir(a)) == sorted(os.listdir(b))
+            assert json.loads(house.run(["gtfs", "status", "--json", b]).out)["running"]
+        finally:
+            house.run(["gtfs", "umount", b])
+    finally:
+        house.run(["gtfs", "umount", a])
+    assert house.refs(mirror) == house.refs(fresh)
+    for repository in (fresh, mirror):
+        house.run(["gtfs", "fsck", repository])
