@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects by id through one `git cat-file --batch` process: 40,000 a second in history order (shared facts).
+"""Objects by id through one `git cat-file --batch` process: 40,000 a second in history order (doc/facts.md).
 
 It sees packs that git writes later. One thread for each `CatFile`.
 """
