@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import Keyring
@@ -19,6 +19,8 @@ from gtfs.trust.stanza import write_time
 from gtfs.trust.verify import BadSignature, ClearSigned, Signature, read_clearsigned
 
 FUTURE_S: Final = 300
+# Lines of policy times refs, each pair looked at when refs move. Not a rule of the format: what is held may have more.
+POLICY_WORK: Final = 10_000_000
 
 
 class CatalogueRefused(GtfsError):
@@ -123,6 +125,9 @@ def accept(
     except BadSignature as error:
         raise NotSigned(error.reason) from None
     catalogue = from_text(signed.text)
+    if len(catalogue.policy) * len(catalogue.refs) > POLICY_WORK:
+        counts = f"{len(catalogue.policy)} lines for {len(catalogue.refs)} refs"
+        raise BadCatalogue(f"over the limit policy: {counts}, where their product may be {POLICY_WORK}", "Policy")
     accepted = Accepted(catalogue, document, digest(signed.text), signed.signatures)
     if catalogue.date_s > now_s + FUTURE_S:
         raise FromFuture(f"its date {write_time(catalogue.date_s)} has not come; are the clocks right?")
