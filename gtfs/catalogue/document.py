@@ -278,7 +278,7 @@ def _reels(lines: list[str], object_format: ObjectFormat) -> tuple[tuple[ReelEnt
         reels.append(ReelEntry(ReelName(match[1]), infohash, int(match[3]), int(match[4])))
     if len({reel.name for reel in reels}) != len(reels) or len({reel.infohash for reel in reels}) != len(reels):
         _bad("a reel is repeated", "Reels")
-    usable = []
+    usable: list[ReelEntry] = []
     unusable: dict[ReelName, str] = {}
     room = TOTAL_BYTES
     for reel in reels:

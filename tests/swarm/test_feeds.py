@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 from gtfs.errors import GtfsError
-from gtfs.swarm import feeds
-from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, open_client, parse_feed
+from gtfs.swarm import feeds, httpget
+from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, parse_feed
+from gtfs.swarm.httpget import open_client
 
 pytestmark = pytest.mark.trio
 
@@ -143,7 +144,7 @@ async def test_bad_http_answers_are_feed_errors(server, monkeypatch):
 
 
 async def test_an_answer_that_never_ends_ends_at_its_deadline(monkeypatch):
-    monkeypatch.setattr(feeds, "WHOLE_S", 0.3)
+    monkeypatch.setattr(httpget, "WHOLE_S", 0.3)
 
     async def stall(stream):
         await trio.sleep_forever()

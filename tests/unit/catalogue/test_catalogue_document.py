@@ -33,8 +33,8 @@ FULL = Catalogue(
         b"refs/heads/m\xfcnchen": ObjectId(b"\3" * 20),
     },
     reels=(
-        ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 40, 1000),
-        ReelEntry(ReelName("01" * 32), InfoHash(b"\5" * 20), 100, 1),
+        ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 34, 1000),
+        ReelEntry(ReelName("01" * 32), InfoHash(b"\5" * 20), 200, 1),
     ),
 )
 TEXT = FULL.to_text()
@@ -105,11 +105,11 @@ def test_sha256_repositories() -> None:
         ("refs/heads/a%25b", "refs/heads/a..b", "Refs"),
         ("m%FCnchen\nReels", "m%fcnchen\nReels", "Refs"),
         ("m%FCnchen\nReels", "a-b/c\nReels", "Refs"),
-        (" 100 1\n", " 100 0\n", "Reels"),
-        (" 100 1\n", " -1 1\n", "Reels"),
+        (" 200 1\n", " 100 0\n", "Reels"),
+        (" 200 1\n", " -1 1\n", "Reels"),
         ("01" * 32, "ef" * 32, "Reels"),
         ("05" * 20, "04" * 20, "Reels"),
-        (" 100 1\n", " 100 1 1\n", "Reels"),
+        (" 200 1\n", " 100 1 1\n", "Reels"),
     ],
 )
 def test_every_field_is_read_strictly(old: str, new: str, field: str) -> None:
