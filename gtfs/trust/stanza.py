@@ -88,7 +88,8 @@ def one_line(values: dict[str, list[str]], name: str) -> str:
 
 def write_time(time_s: int) -> str:
     """Unix seconds as ``2026-11-22T14:39:26Z``."""
-    return datetime.fromtimestamp(time_s, UTC).strftime(_TIME_FORM)
+    # Not strftime, which writes the year 1 with one digit.
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def read_time(text: str) -> int:
