@@ -87,7 +87,8 @@ def test_a_failure_of_the_work_is_told_and_the_node_lives(tmp_path):
     "answer",
     [
         b"", b"x\n", b"[" * 100_000 + b"\n", b"[]\n", b"1\n", b"{}\n", b'{"done": 1}\n', b'{"done": null}\n',
-        b'{"error": 1}\n', b'{"error": "x"}\n', b'{"error": "x", "exit_code": "y"}\n', b'{"error": "x", "exit_code": 1000}\n',
+        b'{"error": 1}\n', b'{"error": "x"}\n', b'{"error": "x", "exit_code": "y"}\n',
+        b'{"error": "x", "exit_code": 1000}',
         b'{"progress": []}\n', b'{"progress": {}}\n', b'{"progress": {"packs": null}}\n', b"1" * 100_000 + b"\n",
     ],
     ids=range(16),
