@@ -215,8 +215,8 @@ def _validator(text: str | None) -> str | None:
 class FeedPoller:
     """Asks several feeds again and again and remembers what each said last.
 
-    ``on_document(feed, document)`` gets what is new; a `GtfsError` from it is noted as that feed's error, and the
-    document is asked for again next time.
+    ``on_document(feed, document)`` gets what is new; a `GtfsError` or OSError from it is noted as that feed's error,
+    and the document is asked for again next time.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class FeedPoller:
                 answer = await fetch(feed, self._states[feed], self._client, self._follow_pointer)
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
-            except GtfsError as error:
+            except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
                 self._reports[feed] = replace(old, asked_s=asked_s, error=str(error), failures=old.failures + 1)
             else:

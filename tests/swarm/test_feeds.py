@@ -181,9 +181,10 @@ async def test_the_poller_reports_each_feed_and_one_bad_feed_does_not_stop_anoth
     assert good_report.answered_s is not None
 
 
-async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path):
+@pytest.mark.parametrize("error", [GtfsError("signed by somebody else"), OSError("signed by somebody else")])
+async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path, error):
     (tmp_path / "c").write_bytes(b"document")
-    refusals = [GtfsError("signed by somebody else")]
+    refusals = [error]
 
     async def take(feed, document):
         if refusals:

@@ -11,6 +11,8 @@ from gtfs.node import refusals as module
 from gtfs.node.refusals import Refusals
 from gtfs.trust.gpgv import GpgvFailed
 
+pytestmark = pytest.mark.warns
+
 FEED = "https://example.org/latest.asc"
 
 
