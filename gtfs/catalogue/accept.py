@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import Keyring
@@ -19,6 +19,9 @@ from gtfs.trust.stanza import write_time
 from gtfs.trust.verify import BadSignature, ClearSigned, Signature, read_clearsigned
 
 FUTURE_S: Final = 300
+# Lines of policy times the bytes of all refs' names: each line is held to each name when refs move, and the worst
+# pattern takes a microsecond for a byte. Not asked of what is held already: that must be read in any case.
+POLICY_WORK: Final = 100_000_000
 
 
 class CatalogueRefused(GtfsError):
@@ -123,6 +126,10 @@ def accept(
     except BadSignature as error:
         raise NotSigned(error.reason) from None
     catalogue = from_text(signed.text)
+    names = sum(map(len, catalogue.refs))
+    if len(catalogue.policy) * names > POLICY_WORK:
+        counts = f"{len(catalogue.policy)} lines for refs whose names have {names} bytes"
+        raise BadCatalogue(f"over the limit policy: {counts}; the product may be {POLICY_WORK}", "Policy")
     accepted = Accepted(catalogue, document, digest(signed.text), signed.signatures)
     if catalogue.date_s > now_s + FUTURE_S:
         raise FromFuture(f"its date {write_time(catalogue.date_s)} has not come; are the clocks right?")

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,6 +38,9 @@ ADDRESSES: Final = 100  # trackers, and web seeds
 ADDRESS_BYTES: Final = 2048
 POLICIES: Final = 1000
 SIGNERS: Final = 32
+REEL_BYTES: Final = 32 << 30  # 2.5 MiB of piece hashes
+TOTAL_BYTES: Final = 4 << 40  # a byte or two of memory for each piece
+REELS: Final = 4096  # final ones of 256 MiB make 1 TiB; each is a torrent in the session
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
@@ -88,6 +92,7 @@ class Catalogue:
     head: bytes | None = None  # the ref that HEAD points to; it need not exist
     refs: dict[bytes, ObjectId] = field(default_factory=dict)
     reels: tuple[ReelEntry, ...] = ()
+    unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
 
     def to_text(self) -> str:
         """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
@@ -162,6 +167,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     object_format = OBJECT_FORMATS.get(one_line(values, "Object-Format"))
     if object_format is None:
         _bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
+    reels, unusable = _reels(values.get("reels", []), object_format)
     catalogue = Catalogue(
         repository=matching("Repository", _REPOSITORY, "a repository id"),
         version=int(matching("Version", _NUMBER, "a version number")),
@@ -177,7 +183,8 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         policy=_policies(values.get("policy", [])),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
         refs=_refs(values.get("refs", []), object_format),
-        reels=_reels(values.get("reels", [])),
+        reels=reels,
+        unusable=unusable,
     )
     if (catalogue.previous is None) != (catalogue.version == 1):
         _bad("version 1 has none, every later version has one", "Previous")
@@ -248,16 +255,20 @@ def _refs(lines: list[str], object_format: ObjectFormat) -> dict[bytes, ObjectId
             _bad(str(error), "Refs")
         if len(refs[name]) != object_format.oid_bytes or not any(refs[name]):
             _bad(f"{oid} is no id of a {object_format.name} repository", "Refs")
-    for name in refs:  # git keeps refs as files: none can be another's directory
-        at = name.rfind(b"/")
-        while at > len(b"refs"):
-            if name[:at] in refs:
-                _bad(f"{encode_name(name)[:80]!r} and {encode_name(name[:at])[:80]!r} exclude each other", "Refs")
-            at = name.rfind(b"/", 0, at)
+    # git keeps refs as files: none can be another's directory. In this order one comes right before what is below it.
+    for name, after in pairwise(sorted(refs, key=lambda name: name.replace(b"/", b"\0"))):
+        if after.startswith(name + b"/"):
+            _bad(f"{encode_name(after)[:80]!r} and {encode_name(name)[:80]!r} exclude each other", "Refs")
     return refs
 
 
-def _reels(lines: list[str]) -> tuple[ReelEntry, ...]:
+def _least_bytes(rows: int, object_format: ObjectFormat) -> int:
+    """The size of a reel of empty packs, gtfs-reel(5): each with a header, its trailer and a row; then the footer."""
+    return rows * (12 + object_format.oid_bytes + object_format.oid_bytes + 8 + 32) + 48
+
+
+def _reels(lines: list[str], object_format: ObjectFormat) -> tuple[tuple[ReelEntry, ...], dict[ReelName, str]]:
+    """The reels that can be had, and why the others cannot."""
     reels = []
     for line in lines:
         match = _REEL.match(line)
@@ -267,4 +278,19 @@ def _reels(lines: list[str]) -> tuple[ReelEntry, ...]:
         reels.append(ReelEntry(ReelName(match[1]), infohash, int(match[3]), int(match[4])))
     if len({reel.name for reel in reels}) != len(reels) or len({reel.infohash for reel in reels}) != len(reels):
         _bad("a reel is repeated", "Reels")
-    return tuple(reels)
+    usable: list[ReelEntry] = []
+    unusable: dict[ReelName, str] = {}
+    room = TOTAL_BYTES
+    for reel in reels:
+        if reel.size > REEL_BYTES:
+            unusable[reel.name] = f"over the limit reel: {reel.size} bytes where {REEL_BYTES} are allowed"
+        elif reel.size < _least_bytes(reel.rows, object_format):
+            unusable[reel.name] = f"{reel.size} bytes cannot hold {reel.rows} packs"
+        elif len(usable) == REELS:
+            unusable[reel.name] = f"over the limit reels: more than {REELS}"
+        elif reel.size > room:
+            unusable[reel.name] = f"over the limit reels: more than {TOTAL_BYTES} bytes together"
+        else:
+            usable.append(reel)
+            room -= reel.size
+    return tuple(usable), unusable

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from pathlib import Path
@@ -66,8 +67,11 @@ def source_of(text: str, settings: NodeSettings) -> Source:
 
 def repository_of_mount(directory: Path) -> Path | None:
     """The backing repository of a mounted directory, None for any other directory."""
+    if not os.path.ismount(directory):  # what lies in a plain directory is anybody's word
+        return None
     try:
         status = json.loads((directory / ".gtfs" / "status").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return Path(status["repository"])
+    repository = status.get("repository") if isinstance(status, dict) else None
+    return Path(repository) if isinstance(repository, str) else None

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 CONTROL = "control"
 _MAX_LINE = 1 << 20
+_MAX_ANSWER = 256 << 20  # a line of status or of a sync's end may name some 100,000 refs
+_MAX_JOBS = 1024
 
 Tell = Callable[[dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
@@ -60,17 +62,87 @@ def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> d
             s.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        s.sendall(json.dumps(request).encode() + b"\n")
-        for line in s.makefile("rb"):
-            answer = json.loads(line)
-            if "progress" in answer:
-                on_progress(answer["progress"])
-            elif "error" in answer:
-                raise NodeFailed(answer["error"], answer["exit_code"])
-            else:
-                done: dict[str, Any] = answer["done"]
-                return done
+        try:
+            s.sendall(json.dumps(request).encode() + b"\n")
+            answers = s.makefile("rb")
+            while line := answers.readline(_MAX_ANSWER):
+                kind, value, code = _read_answer(line)
+                if kind == "done":
+                    done: dict[str, Any] = value
+                    return done
+                if kind == "error":
+                    raise NodeFailed(value, code)
+                try:
+                    on_progress(value)
+                except (KeyError, TypeError, ValueError):
+                    raise _unknown_answer() from None
+        except (BrokenPipeError, ConnectionResetError):
+            pass
     raise NodeFailed("the node ended before it answered; see its log", 1)
+
+
+def _unknown_answer() -> NodeFailed:
+    return NodeFailed("what answers at the node's socket is no node of this version; unmount and mount it again", 1)
+
+
+def _read_answer(line: bytes) -> tuple[str, Any, int]:
+    """The kind of an answer, what it holds, and the exit code of an error. Raises `NodeFailed`."""
+    answer = _read_object(line)
+    for kind, type_ in (("progress", dict), ("error", str), ("done", dict)):
+        if answer is not None and isinstance(answer.get(kind), type_):
+            code = answer.get("exit_code", 0)
+            if kind != "error" or (type(code) is int and 0 < code < 256):
+                return kind, answer[kind], code
+    raise _unknown_answer()
+
+
+def _read_object(line: bytes) -> dict[str, Any] | None:
+    """A JSON object, None for anything else: whatever the nesting, and whatever the numbers."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_name(value: object) -> bool:
+    """Text that can be a path: a surrogate stands for a byte that is no UTF-8."""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+# What each field of a request must be, where it is there; those of `_NEEDED` must be.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "force": lambda value: isinstance(value, bool),
+    "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
+    "out": _is_name,
+    "packs": lambda value: isinstance(value, bool),
+    "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
+}
+_NEEDED = {"torrents": ("out", "packs", "trackers")}
+
+
+def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:
+    """Why a request cannot be answered."""
+    do = None if request is None else request.get("do")
+    if request is None or not isinstance(do, str) or do not in handlers:
+        return "the running node does not know this request; is it older?"
+    for name in _NEEDED.get(do, ()):
+        if name not in request:
+            return f"the request {do} needs the field {name}"
+    for name, is_good in _FIELDS.items():
+        if name in request and not is_good(request[name]):
+            return f"the field {name} of the request {do} cannot be understood"
+    return None
 
 
 def listen(state: Path) -> trio.SocketListener:
@@ -115,12 +187,12 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
         line = await _read_line(stream)
         if not line:
             return
-        try:
-            request = json.loads(line)
-            handler = handlers[request["do"]]
-        except (ValueError, KeyError, TypeError):
-            await _send(stream, {"error": "the running node does not know this request; is it older?", "exit_code": 1})
+        request = _read_object(line)
+        objection = _objection(request, handlers)
+        if request is None or objection is not None:
+            await _send(stream, {"error": objection, "exit_code": 1})
             return
+        handler = handlers[request["do"]]
         # The newest progress is enough: a slow reader must not make the node hold a queue of it.
         send, receive = trio.open_memory_channel[dict[str, Any]](1)
 

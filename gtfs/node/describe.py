@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from gtfs.catalogue.accept import is_stale
+from gtfs.catalogue.document import BadCatalogue
 from gtfs.node.follow import Progress, SyncReport
 from gtfs.node.pointing import address, feed_key_path
 from gtfs.node.state import State
@@ -65,6 +66,8 @@ def describe_progress(p: Progress) -> dict[str, Any]:
 
 def describe_sync(report: SyncReport) -> dict[str, Any]:
     """What `gtfs sync` shows."""
+    missing = {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()}
+    unusable = {name: {"reason": why, "exit_code": BadCatalogue.exit_code} for name, why in report.unusable.items()}
     return {
         "packs": report.packs,
         "reels": report.reels,
@@ -74,5 +77,5 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,
         "listed": report.listed,
-        "missing": {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()},
+        "missing": missing | unusable,
     }

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import trio
 
@@ -52,6 +53,7 @@ class SyncReport:
     waiting: int = 0
     listed: int = 0  # reels that could be listed; without the missing ones
     missing: dict[ReelName, SwarmError | CorruptReel] = field(default_factory=dict)  # reels that did not come, and why
+    unusable: dict[ReelName, str] = field(default_factory=dict)  # reels that are never asked for, and why
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ class Follower:
         state.catalogues.save(accepted)
         state.hold(accepted)
         log.info("accepted catalogue %d of %s", accepted.catalogue.version, accepted.catalogue.repository)
+        unusable = accepted.catalogue.unusable
+        for name, reason in islice(unusable.items(), 1):
+            log.warning("%d reels of the catalogue cannot be had, %s first: %s", len(unusable), name, reason)
         return accepted
 
     def _listed(self) -> list[ReelRow]:
@@ -190,7 +195,7 @@ class Follower:
         held = self._state.held
         if held is None:
             raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
-        report = SyncReport()
+        report = SyncReport(unusable=held.catalogue.unusable)
         if self._state.index.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))

@@ -34,6 +34,7 @@ from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.pointing import Pointing
 from gtfs.node.publish import publish_now
 from gtfs.node.reels import Reels
+from gtfs.node.refusals import Refusals
 from gtfs.node.shelf import Shelf
 from gtfs.node.sink import Sink
 from gtfs.node.state import State
@@ -43,7 +44,8 @@ from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
 from gtfs.repo.watch import RefsWatch
-from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
+from gtfs.swarm.feeds import Feed, FeedError, FeedPoller
+from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ class Node:
         self._refs_stale = trio.Event()
         self._news = trio.Event()
         self._keep_whole = options.prefetch
-        self._refusals: dict[str, tuple[str, int]] = {}  # why a feed's document was not taken, and its exit code
+        self._refusals = Refusals(state)
         if options.prefetch:
             self._news.set()
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
@@ -145,13 +147,11 @@ class Node:
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
+        self._refusals.check(feed.text, document)
         try:
             await self._take_catalogue(document)
         except GtfsError as e:
-            refusal = (str(e), e.exit_code)
-            if self._refusals.get(feed.text) != refusal:  # it is asked for again and again
-                log.warning("feed %s: %s", feed.text, e)
-            self._refusals[feed.text] = refusal
+            self._refusals.note(feed.text, document, e)
             raise
 
     async def _take_catalogue(self, document: bytes) -> None:
@@ -230,6 +230,7 @@ class Node:
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
         before = await self._received_bytes()
+        self._refusals.judge_again()
         await self.poller.poll_once()
         last: dict[str, Any] = {}
 
@@ -311,8 +312,9 @@ class Node:
     def _feeds(self) -> list[dict[str, Any]]:
         found = []
         for r in self.poller.reports():
-            reason, code = self._refusals.get(r.feed, (None, 0))
-            code = 0 if r.error is None else code if r.error == reason else FeedError.exit_code
+            refusal = self._refusals.last(r.feed)
+            is_refused = refusal is not None and r.error == str(refusal)
+            code = 0 if r.error is None else refusal.exit_code if refusal and is_refused else FeedError.exit_code
             found.append(
                 {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
                  "exit_code": code, "failures": r.failures}

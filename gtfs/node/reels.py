@@ -32,6 +32,8 @@ from gtfs.swarm.webseeds import bring_info_task, seed_url
 
 log = logging.getLogger(__name__)
 
+_ADDRESSES = 10  # trackers, and web seeds, of those that a catalogue lists: every torrent has its copy of them
+
 
 class Reels:
     """Torrents by their reel's id in the index; without a session every read of what is not here fails at once."""
@@ -116,10 +118,10 @@ class Reels:
             metainfo=stock.metainfo_path(row.name),
             resume=stock.resume_path(row.name),
             complete=row.is_whole,
-            trackers=() if held is None else held.catalogue.trackers,
+            trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()
             if held is None
-            else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds),
+            else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds[:_ADDRESSES]),
         )  # fmt: skip
 
     async def take_metainfo(self, row: ReelRow, info: bytes) -> None:

@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import re
 import shutil
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,19 +19,21 @@ from pathlib import Path
 
 import trio
 
-from gtfs.catalogue.accept import FirstTrust, NotSigned
-from gtfs.catalogue.document import Catalogue, from_text
+from gtfs.catalogue.accept import FirstTrust, NotSigned, accept
+from gtfs.catalogue.document import Catalogue
+from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint
 from gtfs.node.follow import NotFollowing
 from gtfs.node.node import Node, NodeOptions, open_node
 from gtfs.node.pointing import first_document
-from gtfs.node.state import State
+from gtfs.node.state import KEYRING, State
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
-from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedState, FileFeed, fetch, open_client, parse_feed
+from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedError, FeedState, FileFeed, fetch, parse_feed
+from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
 from gtfs.trust.gpgv import Signature
-from gtfs.trust.keyring import BadKeyring, export_user_keys, load_keyrings
-from gtfs.trust.verify import BadSignature, split_clearsigned, unverified_signers
+from gtfs.trust.keyring import BadKeyring, Keyring, export_user_keys, load_keyrings, open_keyring
+from gtfs.trust.verify import BadSignature, unverified_signers
 
 Confirm = Callable[[Catalogue, tuple[Signature, ...]], bool]
 
@@ -85,20 +89,48 @@ async def _first_document(feed: Feed, options: NodeOptions, session: Session | N
         return await first_document(feed, session)
     async with open_client(options.proxy) as client:
         answer = await fetch(feed, FeedState(), client)
-    assert answer.document is not None
+    if answer.document is None:
+        raise FeedError(feed.text, "it has no catalogue")
     return answer.document
 
 
-def _new_repository(path: Path, document: bytes) -> Repository:
-    """A repository of the format that the catalogue claims; whether to believe it is found out before anything else."""
-    try:
-        claimed = from_text(split_clearsigned(document)[0])
-    except BadSignature as e:
-        raise NotSigned(e.reason) from None
-    return create_repository(path, claimed.object_format)
+class _Ring:
+    """A keyring that stands in for a state's until there is one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.keyring_path = directory / KEYRING
+        self.keyring: Keyring | None = None
+
+    def load_keyring(self) -> None:
+        """See `State.load_keyring`."""
+        self.keyring = open_keyring(self.keyring_path)
 
 
-def _trust(state: State, given: TrustGiven, document: bytes | None) -> FirstTrust:
+def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Repository, FirstTrust]:
+    """A repository as the catalogue wants it, with the keyring in it, once the catalogue is believed.
+
+    Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
+    """
+    with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
+        ring = _Ring(Path(directory))
+        try:
+            first = _trust(ring, given, document)
+        except BadSignature as e:
+            raise NotSigned(e.reason) from None
+        assert ring.keyring is not None
+        accepted = accept(document, None, ring.keyring, first, int(time.time()))
+        repository = create_repository(path, accepted.catalogue.object_format)
+        try:
+            repository.state.mkdir(exist_ok=True)
+            replace_file(repository.state / KEYRING, ring.keyring_path.read_bytes())
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+    believed = frozenset(signature.primary for signature in accepted.signatures)
+    return repository, replace(first, allowed=believed, confirm=None)
+
+
+def _trust(state: State | _Ring, given: TrustGiven, document: bytes | None) -> FirstTrust:
     """Freeze the keyring and say whom to believe first."""
     if given.keyrings:
         only = frozenset(given.signers) or None
@@ -141,22 +173,22 @@ async def open_source(
 async def _open_source(
     source: Source, given: TrustGiven, options: NodeOptions, session: Session | None
 ) -> AsyncIterator[Node]:
-    is_new = source.feed is not None and not source.repository.exists()
-    document = None
-    if is_new and source.feed is not None:
+    document: bytes | None = None
+    first: FirstTrust | None = None
+    if source.feed is not None and not source.repository.exists():
         document = await _first_document(source.feed, options, session)
-    if document is not None:
-        repository = await trio.to_thread.run_sync(_new_repository, source.repository, document)
+        repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, given, document)
     else:
         repository = await trio.to_thread.run_sync(open_repository, source.repository)
     async with contextlib.AsyncExitStack() as stack:
-        if is_new:
+        if first is not None:
             stack.callback(shutil.rmtree, source.repository, True)
         state = await trio.to_thread.run_sync(State, repository)
         with state:
             if source.feed is not None and state.held is None and document is None:
                 document = await _first_document(source.feed, options, session)
-            first = await trio.to_thread.run_sync(_trust, state, given, document)
+            if first is None:
+                first = await trio.to_thread.run_sync(_trust, state, given, document)
             if source.feed is not None and source.text not in state.config.get_all("source"):
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])

@@ -7,11 +7,12 @@ read in threads.
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,17 +21,17 @@ import httpx
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.swarm.httpget import HttpFailed, get
 from gtfs.swarm.pointers import SALT_BYTES
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
-REDIRECTS = 5
-CONNECT_S = 15.0
-ANSWER_S = 30.0  # without a byte
-WHOLE_S = 120.0
+WHOLE_S = 60.0  # for a file, which may lie on another machine
+VALIDATOR_CHARACTERS = 1024
 LATEST = "latest.asc"  # the catalogue in a directory of them
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
 _KEY = re.compile(r"[0-9A-Fa-f]{64}")
+_PRINTABLE = re.compile(r"[ -~]+")
 
 
 class FeedError(GtfsError):
@@ -116,7 +117,11 @@ def parse_feed(text: str) -> Feed:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if scheme in ("http", "https") and colon:
-        if not urlsplit(text).hostname:
+        try:
+            has_host = bool(httpx.URL(text).host)
+        except httpx.InvalidURL as error:
+            raise BadFeed(text, str(error)) from None
+        if not has_host:
             raise BadFeed(text, "the URL names no host")
         return HttpFeed(text, text)
     if scheme == "gtfs" and colon:
@@ -143,21 +148,6 @@ def _parse_dht(text: str, rest: str) -> DhtFeed:
     return DhtFeed(text, bytes.fromhex(key), salt)
 
 
-@asynccontextmanager
-async def open_client(proxy: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client for `fetch`; the environment is not read, a proxy must be given."""
-    async with httpx.AsyncClient(
-        follow_redirects=True,
-        max_redirects=REDIRECTS,
-        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-        trust_env=False,
-        proxy=proxy,
-        # A compressed answer could be small on the wire and endless in memory.
-        headers={"User-Agent": "gtfs", "Accept-Encoding": "identity"},
-    ) as client:
-        yield client
-
-
 async def fetch(
     feed: Feed, state: FeedState, client: httpx.AsyncClient, follow_pointer: FollowPointer | None = None
 ) -> FeedAnswer:
@@ -167,23 +157,33 @@ async def fetch(
             raise FeedError(feed.text, "this node is offline")
         return await follow_pointer(feed, state)
     if isinstance(feed, FileFeed):
-        return await trio.to_thread.run_sync(_fetch_file, feed, state)
+        return await _fetch_file(feed, state)
+    return await _fetch_http(feed, state, client)
+
+
+async def _fetch_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
     with trio.move_on_after(WHOLE_S):
-        return await _fetch_http(feed, state, client)
-    raise FeedError(feed.text, f"the answer was not complete after {WHOLE_S:g} s")
+        # Abandoned: a dead file server keeps the thread for ever.
+        return await trio.to_thread.run_sync(_read_file, feed, state, abandon_on_cancel=True)
+    raise FeedError(feed.text, f"it could not be read within {WHOLE_S:g} s")
 
 
-def _fetch_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
+def _read_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
     path = feed.path / LATEST if feed.path.is_dir() else feed.path
     try:
-        with path.open("rb") as source:
-            found = path.stat()
+        # Not blocking: opening a pipe that nobody writes to would never end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as source:
+            found = os.fstat(source.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise FeedError(feed.text, f"{path} is not a regular file")
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp == state.stamp:
                 return FeedAnswer(None, state)
             document = source.read(LIMIT_BYTES + 1)
     except OSError as error:
         raise FeedError(feed.text, f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise FeedError(feed.text, "no file has this name") from None
     if len(document) > LIMIT_BYTES:
         raise FeedError(feed.text, f"over the limit catalogue: more than {LIMIT_BYTES} bytes")
     return FeedAnswer(document, FeedState(stamp=stamp))
@@ -195,30 +195,28 @@ async def _fetch_http(feed: HttpFeed, state: FeedState, client: httpx.AsyncClien
         headers["If-None-Match"] = state.etag
     if state.last_modified is not None:
         headers["If-Modified-Since"] = state.last_modified
-    document = bytearray()
     try:
-        async with client.stream("GET", feed.url, headers=headers) as response:
-            if response.status_code == httpx.codes.NOT_MODIFIED:
-                return FeedAnswer(None, state)
-            if response.status_code != httpx.codes.OK:
-                raise FeedError(feed.text, f"HTTP status {response.status_code} {response.reason_phrase}".rstrip())
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise FeedError(feed.text, "the server compresses although it was asked not to")
-            async for chunk in response.aiter_raw():
-                document += chunk
-                if len(document) > LIMIT_BYTES:
-                    raise FeedError(feed.text, f"over the limit catalogue: more than {LIMIT_BYTES} bytes")
-            new = FeedState(response.headers.get("ETag"), response.headers.get("Last-Modified"))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FeedError(feed.text, str(error) or type(error).__name__) from None
-    return FeedAnswer(bytes(document), new)
+        answer = await get(client, feed.url, what="catalogue", limit_bytes=LIMIT_BYTES, headers=headers)
+    except HttpFailed as error:
+        raise FeedError(feed.text, str(error)) from None
+    if answer.status == httpx.codes.NOT_MODIFIED and headers:
+        return FeedAnswer(None, state)
+    if answer.status != httpx.codes.OK:
+        raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
+    etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
+    return FeedAnswer(answer.body, FeedState(etag, modified))
+
+
+def _validator(text: str | None) -> str | None:
+    """What a server wants to be told next time, if it can be told."""
+    return text if text is not None and len(text) <= VALIDATOR_CHARACTERS and _PRINTABLE.fullmatch(text) else None
 
 
 class FeedPoller:
     """Asks several feeds again and again and remembers what each said last.
 
-    ``on_document(feed, document)`` gets what is new; a `GtfsError` from it is noted as that feed's error, and the
-    document is asked for again next time.
+    ``on_document(feed, document)`` gets what is new; a `GtfsError` or OSError from it is noted as that feed's error,
+    and the document is asked for again next time.
     """
 
     def __init__(
@@ -275,7 +273,7 @@ class FeedPoller:
                 answer = await fetch(feed, self._states[feed], self._client, self._follow_pointer)
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
-            except GtfsError as error:
+            except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
                 self._reports[feed] = replace(old, asked_s=asked_s, error=str(error), failures=old.failures + 1)
             else:

@@ -35,10 +35,11 @@ def check_info(info: bytes, infohash: InfoHash, file_name: str, size: int, piece
         raise BadMetadata(f"{file_name}: the metadata is not canonical bencoding")
     if set(fields) != KEYS:
         odd = ", ".join(sorted(key.decode("latin-1") for key in set(fields) ^ KEYS))
-        raise BadMetadata(f"{file_name}: the torrent is no plain single-file v1 torrent of a reel ({odd})")
+        raise BadMetadata(f"{file_name}: the torrent is no plain single-file v1 torrent of a reel ({odd[:80]})")
     for key, wanted in ((b"name", file_name.encode()), (b"length", size), (b"piece length", piece_length)):
         if fields[key] != wanted or type(fields[key]) is not type(wanted):
-            raise BadMetadata(f"{file_name}: the torrent says {key.decode()} {fields[key]!r}, not {wanted!r}")
+            said = repr(fields[key])[:80]
+            raise BadMetadata(f"{file_name}: the torrent says {key.decode()} {said}, not {wanted!r}")
     pieces, count = fields[b"pieces"], piece_count(size, piece_length)
     if not isinstance(pieces, bytes) or len(pieces) != 20 * count:
         raise BadMetadata(f"{file_name}: the torrent does not have {count} piece hashes")

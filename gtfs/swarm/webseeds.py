@@ -14,12 +14,12 @@ import httpx
 import trio
 
 from gtfs.ids import REEL_SUFFIX
+from gtfs.swarm.httpget import HttpFailed, get
 from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, info_of
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
 
-WHOLE_S = 60.0
 AGAIN_FIRST_S = 5.0
 AGAIN_LAST_S = 300.0
 METAINFO_SUFFIX = ".torrent"
@@ -36,7 +36,9 @@ async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
     What comes is given to libtorrent only if its hash is right, and is checked once more like that of peers.
     """
     wait_s = AGAIN_FIRST_S
-    urls = [url.removesuffix(REEL_SUFFIX) + METAINFO_SUFFIX for url in torrent.spec.web_seeds]
+    # Like libtorrent: a query would let a catalogue choose what a server of our own network is asked to do.
+    seeds = [url for url in torrent.spec.web_seeds if "?" not in url and "#" not in url]
+    urls = [url.removesuffix(REEL_SUFFIX) + METAINFO_SUFFIX for url in seeds]
     while urls and not torrent.is_ready() and torrent.failure is None:
         for url in urls:
             info = await _ask(client, url, torrent)
@@ -50,22 +52,16 @@ async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
 
 
 async def _ask(client: httpx.AsyncClient, url: str, torrent: Torrent) -> bytes | None:
-    data = bytearray()
     try:
-        with trio.move_on_after(WHOLE_S):
-            async with client.stream("GET", url) as response:
-                if response.status_code != httpx.codes.OK:
-                    log.info("web seed %s: HTTP status %d", url, response.status_code)
-                    return None
-                async for chunk in response.aiter_raw():
-                    data += chunk
-                    if len(data) > LIMIT_BYTES:
-                        log.info("web seed %s: over the limit metadata: more than %d bytes", url, LIMIT_BYTES)
-                        return None
-            info = info_of(bytes(data), torrent.spec.file_name)
-            if hashlib.sha1(info).digest() == torrent.spec.infohash:
-                return info
-            log.info("web seed %s has another torrent", url)
-    except (httpx.HTTPError, httpx.InvalidURL, BadMetadata) as error:
-        log.info("web seed %s: %s", url, str(error) or type(error).__name__)
+        answer = await get(client, url, what="metadata", limit_bytes=LIMIT_BYTES)
+        if answer.status != httpx.codes.OK:
+            log.info("web seed %s: HTTP status %d", url, answer.status)
+            return None
+        info = info_of(answer.body, torrent.spec.file_name)
+    except (HttpFailed, BadMetadata) as error:
+        log.info("web seed %s: %s", url, error)
+        return None
+    if hashlib.sha1(info).digest() == torrent.spec.infohash:
+        return info
+    log.info("web seed %s has another torrent", url)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gtfs.errors import GtfsError
 
@@ -16,8 +17,7 @@ NAME_BYTES: Final = 1024
 COMPONENT_BYTES: Final = 255  # what a file name may have, as git's loose refs are files
 
 _PLAIN = re.compile(rb"[\x21-\x24\x26-\x7e]+\Z")
-_SPECIAL = re.compile(rb"[^\x21-\x24\x26-\x7e]")
-_ESCAPE = re.compile(r"%([0-9A-F]{2})")
+_SPELLED: Final = {byte: f"%{byte:02X}" for byte in range(256) if not _PLAIN.match(bytes([byte]))}
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")  # git-check-ref-format(1), rules 3, 4, 5, 8 and 10
 
 
@@ -35,15 +35,12 @@ def encode_name(name: bytes) -> str:
     """The spelling of a name (or of a pattern of names) in a document."""
     if _PLAIN.match(name):
         return name.decode("ascii")
-    return _SPECIAL.sub(lambda match: b"%%%02X" % match[0][0], name).decode("ascii")
+    return name.decode("latin-1").translate(_SPELLED)
 
 
 def decode_name(text: str) -> bytes:
     """The bytes of a spelled name; raises `BadRefName` for any other spelling than `encode_name`'s."""
-    if "%" not in text and text.isascii():
-        name = text.encode("ascii")
-    else:
-        name = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text).encode("latin-1", "replace")
+    name = unquote_to_bytes(text.encode("utf-8", "replace"))
     if encode_name(name) != text:
         raise BadRefName(text, "it is not spelled with %XX as gtfs-catalogue(5) says")
     return name

@@ -16,6 +16,7 @@ from debian.deb822 import Deb822
 from gtfs.errors import GtfsError
 
 FIELDS: Final = 200
+LINES: Final = 400_000  # more than there are refs in 16 MiB
 
 _FIELD_LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,63}):(?: ([!-~]+(?: [!-~]+)*))?\Z")
 _MORE_LINE = re.compile(r" [!-~]+(?: [!-~]+)*\Z")
@@ -40,6 +41,8 @@ def read_stanza(text: bytes) -> dict[str, list[str]]:
     """
     if not text.endswith(b"\n"):
         raise BadStanza("the text does not end with a newline")
+    if text.count(b"\n") > LINES:
+        raise BadStanza(f"over the limit lines: more than {LINES}")
     lines = text.decode("ascii", "replace").split("\n")[:-1]
     names: set[str] = set()
     for number, line in enumerate(lines, 1):
@@ -85,7 +88,8 @@ def one_line(values: dict[str, list[str]], name: str) -> str:
 
 def write_time(time_s: int) -> str:
     """Unix seconds as ``2026-11-22T14:39:26Z``."""
-    return datetime.fromtimestamp(time_s, UTC).strftime(_TIME_FORM)
+    # Not strftime, which writes the year 1 with one digit.
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def read_time(text: str) -> int:

@@ -7,13 +7,17 @@ It does not know what the data mean. May be called from any thread; each signatu
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import BadSignature, GpgvFailed, Signature, check
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
+    PUBLIC_KEY,
+    PUBLIC_SUBKEY,
     SIGNATURE_BLOCK,
     STRONG_DIGESTS,
     BadPackets,
@@ -21,7 +25,9 @@ from gtfs.trust.packets import (
     claim_of,
     dearmor,
     enarmor,
+    key_fingerprint,
     only_signatures,
+    read_packets,
 )
 
 __all__ = [
@@ -39,12 +45,14 @@ __all__ = [
 DOCUMENT_BYTES: Final = 16 << 20  # design.md §13
 SIGNATURE_BYTES: Final = 16 << 10  # design.md §13
 SIGNATURES: Final = 32  # in one document
+ARMOR_BYTES: Final = 1 << 20  # around all of them
+TRIES: Final = 3  # of signatures by one key; each bad one costs a run of gpgv over the whole text
 LINE_BYTES: Final = 16 << 10  # gpg hashes only the first 19995 bytes of a line
 
 _BEGIN_TEXT: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _BEGIN_SIGNATURE: Final = b"-----BEGIN PGP SIGNATURE-----"
-_HASH_HEADER = re.compile(rb"Hash: [A-Z0-9, -]+\Z")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_HEAD = re.compile(re.escape(_BEGIN_TEXT) + rb"\n(?:Hash: [A-Z0-9, -]{1,200}\n){0,32}\n")
+_NO_CONTROL: Final = b"\t\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 
 class ClearSigned(NamedTuple):
@@ -101,35 +109,56 @@ def split_clearsigned(document: bytes) -> tuple[bytes, list[Packet]]:
     Stricter than gpg: nothing outside the block, no white space at line ends, no control characters but tab.
     Raises `BadSignature`.
     """
+    end, packets = _signatures(document)
+    return _text(document, end), packets
+
+
+def _signatures(document: bytes) -> tuple[int, list[Packet]]:
+    """Where the text ends, and the packets after it; the text is not looked at. Raises `BadSignature`."""
     if len(document) > DOCUMENT_BYTES:
         raise BadSignature(f"over the limit document: {len(document)} bytes where {DOCUMENT_BYTES} are allowed")
     if not document.startswith(_BEGIN_TEXT + b"\n"):
         raise BadSignature("the document is not clear-signed")
-    if _CONTROL.search(document):
-        raise BadSignature("there is a control character in the document")
-    header, begin, armor = document.partition(b"\n" + _BEGIN_SIGNATURE + b"\n")
-    if not begin:
-        raise BadSignature("the document has no signature")
-    lines = header.split(b"\n")
-    at = 1
-    while at < len(lines) and _HASH_HEADER.match(lines[at]):
-        at += 1
-    if at >= len(lines) or lines[at]:
-        raise BadSignature("the document has an unknown armor header")
-    text = lines[at + 1 :]
-    for number, line in enumerate(text):
-        if line.startswith(b"-"):
-            if not line.startswith(b"- "):
-                raise BadSignature("a line that begins with a dash is not escaped")
-            text[number] = line[2:]
-        if len(line) > LINE_BYTES or line[-1:] in (b" ", b"\t"):
-            raise BadSignature("a line is too long or ends in white space")
+    end = document.rfind(b"\n" + _BEGIN_SIGNATURE + b"\n", max(0, len(document) - ARMOR_BYTES))
+    if end < 0:
+        raise BadSignature("the document has no signature, or it does not end with it")
     try:
-        binary = dearmor((begin + armor)[1:].removesuffix(b"\n"), SIGNATURE_BLOCK)
-        packets = only_signatures(binary, SIGNATURES, SIGNATURE_BYTES)
+        binary = dearmor(document[end + 1 :].removesuffix(b"\n"), SIGNATURE_BLOCK)
+        return end, only_signatures(binary, SIGNATURES, SIGNATURE_BYTES)
     except BadPackets as error:
         raise BadSignature(error.reason) from None
-    return b"".join(line + b"\n" for line in text), packets
+
+
+def _text(document: bytes, end: int) -> bytes:
+    """The text of a document whose signatures begin after ``end``; raises `BadSignature`.
+
+    It may be rubbish of any form: everything here is done to the whole at once, never to a list of its lines.
+    """
+    if document.translate(None, _NO_CONTROL):
+        raise BadSignature("there is a control character in the document")
+    head = _HEAD.match(document)
+    if head is None:
+        raise BadSignature("the document has an unknown armor header")
+    text = document[head.end() : end + 1]
+    if b" \n" in text or b"\t\n" in text or _has_long_line(text):
+        raise BadSignature("a line is too long or ends in white space")
+    if text.startswith(b"-"):
+        if not text.startswith(b"- "):
+            raise BadSignature("a line that begins with a dash is not escaped")
+        text = text[2:]
+    if text.count(b"\n-") != text.count(b"\n- "):
+        raise BadSignature("a line that begins with a dash is not escaped")
+    return text.replace(b"\n- ", b"\n")
+
+
+def _has_long_line(text: bytes) -> bool:
+    at = 0
+    while len(text) - at > LINE_BYTES:
+        newline = text.rfind(b"\n", at, at + LINE_BYTES + 1)
+        if newline < 0:
+            return True
+        at = newline + 1
+    return False
 
 
 def read_clearsigned(
@@ -141,26 +170,82 @@ def read_clearsigned(
 ) -> ClearSigned:
     """The signed text with the signatures that count, perhaps none: the caller knows how many it wants.
 
+    The text is not looked at before a signature claims to be by a key that may sign, and is empty if none counts.
     Raises `BadSignature` for what is no clear-signed document, `GpgvFailed`.
     """
-    text, packets = split_clearsigned(document)
-    # RFC 4880 §7.1: the last line's end is not signed. gpgv turns LF into CRLF for class 01 itself.
-    signed = text.removesuffix(b"\n")
+    end, packets = _signatures(document)
+    may = keyring.primaries if allowed is None else allowed & keyring.primaries
     good: dict[Fingerprint, Signature] = {}
     rejected = []
+    worth: list[tuple[Packet, frozenset[Fingerprint]]] = []  # a run of gpgv
     for packet in packets:
         try:
-            signature = _check(packet, signed, keyring, allowed, now_s, "01")
+            worth.append((packet, _claimed(packet, keyring, may)))
         except BadSignature as error:
-            rejected.append(f"{claim_of(packet).issuer or 'unknown key'}: {error.reason}")
+            rejected.append(_why(packet, error))
+    if not worth:
+        return ClearSigned(b"", (), tuple(rejected))
+    text = _text(document, end)
+    # RFC 4880 §7.1: the last line's end is not signed. gpgv turns LF into CRLF for class 01 itself.
+    signed = text.removesuffix(b"\n")
+    tries: Counter[frozenset[Fingerprint]] = Counter()
+    for packet, primaries in worth:
+        if primaries <= good.keys():
+            continue
+        try:
+            tries[primaries] += 1
+            if tries[primaries] > TRIES:
+                raise BadSignature(f"{TRIES} others by this key are bad")
+            signature = _check(packet, signed, keyring, primaries, now_s, "01")
+        except BadSignature as error:
+            rejected.append(_why(packet, error))
         else:
             good.setdefault(signature.primary, signature)
     return ClearSigned(text, tuple(good.values()), tuple(rejected))
 
 
+def _why(packet: Packet, error: BadSignature) -> str:
+    return f"{claim_of(packet).issuer or 'unknown key'}: {error.reason}"
+
+
+def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> frozenset[Fingerprint]:
+    """The primary key that made a signature, if what the packet says is true; raises `BadSignature`.
+
+    There are several where keys have copied each other's subkey: gpgv decides.
+    Whoever has no such key, and no copy of a signature by one, makes us do nothing but this.
+    """
+    issuer = claim_of(packet).issuer
+    primaries = _makers(keyring).get(issuer)
+    if primaries is None:
+        raise BadSignature("the key that signed is not in the keyring")
+    allowed = primaries & may
+    if not allowed:
+        raise BadSignature(f"{issuer} may not sign this")
+    return allowed
+
+
+@lru_cache(maxsize=8)
+def _makers(keyring: Keyring) -> dict[str, frozenset[Fingerprint]]:
+    """The primary keys by the fingerprints and key ids of all their keys."""
+    found: dict[str, frozenset[Fingerprint]] = {}
+    primary: Fingerprint | None = None
+    for packet in read_packets(keyring.path.read_bytes()):
+        if packet.tag not in (PUBLIC_KEY, PUBLIC_SUBKEY):
+            continue
+        fingerprint = key_fingerprint(packet.body)
+        if packet.tag == PUBLIC_KEY:
+            primary = fingerprint
+        if fingerprint is None or primary is None:
+            continue
+        key_id = fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]  # of version 4 and of version 5
+        for name in (fingerprint, key_id):
+            found[name] = found.get(name, frozenset()) | {primary}
+    return found
+
+
 def unverified_signers(document: bytes) -> tuple[str, ...]:
     """The fingerprints (or 16-digit key ids) that the signatures claim, to ask a user at a terminal about them."""
-    return tuple(dict.fromkeys(claim_of(packet).issuer for packet in split_clearsigned(document)[1]))
+    return tuple(dict.fromkeys(claim_of(packet).issuer for packet in _signatures(document)[1]))
 
 
 def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
@@ -173,5 +258,5 @@ def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
         packets.update({packet.raw: None for packet in found})
     if len(texts) != 1:
         raise BadSignature("the documents to combine differ in their text")
-    head = documents[0].partition(b"\n" + _BEGIN_SIGNATURE + b"\n")[0]
-    return head + b"\n" + enarmor(b"".join(packets), SIGNATURE_BLOCK)
+    head = documents[0][: _signatures(documents[0])[0] + 1]
+    return head + enarmor(b"".join(packets), SIGNATURE_BLOCK)

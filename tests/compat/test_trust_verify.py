@@ -6,12 +6,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from keys import DAY_S, NOW_S, Keys, shared_keys
 
 from gtfs.trust import gpgv
+from gtfs.trust import verify as module
 from gtfs.trust.packets import SIGNATURE_BLOCK, dearmor, enarmor
 from gtfs.trust.verify import (
     BadSignature,
@@ -267,3 +269,67 @@ def test_too_many_signatures_are_refused(keys: Keys) -> None:
 
 def test_unverified_signers_are_what_the_packets_claim(keys: Keys) -> None:
     assert set(unverified_signers(keys.clearsign(TEXT, "alice", "bob"))) == {keys["alice"], keys["bob"]}
+
+
+# Documents of anybody
+
+
+def rubbish(signature_of: bytes, text: bytes) -> bytes:
+    """A document with a text of one's own and the signatures of another."""
+    return (
+        b"-----BEGIN PGP SIGNED MESSAGE-----\n\n"
+        + text
+        + signature_of[signature_of.index(b"-----BEGIN PGP SIGNATURE") :]
+    )
+
+
+def test_a_text_is_not_looked_at_before_somebody_who_may_claims_to_have_signed_it(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_text", None)
+    monkeypatch.setattr(module, "check", None)
+    for name, why in (("mallory", "not in the keyring"), ("bob", "may not sign")):
+        document = rubbish(keys.clearsign(TEXT, name), b"a\n" * 1000)
+        signed = read_clearsigned(document, keys.ring, frozenset({keys["alice"]}), now_s=NOW_S)
+        assert not signed.signatures and not signed.text
+        assert len(signed.rejected) == 1 and why in signed.rejected[0]
+
+
+@pytest.mark.parametrize("line", [b"a\n", b"\n", b"- \n", b"- -\n", b"a" * 16384 + b"\n", b"Hash: A\n"])
+def test_rubbish_of_any_form_takes_a_few_times_its_size(keys: Keys, line: bytes) -> None:
+    good = keys.clearsign(TEXT, "alice")
+    document = rubbish(good, line * ((16_000_000) // len(line)))
+    read_clearsigned(good, keys.ring, None, now_s=NOW_S)
+    tracemalloc.start()
+    try:
+        assert not read_clearsigned(document, keys.ring, None, now_s=NOW_S).signatures
+    except BadSignature:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 5 * len(document)
+
+
+def test_bad_copies_of_one_keys_signature_cost_three_runs_of_gpgv(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+
+    def check(*arguments: object, **options: object) -> Signature:
+        runs.append(arguments)
+        return gpgv.check(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "check", check)
+    many = combine_clearsigned([keys.clearsign(TEXT, "alice", time_s=NOW_S - s) for s in range(0, 600, 60)])
+    signed = read_clearsigned(rubbish(many, b"a\n"), keys.ring, None, now_s=NOW_S)
+    assert len(runs) == 3 and len(signed.rejected) == 10 and not signed.signatures
+
+
+@pytest.mark.parametrize("length", [16384, 16385])
+@pytest.mark.parametrize("before", [b"", b"\n" * 20000, b"abc\n" * 7000])
+def test_a_line_is_too_long_wherever_it_stands(keys: Keys, length: int, before: bytes) -> None:
+    document = keys.clearsign(before + b"x" * length + b"\nend\n", "alice")
+    if length == 16384:
+        assert read_clearsigned(document, keys.ring, None, now_s=NOW_S).signatures
+    else:
+        with pytest.raises(BadSignature, match="too long"):
+            read_clearsigned(document, keys.ring, None, now_s=NOW_S)

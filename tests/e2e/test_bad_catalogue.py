@@ -11,6 +11,8 @@ from pathlib import Path
 from house import House, Key, wait_for
 
 from gtfs.catalogue.document import digest
+from gtfs.ids import InfoHash, ReelName
+from gtfs.reel.index import Index
 from gtfs.trust.verify import split_clearsigned
 
 
@@ -226,3 +228,54 @@ def test_a_mounted_mirror_polls_a_bad_catalogue_and_goes_on(house: House, pub: P
     shutil.copy(latest, feed)
     wait_for(lambda: house.refs(b.repository)["refs/heads/main"] == new, f"followed; log:\n{b.text()}")
     assert b.text().count("refused") == 1  # said once, not at every poll
+
+
+def with_reel(text: bytes, size: int, rows: int) -> bytes:
+    """The text with one more reel, which is nobody's."""
+    return text + b" %s %s %d %d\n" % (b"a" * 64, b"b" * 40, size, rows)
+
+
+def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: Path) -> None:
+    latest = pub / "gtfs" / "catalogue" / "latest.asc"
+    feed = house.root / "feed.asc"
+    feed.write_bytes(latest.read_bytes())
+    a = house.mount(pub, "A")
+    expected = ["1 reels of the catalogue cannot be had"]
+    b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=expected)
+    added = b""
+    for size, rows, why in ((10**17, 1, "over the limit"), (10**18 - 1, 10**9 - 1, "over"), (200, 9999, "cannot hold")):
+        text = next_version(feed.read_bytes()).removesuffix(added)
+        added = with_reel(b"", size, rows)
+        feed.write_bytes(house.key.clearsign(text + added))
+        done = house.gtfs("sync", b.dir, code=4)
+        assert why in done.line and "a" * 64 in done.line
+        assert b.alive() and house.refs(b.repository) == house.refs(pub)
+    assert b.status()["catalogue"]["version"] == 4
+    # The next good one is taken, also after a start with the bad one.
+    b.unmount()
+    b = house.mount(feed, "B", *house.mirror_options(a), repository=b.repository, expected=expected)
+    feed.write_bytes(house.key.clearsign(next_version(feed.read_bytes()).removesuffix(added)))
+    house.gtfs("sync", b.dir)
+    assert b.status()["catalogue"]["version"] == 5
+
+
+def test_a_state_whose_catalogue_and_index_have_such_a_reel_starts(house: House, pub: Path) -> None:
+    latest = pub / "gtfs" / "catalogue" / "latest.asc"
+    feed = house.root / "feed.asc"
+    feed.write_bytes(latest.read_bytes())
+    a = house.mount(pub, "A")
+    b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git")
+    house.gtfs("sync", b.dir)
+    b.unmount()
+    # As an older gtfs left it.
+    document = house.key.clearsign(with_reel(next_version(latest.read_bytes()), 10**17, 1))
+    for name in ("2.asc", "latest.asc"):
+        (b.repository / "gtfs" / "catalogue" / name).write_bytes(document)
+    index = Index(b.repository / "gtfs" / "node.db")
+    index.put_reel(ReelName("a" * 64), InfoHash(b"\xbb" * 20), 10**17, 1, 2, "remote")
+    index.close()
+    feed.write_bytes(document)
+    b = house.mount(feed, "B", *house.mirror_options(a), repository=b.repository)
+    assert b.status()["catalogue"]["version"] == 2
+    assert "over the limit reel" in house.gtfs("sync", b.dir, code=4).line
+    assert len(b.packs()) == len(house.history(pub))

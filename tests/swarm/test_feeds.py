@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,8 +14,9 @@ import trio
 import trio.testing
 
 from gtfs.errors import GtfsError
-from gtfs.swarm import feeds
-from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, open_client, parse_feed
+from gtfs.swarm import feeds, httpget
+from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, parse_feed
+from gtfs.swarm.httpget import open_client
 
 pytestmark = pytest.mark.trio
 
@@ -143,7 +146,7 @@ async def test_bad_http_answers_are_feed_errors(server, monkeypatch):
 
 
 async def test_an_answer_that_never_ends_ends_at_its_deadline(monkeypatch):
-    monkeypatch.setattr(feeds, "WHOLE_S", 0.3)
+    monkeypatch.setattr(httpget, "WHOLE_S", 0.3)
 
     async def stall(stream):
         await trio.sleep_forever()
@@ -178,9 +181,10 @@ async def test_the_poller_reports_each_feed_and_one_bad_feed_does_not_stop_anoth
     assert good_report.answered_s is not None
 
 
-async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path):
+@pytest.mark.parametrize("error", [GtfsError("signed by somebody else"), OSError("signed by somebody else")])
+async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path, error):
     (tmp_path / "c").write_bytes(b"document")
-    refusals = [GtfsError("signed by somebody else")]
+    refusals = [error]
 
     async def take(feed, document):
         if refusals:
@@ -230,3 +234,156 @@ async def test_the_poll_task_asks_again_and_again(tmp_path, nursery):
             await third.wait()
         nursery.cancel_scope.cancel()
     assert seen[:3] == [b"0", b"xx", b"xxx"]
+
+
+async def test_not_modified_is_no_answer_to_the_first_question(server):
+    server.answers["/c"] = {"status": 304}
+    async with open_client() as client:
+        with pytest.raises(FeedError, match="304"):
+            await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+
+
+async def test_validators_that_cannot_be_sent_back_are_not_kept(server):
+    server.answers["/c"] = {"headers": {"ETag": '"\xfc"', "Last-Modified": "x" * 1025}, "body": [b"document"]}
+    async with open_client() as client:
+        answer = await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+        assert answer == feeds.FeedAnswer(b"document", FeedState())
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"\0" * 1000, b"document\n", b"HTTP/09 200 OK\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n",
+        HEAD + b"Content-Length: 100\r\n\r\nshort", HEAD + b"Content-Length: -1\r\n\r\nx",
+        HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxy", HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"F" * 20) + b"\r\n", HEAD + b"Content-Encoding: br\r\n\r\nx",
+        HEAD + b"".join(b"H%d: x\r\n" % n for n in range(20_000)) + b"\r\nx",
+        HEAD + b"ETag: " + b"x" * (1 << 20) + b"\r\n\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", b"HTTP/1.1 200 " + b"r" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: //127.0.0.1:99999/\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: \xff:\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://" + b"a" * 64 + b".example/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http:///\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: unix:/run/x\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    ],
+    ids=range(25),
+)  # fmt: skip
+async def test_an_answer_of_any_form_is_an_error_of_its_feed(answer):
+    async def serve(stream):
+        try:
+            await stream.receive_some(65536)
+            await stream.send_all(answer)
+            await stream.aclose()
+        except trio.BrokenResourceError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with open_client() as client:
+            with trio.fail_after(30), pytest.raises(FeedError):
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("forever", [b"HTTP/1.1 100 Continue\r\n\r\n", b"H", HEAD + b"\r\nx"])
+async def test_one_deadline_holds_for_an_answer_that_comes_byte_by_byte(monkeypatch, forever):
+    monkeypatch.setattr(httpget, "WHOLE_S", 0.3)
+
+    async def serve(stream):
+        try:
+            await stream.receive_some(65536)
+            await stream.send_all(forever)
+            while True:
+                await stream.send_all(forever[-1:] if forever.startswith(HEAD) else forever)
+                await trio.sleep(0.01)
+        except trio.BrokenResourceError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with open_client() as client:
+            with trio.fail_after(30), pytest.raises(FeedError):
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+        nursery.cancel_scope.cancel()
+
+
+class Names(trio.abc.HostnameResolver):
+    """Every name is that of another server of this machine, whatever was said before."""
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", port or 0))]
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise OSError
+
+
+@pytest.fixture
+def inner():
+    """A server that only this machine's own programs should ask; it says who did."""
+    with ThreadingHTTPServer(("127.0.0.2", 0), Handler) as httpd:
+        httpd.seen, httpd.answers = [], {"/secret": {"body": [b"secret"]}}
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield httpd
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "rebound.example", "[::ffff:127.0.0.2]", "localhost", "2130706434"])
+async def test_a_redirect_from_outside_to_this_machine_is_not_followed(server, inner, monkeypatch, host):
+    # The feed's server counts as one of the open Internet.
+    near = httpget.nearness
+    monkeypatch.setattr(httpget, "nearness", lambda address: 0 if address == "127.0.0.1" else near(address))
+    port = inner.server_address[1]
+    server.answers["/c"] = {"status": 302, "headers": {"Location": f"http://{host}:{port}/secret"}}
+    before = trio.socket.set_custom_hostname_resolver(Names()) if host not in ("127.0.0.2",) else None
+    try:
+        async with open_client() as client:
+            with pytest.raises(FeedError, match="not followed"):
+                await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+    finally:
+        trio.socket.set_custom_hostname_resolver(before)
+    assert inner.seen == []
+
+
+async def test_a_feed_of_this_machine_may_lead_to_another_of_it(server, inner):
+    port = inner.server_address[1]
+    server.answers["/c"] = {"status": 302, "headers": {"Location": f"http://127.0.0.2:{port}/secret"}}
+    async with open_client() as client:
+        assert (await fetch(parse_feed(server.url + "/c"), FeedState(), client)).document == b"secret"
+    assert inner.seen[0][1]["Host"] == f"127.0.0.2:{port}"
+
+
+@pytest.mark.parametrize(
+    ("address", "near"),
+    [
+        ("8.8.8.8", 0), ("2001:4860:4860::8888", 0), ("10.0.0.1", 1), ("192.168.1.1", 1), ("172.16.0.1", 1),
+        ("100.64.0.1", 1), ("fd00::1", 1), ("127.9.9.9", 2), ("0.0.0.0", 2), ("::1", 2), ("::", 2), ("169.254.1.1", 2),
+        ("fe80::1%lo", 2), ("::ffff:127.0.0.1", 2), ("::ffff:10.0.0.1", 1), ("64:ff9b::7f00:1", 2),
+        ("2002:7f00:1::", 2), ("64:ff9b::808:808", 0), ("224.0.0.1", 2),
+    ],
+)  # fmt: skip
+async def test_how_near_an_address_is(address, near):
+    assert httpget.nearness(address) == near
+
+
+async def test_what_is_no_regular_file_is_no_feed_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dir" / "latest.asc").mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(tmp_path / "socket"))
+        async with open_client() as client:
+            for path in (
+                *(tmp_path / name for name in ("pipe", "dir", "loop", "socket")),
+                "/dev/zero",
+                "/dev/tty",
+                "a\0b",
+            ):
+                with pytest.raises(FeedError), trio.fail_after(30):
+                    await fetch(parse_feed(str(path)), FeedState(), client)

@@ -22,8 +22,9 @@ from gtfs.catalogue.accept import (
     is_stale,
 )
 from gtfs.catalogue.document import BadCatalogue, Catalogue
-from gtfs.ids import SHA256, Fingerprint
+from gtfs.ids import SHA256, Fingerprint, ObjectId
 from gtfs.trust.keyring import Keyring
+from gtfs.trust.policy import Policy
 from gtfs.trust.verify import BadSignature, ClearSigned, Signature, split_clearsigned, unverified_signers
 
 RING = Keyring(Path("/nonexistent"), b"", frozenset({A, B}))
@@ -154,3 +155,18 @@ def test_past_valid_until_it_is_accepted_but_stale() -> None:
     old = take(catalogue(1, date_s=NOW_S - 2 * DAY_S, valid_until_s=NOW_S - DAY_S))
     assert is_stale(old.catalogue, NOW_S)
     assert not is_stale(old.catalogue, NOW_S - DAY_S)
+
+
+def test_lines_of_policy_for_more_refs_than_can_be_looked_at_are_refused() -> None:
+    refs = {b"refs/%05d" % n: ObjectId(b"\1" * 20) for n in range(10_001)}
+    policy = tuple(Policy(b"refs/x%d" % n, "catalogue") for n in range(1000))
+    with pytest.raises(BadCatalogue, match="over the limit policy: 1000 lines for refs whose names have 100010 bytes"):
+        take(catalogue(1, refs=refs, policy=policy))
+    refs.popitem()
+    assert take(catalogue(1, refs=refs, policy=policy)).news
+
+
+def test_nothing_is_read_of_a_text_that_too_few_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "from_text", None)
+    with pytest.raises(WrongSigner):
+        take(document(catalogue(1).to_text(), B))

@@ -33,8 +33,8 @@ FULL = Catalogue(
         b"refs/heads/m\xfcnchen": ObjectId(b"\3" * 20),
     },
     reels=(
-        ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 40, 1000),
-        ReelEntry(ReelName("01" * 32), InfoHash(b"\5" * 20), 100, 1),
+        ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 34, 1000),
+        ReelEntry(ReelName("01" * 32), InfoHash(b"\5" * 20), 200, 1),
     ),
 )
 TEXT = FULL.to_text()
@@ -105,11 +105,11 @@ def test_sha256_repositories() -> None:
         ("refs/heads/a%25b", "refs/heads/a..b", "Refs"),
         ("m%FCnchen\nReels", "m%fcnchen\nReels", "Refs"),
         ("m%FCnchen\nReels", "a-b/c\nReels", "Refs"),
-        (" 100 1\n", " 100 0\n", "Reels"),
-        (" 100 1\n", " -1 1\n", "Reels"),
+        (" 200 1\n", " 100 0\n", "Reels"),
+        (" 200 1\n", " -1 1\n", "Reels"),
         ("01" * 32, "ef" * 32, "Reels"),
         ("05" * 20, "04" * 20, "Reels"),
-        (" 100 1\n", " 100 1 1\n", "Reels"),
+        (" 200 1\n", " 100 1 1\n", "Reels"),
     ],
 )
 def test_every_field_is_read_strictly(old: str, new: str, field: str) -> None:
@@ -176,3 +176,45 @@ def test_any_changed_byte_gives_a_catalogue_or_a_clean_refusal(data: st.DataObje
         from_text(bytes(text))
     except BadCatalogue:
         pass
+
+
+def reel(number: int, size: int = 200, rows: int = 1) -> bytes:
+    return b" %064x %040x %d %d\n" % (number, number, size, rows)
+
+
+def test_a_reel_beyond_every_limit_is_unusable_and_the_others_are_not() -> None:
+    for line in (reel(1, 10**18 - 1), reel(1, 10**17), reel(1, (32 << 30) + 1), reel(1, 200, 10**9 - 1), reel(1, 139)):
+        catalogue = from_text(PLAIN.to_text().encode() + line + reel(2))
+        assert [r.name for r in catalogue.reels] == [f"{2:064x}"]
+        assert list(catalogue.unusable) == [f"{1:064x}"]
+    assert not from_text(PLAIN.to_text().encode() + reel(1, 32 << 30) + reel(2, 140)).unusable
+
+
+def test_reels_are_usable_up_to_a_number_and_a_total() -> None:
+    many = from_text(PLAIN.to_text().encode() + b"".join(map(reel, range(1, 5001))))
+    assert len(many.reels) == 4096 and len(many.unusable) == 904
+    large = from_text(PLAIN.to_text().encode() + b"".join(reel(n, 32 << 30) for n in range(1, 201)))
+    assert sum(r.size for r in large.reels) == 4 << 40 and len(large.unusable) == 72
+    assert "more than 4398046511104 bytes together" in large.unusable[ReelName(f"{200:064x}")]
+
+
+def test_what_no_mirror_could_take_is_not_written() -> None:
+    with pytest.raises(BadCatalogue, match="read back"):
+        dataclasses.replace(PLAIN, reels=(ReelEntry(ReelName("ef" * 32), InfoHash(b"\4" * 20), 1 << 40, 1),)).to_text()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(b"refs/a", b"refs/a/b"), (b"refs/a", b"refs/a/b/c"), (b"refs/a-", b"refs/a-/b"), (b"refs/a/b", b"refs/a/b/c.d")],
+)
+def test_a_ref_below_another_is_refused_whatever_lies_between_them(one: bytes, other: bytes) -> None:
+    between = [b"refs/a!", b"refs/a+", b"refs/a.a", b"refs/a-b", b"refs/a/b-c", b"refs/a/b.c", b"refs/b"]
+    refs = {name: ObjectId(b"\1" * 20) for name in {one, other, *between}}
+    with pytest.raises(BadCatalogue, match="exclude each other"):
+        dataclasses.replace(PLAIN, refs=refs).to_text()
+
+
+@pytest.mark.parametrize("year", ["0001", "1969", "9999"])
+def test_every_year_can_be_read(year: str) -> None:
+    text = TEXT.replace("Date: 2027", "Date: 0001").replace("Valid-Until: 2027", f"Valid-Until: {year}")
+    assert from_text(text.encode()).to_text() == text

@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.policy import (
@@ -124,3 +127,15 @@ def test_a_tag_must_bear_the_name_of_its_ref() -> None:
     for ref in (b"refs/tags/v2", b"refs/heads/v1", b"refs/tags/x/v1"):
         with pytest.raises(PolicyRefused, match="calls itself v1"):
             check_tag_name(TAG, ref)
+
+
+@given(st.text("ab/*", min_size=1, max_size=9), st.text("ab/", max_size=12))
+def test_patterns_match_what_a_plain_regular_expression_of_them_matches(pattern: str, ref: str) -> None:
+    plain = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    matches = Policy(pattern.encode(), "catalogue").matches(ref.encode())
+    assert matches == (re.fullmatch(plain, ref) is not None)
+
+
+@pytest.mark.parametrize("pattern", ["refs/" + "*a" * 7 + "*b", "**a**a**a*b", "**a*a**a*a**a/b"])
+def test_stars_take_no_time_by_the_power_of_their_number(pattern: str) -> None:
+    assert not parse_policy(f"{pattern} catalogue").matches(b"refs/" + b"a" * 1019)  # else this never ends

@@ -32,6 +32,11 @@ def test_too_many_fields_are_refused() -> None:
         read_stanza(b"".join(b"A%d: x\n" % i for i in range(201)))
 
 
+def test_too_many_lines_are_refused_before_they_are_read() -> None:
+    with pytest.raises(BadStanza, match="over the limit lines"):
+        read_stanza(b"\n" * 400_001)
+
+
 def test_missing_and_long_fields() -> None:
     with pytest.raises(BadStanza, match="missing"):
         one_line({}, "Date")
