@@ -66,9 +66,9 @@ class State:
         root = repository.state
         self.read_only = is_read_only(root)
         if self.read_only:
+            check_private(root)
             if not may_be_read_only or not os.path.lexists(root):
                 raise ReadOnly(root)
-            check_private(root)
         else:
             make_private(root, writers_modes=(INCOMING,))
             for name in (REELS, INCOMING, SIGNOFFS):

@@ -229,10 +229,15 @@ class Database:
             raise IndexUnusable(self.path, f"unable to open database file ({error.strerror})") from error
 
     def _is_immutable(self) -> bool:
-        """Whether nothing can be written beside it, and all of it is in the one file."""
-        wal = self.path.with_name(self.path.name + "-wal")
-        is_whole = not wal.exists() or not wal.stat().st_size
-        return is_whole and not os.access(self.path.parent, os.W_OK, effective_ids=True)
+        """Whether nothing can be written beside it, and all of it is in the one file. Raises `IndexUnusable`."""
+        if os.access(self.path.parent, os.W_OK, effective_ids=True):
+            return False
+        wal, shm = (self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm"))
+        if not wal.exists() or not wal.stat().st_size:
+            return True
+        if not shm.exists():
+            raise IndexUnusable(self.path, f"{wal.name} has its last changes: start gtfs once where it can be written")
+        return False
 
     def _prepare(self) -> None:
         db = self._writer

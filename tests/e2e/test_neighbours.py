@@ -217,3 +217,14 @@ def test_without_a_state_a_read_only_file_system_has_no_node(house: House, fresh
     shutil.copytree(fresh, repository)
     read_only(small)
     assert "gtfs cannot be made" in house.gtfs("status", repository, code=7).line
+
+
+def test_an_index_whose_last_changes_cannot_be_read_is_named(house: House, fresh: Path, small: Path) -> None:
+    repository = small / "fresh.git"
+    shutil.copytree(fresh, repository)
+    house.mount(repository, "m", "nodht").kill()
+    house.forgive(repository)
+    assert (repository / "gtfs" / "node.db-wal").stat().st_size
+    (repository / "gtfs" / "node.db-shm").unlink()  # as a copy made without it
+    read_only(small)
+    assert "node.db-wal has its last changes" in house.gtfs("status", repository, code=7).line
