@@ -83,7 +83,12 @@ def _opened(path: Path, name: str | None = None, at: int | None = None) -> Itera
     _refuse(path, found)
     if not stat.S_ISDIR(found.st_mode):
         raise NotPrivate(f"{path} is not a directory; move it away")
-    fd = os.open(path if name is None else name, _FLAGS, dir_fd=at)
+    try:
+        fd = os.open(path if name is None else name, _FLAGS, dir_fd=at)
+    except PermissionError:
+        if found.st_uid == os.geteuid():
+            raise
+        raise _foreign(path, found) from None
     try:
         _refuse(path, os.fstat(fd))
         yield fd
@@ -125,4 +130,8 @@ def _refuse(path: Path, found: os.stat_result) -> None:
             "bind mount)"
         )
     if found.st_uid not in (os.geteuid(), 0):
-        raise NotPrivate(f"{path} belongs to {owner_name(found.st_uid)}, not to you; run gtfs as that user")
+        raise _foreign(path, found)
+
+
+def _foreign(path: Path, found: os.stat_result) -> NotPrivate:
+    return NotPrivate(f"{path} belongs to {owner_name(found.st_uid)}, not to you; run gtfs as that user")

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gtfs.node.control import ask_node
 from gtfs.node.lock import Lock, lock_holder
-from gtfs.node.private import NotPrivate, check_private, make_private
+from gtfs.node.private import NotPrivate, check_private, is_read_only, make_private
 
 FILES = """lock open.reel node.db node.db-wal node.db-shm config keyring.gpg control
     batch-1.tmp""".split()  # noqa: SIM905  a list of words is easier to read
@@ -118,3 +120,38 @@ def test_nobody_else_can_open_the_lock(root: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError), Lock(root / "lock"):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+@pytest.fixture
+def as_user() -> Iterator[Path]:
+    """A place of an ordinary user's, who acts while the test runs."""
+    assert os.geteuid() == 0, "needs root, to be somebody else for a while"
+    with tempfile.TemporaryDirectory(prefix="gtfs-user-", dir="/tmp") as place:
+        os.chown(place, 65533, -1)
+        os.seteuid(65533)
+        try:
+            yield Path(place)
+        finally:
+            os.seteuid(0)
+
+
+def test_what_root_made_for_a_user_is_named_to_him(as_user: Path) -> None:
+    root = as_user / "gtfs"
+    os.seteuid(0)
+    root.mkdir(mode=0o700)
+    os.seteuid(65533)
+    for look in (make_private, check_private):
+        with pytest.raises(NotPrivate, match=f"{root} belongs to root, not to you"):
+            look(root)
+
+
+def test_a_directory_that_its_user_cannot_write_is_only_read(as_user: Path) -> None:
+    root = as_user / "gtfs"
+    assert not is_read_only(root)
+    make_private(root)
+    assert not is_read_only(root)
+    root.chmod(0o500)
+    assert is_read_only(root)
+    check_private(root)
+    as_user.chmod(0o500)
+    assert is_read_only(as_user / "other")
