@@ -29,13 +29,13 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
-def temporary_in(directory: Path, mode: int = 0o666) -> tuple[int, Path]:
+def temporary_in(directory: Path, mode: int = 0o600) -> tuple[int, Path]:
     """A new empty file in ``directory`` open for writing; the umask takes its part of ``mode``."""
     path = directory / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), path
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Give ``path`` these contents: temporary file, fsync, rename, fsync of the directory. Raises OSError."""
     fd, temporary = temporary_in(path.parent, mode)
     try:

@@ -38,9 +38,10 @@ class DamagedStore(GtfsError):
 class CatalogueStore:
     """The catalogues under one directory, which is made if it is missing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self.directory = directory
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._read_only = read_only
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def latest(self) -> Path:
@@ -76,6 +77,8 @@ class CatalogueStore:
         if not versions:
             return None
         held = self.load(versions[-1])
+        if self._read_only:
+            return held
         if not self.latest.exists() or self.latest.read_bytes() != held.document:
             replace_file(self.latest, held.document)
         return held

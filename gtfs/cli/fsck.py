@@ -11,6 +11,7 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.terminal import bar, complain, size_text
 from gtfs.node.fsck import check, notes, rebuild
 from gtfs.node.lock import Lock
+from gtfs.node.private import ReadOnly, is_read_only, make_private
 from gtfs.node.state import CATALOGUE, LOCK, State
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
@@ -28,7 +29,7 @@ def fsck(repo: Path, again: bool) -> int:
     found = 0
     if again:
         found += _rebuild(repository)
-    with State(repository) as state, bar("checking") as show:
+    with State(repository, may_be_read_only=True) as state, bar("checking") as show:
         for line in check(state, lambda done, total: show(done, total, size_text(total))):
             complain(line)
             found += 1
@@ -40,7 +41,9 @@ def fsck(repo: Path, again: bool) -> int:
 
 
 def _rebuild(repository: Repository) -> int:
-    repository.state.mkdir(exist_ok=True)
+    if is_read_only(repository.state):
+        raise ReadOnly(repository.state)
+    make_private(repository.state)
     with Lock(repository.state / LOCK), bar("rebuilding") as show:
         held = CatalogueStore(repository.state / CATALOGUE).highest()
         listed = {}

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -94,7 +95,10 @@ async def _run(
     source: Source, place: Path, mount_options: MountOptions, settings: NodeSettings, daemon: Daemon | None
 ) -> None:
     options = node_options(settings, mount_options.read_timeout_s)
+    options = replace(options, may_be_read_only=mount_options.read_only)
     async with open_source(source, given_trust(settings), options) as node, trio.open_nursery() as nursery:
+        if node.state.read_only:
+            complain(f"{node.state.repository.state} is read-only: what is here can be read, and nothing else")
         await _take_up(node)
         if source.feed is not None and node.state.held is not None:
             failed = await node.follower.bring_tables(settings.table_s)

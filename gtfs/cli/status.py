@@ -36,7 +36,7 @@ def status(target: Path, as_json: bool) -> int:
     repository = open_repository(repository_of_mount(target) or target)
     found = ask_node(repository.state, {"do": "status"}, lambda _p: None)
     if found is None:
-        with State(repository) as state:
+        with State(repository, may_be_read_only=True) as state:
             found = describe_state(state)
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
@@ -74,7 +74,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     known, size = packs.pop("known"), packs.pop("bytes")
     states = ", ".join(f"{count} {state}" for state, count in sorted(packs.items()))
     yield "repository", found["repository"]
-    yield "node", "running" if found["running"] else "not running"
+    yield "node", ("running" if found["running"] else "not running") + (", read-only" if found["read_only"] else "")
     yield "packs", f"{known}, {size_text(size)}" + (f" ({states})" if states else "")
     if found["unencodable"]:
         yield "not made", f"{found['unencodable']} packs: objects are missing (a shallow or partial clone?)"

@@ -31,7 +31,7 @@ class Quarantine:
     def __init__(self, directory: Path, limit_bytes: int = GIB) -> None:
         self.directory = directory
         self._limit_bytes = limit_bytes
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def take(self, path: Path, oid: ObjectId, reason: str) -> Path:
         """Move the file here with its reason; raises OSError."""

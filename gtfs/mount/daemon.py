@@ -7,6 +7,7 @@ Fork before trio, threads or libtorrent exist. The parent waits for one line fro
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -43,7 +44,7 @@ class Daemon:
         null = os.open(os.devnull, os.O_RDWR)
         out = null
         if logfile is not None:
-            out = os.open(logfile, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            out = open_log(logfile)
         os.dup2(null, 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
@@ -67,6 +68,19 @@ class Daemon:
         finally:
             os.close(pipe)
         return True
+
+
+def open_log(path: Path) -> int:
+    """Open a log to append to it; a link only where nobody but us and root can have put it. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    if not {path.lstat().st_uid, path.parent.stat().st_uid} <= {os.geteuid(), 0}:
+        raise PermissionError(errno.EPERM, "the log is a link that another user made", str(path))
+    return os.open(path, flags, 0o640)
 
 
 def tell_manager(address: str, state: str) -> None:

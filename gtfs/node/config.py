@@ -52,9 +52,9 @@ class Config:
     def set(self, key: str, *values: str) -> None:
         """Replace a key's values; raises `GitFailed`."""
         name = f"gtfs.{key}"
-        self._repository.git("config", "--file", str(self.path), "--unset-all", name, check=False)
+        self._repository.git("config", "--file", str(self.path), "--unset-all", name, check=False, umask=0o077)
         for value in values:
-            self._repository.git("config", "--file", str(self.path), "--add", name, value)
+            self._repository.git("config", "--file", str(self.path), "--add", name, value, umask=0o077)
         self._values[key] = list(values)
 
     def sign_key(self) -> Fingerprint | None:

@@ -8,6 +8,7 @@ Request ``{"do": NAME, ...}``; answers ``{"progress": {...}}`` any number of tim
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.private import open_private
 
 log = logging.getLogger(__name__)
 
@@ -43,23 +45,22 @@ class NodeFailed(GtfsError):
 @contextlib.contextmanager
 def _short_path(state: Path) -> Iterator[str]:
     """A path to the socket that fits sun_path (108 bytes), however deep the repository lies."""
-    fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with open_private(state) as fd:
+        if fd is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state))
         yield f"/proc/self/fd/{fd}/{CONTROL}"
-    finally:
-        os.close(fd)
 
 
 def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> dict[str, Any] | None:
     """Ask the node that runs on this state directory; None when none does.
 
-    Raises `NodeFailed` with its error. Ctrl-C closes the connection, upon which the node ends the work.
+    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
+    connection, upon which the node ends the work.
     """
-    if not state.is_dir():
-        return None
-    with socket.socket(socket.AF_UNIX) as s, _short_path(state) as path:
+    with socket.socket(socket.AF_UNIX) as s:
         try:
-            s.connect(path)
+            with _short_path(state) as path:
+                s.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         try:
@@ -151,11 +152,8 @@ def listen(state: Path) -> trio.SocketListener:
     with _short_path(state) as path:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
-        old = os.umask(0o177)
-        try:
-            s.bind(path)
-        finally:
-            os.umask(old)
+        s.bind(path)
+        Path(path).chmod(0o600)  # until here the directory's mode kept others out
     s.listen(16)
     return trio.SocketListener(trio.socket.from_stdlib_socket(s))
 

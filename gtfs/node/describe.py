@@ -27,6 +27,7 @@ def describe_state(state: State) -> dict[str, Any]:
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "running": False,
+        "read_only": state.read_only,
     }
     if held is not None:
         c = held.catalogue

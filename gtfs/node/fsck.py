@@ -35,15 +35,17 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     """One line for each thing that is not as it should be; nothing when all is well."""
     yield from state.index.check()
     reels = [r for r in state.index.reels() if r.is_whole]
-    total = sum(r.size for r in reels) + state.open_reel().size
+    open_rows = state.index.open_rows()
+    total = sum(r.size for r in reels) + sum(row.size for row in open_rows)
     done = 0
     for reel in reels:
         yield from _check_reel(state, reel)
         done += reel.size
         progress(done, total)
-    for pack in verify_open_reel(state.open_reel_path, state.index.open_rows()):
-        if not pack.good:
-            yield f"open reel: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
+    if open_rows:
+        for pack in verify_open_reel(state.open_reel_path, open_rows):
+            if not pack.good:
+                yield f"open reel: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
     progress(total, total)
     yield from _check_git(state)
     yield from _check_catalogue(state)
@@ -107,6 +109,8 @@ def _check_catalogue(state: State) -> Iterator[str]:
 
 def notes(state: State) -> Iterator[str]:
     """What is worth a word and no fault."""
+    if state.read_only:
+        yield f"{state.repository.state} is read-only: what a crash may have left stays"
     if state.held is not None and is_stale(state.held.catalogue, int(time.time())):
         yield "the catalogue is past its Valid-Until: refs do not move"
     refused = state.quarantine.refused()
@@ -152,5 +156,5 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
 
 
 def _existing(path: Path) -> Path:
-    path.touch()
+    path.touch(mode=0o600)
     return path

@@ -22,6 +22,7 @@ from gtfs.swarm.webseeds import seed_url
 
 _CHUNK_BYTES = 1 << 20
 _PAGE = 1000
+_FOR_OTHERS = 0o644  # what is handed out is meant to be read
 
 
 async def pack_metainfo(store: Store, oid: ObjectId, size: int) -> bytes:
@@ -61,7 +62,7 @@ def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> l
             continue
         web_seeds = [seed_url(base, file_name) for base in catalogue.web_seeds] if catalogue is not None else ()
         dressed = dress(info_of(metainfo, file_name), announce, web_seeds)
-        replace_file(directory / (file_name + METAINFO_SUFFIX), dressed)
+        replace_file(directory / (file_name + METAINFO_SUFFIX), dressed, _FOR_OTHERS)
     return lacking
 
 
@@ -74,7 +75,7 @@ async def _hand_out_packs(state: State, store: Store, directory: Path, announce:
             name = pack_name(row.oid)
             info = info_of(await pack_metainfo(store, row.oid, row.size), name)
             path = directory / (name + METAINFO_SUFFIX)
-            await trio.to_thread.run_sync(replace_file, path, dress(info, announce, ()))
+            await trio.to_thread.run_sync(replace_file, path, dress(info, announce, ()), _FOR_OTHERS)
             done += 1
             tell({"packs": done, "packs_of": total})
     return done

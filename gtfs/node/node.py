@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class NodeOptions:
     cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them
     proxy: str | None = None  # for feeds, a URL
     jobs: int | None = None  # processes that encode; None: one for each core
+    may_be_read_only: bool = False  # do with a state directory that cannot be written: nothing is fetched or let in
 
 
 class Node:
@@ -348,6 +349,10 @@ class Node:
         handlers["torrents"] = self._asked_torrents
         await self.reels.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
+            if self.state.read_only:
+                nursery.start_soon(self._refs_task)
+                task_status.started()
+                return
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self._refs_task)
             nursery.start_soon(self.sink.ingest_task)
@@ -367,7 +372,9 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
     Nodes of one process share one ``session``; without one the node opens its own. Raises `ListenRefused` for a port
     that is taken.
     """
-    if state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
+    if state.read_only:
+        options, session = replace(options, swarm=None), None
+    elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
         await trio.to_thread.run_sync(reassert, state.repository, state.index)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))

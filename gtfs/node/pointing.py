@@ -22,6 +22,7 @@ from gtfs.catalogue.accept import Held
 from gtfs.durable import replace_file
 from gtfs.ids import InfoHash
 from gtfs.node.config import BadConfig, Config
+from gtfs.node.private import check_private
 from gtfs.node.state import KEYS, State
 from gtfs.reel.metainfo import BadMetainfo, metainfo_of, parse_metainfo, piece_length
 from gtfs.repo.repository import Repository
@@ -79,6 +80,7 @@ def address(key: bytes, name: str) -> str:
 
 def make_address(repository: Repository) -> str:
     """A publisher's address, its key made at the first time. Blocking. Raises `BadConfig`, `BadFeedKey`, OSError."""
+    check_private(repository.state)
     config = Config(repository)
     name = config.get("name")
     if name is None or config.sign_key() is None:

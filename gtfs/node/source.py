@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -183,13 +184,16 @@ async def _open_source(
     async with contextlib.AsyncExitStack() as stack:
         if first is not None:
             stack.callback(shutil.rmtree, source.repository, True)
-        state = await trio.to_thread.run_sync(State, repository)
+        state = await trio.to_thread.run_sync(partial(State, repository, may_be_read_only=options.may_be_read_only))
         with state:
             if source.feed is not None and state.held is None and document is None:
                 document = await _first_document(source.feed, options, session)
             if first is None:
-                first = await trio.to_thread.run_sync(_trust, state, given, document)
-            if source.feed is not None and source.text not in state.config.get_all("source"):
+                first = FirstTrust()
+                if not state.read_only:
+                    first = await trio.to_thread.run_sync(_trust, state, given, document)
+            is_known = state.read_only or source.text in state.config.get_all("source")
+            if source.feed is not None and not is_known:
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
             async with open_node(state, replace(options, feeds=tuple(feeds), first=first), session) as node:

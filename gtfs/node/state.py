@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
+from gtfs.node.private import ReadOnly, check_private, is_read_only, make_private
 from gtfs.node.stock import Stock
 from gtfs.node.succession import drop, settle
 from gtfs.pack.limits import Limits
@@ -33,7 +35,8 @@ from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import read_tips
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
-from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
+from gtfs.trust.ownhome import sweep_homes
+from gtfs.trust.sign import Signer, make_node_key, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
@@ -51,40 +54,50 @@ LOCK = "lock"
 
 
 class State:
-    """Opens everything and closes it in reverse; a context manager."""
+    """Opens everything and closes it in reverse; a context manager.
 
-    def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
+    ``may_be_read_only``: do with a state directory that cannot be written; then `read_only` says so, nothing is swept
+    or mended, and what would write raises `ReadOnly`, IndexUnusable or OSError.
+    """
+
+    def __init__(self, repository: Repository, limits: Limits | None = None, *, may_be_read_only: bool = False) -> None:
         self.repository = repository
         self.limits = limits or Limits()
         root = repository.state
-        root.mkdir(exist_ok=True)
-        for name in (REELS, INCOMING, SIGNOFFS):
-            (root / name).mkdir(exist_ok=True)
+        self.read_only = is_read_only(root)
+        if self.read_only:
+            check_private(root)
+            if not may_be_read_only or not os.path.lexists(root):
+                raise ReadOnly(root)
+        else:
+            make_private(root, writers_modes=(INCOMING,))
+            for name in (REELS, INCOMING, SIGNOFFS):
+                (root / name).mkdir(mode=0o700, exist_ok=True)
         self.reels = root / REELS
         self.incoming = root / INCOMING
         self.open_reel_path = root / OPEN_REEL
         self._exit = contextlib.ExitStack()
         try:
             self.lock = Lock(root / LOCK)
-            self.lock.take()
             self._exit.callback(self.lock.release)
-            sweep(repository)
-            sweep_spool(repository)
-            sweep_node_signer(root / KEYS)
-            for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
-                sweep_temporaries(directory)
+            if self.read_only:
+                self.lock.take_shared()
+            else:
+                self.lock.take()
+                self._sweep()
             self.config = Config(repository)
-            self.index = Index(root / INDEX)
+            self.index = Index(root / INDEX, read_only=self.read_only)
             self._exit.callback(self.index.close)
-            self._open_reel = self._recover()
+            self._open_reel = None if self.read_only else self._recover()
+            self._exit.callback(self._close_open_reel)
             self.stock = Stock(self.index, self.reels, self.open_reel_path, repository.fmt)
-            self._exit.callback(lambda: self._open_reel.close())
             self.quarantine = Quarantine(root / QUARANTINE)
-            self.catalogues = CatalogueStore(root / CATALOGUE)
+            self.catalogues = CatalogueStore(root / CATALOGUE, read_only=self.read_only)
             self.held: Held | None = self.catalogues.highest()
             self._previous: Catalogue | None = None
             self._superseded: list[ReelRow] = []
-            self._settle_at_start()
+            if not self.read_only:
+                self._settle_at_start()
             self.keyring: Keyring | None = None
             self.load_keyring()
         except BaseException:
@@ -108,6 +121,15 @@ class State:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = open_keyring(self.keyring_path) if self.keyring_path.exists() else None
 
+    def _sweep(self) -> None:
+        """Drop what a crash left."""
+        root = self.repository.state
+        sweep(self.repository)
+        sweep_spool(self.repository)
+        sweep_homes(root / KEYS)
+        for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
+            sweep_temporaries(directory)
+
     def _recover(self) -> OpenReelWriter:
         recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
         if recovered.cut_bytes or recovered.dropped:
@@ -116,8 +138,17 @@ class State:
             self.index.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.open_reel_path, self.repository.fmt)
 
+    def _close_open_reel(self) -> None:
+        if self._open_reel is not None:
+            self._open_reel.close()
+
     def open_reel(self) -> OpenReelWriter:
-        """The open reel's writer; after a failed write (a full disk) a new one on what is certainly there."""
+        """The open reel's writer; after a failed write (a full disk) a new one on what is certainly there.
+
+        Raises `ReadOnly`.
+        """
+        if self._open_reel is None:
+            raise ReadOnly(self.repository.state)
         if self._open_reel.is_broken:
             self._open_reel.close()
             self._open_reel = self._recover()
@@ -192,8 +223,10 @@ class State:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
 
         What refs reached then is not walked again. Unless ``retry``, neither is what could
-        not be made then.
+        not be made then. A read-only state stays as it is.
         """
+        if self.read_only:
+            return TakenUp(0, 0, {})
         tips, before = read_tips(self.repository), self.index.taken_up()
         again = list(self.index.unencodable()) if retry else []
         if tips == before and not again:

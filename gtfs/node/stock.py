@@ -175,7 +175,7 @@ class Stock:
                 if place is None or not _is_there(place, pack):
                     continue
                 if fd < 0:
-                    fd = os.open(self.path(reel.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                    fd = os.open(self.path(reel.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                     stack.callback(os.close, fd)
                     os.ftruncate(fd, reel.size)
                 for chunk in file_chunks(place.path, place.offset, pack.length)():

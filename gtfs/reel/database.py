@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,7 +207,11 @@ class Database:
         if self._closed:
             raise IndexUnusable(self.path, "closed")
         mode = "rwc" if writes else ("ro" if self.read_only else "rw")
+        if self.read_only and self._is_immutable():
+            mode += "&immutable=1"  # else SQLite wants to make its -shm file
         try:
+            if writes:  # SQLite gives its other files the mode of this one, and would take the umask's
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(
                 f"file:{quote(str(self.path.absolute()))}?mode={mode}",
                 uri=True,
@@ -220,6 +225,19 @@ class Database:
             return db
         except sqlite3.Error as error:
             raise self._named(error) from error
+        except OSError as error:
+            raise IndexUnusable(self.path, f"unable to open database file ({error.strerror})") from error
+
+    def _is_immutable(self) -> bool:
+        """Whether nothing can be written beside it, and all of it is in the one file. Raises `IndexUnusable`."""
+        if os.access(self.path.parent, os.W_OK, effective_ids=True):
+            return False
+        wal, shm = (self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm"))
+        if not wal.exists() or not wal.stat().st_size:
+            return True
+        if not shm.exists():
+            raise IndexUnusable(self.path, f"{wal.name} has its last changes: start gtfs once where it can be written")
+        return False
 
     def _prepare(self) -> None:
         db = self._writer

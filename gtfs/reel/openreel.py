@@ -60,7 +60,7 @@ class OpenReelWriter:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._fd).st_size
         if new:
             sync_directory(path.parent)

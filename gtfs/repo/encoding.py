@@ -99,7 +99,7 @@ def encode_many(
     ``jobs`` is a number of processes, by default one for each core. When ``stop`` turns true workers end at the
     commit at hand, and what they finished is still yielded; a caller who closes the iterator drops it.
     """
-    spools.mkdir(parents=True, exist_ok=True)
+    spools.mkdir(mode=0o700, parents=True, exist_ok=True)
     jobs = jobs or len(os.sched_getaffinity(0))
     if jobs == 1 or len(oids) < _IN_PROCESS:
         yield from _in_process(repository, oids, spools, stop)

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gtfs.errors import GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
 
 GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
+
+# No setting of a repository may start a program, whoever owns it: what is given here counts before its config file.
+_NO_PROGRAMS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.alternateRefsCommand=false")
+_DUBIOUS: Final = b"detected dubious ownership"  # what git says, with LC_ALL=C
 
 
 class BadRepository(GtfsError):
@@ -74,13 +80,14 @@ class Repository:
 
     def command(self, *args: str) -> list[str]:
         """The argument vector of a git command on this repository."""
-        # safe.directory: the user named this path; its owner does not matter to what is read here.
-        return ["git", "-c", "safe.directory=*", f"--git-dir={self.path}", *args]
+        return [*_git(), f"--git-dir={self.path}", *args]
 
-    def git(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
-        """Run git to its end and return its standard output; raises `GitFailed`."""
+    def git(
+        self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True, umask: int = -1
+    ) -> bytes:
+        """Run git to its end and return its standard output; ``umask`` -1: ours. Raises `GitFailed`."""
         done = subprocess.run(
-            self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False
+            self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False, umask=umask
         )
         if check and done.returncode:
             raise GitFailed(args, done.returncode, done.stderr)
@@ -95,8 +102,54 @@ class Repository:
         return any((self.objects / "pack").glob("*.promisor"))
 
 
+def _git() -> list[str]:
+    return ["git", *(word for setting in _NO_PROGRAMS for word in ("-c", setting))]
+
+
+def _look(path: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """What git says of the directory ``path`` itself, and nothing above, by the rule of safe.directory.
+
+    Only where git finds a repository by itself it looks at the owner: with --git-dir it does not.
+    """
+    asked = ("-c", "safe.bareRepository=all", "-C", str(path), "rev-parse")
+    what = ("--is-bare-repository", "--show-object-format")
+    return subprocess.run([*_git(), *asked, *what], env=env, capture_output=True, check=False)
+
+
+def _ask_git(path: Path) -> list[str]:
+    """Whether it is bare, and its object format; raises `BadRepository` for one of another owner (git-config(1)).
+
+    The user's own settings are read here and nowhere else, and only to learn whether he allowed this owner.
+    """
+    extra = {"GIT_CEILING_DIRECTORIES": str(path.parent)}
+    extra |= {key: os.environ[key] for key in ("SUDO_UID",) if key in os.environ}
+    env = git_environment(extra)
+    done = _look(path, env)
+    if _DUBIOUS in done.stderr:
+        env = {k: v for k, v in env.items() if k != "HOME" and not k.startswith("GIT_CONFIG")}
+        env |= {k: v for k, v in os.environ.items() if k in ("HOME", "XDG_CONFIG_HOME") or k.startswith("GIT_CONFIG_")}
+        done = _look(path, env)
+    if _DUBIOUS in done.stderr:
+        raise BadRepository(
+            f"{path} belongs to {owner_name(path.stat().st_uid)}, not to you: run gtfs as its owner or, if you trust "
+            f"its owner, first run: git config --global --add safe.directory {path}"
+        )
+    if done.returncode:
+        failed = GitFailed(["rev-parse"], done.returncode, done.stderr)
+        raise BadRepository(f"git does not accept {path} as a repository: {failed}")
+    return done.stdout.decode().split()
+
+
+def owner_name(uid: int) -> str:
+    """A user as messages call him."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
 def open_repository(path: Path) -> Repository:
-    """The bare repository at ``path``; raises `BadRepository` for anything else."""
+    """The bare repository at ``path``; raises `BadRepository` for anything else, and for one of another owner."""
     if not path.exists():
         raise BadRepository(f"{path} does not exist; give a bare repository, a catalogue file or a URL")
     if not path.is_dir():
@@ -108,11 +161,7 @@ def open_repository(path: Path) -> Repository:
     if not (path / "objects").is_dir() or not (path / "HEAD").exists():
         raise BadRepository(f"{path} is not a bare git repository; make one with git init --bare or git clone --mirror")
     path = path.resolve()
-    probe = Repository(path, OBJECT_FORMATS["sha1"])
-    try:
-        said = probe.git("rev-parse", "--is-bare-repository", "--show-object-format").decode().split()
-    except GitFailed as e:
-        raise BadRepository(f"git does not accept {path} as a repository: {e}") from None
+    said = _ask_git(path)
     if said[0] != "true":
         raise BadRepository(f"{path} is not bare; gtfs needs a bare repository: git clone --mirror {path} NAME.git")
     if said[1] not in OBJECT_FORMATS:

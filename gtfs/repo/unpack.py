@@ -54,7 +54,8 @@ def unpack(repository: Repository, batch: Path, limits: Limits) -> None:
     quarantine = repository.state / UNPACKING
     shutil.rmtree(quarantine, ignore_errors=True)
     packs = quarantine / "pack"
-    packs.mkdir(parents=True)
+    quarantine.mkdir(mode=0o700)
+    packs.mkdir()
     try:
         _index(repository, batch, quarantine, limits)
         publish_packs(packs, repository.objects / "pack")

@@ -60,7 +60,8 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> 
     quarantine = repository.state / REPACKING
     sweep_repacking(repository)
     made = quarantine / "pack"
-    made.mkdir(parents=True)
+    quarantine.mkdir(mode=0o700)
+    made.mkdir()
     try:
         if not small or not _pack(repository, small, large, quarantine, stop):
             return 0

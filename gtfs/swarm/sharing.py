@@ -42,7 +42,7 @@ async def lend(torrent: Torrent, spec: TorrentSpec) -> None:
 
 def _copy(spec: TorrentSpec, to: TorrentSpec) -> bytes | None:
     # In place: the torrent may have the file open, and what it has of it are the same bytes.
-    with spec.path.open("rb") as source, open(os.open(to.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as target:
+    with spec.path.open("rb") as source, open(os.open(to.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as target:
         shutil.copyfileobj(source, target, 1 << 20)
         target.flush()
         os.fsync(target.fileno())

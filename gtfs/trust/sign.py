@@ -2,16 +2,12 @@
 """Making signatures: with a key of the user's GnuPG, or with the node's own key.
 
 The user's gpg-agent is used and left alone; the node's key lives in a file and gets an agent for a moment, in a
-directory of its own. Any thread; a call waits for gpg, and the user's key may ask the user for a passphrase.
+directory of its own beside it. Any thread; a call waits for gpg, and the user's key may ask the user for a passphrase.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +18,11 @@ import gnupg
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.trust.ownhome import own_home
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
 NODE_KEY: Final = "node.asc"
-_HOME_RECORD: Final = "node.home"  # where the running node's agent has its sockets
-_AGENT_TRIES: Final = 3
 DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
 
 _HINTS: Final = (
@@ -107,14 +102,13 @@ def _reason(stderr: str) -> str:
     return f"{reason} ({hint})" if hint else reason
 
 
-def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerprint:
+def make_node_key(keys_dir: Path) -> Fingerprint:
     """The fingerprint of the node's own ed25519 key, made now if ``keys_dir/node.asc`` does not exist yet.
 
-    ``runtime_dir`` is where a directory with a short path may be made (default /tmp). Raises `SigningFailed`, OSError.
+    Raises `SigningFailed`, OSError.
     """
-    keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = keys_dir / NODE_KEY
-    with _own_home(runtime_dir) as home:
+    with own_home(keys_dir) as home:
         gpg = _open_gpg(home)
         if path.exists():
             return _import_node_key(gpg, path)
@@ -132,21 +126,15 @@ def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerp
 
 
 @contextmanager
-def node_signer(keys_dir: Path, *, runtime_dir: Path | None = None) -> Iterator[Signer]:
+def node_signer(keys_dir: Path) -> Iterator[Signer]:
     """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
-    with _own_home(runtime_dir) as home:
-        record = keys_dir / _HOME_RECORD
-        keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record.write_text(f"{home}\n")
-        try:
-            yield Signer(_import_node_key(_open_gpg(home), keys_dir / NODE_KEY), home)
-        finally:
-            record.unlink(missing_ok=True)
+    with own_home(keys_dir) as home:
+        yield Signer(_import_node_key(_open_gpg(home), keys_dir / NODE_KEY), home)
 
 
-def node_public_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> bytes:
+def node_public_key(keys_dir: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
-    with _own_home(runtime_dir) as home:
+    with own_home(keys_dir) as home:
         gpg = _open_gpg(home)
         return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")
 
@@ -162,44 +150,3 @@ def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:
         return parse_fingerprint(fingerprint)
     except (ValueError, BadId):
         raise SigningFailed(f"the node's key {path} is damaged; move it away and a new one is made") from None
-
-
-@contextmanager
-def _own_home(runtime_dir: Path | None) -> Iterator[Path]:
-    """A GnuPG home with a path short enough for its agent's sockets; the agent ends with the block."""
-    home = Path(tempfile.mkdtemp(prefix="gtfs-", dir=runtime_dir or "/tmp"))  # noqa: S108
-    try:
-        # gpg starts the agent itself, but on a busy machine gives up on it after a few seconds and says "No agent".
-        any(_gpgconf(home, "--launch", "gpg-agent") for _ in range(_AGENT_TRIES))
-        yield home
-    finally:
-        _end_home(home)
-
-
-def _end_home(home: Path) -> None:
-    _gpgconf(home, "--kill", "all")
-    _gpgconf(home, "--remove-socketdir")
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _gpgconf(home: Path, *command: str) -> bool:
-    done = subprocess.run(
-        ["gpgconf", "--homedir", str(home), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
-        timeout=30,
-        check=False,
-    )
-    return done.returncode == 0
-
-
-def sweep_node_signer(keys_dir: Path) -> None:
-    """End the agent that a killed node's `node_signer` left, and remove its directory."""
-    record = keys_dir / _HOME_RECORD
-    if record.exists():
-        home = Path(record.read_text().strip())
-        if home.name.startswith("gtfs-") and home.is_dir() and home.stat().st_uid == os.getuid():
-            _end_home(home)
-        record.unlink()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import select
+import signal
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from keys import NOW_S, Keys, shared_keys
 
 from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.trust.keyring import load_keyrings
+from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Vouch
 from gtfs.trust.sign import Signer, SigningFailed, make_node_key, node_public_key, node_signer
 from gtfs.trust.signoff import BadSignoff, SignoffRow, read_signoff, write_signoff
@@ -25,16 +28,28 @@ def keys() -> Keys:
     return shared_keys()
 
 
-def agents_of(directory: str) -> list[str]:
+def agents_of(pid: int) -> list[str]:
+    """The agents of homes that a process had."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes()
         except OSError:
             continue
-        if b"gpg-agent" in line and directory.encode() in line:
+        if b"gpg-agent" in line and f"/proc/{pid}/fd/".encode() in line:
             found.append(path.parent.name)
     return found
+
+
+def wait_no_agent(pid: int) -> None:
+    """An agent that was told to end answers before it does."""
+    for agent in agents_of(pid):
+        try:
+            fd = os.pidfd_open(int(agent))
+        except ProcessLookupError:
+            continue
+        assert select.select([fd], [], [], 60)[0], "an agent lives on"
+        os.close(fd)
 
 
 @pytest.mark.parametrize("name", ["alice", "carol"])
@@ -100,26 +115,76 @@ def test_a_locked_key_without_a_terminal_fails_with_a_reason(keys: Keys, tmp_pat
 
 
 @pytest.fixture
-def runtime() -> Iterator[Path]:
-    """A short path: an agent's socket has room for 108 bytes, and pytest's own directories can be longer."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="gr-") as path:
-        yield Path(path)
+def keys_dir(tmp_path: Path) -> Path:
+    """Deep enough that no socket's path (108 bytes) could lie there."""
+    return tmp_path / ("deep" * 30) / ("deeper" * 20) / "gtfs" / "keys"
 
 
-def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path, runtime: Path) -> None:
-    keys_dir = tmp_path / "gtfs" / "keys"
-    fingerprint = make_node_key(keys_dir, runtime_dir=runtime)
-    assert make_node_key(keys_dir, runtime_dir=runtime) == fingerprint
+def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path, keys_dir: Path) -> None:
+    fingerprint = make_node_key(keys_dir)
+    assert make_node_key(keys_dir) == fingerprint
     assert stat.S_IMODE(keys_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((keys_dir / "node.asc").stat().st_mode) == 0o600
-    (tmp_path / "node.pub").write_bytes(node_public_key(keys_dir, runtime_dir=runtime))
+    (tmp_path / "node.pub").write_bytes(node_public_key(keys_dir))
     ring = load_keyrings([tmp_path / "node.pub"], tmp_path / "ring")
-    with node_signer(keys_dir, runtime_dir=runtime) as signer:
+    with node_signer(keys_dir) as signer:
         assert signer.fingerprint == fingerprint
         armored = signer.detach_sign(b"x")
-        assert agents_of(str(runtime))
+        assert agents_of(os.getpid())
     assert verify_detached(b"x", armored, ring, None, now_s=NOW_S).primary == fingerprint
-    assert not agents_of(str(runtime)) and not list(runtime.iterdir())
+    assert os.listdir(keys_dir) == ["node.asc"]
+    wait_no_agent(os.getpid())
+
+
+MAKER = """
+import os, signal, sys
+from pathlib import Path
+import gnupg
+from gtfs.trust import ownhome, sign
+
+keys_dir, moment = Path(sys.argv[1]), sys.argv[2]
+gen_key = gnupg.GPG.gen_key
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_beside_gpg(gpg, text):
+    gpg._collect_output = die
+    gen_key(gpg, text)
+
+if moment == "home":
+    ownhome._gpgconf = die
+elif moment == "agent":
+    gnupg.GPG.__init__ = die
+elif moment == "making":
+    gnupg.GPG.gen_key = die_beside_gpg
+elif moment == "made":
+    gnupg.GPG.export_keys = die
+elif moment == "exported":
+    sign.replace_file = die
+sign.make_node_key(keys_dir)
+with sign.node_signer(keys_dir) as signer:
+    signer.detach_sign(b"x")
+    die()
+"""
+
+
+@pytest.mark.parametrize("moment", ["home", "agent", "making", "made", "exported", "signing"])
+def test_a_kill_while_the_node_key_is_in_use_leaves_no_secret_elsewhere_and_no_agent_after_a_sweep(
+    keys_dir: Path, moment: str
+) -> None:
+    before = set(Path("/tmp").glob("gtfs-*"))
+    maker = subprocess.Popen([sys.executable, "-c", MAKER, str(keys_dir), moment])
+    assert maker.wait() == -signal.SIGKILL
+    assert [p for p in set(Path("/tmp").glob("gtfs-*")) - before if list(p.rglob("*.key"))] == []
+    assert list(keys_dir.glob("home-*"))
+    assert bool(agents_of(maker.pid)) == (moment != "home")
+    sweep_homes(keys_dir)
+    assert not list(keys_dir.glob("home-*"))
+    wait_no_agent(maker.pid)
+    make_node_key(keys_dir)
+    assert os.listdir(keys_dir) == ["node.asc"]
+    wait_no_agent(os.getpid())
 
 
 def test_a_damaged_node_key_is_reported(tmp_path: Path) -> None:

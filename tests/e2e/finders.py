@@ -47,6 +47,17 @@ def opentracker(house: House, port: int, infohashes: list[str]) -> Iterator[None
         shutil.rmtree(directory)
 
 
+def for_web_server(house: House, repository: Path) -> Path:
+    """A copy of the reels and the catalogue that everybody can read, made as README and gtfs(1) say."""
+    directory = house.root / f"www-{repository.name}"
+    options = ["--chmod=D755,F644", "--exclude=.*", "--include=*.reel", "--include=*.torrent", "--exclude=*"]
+    house.run(["rsync", "-a", *options, f"{repository}/gtfs/reels/", f"{directory}/"])
+    house.run(["install", "-m", "644", repository / "gtfs" / "catalogue" / "latest.asc", directory])
+    for path in (directory, *directory.iterdir()):
+        assert path.stat().st_mode & 0o777 == (0o755 if path == directory else 0o644), path
+    return directory
+
+
 @contextmanager
 def nginx(house: House, directory: Path, more: str = "") -> Iterator[str]:
     """The URL under which nginx has a directory; ``more`` are further lines for that place."""

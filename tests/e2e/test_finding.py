@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finders import nginx, opentracker, own_network
+from finders import for_web_server, nginx, opentracker, own_network
 from house import House, Mount, free_port, wait_for
 
 ALONE = ("nodht", "nopex")  # and nolsd, which every test has
@@ -103,7 +103,7 @@ def test_neighbours_call_each_other(house: House, pub: Path) -> None:
 
 
 def test_a_web_seed_alone_is_enough(house: House, pub: Path) -> None:
-    with nginx(house, pub / "gtfs" / "reels") as url:
+    with nginx(house, for_web_server(house, pub)) as url:
         again(house, pub, "--web-seed", url)
         # Nobody runs the publisher's node.
         b = mirror(house, "B", latest(pub), *ALONE)
@@ -115,7 +115,7 @@ def test_a_web_seed_alone_is_enough(house: House, pub: Path) -> None:
 
 @pytest.mark.parametrize("lie", ["return 404;", "return 416;", "return 200 'no reel at all';", "max_ranges 0;"])
 def test_a_bad_web_seed_does_no_harm(house: House, pub: Path, lie: str) -> None:
-    with nginx(house, pub / "gtfs" / "reels", lie) as url:
+    with nginx(house, for_web_server(house, pub), lie) as url:
         again(house, pub, "--web-seed", url)
         a = house.mount(pub, "A", *ALONE)
         b = mirror(house, "B", latest(pub), *ALONE, f"peer=127.0.0.1:{a.port}")

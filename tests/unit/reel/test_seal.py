@@ -47,9 +47,7 @@ def test_the_torrent_beside_it_is_that_of_its_bytes(sealed):
 def test_nothing_else_is_left_in_the_directory(sealed, tmp_path):
     _, reel = sealed
     assert {path.name for path in tmp_path.iterdir()} == {f"{reel.name}.reel", f"{reel.name}.torrent"}
-    umask = os.umask(0)
-    os.umask(umask)
-    assert reel.path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 @settings(max_examples=20)
