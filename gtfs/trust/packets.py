@@ -128,21 +128,6 @@ def enarmor(data: bytes, label: bytes) -> bytes:
     return ends[0] + b"".join(lines) + b"=" + crc + ends[1]
 
 
-def dearmor_all(text: bytes, label: bytes) -> bytes:
-    """The bytes of every ``label`` block in a text file, end to end; what stands between them is ignored."""
-    lines = [line.rstrip(b"\r") for line in text.split(b"\n")]
-    begin = b"-----BEGIN PGP " + label + b"-----"
-    out = bytearray()
-    at = 0
-    while at < len(lines):
-        if lines[at] == begin:
-            data, at = _dearmor_at(lines, at, label)
-            out += data
-        else:
-            at += 1
-    return bytes(out)
-
-
 def _length_old(data: bytes, at: int, kind: int) -> tuple[int, int]:
     if kind == 3:
         raise BadPackets("a packet of indeterminate length")
@@ -192,6 +177,11 @@ def key_fingerprint(body: bytes) -> Fingerprint | None:
     return None
 
 
+def key_id(fingerprint: str) -> str:
+    """The 16 digits by which a signature may name the key of this fingerprint."""
+    return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]
+
+
 def _subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(area):
@@ -225,6 +215,16 @@ def claim_of(packet: Packet) -> SignatureClaim:
             elif kind == 16 and len(value) == 8:  # issuer key id
                 issuer = issuer or value.hex().upper()
     return SignatureClaim(body[1], body[3], issuer)
+
+
+def revokers_of(packet: Packet) -> list[Fingerprint]:
+    """Whom a self-signature lets revoke its key (RFC 4880 §5.2.3.15)."""
+    hashed = packet.body[6 : 6 + int.from_bytes(packet.body[4:6], "big")]
+    return [
+        Fingerprint(value[2:].hex().upper())
+        for kind, value in _subpackets(hashed)
+        if kind == 12 and len(value) in (22, 34)
+    ]
 
 
 def only_signatures(data: bytes, most: int, most_bytes: int) -> list[Packet]:

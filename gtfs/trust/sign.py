@@ -22,6 +22,7 @@ import gnupg
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.trust.gnupghome import open_gnupg, search_path
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
@@ -51,7 +52,7 @@ class Signer:
 
     def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None) -> None:
         self.fingerprint = fingerprint
-        self._gpg = _open_gpg(gnupg_home)
+        self._gpg = open_gnupg(gnupg_home)
 
     def clearsign(self, text: str) -> bytes:
         """The text clear-signed, UTF-8; raises `SigningFailed`, also for lines that gpg would change or cut."""
@@ -91,15 +92,6 @@ class Signer:
         return bytes(result.data)
 
 
-def _open_gpg(home: Path | None) -> gnupg.GPG:
-    try:
-        gpg = gnupg.GPG(gnupghome=None if home is None else str(home))
-    except (OSError, ValueError) as error:
-        raise SigningFailed(f"gpg cannot be used: {error}; install the package gnupg") from error
-    gpg.encoding = "utf-8"
-    return gpg
-
-
 def _reason(stderr: str) -> str:
     said = [line.removeprefix("gpg: ") for line in stderr.splitlines() if line.startswith("gpg: ")]
     reason = said[-1] if said else "gpg gives no reason"
@@ -115,7 +107,7 @@ def make_node_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> Fingerp
     keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = keys_dir / NODE_KEY
     with _own_home(runtime_dir) as home:
-        gpg = _open_gpg(home)
+        gpg = open_gnupg(home)
         if path.exists():
             return _import_node_key(gpg, path)
         made = gpg.gen_key(
@@ -139,7 +131,7 @@ def node_signer(keys_dir: Path, *, runtime_dir: Path | None = None) -> Iterator[
         keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         record.write_text(f"{home}\n")
         try:
-            yield Signer(_import_node_key(_open_gpg(home), keys_dir / NODE_KEY), home)
+            yield Signer(_import_node_key(open_gnupg(home), keys_dir / NODE_KEY), home)
         finally:
             record.unlink(missing_ok=True)
 
@@ -147,7 +139,7 @@ def node_signer(keys_dir: Path, *, runtime_dir: Path | None = None) -> Iterator[
 def node_public_key(keys_dir: Path, *, runtime_dir: Path | None = None) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
     with _own_home(runtime_dir) as home:
-        gpg = _open_gpg(home)
+        gpg = open_gnupg(home)
         return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")
 
 
@@ -188,7 +180,7 @@ def _gpgconf(home: Path, *command: str) -> bool:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
+        env={"PATH": search_path(), "LC_ALL": "C"},
         timeout=30,
         check=False,
     )
