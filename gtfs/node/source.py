@@ -10,28 +10,23 @@ import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
-from gtfs.catalogue.accept import FirstTrust, NotSigned
-from gtfs.catalogue.document import Catalogue, from_text
-from gtfs.ids import Fingerprint
-from gtfs.node.follow import NotFollowing
+from gtfs.catalogue.accept import NotSigned
+from gtfs.catalogue.document import from_text
+from gtfs.node.firsttrust import TrustGiven, first_trust
 from gtfs.node.node import Node, NodeOptions, open_node
 from gtfs.node.pointing import first_document
 from gtfs.node.state import State
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedState, FileFeed, fetch, open_client, parse_feed
 from gtfs.swarm.session import Session, open_session
-from gtfs.trust.gpgv import Signature
-from gtfs.trust.keyring import BadKeyring, export_user_keys, load_keyrings
-from gtfs.trust.verify import BadSignature, split_clearsigned, unverified_signers
-
-Confirm = Callable[[Catalogue, tuple[Signature, ...]], bool]
+from gtfs.trust.verify import BadSignature, split_clearsigned
 
 
 @dataclass(frozen=True)
@@ -41,16 +36,6 @@ class Source:
     text: str
     repository: Path
     feed: Feed | None
-
-
-@dataclass(frozen=True)
-class TrustGiven:
-    """Whom the user trusts: keyring files, fingerprints, a home of GnuPG, and somebody to ask (None: nobody there)."""
-
-    keyrings: Sequence[Path] = ()
-    signers: Sequence[Fingerprint] = ()
-    gnupg_home: Path | None = None
-    confirm: Confirm | None = None
 
 
 def find_source(text: str, repo: Path | None, data: Path) -> Source:
@@ -98,27 +83,6 @@ def _new_repository(path: Path, document: bytes) -> Repository:
     return create_repository(path, claimed.object_format)
 
 
-def _trust(state: State, given: TrustGiven, document: bytes | None) -> FirstTrust:
-    """Freeze the keyring and say whom to believe first."""
-    if given.keyrings:
-        only = frozenset(given.signers) or None
-        load_keyrings(list(given.keyrings), state.keyring_path, only=only)
-        state.load_keyring()
-        assert state.keyring is not None
-        return FirstTrust(frozenset(given.signers) or state.keyring.primaries)
-    if state.keyring is None and document is not None:
-        claimed = [Fingerprint(s) for s in unverified_signers(document) if len(s) >= 40]
-        try:
-            export_user_keys(given.signers or claimed, state.keyring_path, given.gnupg_home)
-        except BadKeyring:
-            raise NotFollowing(
-                f"the catalogue claims to be signed by {', '.join(claimed) or 'nobody'}, whose key is not here; "
-                "give the publisher's key with -o keyring=FILE"
-            ) from None
-        state.load_keyring()
-    return FirstTrust(frozenset(given.signers) or None, given.confirm)
-
-
 @asynccontextmanager
 async def open_source(
     source: Source, given: TrustGiven, options: NodeOptions, session: Session | None = None
@@ -156,7 +120,7 @@ async def _open_source(
         with state:
             if source.feed is not None and state.held is None and document is None:
                 document = await _first_document(source.feed, options, session)
-            first = await trio.to_thread.run_sync(_trust, state, given, document)
+            first = await trio.to_thread.run_sync(first_trust, state, given, document)
             if source.feed is not None and source.text not in state.config.get_all("source"):
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])

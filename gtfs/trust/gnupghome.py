@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,9 @@ logging.getLogger("gnupg").propagate = False
 logging.getLogger("gnupg").addHandler(logging.NullHandler())
 
 _USUAL: Final = ("/usr/local/bin", "/usr/bin", "/bin")
+
+
+_SOCKET_PATH_BYTES: Final = 107  # unix(7)
 
 
 class GnupgUnusable(GtfsError):
@@ -52,3 +56,20 @@ def open_gnupg(home: Path | None) -> gnupg.GPG:
         raise GnupgUnusable(f"gpg cannot be used: {' '.join(str(error).split())}") from error
     gpg.encoding = "utf-8"
     return gpg
+
+
+def socket_trouble(home: Path | None) -> str | None:
+    """Why gpg's agent cannot run for this home: its sockets lie there unless the system has a better place."""
+    command = ["gpgconf", *(["--homedir", os.fspath(home)] if home is not None else []), "--list-dirs"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError:
+        return None
+    sockets = [line.partition(b":")[2] for line in done.stdout.splitlines() if b"-socket:" in line]
+    longest = max(map(len, sockets), default=0)
+    if longest <= _SOCKET_PATH_BYTES:
+        return None
+    return (
+        f"the path of GnuPG's home is too long by {longest - _SOCKET_PATH_BYTES} bytes for the sockets of its agent; "
+        "give it a shorter one, or run gpgconf --create-socketdir"
+    )

@@ -22,7 +22,7 @@ import gnupg
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
-from gtfs.trust.gnupghome import open_gnupg, search_path
+from gtfs.trust.gnupghome import open_gnupg, search_path, socket_trouble
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
@@ -32,6 +32,7 @@ _AGENT_TRIES: Final = 3
 DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
 
 _HINTS: Final = (
+    ("in the future", "the key is younger than this machine's clock says; is the clock right?"),
     ("No secret key", "gpg --list-secret-keys shows the keys that can sign"),
     ("Unusable secret key", "it may be expired, revoked or unable to sign: gpg --edit-key shows it"),
     ("ioctl", "the agent cannot ask for the passphrase: export GPG_TTY=$(tty) and try again"),
@@ -52,6 +53,7 @@ class Signer:
 
     def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None) -> None:
         self.fingerprint = fingerprint
+        self._home = gnupg_home
         self._gpg = open_gnupg(gnupg_home)
 
     def clearsign(self, text: str) -> bytes:
@@ -88,7 +90,11 @@ class Signer:
         args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
         result = self._gpg.sign_file(io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args)
         if not result or not result.data:
-            raise SigningFailed(f"cannot sign with {self.fingerprint}: {_reason(str(result.stderr))}")
+            stderr = str(result.stderr)
+            why = _reason(stderr)
+            if "agent" in stderr and (trouble := socket_trouble(self._home)):
+                why = trouble
+            raise SigningFailed(f"cannot sign with {self.fingerprint}: {why}")
         return bytes(result.data)
 
 
