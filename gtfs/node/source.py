@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -43,7 +44,7 @@ def find_source(text: str, repo: Path | None, data: Path) -> Source:
 
     Raises `BadRepository`, `BadFeed`.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is None:
+    if re.match(r"(?:file|https?|gtfs):|[A-Za-z][A-Za-z0-9+.-]*://", text, re.IGNORECASE) is None:
         path = Path(text)
         if path.is_dir() and not (path / LATEST).is_file():
             return Source(text, open_repository(path).path, None)
@@ -62,7 +63,7 @@ def default_mirror(feed: Feed, data: Path) -> Path:
         place = feed.path.resolve() if isinstance(feed, FileFeed) else feed.url
     words = [w for w in re.split(r"[^A-Za-z0-9._-]+", str(place)) if w not in ("", LATEST, "gtfs", "catalogue")]
     stem = words[-1].removesuffix(".git") if words else "mirror"
-    return data / f"{stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}.git"
+    return data / f"{stem}-{hashlib.sha256(os.fsencode(str(place))).hexdigest()[:8]}.git"
 
 
 async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -208,7 +209,7 @@ class Database:
         mode = "rwc" if writes else ("ro" if self.read_only else "rw")
         try:
             db = sqlite3.connect(
-                f"file:{quote(str(self.path.absolute()))}?mode={mode}",
+                f"file:{quote(os.fsencode(self.path.absolute()))}?mode={mode}",
                 uri=True,
                 timeout=BUSY_TIMEOUT_S,
                 isolation_level=None,

@@ -55,6 +55,12 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
+def list_of_paths(path: Path) -> str:
+    """One path for a variable that holds several with colons between (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES)."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 @dataclass(frozen=True)
 class Repository:
     """A bare repository: its directory (absolute) and its object format."""
