@@ -45,7 +45,8 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
             # Half of the work is to fetch, the other half to verify.
             show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
 
-        done = ask_node(found.repository / GTFS_DIRECTORY, {"do": "sync"}, tell) if found.repository.exists() else None
+        asked = {"do": "sync", "keyrings": [str(path) for path in settings.keyrings]}
+        done = ask_node(found.repository / GTFS_DIRECTORY, asked, tell) if found.repository.exists() else None
         if done is None:
 
             async def work() -> dict[str, Any]:

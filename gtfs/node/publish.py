@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from gtfs.repo.history import OWN_REFS, Ref, commits_reachable, read_head, read_
 from gtfs.repo.repository import Repository
 from gtfs.swarm.pointers import read_feed_key
 from gtfs.trust.gnupghome import GnupgUnusable
-from gtfs.trust.keyring import choose, freeze, read_user_keys
+from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
+from gtfs.trust.policy import BadPolicy, Policy
 from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import write_time
 
@@ -83,6 +84,20 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     config.set("signkey", key)
     config.set("name", repository_id)
     return repository_id
+
+
+def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:
+    """Raise `BadPolicy` for a line that names a subkey, as far as the keyring or the user's GnuPG knows it for one."""
+    named = {fingerprint for policy in policies for fingerprint in policy.signers or ()}
+    keys = dict(state.keyring.keys) if state.keyring is not None else {}
+    if named - keys.keys():
+        merge_keys(keys, read_user_keys(named, gnupg_home or state.config.gnupg_home()))
+    for policy in policies:
+        for fingerprint in sorted(policy.signers or ()):
+            try:
+                refuse_subkey(fingerprint, keys)
+            except SubkeyNamed as error:
+                raise BadPolicy(policy.to_line(), str(error)) from None
 
 
 def _first_root(repository: Repository) -> str:

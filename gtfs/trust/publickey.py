@@ -25,6 +25,7 @@ from gtfs.trust.packets import (
     Packet,
     SignatureClaim,
     claim_of,
+    is_whole_key,
     key_fingerprint,
     key_id,
     read_packets,
@@ -34,8 +35,10 @@ from gtfs.trust.packets import (
 _ORDER: Final = {PUBLIC_KEY: 0, USER_ID: 1, USER_ATTRIBUTE: 1, PUBLIC_SUBKEY: 2}  # RFC 4880 §11.1
 _NAMES: Final = {USER_ID: "user id", USER_ATTRIBUTE: "picture", PUBLIC_SUBKEY: "subkey", SIGNATURE: "signature"}
 # gpgv refuses a key for a user id of more than 2 KiB, and a ring for an attribute of more than 16 MiB.
-_MOST_BYTES: Final = {USER_ID: 2048, USER_ATTRIBUTE: 1 << 20, PUBLIC_SUBKEY: 64 << 10, SIGNATURE: 64 << 10}
-_PRIMARY_BYTES: Final = 64 << 10
+_MOST_BYTES: Final = {
+    PUBLIC_KEY: 0xFFFF, USER_ID: 2048, USER_ATTRIBUTE: 1 << 20, PUBLIC_SUBKEY: 0xFFFF, SIGNATURE: 0xFFFF,
+}  # fmt: skip
+_VERSIONS: Final = range(2, 6)  # of signatures
 _CERTIFICATIONS: Final = range(0x10, 0x14)
 _DIRECT: Final = 0x1F
 _BINDING: Final = 0x18
@@ -187,33 +190,42 @@ class KeyReader:
             yield key
 
     def _begin(self, packet: Packet) -> PublicKey | None:
+        fault = self._fault(packet)
         fingerprint = key_fingerprint(packet.body)
-        if fingerprint is None:
-            version = packet.body[0] if packet.body else 0
-            self.complaints.append(f"a key of version {version} is left out: gpgv cannot use it")
-            return None
-        if len(packet.body) > _PRIMARY_BYTES:
-            self.complaints.append(f"the key {fingerprint} is left out: it has {len(packet.body)} bytes")
+        if fault is not None or fingerprint is None:
+            self.complaints.append(f"a key {fault} is left out: gpgv cannot use it")
             return None
         return PublicKey(fingerprint)
 
+    def _fault(self, packet: Packet) -> str | None:
+        """What gpgv would refuse more for than the packet."""
+        if len(packet.body) > _MOST_BYTES[packet.tag]:
+            return f"of {len(packet.body)} bytes"
+        version = packet.body[0] if packet.body else 0
+        if packet.tag in (PUBLIC_KEY, PUBLIC_SUBKEY):
+            if key_fingerprint(packet.body) is None:
+                return f"of version {version}"
+            if not is_whole_key(packet.body):
+                return "that is cut off"
+        if packet.tag == SIGNATURE and version not in _VERSIONS:
+            return f"of version {version}"
+        return None
+
     def _part(self, key: PublicKey, packet: Packet) -> _Part | None:
-        what = _NAMES.get(packet.tag, "")
-        if len(packet.body) > _MOST_BYTES.get(packet.tag, _PRIMARY_BYTES):
-            self.complaints.append(f"the key {key.fingerprint}: a {what} of {len(packet.body)} bytes is left out")
-            return None
-        if packet.tag == PUBLIC_SUBKEY and key_fingerprint(packet.body) is None:
-            version = packet.body[0] if packet.body else 0
-            self.complaints.append(
-                f"the key {key.fingerprint}: a subkey of version {version} is left out: gpgv cannot read it"
-            )
-            return None
-        return key.parts.setdefault((_ORDER[packet.tag], packet.body), _Part(packet))
+        return (
+            key.parts.setdefault((_ORDER[packet.tag], packet.body), _Part(packet)) if self._fits(key, packet) else None
+        )
+
+    def _fits(self, key: PublicKey, packet: Packet) -> bool:
+        fault = self._fault(packet)
+        if fault is not None:
+            what = _NAMES[packet.tag]
+            self.complaints.append(f"the key {key.fingerprint}: a {what} {fault} is left out: gpgv cannot read it")
+        return fault is None
 
     def _counts(self, key: PublicKey, packet: Packet) -> bool:
         """Whether a signature can say anything about the key: others certify it in vain."""
-        if len(packet.body) > _MOST_BYTES[SIGNATURE]:
-            self.complaints.append(f"the key {key.fingerprint}: a signature of {len(packet.body)} bytes is left out")
+        if not self._fits(key, packet):
             return False
         claim = _claim(packet)
         if claim is None or claim.sig_class not in _CERTIFICATIONS or not claim.issuer:

@@ -105,8 +105,12 @@ def _check(
                 packet.raw, data, keyring.alone(primary), frozenset({primary}), now_s=now_s, sig_class=sig_class
             )
         except BadSignature as error:
-            why = keyring.keys[primary].objection(claim.issuer, now_s) if error.is_key_useless else None
-            refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
+            refused = error
+            if error.is_key_useless:
+                why = keyring.keys[primary].objection(claim.issuer, now_s)
+                if why is None and error.reason == NOT_IN_RING:
+                    why = "gpgv does not read the copy that the keyring has"
+                refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
     raise refused
 
 
