@@ -14,6 +14,7 @@ from gtfs.cli.nodeoptions import help_text, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
 from gtfs.cli.terminal import Rate, bar, complain, size_text
 from gtfs.ingest.refmoves import NOT_YET
+from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
@@ -31,7 +32,7 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
-    mount_options, settings = parse([*options, *([f"repo={into}"] if into else [])])
+    mount_options, settings = parse([*options, *([f"repo={escape_value(into)}"] if into else [])])
     mounted = repository_of_mount(Path(source))
     found = Source(source, mounted, None) if mounted else source_of(source, settings)
     raise_file_limit()
