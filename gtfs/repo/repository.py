@@ -33,6 +33,15 @@ class GitFailed(GtfsError):
         self.stderr = stderr
 
 
+class GitMissing(GtfsError):
+    """There is no git where PATH says."""
+
+    exit_code = 7
+
+    def __init__(self) -> None:
+        super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")
+
+
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for every git child: no replace refs, grafts or lazy fetching (design.md §3.0), no prompts.
 
@@ -85,9 +94,12 @@ class Repository:
 
     def git(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
         """Run git to its end and return its standard output; raises `GitFailed`."""
-        done = subprocess.run(
-            self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False
-        )
+        try:
+            done = subprocess.run(
+                self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False
+            )
+        except FileNotFoundError:
+            raise GitMissing from None
         if check and done.returncode:
             raise GitFailed(args, done.returncode, done.stderr)
         return done.stdout
@@ -136,6 +148,8 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
             check=True,
             capture_output=True,
         )
+    except FileNotFoundError:
+        raise GitMissing from None
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode("utf-8", "replace").strip()
         raise BadRepository(f"cannot make a bare repository at {path}: {said}") from None

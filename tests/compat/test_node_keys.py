@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from gtfs.node.firsttrust import TrustGiven, first_trust
 from gtfs.node.follow import NotFollowing
 from gtfs.node.publish import initialise, publish_now, refuse_subkeys
 from gtfs.node.state import State
-from gtfs.repo.repository import create_repository
+from gtfs.repo.repository import GitMissing, create_repository, open_repository
 from gtfs.trust.gnupghome import BadGnupgHome, GnupgUnusable, search_path, socket_trouble
 from gtfs.trust.keyring import MissingKeyring, SubkeyNamed, freeze, load_keyrings, read_keyrings
 from gtfs.trust.policy import BadPolicy, parse_policy
@@ -343,6 +344,18 @@ def test_programs_are_looked_for_where_path_says_and_never_in_the_working_direct
 ) -> None:
     monkeypatch.setenv("PATH", f"/opt/gnupg/bin:.:bin::{tmp_path}")
     assert search_path() == f"/usr/local/bin:/usr/bin:/bin:/opt/gnupg/bin:{tmp_path}"
+
+
+def test_a_missing_git_is_said_to_be(publisher: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitMissing, match="install the package git"):
+        open_repository(publisher.repository.path)
+    with pytest.raises(GitMissing, match="install the package git"):
+        create_repository(tmp_path / "new.git", SHA1)
+    program = shutil.which("git", path="/usr/bin:/bin:/usr/local/bin")
+    assert program is not None
+    (tmp_path / "git").symlink_to(program)
+    assert open_repository(publisher.repository.path) == publisher.repository
 
 
 def test_a_ring_below_a_path_with_a_colon_or_other_than_utf8_is_read(keys: Keys, tmp_path: Path) -> None:
