@@ -16,7 +16,7 @@ from gtfs.swarm.settings import SwarmOptions
 
 NODE_KEYS = {
     "repo": "PATH    the backing repository of a mirror (default: one in the user's data directory)",
-    "keyring": "FILE    keys that may sign commits, and a single one the first catalogue; file or directory, may be repeated",
+    "keyring": "FILE    keys that may sign commits (a single one: catalogues too); a directory or file, repeatable",
     "signer": "FPR     full fingerprint of who may sign the first catalogue, beside any keyring; may be given again",
     "gnupghome": "DIR     where the user's own keys are, for signers whom no keyring has",
     "feed": "URL     another place where newer catalogues may be; may be given again",

@@ -159,6 +159,7 @@ def publish_now(
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)
     assert state.keyring is not None
+    refuse_subkeys(state, settings.policy, config.gnupg_home())
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)

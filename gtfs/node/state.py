@@ -48,7 +48,6 @@ SIGNOFFS = "signoffs"
 KEYS = "keys"
 CATALOGUE = "catalogue"
 KEYRING = "keyring.gpg"
-NAMED_ONLY = "cataloguekey"  # in the config: see `Keyring.named_only`
 LOCK = "lock"
 
 
@@ -111,13 +110,13 @@ class State:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = None
         if self.keyring_path.exists():
-            named_only = [parse_fingerprint(text) for text in self.config.get_all(NAMED_ONLY)]
+            named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
             self.keyring = open_keyring(self.keyring_path).with_named_only(named_only)
 
     def use_keyring(self, named_only: Collection[Fingerprint] | None = None) -> None:
         """Act on a frozen ring that was written, and on who in it counts by name only (None: as before)."""
-        if named_only is not None and set(named_only) != set(self.config.get_all(NAMED_ONLY)):
-            self.config.set(NAMED_ONLY, *sorted(named_only))
+        if named_only is not None and set(named_only) != set(self.config.get_all("cataloguekey")):
+            self.config.set("cataloguekey", *sorted(named_only))
         self.load_keyring()
         self.renew_gate()
 

@@ -66,6 +66,8 @@ def socket_trouble(home: Path | None) -> str | None:
     except OSError:
         return None
     sockets = [line.partition(b":")[2] for line in done.stdout.splitlines() if b"-socket:" in line]
+    if any(b"%3a" in socket.lower() for socket in sockets):
+        return "the path of GnuPG's home has a colon, with which its agent does not start; move it"
     longest = max(map(len, sockets), default=0)
     if longest <= _SOCKET_PATH_BYTES:
         return None

@@ -337,6 +337,11 @@ def test_a_home_whose_path_is_too_long_for_an_agent_is_said_to_be(
         Signer(keys["alice"], keys.home).detach_sign(b"x")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert socket_trouble(keys.home) is None
+    colon = tmp_path / "a:b"
+    colon.mkdir(mode=0o700)
+    listing = subprocess.run(["gpgconf", "--homedir", colon, "--list-dirs", "agent-socket"], capture_output=True)
+    # Where the system has a place for sockets they do not lie in the home.
+    assert (socket_trouble(colon) is not None) == (b":" in listing.stdout)
 
 
 def test_programs_are_looked_for_where_path_says_and_never_in_the_working_directory(
