@@ -212,9 +212,9 @@ class KeyReader:
         return None
 
     def _part(self, key: PublicKey, packet: Packet) -> _Part | None:
-        return (
-            key.parts.setdefault((_ORDER[packet.tag], packet.body), _Part(packet)) if self._fits(key, packet) else None
-        )
+        if not self._fits(key, packet):
+            return None
+        return key.parts.setdefault((_ORDER[packet.tag], packet.body), _Part(packet))
 
     def _fits(self, key: PublicKey, packet: Packet) -> bool:
         fault = self._fault(packet)
