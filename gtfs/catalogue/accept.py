@@ -14,6 +14,7 @@ from typing import Final
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
+from gtfs.trust.gpgv import FROM_FUTURE, NOT_IN_RING
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.stanza import write_time
 from gtfs.trust.verify import BadSignature, ClearSigned, Signature, read_clearsigned
@@ -118,11 +119,11 @@ def accept(
     try:
         if held is None:
             signed = read_clearsigned(document, keyring, first.allowed, now_s=now_s)
-            _enough(signed, first.threshold)
+            _enough(signed, first.threshold, first.allowed or frozenset())
         else:
             allowed = frozenset(held.catalogue.signers)
             signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
-            _enough(signed, held.catalogue.threshold)
+            _enough(signed, held.catalogue.threshold, allowed)
     except BadSignature as error:
         raise NotSigned(error.reason) from None
     catalogue = from_text(signed.text)
@@ -138,16 +139,22 @@ def accept(
     if first.repository is not None and catalogue.repository != first.repository:
         raise WrongRepository(f"it is of {catalogue.repository}, not of {first.repository}")
     if first.allowed is None and not (first.confirm and first.confirm(catalogue, signed.signatures)):
-        signers = ", ".join(signature.primary for signature in signed.signatures)
-        raise WrongSigner(f"nobody said that {signers} may sign it (-o signer=FINGERPRINT)")
+        signers = ",signer=".join(signature.primary for signature in signed.signatures)
+        raise WrongSigner(f"nobody said that {signers} may sign the first one; if so: -o signer={signers}")
     return accepted
 
 
-def _enough(signed: ClearSigned, threshold: int) -> None:
+def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint]) -> None:
     """Raise `WrongSigner` unless ``threshold`` distinct primary keys signed."""
     if len(signed.signatures) < threshold:
         why = "; ".join(signed.rejected) or "there is no other signature"
-        raise WrongSigner(f"{len(signed.signatures)} of {threshold} needed signatures are good ({why})")
+        hint = ""
+        if FROM_FUTURE in why:
+            hint = "; is the clock of this machine right?"
+        elif NOT_IN_RING in why and allowed:
+            # A new subkey of the publisher's, most likely.
+            hint = f"; it has to be by {', '.join(sorted(allowed)[:3])}: give the newest copy with -o keyring=FILE"
+        raise WrongSigner(f"{len(signed.signatures)} of {threshold} needed signatures are good ({why}){hint}")
 
 
 def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | None] | None) -> Accepted:

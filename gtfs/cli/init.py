@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gtfs.node.publish import initialise
+from gtfs.node.publish import initialise, refuse_subkeys
 from gtfs.node.state import State
 from gtfs.repo.repository import open_repository
 from gtfs.trust.policy import parse_policy
@@ -37,16 +37,17 @@ def init(
     valid_days: int | None,
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
-    lines = [parse_policy(line).to_line() for line in policy]
+    policies = [parse_policy(line) for line in policy]
     with State(open_repository(repo)) as state:
+        refuse_subkeys(state, policies, gnupg_home)
         home = str(gnupg_home.absolute()) if gnupg_home else None
         repository_id = initialise(state, name, sign_key, home)
         if tracker:
             state.config.set("tracker", *tracker)
         if web_seed:
             state.config.set("webseed", *web_seed)
-        if lines:
-            state.config.set("policy", *lines)
+        if policies:
+            state.config.set("policy", *(policy.to_line() for policy in policies))
         if valid_days:
             state.config.set("validdays", str(valid_days))
     click.echo(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")

@@ -21,7 +21,7 @@ from gtfs.cli.publish import publish
 from gtfs.cli.seed import seed
 from gtfs.cli.status import status
 from gtfs.cli.sync import sync
-from gtfs.cli.terminal import INTERRUPTED, complain, start_log
+from gtfs.cli.terminal import INTERRUPTED, complain, print_any_name, start_log
 from gtfs.cli.torrent import torrent
 from gtfs.cli.umount import umount
 from gtfs.errors import GtfsError
@@ -76,6 +76,7 @@ def arguments(argv: Sequence[str]) -> list[str]:
 
 def run(argv: Sequence[str]) -> int:
     """One command's exit code; says on stderr what went wrong."""
+    print_any_name()
     try:
         result = cli.main(arguments(argv), prog_name="gtfs", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001  every end of a command passes here

@@ -16,9 +16,9 @@ from gtfs.swarm.settings import SwarmOptions
 
 NODE_KEYS = {
     "repo": "PATH    the backing repository of a mirror (default: one in the user's data directory)",
-    "keyring": "FILE    keys that may sign the catalogue: a file or directory; may be given again",
-    "signer": "FPR     full fingerprint of who may sign the first catalogue; may be given again",
-    "gnupghome": "DIR     where the user's own keys are, when no keyring is given",
+    "keyring": "FILE    keys that may sign commits (a single one: catalogues too); a directory or file, repeatable",
+    "signer": "FPR     full fingerprint of who may sign the first catalogue, beside any keyring; may be given again",
+    "gnupghome": "DIR     where the user's own keys are, for signers whom no keyring has",
     "feed": "URL     another place where newer catalogues may be; may be given again",
     "peer": "HOST:PORT  ask this node; may be given again",
     "tracker": "URL     ask this tracker too; may be given again",

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,10 +15,11 @@ import platformdirs
 
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
+from gtfs.ids import Fingerprint
+from gtfs.node.firsttrust import TrustGiven
 from gtfs.node.node import NodeOptions
-from gtfs.node.source import Source, TrustGiven, find_source
+from gtfs.node.source import Source, find_source
 from gtfs.swarm.feeds import parse_feed
-from gtfs.trust.gpgv import Signature
 
 _FILES = 65536
 
@@ -30,12 +32,14 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def ask_first(catalogue: Catalogue, signatures: tuple[Signature, ...]) -> bool:
-    """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring."""
+def ask_first(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+    """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
     if not sys.stdin.isatty():
         return False
-    for signature in signatures:
-        click.echo(f"The catalogue of {catalogue.repository} is signed by {signature.primary}", err=True)
+    for primary, user_ids in signers:
+        click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
+        for user_id in user_ids:
+            click.echo(f"    {user_id}", err=True)
     answer = input("Shall this key say what the repository holds, from now on? Type yes: ")
     return answer.strip() == "yes"
 

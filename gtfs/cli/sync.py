@@ -14,6 +14,7 @@ from gtfs.cli.nodeoptions import help_text, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
 from gtfs.cli.terminal import Rate, bar, complain, size_text
 from gtfs.ingest.refmoves import NOT_YET
+from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
@@ -31,7 +32,7 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
-    mount_options, settings = parse([*options, *([f"repo={into}"] if into else [])])
+    mount_options, settings = parse([*options, *([f"repo={escape_value(into)}"] if into else [])])
     mounted = repository_of_mount(Path(source))
     found = Source(source, mounted, None) if mounted else source_of(source, settings)
     raise_file_limit()
@@ -45,7 +46,8 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
             # Half of the work is to fetch, the other half to verify.
             show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
 
-        done = ask_node(found.repository / GTFS_DIRECTORY, {"do": "sync"}, tell) if found.repository.exists() else None
+        asked = {"do": "sync", "keyrings": [str(path) for path in settings.keyrings]}
+        done = ask_node(found.repository / GTFS_DIRECTORY, asked, tell) if found.repository.exists() else None
         if done is None:
 
             async def work() -> dict[str, Any]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import logging
 import signal
 import sys
@@ -80,6 +82,21 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, old)
+
+
+def print_any_name() -> None:
+    """Let output carry names that are no text in this locale: as the bytes that they are, and else as ``?``."""
+
+    def replace(error: UnicodeError) -> tuple[bytes, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        part = error.object[error.start : error.end]
+        return b"".join(bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else b"?" for c in part), error.end
+
+    codecs.register_error("gtfs.names", replace)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="gtfs.names")
 
 
 def start_log(verbose: int) -> None:

@@ -11,7 +11,14 @@ from gtfs.pack.format import COMMIT
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, Vouch, effective_policy, judge_object
 
-_EVERYTHING = b"refs/heads/**"  # a ref that only lines about every ref match
+# A line is about every branch if it matches these two, which no branch is called: `*` may stand for no `/`, and a line
+# has 8 stars at most.
+_SHALLOW = b"refs/heads/\0"
+_DEEP = _SHALLOW + b"/\0" * 8
+
+
+def _about_every_branch(lines: Sequence[Policy]) -> list[Policy]:
+    return [line for line in lines if line.matches(_SHALLOW) and line.matches(_DEEP)]
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,10 @@ class PolicyGate:
 
     def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
         """Who vouches for it; raises `PolicyRefused`."""
-        policy = effective_policy(_EVERYTHING, self.local, self.catalogue, has_keyring=self.keyring is not None)
+        catalogue = None if self.catalogue is None else _about_every_branch(self.catalogue)
+        policy = effective_policy(
+            _SHALLOW, _about_every_branch(self.local), catalogue, has_keyring=self.keyring is not None
+        )
         if policy.kind in ("catalogue", "tag") and not promised:
             policy = Policy(policy.pattern, "every-commit", signers=policy.signers)
         elif policy.kind == "tag":

@@ -71,6 +71,11 @@ def _parse_id(text: str, option: str) -> int:
     return int(text)
 
 
+def escape_value(value: object) -> str:
+    """A value as it stands in a list of options, so that `split_options` gives it back."""
+    return str(value).replace("\\", "\\\\").replace(",", "\\,")
+
+
 def split_options(text: str) -> list[tuple[str, str | None]]:
     """Names and values of a comma-separated list; ``\\,`` and ``\\\\`` stand for the characters, as in mount.fuse."""
     items, item, escaped = [], "", False

@@ -7,6 +7,7 @@ webseed, policy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Config:
             out = repository.git("config", "--file", str(self.path), "--list", "-z")
         except GitFailed as e:
             raise BadConfig(f"{self.path} is not in git-config syntax: {e}") from None
-        for item in out.decode("utf-8", "replace").split("\0"):
+        for item in os.fsdecode(out).split("\0"):
             key, _, value = item.partition("\n")
             if key.startswith("gtfs."):
                 self._values.setdefault(key.removeprefix("gtfs."), []).append(value)

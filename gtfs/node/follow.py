@@ -29,6 +29,7 @@ from gtfs.node.succession import Guess
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
+from gtfs.trust.stanza import write_time
 
 log = logging.getLogger(__name__)
 
@@ -296,7 +297,9 @@ class Follower:
         assert held is not None
         catalogue = held.catalogue
         if is_stale(catalogue, int(time.time())):
-            return RefReport(0, dict.fromkeys(catalogue.refs, "the catalogue is past its Valid-Until: stale"))
+            until = write_time(catalogue.valid_until_s)
+            reason = f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
+            return RefReport(0, dict.fromkeys(catalogue.refs, reason))
         if catalogue.version in state.catalogues.equivocations():
             return RefReport(0, dict.fromkeys(catalogue.refs, "the publisher signed two catalogues of this version"))
         demands = Demands(state.config.policies(), catalogue.policy, state.keyring)

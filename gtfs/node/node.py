@@ -25,9 +25,10 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
-from gtfs.node.control import Tell, answer_task, listen
+from gtfs.node.control import NodeFailed, Tell, answer_task, listen
 from gtfs.node.copied import take_copied
 from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
+from gtfs.node.firsttrust import TrustGiven, first_trust
 from gtfs.node.follow import Follower, Progress, SyncReport, cancelled
 from gtfs.node.handout import hand_out
 from gtfs.node.nursery import open_flat_nursery
@@ -264,6 +265,12 @@ class Node:
         return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        files = request.get("keyrings") or []
+        if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
+            raise NodeFailed("keyrings: these are no names of files", 2)
+        if files:
+            given = TrustGiven([Path(file) for file in files])
+            await trio.to_thread.run_sync(first_trust, self.state, given, None, limiter=self._writing)
         return await self.sync_once(tell)
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:

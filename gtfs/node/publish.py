@@ -11,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gtfs.catalogue.accept import FUTURE_S, Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId, parse_fingerprint
+from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.node.config import BadConfig
 from gtfs.node.pointing import feed_key_path
 from gtfs.node.state import State
@@ -30,8 +31,11 @@ from gtfs.reel.seal import Source, write_reel
 from gtfs.repo.history import OWN_REFS, Ref, commits_reachable, read_head, read_refs, tags_reachable
 from gtfs.repo.repository import Repository
 from gtfs.swarm.pointers import read_feed_key
-from gtfs.trust.keyring import export_user_keys
+from gtfs.trust.gnupghome import GnupgUnusable
+from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
+from gtfs.trust.policy import BadPolicy, Policy
 from gtfs.trust.sign import Signer
+from gtfs.trust.stanza import write_time
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +75,29 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
     # Tried before anything is changed: a publisher keeps the key that works.
     Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
-    export_user_keys([key], state.keyring_path, home)
-    state.load_keyring()
+    own = choose([key], read_user_keys([key], home), "of GnuPG")
+    before, old = state.keyring, config.sign_key()
+    freeze(own, state.keyring_path, before=before, stay=before.primaries - {old} if before is not None else ())
+    state.use_keyring(state.keyring.named_only - {key} if state.keyring is not None else ())
     if gnupg_home is not None:
         config.set("gnupghome", gnupg_home)
     config.set("signkey", key)
     config.set("name", repository_id)
     return repository_id
+
+
+def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:
+    """Raise `BadPolicy` for a line that names a subkey, as far as the keyring or the user's GnuPG knows it for one."""
+    named = {fingerprint for policy in policies for fingerprint in policy.signers or ()}
+    keys = dict(state.keyring.keys) if state.keyring is not None else {}
+    if named - keys.keys():
+        merge_keys(keys, read_user_keys(named, gnupg_home or state.config.gnupg_home()))
+    for policy in policies:
+        for fingerprint in sorted(policy.signers or ()):
+            try:
+                refuse_subkey(fingerprint, keys)
+            except SubkeyNamed as error:
+                raise BadPolicy(policy.to_line(), str(error)) from None
 
 
 def _first_root(repository: Repository) -> str:
@@ -104,6 +124,7 @@ def publish_now(
         raise BadConfig(f"{repository.path} is no publisher's; run: gtfs init {repository.path} --sign-key FINGERPRINT")
     if repository.is_shallow():
         raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
+    renew_own_key(state, key)
     refs = publishable_refs(repository)
     state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
@@ -125,18 +146,47 @@ def publish_now(
     catalogue = next_catalogue(held, {r.name: r.oid for r in refs}, (), settings, now_s, head=read_head(repository))
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
-        if says_the_same(held.catalogue, same) and held.catalogue.valid_until_s - now_s > _RENEW_LEFT * valid_s:
+        left_s = held.catalogue.valid_until_s - now_s
+        if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
             return _published(held.catalogue, False)
+    if held is not None and _is_ahead(held, now_s):
+        log.warning(
+            "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
+            " signed now, at once; if it is this clock that is wrong, set it and publish again",
+            held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
+        )  # fmt: skip
     kept = [] if held is None else compact(state.stock, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)
     assert state.keyring is not None
+    refuse_subkeys(state, settings.policy, config.gnupg_home())
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
         index.set_held_refs(catalogue.refs)
     state.empty_open_reel()
     return _published(catalogue, True)
+
+
+def _is_ahead(held: Held, now_s: int) -> bool:
+    """Whether mirrors with this clock refuse the held catalogue, as its date has not come."""
+    return held.catalogue.date_s > now_s + FUTURE_S
+
+
+def renew_own_key(state: State, key: Fingerprint) -> None:
+    """Let the frozen copy of the publisher's key follow the user's GnuPG: a new subkey, a later expiry, a revocation.
+
+    A key that is not there any more, or a gpg that is not, is no fault before something has to be signed.
+    """
+    try:
+        own = read_user_keys([key], state.config.gnupg_home())
+    except GnupgUnusable as error:
+        log.info("the publisher's key is used as it was frozen: %s", error)
+        return
+    before = state.keyring
+    if key in own:
+        freeze({key: own[key]}, state.keyring_path, before=before, stay=before.primaries if before is not None else ())
+        state.use_keyring()
 
 
 def _published(catalogue: Catalogue, is_new: bool) -> Published:

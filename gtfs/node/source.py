@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,10 +22,9 @@ from pathlib import Path
 import trio
 
 from gtfs.catalogue.accept import FirstTrust, NotSigned, accept
-from gtfs.catalogue.document import Catalogue
 from gtfs.durable import replace_file
-from gtfs.ids import Fingerprint
-from gtfs.node.follow import NotFollowing
+from gtfs.node.config import Config
+from gtfs.node.firsttrust import NewRing, TrustGiven, first_trust
 from gtfs.node.node import Node, NodeOptions, open_node
 from gtfs.node.pointing import first_document
 from gtfs.node.state import KEYRING, State
@@ -32,11 +32,7 @@ from gtfs.repo.repository import BadRepository, Repository, create_repository, o
 from gtfs.swarm.feeds import LATEST, DhtFeed, Feed, FeedError, FeedState, FileFeed, fetch, parse_feed
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
-from gtfs.trust.gpgv import Signature
-from gtfs.trust.keyring import BadKeyring, Keyring, export_user_keys, load_keyrings, open_keyring
-from gtfs.trust.verify import BadSignature, unverified_signers
-
-Confirm = Callable[[Catalogue, tuple[Signature, ...]], bool]
+from gtfs.trust.verify import BadSignature
 
 
 @dataclass(frozen=True)
@@ -48,22 +44,12 @@ class Source:
     feed: Feed | None
 
 
-@dataclass(frozen=True)
-class TrustGiven:
-    """Whom the user trusts: keyring files, fingerprints, a home of GnuPG, and somebody to ask (None: nobody there)."""
-
-    keyrings: Sequence[Path] = ()
-    signers: Sequence[Fingerprint] = ()
-    gnupg_home: Path | None = None
-    confirm: Confirm | None = None
-
-
 def find_source(text: str, repo: Path | None, data: Path) -> Source:
     """Tell a repository from a feed. ``repo`` is where a mirror shall be, by default one below ``data``.
 
     Raises `BadRepository`, `BadFeed`.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is None:
+    if re.match(r"(?:file|https?|gtfs):|[A-Za-z][A-Za-z0-9+.-]*://", text, re.IGNORECASE) is None:
         path = Path(text)
         if path.is_dir() and not (path / LATEST).is_file():
             return Source(text, open_repository(path).path, None)
@@ -82,7 +68,7 @@ def default_mirror(feed: Feed, data: Path) -> Path:
         place = feed.path.resolve() if isinstance(feed, FileFeed) else feed.url
     words = [w for w in re.split(r"[^A-Za-z0-9._-]+", str(place)) if w not in ("", LATEST, "gtfs", "catalogue")]
     stem = words[-1].removesuffix(".git") if words else "mirror"
-    return data / f"{stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}.git"
+    return data / f"{stem}-{hashlib.sha256(os.fsencode(str(place))).hexdigest()[:8]}.git"
 
 
 async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
@@ -95,61 +81,30 @@ async def _first_document(feed: Feed, options: NodeOptions, session: Session | N
     return answer.document
 
 
-class _Ring:
-    """A keyring that stands in for a state's until there is one."""
-
-    def __init__(self, directory: Path) -> None:
-        self.keyring_path = directory / KEYRING
-        self.keyring: Keyring | None = None
-
-    def load_keyring(self) -> None:
-        """See `State.load_keyring`."""
-        self.keyring = open_keyring(self.keyring_path)
-
-
 def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Repository, FirstTrust]:
     """A repository as the catalogue wants it, with the keyring in it, once the catalogue is believed.
 
     Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
     """
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
-        ring = _Ring(Path(directory))
+        ring = NewRing(Path(directory) / KEYRING)
         try:
-            first = _trust(ring, given, document)
+            first = first_trust(ring, given, document)
         except BadSignature as e:
             raise NotSigned(e.reason) from None
         assert ring.keyring is not None
         accepted = accept(document, None, ring.keyring, first, int(time.time()))
         repository = create_repository(path, accepted.catalogue.object_format)
         try:
-            repository.state.mkdir(exist_ok=True)
+            repository.state.mkdir(mode=0o700, exist_ok=True)
             replace_file(repository.state / KEYRING, ring.keyring_path.read_bytes())
+            if ring.keyring.named_only:
+                Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
     believed = frozenset(signature.primary for signature in accepted.signatures)
     return repository, replace(first, allowed=believed, confirm=None)
-
-
-def _trust(state: State | _Ring, given: TrustGiven, document: bytes | None) -> FirstTrust:
-    """Freeze the keyring and say whom to believe first."""
-    if given.keyrings:
-        only = frozenset(given.signers) or None
-        load_keyrings(list(given.keyrings), state.keyring_path, only=only)
-        state.load_keyring()
-        assert state.keyring is not None
-        return FirstTrust(frozenset(given.signers) or state.keyring.primaries)
-    if state.keyring is None and document is not None:
-        claimed = [Fingerprint(s) for s in unverified_signers(document) if len(s) >= 40]
-        try:
-            export_user_keys(given.signers or claimed, state.keyring_path, given.gnupg_home)
-        except BadKeyring:
-            raise NotFollowing(
-                f"the catalogue claims to be signed by {', '.join(claimed) or 'nobody'}, whose key is not here; "
-                "give the publisher's key with -o keyring=FILE"
-            ) from None
-        state.load_keyring()
-    return FirstTrust(frozenset(given.signers) or None, given.confirm)
 
 
 @asynccontextmanager
@@ -191,7 +146,7 @@ async def _open_source(
             if first is None:
                 first = FirstTrust()
                 if not state.read_only:
-                    first = await trio.to_thread.run_sync(_trust, state, given, document)
+                    first = await trio.to_thread.run_sync(first_trust, state, given, document)
             is_known = state.read_only or source.text in state.config.get_all("source")
             if source.feed is not None and not is_known:
                 state.config.set("source", *state.config.get_all("source"), source.text)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +18,7 @@ from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
-from gtfs.ids import ReelName
+from gtfs.ids import Fingerprint, ReelName, parse_fingerprint
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
@@ -36,6 +36,7 @@ from gtfs.repo.history import read_tips
 from gtfs.repo.repository import Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
+from gtfs.trust.policy import Policy, named_subkeys
 from gtfs.trust.sign import Signer, make_node_key, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
@@ -98,6 +99,7 @@ class State:
             self._superseded: list[ReelRow] = []
             if not self.read_only:
                 self._settle_at_start()
+            self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
             self.load_keyring()
         except BaseException:
@@ -119,7 +121,21 @@ class State:
 
     def load_keyring(self) -> None:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
-        self.keyring = open_keyring(self.keyring_path) if self.keyring_path.exists() else None
+        self.keyring = None
+        if self.keyring_path.exists():
+            named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
+            self.keyring = open_keyring(self.keyring_path).with_named_only(named_only)
+
+    def own_key(self) -> Fingerprint | None:
+        """The publisher's key, None for a node that does not publish; raises `BadId`."""
+        return self.config.sign_key()
+
+    def use_keyring(self, named_only: Collection[Fingerprint] | None = None) -> None:
+        """Act on a frozen ring that was written, and on who in it counts by name only (None: as before)."""
+        if named_only is not None and set(named_only) != set(self.config.get_all("cataloguekey")):
+            self.config.set("cataloguekey", *sorted(named_only))
+        self.load_keyring()
+        self.renew_gate()
 
     def _sweep(self) -> None:
         """Drop what a crash left."""
@@ -188,7 +204,16 @@ class State:
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
         policy = None if self.held is None else self.held.catalogue.policy
-        return PolicyGate(self.config.policies(), policy, self.keyring)
+        local = self.config.policies()
+        self._warn_of_subkeys((*local, *(policy or ())))
+        return PolicyGate(local, policy, self.keyring)
+
+    def _warn_of_subkeys(self, policies: Sequence[Policy]) -> None:
+        """Say once what would else only be noticed as refusals."""
+        for line, subkey, primary in named_subkeys(policies, self.keyring) if self.keyring is not None else ():
+            if subkey not in self._warned_of:
+                self._warned_of.add(subkey)
+                log.warning("policy %r: %s is a subkey and lets nobody sign; name its key, %s", line, subkey, primary)
 
     def ingest(self) -> Ingest:
         """The one way in."""

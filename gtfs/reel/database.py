@@ -213,7 +213,7 @@ class Database:
             if writes:  # SQLite gives its other files the mode of this one, and would take the umask's
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(
-                f"file:{quote(str(self.path.absolute()))}?mode={mode}",
+                f"file:{quote(os.fsencode(self.path.absolute()))}?mode={mode}",
                 uri=True,
                 timeout=BUSY_TIMEOUT_S,
                 isolation_level=None,

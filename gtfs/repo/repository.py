@@ -39,6 +39,15 @@ class GitFailed(GtfsError):
         self.stderr = stderr
 
 
+class GitMissing(GtfsError):
+    """There is no git where PATH says."""
+
+    exit_code = 7
+
+    def __init__(self) -> None:
+        super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")
+
+
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for every git child: no replace refs, grafts or lazy fetching (design.md §3.0), no prompts.
 
@@ -59,6 +68,12 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         **(extra or {}),
     }
+
+
+def list_of_paths(path: Path) -> str:
+    """One path for a variable that holds several with colons between (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES)."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 @dataclass(frozen=True)
@@ -86,9 +101,17 @@ class Repository:
         self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True, umask: int = -1
     ) -> bytes:
         """Run git to its end and return its standard output; ``umask`` -1: ours. Raises `GitFailed`."""
-        done = subprocess.run(
-            self.command(*args), input=stdin, capture_output=True, env=git_environment(env), check=False, umask=umask
-        )
+        try:
+            done = subprocess.run(
+                self.command(*args),
+                input=stdin,
+                capture_output=True,
+                env=git_environment(env),
+                check=False,
+                umask=umask,
+            )
+        except FileNotFoundError:
+            raise GitMissing from None
         if check and done.returncode:
             raise GitFailed(args, done.returncode, done.stderr)
         return done.stdout
@@ -179,6 +202,8 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
             check=True,
             capture_output=True,
         )
+    except FileNotFoundError:
+        raise GitMissing from None
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode("utf-8", "replace").strip()
         raise BadRepository(f"cannot make a bare repository at {path}: {said}") from None

@@ -15,7 +15,7 @@ from typing import Final
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.pack.limits import GIB, Limits
-from gtfs.repo.repository import Repository, git_environment
+from gtfs.repo.repository import Repository, git_environment, list_of_paths
 
 UNPACKING = "unpacking"  # in the node's state directory; swept at start
 
@@ -69,7 +69,7 @@ def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits
     env = git_environment(
         {
             "GIT_OBJECT_DIRECTORY": str(quarantine),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(repository.objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": list_of_paths(repository.objects),
             "GIT_QUARANTINE_PATH": str(quarantine),
         }
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gtfs.repo.repository import GitFailed, Repository, git_environment
+from gtfs.repo.repository import GitFailed, Repository, git_environment, list_of_paths
 from gtfs.repo.unpack import publish_packs
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def _pack(
 ) -> bool:
     """Write what ``small`` have and ``large`` have not into the quarantine; False if stopped."""
     env = git_environment(
-        {"GIT_OBJECT_DIRECTORY": str(quarantine), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(repository.objects)}
+        {"GIT_OBJECT_DIRECTORY": str(quarantine), "GIT_ALTERNATE_OBJECT_DIRECTORIES": list_of_paths(repository.objects)}
     )
     command = repository.command(
         "pack-objects", "--stdin-packs", "--non-empty", "--delta-base-offset", "--quiet", "--threads=1",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +40,16 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
     if spec.complete and (kept is None or files.file_size(spec.path) != spec.size):
         raise SwarmError(f"{spec.path} cannot be seeded: the reel or its metainfo {spec.metainfo} is not there whole")
     if kept is None:
-        params = lt.add_torrent_params()
+        params: Any = lt.add_torrent_params()
         params.info_hashes = lt.info_hash_t(lt.sha1_hash(spec.infohash))
         # Until the metadata is checked, nothing that it says may touch the reels.
         clear_staging(spec)
-        params.save_path = str(spec.staging)
+        params.save_path = os.fsencode(spec.staging)
         hashes = None
     else:
         info, hashes = kept
         params = _with_resume(lt.load_torrent_buffer(wrap_info(info)), spec)
-        params.save_path = str(spec.directory)
+        params.save_path = os.fsencode(spec.directory)
     params.name = spec.file_name
     params.renamed_files = {}
     # Piece priorities, not default_dont_download: that flag gives the *file* priority 0, and libtorrent then keeps
@@ -66,9 +67,9 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
 
 def probe_params(infohash: InfoHash, staging: Path, options: SwarmOptions) -> Any:
     """What to add for a torrent's metadata alone: it stops as soon as that is there."""
-    params = lt.add_torrent_params()
+    params: Any = lt.add_torrent_params()  # Any: the path is bytes, as it need not be UTF-8
     params.info_hashes = lt.info_hash_t(lt.sha1_hash(infohash))
-    params.save_path = str(staging)
+    params.save_path = os.fsencode(staging)
     params.name = infohash.hex()
     params.trackers = list(options.trackers)
     params.tracker_tiers = list(range(len(params.trackers)))

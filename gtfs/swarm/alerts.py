@@ -244,8 +244,16 @@ def pop_events(session: Any) -> list[Event]:
             if event is not None:
                 events.append(event)
         elif log.isEnabledFor(logging.DEBUG):
-            log.debug("libtorrent: %s", alert.message())
+            log.debug("libtorrent: %s", _message(alert))
     return events
+
+
+def _message(alert: Any) -> str:
+    """What an alert says of a file, whose path need not be UTF-8."""
+    try:
+        return str(alert.message())
+    except UnicodeDecodeError:
+        return str(alert.what())
 
 
 def _of(alert: Any) -> InfoHash:
@@ -331,10 +339,10 @@ _TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {
     lt.metadata_failed_alert: lambda alert: FalseMetadata(_of(alert)),
     lt.read_piece_alert: _piece_read,
     lt.save_resume_data_alert: _resume_ready,
-    lt.save_resume_data_failed_alert: lambda alert: ResumeFailed(_of(alert), alert.message()),
-    lt.fastresume_rejected_alert: lambda alert: ResumeRejected(_of(alert), alert.message()),
+    lt.save_resume_data_failed_alert: lambda alert: ResumeFailed(_of(alert), _message(alert)),
+    lt.fastresume_rejected_alert: lambda alert: ResumeRejected(_of(alert), _message(alert)),
     lt.storage_moved_alert: lambda alert: Moved(_of(alert), None),
-    lt.storage_moved_failed_alert: lambda alert: Moved(_of(alert), alert.message()),
+    lt.storage_moved_failed_alert: lambda alert: Moved(_of(alert), _message(alert)),
     lt.cache_flushed_alert: lambda alert: Flushed(_of(alert)),
     lt.torrent_error_alert: _failed,
     lt.file_error_alert: _failed,

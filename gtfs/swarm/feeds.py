@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import httpx
 import trio
@@ -130,7 +130,7 @@ def parse_feed(text: str) -> Feed:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise BadFeed(text, "a file URL has the form file:///absolute/path")
-        return FileFeed(text, Path(unquote(parts.path)))
+        return FileFeed(text, Path(os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))))
     if colon and rest.startswith("//"):
         raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https, gtfs")
     if not text:

@@ -235,7 +235,7 @@ class Torrent:
         # Nothing was written before, so there is nothing to move; with any other flag libtorrent starts a check of
         # its own when there is a file.
         flags = lt.move_flags_t.reset_save_path_unchecked
-        error = await self.link.ask("move", "move_storage", str(self.spec.directory), flags)
+        error = await self.link.ask("move", "move_storage", bytes(self.spec.directory), flags)
         if error is not None:
             raise SwarmError(f"{self.spec.file_name}: {error}")
 

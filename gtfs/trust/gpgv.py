@@ -20,7 +20,8 @@ from typing import Final
 
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.packets import STRONG_DIGESTS
+from gtfs.trust.gnupghome import search_path
+from gtfs.trust.packets import STRONG_DIGESTS, key_id
 
 TIMEOUT_S: Final = 30
 FUTURE_S: Final = 300  # design.md §5: clocks may differ by this much
@@ -28,13 +29,17 @@ MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
 CPU_S: Final = 20
 STATUS_BYTES: Final = 256 << 10  # notations of a 16 KiB signature, escaped, stay far below
 
-_ENVIRONMENT: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
-_HARMLESS: Final = frozenset({"KEY_CONSIDERED", "SIG_ID", "POLICY_URL"})
+_ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
+# KEYEXPIRED is said of every expired signing part of the key, and of a good one beside it; of the part that signed, or
+# of its primary key, EXPKEYSIG says it in the place of GOODSIG.
+_HARMLESS: Final = frozenset({"KEY_CONSIDERED", "SIG_ID", "POLICY_URL", "KEYEXPIRED"})
+FROM_FUTURE: Final = "the signature was made in the future"
+NOT_IN_RING: Final = "the key that signed is not in the keyring"
 _ONCE: Final = ("NEWSIG", "GOODSIG", "VALIDSIG")
 _REASONS: Final = {
     "BADSIG": "the signature does not fit the data",
     "ERRSIG": "the signature cannot be checked",
-    "NO_PUBKEY": "the key that signed is not in the keyring",
+    "NO_PUBKEY": NOT_IN_RING,
     "EXPKEYSIG": "the key that signed has expired",
     "REVKEYSIG": "the key that signed is revoked",
     "EXPSIG": "the signature has expired",
@@ -46,9 +51,10 @@ class BadSignature(GtfsError):
 
     exit_code = 4
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_key_useless: bool = False) -> None:
         super().__init__(f"signature refused: {reason}")
         self.reason = reason
+        self.is_key_useless = is_key_useless  # gpgv found the key that signed, or should have, and cannot use it
 
 
 class GpgvFailed(GtfsError):
@@ -68,7 +74,7 @@ class Signature:
 def check(
     packet: bytes,
     data: bytes,
-    keyring: Path,
+    keys: bytes,
     allowed: Collection[Fingerprint],
     *,
     now_s: int,
@@ -76,17 +82,20 @@ def check(
 ) -> Signature:
     """The signature in ``packet`` (one binary packet) over ``data``; raises `BadSignature` or `GpgvFailed`.
 
-    ``sig_class`` is "00" (data) or "01" (text); ``allowed`` are whole primary fingerprints.
+    ``keys`` are the public keys that gpgv may look at, as packets; ``allowed`` are whole primary fingerprints;
+    ``sig_class`` is "00" (data) or "01" (text).
     """
-    code, status = _run(packet, data, keyring)
+    code, status = _run(packet, data, keys)
     return _judge(code, status, allowed, now_s, sig_class)
 
 
-def _run(packet: bytes, data: bytes, keyring: Path) -> tuple[int, bytes]:
+def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
     """gpgv's exit code and status output, under limits of time, memory and output."""
     with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
         signature = Path(home, "signature")
         signature.write_bytes(packet)
+        keyring = Path(home, "keys")
+        keyring.write_bytes(keys)
         # A file in memory instead of a pipe: nobody has to feed gpgv while its status is being read.
         stdin = os.memfd_create("data")
         status_r, status_w = os.pipe()
@@ -94,7 +103,8 @@ def _run(packet: bytes, data: bytes, keyring: Path) -> tuple[int, bytes]:
             with open(stdin, "wb", closefd=False) as out:
                 out.write(data)
             os.lseek(stdin, 0, os.SEEK_SET)
-            command = ["gpgv", "--homedir", home, "--keyring", str(keyring.absolute()), "--status-fd", str(status_w)]
+            # Named by its kind: a colon anywhere in the path would make gpgv look for one.
+            command = ["gpgv", "--homedir", home, "--keyring", f"gnupg-ring:{keyring}", "--status-fd", str(status_w)]
             for weak in ("SHA1", "RIPEMD160"):
                 command += ["--weak-digest", weak]
             try:
@@ -162,12 +172,13 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
         if prefix != b"[GNUPG:]":
             raise BadSignature("gpgv's status output is garbled")
         seen.setdefault(word, []).append(line)
+    is_key_useless = bool(seen.keys() & {"NO_PUBKEY", "ERRSIG"})
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
-            raise BadSignature(reason)
+            raise BadSignature(reason, is_key_useless=is_key_useless)
     for word in seen:
         if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):
-            raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"))
+            raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"), is_key_useless=is_key_useless)
     if code != 0 or not status.endswith(b"\n"):
         raise BadSignature(f"gpgv ended with code {code}")
     for word in _ONCE:
@@ -176,6 +187,8 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     fields = seen["VALIDSIG"][0].decode("ascii", "replace").split(" ")[2:]
     if len(fields) != 10:
         raise BadSignature("gpgv's VALIDSIG line has an unknown form")
+    if key_id(fields[0]) != seen["GOODSIG"][0].decode("ascii", "replace").split(" ")[2]:
+        raise BadSignature("gpgv calls good what another key signed")
     made, expires, digest, found_class, primary = fields[2], fields[3], fields[7], fields[8], fields[9]
     if not (digest.isdigit() and int(digest) in STRONG_DIGESTS):
         raise BadSignature("the signature uses a weak digest")
@@ -184,7 +197,7 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     if not (made.isdigit() and expires.isdigit()):
         raise BadSignature("gpgv gives the time in an unknown form")
     if int(made) > now_s + FUTURE_S:
-        raise BadSignature("the signature was made in the future")
+        raise BadSignature(FROM_FUTURE)
     if int(expires) and int(expires) <= now_s:
         raise BadSignature(_REASONS["EXPSIG"])
     if primary not in allowed:

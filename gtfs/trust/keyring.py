@@ -1,45 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keyrings: the user's files, or keys of the user's own GnuPG, merged into one small binary file that gpgv reads.
+"""Keyrings: the user's files, or keys of the user's own GnuPG, merged into one small binary file.
 
 Keys never come from a key server or from peers. Copies of one key are merged part by part, so that a revocation in
-one file counts against an older copy in another. Any thread; nothing here verifies a signature, gpgv does.
+one file counts against an older copy in another. A signature is shown to gpgv with the keys alone that may have made
+it, so that no key spoils another. Any thread; nothing here verifies a signature, gpgv does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
-
-import gnupg
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.packets import (
-    KEY_BLOCK,
-    PUBLIC_KEY,
-    PUBLIC_SUBKEY,
-    SECRET_KEY,
-    SECRET_SUBKEY,
-    SIGNATURE,
-    USER_ATTRIBUTE,
-    USER_ID,
-    BadPackets,
-    Packet,
-    dearmor_all,
-    key_fingerprint,
-    read_packets,
-)
+from gtfs.trust.armor import read_key_blocks
+from gtfs.trust.gnupghome import open_gnupg
+from gtfs.trust.packets import BadPackets, key_id
+from gtfs.trust.publickey import KeyReader, PublicKey, SecretKeyFound
 
-# python-gnupg logs gpg's own warnings; what matters of them is in the errors that this station raises.
-logging.getLogger("gnupg").propagate = False
+log = logging.getLogger(__name__)
 
 KEYRING_BYTES: Final = 128 << 20  # Debian's, with 911 keys, has 30 MiB
 SUFFIXES: Final = frozenset({".asc", ".gpg", ".pgp", ".key", ".kbx"})
+_COMPLAINTS: Final = 10  # said of one file
+
+Keys = dict[Fingerprint, PublicKey]
 
 
 class BadKeyring(GtfsError):
@@ -60,63 +50,176 @@ class MissingKeyring(BadKeyring):
 
 @dataclass(frozen=True)
 class Keyring:
-    """A frozen keyring: gpgv's file, the SHA-256 of its contents, and the primary keys in it."""
+    """A frozen keyring: its file, the SHA-256 of its contents, and the primary keys in it.
+
+    ``named_only`` are primaries that count only where somebody names them: a mirror keeps those of its catalogue's
+    signers, who need not be among those whom the user lets sign commits.
+    """
 
     path: Path
     digest: bytes
     primaries: frozenset[Fingerprint]
+    named_only: frozenset[Fingerprint] = frozenset()
+    keys: Mapping[Fingerprint, PublicKey] = field(default_factory=dict, repr=False, compare=False)
+    holders: Mapping[str, Sequence[Fingerprint]] = field(default_factory=dict, repr=False, compare=False)
+    """The primaries by the key id of each of their parts: several, where one has a copy of another's subkey."""
 
+    @property
+    def everybody(self) -> frozenset[Fingerprint]:
+        """Who counts where nobody is named."""
+        return self.primaries - self.named_only
 
-@dataclass
-class _Part:
-    """A primary key, user id or subkey as it was written, and the signatures on it, without repeats."""
+    def with_named_only(self, primaries: Collection[Fingerprint]) -> Keyring:
+        """The same with other `named_only`."""
+        return replace(self, named_only=self.primaries & frozenset(primaries))
 
-    raw: bytes
-    signatures: dict[bytes, bytes] = field(default_factory=dict)  # body to bytes with the header
+    def who_has(self, issuer: str) -> list[Fingerprint]:
+        """The primaries that have a part of this fingerprint or key id, which is what a signature claims."""
+        short = issuer if len(issuer) == 16 else key_id(issuer)
+        return [primary for primary in self.holders.get(short, ()) if self.keys[primary].has(issuer)]
 
+    def primary_of(self, fingerprint: Fingerprint) -> Fingerprint | None:
+        """The primary key of which this is a subkey; None for a primary key and for what is not here."""
+        if fingerprint in self.primaries:
+            return None
+        return next(iter(self.who_has(fingerprint)), None)
 
-_Key = dict[tuple[int, bytes], _Part]  # by place (see _ORDER) and body, which do not depend on the header's form
-
-_ORDER: Final = {PUBLIC_KEY: 0, USER_ID: 1, USER_ATTRIBUTE: 1, PUBLIC_SUBKEY: 2}  # RFC 4880 §11.1
+    def alone(self, primary: Fingerprint) -> bytes:
+        """What gpgv is to read for a signature by this key: the key, and whom its owner lets revoke it."""
+        revokers = dict.fromkeys(self.keys[primary].revokers())
+        keys = [primary, *(f for f in revokers if f != primary and f in self.keys)]
+        return b"".join(self.keys[key].to_bytes() for key in keys)
 
 
 def load_keyrings(paths: Sequence[Path], into: Path, *, only: frozenset[Fingerprint] | None = None) -> Keyring:
     """Merge files (armored or binary) and directories of them into the keyring file ``into``.
 
-    In a directory the files with a keyring's suffix count. ``only`` keeps these primaries, because gpgv's time grows
-    with the ring. Raises `BadKeyring`, `MissingKeyring`, OSError for ``into``.
+    ``only`` keeps these primaries. Raises `BadKeyring`, `MissingKeyring`, OSError for ``into``.
     """
-    keys: dict[Fingerprint, _Key] = {}
+    keys = read_keyrings(paths)
+    if only is not None:
+        if not only & keys.keys():
+            raise MissingKeyring(", ".join(map(str, paths)), f"no public key {', '.join(sorted(only))} in it")
+        keys = {fingerprint: key for fingerprint, key in keys.items() if fingerprint in only}
+    return freeze(keys, into)
+
+
+def read_keyrings(paths: Sequence[Path]) -> Keys:
+    """The keys in files and directories of them; in a directory the files with a keyring's suffix count.
+
+    What gpgv could stumble over is left out with a warning. Raises `BadKeyring`, `MissingKeyring`.
+    """
+    keys: Keys = {}
     for path in paths:
-        for file in _files(path):
-            _merge(keys, _read(file), str(file))
-    if only is not None and not only & keys.keys():
-        raise MissingKeyring(", ".join(map(str, paths)), f"no public key {', '.join(sorted(only))} in it")
-    return _write(keys, into, only)
+        files = _files(path)
+        found: Keys = {}
+        refused: BadKeyring | None = None
+        for file in files:
+            try:
+                merge_keys(found, _parse(_read(file), str(file)))
+            except BadKeyring as error:  # of a directory the other files still count
+                if len(files) > 1:
+                    log.warning("%s; the file is left out", error)
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        merge_keys(keys, found)
+    return keys
+
+
+def merge_keys(keys: Keys, more: Mapping[Fingerprint, PublicKey]) -> None:
+    """Add keys, or what other copies of them have more, to ``keys``."""
+    for fingerprint, key in more.items():
+        keys.setdefault(fingerprint, PublicKey(fingerprint)).merge(key)
+
+
+def read_user_keys(fingerprints: Iterable[Fingerprint], gnupg_home: Path | None) -> Keys:
+    """Those of these keys, named by a primary or a subkey, that a user's own GnuPG has (None: the default one).
+
+    Raises `GnupgUnusable`.
+    """
+    wanted = sorted(frozenset(fingerprints))
+    if not wanted:
+        return {}
+    data = open_gnupg(gnupg_home).export_keys(wanted, armor=False)
+    data = data if isinstance(data, bytes) else data.encode("latin-1")
+    keys = _parse(data, "of GnuPG") if data else {}
+    return {f: key for f, key in keys.items() if any(key.has(fingerprint) for fingerprint in wanted)}
 
 
 def export_user_keys(fingerprints: Iterable[Fingerprint], into: Path, gnupg_home: Path | None) -> Keyring:
     """A keyring of these keys out of a user's own GnuPG (None: the default one); raises `MissingKeyring`."""
-    wanted = frozenset(fingerprints)
-    try:
-        gpg = gnupg.GPG(gnupghome=None if gnupg_home is None else str(gnupg_home))
-    except (OSError, ValueError) as error:
-        raise MissingKeyring("of GnuPG", f"gpg cannot be used: {error}") from error
-    data = gpg.export_keys(sorted(wanted), armor=False) if wanted else b""
-    keys: dict[Fingerprint, _Key] = {}
-    _merge(keys, data if isinstance(data, bytes) else data.encode("latin-1"), "of GnuPG")
-    missing = wanted - keys.keys()
-    if missing:
-        raise MissingKeyring("of GnuPG", f"no public key {', '.join(sorted(missing))}; import it with gpg --import")
-    return _write(keys, into, wanted)
+    return freeze(choose(fingerprints, read_user_keys(fingerprints, gnupg_home), "of GnuPG"), into)
+
+
+def choose(wanted: Iterable[Fingerprint], keys: Mapping[Fingerprint, PublicKey], where: str) -> Keys:
+    """Exactly the wanted keys; raises `MissingKeyring`, which knows a subkey's fingerprint from a primary key's."""
+    chosen: Keys = {}
+    for fingerprint in sorted(frozenset(wanted)):
+        if fingerprint not in keys:
+            refuse_subkey(fingerprint, keys)
+            raise MissingKeyring(where, f"no public key {fingerprint}; import it with gpg --import")
+        chosen[fingerprint] = keys[fingerprint]
+    return chosen
+
+
+def refuse_subkey(fingerprint: Fingerprint, keys: Mapping[Fingerprint, PublicKey]) -> None:
+    """Raise `SubkeyNamed` where a key among ``keys`` has this only as a subkey."""
+    if fingerprint not in keys:
+        for primary, key in keys.items():
+            if fingerprint in key.subkeys:
+                raise SubkeyNamed(fingerprint, primary)
+
+
+class SubkeyNamed(GtfsError):
+    """A subkey where a primary key has to be named."""
+
+    exit_code = 2
+
+    def __init__(self, subkey: Fingerprint, primary: Fingerprint) -> None:
+        super().__init__(f"{subkey} is a subkey; keys are named by their primary key: {primary}")
+        self.primary = primary
+
+
+def freeze(
+    keys: Mapping[Fingerprint, PublicKey],
+    into: Path,
+    *,
+    before: Keyring | None = None,
+    stay: Collection[Fingerprint] = (),
+) -> Keyring:
+    """Write a keyring file, at once and whole; nothing is written when it says so already. Raises OSError.
+
+    Of the keyring ``before``, the keys in ``stay`` are kept, and of each key what the copy there has more: a
+    revocation that was known once is not forgotten.
+    """
+    merged: Keys = {}
+    merge_keys(merged, keys)
+    if before is not None:
+        merge_keys(merged, {f: key for f, key in before.keys.items() if f in merged or f in stay})
+    data = b"".join(merged[fingerprint].to_bytes() for fingerprint in sorted(merged))
+    if before is None or hashlib.sha256(data).digest() != before.digest or not into.exists():
+        replace_file(into, data)
+    return _keyring(into, data, merged)
 
 
 def open_keyring(path: Path) -> Keyring:
-    """A keyring file that `load_keyrings` or `export_user_keys` wrote earlier."""
+    """A keyring file that `freeze` wrote earlier; raises `BadKeyring` for any fault, as it is our own."""
     data = _read(path)
-    keys: dict[Fingerprint, _Key] = {}
-    _merge(keys, data, str(path))
-    return Keyring(path, hashlib.sha256(data).digest(), frozenset(keys))
+    reader = KeyReader()
+    try:
+        reader.read(data, strict=True)
+    except BadPackets as error:
+        raise BadKeyring(str(path), error.reason) from None
+    return _keyring(path, data, reader.keys)
+
+
+def _keyring(path: Path, data: bytes, keys: Keys) -> Keyring:
+    holders: dict[str, list[Fingerprint]] = {}
+    for primary, key in sorted(keys.items()):
+        for part in dict.fromkeys((primary, *key.subkeys)):
+            holders.setdefault(key_id(part), []).append(primary)
+    return Keyring(path, hashlib.sha256(data).digest(), frozenset(keys), frozenset(), keys, holders)
 
 
 def _files(path: Path) -> list[Path]:
@@ -139,45 +242,27 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _merge(keys: dict[Fingerprint, _Key], data: bytes, where: str) -> None:
-    """Add the keys in ``data`` to ``keys``; raises `BadKeyring`."""
+def _parse(data: bytes, where: str) -> Keys:
+    """The keys in a file's ``data``; says in the log what was left out. Raises `BadKeyring`."""
     if data[8:12] == b"KBXf":
         raise BadKeyring(where, "this is a keybox; write its keys to a file with gpg --export > FILE")
     if b"-----BEGIN PGP PRIVATE KEY BLOCK-----" in data:
         raise BadKeyring(where, "it holds a secret key; give the public one (gpg --export --armor)")
-    try:
-        binary = data if data[:1] >= b"\x80" else dearmor_all(data, KEY_BLOCK)
-        if not binary:
-            raise BadKeyring(where, "there is no OpenPGP public key in it")
-        key: _Key | None = None
-        part: _Part | None = None
-        for packet in read_packets(binary):
-            if packet.tag in (SECRET_KEY, SECRET_SUBKEY):
-                raise BadKeyring(where, "it holds a secret key; give the public one (gpg --export --armor)")
-            if packet.tag == PUBLIC_KEY:
-                key, part = _primary(keys, packet), None
-            if key is None:  # before the first key, or inside one of a version that gpgv cannot use
-                continue
-            if packet.tag in _ORDER:
-                part = key.setdefault((_ORDER[packet.tag], packet.body), _Part(packet.raw))
-            elif packet.tag == SIGNATURE and part is not None:
-                part.signatures.setdefault(packet.body, packet.raw)
-    except BadPackets as error:
-        raise BadKeyring(where, error.reason) from None
-
-
-def _primary(keys: dict[Fingerprint, _Key], packet: Packet) -> _Key | None:
-    fingerprint = key_fingerprint(packet.body)
-    return None if fingerprint is None else keys.setdefault(fingerprint, {})
-
-
-def _write(keys: dict[Fingerprint, _Key], into: Path, only: frozenset[Fingerprint] | None) -> Keyring:
-    chosen = sorted(fingerprint for fingerprint in keys if only is None or fingerprint in only)
-    out = bytearray()
-    for fingerprint in chosen:
-        for _, part in sorted(keys[fingerprint].items(), key=lambda item: item[0][0]):
-            out += part.raw
-            out += b"".join(part.signatures.values())
-    data = bytes(out)
-    replace_file(into, data)
-    return Keyring(into, hashlib.sha256(data).digest(), frozenset(chosen))
+    reader = KeyReader()
+    is_armored = b"-----BEGIN " in data and not (data[:1] >= b"\x80" and data[:3] != b"\xef\xbb\xbf")
+    blocks, complaints = read_key_blocks(data) if is_armored else ([data] if data[:1] >= b"\x80" else [], [])
+    for block in blocks:
+        try:
+            reader.read(block)
+        except SecretKeyFound:
+            raise BadKeyring(where, "it holds a secret key; give the public one (gpg --export --armor)") from None
+        except BadPackets as error:
+            complaints.append(error.reason)
+    complaints += reader.complaints
+    if not reader.keys:
+        raise BadKeyring(where, complaints[0] if complaints else "there is no OpenPGP public key in it")
+    for complaint in complaints[:_COMPLAINTS]:
+        log.warning("keyring %s: %s", where, complaint)
+    if len(complaints) > _COMPLAINTS:
+        log.warning("keyring %s: and %d more of the kind", where, len(complaints) - _COMPLAINTS)
+    return reader.keys

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from gtfs.trust.gnupghome import search_path
+
 _HOME_PREFIX: Final = "home-"
 _HOME_PATH: Final = "path"  # in such a home: what GnuPG knew it by
 _AGENT_TRIES: Final = 3
@@ -60,7 +62,7 @@ def _gpgconf(home: Path, *command: str) -> bool:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
+        env={"PATH": search_path(), "LC_ALL": "C"},
         timeout=30,
         check=False,
     )

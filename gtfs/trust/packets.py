@@ -128,21 +128,6 @@ def enarmor(data: bytes, label: bytes) -> bytes:
     return ends[0] + b"".join(lines) + b"=" + crc + ends[1]
 
 
-def dearmor_all(text: bytes, label: bytes) -> bytes:
-    """The bytes of every ``label`` block in a text file, end to end; what stands between them is ignored."""
-    lines = [line.rstrip(b"\r") for line in text.split(b"\n")]
-    begin = b"-----BEGIN PGP " + label + b"-----"
-    out = bytearray()
-    at = 0
-    while at < len(lines):
-        if lines[at] == begin:
-            data, at = _dearmor_at(lines, at, label)
-            out += data
-        else:
-            at += 1
-    return bytes(out)
-
-
 def _length_old(data: bytes, at: int, kind: int) -> tuple[int, int]:
     if kind == 3:
         raise BadPackets("a packet of indeterminate length")
@@ -184,12 +169,46 @@ def read_packets(data: bytes) -> Iterator[Packet]:
 
 
 def key_fingerprint(body: bytes) -> Fingerprint | None:
-    """The fingerprint of a public (sub)key packet of version 4 or 5; None for versions that gpgv cannot use."""
-    if body[:1] == b"\x04":
+    """The fingerprint of a public (sub)key packet of version 4 or 5; None for versions that gpgv cannot use.
+
+    Version 4 counts at most 65,535 bytes.
+    """
+    if body[:1] == b"\x04" and len(body) <= 0xFFFF:
         return Fingerprint(hashlib.sha1(b"\x99" + struct.pack(">H", len(body)) + body).hexdigest().upper())
     if body[:1] == b"\x05":
         return Fingerprint(hashlib.sha256(b"\x9a" + struct.pack(">I", len(body)) + body).hexdigest().upper())
     return None
+
+
+# How many numbers (MPIs) a public key of a kind has, and whether a curve stands before them and a KDF behind them.
+_MATERIAL: Final = {
+    1: (2, False, False), 2: (2, False, False), 3: (2, False, False), 16: (3, False, False), 20: (3, False, False),
+    17: (4, False, False), 18: (1, True, True), 19: (1, True, False), 22: (1, True, False),
+}  # fmt: skip
+
+
+def is_whole_key(body: bytes) -> bool:
+    """Whether a public (sub)key packet holds what its kind of key has, where the kind is known (RFC 4880 §5.5.2)."""
+    at = 6 if body[:1] == b"\x04" else 10
+    if len(body) < at:
+        return False
+    numbers, has_curve, has_kdf = _MATERIAL.get(body[5], (0, False, False))
+    sized = [has_curve, *[True] * numbers, has_kdf]
+    for place, is_there in enumerate(sized):
+        if not is_there:
+            continue
+        if at >= len(body):
+            return False
+        # A curve and a KDF have a length in bytes, a number one in bits.
+        is_number = 0 < place <= numbers
+        length = (int.from_bytes(body[at : at + 2], "big") + 7) // 8 + 2 if is_number else body[at] + 1
+        at += length
+    return at <= len(body)
+
+
+def key_id(fingerprint: str) -> str:
+    """The 16 digits by which a signature may name the key of this fingerprint."""
+    return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]
 
 
 def _subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:
@@ -225,6 +244,16 @@ def claim_of(packet: Packet) -> SignatureClaim:
             elif kind == 16 and len(value) == 8:  # issuer key id
                 issuer = issuer or value.hex().upper()
     return SignatureClaim(body[1], body[3], issuer)
+
+
+def revokers_of(packet: Packet) -> list[Fingerprint]:
+    """Whom a self-signature lets revoke its key (RFC 4880 §5.2.3.15)."""
+    hashed = packet.body[6 : 6 + int.from_bytes(packet.body[4:6], "big")]
+    return [
+        Fingerprint(value[2:].hex().upper())
+        for kind, value in _subpackets(hashed)
+        if kind == 12 and len(value) in (22, 34)
+    ]
 
 
 def only_signatures(data: bytes, most: int, most_bytes: int) -> list[Packet]:

@@ -141,6 +141,16 @@ def parse_policy(line: str) -> Policy:
     return Policy(pattern, kind, threshold, signers, non_fast_forward)
 
 
+def named_subkeys(policies: Sequence[Policy], keyring: Keyring) -> list[tuple[str, Fingerprint, Fingerprint]]:
+    """The lines that let a subkey sign, the subkey, and the primary key that has to be named to match."""
+    return [
+        (policy.to_line(), fingerprint, primary)
+        for policy in policies
+        for fingerprint in sorted(policy.signers or ())
+        if (primary := keyring.primary_of(fingerprint)) is not None
+    ]
+
+
 def policy_for(ref: bytes, policies: Sequence[Policy]) -> Policy | None:
     """The first policy whose pattern matches ``ref``."""
     return next((policy for policy in policies if policy.matches(ref)), None)

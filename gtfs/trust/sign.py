@@ -18,6 +18,7 @@ import gnupg
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.trust.gnupghome import open_gnupg, socket_trouble
 from gtfs.trust.ownhome import own_home
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
@@ -26,6 +27,7 @@ NODE_KEY: Final = "node.asc"
 DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
 
 _HINTS: Final = (
+    ("in the future", "the key is younger than this machine's clock says; is the clock right?"),
     ("No secret key", "gpg --list-secret-keys shows the keys that can sign"),
     ("Unusable secret key", "it may be expired, revoked or unable to sign: gpg --edit-key shows it"),
     ("ioctl", "the agent cannot ask for the passphrase: export GPG_TTY=$(tty) and try again"),
@@ -46,7 +48,8 @@ class Signer:
 
     def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None) -> None:
         self.fingerprint = fingerprint
-        self._gpg = _open_gpg(gnupg_home)
+        self._home = gnupg_home
+        self._gpg = open_gnupg(gnupg_home)
 
     def clearsign(self, text: str) -> bytes:
         """The text clear-signed, UTF-8; raises `SigningFailed`, also for lines that gpg would change or cut."""
@@ -82,17 +85,12 @@ class Signer:
         args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
         result = self._gpg.sign_file(io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args)
         if not result or not result.data:
-            raise SigningFailed(f"cannot sign with {self.fingerprint}: {_reason(str(result.stderr))}")
+            stderr = str(result.stderr)
+            why = _reason(stderr)
+            if "agent" in stderr and (trouble := socket_trouble(self._home)):
+                why = trouble
+            raise SigningFailed(f"cannot sign with {self.fingerprint}: {why}")
         return bytes(result.data)
-
-
-def _open_gpg(home: Path | None) -> gnupg.GPG:
-    try:
-        gpg = gnupg.GPG(gnupghome=None if home is None else str(home))
-    except (OSError, ValueError) as error:
-        raise SigningFailed(f"gpg cannot be used: {error}; install the package gnupg") from error
-    gpg.encoding = "utf-8"
-    return gpg
 
 
 def _reason(stderr: str) -> str:
@@ -109,7 +107,7 @@ def make_node_key(keys_dir: Path) -> Fingerprint:
     """
     path = keys_dir / NODE_KEY
     with own_home(keys_dir) as home:
-        gpg = _open_gpg(home)
+        gpg = open_gnupg(home)
         if path.exists():
             return _import_node_key(gpg, path)
         made = gpg.gen_key(
@@ -129,13 +127,13 @@ def make_node_key(keys_dir: Path) -> Fingerprint:
 def node_signer(keys_dir: Path) -> Iterator[Signer]:
     """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
     with own_home(keys_dir) as home:
-        yield Signer(_import_node_key(_open_gpg(home), keys_dir / NODE_KEY), home)
+        yield Signer(_import_node_key(open_gnupg(home), keys_dir / NODE_KEY), home)
 
 
 def node_public_key(keys_dir: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
     with own_home(keys_dir) as home:
-        gpg = _open_gpg(home)
+        gpg = open_gnupg(home)
         return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import BadSignature, GpgvFailed, Signature, check
+from gtfs.trust.gpgv import NOT_IN_RING, BadSignature, GpgvFailed, Signature, check
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
     PUBLIC_KEY,
@@ -74,7 +74,7 @@ def verify_detached(
 ) -> Signature:
     """The one signature in ``signature`` (armored or binary) over ``data``; raises `BadSignature`.
 
-    ``allowed`` are whole primary fingerprints, None means any primary key of the keyring.
+    ``allowed`` are whole primary fingerprints; None means everybody whom the keyring does not keep by name only.
     """
     if len(signature) > SIGNATURE_BYTES:
         raise BadSignature(f"over the limit signature: {len(signature)} bytes where {SIGNATURE_BYTES} are allowed")
@@ -94,13 +94,38 @@ def _check(
     now_s: int,
     sig_class: str,
 ) -> Signature:
-    may = keyring.primaries if allowed is None else allowed & keyring.primaries
+    may = keyring.everybody if allowed is None else allowed & keyring.primaries
     claim = claim_of(packet)  # what would be refused anyway gets a clearer reason here, and gpgv need not be asked
     if f"{claim.sig_class:02x}" != sig_class:
         raise BadSignature(f"the signature is of class {claim.sig_class:02x}, not {sig_class}")
     if claim.digest not in STRONG_DIGESTS:
         raise BadSignature("the signature uses a weak digest")
-    return check(packet.raw, data, keyring.path, may, now_s=now_s, sig_class=sig_class)
+    holders = keyring.who_has(claim.issuer)
+    if not holders:
+        raise BadSignature(NOT_IN_RING)
+    refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()))
+    # One, or as many as have a copy of the subkey that signed: whose it is, is known once gpgv has found it good.
+    for primary in holders:
+        if primary not in may:
+            continue
+        try:
+            return check(
+                packet.raw, data, keyring.alone(primary), frozenset({primary}), now_s=now_s, sig_class=sig_class
+            )
+        except BadSignature as error:
+            refused = error
+            if error.is_key_useless:
+                why = keyring.keys[primary].objection(claim.issuer, now_s)
+                if why is None and error.reason == NOT_IN_RING:
+                    why = "gpgv does not read the copy that the keyring has"
+                refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
+    raise refused
+
+
+def _has_no_right(primary: Fingerprint, issuer: str, allowed: frozenset[Fingerprint]) -> str:
+    if issuer in allowed:  # never silently: who typed it meant this key
+        return f"{primary} may not sign this: what is allowed names {issuer}, a subkey of it, and has to name the key"
+    return f"{primary} may not sign this"
 
 
 def split_clearsigned(document: bytes) -> tuple[bytes, list[Packet]]:

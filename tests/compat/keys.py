@@ -16,7 +16,9 @@ from pathlib import Path
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import Keyring, load_keyrings
+from gtfs.trust.packets import read_packets
 
+PACKETS = {"signature": 2, "key": 6, "user id": 13, "subkey": 14, "attribute": 17}
 DAY_S = 24 * 3600
 YEAR_S = 365 * DAY_S
 NOW_S = int(time.time())
@@ -24,6 +26,19 @@ NOW_S = int(time.time())
 
 def gpg_time(time_s: int) -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime(time_s))
+
+
+def packet(kind: str | int, body: bytes) -> bytes:
+    """One packet with a new-format header."""
+    tag = PACKETS[kind] if isinstance(kind, str) else kind
+    return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4, "big") + body
+
+
+def subkey_packets(key: bytes) -> bytes:
+    """The first subkey of an exported key, with the signature that binds it."""
+    packets = list(read_packets(key))
+    at = next(i for i, found in enumerate(packets) if found.tag == PACKETS["subkey"])
+    return packets[at].raw + packets[at + 1].raw
 
 
 class Keys:

@@ -96,7 +96,7 @@ def test_a_sha1_signature_is_refused(keys: Keys) -> None:
 def test_gpgv_refuses_sha1_by_itself_too(keys: Keys) -> None:
     packet = dearmor(keys.sign(DATA, "alice", digest="SHA1", options=WEAK), SIGNATURE_BLOCK)
     with pytest.raises(BadSignature):
-        gpgv.check(packet, DATA, keys.ring.path, keys.ring.primaries, now_s=NOW_S, sig_class="00")
+        gpgv.check(packet, DATA, keys.ring.path.read_bytes(), keys.ring.primaries, now_s=NOW_S, sig_class="00")
 
 
 def test_a_signature_from_the_future_is_refused(keys: Keys) -> None:

@@ -3,7 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from gtfs.mount.options import BadMountOption, MountOptions, libfuse_options, parse_mount_options
+from gtfs.mount.options import (
+    BadMountOption,
+    MountOptions,
+    escape_value,
+    libfuse_options,
+    parse_mount_options,
+    split_options,
+)
 
 
 def test_no_options_are_the_defaults():
@@ -58,3 +65,8 @@ def test_libfuse_gets_ascii_without_bare_separators():
     found = libfuse_options(MountOptions(read_only=True), "/srv/a,b ä\udcff\\")
     assert r"fsname=/srv/a\,b %C3%A4%FF\\" in found and "ro" in found and "subtype=gtfs" in found
     assert all(o.isascii() for o in found) and "allow_other" not in found
+
+
+def test_an_escaped_value_comes_back_as_it_was() -> None:
+    for value in ("a,b", "a\\b", "a\\,b\\\\", "=", "d\udcff", ""):
+        assert split_options(f"x={escape_value(value)},y=1") == [("x", value), ("y", "1")]

@@ -10,9 +10,9 @@ P = Fingerprint("A" * 40)
 NOW_S = 1_800_000_000
 GOOD = (
     "[GNUPG:] NEWSIG\n[GNUPG:] KEY_CONSIDERED {p} 0\n[GNUPG:] SIG_ID x 2027-01-15 1799999000\n"
-    "[GNUPG:] GOODSIG 0123456789ABCDEF A <a@example.org>\n"
+    "[GNUPG:] GOODSIG {k} A <a@example.org>\n"
     "[GNUPG:] VALIDSIG {s} 2027-01-15 1799999000 0 4 0 22 8 00 {p}\n"
-).format(p=P, s="B" * 40)
+).format(p=P, s="B" * 40, k="B" * 16)
 
 
 def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> Signature:
@@ -21,6 +21,11 @@ def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozense
 
 def test_the_good_case_names_the_primary_key() -> None:
     assert judge(GOOD) == Signature(P, 1_799_999_000)
+
+
+def test_an_expired_part_beside_the_one_that_signed_does_no_harm() -> None:
+    lines = GOOD.replace("[GNUPG:] KEY_CONS", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] KEYEXPIRED 2\n[GNUPG:] KEY_CONS")
+    assert judge(lines) == Signature(P, 1_799_999_000)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,11 @@ def test_the_good_case_names_the_primary_key() -> None:
         ("[GNUPG:] NEWSIG\n", "", "NEWSIG 0 times"),
         ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] NEWSIG\n", "NEWSIG 2 times"),
         ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] SOMETHING_NEW 1\n", "SOMETHING_NEW"),
-        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] KEYEXPIRED 1\n", "KEYEXPIRED"),
+        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] KEYREVOKED\n", "KEYREVOKED"),
+        ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] SIGEXPIRED 1\n", "SIGEXPIRED"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] EXPKEYSIG", "has expired"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] EXPKEYSIG x\n[GNUPG:] GOODSIG", "has expired"),
+        ("[GNUPG:] GOODSIG B", "[GNUPG:] GOODSIG C", "another key"),
         ("GOODSIG", "EXPKEYSIG", "has expired"),
         ("GOODSIG", "REVKEYSIG", "revoked"),
         ("GOODSIG", "BADSIG", "does not fit"),

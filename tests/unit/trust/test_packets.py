@@ -13,7 +13,6 @@ from gtfs.trust.packets import (
     claim_of,
     crc24,
     dearmor,
-    dearmor_all,
     enarmor,
     key_fingerprint,
     only_signatures,
@@ -79,11 +78,6 @@ def test_wrong_checksum_is_refused() -> None:
 def test_armor_headers_and_empty_lines_after_the_end_are_allowed() -> None:
     armored = enarmor(b"bytes", SIGNATURE_BLOCK).replace(b"\n\n", b"\nVersion: GnuPG v1\nComment:\n\n", 1)
     assert dearmor(armored + b"\n\n", SIGNATURE_BLOCK) == b"bytes"
-
-
-def test_several_key_blocks_in_a_file_are_joined() -> None:
-    text = b"hello\n" + enarmor(b"one", b"X") + b"\nmore\n" + enarmor(b"two", b"X").replace(b"\n", b"\r\n")
-    assert dearmor_all(text, b"X") == b"onetwo"
 
 
 def test_packet_lengths_of_all_definite_forms() -> None:
