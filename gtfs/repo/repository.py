@@ -136,7 +136,10 @@ def _look(path: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[byt
     """
     asked = ("-c", "safe.bareRepository=all", "-C", str(path), "rev-parse")
     what = ("--is-bare-repository", "--show-object-format")
-    return subprocess.run([*_git(), *asked, *what], env=env, capture_output=True, check=False)
+    try:
+        return subprocess.run([*_git(), *asked, *what], env=env, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise GitMissing from None
 
 
 def _ask_git(path: Path) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,11 @@ from keys import NOW_S, Keys, shared_keys
 
 from gtfs.catalogue.accept import NotSigned, WrongSigner
 from gtfs.catalogue.document import BadCatalogue, Catalogue
-from gtfs.ids import SHA256
+from gtfs.ids import SHA256, Fingerprint
+from gtfs.node.firsttrust import Confirm
 from gtfs.node.node import NodeOptions
 from gtfs.node.source import Source, TrustGiven, open_source
 from gtfs.swarm.feeds import parse_feed
-from gtfs.trust.gpgv import Signature
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def text(keys: Keys, **changes: object) -> bytes:
 
 
 def test_a_mirror_has_the_hash_that_a_believed_catalogue_says(keys: Keys, tmp_path: Path) -> None:
-    given = TrustGiven(keyrings=[keys.public])
+    given = TrustGiven(keyrings=[keys.public], signers=[keys["alice"]])
     document = keys.clearsign(text(keys, object_format=SHA256), "alice")
     assert open_mirror(document, given, tmp_path) == ("sha256", keys.ring.primaries)
 
@@ -53,9 +53,9 @@ def test_a_mirror_has_the_hash_that_a_believed_catalogue_says(keys: Keys, tmp_pa
 def test_whoever_is_asked_about_the_first_signer_is_asked_once(keys: Keys, tmp_path: Path) -> None:
     asked = []
 
-    def answer(yes: bool) -> Callable[[Catalogue, tuple[Signature, ...]], bool]:
-        def confirm(catalogue: Catalogue, signatures: tuple[Signature, ...]) -> bool:
-            asked.append([signature.primary for signature in signatures])
+    def answer(yes: bool) -> Confirm:
+        def confirm(catalogue: Catalogue, people: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+            asked.append([fingerprint for fingerprint, _ in people])
             return yes
 
         return confirm
@@ -70,7 +70,7 @@ def test_whoever_is_asked_about_the_first_signer_is_asked_once(keys: Keys, tmp_p
 
 
 def test_a_document_that_is_not_believed_makes_no_repository(keys: Keys, tmp_path: Path) -> None:
-    given = TrustGiven(keyrings=[keys.public])
+    given = TrustGiven(keyrings=[keys.public], signers=[keys["alice"]])
     for document, error in (
         (text(keys), NotSigned),
         (keys.clearsign(text(keys), "mallory"), WrongSigner),
