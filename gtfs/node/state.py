@@ -21,6 +21,7 @@ from gtfs.ids import ReelName
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
+from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
@@ -158,6 +159,11 @@ class State:
         """Step 4 of design.md §8 as this node demands it now."""
         policy = None if self.held is None else self.held.catalogue.policy
         return PolicyGate(self.config.policies(), policy, self.keyring)
+
+    def demands(self) -> Demands:
+        """Step 9: what refs must meet to move, as this node demands it now."""
+        policy = None if self.held is None else self.held.catalogue.policy
+        return Demands(self.config.policies(), policy, self.keyring)
 
     def ingest(self) -> Ingest:
         """The one way in."""

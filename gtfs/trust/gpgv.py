@@ -51,6 +51,10 @@ class BadSignature(GtfsError):
         self.reason = reason
 
 
+class ExpiredKey(BadSignature):
+    """A signature by a key that has expired since and is not revoked; nothing else of it was judged."""
+
+
 class GpgvFailed(GtfsError):
     """gpgv could not be run, so nothing can be said about a signature."""
 
@@ -164,6 +168,8 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
         seen.setdefault(word, []).append(line)
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
+            if word == "EXPKEYSIG" and "KEYREVOKED" not in seen:
+                raise ExpiredKey(reason)
             raise BadSignature(reason)
     for word in seen:
         if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import BadSignature, GpgvFailed, Signature, check
+from gtfs.trust.gpgv import BadSignature, ExpiredKey, GpgvFailed, Signature, check
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
     SIGNATURE_BLOCK,
@@ -27,6 +27,7 @@ from gtfs.trust.packets import (
 __all__ = [
     "BadSignature",
     "ClearSigned",
+    "ExpiredKey",
     "GpgvFailed",
     "Signature",
     "combine_clearsigned",

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which refs of a mirror are elsewhere than the held catalogue says, and why: from the refs as they are. Any thread.
+
+`Standing` is a running node's last look, which `gtfs status` and ``.gtfs/status`` show at once.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gtfs.catalogue.accept import is_stale
+from gtfs.ingest.refmoves import HeldBack, survey_refs
+from gtfs.node.state import State
+
+
+def why_all_stay(state: State) -> str | None:
+    """What keeps every ref where it is, whatever the policy says; None without such a thing."""
+    held = state.held
+    if held is None:
+        return "there is no catalogue"
+    if is_stale(held.catalogue, int(time.time())):
+        return "the catalogue is past its Valid-Until: stale"
+    if held.catalogue.version in state.catalogues.equivocations():
+        return "the publisher signed two catalogues of this version"
+    return None
+
+
+def refs_held_back(state: State) -> list[HeldBack]:
+    """The refs that are elsewhere than the held catalogue says; none for a publisher. Raises `GitFailed`."""
+    held = state.held
+    if held is None or state.config.sign_key() is not None:
+        return []
+    found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands())
+    why = why_all_stay(state)
+    return found if why is None else [h._replace(reason=why, sync_helps=False) for h in found]
+
+
+class Standing:
+    """What was found at the last look; ``is_old`` says that another look is due."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.held_back: list[HeldBack] = []
+        self.is_old = True
+
+    def look(self) -> None:
+        """Look again; raises `GitFailed`."""
+        self.is_old = False
+        self.held_back = refs_held_back(self._state)
