@@ -16,7 +16,7 @@ from gtfs.ids import Fingerprint, ObjectId
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index
 from gtfs.repo.catfile import CatFile
-from gtfs.trust.keyring import Keyring
+from gtfs.trust.keyring import Keyring, revoked_keys
 from gtfs.trust.policy import PolicyRefused, SignerExpired, read_signer
 
 _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
@@ -29,6 +29,7 @@ class Signers:
         self._index = index
         self._reader = reader
         self._keyring = keyring
+        self._revoked: frozenset[Fingerprint] | None = None  # read when it matters
         self._known: dict[ObjectId, tuple[str, bytes]] = {}
         self._found: dict[ObjectId, tuple[str, bytes]] = {}
 
@@ -56,7 +57,9 @@ class Signers:
         try:
             signer = read_signer(self.raw(oid), kind, ring, None, now_s=int(time.time()))
         except SignerExpired:
-            if before not in ring.primaries:
+            if self._revoked is None:
+                self._revoked = revoked_keys(ring)
+            if before not in ring.primaries or before in self._revoked:
                 raise
             signer = Fingerprint(before)
         self._known[oid] = self._found[oid] = (signer, ring.digest)

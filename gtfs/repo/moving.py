@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MOVING: Final = "moving"  # in the node's state directory
 LOCK: Final = ".lock"
 
-_PACKED: Final = (b"packed-refs.lock", b"packed-refs.new")  # a removal takes these too
+_PACKED: Final = (b"packed-refs.lock", b"packed-refs.new")
 _END_S: Final = 30.0  # for a git that outlived us
 _STILL_S: Final = 1.0  # a lock that somebody holds now changes or goes in this time
 _CLOCK_S: Final = 1.0  # by so much a file system's clock may be behind
@@ -118,10 +118,10 @@ def _left(repository: Repository, text: bytes, since_s: float) -> list[tuple[byt
         oid, _, name = line.partition(b" ")
         if name == b"HEAD":
             expected[b"HEAD" + os.fsencode(LOCK)] = None
+        elif name == b"packed-refs":
+            expected.update(dict.fromkeys(_PACKED))
         elif name.startswith(b"refs/") and b"/../" not in name:
             expected[name + os.fsencode(LOCK)] = b"" if oid == b"-" else oid + b"\n"
-            if oid == b"-":
-                expected.update(dict.fromkeys(_PACKED))
     found = []
     for name, contents in expected.items():
         path = repository.path / os.fsdecode(name)

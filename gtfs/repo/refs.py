@@ -2,43 +2,35 @@
 """Moves of refs by compare-and-swap, durable: the last step of everything (design.md §8.9). One thread at a time.
 
 A ref that cannot move does not stop the others. What usually stands in the way is seen beforehand; what git finds is
-told apart by dividing, so that the number of git processes does not grow with the number of refs.
+told apart by dividing. Few refs are moved by git update-ref, many by one new packed-refs file, so that neither files
+nor processes grow with their number.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
 from gtfs.repo.moving import Moving
+from gtfs.repo.packedrefs import PACKED, RefMove, can_pack, move_packed
 from gtfs.repo.reffiles import conflicts, trouble
 from gtfs.repo.repository import Repository
 
-_SYNC_EACH: Final = 64  # so many are synced one by one; more take one syncfs(2), which writes all that is dirty there
-_TRIES: Final = 200  # git processes for one call
-_NAMED: Final = 50  # of them, for what git names
-_NAME = re.compile(rb"'(refs/[^']+)'")
+__all__ = ["RefMove", "RefsNotMoved", "move_refs", "set_head"]
+
+_FEW: Final = 64
+_NAME: Final = re.compile(rb"'(refs/[^']+)'")
 # These say that nothing can be moved now, so that no dividing helps.
 _ALL_STAY: Final = (b"packed-refs.lock", b"packed-refs.new")
 _HOPELESS: Final = (
     b"No space left on device", b"Disk quota exceeded", b"Read-only file system", b"Input/output error",
     b"Too many open files",
 )  # fmt: skip
-
-
-class RefMove(NamedTuple):
-    """One ref from ``old`` (None: it must not exist) to ``new`` (None: delete it)."""
-
-    name: bytes
-    old: ObjectId | None
-    new: ObjectId | None
 
 
 class RefsNotMoved(GtfsError):
@@ -50,57 +42,49 @@ class RefsNotMoved(GtfsError):
 def move_refs(repository: Repository, moves: Iterable[RefMove]) -> dict[bytes, str]:
     """Make the moves, removals first (a/b may replace a); gives the names of those that were not made, and why.
 
-    What was made is durable. Raises `RefsNotMoved` for what concerns no single ref, as a full disk; then some may
-    have moved.
+    What was made is durable. Raises `RefsNotMoved` or OSError for what concerns no single ref, as a full disk; then
+    some may have moved.
     """
     moves = [m for m in moves if m.old != m.new]
     refused = {m.name: why for m in moves if (why := trouble(repository, m.name)) is not None}
     left = [m for m in moves if m.name not in refused]
     if not left:
         return refused
-    each = len(left) <= _SYNC_EACH
-    with Moving(repository, {m.name: m.new for m in left}) as moving:
-        refused |= _make([m for m in left if m.new is None], repository, moving, each)
+    make = _make_many if len(left) > _FEW and can_pack(repository, left) else _make_few
+    with Moving(repository, {m.name: m.new for m in left} | {PACKED: None}) as moving:
+        refused |= make([m for m in left if m.new is None], repository, moving)
         made = [m for m in left if m.new is not None]
-        if made:
-            existing = _names(repository)
-            refused |= conflicts([m.name for m in made if m.old is None], existing)
-            refused |= _make([m for m in made if m.name not in refused], repository, moving, each)
-        if each:
-            _sync_directories(repository, left)
-        else:
-            _sync_file_system(repository)
+        existing = repository.git("for-each-ref", "--format=%(refname)").splitlines() if made else []
+        refused |= conflicts([m.name for m in made if m.old is None], existing)
+        refused |= make([m for m in made if m.name not in refused], repository, moving)
     return refused
 
 
-def _names(repository: Repository) -> list[bytes]:
-    return repository.git("for-each-ref", "--format=%(refname)").splitlines()
+def _make_many(moves: Sequence[RefMove], repository: Repository, _moving: Moving) -> dict[bytes, str]:
+    return move_packed(repository, moves) if moves else {}
 
 
-def _make(moves: Sequence[RefMove], repository: Repository, moving: Moving, each: bool) -> dict[bytes, str]:
+def _make_few(moves: Sequence[RefMove], repository: Repository, moving: Moving) -> dict[bytes, str]:
     refused: dict[bytes, str] = {}
     todo = [list(moves)] if moves else []
-    tries = 0
-    said = b""
     while todo:
         group = todo.pop()
-        if tries < _TRIES:
-            tries += 1
-            said = _transaction(group, repository, moving, each)
-            if not said:
-                continue
+        said = _transaction(group, repository, moving)
+        if not said:
+            continue
         if any(word in said for word in _HOPELESS):
             raise RefsNotMoved(f"refs were not moved: {_words(said)}; it is tried again")
-        if len(group) == 1 or tries == _TRIES or any(word in said for word in _ALL_STAY):
+        if len(group) == 1 or any(word in said for word in _ALL_STAY):
             refused.update((m.name, _words(said)) for m in group)
             continue
         named = set(_NAME.findall(said))
-        bad = [m for m in group if m.name in named] if tries < _NAMED else []
+        bad = [m for m in group if m.name in named]
         if bad:
             refused.update((m.name, _words(said)) for m in bad)
             todo += [rest] if (rest := [m for m in group if m.name not in named]) else []
         else:
             todo += [group[len(group) // 2 :], group[: len(group) // 2]]
+    _sync_directories(repository, moves)
     return refused
 
 
@@ -115,20 +99,14 @@ def _line(move: RefMove, zero: bytes) -> bytes:
     return b"update %s\0%s\0%s\0" % (move.name, move.new.hex().encode(), old)
 
 
-def _transaction(moves: Sequence[RefMove], repository: Repository, moving: Moving, each: bool) -> bytes:
+def _transaction(moves: Sequence[RefMove], repository: Repository, moving: Moving) -> bytes:
     """Make all or none of them; gives what git said against it, b"" when it is done."""
     zero = b"0" * (2 * repository.fmt.oid_bytes)
+    # --no-deref: a symbolic ref of the owner's must not lead to another one.
     done = moving.run(
-        "-c",
-        f"core.fsync={'all' if each else 'none'}",
-        "-c",
-        "core.logAllRefUpdates=false",
-        "update-ref",
-        "--no-deref",  # a symbolic ref of the owner's must not lead to another one
-        "--stdin",
-        "-z",
+        "-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false", "update-ref", "--no-deref", "--stdin", "-z",
         stdin=b"".join(_line(m, zero) for m in moves),
-    )
+    )  # fmt: skip
     if not done.returncode:
         return b""
     return done.stderr.strip() or b"git update-ref ended with %d" % done.returncode
@@ -137,18 +115,8 @@ def _transaction(moves: Sequence[RefMove], repository: Repository, moving: Movin
 def _sync_directories(repository: Repository, moves: Iterable[RefMove]) -> None:
     """Git syncs the files, and not the directories that name them."""
     for directory in {b"/".join(parts[:n]) for m in moves if (parts := m.name.split(b"/")) for n in range(len(parts))}:
-        with contextlib.suppress(FileNotFoundError):  # its last ref went
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # its last ref went, or it was refused
             sync_directory(repository.path / os.fsdecode(directory))
-
-
-def _sync_file_system(repository: Repository) -> None:
-    fd = os.open(repository.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(repository.path))
-    finally:
-        os.close(fd)
 
 
 def set_head(repository: Repository, target: bytes) -> str | None:

@@ -52,7 +52,7 @@ class BadSignature(GtfsError):
 
 
 class ExpiredKey(BadSignature):
-    """A signature by a key that has expired since and is not revoked; nothing else of it was judged."""
+    """A signature by a key that has expired; gpgv does not say whether it is revoked as well."""
 
 
 class GpgvFailed(GtfsError):
@@ -168,9 +168,7 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
         seen.setdefault(word, []).append(line)
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
-            if word == "EXPKEYSIG" and "KEYREVOKED" not in seen:
-                raise ExpiredKey(reason)
-            raise BadSignature(reason)
+            raise ExpiredKey(reason) if word == "EXPKEYSIG" else BadSignature(reason)
     for word in seen:
         if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):
             raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"))

@@ -77,6 +77,7 @@ class _Part:
 
 _Key = dict[tuple[int, bytes], _Part]  # by place (see _ORDER) and body, which do not depend on the header's form
 
+_REVOCATIONS: Final = frozenset({0x20, 0x28})  # RFC 4880 §5.2.1: of a key, of a subkey
 _ORDER: Final = {PUBLIC_KEY: 0, USER_ID: 1, USER_ATTRIBUTE: 1, PUBLIC_SUBKEY: 2}  # RFC 4880 §11.1
 
 
@@ -117,6 +118,27 @@ def open_keyring(path: Path) -> Keyring:
     keys: dict[Fingerprint, _Key] = {}
     _merge(keys, data, str(path))
     return Keyring(path, hashlib.sha256(data).digest(), frozenset(keys))
+
+
+def revoked_keys(ring: Keyring) -> frozenset[Fingerprint]:
+    """The primaries that were revoked, or have a subkey that was, as far as the ring says; by anybody.
+
+    gpgv tells of no revocation where a key has expired as well. Raises `BadKeyring`.
+    """
+    keys: dict[Fingerprint, _Key] = {}
+    _merge(keys, _read(ring.path), str(ring.path))
+    return frozenset(
+        fingerprint
+        for fingerprint, key in keys.items()
+        for part in key.values()
+        for raw in part.signatures.values()
+        if _class_of(next(iter(read_packets(raw)))) in _REVOCATIONS
+    )
+
+
+def _class_of(signature: Packet) -> int:
+    at = 2 if signature.body[:1] == b"\3" else 1  # RFC 4880 §5.2.2 and §5.2.3
+    return int.from_bytes(signature.body[at : at + 1], "big")
 
 
 def _files(path: Path) -> list[Path]:
