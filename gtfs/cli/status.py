@@ -98,6 +98,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "catalogue", "; ".join(words)
         yield "signed by", ", ".join(catalogue["signers"])
         yield from _held_back_lines(held_back)
+        if catalogue["held_back"] > len(held_back):
+            yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
     swarm = found.get("swarm")

@@ -270,5 +270,6 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
+    (repository.state / "config.lock").unlink(missing_ok=True)  # of a git config that was killed; ours alone
     for leftover in repository.state.glob("batch-*.tmp"):
         leftover.unlink()

@@ -8,7 +8,7 @@ is moved here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId
@@ -197,6 +197,22 @@ class RefJudge:
                 return None
             oid = targets[0]
         return None
+
+
+def moves_back(
+    repository: Repository,
+    before: Mapping[bytes, ObjectId],
+    after: Mapping[bytes, ObjectId],
+    policies: Sequence[Policy],
+) -> list[bytes]:
+    """The refs that mirrors would hold back as no fast-forward, if these places and policies were published next."""
+    asked = [
+        Asked(name, before[name], None, oid)
+        for name, oid in after.items()
+        if before.get(name, oid) != oid and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
+    ]
+    good = descending(repository, {pair for a in asked for pair in _pairs(a)})
+    return [a.name for a in asked if _backward(a, good) is not None]
 
 
 def _check_signer(signer: Fingerprint, allowed: frozenset[Fingerprint] | None) -> None:

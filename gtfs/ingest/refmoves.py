@@ -114,6 +114,17 @@ def reassert(repository: Repository, index: Index, demands: Demands) -> int:
 
     They are judged again, and what stands against one of them is no failure.
     """
+    try:
+        refused, asked = _reassert(repository, index, demands)
+    except (RefsNotMoved, OSError) as e:  # a start must not fail for it: the next sync tries again
+        log.warning("refs are not put back: %s", e)
+        return 0
+    for name, why in refused.items():
+        log.warning("%s is not put back: %s", name.decode("utf-8", "replace"), why)
+    return asked - len(refused)
+
+
+def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[dict[bytes, str], int]:
     held = index.held_refs()
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
@@ -128,14 +139,7 @@ def reassert(repository: Repository, index: Index, demands: Demands) -> int:
         if a.now is None or pairs[a.name] in forward
     ]
     moves += [RefMove(name, None, oid) for name, oid in tips.items()]
-    try:
-        refused = move_refs(repository, moves)
-    except RefsNotMoved as e:
-        log.warning("%s", e)
-        return 0
-    for name, why in refused.items():
-        log.warning("%s is not put back: %s", name.decode("utf-8", "replace"), why)
-    return len(moves) - len(refused)
+    return move_refs(repository, moves), len(moves)
 
 
 def _standing(repository: Repository) -> dict[bytes, Ref]:

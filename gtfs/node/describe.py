@@ -14,6 +14,8 @@ from gtfs.node.standing import refs_held_back
 from gtfs.node.state import State
 from gtfs.swarm.pointers import read_feed_key
 
+_HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
+
 
 def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dict[str, Any]:
     """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`."""
@@ -44,6 +46,7 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
             "refs": len(c.refs),
             "reels": len(c.reels),
             "followed": not held_back,
+            "held_back": len(held_back),
         }
         out["refs_held_back"] = [
             {
@@ -53,7 +56,7 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
                 "wanted": h.wanted.hex() if h.wanted is not None else None,
                 "sync": h.sync_helps,
             }
-            for h in held_back
+            for h in held_back[:_HELD_BACK_MOST]
         ]
     return out
 

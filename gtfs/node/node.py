@@ -43,6 +43,7 @@ from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.repository import GitFailed
 from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
@@ -291,8 +292,9 @@ class Node:
                 moved = await trio.to_thread.run_sync(watch.changed)
                 if moved or trio.current_time() - read_at > _REFS_AGAIN_S:
                     read_at = trio.current_time()
+                    self.standing.is_old = self.standing.is_old or moved
                     await self._read_refs()
-                if moved or self.standing.is_old:
+                if self.standing.is_due(trio.current_time()):
                     await trio.to_thread.run_sync(self.standing.look)
                 said = ""
             except (GtfsError, OSError) as e:
@@ -381,6 +383,7 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
-        await trio.to_thread.run_sync(node.standing.look)
+        with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
+            await trio.to_thread.run_sync(node.standing.look)
         await node.reels.update()
         yield node

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack, survey_refs
 from gtfs.node.state import State
+
+_SHARE = 20.0  # times as long as a look takes, none is taken
 
 
 def why_all_stay(state: State) -> str | None:
@@ -36,14 +39,25 @@ def refs_held_back(state: State) -> list[HeldBack]:
 
 
 class Standing:
-    """What was found at the last look; ``is_old`` says that another look is due."""
+    """What was found at the last look; ``is_old`` says that another one is wanted."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.held_back: list[HeldBack] = []
         self.is_old = True
+        self._took_s = 0.0
+        self._looked_s = -math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether to look again now: so rarely that it takes little of the time, however many refs there are."""
+        if not self.is_old or now_s < self._looked_s + _SHARE * self._took_s:
+            return False
+        self._looked_s = now_s
+        return True
 
     def look(self) -> None:
         """Look again; raises `GitFailed`."""
         self.is_old = False
+        start_s = time.monotonic()
         self.held_back = refs_held_back(self._state)
+        self._took_s = time.monotonic() - start_s

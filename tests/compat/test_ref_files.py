@@ -14,10 +14,11 @@ import pytest
 from history import History
 
 from gtfs.ids import ObjectId
+from gtfs.node.state import State
 from gtfs.repo.ancestry import descending
 from gtfs.repo.moving import MOVING, Moving, sweep_moving
 from gtfs.repo.packedrefs import RefMove
-from gtfs.repo.refs import move_refs
+from gtfs.repo.refs import move_refs, set_head
 
 MANY = 100  # by packed-refs; by git update-ref if it is 30
 
@@ -179,6 +180,19 @@ def write_journal(history: History, refs: dict[bytes, ObjectId | None]) -> None:
     with Moving(history.repository, refs):
         text = (history.path / "gtfs" / MOVING).read_bytes()
     (history.path / "gtfs" / MOVING).write_bytes(text)
+
+
+def test_a_start_takes_away_what_a_killed_git_left(history: History) -> None:
+    (first,) = history.chain(1)
+    write_journal(history, {b"refs/heads/a": first, b"HEAD": None, b"packed-refs": None})
+    locks = [history.path / f"{name}.lock" for name in ("refs/heads/a", "HEAD", "packed-refs", "gtfs/config")]
+    for lock in [*locks, history.path / "packed-refs.new"]:
+        lock.touch()
+    with State(history.repository) as state:
+        assert not any(lock.exists() for lock in locks) and not (history.path / "packed-refs.new").exists()
+        state.config.set("validdays", "7")
+        move_refs(history.repository, [RefMove(b"refs/heads/a", None, first)])
+        assert set_head(history.repository, b"refs/heads/a") is None
 
 
 def test_locks_that_are_not_ours_stay(history: History) -> None:

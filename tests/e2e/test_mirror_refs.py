@@ -22,6 +22,8 @@ class Follow:
         self.path = house.root / "mirror.git"
         house.keep_sound(self.path)
         self.seeder: Seeder | None = None
+        self.said = ""  # by the last publish
+        self.init = ["--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
         self.feed = catalogue(pub)
 
     def sync(self, code: int = 0) -> Any:
@@ -34,7 +36,7 @@ class Follow:
         if self.seeder is not None:
             assert self.seeder.end() == 0
             self.seeder = None
-        self.house.gtfs("publish", self.pub)
+        self.said = self.house.gtfs("publish", self.pub).err
 
     def held_back(self) -> dict[str, tuple[str, bool]]:
         found = self.house.gtfs("status", "--json", self.path).json()
@@ -198,3 +200,19 @@ def test_status_of_a_stale_catalogue_does_not_send_to_sync(mirror: Follow) -> No
     mirror.feed = feed
     assert mirror.sync(code=4)
     assert mirror.held_back()["refs/heads/new"] == ("the catalogue is past its Valid-Until: stale", False)
+
+
+def test_a_publisher_hears_first_which_refs_its_mirrors_will_hold_back(mirror: Follow) -> None:
+    house = mirror.house
+    mirror.sync()
+    house.git(mirror.pub, "update-ref", "refs/heads/main", "main~1")
+    house.git(mirror.pub, "tag", "-f", "fresh", "main")
+    mirror.publish()
+    assert "refs/heads/main first: mirrors hold them back" in mirror.said
+    assert "refs/heads/main stays where it is" in mirror.sync(code=4).err
+    house.gtfs("init", mirror.pub, "--policy", "** catalogue non-fast-forward", *mirror.init)
+    house.git(mirror.pub, "update-ref", "refs/heads/main", "main~1")
+    mirror.publish()
+    assert mirror.said == ""
+    mirror.sync()
+    assert house.refs(mirror.path) == house.refs(mirror.pub)
