@@ -19,6 +19,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.trust.keyring import Keyring, revoked_keys
 from gtfs.trust.policy import PolicyRefused, SignerExpired, read_signer
 
+_KEEP_AT = 500  # signatures, five seconds of gpgv's work
 _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
 
 
@@ -63,6 +64,8 @@ class Signers:
                 raise
             signer = Fingerprint(before)
         self._known[oid] = self._found[oid] = (signer, ring.digest)
+        if len(self._found) >= _KEEP_AT:
+            self.keep()
         return signer
 
     def _signed_off(self, oid: ObjectId) -> str:

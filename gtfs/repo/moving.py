@@ -56,8 +56,11 @@ class Moving:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        os.ftruncate(self._fd, 0)  # that this is lost in a power failure does no harm
+        if t is None:
+            os.ftruncate(self._fd, 0)  # that this is lost in a power failure does no harm
         os.close(self._fd)
+        if t is not None:  # as after Ctrl-C, when Python has killed git
+            sweep_moving(self._repository)
 
     def run(self, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run git to its end; its failure is the caller's to judge."""

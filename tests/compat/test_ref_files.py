@@ -211,6 +211,15 @@ def test_locks_that_are_not_ours_stay(history: History) -> None:
     assert all(lock.exists() for lock in others) and not ours.exists()
 
 
+def test_an_interruption_leaves_no_lock(history: History) -> None:
+    (first,) = history.chain(1)
+    lock = history.path / "refs/heads/a.lock"
+    with pytest.raises(KeyboardInterrupt), Moving(history.repository, {b"refs/heads/a": first}):
+        lock.touch()
+        raise KeyboardInterrupt
+    assert not lock.exists()
+
+
 def test_a_lock_that_a_living_git_takes_meanwhile_stays(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     (first,) = history.chain(1)
     write_journal(history, {b"refs/heads/a": first})
