@@ -32,10 +32,13 @@ class Follow:
         options = sync_options(self.house, self.path, self.seeder.port)
         return self.house.gtfs("sync", self.feed, "-o", options, "--json", code=code)
 
-    def publish(self) -> None:
+    def end_seeding(self) -> None:
         if self.seeder is not None:
             assert self.seeder.end() == 0
             self.seeder = None
+
+    def publish(self) -> None:
+        self.end_seeding()
         self.said = self.house.gtfs("publish", self.pub).err
 
     def held_back(self) -> dict[str, tuple[str, bool]]:
@@ -62,7 +65,7 @@ def test_a_push_to_a_followed_branch_is_refused_with_the_place_to_push_to(mirror
     mirror.publish()
     mirror.sync()
     before = mirror.house.refs(mirror.path)
-    for what, name in (("HEAD:main", "main"), ("+HEAD~1:main", "main"), (":extra", "extra")):
+    for what, name in (("HEAD:main", "main"), ("+HEAD~2:main", "main"), (":extra", "extra")):
         said = mirror.push(what, code=1)
         assert f"gtfs: refs/heads/{name} follows the catalogue of project ({mirror.feed}); push to its" in said
     assert mirror.house.refs(mirror.path) == before
@@ -210,6 +213,7 @@ def test_a_publisher_hears_first_which_refs_its_mirrors_will_hold_back(mirror: F
     mirror.publish()
     assert "refs/heads/main first: mirrors hold them back" in mirror.said
     assert "refs/heads/main stays where it is" in mirror.sync(code=4).err
+    mirror.end_seeding()
     house.gtfs("init", mirror.pub, "--policy", "** catalogue non-fast-forward", *mirror.init)
     house.git(mirror.pub, "update-ref", "refs/heads/main", "main~1")
     mirror.publish()
