@@ -69,6 +69,15 @@ def _peer_lines(connections: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield "peer", f"and {len(peers) - _PEERS} more: --json shows all"
 
 
+def _held_back_lines(held_back: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """One line for each reason why refs are elsewhere than the catalogue says."""
+    refs: dict[str, list[str]] = {}
+    for h in held_back:
+        refs.setdefault(h["reason"], []).append(h["ref"])
+    for reason, names in refs.items():
+        yield "held back", (f"{len(names)} refs, {names[0]} first: " if names[1:] else f"{names[0]}: ") + reason
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -84,9 +93,13 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]
         words += ["STALE"] if catalogue["stale"] else []
         words += ["EQUIVOCATION: two catalogues of this version"] if catalogue["equivocation"] else []
-        words += [] if catalogue["followed"] else ["refs not moved yet: gtfs sync"]
+        held_back = found["refs_held_back"]
+        words += ["refs not moved yet: gtfs sync"] if any(h["sync"] for h in held_back) else []
         yield "catalogue", "; ".join(words)
         yield "signed by", ", ".join(catalogue["signers"])
+        yield from _held_back_lines(held_back)
+        if catalogue["held_back"] > len(held_back):
+            yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
     swarm = found.get("swarm")

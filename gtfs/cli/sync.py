@@ -13,7 +13,7 @@ import trio
 from gtfs.cli.nodeoptions import help_text, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
 from gtfs.cli.terminal import Rate, bar, complain, size_text
-from gtfs.ingest.refmoves import NOT_YET
+from gtfs.ingest.refjudge import NOT_YET
 from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
@@ -88,6 +88,8 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"
         )
         complain(f"{stay}: {reason}")
+    for name, reason in done.get("refs_ahead", {}).items():  # not from an older node
+        complain(f"note: {name} stays where it is: {reason}")
     for oid, reason in done["refused"].items():
         complain(f"{oid} is refused: {reason}")
     codes = [feed["exit_code"] for feed in done["feeds"]]

@@ -29,6 +29,7 @@ from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
+from gtfs.repo.moving import sweep_moving
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
@@ -223,6 +224,8 @@ class Ingest:
             take_up(self._repository, self._index, self._open_reel(), unpromised, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
+            signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
+            self._index.put_signers(signed_by)
             self._index.add_signoffs(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
@@ -266,5 +269,7 @@ def sweep(repository: Repository) -> None:
     """Drop what a crash left of steps 1 to 7 (design.md §8)."""
     sweep_unpacking(repository)
     sweep_repacking(repository)
+    sweep_moving(repository)
+    (repository.state / "config.lock").unlink(missing_ok=True)  # of a git config that was killed; ours alone
     for leftover in repository.state.glob("batch-*.tmp"):
         leftover.unlink()

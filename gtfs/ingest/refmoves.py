@@ -1,39 +1,52 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step 9 of design.md §8 for refs that a catalogue names: which may move, and the move (§10). One thread."""
+"""Step 9 of design.md §8 for refs that a catalogue names: the moves that `refjudge` has nothing against. One thread.
+
+What is moved is recorded first, so that a start after a crash makes the moves; what could not be moved is not.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.tips import let_go
-from gtfs.pack.trees import MissingObject
+from gtfs.ingest.refjudge import NOT_YET, Asked, Demands, Judgement, RefJudge
+from gtfs.ingest.signers import Signers
+from gtfs.ingest.tips import keep_places, let_go
 from gtfs.reel.index import Index
+from gtfs.repo.ancestry import descending
 from gtfs.repo.catfile import CatFile
-from gtfs.repo.history import OWN_REFS, read_head, read_refs
-from gtfs.repo.refs import RefMove, move_refs, set_head
-from gtfs.repo.repository import GitFailed, Repository
-from gtfs.trust.keyring import Keyring
-from gtfs.trust.policy import Policy, PolicyRefused, effective_policy, judge_object
+from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
+from gtfs.repo.reffiles import EMPTY, conflicts, heal_empty, ref_files, trouble
+from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
+from gtfs.repo.repository import Repository
 
-NOT_YET = "what it would move to is not verified here yet"
+log = logging.getLogger(__name__)
+
+_TIP = re.compile(re.escape(TIPS) + rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
+
+READY = "nothing stands against it; gtfs sync moves it"
+GONE = "the catalogue has it no more; gtfs sync removes it"
 
 
 class RefReport(NamedTuple):
-    """What came of the refs: how many moved, and why each of the others stays where it is."""
+    """What came of the refs: how many moved, why others stay where they are, and which stand beyond the catalogue."""
 
     moved: int
     held_back: dict[bytes, str]
+    ahead: dict[bytes, str] = {}  # noqa: RUF012  never changed
 
 
-class Demands(NamedTuple):
-    """What this node demands of refs; see `gate.PolicyGate` for the fields."""
+class HeldBack(NamedTuple):
+    """A ref that does not stand where the catalogue has it, and whether a sync can help."""
 
-    local: Sequence[Policy]
-    catalogue: Sequence[Policy] | None
-    keyring: Keyring | None
+    name: bytes
+    reason: str
+    now: ObjectId | None
+    wanted: ObjectId | None  # None: it shall go
+    sync_helps: bool
 
 
 def follow_refs(
@@ -45,124 +58,114 @@ def follow_refs(
 ) -> RefReport:
     """Move refs to ``wanted``, as a mirror clone would, where history is here and the policy lets them.
 
-    Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. Raises `RefsNotMoved`.
+    Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. One that cannot move holds
+    up no other. Raises `RefsNotMoved` for what concerns no single ref.
     """
-    now = {r.name: r.oid for r in read_refs(repository) if not r.name.startswith(OWN_REFS)}
     held = index.held_refs()
-    held_back: dict[bytes, str] = {}
-    moves: list[RefMove] = []
-    with CatFile(repository) as reader:
-        judge = _Judge(repository, index, reader, demands)
-        for name, oid in wanted.items():
-            if now.get(name) == oid:
-                continue
-            reason = judge.objection(name, now.get(name), oid)
-            if reason is None:
-                moves.append(RefMove(name, now.get(name), oid))
-            else:
-                held_back[name] = reason
-    gone = [n for n, oid in held.items() if n not in wanted and now.get(n) == oid]
-    moves += [RefMove(name, now[name], None) for name in gone]
+    heal_empty(repository, {*wanted, *held})
+    refs = _standing(repository)
+    now = {name: ref.oid for name, ref in refs.items()}
+    judged, _ = _judge(repository, index, refs, wanted, demands)
+    held_back = dict(judged.against)
+    stay = held_back.keys() | judged.ahead.keys()
+    gone = [name for name in held if name not in wanted]
+    moves = [RefMove(n, now.get(n), oid) for n, oid in wanted.items() if n not in stay and now.get(n) != oid]
+    moves += [RefMove(name, now[name], None) for name in gone if now.get(name) == held[name]]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
-    index.change_held_refs({name: oid for name, oid in wanted.items() if name not in held_back}, gone)
-    move_refs(repository, moves)
-    if head is not None and head in wanted and head not in held_back and read_head(repository) != head:
-        set_head(repository, head)
+    index.change_held_refs({name: oid for name, oid in wanted.items() if name not in stay})
+    unkept = keep_places(repository, moves, refs.values())
+    refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept])
+    held_back |= {name: why for name, why in refused.items() if name in wanted}
+    index.change_held_refs(
+        {name: held[name] for name in refused if name in held},
+        [name for name in (*gone, *refused) if name not in refused or name not in held],
+        left={name: held[name] for name in gone if name not in refused},
+    )
+    held_back |= {name: f"it is to go, and stays: {why}" for name, why in refused.items() if name not in wanted}
+    if head is not None and read_head(repository) != head:
+        why = set_head(repository, head)
+        if why is not None:
+            held_back[b"HEAD"] = why
     let_go(repository)
-    return RefReport(len(moves), held_back)
+    return RefReport(len(moves) - len(refused), held_back, judged.ahead)
 
 
-def reassert(repository: Repository, index: Index) -> int:
-    """Make the recorded moves that a crash prevented: refs that are missing, or stand at an ancestor."""
-    now = {r.name: r.oid for r in read_refs(repository)}
-    held = {name: oid for name, oid in index.held_refs().items() if now.get(name) != oid}
+def survey_refs(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> list[HeldBack]:
+    """The refs that are not where the catalogue has them, as they stand now, and why. Moves and heals nothing."""
+    refs = _standing(repository)
+    judged, asked = _judge(repository, index, refs, wanted, demands)
+    blocked = conflicts([a.name for a in asked if a.now is None], list(refs))
+    found = []
+    for a in asked:
+        against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
+        reason = against or trouble(repository, a.name) or READY
+        found.append(HeldBack(a.name, reason, a.now, a.wanted, reason in (NOT_YET, READY, EMPTY)))
+    for name, oid in index.held_refs().items():
+        if name not in wanted and name in refs and refs[name].oid == oid:
+            why = trouble(repository, name)
+            found.append(HeldBack(name, why or GONE, oid, None, why is None))
+    return found
+
+
+def reassert(repository: Repository, index: Index, demands: Demands) -> int:
+    """Make the recorded moves that a crash prevented: refs that are missing, or stand at an ancestor.
+
+    They are judged again, and what stands against one of them is no failure.
+    """
+    try:
+        refused, asked = _reassert(repository, index, demands)
+    except (RefsNotMoved, OSError) as e:  # a start must not fail for it: the next sync tries again
+        log.warning("refs are not put back: %s", e)
+        return 0
+    for name, why in refused.items():
+        log.warning("%s is not put back: %s", name.decode("utf-8", "replace"), why)
+    return asked - len(refused)
+
+
+def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[dict[bytes, str], int]:
+    held = index.held_refs()
+    healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
+    tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
+    refs = _standing(repository)
+    judged, asked = _judge(repository, index, refs, held, demands)
+    asked = [a for a in asked if a.name not in judged.against and a.name not in judged.ahead]
+    pairs = {a.name: (a.now, a.wanted) for a in asked if a.now is not None}
+    forward = descending(repository, set(pairs.values()))
+    moves = [
+        RefMove(a.name, refs[a.name].oid if a.name in refs else None, a.wanted)
+        for a in asked
+        if a.now is None or pairs[a.name] in forward
+    ]
+    moves += [RefMove(name, None, oid) for name, oid in tips.items()]
+    return move_refs(repository, moves), len(moves)
+
+
+def _standing(repository: Repository) -> dict[bytes, Ref]:
+    """Where refs stand, without the node's own."""
+    return {ref.name: ref for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
+
+
+def _judge(
+    repository: Repository,
+    index: Index,
+    refs: Mapping[bytes, Ref],
+    wanted: Mapping[bytes, ObjectId],
+    demands: Demands,
+) -> tuple[Judgement, list[Asked]]:
+    """What stands against those that stand elsewhere than ``wanted``, and these."""
+    last = index.left_refs() | index.held_refs()
+    asked = []
+    for name, oid in wanted.items():
+        ref = refs.get(name)
+        if ref is not None and ref.oid == oid:
+            continue
+        # One whose object is lost stands nowhere, for all that can be lost by moving it.
+        now = None if ref is None or ref.kind == MISSING else ref.oid
+        asked.append(Asked(name, now, last.get(name), oid))
     with CatFile(repository) as reader:
-        moves = [
-            RefMove(name, now.get(name), oid)
-            for name, oid in held.items()
-            if _has(reader, oid) and (name not in now or is_ancestor(repository, now[name], oid))
-        ]
-    move_refs(repository, moves)
-    return len(moves)
-
-
-def is_ancestor(repository: Repository, old: ObjectId, new: ObjectId) -> bool:
-    """Whether a ref may move from ``old`` to ``new`` without losing history; False where git cannot tell."""
-    try:
-        return not repository.git("rev-list", "--max-count=1", old.hex(), "--not", new.hex()).strip()
-    except GitFailed:
-        return False
-
-
-def _has(reader: CatFile, oid: ObjectId) -> bool:
-    try:
-        reader.read(oid, 0)
-    except MissingObject:
-        return False
-    return True
-
-
-class _Judge:
-    """Says what stands against one move; gpgv runs only for policies that demand signatures."""
-
-    def __init__(self, repository: Repository, index: Index, reader: CatFile, demands: Demands) -> None:
-        self._repository = repository
-        self._index = index
-        self._reader = reader
-        self._demands = demands
-
-    def objection(self, name: bytes, old: ObjectId | None, new: ObjectId) -> str | None:
-        row = self._index.get(new)
-        if row is None or row.state != "unpacked":
-            # Without the id, so that many refs that wait for one thing are one line.
-            return NOT_YET + (f" ({row.reason})" if row and row.reason else "")
-        d = self._demands
-        policy = effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
-        if policy.threshold > 1:
-            return f"the policy wants sign-offs by {policy.threshold} attesters, and none have been collected"
-        if old is not None and not policy.non_fast_forward and not is_ancestor(self._repository, old, new):
-            return f"{new.hex()} does not descend from {old.hex()}, and the policy does not say non-fast-forward"
-        check: dict[str, Callable[[bytes, ObjectId, ObjectId | None, Policy], None]] = {
-            "tag": self._by_tag,
-            "every-commit": self._by_commits,
-        }
-        try:
-            if policy.kind in check:
-                check[policy.kind](name, new, old, policy)
-        except PolicyRefused as e:
-            return e.reason
-        return None
-
-    def _raw(self, oid: ObjectId) -> bytes:
-        return self._reader.read(oid, 1 << 30).data or b""
-
-    def _signed(self, oid: ObjectId, kind: str, policy: Policy, ref: bytes | None) -> None:
-        demanding = Policy(policy.pattern, "every-commit", signers=policy.signers)
-        judge_object(
-            self._raw(oid), "tag" if kind == "tag" else "commit", demanding, self._demands.keyring,
-            now_s=int(time.time()), ref=ref,
-        )  # fmt: skip
-
-    def _by_tag(self, name: bytes, new: ObjectId, old: ObjectId | None, policy: Policy) -> None:
-        if name.startswith(b"refs/tags/"):
-            self._signed(new, "tag", policy, name)
-            return
-        tags = [oid for oid in self._index.children_of(new) if (row := self._index.get(oid)) and row.kind == 4]
-        for tag in tags:
-            try:
-                self._signed(tag, "tag", policy, None)
-            except PolicyRefused:
-                continue
-            return
-        raise PolicyRefused(f"no signed tag names {new.hex()}, and the policy lets branches move to signed tags only")
-
-    def _by_commits(self, name: bytes, new: ObjectId, old: ObjectId | None, policy: Policy) -> None:
-        row = self._index.get(new)
-        if row is not None and row.kind == 4:
-            self._signed(new, "tag", policy, name if name.startswith(b"refs/tags/") else None)
-        args = ["rev-list", new.hex(), *(["--not", old.hex()] if old is not None else [])]
-        for line in self._repository.git(*args).split():
-            oid = ObjectId(bytes.fromhex(line.decode()))
-            signoff = self._index.signoff(oid)
-            if signoff is None or not signoff.vouch.startswith("signed:"):
-                self._signed(oid, "commit", policy, None)
+        signers = Signers(index, reader, demands.keyring)
+        judged = RefJudge(repository, index, signers, demands).judge(asked)
+        signers.keep()
+    return judged, asked

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`refs/gtfs/tips/<oid>`: holds verified commits that no ref reaches, so that git gc keeps them (design.md §8.9)."""
+"""The node's own refs, by which git gc keeps what no other ref reaches (design.md §8.9).
+
+`refs/gtfs/tips/<oid>` holds a verified commit; `refs/gtfs/was/<ref>/<oid>` where a ref stood before it was made to
+stand elsewhere or went, for its owner to find.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
-from gtfs.repo.history import OWN_REFS, TIPS, read_refs, tags_reachable
-from gtfs.repo.refs import RefMove, move_refs
+from gtfs.repo.history import MISSING, OWN_REFS, TIPS, WAS, Ref, read_refs, tags_reachable
+from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs
 from gtfs.repo.repository import Repository
 
 
@@ -34,25 +38,55 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
             moves.append(RefMove(_name(oid), None, oid))
     moves += [RefMove(name, oid, None) for oid, name in tips.items() if oid in parents]
     # Creations first: a crash between the two transactions must not leave a commit that nothing holds.
-    move_refs(repository, [m for m in moves if m.new is not None])
+    for name, why in move_refs(repository, [m for m in moves if m.new is not None]).items():
+        raise RefsNotMoved(f"{name.decode()} cannot be made: {why}; what came in is tried again")
     move_refs(repository, [m for m in moves if m.new is None])
 
 
-def let_go(repository: Repository) -> None:
-    """Drop the tips that ordinary refs reach by now."""
-    refs = read_refs(repository)
-    tips = [r for r in refs if r.name.startswith(TIPS)]
-    if not tips:
-        return
-    others = [r for r in refs if not r.name.startswith(OWN_REFS)]
-    tags = set(tags_reachable(repository, others))
-    commits = [r.oid.hex() for r in tips if r.kind == b"commit"]
-    wanted = [*commits, *("^" + r.oid.hex() for r in others if r.kind in (b"commit", b"tag"))]
-    alone = set()
-    if commits:
-        out = repository.git("rev-list", "--stdin", stdin="".join(f"{w}\n" for w in wanted).encode())
-        alone = {ObjectId(bytes.fromhex(line.decode())) for line in out.split()}
-    move_refs(
-        repository,
-        [RefMove(r.name, r.oid, None) for r in tips if (r.oid not in alone if r.kind == b"commit" else r.oid in tags)],
+def keep_places(repository: Repository, moves: Sequence[RefMove], refs: Collection[Ref]) -> dict[bytes, str]:
+    """Hold what these moves would leave without a ref; gives the moves for which that is not possible, and why.
+
+    ``refs`` are the ordinary ones as they stand.
+    """
+    places = {m.name: m.new for m in moves}
+    leaving = [ref for ref in refs if ref.name in places and ref.kind != MISSING]
+    if not leaving:
+        return {}
+    staying = {ref.oid for ref in refs if ref.name not in places} | {oid for oid in places.values() if oid is not None}
+    alone = _alone(repository, leaving, staying)
+    kept = {ref.name: WAS + b"%s/%s" % (ref.name.removeprefix(b"refs/"), ref.oid.hex().encode()) for ref in alone}
+    present = {ref.name for ref in read_refs(repository)}
+    refused = move_refs(
+        repository, [RefMove(kept[ref.name], None, ref.oid) for ref in alone if kept[ref.name] not in present]
     )
+    return {name: f"where it stands cannot be kept: {refused[own]}" for name, own in kept.items() if own in refused}
+
+
+def let_go(repository: Repository) -> None:
+    """Drop the node's own refs to what ordinary refs reach by now."""
+    refs = read_refs(repository)
+    own = [r for r in refs if r.name.startswith((TIPS, WAS)) and r.kind != MISSING]
+    if not own:
+        return
+    alone = set(_alone(repository, own, {r.oid for r in refs if not r.name.startswith(OWN_REFS)}))
+    move_refs(repository, [RefMove(r.name, r.oid, None) for r in own if r not in alone])
+
+
+def _alone(repository: Repository, refs: Sequence[Ref], others: Iterable[ObjectId]) -> list[Ref]:
+    """Those of the refs whose commit or tag object none of the others reaches; any that names another object."""
+    others = set(others)
+    named = [Ref(b"", oid, b"tag") for oid in others]
+    tags = set(tags_reachable(repository, named)) if any(ref.kind == b"tag" for ref in refs) else set()
+    commits = {ref.oid for ref in refs if ref.kind == b"commit"} - others
+    unreached: set[ObjectId] = set()
+    if commits:
+        asked = [*(oid.hex() for oid in commits), *("^" + oid.hex() for oid in others)]
+        out = repository.git(
+            "rev-list", "--ignore-missing", "--stdin", stdin="".join(f"{line}\n" for line in asked).encode()
+        )
+        unreached = {ObjectId(bytes.fromhex(line.decode())) for line in out.split()}
+    return [
+        ref
+        for ref in refs
+        if (ref.oid in unreached if ref.kind == b"commit" else ref.oid not in others and ref.oid not in tags)
+    ]

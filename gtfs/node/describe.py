@@ -8,15 +8,21 @@ from typing import Any
 
 from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.document import BadCatalogue
+from gtfs.ingest.refmoves import HeldBack
 from gtfs.node.follow import Progress, SyncReport
 from gtfs.node.pointing import address, feed_key_path
+from gtfs.node.standing import refs_held_back
 from gtfs.node.state import State
 from gtfs.swarm.pointers import read_feed_key
 
+_HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
 
-def describe_state(state: State) -> dict[str, Any]:
-    """The part of the status that needs no running node."""
+
+def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dict[str, Any]:
+    """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`."""
     held = state.held
+    if held_back is None:
+        held_back = refs_held_back(state)
     out: dict[str, Any] = {
         "repository": str(state.repository.path),
         "object_format": state.repository.fmt.name,
@@ -41,8 +47,19 @@ def describe_state(state: State) -> dict[str, Any]:
             "signers": list(c.signers),
             "refs": len(c.refs),
             "reels": len(c.reels),
-            "followed": state.index.held_refs() == c.refs,
+            "followed": not held_back,
+            "held_back": len(held_back),
         }
+        out["refs_held_back"] = [
+            {
+                "ref": h.name.decode("utf-8", "replace"),
+                "reason": h.reason,
+                "at": h.now.hex() if h.now is not None else None,
+                "wanted": h.wanted.hex() if h.wanted is not None else None,
+                "sync": h.sync_helps,
+            }
+            for h in held_back[:_HELD_BACK_MOST]
+        ]
     return out
 
 
@@ -75,6 +92,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "bytes": report.total_bytes,
         "refs_moved": report.refs.moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,
         "listed": report.listed,

@@ -15,24 +15,27 @@ from itertools import islice
 
 import trio
 
-from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept, is_stale
+from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
-from gtfs.ingest.refmoves import NOT_YET, Demands, RefReport, follow_refs
+from gtfs.ingest.refjudge import NOT_YET
+from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.reels import Reels
+from gtfs.node.standing import why_all_stay
 from gtfs.node.state import State
 from gtfs.node.store import Store
 from gtfs.node.succession import Guess
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row
+from gtfs.repo.pushes import refuse_pushes
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
-from gtfs.trust.stanza import write_time
 
 log = logging.getLogger(__name__)
 
+FOLLOWED = "followed-version"  # in the index: the last catalogue of which nothing was missing when refs moved
 _AT_ONCE = 4  # reels; while one waits for its only peer, the others go on
 
 
@@ -296,14 +299,15 @@ class Follower:
         held = state.held
         assert held is not None
         catalogue = held.catalogue
-        if is_stale(catalogue, int(time.time())):
-            until = write_time(catalogue.valid_until_s)
-            reason = f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
-            return RefReport(0, dict.fromkeys(catalogue.refs, reason))
-        if catalogue.version in state.catalogues.equivocations():
-            return RefReport(0, dict.fromkeys(catalogue.refs, "the publisher signed two catalogues of this version"))
-        demands = Demands(state.config.policies(), catalogue.policy, state.keyring)
-        report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, demands)
+        why = why_all_stay(state)
+        if why is not None:
+            return RefReport(0, dict.fromkeys(catalogue.refs, why))
+        report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
+        if NOT_YET not in report.held_back.values():
+            state.index.set_meta(FOLLOWED, str(catalogue.version))
+        sources = state.config.get_all("source")
+        place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
+        refuse_pushes(state.repository, catalogue.refs, place)
         # One line for each reason: a catalogue may hold a hundred thousand refs.
         for reason, count in Counter(report.held_back.values()).items():
             name = next(n for n, r in report.held_back.items() if r == reason).decode("utf-8", "replace")

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gtfs.catalogue.accept import is_stale
+from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
-from gtfs.node.state import INDEX, OPEN_REEL, REELS, State
+from gtfs.node.restore import restore_held_refs
+from gtfs.node.state import CATALOGUE, INDEX, OPEN_REEL, REELS, State
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
@@ -127,7 +129,7 @@ def notes(state: State) -> Iterator[str]:
 def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callable[[int], None]) -> Rebuilt:
     """Put the index aside as ``node.db.old`` and make it anew from reels, open reel and catalogue.
 
-    The caller holds the lock and no `State`. Sign-offs, first-seen times and inode numbers are not in those files.
+    The caller holds the lock and no `State`. What those files do not tell, gtfs(1) lists under ``--rebuild``.
     """
     root = repository.state
     limits = Limits()
@@ -147,10 +149,12 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
             def length(pack: memoryview) -> int:
                 return scan(pack, repository.fmt, limits, prefix=True).length
 
-            return rebuild_index(
+            rebuilt = rebuild_index(
                 index, root / REELS, _existing(root / OPEN_REEL), repository.fmt, length, describe,
                 listed, progress,  # type: ignore[arg-type]
             )  # fmt: skip
+        restore_held_refs(repository, index, CatalogueStore(root / CATALOGUE))
+        return rebuilt
     finally:
         index.close()
 

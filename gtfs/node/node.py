@@ -29,7 +29,7 @@ from gtfs.node.control import NodeFailed, Tell, answer_task, listen
 from gtfs.node.copied import take_copied
 from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
 from gtfs.node.firsttrust import TrustGiven, first_trust
-from gtfs.node.follow import Follower, Progress, SyncReport, cancelled
+from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport, cancelled
 from gtfs.node.handout import hand_out
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.pointing import Pointing
@@ -38,12 +38,14 @@ from gtfs.node.reels import Reels
 from gtfs.node.refusals import Refusals
 from gtfs.node.shelf import Shelf
 from gtfs.node.sink import Sink
+from gtfs.node.standing import Standing
 from gtfs.node.state import State
 from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.repository import GitFailed
 from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller
 from gtfs.swarm.httpget import open_client
@@ -90,6 +92,7 @@ class Node:
         self.shelf = Shelf(state, self.store, self.status, self._read_reel, self._take_copied, trackers)
         self.sink = Sink(state, self._writing, self._packs_changed)
         self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._came_in)
+        self.standing = Standing(state)
         self.upkeep = Upkeep(state.repository)
         self.pointing = Pointing(state, session)
         self.poller = FeedPoller(
@@ -116,6 +119,7 @@ class Node:
     def _changed(self) -> None:
         self.store.forget_reels()
         self._refs_stale.set()
+        self.standing.is_old = True
         self.sink.look_again()
         last_row = self.state.index.last_row()
         if last_row > self._last_row:
@@ -199,7 +203,11 @@ class Node:
 
     def _has_followed(self) -> bool:
         held = self.state.held
-        return held is not None and self.state.index.held_refs() == held.catalogue.refs
+        if held is None:
+            return False
+        # That a ref is held back is no reason to leave the others behind from now on.
+        index = self.state.index
+        return index.get_meta(FOLLOWED) == str(held.catalogue.version) or index.held_refs() == held.catalogue.refs
 
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
@@ -293,7 +301,10 @@ class Node:
                 moved = await trio.to_thread.run_sync(watch.changed)
                 if moved or trio.current_time() - read_at > _REFS_AGAIN_S:
                     read_at = trio.current_time()
+                    self.standing.is_old = self.standing.is_old or moved
                     await self._read_refs()
+                if self.standing.is_due(trio.current_time()):
+                    await trio.to_thread.run_sync(self.standing.look)
                 said = ""
             except (GtfsError, OSError) as e:
                 read_at = -math.inf
@@ -331,7 +342,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state)
+        out = describe_state(self.state, self.standing.held_back)
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
@@ -382,11 +393,13 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
     if state.read_only:
         options, session = replace(options, swarm=None), None
     elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
-        await trio.to_thread.run_sync(reassert, state.repository, state.index)
+        await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
+        with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
+            await trio.to_thread.run_sync(node.standing.look)
         await node.reels.update()
         yield node

@@ -20,6 +20,7 @@ from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ingest.refjudge import moves_back
 from gtfs.node.config import BadConfig
 from gtfs.node.pointing import feed_key_path
 from gtfs.node.state import State
@@ -160,6 +161,7 @@ def publish_now(
     catalogue = dataclasses.replace(catalogue, reels=entries)
     assert state.keyring is not None
     refuse_subkeys(state, settings.policy, config.gnupg_home())
+    _say_what_goes_back(state, catalogue)
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
@@ -187,6 +189,17 @@ def renew_own_key(state: State, key: Fingerprint) -> None:
     if key in own:
         freeze({key: own[key]}, state.keyring_path, before=before, stay=before.primaries if before is not None else ())
         state.use_keyring()
+
+
+def _say_what_goes_back(state: State, new: Catalogue) -> None:
+    """Mirrors hold these refs back; the publisher hears it first."""
+    back = [] if state.held is None else moves_back(state.repository, state.held.catalogue.refs, new.refs, new.policy)
+    if back:
+        log.warning(
+            "%d refs do not descend from where they stood, or are tags that moved, %s first: mirrors hold them back "
+            "unless a policy line says non-fast-forward (gtfs init --policy)",
+            len(back), back[0].decode("utf-8", "replace"),
+        )  # fmt: skip
 
 
 def _published(catalogue: Catalogue, is_new: bool) -> Published:

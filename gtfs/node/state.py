@@ -22,6 +22,7 @@ from gtfs.ids import Fingerprint, ReelName, parse_fingerprint
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
+from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
@@ -214,6 +215,11 @@ class State:
             if subkey not in self._warned_of:
                 self._warned_of.add(subkey)
                 log.warning("policy %r: %s is a subkey and lets nobody sign; name its key, %s", line, subkey, primary)
+
+    def demands(self) -> Demands:
+        """Step 9: what refs must meet to move, as this node demands it now."""
+        policy = None if self.held is None else self.held.catalogue.policy
+        return Demands(self.config.policies(), policy, self.keyring)
 
     def ingest(self) -> Ingest:
         """The one way in."""

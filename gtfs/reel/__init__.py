@@ -19,7 +19,7 @@ and catalogue versions can be rebuilt from the files (``recover``).
     openreel   OpenReelWriter, ReelReader
     seal       write_reel, read_reel, verify_reel
     database   the SQLite file: connections, transactions, schema, errors
-    ledger     its small tables: refs, sign-offs, verdicts, settings
+    ledger     its small tables: refs, sign-offs, signers, settings
     index      its packs and reels: Index
     recover    the torn tail of the open reel; the index rebuilt from files
 

@@ -64,10 +64,16 @@ _SCHEMA: Final = (
         oid BLOB PRIMARY KEY, file TEXT NOT NULL, vouch TEXT NOT NULL, time INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    """CREATE TABLE verdicts (
-        oid BLOB NOT NULL, keyring BLOB NOT NULL, policy TEXT NOT NULL, result TEXT NOT NULL,
-        PRIMARY KEY (oid, keyring, policy)
+)
+
+# Tables that indexes of schema 1 may lack.
+_ADDED: Final = (
+    # Where refs stood that a catalogue dropped: they come back no older.
+    "CREATE TABLE IF NOT EXISTS left_refs (name BLOB PRIMARY KEY, oid BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS signers (
+        oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL -- the SHA-256 of the one that said so
     ) STRICT, WITHOUT ROWID""",
+    "DROP TABLE IF EXISTS verdicts",
 )
 
 
@@ -256,13 +262,17 @@ class Database:
             raise self._named(error) from error
         if version == 0 and empty and not self.read_only:
             with self.transaction():
-                for statement in _SCHEMA:
+                for statement in (*_SCHEMA, *_ADDED):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version > SCHEMA_VERSION:
             raise IndexCorrupt(self.path, f"was written by a newer gtfs (schema {version})")
         elif version != SCHEMA_VERSION:
             raise IndexCorrupt(self.path, "is not an index of gtfs")
+        elif not self.read_only:
+            with self.transaction():
+                for statement in _ADDED:
+                    db.execute(statement)
 
     def _close_idle(self) -> None:
         while self._idle:

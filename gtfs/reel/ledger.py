@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The index's small tables: history, held refs, sign-offs, verdicts, what cannot be encoded, settings. Any thread.
+"""The index's small tables: history, held refs, sign-offs, signers, what cannot be encoded, settings. Any thread.
 
 Not about bytes: where packs lie is index.py.
 """
@@ -65,11 +65,18 @@ class Ledger(Database):
             db.execute("DELETE FROM held_refs")
             db.executemany("INSERT INTO held_refs VALUES (?, ?)", refs.items())
 
-    def change_held_refs(self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = ()) -> None:
-        """Hold ``put`` from now on and ``drop`` no more."""
+    def change_held_refs(
+        self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None
+    ) -> None:
+        """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
         with self.transaction() as db:
             db.executemany("DELETE FROM held_refs WHERE name = ?", ((name,) for name in drop))
             db.executemany("INSERT OR REPLACE INTO held_refs VALUES (?, ?)", put.items())
+            db.executemany("INSERT OR REPLACE INTO left_refs VALUES (?, ?)", (left or {}).items())
+
+    def left_refs(self) -> dict[bytes, ObjectId]:
+        """The refs that a catalogue gave once and a later one did not, where each stood last."""
+        return dict(self._rows("SELECT name, oid FROM left_refs"))
 
     def add_signoffs(self, signoffs: Iterable[SignOff]) -> None:
         """Record sign-offs; a later one of the same pack replaces the earlier."""
@@ -85,20 +92,17 @@ class Ledger(Database):
         """The packs with a sign-off."""
         return _ids(self._rows("SELECT oid FROM signoffs"))
 
-    def put_verdicts(self, keyring: bytes, policy: str, results: Mapping[ObjectId, str]) -> None:
-        """Remember what trust found for these objects under one keyring digest and policy version (§10)."""
+    def put_signers(self, signers: Mapping[ObjectId, tuple[str, bytes]]) -> None:
+        """Remember whose good signature these carry, each with the digest of the keyring that told (§10)."""
         with self.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)",
-                ((oid, keyring, policy, result) for oid, result in results.items()),
+                "INSERT OR REPLACE INTO signers VALUES (?, ?, ?)", ((oid, *by) for oid, by in signers.items())
             )
 
-    def verdict(self, oid: ObjectId, keyring: bytes, policy: str) -> str | None:
-        """What `put_verdicts` remembered."""
-        row = self._row(
-            "SELECT result FROM verdicts WHERE oid = ? AND keyring = ? AND policy = ?", (oid, keyring, policy)
-        )
-        return None if row is None else str(row[0])
+    def signers(self, oids: Iterable[ObjectId]) -> dict[ObjectId, tuple[str, bytes]]:
+        """What `put_signers` remembered of them."""
+        rows = self._rows_in("SELECT oid, signer, keyring FROM signers WHERE oid IN (%s)", oids)
+        return {ObjectId(oid): (signer, keyring) for oid, signer, keyring in rows}
 
     def put_unencodable(self, reasons: Mapping[ObjectId, str]) -> None:
         """Remember why these commits' packs cannot be made (design.md §3.0, §3.1)."""

@@ -15,13 +15,15 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 TIPS = b"refs/gtfs/tips/"
+WAS = b"refs/gtfs/was/"  # then a ref's name without refs/, and an id: where it stood before a forced move
 OWN_REFS = b"refs/gtfs/"  # the node's own; never in a catalogue
+MISSING = b"missing"
 
 _TARGET = re.compile(rb"object ([0-9a-f]{40}(?:[0-9a-f]{24})?)\ntype tag\n")
 
 
 class Ref(NamedTuple):
-    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob")."""
+    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob", or `MISSING`)."""
 
     name: bytes
     oid: ObjectId
@@ -29,12 +31,27 @@ class Ref(NamedTuple):
 
 
 def read_refs(repository: Repository) -> list[Ref]:
-    """Every ref, sorted by name; raises `GitFailed`."""
-    out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
+    """Every ref, sorted by name, but those whose file git cannot read; raises `GitFailed`."""
+    try:
+        out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
+    except GitFailed:
+        return _read_refs_with_holes(repository)
     refs = []
     for line in out.splitlines():
         oid, kind, name = line.split(b" ", 2)
         refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), kind))
+    return refs
+
+
+def _read_refs_with_holes(repository: Repository) -> list[Ref]:
+    """The same where an object that a ref names is missing, over which git gives up."""
+    lines = repository.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+    asked = b"".join(line.partition(b" ")[0] + b"\n" for line in lines)
+    kinds = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines()
+    refs = []
+    for line, kind in zip(lines, kinds, strict=True):
+        oid, _, name = line.partition(b" ")
+        refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), MISSING if b" " in kind else kind))
     return refs
 
 
@@ -51,7 +68,9 @@ def commits_reachable(
 
     Raises `GitFailed`.
     """
-    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else []), "--stdin"]
+    # A ref whose object is lost has no history, and does not stop the others.
+    every = ["--ignore-missing", "--all"] if tips is None else []
+    args = ["rev-list", "--topo-order", "--reverse", *every, "--stdin"]
     lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
     lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
     # By its commit graph, git would look at every commit younger than that before it gives the first in order.

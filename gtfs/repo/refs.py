@@ -1,63 +1,130 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Moves of refs by compare-and-swap, fsynced: the last step of everything (design.md §8.9). Any thread."""
+"""Moves of refs by compare-and-swap, durable: the last step of everything (design.md §8.9). One thread at a time.
+
+A ref that cannot move does not stop the others. What usually stands in the way is seen beforehand; what git finds is
+told apart by dividing. Few refs are moved by git update-ref, many by one new packed-refs file, so that neither files
+nor processes grow with their number.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final
 
+from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
-from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.moving import Moving
+from gtfs.repo.packedrefs import PACKED, RefMove, can_pack, move_packed
+from gtfs.repo.reffiles import conflicts, trouble
+from gtfs.repo.repository import Repository
 
+__all__ = ["RefMove", "RefsNotMoved", "move_refs", "set_head"]
 
-class RefMove(NamedTuple):
-    """One ref from ``old`` (None: it must not exist) to ``new`` (None: delete it)."""
-
-    name: bytes
-    old: ObjectId | None
-    new: ObjectId | None
+_FEW: Final = 64
+_NAME: Final = re.compile(rb"'(refs/[^']+)'")
+# These say that nothing can be moved now, so that no dividing helps.
+_ALL_STAY: Final = (b"packed-refs.lock", b"packed-refs.new")
+_HOPELESS: Final = (
+    b"No space left on device", b"Disk quota exceeded", b"Read-only file system", b"Input/output error",
+    b"Too many open files",
+)  # fmt: skip
 
 
 class RefsNotMoved(GtfsError):
-    """git refused a move: a ref stood elsewhere than was read, or names conflict."""
+    """No ref can be moved now, or one that must: the text has git's word."""
 
     exit_code = 6
 
 
-def _line(repository: Repository, move: RefMove) -> bytes:
-    zero = b"0" * (2 * repository.fmt.oid_bytes)
+def move_refs(repository: Repository, moves: Iterable[RefMove]) -> dict[bytes, str]:
+    """Make the moves, removals first (a/b may replace a); gives the names of those that were not made, and why.
+
+    What was made is durable. Raises `RefsNotMoved` or OSError for what concerns no single ref, as a full disk; then
+    some may have moved.
+    """
+    moves = [m for m in moves if m.old != m.new]
+    refused = {m.name: why for m in moves if (why := trouble(repository, m.name)) is not None}
+    left = [m for m in moves if m.name not in refused]
+    if not left:
+        return refused
+    make = _make_many if len(left) > _FEW and can_pack(repository, left) else _make_few
+    with Moving(repository, {m.name: m.new for m in left} | {PACKED: None}) as moving:
+        refused |= make([m for m in left if m.new is None], repository, moving)
+        made = [m for m in left if m.new is not None]
+        existing = repository.git("for-each-ref", "--format=%(refname)").splitlines() if made else []
+        refused |= conflicts([m.name for m in made if m.old is None], existing)
+        refused |= make([m for m in made if m.name not in refused], repository, moving)
+    return refused
+
+
+def _make_many(moves: Sequence[RefMove], repository: Repository, _moving: Moving) -> dict[bytes, str]:
+    return move_packed(repository, moves) if moves else {}
+
+
+def _make_few(moves: Sequence[RefMove], repository: Repository, moving: Moving) -> dict[bytes, str]:
+    refused: dict[bytes, str] = {}
+    todo = [list(moves)] if moves else []
+    while todo:
+        group = todo.pop()
+        said = _transaction(group, repository, moving)
+        if not said:
+            continue
+        if any(word in said for word in _HOPELESS):
+            raise RefsNotMoved(f"refs were not moved: {_words(said)}; it is tried again")
+        if len(group) == 1 or any(word in said for word in _ALL_STAY):
+            refused.update((m.name, _words(said)) for m in group)
+            continue
+        named = set(_NAME.findall(said))
+        bad = [m for m in group if m.name in named]
+        if bad:
+            refused.update((m.name, _words(said)) for m in bad)
+            todo += [rest] if (rest := [m for m in group if m.name not in named]) else []
+        else:
+            todo += [group[len(group) // 2 :], group[: len(group) // 2]]
+    _sync_directories(repository, moves)
+    return refused
+
+
+def _words(said: bytes) -> str:
+    return said.decode("utf-8", "replace").strip().removeprefix("fatal: ").replace("\n", "; ")
+
+
+def _line(move: RefMove, zero: bytes) -> bytes:
     old = move.old.hex().encode() if move.old is not None else zero
     if move.new is None:
         return b"delete %s\0%s\0" % (move.name, old)
     return b"update %s\0%s\0%s\0" % (move.name, move.new.hex().encode(), old)
 
 
-def move_refs(repository: Repository, moves: Iterable[RefMove]) -> None:
-    """Make all moves or none of each kind, deletions first (a/b may replace a); raises `RefsNotMoved`."""
-    moves = [m for m in moves if m.old != m.new]
-    for group in ([m for m in moves if m.new is None], [m for m in moves if m.new is not None]):
-        if group:
-            _transaction(repository, group)
+def _transaction(moves: Sequence[RefMove], repository: Repository, moving: Moving) -> bytes:
+    """Make all or none of them; gives what git said against it, b"" when it is done."""
+    zero = b"0" * (2 * repository.fmt.oid_bytes)
+    # --no-deref: a symbolic ref of the owner's must not lead to another one.
+    done = moving.run(
+        "-c", "core.fsync=all", "-c", "core.logAllRefUpdates=false", "update-ref", "--no-deref", "--stdin", "-z",
+        stdin=b"".join(_line(m, zero) for m in moves),
+    )  # fmt: skip
+    if not done.returncode:
+        return b""
+    return done.stderr.strip() or b"git update-ref ended with %d" % done.returncode
 
 
-def _transaction(repository: Repository, moves: Sequence[RefMove]) -> None:
-    try:
-        repository.git(
-            "-c",
-            "core.fsync=all",
-            "-c",
-            "core.logAllRefUpdates=false",
-            "update-ref",
-            "--stdin",
-            "-z",
-            stdin=b"".join(_line(repository, m) for m in moves),
-        )
-    except GitFailed as e:
-        said = e.stderr.decode("utf-8", "replace").strip()
-        raise RefsNotMoved(f"refs were not moved: {said}; nothing was changed, it is tried again") from None
+def _sync_directories(repository: Repository, moves: Iterable[RefMove]) -> None:
+    """Git syncs the files, and not the directories that name them."""
+    for directory in {b"/".join(parts[:n]) for m in moves if (parts := m.name.split(b"/")) for n in range(len(parts))}:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # its last ref went, or it was refused
+            sync_directory(repository.path / os.fsdecode(directory))
 
 
-def set_head(repository: Repository, target: bytes) -> None:
-    """Point HEAD at a branch, as a mirror clone does; raises `GitFailed`."""
-    repository.git("symbolic-ref", "HEAD", target.decode("utf-8", "surrogateescape"))
+def set_head(repository: Repository, target: bytes) -> str | None:
+    """Point HEAD at a branch, as a mirror clone does; gives why that was not possible."""
+    with Moving(repository, {b"HEAD": None}) as moving:
+        done = moving.run("symbolic-ref", "HEAD", os.fsdecode(target))
+    if done.returncode:
+        return _words(done.stderr)
+    sync_file(repository.path / "HEAD")
+    sync_directory(repository.path)
+    return None

@@ -57,6 +57,10 @@ class BadSignature(GtfsError):
         self.is_key_useless = is_key_useless  # gpgv found the key that signed, or should have, and cannot use it
 
 
+class ExpiredKey(BadSignature):
+    """A signature by a key that has expired; gpgv does not say whether it is revoked as well."""
+
+
 class GpgvFailed(GtfsError):
     """gpgv could not be run, so nothing can be said about a signature."""
 
@@ -175,7 +179,8 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     is_key_useless = bool(seen.keys() & {"NO_PUBKEY", "ERRSIG"})
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
-            raise BadSignature(reason, is_key_useless=is_key_useless)
+            kind = ExpiredKey if word == "EXPKEYSIG" else BadSignature
+            raise kind(reason, is_key_useless=is_key_useless)
     for word in seen:
         if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):
             raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"), is_key_useless=is_key_useless)

@@ -78,6 +78,13 @@ class Keyring:
         short = issuer if len(issuer) == 16 else key_id(issuer)
         return [primary for primary in self.holders.get(short, ()) if self.keys[primary].has(issuer)]
 
+    def revoked(self) -> frozenset[Fingerprint]:
+        """The primaries that were revoked, or have a subkey that was, as far as the ring says; by anybody.
+
+        gpgv tells of no revocation where a key has expired as well.
+        """
+        return frozenset(primary for primary, key in self.keys.items() if key.has_revocation())
+
     def primary_of(self, fingerprint: Fingerprint) -> Fingerprint | None:
         """The primary key of which this is a subkey; None for a primary key and for what is not here."""
         if fingerprint in self.primaries:

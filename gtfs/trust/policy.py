@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -19,7 +19,7 @@ from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
-from gtfs.trust.verify import verify_detached
+from gtfs.trust.verify import ExpiredKey, verify_detached
 
 PolicyKind = Literal["local", "catalogue", "tag", "every-commit"]
 VouchKind = Literal["local", "catalogue", "tag", "signed"]
@@ -55,6 +55,10 @@ class PolicyRefused(GtfsError):
         self.reason = reason
 
 
+class SignerExpired(PolicyRefused):
+    """The key that signed has expired; who knows that it was good once may let that count (design.md §10)."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """What the refs that ``pattern`` matches demand."""
@@ -87,6 +91,7 @@ class Vouch:
 
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
+    keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines
@@ -221,15 +226,18 @@ def judge_object(
         if vouched_by_catalogue:  # its objects may come in; a ref moves to it only with its tag
             return Vouch("catalogue")
         raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it")
-    signer = _own_signature(raw, kind, policy, keyring, now_s)
-    if kind == "tag" and ref is not None:
-        check_tag_name(raw, ref)
-    return Vouch("signed", (signer,))
-
-
-def _own_signature(raw: bytes, kind: str, policy: Policy, keyring: Keyring | None, now_s: int) -> Fingerprint:
     if keyring is None:
         raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
+    signer = read_signer(raw, kind, keyring, policy.signers, now_s=now_s)
+    if kind == "tag" and ref is not None:
+        check_tag_name(raw, ref)
+    return Vouch("signed", (signer,), keyring.digest)
+
+
+def read_signer(
+    raw: bytes, kind: Literal["commit", "tag"], keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int
+) -> Fingerprint:
+    """Whose good signature a commit or tag object carries; raises `PolicyRefused`, of which `SignerExpired` is one."""
     try:
         signed = split_signed_object(raw)
     except BadSignedObject as error:
@@ -239,7 +247,9 @@ def _own_signature(raw: bytes, kind: str, policy: Policy, keyring: Keyring | Non
     if signed.kind != "openpgp":
         raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted")
     try:
-        return verify_detached(signed.payload, signed.signature, keyring, policy.signers, now_s=now_s).primary
+        return verify_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s).primary
+    except ExpiredKey as error:
+        raise SignerExpired(error.reason) from None
     except BadSignature as error:
         raise PolicyRefused(error.reason) from None
 

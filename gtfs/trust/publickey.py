@@ -42,6 +42,7 @@ _VERSIONS: Final = range(2, 6)  # of signatures
 _CERTIFICATIONS: Final = range(0x10, 0x14)
 _DIRECT: Final = 0x1F
 _BINDING: Final = 0x18
+_REVOCATIONS: Final = frozenset({0x20, 0x28})  # RFC 4880 §5.2.1: of a key, of a subkey
 
 
 class SecretKeyFound(BadPackets):
@@ -100,6 +101,10 @@ class PublicKey:
         """The keys that its owner lets revoke it."""
         return [f for signature in self._own() for f in revokers_of(signature)]
 
+    def has_revocation(self) -> bool:
+        """Whether something says that the key or a subkey is revoked; who said it is not asked."""
+        return any(_class_of(s) in _REVOCATIONS for part in self.parts.values() for s in part.signatures.values())
+
     def objection(self, issuer: str, now_s: int) -> str | None:
         """Why gpgv cannot use the key ``issuer`` of this one, as far as that can be told without it."""
         part = next((p for f, p in self.subkeys.items() if issuer in (f, key_id(f))), None)
@@ -127,6 +132,11 @@ class PublicKey:
             if (claim := _claim(signature)) is not None
             and (claim.sig_class in _CERTIFICATIONS or claim.sig_class == _DIRECT)
         ]
+
+
+def _class_of(signature: Packet) -> int:
+    at = 2 if signature.body[:1] in (b"\2", b"\3") else 1  # RFC 4880 §5.2.2 and §5.2.3
+    return int.from_bytes(signature.body[at : at + 1], "big")
 
 
 def _claim(packet: Packet) -> SignatureClaim | None:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import NOT_IN_RING, BadSignature, GpgvFailed, Signature, check
+from gtfs.trust.gpgv import NOT_IN_RING, BadSignature, ExpiredKey, GpgvFailed, Signature, check
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
-    PUBLIC_KEY,
-    PUBLIC_SUBKEY,
     SIGNATURE_BLOCK,
     STRONG_DIGESTS,
     BadPackets,
@@ -25,14 +22,13 @@ from gtfs.trust.packets import (
     claim_of,
     dearmor,
     enarmor,
-    key_fingerprint,
     only_signatures,
-    read_packets,
 )
 
 __all__ = [
     "BadSignature",
     "ClearSigned",
+    "ExpiredKey",
     "GpgvFailed",
     "Signature",
     "combine_clearsigned",
@@ -199,7 +195,7 @@ def read_clearsigned(
     Raises `BadSignature` for what is no clear-signed document, `GpgvFailed`.
     """
     end, packets = _signatures(document)
-    may = keyring.primaries if allowed is None else allowed & keyring.primaries
+    may = keyring.everybody if allowed is None else allowed
     good: dict[Fingerprint, Signature] = {}
     rejected = []
     worth: list[tuple[Packet, frozenset[Fingerprint]]] = []  # a run of gpgv
@@ -240,32 +236,13 @@ def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> f
     Whoever has no such key, and no copy of a signature by one, makes us do nothing but this.
     """
     issuer = claim_of(packet).issuer
-    primaries = _makers(keyring).get(issuer)
-    if primaries is None:
-        raise BadSignature("the key that signed is not in the keyring")
-    allowed = primaries & may
+    holders = keyring.who_has(issuer)
+    if not holders:
+        raise BadSignature(NOT_IN_RING)
+    allowed = frozenset(holders) & may
     if not allowed:
-        raise BadSignature(f"{issuer} may not sign this")
+        raise BadSignature(_has_no_right(holders[0], issuer, may))
     return allowed
-
-
-@lru_cache(maxsize=8)
-def _makers(keyring: Keyring) -> dict[str, frozenset[Fingerprint]]:
-    """The primary keys by the fingerprints and key ids of all their keys."""
-    found: dict[str, frozenset[Fingerprint]] = {}
-    primary: Fingerprint | None = None
-    for packet in read_packets(keyring.path.read_bytes()):
-        if packet.tag not in (PUBLIC_KEY, PUBLIC_SUBKEY):
-            continue
-        fingerprint = key_fingerprint(packet.body)
-        if packet.tag == PUBLIC_KEY:
-            primary = fingerprint
-        if fingerprint is None or primary is None:
-            continue
-        key_id = fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]  # of version 4 and of version 5
-        for name in (fingerprint, key_id):
-            found[name] = found.get(name, frozenset()) | {primary}
-    return found
 
 
 def unverified_signers(document: bytes) -> tuple[str, ...]:

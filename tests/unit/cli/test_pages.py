@@ -153,7 +153,8 @@ def test_every_error_has_an_exit_code_that_is_told() -> None:
 
 def held() -> Accepted:
     signers = (Fingerprint("A" * 40),)
-    return Accepted(Catalogue("demo", 1, None, 1_800_000_000, 1_900_000_000, signers), b"", "0" * 64)
+    refs = {b"refs/heads/main": ObjectId(b"\1" * 20)}
+    return Accepted(Catalogue("demo", 1, None, 1_800_000_000, 1_900_000_000, signers, refs=refs), b"", "0" * 64)
 
 
 class StandInTorrent:

@@ -342,9 +342,11 @@ def test_the_small_tables_keep_what_they_are_given(index, packs):
     assert index.signoff(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
     assert index.signoff(b.oid) is None
     assert index.signed_off() == [a.oid]
-    index.put_verdicts(b"k" * 32, "v1", {a.oid: "good"})
-    assert index.verdict(a.oid, b"k" * 32, "v1") == "good"
-    assert index.verdict(a.oid, b"k" * 32, "v2") is None
+    index.put_signers({a.oid: ("A" * 40, b"k" * 32)})
+    index.put_signers({a.oid: ("A" * 40, b"l" * 32)})
+    assert index.signers([a.oid, b.oid]) == {a.oid: ("A" * 40, b"l" * 32)}
+    index.change_held_refs({}, [b"refs/heads/c"], left={b"refs/heads/c": a.oid})
+    assert (index.held_refs(), index.left_refs()) == ({}, {b"refs/heads/c": a.oid})
     index.put_unencodable({a.oid: "no tree", b.oid: "no tree"})
     index.drop_unencodable([a.oid])
     assert index.unencodable() == {b.oid: "no tree"}

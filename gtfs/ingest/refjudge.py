@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands against the moves of refs that a catalogue asks for: step 9 of design.md §8, before it (§10). One thread.
+
+All refs are judged together, so that neither the questions to git nor the runs of gpgv grow with their number. Nothing
+is moved here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gtfs.ids import Fingerprint, ObjectId
+from gtfs.ingest.signers import Signers
+from gtfs.pack.format import TAG
+from gtfs.reel.index import Index, PackRow
+from gtfs.repo.ancestry import Pair, commits_with_parents, descending
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.trust.keyring import Keyring
+from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name, effective_policy
+
+NOT_YET = "what it would move to is not verified here yet"
+
+_TAGS = b"refs/tags/"
+_HEADS = b"refs/heads/"
+
+
+class Demands(NamedTuple):
+    """What this node demands of refs; see `gate.PolicyGate` for the fields."""
+
+    local: Sequence[Policy]
+    catalogue: Sequence[Policy] | None
+    keyring: Keyring | None
+
+
+class Asked(NamedTuple):
+    """A ref that shall move: where it stands, where a catalogue had it last (None: nowhere), and where it shall be."""
+
+    name: bytes
+    now: ObjectId | None
+    last: ObjectId | None
+    wanted: ObjectId
+
+
+class Judgement(NamedTuple):
+    """Why refs may not move, by name; ``ahead`` are those that need not: they stand beyond the catalogue."""
+
+    against: dict[bytes, str]
+    ahead: dict[bytes, str]
+
+
+class RefJudge:
+    """Judges by what is demanded now."""
+
+    def __init__(self, repository: Repository, index: Index, signers: Signers, demands: Demands) -> None:
+        self._repository = repository
+        self._index = index
+        self._signers = signers
+        self._demands = demands
+
+    def judge(self, asked: Sequence[Asked]) -> Judgement:
+        """What stands against each; a ref that is in neither answer may move."""
+        against: dict[bytes, str] = {}
+        ahead: dict[bytes, str] = {}
+        rows = self._index.get_many({a.wanted for a in asked})
+        policies = {a.name: self.policy(a.name) for a in asked}
+        left = []
+        for a in asked:
+            reason = _not_here(a, rows.get(a.wanted)) or _threshold(policies[a.name])
+            if reason is None:
+                left.append(a)
+            else:
+                against[a.name] = reason
+        forward = [a for a in left if not policies[a.name].non_fast_forward and (a.now or a.last)]
+        good = descending(self._repository, {pair for a in forward for pair in _pairs(a)})
+        for a in forward:
+            reason = _backward(a, good)
+            if reason is not None and _is_ahead(a, good):
+                ahead[a.name] = f"it is ahead of the catalogue, which has it at {a.wanted.hex()}"
+            elif reason is not None:
+                against[a.name] = reason
+        left = [a for a in left if a.name not in against and a.name not in ahead]
+        against |= self._by_tags([a for a in left if policies[a.name].kind == "tag"], policies, rows)
+        against |= self._by_commits([a for a in left if policies[a.name].kind == "every-commit"], policies, rows)
+        return Judgement(against, ahead)
+
+    def policy(self, name: bytes) -> Policy:
+        """What is demanded of this ref."""
+        d = self._demands
+        return effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
+
+    def _check_signer(self, signer: Fingerprint, allowed: frozenset[Fingerprint] | None) -> None:
+        """Raise `PolicyRefused` unless the signer is named, or counts where nobody is."""
+        ring = self._demands.keyring
+        if allowed is None and ring is not None:
+            allowed = ring.everybody
+        if signer not in (allowed or ()):
+            raise PolicyRefused(f"{signer} may not sign this")
+
+    def _signed(self, oid: ObjectId, policy: Policy, name: bytes) -> None:
+        """Raise `PolicyRefused` unless this tag object has a good signature by one who may, and its ref's own name."""
+        self._check_signer(self._signers.signer(oid, "tag"), policy.signers)
+        if name.startswith(_TAGS):
+            check_tag_name(self._signers.raw(oid), name)
+
+    def _by_tags(
+        self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
+    ) -> dict[bytes, str]:
+        against = {}
+        for a in asked:
+            try:
+                if a.name.startswith(_TAGS):
+                    if rows[a.wanted].kind != TAG:
+                        raise PolicyRefused("it is no tag object, so nobody signed it")
+                    self._signed(a.wanted, policies[a.name], a.name)
+                else:
+                    self._by_any_tag(a, policies[a.name])
+            except PolicyRefused as e:
+                against[a.name] = e.reason
+        return against
+
+    def _by_any_tag(self, a: Asked, policy: Policy) -> None:
+        found = self._index.get_many(self._index.children_of(a.wanted))
+        for tag in [oid for oid, row in found.items() if row.kind == TAG and row.state == "unpacked"]:
+            with contextlib.suppress(PolicyRefused):
+                self._signed(tag, policy, a.name)
+                return
+        raise PolicyRefused(
+            f"no signed tag names {a.wanted.hex()}, and the policy lets branches move to signed tags only"
+        )
+
+    def _by_commits(
+        self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
+    ) -> dict[bytes, str]:
+        """All of a ref's history is judged, whatever let it in, so that every mirror judges alike."""
+        against: dict[bytes, str] = {}
+        for a in asked:
+            if rows[a.wanted].kind == TAG:
+                try:
+                    self._signed(a.wanted, policies[a.name], a.name)
+                except PolicyRefused as e:
+                    against[a.name] = e.reason
+        asked = [a for a in asked if a.name not in against]
+        if not asked:
+            return against
+        try:
+            faults = self._faults({a.wanted for a in asked}, {policies[a.name].signers for a in asked})
+        except GitFailed as e:
+            return against | {a.name: f"its history cannot be read: {e}" for a in asked}
+        for a in asked:
+            reason = faults[policies[a.name].signers].get(a.wanted)
+            if reason is not None:
+                against[a.name] = reason
+        return against
+
+    def _faults(
+        self, tips: set[ObjectId], allowed: set[frozenset[Fingerprint] | None]
+    ) -> dict[frozenset[Fingerprint] | None, dict[ObjectId, str]]:
+        """For each set of signers, the commits and tips with one in their history that none of these signed."""
+        history = list(commits_with_parents(self._repository, tips, parents_first=True))
+        self._signers.look_up(commit for commit, _ in history)
+        faults: dict[frozenset[Fingerprint] | None, dict[ObjectId, str]] = {signers: {} for signers in allowed}
+        for commit, parents in history:
+            sound = []
+            for signers, found in faults.items():
+                fault = next((found[p] for p in parents if p in found), None)
+                if fault is None:
+                    sound.append((signers, found))
+                else:
+                    found[commit] = fault
+            if not sound:
+                continue
+            try:
+                signer = self._signers.signer(commit, "commit")
+            except PolicyRefused as e:
+                for _, found in sound:
+                    found[commit] = f"{e.reason} ({commit.hex()})"
+                continue
+            for signers, found in sound:
+                try:
+                    self._check_signer(signer, signers)
+                except PolicyRefused as e:
+                    found[commit] = f"{e.reason} ({commit.hex()})"
+        reached = {commit for commit, _ in history}
+        for tip in tips - reached:  # a tag, whose commit counts
+            target = self._commit_of(tip)
+            for found in faults.values():
+                if target is None or target not in reached:
+                    found[tip] = "it names no commit that is here"
+                elif target in found:
+                    found[tip] = found[target]
+        return faults
+
+    def _commit_of(self, oid: ObjectId) -> ObjectId | None:
+        """What a tag names in the end; the index has its target where others have parents."""
+        seen = set()
+        while oid not in seen:
+            seen.add(oid)
+            row = self._index.get(oid)
+            targets = self._index.parents_of(oid)
+            if row is None or row.kind != TAG:
+                return oid
+            if not targets:
+                return None
+            oid = targets[0]
+        return None
+
+
+def moves_back(
+    repository: Repository,
+    before: Mapping[bytes, ObjectId],
+    after: Mapping[bytes, ObjectId],
+    policies: Sequence[Policy],
+) -> list[bytes]:
+    """The refs that mirrors would hold back as no fast-forward, if these places and policies were published next."""
+    asked = [
+        Asked(name, before[name], None, oid)
+        for name, oid in after.items()
+        if before.get(name, oid) != oid and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
+    ]
+    good = descending(repository, {pair for a in asked for pair in _pairs(a)})
+    return [a.name for a in asked if _backward(a, good) is not None]
+
+
+def _not_here(a: Asked, row: PackRow | None) -> str | None:
+    if row is None or row.state != "unpacked":
+        # Without the id, so that many refs that wait for one thing are one line.
+        return NOT_YET + (f" ({row.reason})" if row and row.reason else "")
+    if row.kind == TAG and a.name.startswith(_HEADS):
+        return "it would hold a tag object, which a branch cannot"
+    return None
+
+
+def _threshold(policy: Policy) -> str | None:
+    if policy.threshold > 1:
+        return f"the policy wants sign-offs by {policy.threshold} attesters, and none have been collected"
+    return None
+
+
+def _pairs(a: Asked) -> list[Pair]:
+    """What has to be known of the history to judge a ref."""
+    pairs = [(old, a.wanted) for old in (a.now, a.last) if old is not None]
+    return [*pairs, (a.wanted, a.now)] if a.now is not None else pairs
+
+
+def _backward(a: Asked, good: set[Pair]) -> str | None:
+    """Why the move loses history; None if it is a fast-forward."""
+    for old, where in ((a.now, ""), (a.last, ", where a catalogue had it")):
+        if old is None or old == a.wanted:
+            continue
+        if a.name.startswith(_TAGS):  # git lets no tag move either
+            return f"it is a tag that stands at {old.hex()}{where}, and the policy does not say non-fast-forward"
+        if (old, a.wanted) not in good:
+            return (
+                f"{a.wanted.hex()} does not descend from {old.hex()}{where},"
+                " and the policy does not say non-fast-forward"
+            )
+    return None
+
+
+def _is_ahead(a: Asked, good: set[Pair]) -> bool:
+    """Whether somebody moved it on from where the catalogue has it; a catalogue that went back is another thing."""
+    went_back = a.last is not None and (a.last, a.wanted) not in good
+    return a.now is not None and (a.wanted, a.now) in good and not went_back and not a.name.startswith(_TAGS)
