@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keys import DAY_S, NOW_S, Keys, gpg_time, shared_keys
+from keys import DAY_S, NOW_S, Keys, gpg_time, now_s, shared_keys
 
 from gtfs.catalogue.accept import FirstTrust, WrongSigner, accept
 from gtfs.catalogue.document import Catalogue
@@ -76,7 +76,7 @@ def take(state: State, document: bytes, first: FirstTrust) -> None:
 def may_sign_commits(keys: Keys, state: State, name: str) -> bool:
     assert state.keyring is not None
     try:
-        return verify_detached(DATA, keys.sign(DATA, name), state.keyring, None, now_s=NOW_S).primary == keys[name]
+        return verify_detached(DATA, keys.sign(DATA, name), state.keyring, None, now_s=now_s()).primary == keys[name]
     except BadSignature:
         return False
 
@@ -368,7 +368,7 @@ def test_a_ring_below_a_path_with_a_colon_or_other_than_utf8_is_read(keys: Keys,
         directory = tmp_path / name
         directory.mkdir()
         ring = load_keyrings([file_of(keys, directory, "alice")], directory / "ring.gpg")
-        assert verify_detached(DATA, keys.sign(DATA, "alice"), ring, None, now_s=NOW_S).primary == keys["alice"]
+        assert verify_detached(DATA, keys.sign(DATA, "alice"), ring, None, now_s=now_s()).primary == keys["alice"]
 
 
 def test_a_ring_that_says_the_same_is_not_written_again(keys: Keys, tmp_path: Path) -> None:

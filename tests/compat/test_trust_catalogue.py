@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from keys import NOW_S, Keys, shared_keys
+from keys import Keys, now_s, shared_keys
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, NotSigned, WrongSigner, accept
 from gtfs.catalogue.document import Catalogue
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> CatalogueStore:
 
 def make(keys: Keys, held: Accepted | None, byte: int, **changes: object) -> Catalogue:
     settings = dataclasses.replace(PublishSettings("demo", (keys["alice"],)), **changes)  # type: ignore[arg-type]
-    return next_catalogue(held, {b"refs/heads/main": ObjectId(bytes([byte]) * 20)}, [], settings, NOW_S)
+    return next_catalogue(held, {b"refs/heads/main": ObjectId(bytes([byte]) * 20)}, [], settings, now_s())
 
 
 def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: CatalogueStore) -> None:
@@ -39,8 +39,8 @@ def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: Catalogu
     first = FirstTrust(allowed=frozenset({keys["alice"]}))
     held: Accepted | None = None
     for byte in (1, 2, 3):
-        published = publish(store, make(keys, store.highest(), byte), signer, keys.ring, NOW_S)
-        held = accept(store.latest.read_bytes(), held, keys.ring, first, NOW_S)
+        published = publish(store, make(keys, store.highest(), byte), signer, keys.ring, now_s())
+        held = accept(store.latest.read_bytes(), held, keys.ring, first, now_s())
         assert held.news and held.catalogue == published.catalogue
         assert [signature.primary for signature in held.signatures] == [keys["alice"]]
     assert held is not None and held.catalogue.version == 3
@@ -48,18 +48,18 @@ def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: Catalogu
 
 def test_previous_is_what_gpg_and_sha256sum_print(keys: Keys, store: CatalogueStore) -> None:
     signer = Signer(keys["alice"], keys.home)
-    publish(store, make(keys, None, 1), signer, keys.ring, NOW_S)
+    publish(store, make(keys, None, 1), signer, keys.ring, now_s())
     text = keys.gpg("--decrypt", data=store.latest.read_bytes())
     assert make(keys, store.highest(), 2).previous == hashlib.sha256(text).hexdigest()
 
 
 def test_a_harmless_change_of_the_armor_does_not_break_the_chain(keys: Keys, store: CatalogueStore) -> None:
     signer, first = Signer(keys["alice"], keys.home), FirstTrust(allowed=frozenset({keys["alice"]}))
-    publish(store, make(keys, None, 1), signer, keys.ring, NOW_S)
+    publish(store, make(keys, None, 1), signer, keys.ring, now_s())
     touched = store.latest.read_bytes().replace(b"SIGNATURE-----\n\n", b"SIGNATURE-----\nComment: hello\n\n")
-    held = accept(touched, None, keys.ring, first, NOW_S)
-    publish(store, make(keys, store.highest(), 2), signer, keys.ring, NOW_S)
-    assert accept(store.latest.read_bytes(), held, keys.ring, first, NOW_S).catalogue.version == 2
+    held = accept(touched, None, keys.ring, first, now_s())
+    publish(store, make(keys, store.highest(), 2), signer, keys.ring, now_s())
+    assert accept(store.latest.read_bytes(), held, keys.ring, first, now_s()).catalogue.version == 2
 
 
 def test_unsigned_altered_and_foreign_catalogues_are_refused(keys: Keys) -> None:
@@ -67,33 +67,33 @@ def test_unsigned_altered_and_foreign_catalogues_are_refused(keys: Keys) -> None
     text = make(keys, None, 1).to_text()
     document = Signer(keys["alice"], keys.home).clearsign(text)
     with pytest.raises(NotSigned):
-        accept(text.encode(), None, keys.ring, first, NOW_S)
+        accept(text.encode(), None, keys.ring, first, now_s())
     with pytest.raises(WrongSigner, match="does not fit"):
-        accept(document.replace(b"0101", b"0102", 1), None, keys.ring, first, NOW_S)
+        accept(document.replace(b"0101", b"0102", 1), None, keys.ring, first, now_s())
     for name in ("bob", "mallory"):
         foreign = Signer(keys[name], keys.home).clearsign(text)
         with pytest.raises(WrongSigner, match="0 of 1"):
-            accept(foreign, None, keys.ring, first, NOW_S)
+            accept(foreign, None, keys.ring, first, now_s())
 
 
 def test_a_threshold_needs_that_many_signers(keys: Keys, store: CatalogueStore) -> None:
     both = (keys["alice"], keys["bob"])
     alice, bob = Signer(keys["alice"], keys.home), Signer(keys["bob"], keys.home)
-    publish(store, make(keys, None, 1, signers=both, threshold=2), alice, keys.ring, NOW_S)
+    publish(store, make(keys, None, 1, signers=both, threshold=2), alice, keys.ring, now_s())
     held = store.highest()
     following = make(keys, held, 2, signers=both, threshold=2)
     with pytest.raises(WrongSigner, match="1 of 2"):
-        publish(store, following, bob, keys.ring, NOW_S)
+        publish(store, following, bob, keys.ring, now_s())
     assert store.versions() == [1]
     text = following.to_text()
     document = combine_clearsigned([alice.clearsign(text), bob.clearsign(text)])
-    assert accept(document, held, keys.ring, FirstTrust(), NOW_S).catalogue.version == 2
+    assert accept(document, held, keys.ring, FirstTrust(), now_s()).catalogue.version == 2
 
 
 def test_a_retired_signer_cannot_sign_the_next_version(keys: Keys, store: CatalogueStore) -> None:
     alice = Signer(keys["alice"], keys.home)
-    publish(store, make(keys, None, 1, signers=(keys["carol"],)), alice, keys.ring, NOW_S)
+    publish(store, make(keys, None, 1, signers=(keys["carol"],)), alice, keys.ring, now_s())
     following = make(keys, store.highest(), 2)
     with pytest.raises(WrongSigner):
-        publish(store, following, alice, keys.ring, NOW_S)
-    assert publish(store, following, Signer(keys["carol"], keys.home), keys.ring, NOW_S).catalogue.version == 2
+        publish(store, following, alice, keys.ring, now_s())
+    assert publish(store, following, Signer(keys["carol"], keys.home), keys.ring, now_s()).catalogue.version == 2

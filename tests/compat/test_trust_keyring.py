@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from keys import NOW_S, Keys, shared_keys
+from keys import Keys, now_s, shared_keys
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import BadKeyring, MissingKeyring, export_user_keys, load_keyrings, open_keyring
@@ -35,14 +35,14 @@ def test_armored_binary_and_directories_give_one_ring(keys: Keys, tmp_path: Path
     ring = load_keyrings([directory, tmp_path / "carol"], tmp_path / "out")
     assert ring.primaries == {keys["alice"], keys["bob"], keys["carol"]}
     for name in ("alice", "bob", "carol"):
-        assert verify_detached(b"x", keys.sign(b"x", name), ring, None, now_s=NOW_S).primary == keys[name]
+        assert verify_detached(b"x", keys.sign(b"x", name), ring, None, now_s=now_s()).primary == keys[name]
     assert open_keyring(ring.path) == ring
 
 
 def test_a_ring_that_begins_with_new_headers_works(keys: Keys, tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(new_headers(keys.export("carol")))
     ring = load_keyrings([tmp_path / "new"], tmp_path / "out")
-    assert verify_detached(b"x", keys.sign(b"x", "carol"), ring, None, now_s=NOW_S).primary == keys["carol"]
+    assert verify_detached(b"x", keys.sign(b"x", "carol"), ring, None, now_s=now_s()).primary == keys["carol"]
 
 
 def test_the_digest_does_not_depend_on_the_order_or_on_repeats(keys: Keys, tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_a_revocation_in_one_copy_counts_against_the_other(keys: Keys, tmp_path:
     old = tmp_path / "old.gpg"
     old.write_bytes(keys.unrevoked)
     alone = load_keyrings([old], tmp_path / "alone")
-    assert verify_detached(b"data\n", keys.signed_by_revoked, alone, None, now_s=NOW_S).primary == keys["revoked"]
+    assert verify_detached(b"data\n", keys.signed_by_revoked, alone, None, now_s=now_s()).primary == keys["revoked"]
     copies = [old, keys.public]
     both = load_keyrings(copies[::-1] if turned else copies, tmp_path / "both")
     with pytest.raises(BadSignature, match="revoked"):
-        verify_detached(b"data\n", keys.signed_by_revoked, both, None, now_s=NOW_S)
+        verify_detached(b"data\n", keys.signed_by_revoked, both, None, now_s=now_s())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_empty_ring_finds_nobody(keys: Keys, tmp_path: Path) -> None:
     ring = load_keyrings([], tmp_path / "out")
     assert ring.primaries == frozenset()
     with pytest.raises(BadSignature):
-        verify_detached(b"x", keys.sign(b"x", "alice"), ring, None, now_s=NOW_S)
+        verify_detached(b"x", keys.sign(b"x", "alice"), ring, None, now_s=now_s())
 
 
 def test_keys_of_the_users_own_gnupg(keys: Keys, tmp_path: Path) -> None:

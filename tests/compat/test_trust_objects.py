@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from keys import NOW_S, Keys, shared_keys
+from keys import Keys, now_s, shared_keys
 
 from gtfs.trust.policy import Policy, PolicyRefused, Vouch, judge_object
 
@@ -53,14 +53,14 @@ def repository(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Reposito
 
 def refused(raw: bytes, kind: str, policy: Policy, keys: Keys, ref: bytes | None = None) -> str:
     with pytest.raises(PolicyRefused) as caught:
-        judge_object(raw, kind, policy, keys.ring, now_s=NOW_S, vouched_by_catalogue=True, ref=ref)  # type: ignore[arg-type]
+        judge_object(raw, kind, policy, keys.ring, now_s=now_s(), vouched_by_catalogue=True, ref=ref)  # type: ignore[arg-type]
     return caught.value.reason
 
 
 def test_a_commit_that_git_signed_is_signed_by_its_primary_key(keys: Keys, repository: Repository) -> None:
     for name in ("alice", "carol"):
         raw = repository.commit(f"-S{keys[name]}")
-        assert judge_object(raw, "commit", EVERY, keys.ring, now_s=NOW_S) == Vouch("signed", (keys[name],))
+        assert judge_object(raw, "commit", EVERY, keys.ring, now_s=now_s()) == Vouch("signed", (keys[name],))
 
 
 def test_a_commit_without_or_with_a_foreign_signature_is_refused(keys: Keys, repository: Repository) -> None:
@@ -90,12 +90,12 @@ def test_a_merge_of_a_signed_tag_is_judged_by_its_own_signature(keys: Keys, repo
     repository.git("merge", "-q", "--no-ff", "-m", "merge", f"-S{keys['alice']}", "merged")
     raw = repository.git("cat-file", "commit", "HEAD")
     assert b"\nmergetag " in raw
-    assert judge_object(raw, "commit", EVERY, keys.ring, now_s=NOW_S) == Vouch("signed", (keys["alice"],))
+    assert judge_object(raw, "commit", EVERY, keys.ring, now_s=now_s()) == Vouch("signed", (keys["alice"],))
 
 
 def test_a_tag_that_git_signed_counts_under_its_own_name_only(keys: Keys, repository: Repository) -> None:
     raw = repository.tag("v1", "-u", keys["carol"])
-    found = judge_object(raw, "tag", TAGS, keys.ring, now_s=NOW_S, ref=b"refs/tags/v1")
+    found = judge_object(raw, "tag", TAGS, keys.ring, now_s=now_s(), ref=b"refs/tags/v1")
     assert found == Vouch("signed", (keys["carol"],))
     assert "calls itself v1" in refused(raw, "tag", TAGS, keys, b"refs/tags/v2")
     assert refused(repository.tag("v3", "-a"), "tag", TAGS, keys) == "the tag is not signed"

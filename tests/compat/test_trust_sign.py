@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from keys import NOW_S, Keys, shared_keys
+from keys import Keys, now_s, shared_keys
 
 from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.trust.keyring import load_keyrings
@@ -56,10 +56,10 @@ def wait_no_agent(pid: int) -> None:
 def test_what_the_user_signs_verifies(keys: Keys, name: str) -> None:
     signer = Signer(keys[name], keys.home)
     text = "Format: x\nName: ü\n- dash\n"
-    signed = read_clearsigned(signer.clearsign(text), keys.ring, frozenset({keys[name]}), now_s=NOW_S)
+    signed = read_clearsigned(signer.clearsign(text), keys.ring, frozenset({keys[name]}), now_s=now_s())
     assert signed.text == text.encode() and [s.primary for s in signed.signatures] == [keys[name]]
     armored = signer.detach_sign(b"\0data\r\n")
-    assert verify_detached(b"\0data\r\n", armored, keys.ring, None, now_s=NOW_S).primary == keys[name]
+    assert verify_detached(b"\0data\r\n", armored, keys.ring, None, now_s=now_s()).primary == keys[name]
     assert b"Version" not in armored
 
 
@@ -93,7 +93,7 @@ def test_settings_in_gpg_conf_cannot_weaken_a_signature(keys: Keys) -> None:
             Signer(keys["alice"], keys.home).clearsign("x\n")
         conf.write_text("comment hello\ndigest-algo SHA1\ntextmode\n")
         signed = Signer(keys["alice"], keys.home).clearsign("x\n")
-        assert read_clearsigned(signed, keys.ring, None, now_s=NOW_S).signatures
+        assert read_clearsigned(signed, keys.ring, None, now_s=now_s()).signatures
     finally:
         conf.unlink()
 
@@ -131,7 +131,7 @@ def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path, keys
         assert signer.fingerprint == fingerprint
         armored = signer.detach_sign(b"x")
         assert agents_of(os.getpid())
-    assert verify_detached(b"x", armored, ring, None, now_s=NOW_S).primary == fingerprint
+    assert verify_detached(b"x", armored, ring, None, now_s=now_s()).primary == fingerprint
     assert os.listdir(keys_dir) == ["node.asc"]
     wait_no_agent(os.getpid())
 
@@ -197,10 +197,11 @@ def test_a_damaged_node_key_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_signoff_is_read_back_with_its_signer(keys: Keys, tmp_path: Path) -> None:
-    path = write_signoff(tmp_path, ROWS, Signer(keys["carol"], keys.home), NOW_S)
+    made_s = now_s()
+    path = write_signoff(tmp_path, ROWS, Signer(keys["carol"], keys.home), made_s)
     assert path.suffix == ".asc" and list(tmp_path.iterdir()) == [path]
-    signoff = read_signoff(path.read_bytes(), keys.ring, frozenset({keys["carol"]}), now_s=NOW_S)
+    signoff = read_signoff(path.read_bytes(), keys.ring, frozenset({keys["carol"]}), now_s=now_s())
     assert [s.primary for s in signoff.signatures] == [keys["carol"]]
-    assert signoff.rows == tuple(ROWS) and signoff.date_s == NOW_S
+    assert signoff.rows == tuple(ROWS) and signoff.date_s == made_s
     with pytest.raises(BadSignoff):
-        read_signoff(path.read_bytes(), keys.ring, frozenset({keys["alice"]}), now_s=NOW_S)
+        read_signoff(path.read_bytes(), keys.ring, frozenset({keys["alice"]}), now_s=now_s())

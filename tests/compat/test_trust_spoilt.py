@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keys import DAY_S, NOW_S, YEAR_S, Keys, gpg_time, packet, shared_keys, subkey_packets
+from keys import DAY_S, NOW_S, YEAR_S, Keys, gpg_time, now_s, packet, shared_keys, subkey_packets
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import Keyring, freeze, load_keyrings, open_keyring, read_keyrings
@@ -83,7 +83,7 @@ def _last(packets: bytes) -> bytes:
 
 def good(keys: Keys, ring: Keyring, name: str) -> None:
     for allowed in (None, frozenset({keys[name]})):
-        assert verify_detached(DATA, keys.sign(DATA, name), ring, allowed, now_s=NOW_S).primary == keys[name]
+        assert verify_detached(DATA, keys.sign(DATA, name), ring, allowed, now_s=now_s()).primary == keys[name]
 
 
 @pytest.mark.warns
@@ -114,7 +114,7 @@ def test_nobody_signs_with_a_copy_of_anothers_subkey(keys: Keys, tmp_path: Path)
     ring = load_keyrings([file], tmp_path / "out")
     assert set(ring.who_has(next(iter(ring.keys[keys["carol"]].subkeys)))) == {keys["mallory"], keys["carol"]}
     with pytest.raises(BadSignature, match=r"cannot be (?:used|checked)"):
-        verify_detached(DATA, keys.sign(DATA, "carol"), ring, frozenset({keys["mallory"]}), now_s=NOW_S)
+        verify_detached(DATA, keys.sign(DATA, "carol"), ring, frozenset({keys["mallory"]}), now_s=now_s())
     good(keys, ring, "carol")
 
 
@@ -155,7 +155,7 @@ def test_a_key_whose_owner_signed_it_with_sha1_is_named_as_the_reason(keys: Keys
     keys._make("old-fashioned", "sign", "never", *options)
     ring = keys.keyring("sha1.gpg", keys.public, _file(tmp_path, keys.export("old-fashioned")))
     with pytest.raises(BadSignature, match=f"the key {keys['old-fashioned']} cannot be used: .* SHA-1"):
-        verify_detached(DATA, keys.sign(DATA, "old-fashioned"), ring, None, now_s=NOW_S)
+        verify_detached(DATA, keys.sign(DATA, "old-fashioned"), ring, None, now_s=now_s())
     good(keys, ring, "alice")
 
 
@@ -199,10 +199,10 @@ def test_whom_an_owner_lets_revoke_a_key_can(
 ) -> None:
     before, after, signature, ward = designated
     old = load_keyrings([_file(tmp_path, before + keys.export("bob"))], tmp_path / "old")
-    assert verify_detached(DATA, signature, old, None, now_s=NOW_S).primary == ward
+    assert verify_detached(DATA, signature, old, None, now_s=now_s()).primary == ward
     new = load_keyrings([_file(tmp_path, after + keys.export("bob"))], tmp_path / "new")
     with pytest.raises(BadSignature, match="revoked"):
-        verify_detached(DATA, signature, new, None, now_s=NOW_S)
+        verify_detached(DATA, signature, new, None, now_s=now_s())
 
 
 def test_a_newer_copy_of_a_key_replaces_the_ring_and_forgets_no_revocation(keys: Keys, tmp_path: Path) -> None:
@@ -211,6 +211,6 @@ def test_a_newer_copy_of_a_key_replaces_the_ring_and_forgets_no_revocation(keys:
     ring = freeze(given, before.path, before=before)
     assert ring.primaries == {keys["revoked"], keys["bob"]}
     with pytest.raises(BadSignature, match="revoked"):
-        verify_detached(b"data\n", keys.signed_by_revoked, ring, None, now_s=NOW_S)
+        verify_detached(b"data\n", keys.signed_by_revoked, ring, None, now_s=now_s())
     kept = freeze(given, before.path, before=before, stay={keys["alice"]})
     assert kept.primaries == {keys["revoked"], keys["bob"], keys["alice"]}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keys import DAY_S, NOW_S, YEAR_S, Keys, gpg_time, shared_keys
+from keys import DAY_S, NOW_S, YEAR_S, Keys, gpg_time, now_s, shared_keys
 
 from gtfs.ids import Fingerprint
 from gtfs.trust.keyring import load_keyrings
@@ -108,13 +108,13 @@ def test_a_key_is_judged_by_the_part_that_signed(rotated: Rotated, tmp_path: Pat
 def test_a_signer_named_by_a_subkey_is_told_the_key_to_name(keys: Keys) -> None:
     (subkey,) = keys.ring.keys[keys["carol"]].subkeys
     with pytest.raises(BadSignature, match=f"{keys['carol']} may not sign this: .* names {subkey}, a subkey"):
-        verify_detached(DATA, keys.sign(DATA, "carol"), keys.ring, frozenset({subkey}), now_s=NOW_S)
+        verify_detached(DATA, keys.sign(DATA, "carol"), keys.ring, frozenset({subkey}), now_s=now_s())
 
 
 def test_who_is_kept_by_name_only_signs_what_names_him(keys: Keys) -> None:
     ring = keys.ring.with_named_only([keys["alice"]])
     signature = keys.sign(DATA, "alice")
     with pytest.raises(BadSignature, match="may not sign"):
-        verify_detached(DATA, signature, ring, None, now_s=NOW_S)
-    assert verify_detached(DATA, signature, ring, frozenset({keys["alice"]}), now_s=NOW_S).primary == keys["alice"]
-    assert verify_detached(DATA, keys.sign(DATA, "bob"), ring, None, now_s=NOW_S).primary == keys["bob"]
+        verify_detached(DATA, signature, ring, None, now_s=now_s())
+    assert verify_detached(DATA, signature, ring, frozenset({keys["alice"]}), now_s=now_s()).primary == keys["alice"]
+    assert verify_detached(DATA, keys.sign(DATA, "bob"), ring, None, now_s=now_s()).primary == keys["bob"]

@@ -10,7 +10,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from keys import DAY_S, NOW_S, Keys, shared_keys
+from keys import DAY_S, NOW_S, Keys, now_s, shared_keys
 
 from gtfs.trust import gpgv
 from gtfs.trust import verify as module
@@ -37,7 +37,7 @@ def keys() -> Keys:
 
 def verify(keys: Keys, signature: bytes, data: bytes = DATA, *names: str) -> Signature:
     allowed = frozenset(keys[name] for name in names) if names else None
-    return verify_detached(data, signature, keys.ring, allowed, now_s=NOW_S)
+    return verify_detached(data, signature, keys.ring, allowed, now_s=now_s())
 
 
 def refused(keys: Keys, signature: bytes, data: bytes = DATA, *names: str) -> str:
@@ -48,7 +48,7 @@ def refused(keys: Keys, signature: bytes, data: bytes = DATA, *names: str) -> st
 
 def test_a_good_signature_names_its_primary_key(keys: Keys) -> None:
     found = verify(keys, keys.sign(DATA, "alice"), DATA, "alice", "bob")
-    assert found.primary == keys["alice"] and abs(found.made_s - NOW_S) < 600
+    assert found.primary == keys["alice"] and 0 <= now_s() - found.made_s < 3600
 
 
 def test_a_signature_by_a_subkey_counts_as_one_by_its_primary_key(keys: Keys) -> None:
@@ -86,7 +86,7 @@ def test_a_key_outside_the_keyring_is_refused(keys: Keys) -> None:
 def test_a_key_without_the_right_is_refused(keys: Keys) -> None:
     assert "may not sign this" in refused(keys, keys.sign(DATA, "alice"), DATA, "bob")
     with pytest.raises(BadSignature, match="may not sign"):
-        verify_detached(DATA, keys.sign(DATA, "alice"), keys.ring, frozenset(), now_s=NOW_S)
+        verify_detached(DATA, keys.sign(DATA, "alice"), keys.ring, frozenset(), now_s=now_s())
 
 
 def test_a_sha1_signature_is_refused(keys: Keys) -> None:
@@ -96,7 +96,7 @@ def test_a_sha1_signature_is_refused(keys: Keys) -> None:
 def test_gpgv_refuses_sha1_by_itself_too(keys: Keys) -> None:
     packet = dearmor(keys.sign(DATA, "alice", digest="SHA1", options=WEAK), SIGNATURE_BLOCK)
     with pytest.raises(BadSignature):
-        gpgv.check(packet, DATA, keys.ring.path.read_bytes(), keys.ring.primaries, now_s=NOW_S, sig_class="00")
+        gpgv.check(packet, DATA, keys.ring.path.read_bytes(), keys.ring.primaries, now_s=now_s(), sig_class="00")
 
 
 def test_a_signature_from_the_future_is_refused(keys: Keys) -> None:
@@ -150,7 +150,7 @@ def test_names_of_files_are_never_options(keys: Keys, tmp_path: Path, monkeypatc
     odd = Path("--keyring=x")
     odd.write_bytes(keys.ring.path.read_bytes())
     ring = dataclasses.replace(keys.ring, path=odd)
-    found = verify_detached(DATA, keys.sign(DATA, "alice"), ring, None, now_s=NOW_S)
+    found = verify_detached(DATA, keys.sign(DATA, "alice"), ring, None, now_s=now_s())
     assert found.primary == keys["alice"]
 
 
@@ -180,28 +180,28 @@ def test_a_gpgv_that_hangs_or_babbles_is_refused_and_leaves_nothing(
 
 
 def test_a_clear_signed_text_comes_out_unescaped(keys: Keys) -> None:
-    signed = read_clearsigned(keys.clearsign(TEXT, "alice"), keys.ring, None, now_s=NOW_S)
+    signed = read_clearsigned(keys.clearsign(TEXT, "alice"), keys.ring, None, now_s=now_s())
     assert signed.text == TEXT and [s.primary for s in signed.signatures] == [keys["alice"]] and not signed.rejected
 
 
 def test_each_signature_is_judged_alone(keys: Keys) -> None:
     document = keys.clearsign(TEXT, "alice", "mallory", "carol", "bob")
     allowed = frozenset({keys["alice"], keys["carol"], keys["mallory"]})
-    signed = read_clearsigned(document, keys.ring, allowed, now_s=NOW_S)
+    signed = read_clearsigned(document, keys.ring, allowed, now_s=now_s())
     assert {s.primary for s in signed.signatures} == {keys["alice"], keys["carol"]}
     assert len(signed.rejected) == 2 and any(keys["mallory"] in why for why in signed.rejected)
 
 
 def test_one_key_counts_once_however_often_it_signs(keys: Keys) -> None:
     document = combine_clearsigned([keys.clearsign(TEXT, "alice", time_s=NOW_S - s) for s in (0, 60)])
-    signed = read_clearsigned(document, keys.ring, None, now_s=NOW_S)
+    signed = read_clearsigned(document, keys.ring, None, now_s=now_s())
     assert len(unverified_signers(document)) == 1
     assert len(signed.signatures) == 1 and not signed.rejected
 
 
 def test_documents_of_one_text_are_combined(keys: Keys) -> None:
     one, other = keys.clearsign(TEXT, "alice"), keys.clearsign(TEXT, "bob", digest="SHA512")
-    signed = read_clearsigned(combine_clearsigned([one, other, one]), keys.ring, None, now_s=NOW_S)
+    signed = read_clearsigned(combine_clearsigned([one, other, one]), keys.ring, None, now_s=now_s())
     assert {s.primary for s in signed.signatures} == {keys["alice"], keys["bob"]}
     with pytest.raises(BadSignature, match="differ"):
         combine_clearsigned([one, keys.clearsign(TEXT + b"x\n", "bob")])
@@ -212,7 +212,7 @@ def test_sha1_and_expired_signatures_do_not_count(keys: Keys) -> None:
         keys.clearsign(TEXT, "alice", digest="SHA1", options=WEAK),
         keys.clearsign(TEXT, "alice", time_s=NOW_S + 3 * DAY_S),
     ):
-        signed = read_clearsigned(document, keys.ring, None, now_s=NOW_S)
+        signed = read_clearsigned(document, keys.ring, None, now_s=now_s())
         assert not signed.signatures and len(signed.rejected) == 1
 
 
@@ -222,7 +222,7 @@ def test_any_changed_byte_of_the_text_leaves_no_signature(keys: Keys) -> None:
     for at in range(start, document.index(b"\n-----BEGIN PGP SIG"), 5):
         changed = document[:at] + bytes([document[at] ^ 1]) + document[at + 1 :]
         try:
-            assert not read_clearsigned(changed, keys.ring, None, now_s=NOW_S).signatures
+            assert not read_clearsigned(changed, keys.ring, None, now_s=now_s()).signatures
         except BadSignature:
             pass
 
@@ -249,13 +249,13 @@ def test_any_changed_byte_of_the_text_leaves_no_signature(keys: Keys) -> None:
 )
 def test_what_stands_around_or_readers_disagree_on_is_refused(keys: Keys, change) -> None:
     with pytest.raises(BadSignature):
-        read_clearsigned(change(keys.clearsign(TEXT, "alice")), keys.ring, None, now_s=NOW_S)
+        read_clearsigned(change(keys.clearsign(TEXT, "alice")), keys.ring, None, now_s=now_s())
 
 
 def test_a_detached_signature_cannot_be_dressed_up_as_a_document(keys: Keys) -> None:
     signature = keys.sign(TEXT.removesuffix(b"\n"), "alice")
     document = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n" + TEXT.replace(b"- d", b"- - d") + signature
-    signed = read_clearsigned(document, keys.ring, None, now_s=NOW_S)
+    signed = read_clearsigned(document, keys.ring, None, now_s=now_s())
     assert signed.text == TEXT and not signed.signatures and "class 00" in signed.rejected[0]
 
 
@@ -264,7 +264,7 @@ def test_too_many_signatures_are_refused(keys: Keys) -> None:
     head = document.partition(b"-----BEGIN PGP SIGNATURE-----")[0]
     packet = dearmor(document[len(head) :], SIGNATURE_BLOCK)
     with pytest.raises(BadSignature, match="more than 32"):
-        read_clearsigned(head + enarmor(packet * 33, SIGNATURE_BLOCK), keys.ring, None, now_s=NOW_S)
+        read_clearsigned(head + enarmor(packet * 33, SIGNATURE_BLOCK), keys.ring, None, now_s=now_s())
 
 
 def test_unverified_signers_are_what_the_packets_claim(keys: Keys) -> None:
@@ -290,7 +290,7 @@ def test_a_text_is_not_looked_at_before_somebody_who_may_claims_to_have_signed_i
     monkeypatch.setattr(module, "check", None)
     for name, why in (("mallory", "not in the keyring"), ("bob", "may not sign")):
         document = rubbish(keys.clearsign(TEXT, name), b"a\n" * 1000)
-        signed = read_clearsigned(document, keys.ring, frozenset({keys["alice"]}), now_s=NOW_S)
+        signed = read_clearsigned(document, keys.ring, frozenset({keys["alice"]}), now_s=now_s())
         assert not signed.signatures and not signed.text
         assert len(signed.rejected) == 1 and why in signed.rejected[0]
 
@@ -299,10 +299,10 @@ def test_a_text_is_not_looked_at_before_somebody_who_may_claims_to_have_signed_i
 def test_rubbish_of_any_form_takes_a_few_times_its_size(keys: Keys, line: bytes) -> None:
     good = keys.clearsign(TEXT, "alice")
     document = rubbish(good, line * ((16_000_000) // len(line)))
-    read_clearsigned(good, keys.ring, None, now_s=NOW_S)
+    read_clearsigned(good, keys.ring, None, now_s=now_s())
     tracemalloc.start()
     try:
-        assert not read_clearsigned(document, keys.ring, None, now_s=NOW_S).signatures
+        assert not read_clearsigned(document, keys.ring, None, now_s=now_s()).signatures
     except BadSignature:
         pass
     finally:
@@ -320,7 +320,7 @@ def test_bad_copies_of_one_keys_signature_cost_three_runs_of_gpgv(keys: Keys, mo
 
     monkeypatch.setattr(module, "check", check)
     many = combine_clearsigned([keys.clearsign(TEXT, "alice", time_s=NOW_S - s) for s in range(0, 600, 60)])
-    signed = read_clearsigned(rubbish(many, b"a\n"), keys.ring, None, now_s=NOW_S)
+    signed = read_clearsigned(rubbish(many, b"a\n"), keys.ring, None, now_s=now_s())
     assert len(runs) == 3 and len(signed.rejected) == 10 and not signed.signatures
 
 
@@ -329,7 +329,7 @@ def test_bad_copies_of_one_keys_signature_cost_three_runs_of_gpgv(keys: Keys, mo
 def test_a_line_is_too_long_wherever_it_stands(keys: Keys, length: int, before: bytes) -> None:
     document = keys.clearsign(before + b"x" * length + b"\nend\n", "alice")
     if length == 16384:
-        assert read_clearsigned(document, keys.ring, None, now_s=NOW_S).signatures
+        assert read_clearsigned(document, keys.ring, None, now_s=now_s()).signatures
     else:
         with pytest.raises(BadSignature, match="too long"):
-            read_clearsigned(document, keys.ring, None, now_s=NOW_S)
+            read_clearsigned(document, keys.ring, None, now_s=now_s())
