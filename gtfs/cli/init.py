@@ -7,25 +7,37 @@ from pathlib import Path
 
 import click
 
+from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import say
+from gtfs.ids import parse_fingerprint
+from gtfs.node.config import VALID_DAYS, BadConfig
 from gtfs.node.publish import initialise
 from gtfs.node.state import State
 from gtfs.repo.repository import open_repository
-from gtfs.trust.policy import parse_policy
+from gtfs.trust.policy import Policy, parse_policy
+
+_OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 @click.option("--name", help="The repository's id in its catalogues, for good (default: its first root commit).")
 @click.option(
     "--sign-key", required=True, metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues."
 )
-@click.option("--gnupg-home", type=click.Path(path_type=Path), help="Where gpg has that key (default: gpg's own).")
+@click.option(
+    "--gnupg-home",
+    type=Place(path_type=Path, exists=True, file_okay=False),
+    help="Where gpg has that key (default: gpg's own).",
+)
 @click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")
 @click.option("--web-seed", multiple=True, metavar="URL", help="Where a web server has gtfs/reels; may be given again.")
 @click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
-@click.option("--valid-days", type=click.IntRange(1, 3650), help="How long a catalogue counts (default 30).")
+@click.option("--valid-days", type=click.IntRange(1, VALID_DAYS), help="How long a catalogue counts (default 30).")
 def init(
     repo: Path,
     name: str | None,
@@ -37,8 +49,9 @@ def init(
     valid_days: int | None,
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
-    lines = [parse_policy(line).to_line() for line in policy]
-    with State(open_repository(repo)) as state:
+    lines = [parse_policy(line) for line in policy]
+    _check(name, sign_key, tracker, web_seed, lines)
+    with State(open_repository(repository_of_mount(repo) or repo)) as state:
         home = str(gnupg_home.absolute()) if gnupg_home else None
         repository_id = initialise(state, name, sign_key, home)
         if tracker:
@@ -46,7 +59,21 @@ def init(
         if web_seed:
             state.config.set("webseed", *web_seed)
         if lines:
-            state.config.set("policy", *lines)
+            state.config.set("policy", *(line.to_line() for line in lines))
         if valid_days:
             state.config.set("validdays", str(valid_days))
-    click.echo(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+    say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+
+
+def _check(
+    name: str | None, key: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], policy: list[Policy]
+) -> None:
+    """Before anything is written: whether a catalogue may say all this. Raises `BadConfig`, `BadId`."""
+    trial = Catalogue(
+        "name" if name is None else name, 1, None, 0, 1, (parse_fingerprint(key),),
+        trackers=trackers, web_seeds=web_seeds, policy=tuple(policy),
+    )  # fmt: skip
+    try:
+        trial.to_text()
+    except BadCatalogue as e:
+        raise BadConfig(f"{_OPTIONS.get(e.field, e.field)}: {e.reason}") from None

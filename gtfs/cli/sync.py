@@ -10,31 +10,45 @@ from typing import Any
 import click
 import trio
 
-from gtfs.cli.nodeoptions import help_text, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
-from gtfs.cli.terminal import Rate, bar, complain, size_text
+from gtfs.cli.nodeoptions import NodeSettings, parse
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of
+from gtfs.cli.shape import Command, Place, takes_options
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, size_text
 from gtfs.ingest.refmoves import NOT_YET
+from gtfs.mount.mountpoint import is_dead
+from gtfs.mount.options import escaped
 from gtfs.node.control import ask_node
+from gtfs.node.nursery import first_error
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
+from gtfs.swarm.feeds import LATEST
 
 
-@click.command(epilog=help_text())
-@click.argument("source", type=click.Path())
-@click.option(
-    "--into", type=click.Path(path_type=Path), help="The backing repository (made if missing); -o repo= does the same."
-)
-@click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
+@click.command(cls=Command)
+@click.argument("source", type=Place())
+@click.option("--into", metavar="PATH", help="The backing repository (made if missing); -o repo= does the same.")
+@takes_options
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
-def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool) -> int:
+def sync(source: str, into: str | None, options: tuple[str, ...], as_json: bool) -> int:
     """Bring a mirror up to date: all reels, every pack verified and unpacked, refs moved.
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
-    mount_options, settings = parse([*options, *([f"repo={into}"] if into else [])])
-    mounted = repository_of_mount(Path(source))
-    found = Source(source, mounted, None) if mounted else source_of(source, settings)
+    mount_options, settings = parse([*options, *([] if into is None else [f"repo={escaped(into)}"])])
+    found = _found(source, settings)
     raise_file_limit()
+    try:
+        done = _work(found, settings, mount_options.read_timeout_s)
+    except (KeyboardInterrupt, BaseExceptionGroup) as e:
+        if not isinstance(first_error(e) if isinstance(e, BaseExceptionGroup) else e, KeyboardInterrupt):
+            raise
+        complain("interrupted; what came is kept, and the same gtfs sync goes on from there")
+        return INTERRUPTED
+    return _show(done, as_json)
+
+
+def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[str, Any]:
+    """By the node that runs, or by one for this alone."""
     rate = Rate()
     with bar("fetching") as show:
 
@@ -49,7 +63,7 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
         if done is None:
 
             async def work() -> dict[str, Any]:
-                node_settings = node_options(settings, mount_options.read_timeout_s)
+                node_settings = node_options(settings, read_timeout_s)
                 async with open_source(found, given_trust(settings), node_settings) as node:
                     # What an existing clone has need not be fetched.
                     await node.take_up(lambda _n: None, lambda _n, _b: None)
@@ -58,7 +72,15 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
                     return done
 
             done = trio.run(work)
-    return _show(done, as_json)
+    return done
+
+
+def _found(source: str, settings: NodeSettings) -> Source:
+    """A SOURCE, or what is mounted there."""
+    path = Path(source)
+    if is_dead(path) or (path.is_dir() and not (path / LATEST).is_file()):
+        return Source(source, repository_at(path).path, None)
+    return source_of(source, settings)
 
 
 def _spared(done: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import read_tips
 from gtfs.repo.repository import Repository
+from gtfs.swarm.feeds import parse_feed
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
@@ -107,6 +108,18 @@ class State:
     def load_keyring(self) -> None:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = open_keyring(self.keyring_path) if self.keyring_path.exists() else None
+
+    def reread(self) -> None:
+        """Read settings and frozen ring again; raises `BadConfig`, `BadPolicy`, `BadId`, `BadFeed`, `BadKeyring`."""
+        config = Config(self.repository)
+        config.policies()
+        config.sign_key()
+        config.valid_days()
+        for text in config.get_all("source"):
+            parse_feed(text)
+        self.load_keyring()
+        self.config = config
+        self.renew_gate()
 
     def _recover(self) -> OpenReelWriter:
         recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
