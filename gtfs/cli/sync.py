@@ -13,7 +13,7 @@ import trio
 from gtfs.cli.nodeoptions import NodeSettings, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of
 from gtfs.cli.shape import Command, Place, takes_options
-from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, size_text
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, say, size_text
 from gtfs.ingest.refmoves import NOT_YET
 from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escaped
@@ -90,11 +90,20 @@ def _spared(done: dict[str, Any]) -> str:
     return f" ({max(0.0, 100 - 100 * done['fetched'] / done['bytes']):.1f} % were here)"
 
 
+def _is_up_to_date(done: dict[str, Any]) -> bool:
+    """Whether there was nothing to do, as after a mount that follows by itself. An older node tells no version."""
+    nothing = not any(done[key] for key in ("packs", "reels", "refs_moved", "waiting"))
+    well = not any(done[key] for key in ("refs_held_back", "refused", "missing"))
+    return nothing and well and done.get("version") is not None
+
+
 def _show(done: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
+    elif _is_up_to_date(done):
+        say(f"up to date: version {done['version']}")
     else:
-        click.echo(
+        say(
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )

@@ -270,7 +270,8 @@ class Node:
         if self._cache is not None:
             await self._cache.trim()
         fetched = await self._received_bytes() - before
-        return {**describe_sync(report), "fetched": fetched, "feeds": self._feeds()}
+        version = None if self.state.held is None else self.state.held.catalogue.version
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": self._feeds()}
 
     async def _received_bytes(self) -> int:
         return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes

@@ -122,7 +122,7 @@ def test_the_default_of_every_option_is_told() -> None:
     text = section(page("mount.fuse.gtfs.8"), "OPTIONS")
     for name, option in TABLE.items():
         if default := default_text(option):
-            item = re.search(rf"^\.It .*\bCm {name}\b.*\n(.*?)(?=^\.It |^\.El)", text, re.MULTILINE | re.DOTALL)
+            item = re.search(rf"^\.It [^\n]*\bCm {name}\b[^\n]*\n(.*?)(?=^\.It |^\.El)", text, re.MULTILINE | re.DOTALL)
             assert item and re.search(rf"(?<!\w){re.escape(default)}(?!\w)", item[1]), (name, default)
 
 
