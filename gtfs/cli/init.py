@@ -69,6 +69,8 @@ def _check(
     name: str | None, key: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], policy: list[Policy]
 ) -> None:
     """Before anything is written: whether a catalogue may say all this. Raises `BadConfig`, `BadId`."""
+    if name is not None and not (name and name.isprintable()):
+        raise BadConfig("--name: not a repository id")
     trial = Catalogue(
         "name" if name is None else name, 1, None, 0, 1, (parse_fingerprint(key),),
         trackers=trackers, web_seeds=web_seeds, policy=tuple(policy),
