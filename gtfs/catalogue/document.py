@@ -46,7 +46,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _REEL = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{40}) ([1-9][0-9]{0,17}) ([1-9][0-9]{0,8})\Z")
-_TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
+TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
 _WEB_SEED_SCHEMES: Final = frozenset({"http", "https"})
 
 T = TypeVar("T")
@@ -178,7 +178,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         threshold=int(matching("Threshold", _NUMBER, "a number of signers")),
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(name, _DIGEST, "an ed25519 key in hex")),
-        trackers=_addresses(values.get("trackers", []), _TRACKER_SCHEMES, "Trackers"),
+        trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
         web_seeds=_addresses(values.get("web-seeds", []), _WEB_SEED_SCHEMES, "Web-Seeds"),
         policy=_policies(values.get("policy", [])),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
@@ -205,16 +205,21 @@ def _signers(lines: list[str]) -> tuple[Fingerprint, ...]:
     return signers
 
 
+def is_address(text: str, schemes: frozenset[str]) -> bool:
+    """Whether a catalogue may name this tracker or web seed."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+    return good and " " not in text and len(text) <= ADDRESS_BYTES
+
+
 def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[str, ...]:
     if len(lines) > ADDRESSES or len(set(lines)) != len(lines):
         _bad(f"repeated, or over the limit of {ADDRESSES}", name)
     for line in lines:
-        try:
-            parts = urlsplit(line)
-            good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            good = False
-        if not good or " " in line or len(line) > ADDRESS_BYTES:
+        if not is_address(line, schemes):
             _bad(f"{line[:80]!r} is no {', '.join(sorted(schemes))} address", name)
     return tuple(lines)
 

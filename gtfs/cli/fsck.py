@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import bar, complain, say, size_text
 from gtfs.node.fsck import check, notes, rebuild
 from gtfs.node.lock import Lock
 from gtfs.node.private import ReadOnly, is_read_only, make_private
@@ -17,26 +19,27 @@ from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 @click.option("--rebuild", "again", is_flag=True, help="First make the index anew from the files; the old one is kept.")
 def fsck(repo: Path, again: bool) -> int:
     """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects.
 
     Ends with 0 when all is well and 1 when something was found.
     """
-    repository = open_repository(repo)
+    repository = open_repository(repository_of_mount(repo) or repo)
     found = 0
     if again:
         found += _rebuild(repository)
-    with State(repository, may_be_read_only=True) as state, bar("checking") as show:
-        for line in check(state, lambda done, total: show(done, total, size_text(total))):
-            complain(line)
-            found += 1
+    with State(repository, may_be_read_only=True) as state:
+        with bar("checking") as show:
+            for line in check(state, lambda done, total: show(done, total, size_text(total))):
+                complain(line)  # above the bar
+                found += 1
         for line in notes(state):
-            click.echo(f"note: {line}")
+            say(f"note: {line}")
         if not found:
-            click.echo(f"{repo}: {state.index.count()} packs, all well")
+            say(f"{repo}: {state.index.count()} packs, all well")
     return 1 if found else 0
 
 
@@ -60,5 +63,5 @@ def _rebuild(repository: Repository) -> int:
         result = rebuild(repository, listed, progress)
     for line in result.problems:
         complain(line)
-    click.echo(f"index made anew: {result.packs} packs, {result.reels} reels; the old one is node.db.old")
+    say(f"index made anew: {result.packs} packs, {result.reels} reels; the old one is node.db.old")
     return len(result.problems)

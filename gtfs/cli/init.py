@@ -7,25 +7,37 @@ from pathlib import Path
 
 import click
 
+from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import say
+from gtfs.ids import parse_fingerprint
+from gtfs.node.config import VALID_DAYS, BadConfig
 from gtfs.node.publish import initialise, refuse_subkeys
 from gtfs.node.state import State
 from gtfs.repo.repository import open_repository
-from gtfs.trust.policy import parse_policy
+from gtfs.trust.policy import Policy, parse_policy
+
+_OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 @click.option("--name", help="The repository's id in its catalogues, for good (default: its first root commit).")
 @click.option(
     "--sign-key", required=True, metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues."
 )
-@click.option("--gnupg-home", type=click.Path(path_type=Path), help="Where gpg has that key (default: gpg's own).")
+@click.option(
+    "--gnupg-home",
+    type=Place(path_type=Path, exists=True, file_okay=False),
+    help="Where gpg has that key (default: gpg's own).",
+)
 @click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")
 @click.option("--web-seed", multiple=True, metavar="URL", help="Where a web server has gtfs/reels; may be given again.")
 @click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
-@click.option("--valid-days", type=click.IntRange(1, 3650), help="How long a catalogue counts (default 30).")
+@click.option("--valid-days", type=click.IntRange(1, VALID_DAYS), help="How long a catalogue counts (default 30).")
 def init(
     repo: Path,
     name: str | None,
@@ -38,7 +50,8 @@ def init(
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
     policies = [parse_policy(line) for line in policy]
-    with State(open_repository(repo)) as state:
+    _check(name, sign_key, tracker, web_seed, policies)
+    with State(open_repository(repository_of_mount(repo) or repo)) as state:
         refuse_subkeys(state, policies, gnupg_home)
         home = str(gnupg_home.absolute()) if gnupg_home else None
         repository_id = initialise(state, name, sign_key, home)
@@ -47,7 +60,23 @@ def init(
         if web_seed:
             state.config.set("webseed", *web_seed)
         if policies:
-            state.config.set("policy", *(policy.to_line() for policy in policies))
+            state.config.set("policy", *(line.to_line() for line in policies))
         if valid_days:
             state.config.set("validdays", str(valid_days))
-    click.echo(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+    say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+
+
+def _check(
+    name: str | None, key: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], policy: list[Policy]
+) -> None:
+    """Before anything is written: whether a catalogue may say all this. Raises `BadConfig`, `BadId`."""
+    if name is not None and not (name and name.isprintable()):
+        raise BadConfig("--name: not a repository id")
+    trial = Catalogue(
+        "name" if name is None else name, 1, None, 0, 1, (parse_fingerprint(key),),
+        trackers=trackers, web_seeds=web_seeds, policy=tuple(policy),
+    )  # fmt: skip
+    try:
+        trial.to_text()
+    except BadCatalogue as e:
+        raise BadConfig(f"{_OPTIONS.get(e.field, e.field)}: {e.reason}") from None

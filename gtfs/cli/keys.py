@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from gtfs.cli.running import repository_of_mount
+from gtfs.cli.running import repository_at
+from gtfs.cli.shape import Command, Place
 from gtfs.node.pointing import make_address
-from gtfs.repo.repository import open_repository
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 def keys(repo: Path) -> None:
     """Print the gtfs: address of the publisher REPO; the first time, make its key.
 
     The address leads to the newest catalogue by way of the DHT, once the next gtfs publish has named the key in the
     catalogue and while a node of REPO runs. The key decides where mirrors look, never what they believe.
     """
-    click.echo(make_address(open_repository(repository_of_mount(repo) or repo)))
+    click.echo(make_address(repository_at(repo)))

@@ -1,119 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The entry of ``gtfs`` and ``mount.fuse.gtfs``: picks the command, turns errors into one line and an exit code."""
+"""The entry of ``gtfs`` and ``mount.fuse.gtfs``: what must be so before anything else is imported, then `commands`.
+
+It imports next to nothing itself: the rest takes most of a second, in which Ctrl-C may come already.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
-from traceback import print_exception
+from types import FrameType
 
-import click
-
-from gtfs.cli.fsck import fsck
-from gtfs.cli.init import init
-from gtfs.cli.keys import keys
-from gtfs.cli.mount import mount
-from gtfs.cli.pack import pack
-from gtfs.cli.publish import publish
-from gtfs.cli.seed import seed
-from gtfs.cli.status import status
-from gtfs.cli.sync import sync
-from gtfs.cli.terminal import INTERRUPTED, complain, print_any_name, start_log
-from gtfs.cli.torrent import torrent
-from gtfs.cli.umount import umount
-from gtfs.errors import GtfsError
-from gtfs.node.nursery import first_error
-
-log = logging.getLogger(__name__)
-
-EXIT_CODES = """\b
-EXIT STATUS
-  0    it was done
-  1    it failed, or gtfs fsck found something
-  2    the command line or a setting is wrong
-  3    the SOURCE or the repository cannot be used
-  4    refused: a signature, a pack or a catalogue does not hold
-  5    the network: no peer, no feed, too late
-  6    busy: another process has the repository
-  7    the system: disk, permission, FUSE
-  130  interrupted
-"""
+INTERRUPTED = 130
 
 
-@click.group(
-    epilog=EXIT_CODES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(version("gtfs"), "--version", "-V", prog_name="gtfs")
-@click.option("-v", "--verbose", count=True, help="Say what happens on stderr; -vv says everything.")
-def cli(verbose: int) -> None:
-    """The git torrent filesystem: signed git history as files, carried by BitTorrent.
+def open_standard_files() -> None:
+    """/dev/null in the place of descriptors 0, 1 and 2 that are closed, as some services and cron jobs start us.
 
-    A SOURCE is a bare repository, a catalogue file, or a file:, http: or https: URL of one,
-    or a gtfs: address in the DHT.
-    Each command explains itself: gtfs COMMAND --help.
+    Otherwise the next file opened, the FUSE device or an index, would be standard input, or be written to by a log.
     """
-    start_log(verbose)
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-for _command in (init, keys, publish, mount, umount, sync, seed, status, torrent, fsck, pack):
-    _command.epilog = (_command.epilog or "") + EXIT_CODES
-    cli.add_command(_command)
-
-
-def arguments(argv: Sequence[str]) -> list[str]:
-    """What was meant: mount(8) runs ``gtfs SOURCE DIR -o OPTIONS`` or ``mount.fuse.gtfs SOURCE DIR -o OPTIONS``."""
-    words = list(argv[1:])
-    if Path(argv[0]).name == "mount.fuse.gtfs":
-        return ["mount", *words]
-    if words and not words[0].startswith("-") and words[0] not in cli.commands and len(words) > 1:
-        return ["mount", *words]
-    return words
-
-
-def run(argv: Sequence[str]) -> int:
-    """One command's exit code; says on stderr what went wrong."""
-    print_any_name()
-    try:
-        result = cli.main(arguments(argv), prog_name="gtfs", standalone_mode=False)
-    except BaseException as error:  # noqa: BLE001  every end of a command passes here
-        return explain(error)
-    return result if isinstance(result, int) else 0
-
-
-def explain(error: BaseException) -> int:
-    """Show an error and give its exit code; a bug comes with its traceback."""
-    if isinstance(error, BaseExceptionGroup):
-        return explain(first_error(error))
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output has gone, as head(1) does.
-        sys.stderr.close()
-        return 0
-    if isinstance(error, GtfsError):
-        complain(str(error))
-        return error.exit_code
-    if isinstance(error, OSError) and error.errno is not None:
-        complain(f"{error.strerror}" + (f": {error.filename}" if error.filename else ""))
-        return 7
-    print_exception(error)
-    complain("this is a bug in gtfs; please report it with the lines above")
-    return 1
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)  # nothing has begun, and imports print a traceback
 
 
 def main() -> None:
     """The console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a shell's background job
+        signal.signal(signal.SIGINT, _end)
+    open_standard_files()
+    from gtfs.cli.commands import run
+
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(sys.argv))
 
 

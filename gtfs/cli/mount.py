@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import signal
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import trio
 
-from gtfs.cli.nodeoptions import NodeSettings, help_text, parse
+from gtfs.cli.nodeoptions import NodeSettings, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, source_of
-from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.cli.shape import Command, Place, takes_options
+from gtfs.cli.signals import end_signals, ended_by, reread_task
+from gtfs.cli.terminal import bar, complain, os_error_text, size_text
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
@@ -26,14 +31,15 @@ from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.source import Source, open_source
+from gtfs.swarm.feeds import LATEST
 
 log = logging.getLogger(__name__)
 
 
-@click.command(epilog=help_text())
-@click.argument("source", type=click.Path())
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
+@click.command(cls=Command)
+@click.argument("source", type=Place())
+@click.argument("directory", type=Place())
+@takes_options
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground.")
 @click.option("-s", "sloppy", is_flag=True, hidden=True, help="For mount(8).")
 @click.option("-n", "no_mtab", is_flag=True, hidden=True, help="For mount(8).")
@@ -42,18 +48,20 @@ log = logging.getLogger(__name__)
 @click.option("-v", "verbose", is_flag=True, hidden=True, help="For mount(8).")
 @click.option("-t", "kind", hidden=True, help="For mount(8).")
 def mount(
-    source: str, directory: Path, options: tuple[str, ...], foreground: bool, read_only: bool, **_for_mount8: object
+    source: str, directory: str, options: tuple[str, ...], foreground: bool, read_only: bool, **_for_mount8: object
 ) -> int:
     """Show SOURCE as a directory of commit packs on DIRECTORY.
 
     SOURCE is a bare repository, or the catalogue (file or URL) of somebody else's, which makes this a mirror.
     """
     mount_options, settings = parse([*options, *(["ro"] if read_only else [])])
+    if Path(source).is_dir() and not _is_source(source) and _is_source(directory):
+        raise click.UsageError(f"the SOURCE comes first: gtfs mount {directory} {source}")
     found = source_of(source, settings)
     raise_file_limit()
-    while detach_dead(directory):
+    while detach_dead(Path(directory)):
         complain(f"detached the dead mount on {directory}: its process was gone")
-    place = check_mountpoint(directory)
+    place = check_mountpoint(Path(directory))
     if foreground:
         trio.run(_run, found, place, mount_options, settings, None)
         return 0
@@ -63,6 +71,16 @@ def mount(
             complain(daemon.message)
         return daemon.exit_code
     sys.exit(_in_background(daemon, found, place, mount_options, settings))
+
+
+def _is_source(text: str) -> bool:
+    """Whether a word is the place of a catalogue or of a repository."""
+    path = Path(text)
+    return (
+        re.match(r"(file|https?|gtfs):", text) is not None
+        or path.is_file()
+        or any((path / name).exists() for name in ("objects", LATEST))
+    )
 
 
 def _in_background(
@@ -79,7 +97,7 @@ def _in_background(
                 log.error("%s", cause)
             return cause.exit_code
         if isinstance(cause, OSError):
-            if not daemon.fail(f"{cause.strerror}" + (f": {cause.filename}" if cause.filename else ""), 7):
+            if not daemon.fail(os_error_text(cause), 7):
                 log.error("%s", cause)
             return 7
         if isinstance(cause, KeyboardInterrupt):
@@ -96,9 +114,25 @@ async def _run(
 ) -> None:
     options = node_options(settings, mount_options.read_timeout_s)
     options = replace(options, may_be_read_only=mount_options.read_only)
-    async with open_source(source, given_trust(settings), options) as node, trio.open_nursery() as nursery:
-        if node.state.read_only:
-            complain(f"{node.state.repository.state} is read-only: what is here can be read, and nothing else")
+    early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
+        async with ended_by(*early), open_source(source, given_trust(settings), options) as node:
+            if node.state.read_only:
+                complain(f"{node.state.repository.state} is read-only: what is here can be read, and nothing else")
+            await _serve(node, source, place, mount_options, settings, daemon, hangups)
+
+
+async def _serve(
+    node: Node,
+    source: Source,
+    place: Path,
+    mount_options: MountOptions,
+    settings: NodeSettings,
+    daemon: Daemon | None,
+    hangups: AsyncIterator[int],
+) -> None:
+    """From an open node to the end of its mount."""
+    async with trio.open_nursery() as nursery:
         await _take_up(node)
         if source.feed is not None and node.state.held is not None:
             failed = await node.follower.bring_tables(settings.table_s)
@@ -126,7 +160,10 @@ async def _run(
             log.info("%s is mounted on %s", source.text, place)
 
         manager = os.environ.get("NOTIFY_SOCKET")
-        await serve(operations, place, mount_options, source=source.text, on_mounted=mounted)
+        logfile = settings.logfile if daemon is not None else None
+        nursery.start_soon(reread_task, hangups, [node], logfile, (1, 2))
+        ends = end_signals()
+        await serve(operations, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
         if manager:
             tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()

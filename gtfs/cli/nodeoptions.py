@@ -1,49 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``-o`` for the node: what mount, sync and their fstab lines may say about feeds, peers and keys. Main thread."""
+"""``-o`` for the node: what mount, sync, seed and fstab may say about feeds, peers and keys. Main thread."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+from gtfs.catalogue.document import TRACKER_SCHEMES, is_address
 from gtfs.errors import GtfsError
-from gtfs.ids import Fingerprint, parse_fingerprint
-from gtfs.mount.options import MountOptions, parse_mount_options, parse_seconds, parse_size
+from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
+from gtfs.swarm.feeds import FileFeed, parse_feed
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.settings import SwarmOptions
 
-NODE_KEYS = {
-    "repo": "PATH    the backing repository of a mirror (default: one in the user's data directory)",
-    "keyring": "FILE    keys that may sign commits (a single one: catalogues too); a directory or file, repeatable",
-    "signer": "FPR     full fingerprint of who may sign the first catalogue, beside any keyring; may be given again",
-    "gnupghome": "DIR     where the user's own keys are, for signers whom no keyring has",
-    "feed": "URL     another place where newer catalogues may be; may be given again",
-    "peer": "HOST:PORT  ask this node; may be given again",
-    "tracker": "URL     ask this tracker too; may be given again",
-    "dht_node": "HOST:PORT  enter the DHT by this node; may be given again",
-    "nodht": "        stay out of the DHT",
-    "nolsd": "        do not call for peers on the local network",
-    "nopex": "        do not tell peers of each other",
-    "port_mapping": "        ask the router, by NAT-PMP or UPnP, to let peers in",
-    "listen": "ADDR:PORT,...  where peers may connect (default 0.0.0.0:0,[::]:0: every address, a free port)",
-    "port": "FIRST-LAST  a port of this range, where listen= says 0 (port=N: this one)",
-    "interface": "NAME    listen there and connect from there only: a network interface, or an address of one",
-    "proxy": "URL     socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off",
-    "encryption": "WHICH   required, enabled (default) or disabled",
-    "utp": "        speak uTP too, which gives way to other traffic",
-    "connections": "N       connections at most, of all reels (default 2000)",
-    "cache_size": "SIZE    of reels kept on disk by a mirror; only what others seed is let go of",
-    "upload_rate": "SIZE    bytes a second",
-    "download_rate": "SIZE    bytes a second",
-    "poll": "TIME    how often feeds are asked (default 5m)",
-    "table_timeout": "TIME    how long a new mount waits for the tables of its reels (default 30)",
-    "prefetch": "        fetch everything, and whatever a newer catalogue brings",
-    "offline": "        no swarm: what is not here cannot be read",
-    "logfile": "FILE    where a mount in the background writes its log",
-    "jobs": "N       processes that encode (default: one for each core)",
-}
+_RATE_MOST = 2047 << 20  # libtorrent's are of 31 bits
+
+_SWARM = SwarmOptions(dht=True, lsd=True)
 
 
 class BadNodeOption(GtfsError):
@@ -54,115 +32,220 @@ class BadNodeOption(GtfsError):
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What ``-o`` said about the node; times in seconds."""
+    """What ``-o`` said about the node; times in seconds. ``swarm`` None: offline."""
 
-    repo: Path | None
-    keyrings: tuple[Path, ...]
-    signers: tuple[Fingerprint, ...]
-    gnupg_home: Path | None
-    feeds: tuple[str, ...]
-    swarm: SwarmOptions | None
-    poll_s: float
-    table_s: float
-    prefetch: bool
-    logfile: Path | None
-    jobs: int | None
+    repo: Path | None = None
+    keyrings: tuple[Path, ...] = ()
+    signers: tuple[Fingerprint, ...] = ()
+    gnupg_home: Path | None = None
+    feeds: tuple[str, ...] = ()
+    offline: bool = False
+    swarm: SwarmOptions | None = _SWARM
+    poll_s: float = 300.0
+    table_s: float = 30.0
+    prefetch: bool = False
+    logfile: Path | None = None
+    jobs: int | None = None
     proxy: str | None = None
     cache_bytes: int | None = None
 
 
-def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
-    """Both halves of every ``-o``; raises `BadMountOption`, `BadNodeOption`, `BadId`."""
-    mount, node = parse_mount_options(",".join(texts), NODE_KEYS)
-    return mount, _node_settings(node)
-
-
-def _last(node: Mapping[str, list[str]], key: str) -> str | None:
-    values = node.get(key)
-    return values[-1] if values else None
-
-
-def _path(text: str | None) -> Path | None:
+def _path(text: str, option: str) -> Path:
     # Made absolute before a mount goes to the background, which leaves the working directory.
-    return None if text is None else Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as e:
+        raise BadNodeOption(f"{option}={text}: {e}") from None
 
 
-def _node_settings(node: Mapping[str, list[str]]) -> NodeSettings:
-    proxy = _last(node, "proxy")
-    cache_size = _last(node, "cache_size")
-    swarm = SwarmOptions(
-        listen=_listen(node),
-        ports=None if "port" not in node else parse_ports(_last(node, "port") or ""),
-        interface=_last(node, "interface") or "",
-        proxy=None if proxy is None else parse_proxy(proxy),
-        encryption=_one_of(node, "encryption", ENCRYPTION, SwarmOptions.encryption),
-        utp="utp" in node and proxy is None,
-        connections=_count(node, "connections", SwarmOptions.connections),
-        seeks_seeds=cache_size is not None,
-        upload_rate=parse_size(_last(node, "upload_rate") or "0", "upload_rate"),
-        download_rate=parse_size(_last(node, "download_rate") or "0", "download_rate"),
-        trackers=tuple(node.get("tracker", ())),
-        peers=tuple(address for text in node.get("peer", ()) for address in parse_peer(text)),
-        dht="nodht" not in node and proxy is None,
-        dht_nodes=tuple(address for text in node.get("dht_node", ()) for address in parse_peer(text, "dht_node")),
-        lsd="nolsd" not in node and proxy is None,
-        pex="nopex" not in node,
-        port_mapping="port_mapping" in node and proxy is None,
-    )
-    return NodeSettings(
-        repo=_path(_last(node, "repo")),
-        keyrings=tuple(p for text in node.get("keyring", ()) if (p := _path(text)) is not None),
-        signers=tuple(parse_fingerprint(text) for text in node.get("signer", ())),
-        gnupg_home=_path(_last(node, "gnupghome")),
-        feeds=tuple(node.get("feed", ())),
-        swarm=None if "offline" in node else swarm,
-        poll_s=max(1.0, parse_seconds(_last(node, "poll") or "5m", "poll")),
-        table_s=parse_seconds(_last(node, "table_timeout") or "30", "table_timeout"),
-        prefetch="prefetch" in node,
-        logfile=_path(_last(node, "logfile")),
-        jobs=_count(node, "jobs", 0) or None,
-        proxy=None if swarm.proxy is None else swarm.proxy.url,
-        cache_bytes=None if cache_size is None else parse_size(cache_size, "cache_size"),
-    )
+def _directory(text: str, option: str) -> Path:
+    path = _path(text, option)
+    if not path.is_dir():
+        raise BadNodeOption(f"{option}={text}: there is no such directory")
+    return path
 
 
-def _count(node: Mapping[str, list[str]], key: str, default: int) -> int:
-    text = _last(node, key)
-    if text is not None and not (text.isascii() and text.isdigit() and int(text)):
-        raise BadNodeOption(f"{key}={text}: not a number from 1 on")
-    return default if text is None else int(text)
+def _logfile(text: str, option: str) -> Path:
+    path = _path(text, option)
+    if path.is_dir() or not path.parent.is_dir():
+        raise BadNodeOption(f"{option}={text}: not a file in a directory that exists")
+    return path
 
 
-def _one_of(node: Mapping[str, list[str]], key: str, known: Sequence[str], default: str) -> str:
-    text = _last(node, key)
-    if text is not None and text not in known:
-        raise BadNodeOption(f"{key}={text}: not one of {', '.join(known)}")
-    return default if text is None else text
+def _signer(text: str, option: str) -> Fingerprint:
+    try:
+        return parse_fingerprint(text)
+    except BadId as e:
+        raise BadNodeOption(f"{option}={text}: {e}") from None
 
 
-def _listen(node: Mapping[str, list[str]]) -> str:
-    listen, interface = _last(node, "listen"), _last(node, "interface")
-    if listen is not None:
-        return listen
-    if interface is not None:
-        return f"[{interface}]:0" if ":" in interface else f"{interface}:0"
-    return SwarmOptions.listen
+def _feed(text: str, option: str) -> str:
+    try:
+        feed = parse_feed(text)
+        if (urlsplit(text).port or 1) < 1:
+            raise ValueError("port 0")
+    except (ValueError, GtfsError) as e:
+        raise BadNodeOption(f"{option}={text}: {getattr(e, 'reason', e)}") from None
+    return str(_path(text, option)) if isinstance(feed, FileFeed) and not text.startswith("file:") else text
 
 
-def parse_peer(text: str, key: str = "peer") -> list[tuple[str, int]]:
+def check_tracker(text: str, option: str) -> str:
+    """The address of a tracker as catalogues may name it; raises `BadNodeOption`."""
+    if not is_address(text, TRACKER_SCHEMES):
+        raise BadNodeOption(f"{option}={text}: no http, https or udp address such as udp://example.org:6969/announce")
+    return text
+
+
+def parse_peer(text: str, option: str = "peer") -> tuple[tuple[str, int], ...]:
     """The addresses of HOST:PORT (or [V6]:PORT); raises `BadNodeOption`."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadNodeOption(f"{key}={text}: not HOST:PORT")
+    if not host or not _is_port(port, least=1) or (":" in host and not host.startswith("[")):
+        raise BadNodeOption(f"{option}={text}: not HOST:PORT (an IPv6 address stands in brackets)")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as e:
-        raise BadNodeOption(f"{key}={text}: {e.strerror or e}") from None
-    return [(str(address[0]), int(address[1])) for *_, address in found]
+    except (OSError, UnicodeError) as e:
+        raise BadNodeOption(f"{option}={text}: {getattr(e, 'strerror', None) or e}") from None
+    return tuple((str(address[0]), int(address[1])) for *_, address in found)
 
 
-def help_text() -> str:
-    """The options, for the end of --help."""
-    lines = ["\b", "OPTIONS OF -o FOR THE NODE (mount.fuse.gtfs(8) has those of the mount)"]
-    lines += [f"  {key:<14} {text}" for key, text in sorted(NODE_KEYS.items())]
-    return "\n".join(lines) + "\n\n"
+def _is_port(text: str, least: int = 0) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and least <= int(text) < 65536
+
+
+def _interface(text: str, option: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        names = [name for _, name in socket.if_nameindex()]
+        if text not in names:
+            raise BadNodeOption(
+                f"{option}={text}: neither an address nor a network interface; there are: {' '.join(names)}"
+            ) from None
+    return text
+
+
+def _listen(text: str, option: str) -> str:
+    places = [place.strip() for place in text.split(",")]
+    for place in places:
+        host, _, port = place.rpartition(":")
+        if not host or not _is_port(port) or (":" in host and not (host[0] == "[" and host[-1] == "]")):
+            raise BadNodeOption(f"{option}={place}: not ADDRESS:PORT such as 0.0.0.0:6881 or [::]:6881")
+        _interface(host.removeprefix("[").removesuffix("]"), option)
+    return ",".join(places)
+
+
+def _one_of(known: Sequence[str]) -> Callable[[str, str], str]:
+    def parse(text: str, option: str) -> str:
+        if text not in known:
+            raise BadNodeOption(f"{option}={text}: not one of {', '.join(known)}")
+        return text
+
+    return parse
+
+
+def _each(parse: Callable[[str, str], Any]) -> Callable[[str, str], tuple[Any, ...]]:
+    return lambda text, option: (parse(text, option),)
+
+
+_PEER = Kind("HOST:PORT", parse_peer)
+_RATE = size(most=_RATE_MOST)
+_CACHE = size(least=1)
+
+NODE: Mapping[str, Option] = {
+    "repo": Option(
+        NodeSettings, "repo", Kind("PATH", _path),
+        "the backing repository of a mirror (default: one in the user's data directory)",
+    ),
+    "keyring": Option(
+        NodeSettings, "keyrings", Kind("FILE", _each(_path)),
+        "keys that may sign commits (a single one: catalogues too), a file or directory; may be given again", many=True,
+    ),
+    "signer": Option(
+        NodeSettings, "signers", Kind("FPR", _each(_signer)),
+        "full fingerprint of who may sign the first catalogue, beside any keyring; may be given again", many=True,
+    ),
+    "gnupghome": Option(
+        NodeSettings, "gnupg_home", Kind("DIR", _directory), "where the user's own keys are, for signers in no keyring"
+    ),
+    "feed": Option(
+        NodeSettings, "feeds", Kind("URL", _each(_feed)),
+        "another place where newer catalogues may be; may be given again", many=True,
+    ),
+    "peer": Option(SwarmOptions, "peers", _PEER, "ask this node; may be given again", many=True),
+    "tracker": Option(
+        SwarmOptions, "trackers", Kind("URL", _each(check_tracker)), "ask this tracker too; may be given again",
+        many=True,
+    ),
+    "dht_node": Option(SwarmOptions, "dht_nodes", _PEER, "enter the DHT by this node; may be given again", many=True),
+    "nodht": Option(SwarmOptions, "dht", False, "stay out of the DHT"),
+    "nolsd": Option(SwarmOptions, "lsd", False, "do not call for peers on the local network"),
+    "nopex": Option(SwarmOptions, "pex", False, "do not tell peers of each other"),
+    "port_mapping": Option(SwarmOptions, "port_mapping", True, "ask the router, by NAT-PMP or UPnP, to let peers in"),
+    "listen": Option(
+        SwarmOptions, "listen", Kind("ADDR:PORT,...", _listen), "where peers may connect; port 0 is any free port"
+    ),
+    "port": Option(
+        SwarmOptions, "ports", Kind("FIRST-LAST", lambda text, _: parse_ports(text)),
+        "a port of this range, where listen= says 0 (port=N: this one)",
+    ),
+    "interface": Option(
+        SwarmOptions, "interface", Kind("NAME", _interface),
+        "listen there and connect from there only: a network interface, or an address of one",
+    ),
+    "proxy": Option(
+        SwarmOptions, "proxy", Kind("URL", lambda text, _: parse_proxy(text)),
+        "socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off",
+    ),
+    "encryption": Option(
+        SwarmOptions, "encryption", Kind("WHICH", _one_of(ENCRYPTION)), "required, enabled or disabled"
+    ),
+    "utp": Option(SwarmOptions, "utp", True, "speak uTP too, which gives way to other traffic"),
+    "connections": Option(SwarmOptions, "connections", count(1, 65535), "connections at most, of all reels"),
+    "cache_size": Option(
+        NodeSettings, "cache_bytes", _CACHE, "of reels kept on disk by a mirror; only what others seed is let go of"
+    ),
+    "upload_rate": Option(SwarmOptions, "upload_rate", _RATE, "bytes a second; 0 is no limit"),
+    "download_rate": Option(SwarmOptions, "download_rate", _RATE, "bytes a second; 0 is no limit"),
+    "poll": Option(NodeSettings, "poll_s", seconds(least=1), "how often feeds are asked"),
+    "table_timeout": Option(NodeSettings, "table_s", seconds(), "how long a new mount waits for its reels' tables"),
+    "prefetch": Option(NodeSettings, "prefetch", True, "fetch everything, and whatever a newer catalogue brings"),
+    "offline": Option(NodeSettings, "offline", True, "no swarm: what is not here cannot be read"),
+    "logfile": Option(
+        NodeSettings, "logfile", Kind("FILE", _logfile), "where a mount in the background, or seed, writes its log"
+    ),
+    "jobs": Option(NodeSettings, "jobs", count(1, 1024), "processes that encode (default: one for each core)"),
+}  # fmt: skip
+
+TABLE: Mapping[str, Option] = {**OWN, **NODE}
+
+
+def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
+    """Both halves of every ``-o``; raises `BadMountOption`, `BadNodeOption`, `BadManners`."""
+    said = read_options(",".join(texts), TABLE)
+    node = NodeSettings(**said[NodeSettings])
+    assert node.swarm is not None
+    swarm = replace(node.swarm, **said[SwarmOptions], seeks_seeds=node.cache_bytes is not None)
+    if swarm.interface and "listen" not in said[SwarmOptions]:
+        swarm = replace(swarm, listen=f"[{swarm.interface}]:0" if ":" in swarm.interface else f"{swarm.interface}:0")
+    if swarm.proxy is not None:  # what would go around it
+        swarm = replace(swarm, dht=False, lsd=False, utp=False, port_mapping=False)
+    proxy = None if swarm.proxy is None else swarm.proxy.url
+    return MountOptions(**said[MountOptions]), replace(node, swarm=None if node.offline else swarm, proxy=proxy)
+
+
+def default_text(option: Option) -> str:
+    """An option's default as it would be typed, "" where there is none to type."""
+    if isinstance(option.kind, bool):
+        return ""
+    base = next(f for f in fields(option.of) if f.name == option.sets).default
+    return "" if base is MISSING or base is None or base in ("", ()) else option.kind.show(base)
+
+
+def option_rows(table: Mapping[str, Option] = TABLE) -> list[tuple[str, str]]:
+    """Each option as it is typed, and what it means."""
+    rows = []
+    for name, option in sorted(table.items()):
+        default = default_text(option)
+        typed = name if isinstance(option.kind, bool) else f"{name}={option.kind.metavar}"
+        rows.append((typed, option.help + (f" (default {default})" if default else "")))
+    return rows

@@ -13,6 +13,8 @@ from typing import IO
 
 import click
 
+from gtfs.cli.running import repository_of_mount
+from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
 from gtfs.ids import ObjectId, pack_name
 from gtfs.pack.encode import Encoder
@@ -23,15 +25,15 @@ from gtfs.repo.history import history
 from gtfs.repo.repository import BadRepository, GitFailed, Repository, open_repository
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 @click.argument("oid", required=False)
 @click.option("--all", "every", is_flag=True, help="Every commit and annotated tag reachable from any ref.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory (--all) or file to write to.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that encode (default: one for each core).")
+@click.option("-o", "--output", type=Place(path_type=Path), help="Directory (--all) or file to write to.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that encode (default: one for each core).")
 def pack(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: int | None) -> int:
     """Write the commit pack of OID (a commit or tag of REPO, by any name that git knows) to standard output."""
-    repository = open_repository(repo)
+    repository = open_repository(repository_of_mount(repo) or repo)
     if every == (oid is not None):
         raise click.UsageError("give either OID or --all")
     if every:

@@ -8,31 +8,35 @@ from typing import Any
 
 import click
 
-from gtfs.cli.running import repository_of_mount
-from gtfs.cli.terminal import INTERRUPTED, bar, size_text, stop_on_interrupt
+from gtfs.cli.running import repository_at
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, say, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
 from gtfs.node.describe import describe_published
 from gtfs.node.publish import Unpublishable, publish_now
 from gtfs.node.state import State
-from gtfs.repo.repository import open_repository
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
 @click.option("--force", is_flag=True, help="Sign a new catalogue though nothing has changed.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that encode (default: one for each core).")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that encode (default: one for each core).")
 def publish(repo: Path, force: bool, jobs: int | None) -> int:
     """Publish what the refs of REPO say now, and print its version and the SOURCE strings that others can use.
 
-    A node that is mounted does it itself, and seeds the new reels at once.
+    A running node of REPO does the work, and seeds the new reels at once. None publishes unasked.
     """
-    repository = open_repository(repository_of_mount(repo) or repo)
+    repository = repository_at(repo)
     with bar("encoding") as show:
-        done = ask_node(
-            repository.state,
-            {"do": "publish", "force": force, "jobs": jobs},
-            lambda p: show(p["packs"], p["of"], size_text(p["bytes"])),
-        )
+
+        def tell(p: dict[str, Any]) -> None:
+            if "phase" in p:
+                show(0, 0, "", p["phase"])
+            else:
+                show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
+
+        done = ask_node(repository.state, {"do": "publish", "force": force, "jobs": jobs}, tell)
+        has_node = done is not None
         if done is None:
             with State(repository) as state, stop_on_interrupt() as stop:
                 total = [0]
@@ -43,14 +47,18 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
                 try:
                     result = publish_now(
                         state, force=force, jobs=jobs, stop=stop, begin=begin,
-                        progress=lambda n, size: show(n, total[0], size_text(size)),
+                        progress=lambda n, size: tell({"packs": n, "of": total[0], "bytes": size}),
+                        phase=lambda name: tell({"phase": name}),
                     )  # fmt: skip
                 except Unpublishable:
                     if stop():
+                        complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
                         return INTERRUPTED
                     raise
                 done = describe_published(state, result.version, result.is_new, result.packs)
     _show(done)
+    if not has_node:
+        say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
     return 0
 
 
@@ -58,8 +66,8 @@ def _show(done: dict[str, Any]) -> None:
     total = sum(reel["size"] for reel in done["reels"])
     new = "" if done["new"] else " (nothing had changed)"
     reels = len(done["reels"])
-    click.echo(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
+    say(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
     for reel in done["reels"]:
-        click.echo(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
+        say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
     for source in done["sources"]:
-        click.echo(f"source {source}")
+        say(f"source {source}")

@@ -16,9 +16,11 @@ import platformdirs
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.ids import Fingerprint
+from gtfs.mount.mountpoint import is_dead
 from gtfs.node.firsttrust import TrustGiven
 from gtfs.node.node import NodeOptions
 from gtfs.node.source import Source, find_source
+from gtfs.repo.repository import BadRepository, Repository, open_repository
 from gtfs.swarm.feeds import parse_feed
 
 _FILES = 65536
@@ -65,7 +67,13 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
 
 
 def source_of(text: str, settings: NodeSettings) -> Source:
-    """The SOURCE; mirrors without -o repo= live in the user's data directory."""
+    """The SOURCE; mirrors without -o repo= live in the user's data directory. Raises `BadRepository`, `BadFeed`."""
+    mounted = repository_of_mount(Path(text))
+    if mounted is not None:
+        raise BadRepository(
+            f"{text} is a mount of gtfs; give the repository that it shows, {mounted}, "
+            f"or for a mirror of it the catalogue {text}/.gtfs/catalogue"
+        )
     return find_source(text, settings.repo, platformdirs.user_data_path("gtfs"))
 
 
@@ -79,3 +87,13 @@ def repository_of_mount(directory: Path) -> Path | None:
         return None
     repository = status.get("repository") if isinstance(status, dict) else None
     return Path(repository) if isinstance(repository, str) else None
+
+
+def repository_at(path: Path) -> Repository:
+    """The repository at a path, or behind the mount there; raises `BadRepository`."""
+    if is_dead(path):
+        raise BadRepository(f"{path} is a dead mount, its process is gone: gtfs umount {path} takes it away")
+    mounted = repository_of_mount(path)
+    if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
+        raise BadRepository(f"nothing is mounted on {path}, and it is no bare git repository")
+    return open_repository(mounted or path)

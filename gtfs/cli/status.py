@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from gtfs.cli.running import repository_of_mount
-from gtfs.cli.terminal import size_text
+from gtfs.cli.running import repository_at
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import say, size_text
 from gtfs.node.control import ask_node
 from gtfs.node.describe import describe_state
 from gtfs.node.state import State
-from gtfs.repo.repository import open_repository
 
 _POLICIES = {
     "local": "local: what the owner puts in, by git or through the mount, is vouched for by the owner",
@@ -28,12 +28,12 @@ _POLICIES = {
 _PEERS = 10
 
 
-@click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("target", type=Place(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
 def status(target: Path, as_json: bool) -> int:
     """Show the node of TARGET, a bare repository or a mounted directory."""
-    repository = open_repository(repository_of_mount(target) or target)
+    repository = repository_at(target)
     found = ask_node(repository.state, {"do": "status"}, lambda _p: None)
     if found is None:
         with State(repository, may_be_read_only=True) as state:
@@ -51,7 +51,7 @@ def _when(seconds: int | None) -> str:
 
 def _show(found: dict[str, Any]) -> None:
     for key, value in _lines(found):
-        click.echo(f"{key:<11} {value}")
+        say(f"{key:<11} {value}", indent=12)
 
 
 def _peer_lines(connections: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

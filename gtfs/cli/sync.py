@@ -10,32 +10,45 @@ from typing import Any
 import click
 import trio
 
-from gtfs.cli.nodeoptions import help_text, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
-from gtfs.cli.terminal import Rate, bar, complain, size_text
+from gtfs.cli.nodeoptions import NodeSettings, parse
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of
+from gtfs.cli.shape import Command, Place, takes_options
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, say, size_text
 from gtfs.ingest.refjudge import NOT_YET
+from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
+from gtfs.node.nursery import first_error
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
+from gtfs.swarm.feeds import LATEST
 
 
-@click.command(epilog=help_text())
-@click.argument("source", type=click.Path())
-@click.option(
-    "--into", type=click.Path(path_type=Path), help="The backing repository (made if missing); -o repo= does the same."
-)
-@click.option("-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...", help="Options, see mount.fuse.gtfs(8).")
+@click.command(cls=Command)
+@click.argument("source", type=Place())
+@click.option("--into", metavar="PATH", help="The backing repository (made if missing); -o repo= does the same.")
+@takes_options
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
-def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool) -> int:
+def sync(source: str, into: str | None, options: tuple[str, ...], as_json: bool) -> int:
     """Bring a mirror up to date: all reels, every pack verified and unpacked, refs moved.
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
-    mount_options, settings = parse([*options, *([f"repo={escape_value(into)}"] if into else [])])
-    mounted = repository_of_mount(Path(source))
-    found = Source(source, mounted, None) if mounted else source_of(source, settings)
+    mount_options, settings = parse([*options, *([] if into is None else [f"repo={escape_value(into)}"])])
+    found = _found(source, settings)
     raise_file_limit()
+    try:
+        done = _work(found, settings, mount_options.read_timeout_s)
+    except (KeyboardInterrupt, BaseExceptionGroup) as e:
+        if not isinstance(first_error(e) if isinstance(e, BaseExceptionGroup) else e, KeyboardInterrupt):
+            raise
+        complain("interrupted; what came is kept, and the same gtfs sync goes on from there")
+        return INTERRUPTED
+    return _show(done, as_json)
+
+
+def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[str, Any]:
+    """By the node that runs, or by one for this alone."""
     rate = Rate()
     with bar("fetching") as show:
 
@@ -51,7 +64,7 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
         if done is None:
 
             async def work() -> dict[str, Any]:
-                node_settings = node_options(settings, mount_options.read_timeout_s)
+                node_settings = node_options(settings, read_timeout_s)
                 async with open_source(found, given_trust(settings), node_settings) as node:
                     # What an existing clone has need not be fetched.
                     await node.take_up(lambda _n: None, lambda _n, _b: None)
@@ -60,7 +73,15 @@ def sync(source: str, into: Path | None, options: tuple[str, ...], as_json: bool
                     return done
 
             done = trio.run(work)
-    return _show(done, as_json)
+    return done
+
+
+def _found(source: str, settings: NodeSettings) -> Source:
+    """A SOURCE, or what is mounted there."""
+    path = Path(source)
+    if is_dead(path) or (path.is_dir() and not (path / LATEST).is_file()):
+        return Source(source, repository_at(path).path, None)
+    return source_of(source, settings)
 
 
 def _spared(done: dict[str, Any]) -> str:
@@ -70,11 +91,20 @@ def _spared(done: dict[str, Any]) -> str:
     return f" ({max(0.0, 100 - 100 * done['fetched'] / done['bytes']):.1f} % were here)"
 
 
+def _is_up_to_date(done: dict[str, Any]) -> bool:
+    """Whether there was nothing to do, as after a mount that follows by itself. An older node tells no version."""
+    nothing = not any(done[key] for key in ("packs", "reels", "refs_moved", "waiting"))
+    well = not any(done[key] for key in ("refs_held_back", "refused", "missing"))
+    return nothing and well and done.get("version") is not None
+
+
 def _show(done: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
+    elif _is_up_to_date(done):
+        say(f"up to date: version {done['version']}")
     else:
-        click.echo(
+        say(
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )

@@ -7,18 +7,35 @@ import codecs
 import contextlib
 import io
 import logging
+import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
-INTERRUPTED = 130
+from gtfs.cli.main import INTERRUPTED
+
+__all__ = ["INTERRUPTED", "Rate", "bar", "complain", "os_error_text", "say", "size_text", "start_log"]
+
+_ROOMY = 72  # columns: with fewer a bar leaves no room for words
+
+
+class Show(Protocol):
+    """What `bar` gives: how far (``total`` 0: nobody knows), words beside it, and what is done if that changes."""
+
+    def __call__(self, done: float, total: float, words: str, what: str = "") -> None: ...
 
 
 def size_text(count: int) -> str:
@@ -48,20 +65,28 @@ class Rate:
 
 
 @contextlib.contextmanager
-def bar(what: str) -> Iterator[Callable[[float, float, str], None]]:
+def bar(what: str) -> Iterator[Show]:
     """A progress bar on stderr, gone at the end; nothing where stderr is no terminal.
 
-    Gives a function of (done, total, words beside it).
+    What is for stdout waits until it is gone.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
+    cut = Column(no_wrap=True, overflow="ellipsis")
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), TaskProgressColumn()]
+    columns.append(TextColumn("{task.fields[words]}", table_column=cut))
+    if console.width >= _ROOMY:
+        columns.insert(1, BarColumn())
+        columns.append(TimeRemainingColumn())
     with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task(what, total=None, words="")
+        tasks = {what: progress.add_task(what, total=None, words="")}
 
-        def show(done: float, total: float, words: str) -> None:
-            progress.update(task, completed=done, total=total or None, words=words)
+        def show(done: float, total: float, words: str, what: str = what) -> None:
+            if what not in tasks:  # a task that had a total would keep it
+                progress.remove_task(tasks.popitem()[1])
+                tasks[what] = progress.add_task(what, total=None, words="")
+            progress.update(tasks[what], completed=done, total=total or None, words=words)
 
         yield show
 
@@ -106,6 +131,25 @@ def start_log(verbose: int) -> None:
     logging.getLogger("gtfs").setLevel(level)
     # pyfuse3's word for an answer to a reader who was interrupted meanwhile: no error of anybody's.
     logging.getLogger("pyfuse3").addFilter(lambda r: "failed with No such file or directory" not in r.getMessage())
+
+
+def say(text: str, indent: int = 0) -> None:
+    """A line on stdout; on a terminal it is broken between words, and goes on ``indent`` columns to the right."""
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns - 1, indent + 20)
+        text = textwrap.fill(
+            text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+    print(text, flush=True)
+
+
+def os_error_text(error: OSError) -> str:
+    """What the system said and about which file; where it names none, what was being done."""
+    said = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{said}: {os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}"
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if "gtfs" in Path(f.filename).parts]
+    return f"{said}, in {ours[-1].name}; gtfs -vv COMMAND shows where" if ours else said
 
 
 def complain(text: str) -> None:

@@ -9,23 +9,27 @@ from typing import Any
 import click
 import trio
 
-from gtfs.cli.running import repository_of_mount
-from gtfs.cli.terminal import bar, complain
+from gtfs.cli.nodeoptions import check_tracker
+from gtfs.cli.running import repository_at
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import bar, complain, say
 from gtfs.node.control import ask_node
 from gtfs.node.handout import hand_out
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.state import State
-from gtfs.repo.repository import open_repository
+from gtfs.repo.repository import BadRepository
 
 
-@click.command()
-@click.argument("repo", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory to write to.")
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
+@click.option("--out", required=True, type=Place(path_type=Path), help="The directory to write to.")
 @click.option("--packs", is_flag=True, help="Those of every commit pack, too.")
 @click.option("--tracker", "trackers", multiple=True, metavar="URL", help="Name this tracker, too; may be given again.")
 def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> int:
     """Write .torrent files of the reels of REPO, a bare repository or a mounted directory, for other clients."""
-    repository = open_repository(repository_of_mount(repo) or repo)
+    for tracker in trackers:
+        check_tracker(tracker, "--tracker")
+    repository = repository_at(repo)
     request = {"do": "torrents", "out": str(out.absolute()), "packs": packs, "trackers": list(trackers)}
     with bar("hashing") as show:
 
@@ -41,7 +45,9 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> in
                         return await hand_out(state, node.store, out, trackers, with_packs=packs, tell=tell)
 
             done = trio.run(work)
-    click.echo(f"{done['reels']} reels, {done['packs']} packs: {out}")
+    if not (done["reels"] or done["packs"] or done["lacking"]):
+        raise BadRepository(f"{repo} has no reels: a publisher's come with gtfs publish, a mirror's with gtfs sync")
+    say(f"{done['reels']} reels, {done['packs']} packs: {out}")
     if done["lacking"]:
         complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
         return 5

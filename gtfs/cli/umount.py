@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from gtfs.cli.running import repository_of_mount
+from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import complain
 from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
 from gtfs.node.lock import lock_holder
@@ -19,15 +20,15 @@ from gtfs.repo.repository import GTFS_DIRECTORY
 _END_S = 30
 
 
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("directory", type=Place(path_type=Path))
 @click.option("-l", "--lazy", is_flag=True, help="Detach now, end when the last file is closed.")
 def umount(directory: Path, lazy: bool) -> int:
     """Unmount DIRECTORY and wait until its node has saved everything and ended."""
     path = Path(os.path.realpath(directory))
     mounted = mounted_on(path)
     if mounted is None or not mounted.kind.startswith("fuse"):
-        raise MountpointError(f"{directory} is not mounted")
+        raise MountpointError(f"nothing of gtfs is mounted on {directory}: it is not mounted")
     if detach_dead(path):
         complain(f"detached the dead mount on {directory}: its process was gone")
         return 0
@@ -35,9 +36,18 @@ def umount(directory: Path, lazy: bool) -> int:
     pid = lock_holder(repository / GTFS_DIRECTORY / LOCK) if repository else None
     detach(path, lazy=lazy)
     if pid and not lazy and not _wait_for_end(pid):
-        complain(f"unmounted, but process {pid} has not ended after {_END_S} s; see its log")
+        complain(f"unmounted, but process {pid} has not ended after {_END_S} s; {_log_of(pid)}")
         return 7
     return 0
+
+
+def _log_of(pid: int) -> str:
+    """Where a process says what it does."""
+    try:
+        log = str(Path(f"/proc/{pid}/fd/2").readlink())
+    except OSError:
+        log = os.devnull
+    return "it writes no log (mount with -o logfile=FILE)" if log == os.devnull else f"see its log: {log}"
 
 
 def _wait_for_end(pid: int) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _READY: Final = b"ok"
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Outcome(NamedTuple):
@@ -38,18 +39,11 @@ class Daemon:
         """
         if self._pipe is None:
             return
-        sys.stdout.flush()
-        sys.stderr.flush()
         os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        out = null
-        if logfile is not None:
-            out = open_log(logfile)
+        write_to(logfile or Path(os.devnull), 1, 2)
+        null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        for fd in {null, out} - {0, 1, 2}:
-            os.close(fd)
+        os.close(null)
         self._tell(_READY)
 
     def fail(self, message: str, exit_code: int) -> bool:
@@ -83,6 +77,16 @@ def open_log(path: Path) -> int:
     return os.open(path, flags, 0o640)
 
 
+def write_to(logfile: Path, *descriptors: int) -> None:
+    """Let these descriptors write to the end of a file, which is made if it is not there. Raises OSError."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    out = open_log(logfile)
+    for descriptor in descriptors:
+        os.dup2(out, descriptor)
+    os.close(out)
+
+
 def tell_manager(address: str, state: str) -> None:
     """Tell a service manager the state of this process (sd_notify(3)); ``address`` is what $NOTIFY_SOCKET says.
 
@@ -93,17 +97,26 @@ def tell_manager(address: str, state: str) -> None:
 
 
 def daemonize() -> Daemon | Outcome:
-    """Fork: a `Daemon` in the child, in a session of its own; in the parent the `Outcome`, once the child knows it."""
+    """Fork: a `Daemon` in the child, in a session of its own; in the parent the `Outcome`, once the child knows it.
+
+    A signal that ends the parent while it waits ends the child first. Raises `KeyboardInterrupt`.
+    """
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reading)
         os.setsid()
         return Daemon(writing)
     os.close(writing)
     try:
+        for number in _ENDS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
+                signal.signal(number, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with open(reading, "rb") as pipe:
             line = pipe.read()
     except KeyboardInterrupt:
@@ -118,4 +131,4 @@ def daemonize() -> Daemon | Outcome:
         return Outcome(int(code), message)
     ended = os.waitstatus_to_exitcode(status)
     how = f"by signal {-ended}" if ended < 0 else f"with exit code {ended}"
-    return Outcome(1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood; see its log")
+    return Outcome(1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood")

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,7 @@ async def serve(
     *,
     source: str,
     on_mounted: Callable[[], None] = lambda: None,
+    end_signals: Sequence[signal.Signals] = END_SIGNALS,
 ) -> signal.Signals | None:
     """Mount on a directory that `check_mountpoint` gave, and serve until it is unmounted (None) or a signal comes.
 
@@ -49,7 +50,7 @@ async def serve(
     sys.setswitchinterval(_SWITCH_S)
     await operations.start()
     # Before the mount stands: a signal that ended the process at once would leave it dead.
-    with trio.open_signal_receiver(*END_SIGNALS) as signals:
+    with trio.open_signal_receiver(*end_signals) as signals:
         _mount(operations, mountpoint, options, source)
         gone = trio.Event()
         try:

@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``-o``: what mount(8), fstab and the command line say about a mount (mount.fuse.gtfs(8)). Pure; any thread.
 
-The node's own options (peer, tracker, feed …) pass through by name; their meaning is not known here.
+An `Option` says how one word is written, what it sets and what it means; parsing, help, completion and the test of the
+manual page read the same table. The node's own options (peer, tracker, feed …) are in a table of their own.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from gtfs.errors import GtfsError
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
+_YEAR_S: Final = 365 * 24 * 3600.0
 
 _IGNORED: Final = frozenset(
-    """rw auto noauto user nouser users group owner _netdev nofail defaults suid dev exec async atime diratime relatime
+    """auto noauto user nouser users group owner _netdev nofail defaults suid dev exec async atime diratime relatime
     norelatime strictatime nostrictatime iversion noiversion mand nomand silent loud nosuid nodev fsname subtype
     comment""".split()  # noqa: SIM905  a list of words is easier to read than of strings
 )
 _KERNEL: Final = frozenset(("noexec", "noatime", "nodiratime", "sync", "dirsync"))  # handed on as they are
-_SIZE: Final = re.compile(r"(\d+)([KMGT]?)(?:iB)?\Z")
-_TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?\Z")
-_OWN_HELP: Final = "ro allow_other default_permissions uid= gid= read_timeout= read_ahead= incoming_limit="
+_TAKES_BACK: Final = {"exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "async": "sync"}
+_YES: Final = frozenset(("yes", "true", "on", "1"))
+_NO: Final = frozenset(("no", "false", "off", "0"))
+_SIZE: Final = re.compile(r"([0-9]{1,18})(?:([KMGT])(?:iB)?)?\Z", re.IGNORECASE)
+_SIZE_UNITS: Final = (("T", 1 << 40), ("G", GIB), ("M", MIB), ("K", 1 << 10))
+_TIME: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([smhd])?\Z", re.IGNORECASE)
+_TIME_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 class BadMountOption(GtfsError):
@@ -49,26 +57,118 @@ class MountOptions:
     kernel: tuple[str, ...] = ()  # flags of mount(2) by name
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: its word in help, how it is read (given value and option), and how a default is written."""
+
+    metavar: str
+    parse: Callable[[str, str], Any]
+    show: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: it sets the field ``sets`` of the dataclass ``of``.
+
+    ``kind`` is a `Kind`, whose values are tuples that add up with ``many``; else the last one counts. For a flag it is
+    what the field becomes when the flag is on.
+    """
+
+    of: type
+    sets: str
+    kind: Kind | bool
+    help: str
+    many: bool = False
+
+
+def parse_flag(text: str | None, option: str) -> bool:
+    """Whether a flag is on: alone, or with a word for yes; raises `BadMountOption`."""
+    if text is None or text.lower() in _YES:
+        return True
+    if text.lower() in _NO:
+        return False
+    raise BadMountOption(f"{option}={text}: not yes or no; {option} alone switches it on")
+
+
 def parse_size(text: str, option: str) -> int:
     """Bytes behind "65536", "512K", "64M" or "10G"; raises `BadMountOption`."""
     found = _SIZE.match(text)
     if not found:
-        raise BadMountOption(f"{option}={text}: not a size such as 65536, 512K, 64M or 10G")
-    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+        raise BadMountOption(f"{option}={text}: not a size such as 65536, 512K, 64M or 10G (powers of 1024)")
+    return int(found[1]) * dict(_SIZE_UNITS).get((found[2] or "").upper(), 1)
 
 
 def parse_seconds(text: str, option: str) -> float:
-    """Seconds behind "30", "1.5", "30s", "5m" or "1h"; raises `BadMountOption`."""
+    """Seconds behind "30", "1.5", "30s", "5m", "1h" or "1d"; raises `BadMountOption`."""
     found = _TIME.match(text)
     if not found:
-        raise BadMountOption(f"{option}={text}: not a time such as 30, 1.5, 5m or 1h")
-    return float(found[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+        raise BadMountOption(f"{option}={text}: not a time such as 30, 1.5, 5m, 1h or 1d")
+    return float(found[1]) * dict(_TIME_UNITS).get((found[2] or "s").lower(), 1)
 
 
-def _parse_id(text: str, option: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) >= 1 << 32:
-        raise BadMountOption(f"{option}={text}: not a numeric id")
-    return int(text)
+def _with_unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
+    unit, one = next(((u, n) for u, n in units if value and value % n == 0), ("", 1))
+    return f"{value / one:g}{unit}"
+
+
+def _show_size(value: int) -> str:
+    return _with_unit(value, _SIZE_UNITS)
+
+
+def _show_seconds(value: float) -> str:
+    return _with_unit(value, _TIME_UNITS)
+
+
+def _within(
+    parse: Callable[[str, str], float], least: float, most: float, show: Callable[[Any], str]
+) -> Callable[[str, str], Any]:
+    def check(text: str, option: str) -> float:
+        value = parse(text, option)
+        if not least <= value <= most:
+            raise BadMountOption(f"{option}={text}: it must be from {show(least)} to {show(most)}")
+        return value
+
+    return check
+
+
+def size(least: int = 0, most: int = 1 << 50) -> Kind:
+    """A number of bytes in these bounds."""
+    return Kind("SIZE", _within(parse_size, least, most, _show_size), _show_size)
+
+
+def seconds(least: float = 0.0, most: float = _YEAR_S) -> Kind:
+    """A time in these bounds."""
+    return Kind("TIME", _within(parse_seconds, least, most, _show_seconds), _show_seconds)
+
+
+def count(least: int, most: int) -> Kind:
+    """A number in these bounds."""
+
+    def parse(text: str, option: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:20]) <= most):
+            raise BadMountOption(f"{option}={text}: not a number from {least} to {most}")
+        return int(text)
+
+    return Kind("N", parse)
+
+
+_ID: Final = count(0, (1 << 32) - 2)  # the last one means "nobody" to chown(2)
+
+OWN: Final[Mapping[str, Option]] = {
+    "ro": Option(MountOptions, "read_only", True, "read-only"),
+    "rw": Option(MountOptions, "read_only", False, "writable, unless a later ro says otherwise"),
+    "allow_other": Option(MountOptions, "allow_other", True, "let other users read"),
+    "default_permissions": Option(
+        MountOptions, "default_permissions", True, "let the kernel check the permission bits, too"
+    ),
+    "uid": Option(MountOptions, "uid", _ID, "the owner of everything shown, who may write (default: who mounts)"),
+    "gid": Option(MountOptions, "gid", _ID, "the group of everything shown (default: of who mounts)"),
+    "read_timeout": Option(MountOptions, "read_timeout_s", seconds(least=0.1), "how long a read waits for the swarm"),
+    "read_ahead": Option(MountOptions, "read_ahead_bytes", size(most=GIB), "how far a file is read ahead at most"),
+    "incoming_limit": Option(
+        MountOptions, "incoming_limit_bytes", size(least=1), "of all files being written together"
+    ),
+}
 
 
 def escape_value(value: object) -> str:
@@ -94,43 +194,44 @@ def split_options(text: str) -> list[tuple[str, str | None]]:
     return [(name, value if equals else None) for name, equals, value in pairs]
 
 
-def parse_mount_options(
-    text: str, node_keys: Collection[str], base: MountOptions | None = None
-) -> tuple[MountOptions, dict[str, list[str]]]:
-    """The mount's options and, by name, the values of those in ``node_keys``, in order ("" for a bare name).
+def read_options(text: str, table: Mapping[str, Option] = OWN) -> defaultdict[type, dict[str, Any]]:
+    """The fields that a list of options sets, by dataclass. Of what may not be given again the last one counts.
 
-    ``base`` is what an earlier ``-o`` gave. What mount(8) and fstab put there for everybody is ignored; anything else
-    unknown raises `BadMountOption`, which lists what there is.
+    What mount(8) and fstab put there for everybody is ignored; anything else that ``table`` does not know, a value that
+    does not fit or is missing raises `BadMountOption`.
     """
-    options, node = base or MountOptions(), dict[str, list[str]]()
+    found: defaultdict[type, dict[str, Any]] = defaultdict(dict)
+    kernel: dict[str, bool] = {}
     for name, value in split_options(text):
-        if name in node_keys:
-            node.setdefault(name, []).append(value or "")
-        elif name == "ro" and value is None:
-            options = replace(options, read_only=True)
-        elif name == "allow_other" and value is None:
-            options = replace(options, allow_other=True)
-        elif name == "default_permissions" and value is None:
-            options = replace(options, default_permissions=True)
-        elif name in _KERNEL and value is None:
-            options = replace(options, kernel=tuple(dict.fromkeys((*options.kernel, name))))
-        elif name in _IGNORED or name.startswith("x-"):
-            continue
-        elif value is not None and name == "uid":
-            options = replace(options, uid=_parse_id(value, name))
-        elif value is not None and name == "gid":
-            options = replace(options, gid=_parse_id(value, name))
-        elif value is not None and name == "read_timeout":
-            options = replace(options, read_timeout_s=parse_seconds(value, name))
-        elif value is not None and name == "read_ahead":
-            options = replace(options, read_ahead_bytes=parse_size(value, name))
-        elif value is not None and name == "incoming_limit":
-            options = replace(options, incoming_limit_bytes=parse_size(value, name))
-        else:
-            known = " ".join(sorted((*_OWN_HELP.split(), *node_keys)))
-            shown = name if value is None else f"{name}={value}"
-            raise BadMountOption(f"unknown mount option {shown!r}; there are: {known}")
-    return options, node
+        option = table.get(name)
+        if option is not None:
+            fields, read = found[option.of], _read(name, option, value)
+            fields[option.sets] = (*fields.get(option.sets, ()), *read) if option.many else read
+        elif name in _KERNEL:
+            kernel[name] = parse_flag(value, name)
+        elif name in _TAKES_BACK:
+            kernel[_TAKES_BACK[name]] = not parse_flag(value, name)
+        elif name not in _IGNORED and not name.startswith("x-"):
+            raise BadMountOption(_unknown(name, value, table))
+    if kernel:
+        found[MountOptions]["kernel"] = tuple(flag for flag, on in kernel.items() if on)
+    return found
+
+
+def _read(name: str, option: Option, value: str | None) -> Any:
+    if isinstance(option.kind, bool):
+        return option.kind == parse_flag(value, name)
+    if not value:
+        raise BadMountOption(f"{name} needs a value: {name}={option.kind.metavar}")
+    return option.kind.parse(value, name)
+
+
+def _unknown(name: str, value: str | None, table: Mapping[str, Option]) -> str:
+    near = difflib.get_close_matches(name, table, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    shown = name if value is None else f"{name}={value}"
+    known = " ".join(sorted(n if isinstance(o.kind, bool) else f"{n}=" for n, o in table.items()))
+    return f"unknown mount option {shown!r}; {meant}there are: {known}"
 
 
 def libfuse_options(options: MountOptions, source: str) -> set[str]:

@@ -16,6 +16,8 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.policy import Policy, parse_policy
 
+VALID_DAYS = 3650  # at most
+
 
 class BadConfig(GtfsError):
     """A setting that cannot be understood; names the file and the key."""
@@ -67,6 +69,13 @@ class Config:
         """Where the publisher's key is; None for gpg's own default."""
         value = self.get("gnupghome")
         return None if value is None else Path(value)
+
+    def valid_days(self) -> int:
+        """How long a catalogue counts; raises `BadConfig`."""
+        value = self.get("validdays") or "30"
+        if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= VALID_DAYS):
+            raise BadConfig(f"{self.path}: gtfs.validdays is {value}: not a number from 1 to {VALID_DAYS}")
+        return int(value)
 
     def policies(self) -> Sequence[Policy]:
         """The local policy lines; raises `BadPolicy`."""

@@ -47,7 +47,7 @@ from gtfs.reel.index import ReelRow
 from gtfs.repo.history import OWN_REFS, read_refs
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.watch import RefsWatch
-from gtfs.swarm.feeds import Feed, FeedError, FeedPoller
+from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, parse_feed
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 
@@ -209,6 +209,15 @@ class Node:
         index = self.state.index
         return index.get_meta(FOLLOWED) == str(held.catalogue.version) or index.held_refs() == held.catalogue.refs
 
+    async def reread(self) -> None:
+        """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""
+        before = {parse_feed(text) for text in self.state.config.get_all("source")}
+        await trio.to_thread.run_sync(self.state.reread, limiter=self._writing)
+        now = [parse_feed(text) for text in self.state.config.get_all("source")]
+        self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
+        self.pointing.renew()
+        self._news.set()
+
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
         total = [0]
@@ -220,7 +229,12 @@ class Node:
             def progress(done: int, size: int) -> None:
                 trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
 
-            done = publish_now(self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress)
+            def phase(name: str) -> None:
+                trio.from_thread.run_sync(tell, {"phase": name})
+
+            done = publish_now(
+                self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress, phase=phase
+            )
             return describe_published(self.state, done.version, done.is_new, done.packs)
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
@@ -267,7 +281,8 @@ class Node:
         if self._cache is not None:
             await self._cache.trim()
         fetched = await self._received_bytes() - before
-        return {**describe_sync(report), "fetched": fetched, "feeds": self._feeds()}
+        version = None if self.state.held is None else self.state.held.catalogue.version
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": self._feeds()}
 
     async def _received_bytes(self) -> int:
         return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes

@@ -116,6 +116,7 @@ def publish_now(
     stop: Callable[[], bool] = lambda: False,
     begin: Callable[[int], None] = lambda _n: None,
     progress: Callable[[int, int], None] = lambda _n, _b: None,
+    phase: Callable[[str], None] = lambda _name: None,
 ) -> Published:
     """Publish what the refs say now. Raises `Unpublishable`, `BadConfig`, `SigningFailed`, OSError."""
     repository, index, config = state.repository, state.index, state.config
@@ -130,13 +131,14 @@ def publish_now(
     state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+    phase("sealing")
     seal(state, _wanted(state, refs))
 
     held = state.held
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
     fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
     now_s = int(time.time())
-    valid_s = int(config.get("validdays") or 30) * _DAY_S
+    valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(feed_key_path(repository.state))
     settings = PublishSettings(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
@@ -156,6 +158,7 @@ def publish_now(
             " signed now, at once; if it is this clock that is wrong, set it and publish again",
             held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
         )  # fmt: skip
+    phase("signing")
     kept = [] if held is None else compact(state.stock, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)

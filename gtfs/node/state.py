@@ -35,6 +35,7 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import read_tips
 from gtfs.repo.repository import Repository
+from gtfs.swarm.feeds import parse_feed
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
@@ -146,6 +147,18 @@ class State:
         sweep_homes(root / KEYS)
         for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
             sweep_temporaries(directory)
+
+    def reread(self) -> None:
+        """Read settings and frozen ring again; raises `BadConfig`, `BadPolicy`, `BadId`, `BadFeed`, `BadKeyring`."""
+        config = Config(self.repository)
+        config.policies()
+        config.sign_key()
+        config.valid_days()
+        for text in config.get_all("source"):
+            parse_feed(text)
+        self.load_keyring()
+        self.config = config
+        self.renew_gate()
 
     def _recover(self) -> OpenReelWriter:
         recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)

@@ -12,7 +12,7 @@ import random
 import re
 import stat
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -221,7 +221,7 @@ class FeedPoller:
 
     def __init__(
         self,
-        feeds: Sequence[Feed],
+        feeds: Iterable[Feed],
         on_document: Callable[[Feed, bytes], Awaitable[None]],
         client: httpx.AsyncClient,
         *,
@@ -229,19 +229,30 @@ class FeedPoller:
         interval_s: float = 300.0,
         rng: random.Random | None = None,
     ) -> None:
-        self._feeds = tuple(feeds)
+        self._asked: set[Feed] = set()  # by `poll_task`
         self._on_document = on_document
         self._client = client
         self._follow_pointer = follow_pointer
         self._interval_s = interval_s
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
-        self._states = {feed: FeedState() for feed in self._feeds}
-        self._reports = {feed: FeedReport(feed.text) for feed in self._feeds}
-        self._turns = {feed: trio.Lock() for feed in self._feeds}
+        self._states: dict[Feed, FeedState] = {}
+        self._reports: dict[Feed, FeedReport] = {}
+        self._turns: dict[Feed, trio.Lock] = {}
+        self._others = trio.Event()
+        self.use(feeds)
+
+    def use(self, feeds: Iterable[Feed]) -> None:
+        """Ask these from now on, and no others; new ones at once."""
+        self._feeds = tuple(feeds)
+        for feed in self._feeds:
+            self._states.setdefault(feed, FeedState())
+            self._reports.setdefault(feed, FeedReport(feed.text))
+            self._turns.setdefault(feed, trio.Lock())
+        self._others.set()
 
     def reports(self) -> tuple[FeedReport, ...]:
         """What each feed said last, in the order in which they were given."""
-        return tuple(self._reports.values())
+        return tuple(self._reports[feed] for feed in self._feeds)
 
     async def poll_once(self) -> None:
         """Ask every feed now, all at once, and return when each has answered or failed."""
@@ -252,8 +263,12 @@ class FeedPoller:
     async def poll_task(self) -> None:
         """Ask each feed for ever: every interval give or take a fifth, less and less often while it fails."""
         async with trio.open_nursery() as nursery:
-            for feed in self._feeds:
-                nursery.start_soon(self._poll_for_ever, feed)
+            while True:
+                self._others = trio.Event()
+                for feed in {*self._feeds} - self._asked:
+                    self._asked.add(feed)
+                    nursery.start_soon(self._poll_while_used, feed)
+                await self._others.wait()
 
     def wait_s(self, feed: Feed) -> float:
         """How long to wait before a feed's next turn."""
@@ -261,10 +276,11 @@ class FeedPoller:
         wait_s = min(self._interval_s * (1 << min(self._reports[feed].failures, 16)), longest_s)
         return wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
-    async def _poll_for_ever(self, feed: Feed) -> None:
-        while True:
+    async def _poll_while_used(self, feed: Feed) -> None:
+        while feed in self._feeds:
             await self._poll(feed)
             await trio.sleep(self.wait_s(feed))
+        self._asked.discard(feed)
 
     async def _poll(self, feed: Feed) -> None:
         async with self._turns[feed]:

@@ -54,7 +54,7 @@ def test_umount_takes_a_dead_mount_away_whoever_still_uses_it(house: House, pub:
         m = house.mount(pub, "A", "offline")
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP", "-u", "-uz", "-uz while a file is open"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "-u", "-uz", "-uz while a file is open"])
 def test_a_mount_ends_with_its_state_saved(house: House, pub: Path, how: str) -> None:
     m = house.mount(pub, "A", "offline")
     first = m.names()[0]

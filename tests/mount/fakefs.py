@@ -24,7 +24,7 @@ from gtfs.mount.daemon import Outcome, daemonize
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mountpoint import check_mountpoint
 from gtfs.mount.operations import Operations
-from gtfs.mount.options import parse_mount_options
+from gtfs.mount.options import MountOptions, read_options
 from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
 from gtfs.pack.format import CorruptPack
 
@@ -193,7 +193,7 @@ def fill(store: Store, many: int) -> None:
 
 
 async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
-    options, _ = parse_mount_options(args.o, ("peer",))
+    options = MountOptions(**read_options(args.o)[MountOptions])
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))
     fill(store, args.many)

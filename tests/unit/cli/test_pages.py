@@ -23,12 +23,13 @@ import trio
 import gtfs
 from gtfs.catalogue.accept import Accepted
 from gtfs.catalogue.document import Catalogue
-from gtfs.cli.main import EXIT_CODES, cli
-from gtfs.cli.nodeoptions import NODE_KEYS
+from gtfs.cli.commands import cli
+from gtfs.cli.nodeoptions import TABLE, default_text
+from gtfs.cli.shape import EXIT_STATUS
 from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
-from gtfs.mount.options import BadMountOption, parse_mount_options
+from gtfs.mount.options import read_options
 from gtfs.node.describe import describe_state, describe_sync
 from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
@@ -110,32 +111,32 @@ def test_no_page_names_an_option_that_does_not_exist(path: Path) -> None:
     assert set(FLAG.findall(path.read_text())) <= known
 
 
-def all_mount_keys() -> set[str]:
-    """What the error for an unknown option lists."""
-    with pytest.raises(BadMountOption) as caught:
-        parse_mount_options("no-such-option", NODE_KEYS)
-    return {word.rstrip("=") for word in str(caught.value).partition("there are: ")[2].split()}
-
-
 def test_every_o_key_is_an_item_and_no_other() -> None:
     text = section(page("mount.fuse.gtfs.8"), "OPTIONS")
     heads = items(subsection(text, "Of the mount")) + "\n" + items(subsection(text, "Of the node"))
     keys = re.findall(r"\bCm (\w+)", heads)
-    assert sorted(keys) == sorted(all_mount_keys())
-    assert set(NODE_KEYS) <= set(keys)
+    assert sorted(keys) == sorted(TABLE)
+
+
+def test_the_default_of_every_option_is_told() -> None:
+    text = section(page("mount.fuse.gtfs.8"), "OPTIONS")
+    for name, option in TABLE.items():
+        if default := default_text(option):
+            item = re.search(rf"^\.It [^\n]*\bCm {name}\b[^\n]*\n(.*?)(?=^\.It |^\.El)", text, re.MULTILINE | re.DOTALL)
+            assert item and re.search(rf"(?<!\w){re.escape(default)}(?!\w)", item[1]), (name, default)
 
 
 def test_what_is_said_for_every_file_system_is_taken_and_told() -> None:
     text = subsection(page("mount.fuse.gtfs.8"), "Of every file system")
     told = marked(text)
-    parse_mount_options(",".join(told), NODE_KEYS)
+    read_options(",".join(told), TABLE)
     assert told == mount_options._IGNORED | mount_options._KERNEL
 
 
 def test_every_exit_code_is_told() -> None:
     text = section(page("gtfs.1"), "EXIT STATUS")
     told = re.findall(r"^\.It (\d+)$", text, re.MULTILINE)
-    assert told == re.findall(r"^ +(\d+) ", EXIT_CODES, re.MULTILINE)
+    assert told == [str(code) for code in EXIT_STATUS]
 
 
 def errors(of: type[GtfsError]) -> Iterator[type[GtfsError]]:
@@ -295,10 +296,11 @@ COMPLETE = """
 try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _gtfs_completion gtfs; echo "${COMPREPLY[@]}"; }
 try gtfs p
 try gtfs init --s
+try gtfs mount -o ro,inter
 """
 
 
 def test_bash_completes_commands_and_options() -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pack publish", "--sign-key"]
+    assert done.stdout.splitlines() == ["pack publish", "--sign-key", "ro,interface="]

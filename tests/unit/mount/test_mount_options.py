@@ -8,57 +8,61 @@ from gtfs.mount.options import (
     MountOptions,
     escape_value,
     libfuse_options,
-    parse_mount_options,
+    read_options,
     split_options,
 )
 
 
+def options(text):
+    return MountOptions(**read_options(text)[MountOptions])
+
+
 def test_no_options_are_the_defaults():
-    assert parse_mount_options("", ()) == (MountOptions(), {})
+    assert options("") == MountOptions()
 
 
 def test_what_fstab_says_for_everybody_is_ignored():
     text = "rw,_netdev,noauto,auto,user,users,nofail,exec,suid,dev,nosuid,nodev,relatime,x-systemd.automount,defaults"
-    assert parse_mount_options(text, ()) == (MountOptions(), {})
+    assert options(text) == MountOptions()
 
 
 def test_the_mounts_own_options_are_parsed():
-    options, _ = parse_mount_options(
-        "ro,allow_other,default_permissions,uid=7,gid=8,read_timeout=5m,read_ahead=512K,incoming_limit=2G,noexec",
-        (),
-    )
-    assert options == MountOptions(True, True, True, 7, 8, 300.0, 512 << 10, 2 << 30, ("noexec",))
+    text = "ro,allow_other,default_permissions,uid=7,gid=8,read_timeout=5m,read_ahead=512k,incoming_limit=2GiB,noexec"
+    assert options(text) == MountOptions(True, True, True, 7, 8, 300.0, 512 << 10, 2 << 30, ("noexec",))
 
 
-def test_node_options_pass_in_order_with_escaped_commas():
-    text = r"peer=a:1,tracker=http://x/?a=b\,c,peer=[::1]:2,prefetch,logfile=/a\\b"
-    assert parse_mount_options(text, {"peer", "tracker", "prefetch", "logfile"})[1] == {
-        "peer": ["a:1", "[::1]:2"],
-        "tracker": ["http://x/?a=b,c"],
-        "prefetch": [""],
-        "logfile": ["/a\\b"],
-    }
+def test_of_two_that_disagree_the_last_one_counts():
+    assert options("ro,rw,uid=5,uid=6,noexec,exec,sync") == MountOptions(uid=6, kernel=("sync",))
+    assert options("rw,ro").read_only and not options("ro,ro=no").read_only
 
 
-def test_a_second_list_adds_to_the_first():
-    first, _ = parse_mount_options("ro", ())
-    assert parse_mount_options("uid=5", (), first)[0] == MountOptions(read_only=True, uid=5)
+@pytest.mark.parametrize("word", ["=yes", "=true", "=ON", "=1", ""])
+def test_a_flag_is_on_alone_or_with_a_word_for_yes(word):
+    assert options(f"ro{word}").read_only and options(f"noatime{word}").kernel == ("noatime",)
+
+
+@pytest.mark.parametrize("word", ["no", "False", "off", "0"])
+def test_a_flag_is_off_with_a_word_for_no(word):
+    assert options(f"allow_other,allow_other={word},noexec={word}") == MountOptions()
 
 
 @pytest.mark.parametrize(
     "text",
-    ["nonsense", "peers=x", "ro=1", "uid", "uid=-1", "uid=x", "gid=99999999999", "read_timeout=soon", "read_timeout=",
-     "read_ahead=1X", "incoming_limit=-1"],
+    ["nonsense", "peers=x", "ro=perhaps", "ro=", "noexec=x", "uid", "uid=", "uid=-1", "uid=x", "uid=4294967295",
+     "gid=99999999999", "read_timeout=soon", "read_timeout=", "read_timeout=0", "read_timeout=999d", "read_ahead=1X",
+     "read_ahead=2G", "incoming_limit=-1", "incoming_limit=0"],
 )  # fmt: skip
 def test_unknown_options_and_values_are_refused_as_usage_errors(text):
     with pytest.raises(BadMountOption) as caught:
-        parse_mount_options(text, ("peer",))
+        options(text)
     assert caught.value.exit_code == 2 and text.split("=")[0] in str(caught.value)
 
 
-def test_an_unknown_option_lists_what_there_is():
-    with pytest.raises(BadMountOption, match=r"unknown mount option 'pear=x'; there are: .*peer.*read_timeout="):
-        parse_mount_options("pear=x", ("peer",))
+def test_an_unknown_option_lists_what_there_is_and_what_may_be_meant():
+    with pytest.raises(
+        BadMountOption, match=r"unknown mount option 'uit=x'; did you mean uid\? there are: .*read_timeout="
+    ):
+        options("uit=x")
 
 
 def test_libfuse_gets_ascii_without_bare_separators():

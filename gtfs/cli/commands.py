@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program ``gtfs``: picks the command, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from traceback import print_exception
+
+import click
+
+from gtfs.cli.fsck import fsck
+from gtfs.cli.init import init
+from gtfs.cli.keys import keys
+from gtfs.cli.mount import mount
+from gtfs.cli.pack import pack
+from gtfs.cli.publish import publish
+from gtfs.cli.seed import seed
+from gtfs.cli.shape import Group
+from gtfs.cli.status import status
+from gtfs.cli.sync import sync
+from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_name, start_log
+from gtfs.cli.torrent import torrent
+from gtfs.cli.umount import umount
+from gtfs.errors import GtfsError
+from gtfs.node.nursery import first_error
+
+log = logging.getLogger(__name__)
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("gtfs"), "--version", "-V", prog_name="gtfs")
+@click.option("-v", "--verbose", count=True, help="Say what happens on stderr; -vv says everything.")
+def cli(verbose: int) -> None:
+    """The git torrent filesystem: signed git history as files, carried by BitTorrent.
+
+    A SOURCE is a bare repository, a catalogue file, or a file:, http: or https: URL of one,
+    or a gtfs: address in the DHT.
+    Each command explains itself: gtfs COMMAND --help.
+    """
+    start_log(verbose)
+
+
+for _command in (init, keys, publish, mount, umount, sync, seed, status, torrent, fsck, pack):
+    cli.add_command(_command)
+
+
+def run(argv: Sequence[str]) -> int:
+    """One command's exit code; says on stderr what went wrong."""
+    is_helper = Path(argv[0]).name == "mount.fuse.gtfs"  # for mount(8), which says SOURCE DIR -o OPTIONS
+    print_any_name()
+    try:
+        result = cli.main(["mount"] * is_helper + list(argv[1:]), prog_name="gtfs", standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001  every end of a command passes here
+        return explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def explain(error: BaseException) -> int:
+    """Show an error and give its exit code; a bug comes with its traceback."""
+    if isinstance(error, BaseExceptionGroup):
+        return explain(first_error(error))
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output has gone, as head(1) does.
+        sys.stderr.close()
+        return 0
+    if isinstance(error, GtfsError):
+        complain(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno is not None:
+        complain(os_error_text(error))
+        log.debug("where it happened", exc_info=error)
+        return 7
+    print_exception(error)
+    complain("this is a bug in gtfs; please report it with the lines above")
+    return 1
