@@ -219,7 +219,7 @@ def test_two_thousand_modest_deltas_are_refused_for_their_sum() -> None:
 
 
 def test_deltas_on_each_other_make_as_much_as_deltas_on_one_base_and_are_refused_alike() -> None:
-    """A chain by ids looks, entry by entry, like a line changed in each of many files; decoding finds its bases here."""
+    """A chain by ids looks, entry by entry, like a line changed in each of many files; decoding finds its bases."""
     at = b"\0" * (16 * MIB)
     entries = [made.whole(BLOB, at)]
     for i in range(20):
@@ -245,7 +245,7 @@ def test_one_line_changed_in_each_of_many_large_files_is_an_ordinary_commit() ->
 
 def test_a_sparse_file_expands_by_what_deflate_can_and_is_an_ordinary_file() -> None:
     found = scan(made.pack(made.whole(BLOB, bytes(70 * MIB))), SHA1, LIMITS)
-    assert found.length < 80_000
+    assert found.length < 400_000
     assert found.needs == Needs(object_bytes=70 * MIB)
 
 
