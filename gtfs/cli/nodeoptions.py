@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.mount.options import MountOptions, parse_mount_options, parse_seconds, parse_size
+from gtfs.pack.limits import Limits, option_of
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.settings import SwarmOptions
 
+LIMITS = tuple(asdict(Limits()).items())
 NODE_KEYS = {
     "repo": "PATH    the backing repository of a mirror (default: one in the user's data directory)",
     "keyring": "FILE    keys that may sign the catalogue: a file or directory; may be given again",
@@ -43,6 +45,10 @@ NODE_KEYS = {
     "offline": "        no swarm: what is not here cannot be read",
     "logfile": "FILE    where a mount in the background writes its log",
     "jobs": "N       processes that encode (default: one for each core)",
+    **{
+        option_of(name): f"SIZE    a limit of what is let in, see gtfs-pack(5) (default {most})"
+        for name, most in LIMITS
+    },
 }
 
 
@@ -69,6 +75,7 @@ class NodeSettings:
     jobs: int | None
     proxy: str | None = None
     cache_bytes: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)  # those that were given, by name
 
 
 def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
@@ -123,6 +130,7 @@ def _node_settings(node: Mapping[str, list[str]]) -> NodeSettings:
         jobs=_count(node, "jobs", 0) or None,
         proxy=None if swarm.proxy is None else swarm.proxy.url,
         cache_bytes=None if cache_size is None else parse_size(cache_size, "cache_size"),
+        limits={name: parse_size(text, key) for name, _ in LIMITS if (text := _last(node, key := option_of(name)))},
     )
 
 

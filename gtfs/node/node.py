@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +41,7 @@ from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.history import OWN_REFS
 from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
@@ -70,6 +70,7 @@ class NodeOptions:
     cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them
     proxy: str | None = None  # for feeds, a URL
     jobs: int | None = None  # processes that encode; None: one for each core
+    limits: Mapping[str, int] = field(default_factory=dict)  # instead of those in the config
 
 
 class Node:
@@ -211,7 +212,7 @@ class Node:
                 trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
 
             done = publish_now(self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress)
-            return describe_published(self.state, done.version, done.is_new, done.packs)
+            return describe_published(self.state, done)
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
@@ -297,8 +298,8 @@ class Node:
 
     async def _read_refs(self) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = await trio.to_thread.run_sync(read_refs, self.state.repository)
-        refs = {r.name: r.oid for r in found if not r.name.startswith(OWN_REFS)}
+        found = (await trio.to_thread.run_sync(self.state.refs)).chosen
+        refs = {r.name: r.oid for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)}
         if refs == self._refs:
             return
         if self._takes_up:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -152,7 +153,7 @@ async def _open_source(
     async with contextlib.AsyncExitStack() as stack:
         if is_new:
             stack.callback(shutil.rmtree, source.repository, True)
-        state = await trio.to_thread.run_sync(State, repository)
+        state = await trio.to_thread.run_sync(partial(State, repository, given=options.limits))
         with state:
             if source.feed is not None and state.held is None and document is None:
                 document = await _first_document(source.feed, options, session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,21 +17,23 @@ from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
-from gtfs.ids import ReelName
+from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
+from gtfs.node.selection import Selection, select_refs
 from gtfs.node.stock import Stock
 from gtfs.node.succession import drop, settle
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
-from gtfs.repo.history import read_tips
-from gtfs.repo.repository import Repository
+from gtfs.repo.history import OWN_REFS, Ref
+from gtfs.repo.reach import find_blamed
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
@@ -53,9 +55,11 @@ LOCK = "lock"
 class State:
     """Opens everything and closes it in reverse; a context manager."""
 
-    def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
+    def __init__(
+        self, repository: Repository, limits: Limits | None = None, *, given: Mapping[str, int] | None = None
+    ) -> None:
+        """``limits``: instead of those that the config, and options (``given``), say."""
         self.repository = repository
-        self.limits = limits or Limits()
         root = repository.state
         root.mkdir(exist_ok=True)
         for name in (REELS, INCOMING, SIGNOFFS):
@@ -74,12 +78,13 @@ class State:
             for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
                 sweep_temporaries(directory)
             self.config = Config(repository)
+            self.limits = limits or self.config.limits(given)
             self.index = Index(root / INDEX)
             self._exit.callback(self.index.close)
             self._open_reel = self._recover()
             self.stock = Stock(self.index, self.reels, self.open_reel_path, repository.fmt)
             self._exit.callback(lambda: self._open_reel.close())
-            self.quarantine = Quarantine(root / QUARANTINE)
+            self.quarantine = Quarantine(root / QUARANTINE, self.limits.quarantine_bytes)
             self.catalogues = CatalogueStore(root / CATALOGUE)
             self.held: Held | None = self.catalogues.highest()
             self._previous: Catalogue | None = None
@@ -194,18 +199,38 @@ class State:
         What refs reached then is not walked again. Unless ``retry``, neither is what could
         not be made then.
         """
-        tips, before = read_tips(self.repository), self.index.taken_up()
+        refs = self.refs().chosen
+        tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
+        before = self.index.taken_up()
         again = list(self.index.unencodable()) if retry else []
         if tips == before and not again:
             return TakenUp(0, 0, {})
-        new = find_new(self.repository, self.index, before)
+        new = self._find_new(refs, before)
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
         begin(len(new))
-        done = take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
+        done = take_up(
+            self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
+        )
         if not stop():
             self.index.set_taken_up(tips)
         return done
+
+    def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
+        """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
+        try:
+            return find_new(self.repository, self.index, before, refs)
+        except GitFailed:
+            found = find_blamed(self.repository, refs, ())
+            if not found.blamed:
+                raise
+            self.index.put_unencodable(found.unreadable)
+            sound = [ref for ref in refs if ref.name not in found.blamed]
+            return find_new(self.repository, self.index, (), sound)
+
+    def refs(self) -> Selection:
+        """The refs that this node is about: those that a publisher publishes, for everybody else all."""
+        return select_refs(self.repository, self.config, self.held)
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

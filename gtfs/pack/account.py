@@ -41,6 +41,8 @@ class Needs(NamedTuple):
         return None
 
 
+NO_NEEDS: Final = Needs()
+
 # Below these no limit that anybody would set is met, and nothing is recorded.
 _REMARKABLE: Final = Needs(object_bytes=32 * MIB, expanded_bytes=256 * MIB, objects=100_000)
 

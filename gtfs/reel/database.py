@@ -69,6 +69,14 @@ _SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+# Tables that indexes of schema 1 may lack.
+_ADDED: Final = (
+    # What a pack asks of limits, of those that ask for much.
+    """CREATE TABLE IF NOT EXISTS needs (
+        oid BLOB PRIMARY KEY, object_bytes INTEGER NOT NULL, expanded_bytes INTEGER NOT NULL, objects INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+
 
 class IndexUnusable(GtfsError):
     """The index cannot be opened, read or written: disk, permission, or a file system without shared memory."""
@@ -238,13 +246,17 @@ class Database:
             raise self._named(error) from error
         if version == 0 and empty and not self.read_only:
             with self.transaction():
-                for statement in _SCHEMA:
+                for statement in (*_SCHEMA, *_ADDED):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version > SCHEMA_VERSION:
             raise IndexCorrupt(self.path, f"was written by a newer gtfs (schema {version})")
         elif version != SCHEMA_VERSION:
             raise IndexCorrupt(self.path, "is not an index of gtfs")
+        elif not self.read_only:
+            with self.transaction():
+                for statement in _ADDED:
+                    db.execute(statement)
 
     def _close_idle(self) -> None:
         while self._idle:

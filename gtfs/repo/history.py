@@ -44,15 +44,24 @@ def read_head(repository: Repository) -> bytes | None:
     return out or None
 
 
+def read_head_commit(repository: Repository) -> ObjectId | None:
+    """The commit that HEAD leads to, None where there is none."""
+    out = repository.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).strip()
+    return ObjectId(bytes.fromhex(out.decode())) if out else None
+
+
 def commits_reachable(
     repository: Repository, tips: Iterable[ObjectId] | None = None, without: Collection[ObjectId] = ()
 ) -> Iterator[ObjectId]:
-    """Commits reachable from ``tips`` (None: from every ref) and not from ``without``, parents before children.
+    """Commits reachable from ``tips`` (None: from every ref and HEAD) and not from ``without``, parents first.
 
     Raises `GitFailed`.
     """
-    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else []), "--stdin"]
-    lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
+    if tips is None:
+        # Not --all, which takes the HEADs of linked work trees along, and ends where one of these is broken.
+        tips = _tips(repository, read_refs(repository))
+    args = ["rev-list", "--topo-order", "--reverse", "--stdin"]
+    lines = [oid.hex().encode() + b"\n" for oid in tips]
     lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
     # By its commit graph, git would look at every commit younger than that before it gives the first in order.
     settings = ["-c", "core.commitGraph=false"] if without else []
@@ -106,17 +115,20 @@ def tags_reachable(repository: Repository, refs: Iterable[Ref]) -> list[ObjectId
     return list(found)
 
 
-def history(repository: Repository, without: Collection[ObjectId] = ()) -> Iterator[ObjectId]:
-    """Every commit and annotated tag object reachable from any ref, what is needed first.
+def history(
+    repository: Repository, without: Collection[ObjectId] = (), refs: Collection[Ref] | None = None
+) -> Iterator[ObjectId]:
+    """Every commit and annotated tag object that ``refs`` (None: any ref, and HEAD) reach, what is needed first.
 
     What the tips ``without`` reach is left out, as far as they are still there.
     """
-    yield from commits_reachable(repository, without=without)
-    yield from tags_reachable(repository, [ref for ref in read_refs(repository) if ref.oid not in without])
+    found = read_refs(repository) if refs is None else refs
+    tips = _tips(repository, found) if refs is None else {ref.oid for ref in refs}
+    if tips:
+        yield from commits_reachable(repository, tips, without)
+    yield from tags_reachable(repository, [ref for ref in found if ref.oid not in without])
 
 
-def read_tips(repository: Repository) -> frozenset[ObjectId]:
-    """What `history` starts from, apart from the node's own refs; raises `GitFailed`."""
-    head = repository.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
-    tips = {ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
-    return frozenset(tips | ({ObjectId(bytes.fromhex(head.decode()))} if head else set()))
+def _tips(repository: Repository, refs: Iterable[Ref]) -> set[ObjectId]:
+    head = read_head_commit(repository)
+    return {ref.oid for ref in refs} | ({head} if head is not None else set())
