@@ -14,7 +14,7 @@ from gtfs.ids import ObjectId
 from gtfs.node.selection import place_of
 from gtfs.node.state import State
 from gtfs.pack.limits import LIMITS, key_of
-from gtfs.repo.history import Ref
+from gtfs.repo.history import MISSING, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import Repository
 from gtfs.trust.refnames import encode_name
@@ -52,7 +52,7 @@ def hold_back(state: State, refs: Sequence[Ref]) -> dict[bytes, str]:
         beyond = needs.beyond(state.limits)
         if beyond is not None:
             reasons[oid] = "it is over the limit {}: {} is needed where {} is allowed".format(*beyond)
-    if not reasons:
+    if not reasons and all(ref.kind != MISSING for ref in refs):
         return {}
     reach = find_blamed(state.repository, refs, reasons)
     state.index.drop_unencodable(oid for oid in reasons if oid not in reach.seen)

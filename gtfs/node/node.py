@@ -41,7 +41,7 @@ from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.history import OWN_REFS
+from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
@@ -299,7 +299,8 @@ class Node:
     async def _read_refs(self) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
         found = (await trio.to_thread.run_sync(self.state.refs)).chosen
-        refs = {r.name: r.oid for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)}
+        shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
+        refs = {r.name: r.oid for r in shown if r.kind != MISSING}
         if refs == self._refs:
             return
         if self._takes_up:

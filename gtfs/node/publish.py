@@ -114,7 +114,7 @@ def publish_now(
     held = state.held
     selection = state.refs()
     check_fits(repository, selection.chosen)
-    state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
+    state.take_up(refs=selection.chosen, jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
     held_back = hold_back(state, selection.chosen)

@@ -28,7 +28,7 @@ class LeftOut(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """``chosen`` have a commit or tag and are published; ``left_out`` are the others, without the node's own."""
+    """``chosen`` name a commit or tag, or what is lost; ``left_out`` are the others, without the node's own."""
 
     chosen: list[Ref]
     left_out: list[LeftOut]
@@ -51,8 +51,8 @@ def select_refs(repository: Repository, config: Config, held: Held | None) -> Se
         if ref.name.startswith(OWN_REFS):
             continue
         reason = objection(ref.name)
-        if reason is None and ref.kind not in (b"commit", b"tag"):
-            reason = f"it names a {ref.kind.decode()}" if ref.kind != b"missing" else "its object is missing"
+        if reason is None and ref.kind in (b"tree", b"blob"):
+            reason = f"it names a {ref.kind.decode()}"
         if reason is None:
             chosen.append(ref)
         else:
@@ -106,21 +106,22 @@ def place_of(name: bytes) -> bytes:
 
 def _objections(repository: Repository, config: Config, held: Held | None) -> Callable[[bytes], str | None]:
     """A function that says what stands against a name."""
-    chosen = [parse_pattern(text) for text in config.get_all("refs")]
-    if not chosen:
+    patterns = [parse_pattern(text) for text in config.get_all("refs")]
+    if not patterns:
         listed = () if held is None else {place_of(name) for name in held.catalogue.refs}
-        chosen = list(dict.fromkeys([*DEFAULT_REFS, *sorted(listed)]))
-    hidden = [parse_pattern(text) for text in config.get_all("hide")]
-    git_hides = _git_hides(repository)
+        patterns = list(dict.fromkeys([*DEFAULT_REFS, *sorted(listed)]))
+    chosen = _Patterns(patterns)
+    hidden = [(pattern, _Patterns([pattern])) for text in config.get_all("hide") for pattern in [parse_pattern(text)]]
+    git_hides = [(key, pattern, shows, _Patterns([pattern])) for key, pattern, shows in _git_hides(repository)]
 
     def objection(name: bytes) -> str | None:
-        if not any(_has(pattern, name) for pattern in chosen):
+        if not chosen.have(name):
             return NOT_CHOSEN
-        for pattern in hidden:
-            if _has(pattern, name):
+        for pattern, having in hidden:
+            if having.have(name):
                 return f"hidden by gtfs.hide={pattern.decode('utf-8', 'replace')}"
-        for key, pattern, shows in reversed(git_hides):  # the last that has it decides
-            if _has(pattern, name):
+        for key, pattern, shows, having in reversed(git_hides):  # the last that has it decides
+            if having.have(name):
                 return None if shows else f"hidden by {key}={pattern.decode('utf-8', 'replace')}"
         return None
 
@@ -139,8 +140,14 @@ def _git_hides(repository: Repository) -> list[tuple[str, bytes, bool]]:
     return found
 
 
-def _has(pattern: bytes, name: bytes) -> bool:
-    if b"*" in pattern:
-        return Policy(pattern, "catalogue").matches(name)
-    pattern = pattern.rstrip(b"/")
-    return name == pattern or name.startswith(pattern + b"/")
+class _Patterns:
+    """Asked of each of perhaps a million names."""
+
+    def __init__(self, patterns: Sequence[bytes]) -> None:
+        plain = [pattern.rstrip(b"/") for pattern in patterns if b"*" not in pattern]
+        self._names = frozenset(plain)
+        self._places = tuple(name + b"/" for name in plain)
+        self._starred = [Policy(pattern, "catalogue") for pattern in patterns if b"*" in pattern]
+
+    def have(self, name: bytes) -> bool:
+        return name.startswith(self._places) or name in self._names or any(p.matches(name) for p in self._starred)

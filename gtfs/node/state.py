@@ -188,6 +188,7 @@ class State:
     def take_up(
         self,
         *,
+        refs: Sequence[Ref] | None = None,
         jobs: int | None = None,
         retry: bool = True,
         stop: Callable[[], bool] = lambda: False,
@@ -196,10 +197,10 @@ class State:
     ) -> TakenUp:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
 
-        What refs reached then is not walked again. Unless ``retry``, neither is what could
-        not be made then.
+        ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
+        ``retry``, neither is what could not be made then.
         """
-        refs = self.refs().chosen
+        refs = self.refs().chosen if refs is None else refs
         tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
         before = self.index.taken_up()
         again = list(self.index.unencodable()) if retry else []

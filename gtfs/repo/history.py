@@ -16,12 +16,13 @@ from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 TIPS = b"refs/gtfs/tips/"
 OWN_REFS = b"refs/gtfs/"  # the node's own; never in a catalogue
+MISSING = b"missing"
 
 _TARGET = re.compile(rb"object ([0-9a-f]{40}(?:[0-9a-f]{24})?)\ntype tag\n")
 
 
 class Ref(NamedTuple):
-    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob")."""
+    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob", or `MISSING`)."""
 
     name: bytes
     oid: ObjectId
@@ -30,12 +31,17 @@ class Ref(NamedTuple):
 
 def read_refs(repository: Repository) -> list[Ref]:
     """Every ref, sorted by name; raises `GitFailed`."""
-    out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
-    refs = []
-    for line in out.splitlines():
-        oid, kind, name = line.split(b" ", 2)
-        refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), kind))
-    return refs
+    out = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
+    named = [(line.partition(b" ")[0], line.partition(b" ")[2]) for line in out.splitlines()]
+    # Asked for the kind itself, git opens the object for each ref anew, and gives up over one that is missing.
+    ids = list({oid: None for oid, _ in named})
+    asked = b"".join(oid + b"\n" for oid in ids)
+    kinds = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines() if ids else []
+    known = {
+        oid: (ObjectId(bytes.fromhex(oid.decode())), MISSING if b" " in kind else kind)
+        for oid, kind in zip(ids, kinds, strict=True)
+    }
+    return [Ref(name, *known[oid]) for oid, name in named]
 
 
 def read_head(repository: Repository) -> bytes | None:
@@ -122,8 +128,8 @@ def history(
 
     What the tips ``without`` reach is left out, as far as they are still there.
     """
-    found = read_refs(repository) if refs is None else refs
-    tips = _tips(repository, found) if refs is None else {ref.oid for ref in refs}
+    found = [ref for ref in (read_refs(repository) if refs is None else refs) if ref.kind != MISSING]
+    tips = _tips(repository, found) if refs is None else {ref.oid for ref in found}
     if tips:
         yield from commits_reachable(repository, tips, without)
     yield from tags_reachable(repository, [ref for ref in found if ref.oid not in without])
@@ -131,4 +137,4 @@ def history(
 
 def _tips(repository: Repository, refs: Iterable[Ref]) -> set[ObjectId]:
     head = read_head_commit(repository)
-    return {ref.oid for ref in refs} | ({head} if head is not None else set())
+    return {ref.oid for ref in refs if ref.kind != MISSING} | ({head} if head is not None else set())
