@@ -374,5 +374,6 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
+        stack.callback(node.store.close)
         await node.reels.update()
         yield node

@@ -34,6 +34,8 @@ class Limits:
 
 LIMITS: Final = tuple(field.name for field in fields(Limits))
 
+UNLIMITED: Final = Limits(**dict.fromkeys(LIMITS, 1 << 62))
+
 
 def option_of(limit: str) -> str:
     """The word of ``-o`` that sets a limit."""
