@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.node import store
 from gtfs.node.config import BadConfig
 from gtfs.node.fsck import check
 from gtfs.node.holdback import Unpublishable, check_fits
@@ -74,6 +76,16 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
     made = Origin(tmp_path / "origin.git", request.param)
     made.ref("refs/heads/main", made.commit({"a": b"a\n"}))
     return made
+
+
+class NoSwarm:
+    """Reads of a node without one."""
+
+    def reel(self, reel_id: int) -> None:
+        return None
+
+    async def read(self, reel: object, offset: int, length: int, read_ahead: int) -> bytes:
+        raise AssertionError("there is no swarm")
 
 
 def lose_blob(origin: Origin, parent: str) -> tuple[str, str]:
@@ -302,3 +314,25 @@ def test_commits_of_a_detached_head_alone_are_named(origin: Origin) -> None:
 def test_an_empty_shallow_file_is_no_shallow_clone(origin: Origin) -> None:
     (origin.path / "shallow").touch()
     assert origin.listed() == ["refs/heads/main"]
+
+
+def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.ref("refs/heads/other", origin.commit({"b": bytes(5000)}))
+    origin.publish()
+    monkeypatch.setattr(store, "_IN_MEMORY", 1)
+    monkeypatch.setattr(store, "_MADE_BYTES", 1)
+    with State(open_repository(origin.path)) as state:
+        reel = state.index.reels()[0]
+        rows = state.index.reel_rows(reel.id)
+        whole = state.reel_path(reel.name).read_bytes()
+        state.index.set_reel_state([reel.id], "remote")
+        reads = store.Store(state, NoSwarm())
+        for row in [*rows, *rows]:
+            at = row.offset or 0
+            assert trio.run(reads.read, row.oid, 3, row.size - 5) == whole[at + 3 : at + row.size - 2]
+            assert list(reads._made) == [row.oid]
+        reads.close()
+        assert not reads._made
+        state.index.set_reel_state([reel.id], "complete")
