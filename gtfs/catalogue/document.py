@@ -27,6 +27,7 @@ from gtfs.ids import (
     parse_fingerprint,
     parse_object_id,
 )
+from gtfs.pack.account import Needs
 from gtfs.trust.policy import BadPolicy, Policy, parse_policy
 from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_name
 from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write_stanza, write_time
@@ -44,6 +45,7 @@ REELS: Final = 4096  # final ones of 256 MiB make 1 TiB; each is a torrent in th
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+_LIMIT = re.compile(r"[a-z][a-z_]{0,63}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _REEL = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{40}) ([1-9][0-9]{0,17}) ([1-9][0-9]{0,8})\Z")
 TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
@@ -93,6 +95,7 @@ class Catalogue:
     refs: dict[bytes, ObjectId] = field(default_factory=dict)
     reels: tuple[ReelEntry, ...] = ()
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
+    needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
 
     def to_text(self) -> str:
         """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
@@ -117,6 +120,9 @@ class Catalogue:
             fields.append(("Web-Seeds", list(self.web_seeds)))
         if self.policy:
             fields.append(("Policy", [policy.to_line() for policy in self.policy]))
+        needs = [f"{name} {least}" for name, least in self.needs._asdict().items() if least]
+        if needs:
+            fields.append(("Needs", needs))
         fields += [("Signers", list(self.signers)), ("Threshold", str(self.threshold))]
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
@@ -185,6 +191,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         refs=_refs(values.get("refs", []), object_format),
         reels=reels,
         unusable=unusable,
+        needs=_needs(values.get("needs", [])),
     )
     if (catalogue.previous is None) != (catalogue.version == 1):
         _bad("version 1 has none, every later version has one", "Previous")
@@ -234,6 +241,17 @@ def _policies(lines: list[str]) -> tuple[Policy, ...]:
     if any(policy.kind == "local" for policy in policies):
         _bad("the kind local is each node's own", "Policy")
     return policies
+
+
+def _needs(lines: list[str]) -> Needs:
+    found: dict[str, int] = {}
+    for line in lines:
+        name, _, least = line.partition(" ")
+        if name in found or not _LIMIT.match(name) or not _NUMBER.match(least):
+            _bad(f"{line[:80]!r} is not a limit and a number, or repeated", "Needs")
+        found[name] = int(least)
+    # One that this version does not know is one that it does not hold packs to.
+    return Needs(**{name: found[name] for name in Needs._fields if name in found})
 
 
 def _ref_name(text: str, name: str) -> bytes:

@@ -15,6 +15,7 @@ from gtfs.catalogue.accept import Accepted, FirstTrust, Held, accept
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
+from gtfs.pack.account import NO_NEEDS, Needs
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy
 from gtfs.trust.sign import Signer
@@ -45,6 +46,7 @@ def next_catalogue(
     now_s: int,
     *,
     head: bytes | None = None,
+    needs: Needs = NO_NEEDS,
 ) -> Catalogue:
     """The catalogue that follows ``held``; raises `BadCatalogue` for refs or settings that it cannot hold."""
     catalogue = Catalogue(
@@ -63,6 +65,7 @@ def next_catalogue(
         head=head,
         refs=dict(sorted(refs.items())),
         reels=tuple(reels),
+        needs=needs,
     )
     catalogue.to_text()
     return catalogue

@@ -12,9 +12,12 @@ from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import say
 from gtfs.ids import parse_fingerprint
+from gtfs.mount.options import parse_size
 from gtfs.node.config import VALID_DAYS, BadConfig
 from gtfs.node.publish import initialise, refuse_subkeys
+from gtfs.node.selection import parse_pattern
 from gtfs.node.state import State
+from gtfs.pack.limits import LIMITS, key_of
 from gtfs.repo.repository import open_repository
 from gtfs.trust.policy import Policy, parse_policy
 
@@ -25,7 +28,7 @@ _OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web
 @click.argument("repo", type=Place(path_type=Path))
 @click.option("--name", help="The repository's id in its catalogues, for good (default: its first root commit).")
 @click.option(
-    "--sign-key", required=True, metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues."
+    "--sign-key", metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues; needed once."
 )
 @click.option(
     "--gnupg-home",
@@ -38,23 +41,42 @@ _OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
 @click.option("--valid-days", type=click.IntRange(1, VALID_DAYS), help="How long a catalogue counts (default 30).")
+@click.option(
+    "--refs",
+    multiple=True,
+    metavar="PATTERN",
+    help="Publish these refs (default: heads, tags and notes); may be repeated.",
+)
+@click.option("--hide", multiple=True, metavar="PATTERN", help="Publish none of these refs; may be given again.")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=SIZE", help="A limit, see gtfs-pack(5); may be given again."
+)
 def init(
     repo: Path,
     name: str | None,
-    sign_key: str,
+    sign_key: str | None,
     gnupg_home: Path | None,
     tracker: tuple[str, ...],
     web_seed: tuple[str, ...],
     policy: tuple[str, ...],
     valid_days: int | None,
+    refs: tuple[str, ...],
+    hide: tuple[str, ...],
+    limits: tuple[str, ...],
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
     policies = [parse_policy(line) for line in policy]
     _check(name, sign_key, tracker, web_seed, policies)
+    for pattern in (*refs, *hide):
+        parse_pattern(pattern)
+    wanted_limits = dict(_parse_limit(text) for text in limits)
     with State(open_repository(repository_of_mount(repo) or repo)) as state:
         refuse_subkeys(state, policies, gnupg_home)
         home = str(gnupg_home.absolute()) if gnupg_home else None
-        repository_id = initialise(state, name, sign_key, home)
+        key = sign_key or state.config.sign_key()
+        if key is None:
+            raise click.UsageError(f"{repo} is no publisher's yet: give --sign-key FPR")
+        repository_id = initialise(state, name, key, home)
         if tracker:
             state.config.set("tracker", *tracker)
         if web_seed:
@@ -63,20 +85,33 @@ def init(
             state.config.set("policy", *(line.to_line() for line in policies))
         if valid_days:
             state.config.set("validdays", str(valid_days))
+        if refs:
+            state.config.set("refs", *refs)
+        if hide:
+            state.config.set("hide", *hide)
+        for limit, size in wanted_limits.items():
+            state.config.set(key_of(limit), size)
     say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
 
 
 def _check(
-    name: str | None, key: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], policy: list[Policy]
+    name: str | None, key: str | None, trackers: tuple[str, ...], web_seeds: tuple[str, ...], policy: list[Policy]
 ) -> None:
     """Before anything is written: whether a catalogue may say all this. Raises `BadConfig`, `BadId`."""
     if name is not None and not (name and name.isprintable()):
         raise BadConfig("--name: not a repository id")
     trial = Catalogue(
-        "name" if name is None else name, 1, None, 0, 1, (parse_fingerprint(key),),
+        "name" if name is None else name, 1, None, 0, 1, (parse_fingerprint("A" * 40 if key is None else key),),
         trackers=trackers, web_seeds=web_seeds, policy=tuple(policy),
     )  # fmt: skip
     try:
         trial.to_text()
     except BadCatalogue as e:
         raise BadConfig(f"{_OPTIONS.get(e.field, e.field)}: {e.reason}") from None
+
+
+def _parse_limit(text: str) -> tuple[str, str]:
+    name, _, size = text.partition("=")
+    if name not in LIMITS:
+        raise click.UsageError(f"--limit {text}: there is no limit of that name, but {', '.join(LIMITS)}")
+    return name, str(parse_size(size, f"--limit {name}"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from gtfs.catalogue.document import TRACKER_SCHEMES, is_address
 from gtfs.errors import GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
 from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
+from gtfs.pack.limits import LIMITS, Limits, option_of
 from gtfs.swarm.feeds import FileFeed, parse_feed
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.settings import SwarmOptions
@@ -48,6 +49,7 @@ class NodeSettings:
     jobs: int | None = None
     proxy: str | None = None
     cache_bytes: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)  # those that were given, by name
 
 
 def _path(text: str, option: str) -> Path:
@@ -214,6 +216,10 @@ NODE: Mapping[str, Option] = {
         NodeSettings, "logfile", Kind("FILE", _logfile), "where a mount in the background, or seed, writes its log"
     ),
     "jobs": Option(NodeSettings, "jobs", count(1, 1024), "processes that encode (default: one for each core)"),
+    **{
+        option_of(name): Option(Limits, name, size(least=1), "a limit of what is let in, see gtfs-pack(5)")
+        for name in LIMITS
+    },
 }  # fmt: skip
 
 TABLE: Mapping[str, Option] = {**OWN, **NODE}
@@ -222,7 +228,7 @@ TABLE: Mapping[str, Option] = {**OWN, **NODE}
 def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
     """Both halves of every ``-o``; raises `BadMountOption`, `BadNodeOption`, `BadManners`."""
     said = read_options(",".join(texts), TABLE)
-    node = NodeSettings(**said[NodeSettings])
+    node = NodeSettings(**said[NodeSettings], limits=said[Limits])
     assert node.swarm is not None
     swarm = replace(node.swarm, **said[SwarmOptions], seeks_seeds=node.cache_bytes is not None)
     if swarm.interface and "listen" not in said[SwarmOptions]:

@@ -17,6 +17,7 @@ from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
 from gtfs.ids import ObjectId, pack_name
+from gtfs.node.config import Config
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
@@ -45,7 +46,7 @@ def pack(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: in
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a pack is binary: redirect it, or give -o FILE")
     with CatFile(repository) as reader:
-        encoder = Encoder(reader, repository.fmt)
+        encoder = Encoder(reader, repository.fmt, Config(repository).limits())
         try:
             if output is None:
                 # A pack that cannot be made must not leave half of itself in the pipe.
@@ -84,6 +85,7 @@ def _whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int:
     directory.mkdir(parents=True, exist_ok=True)
+    limits = Config(repository).limits()
     oids = [oid for oid in history(repository) if not (directory / pack_name(oid)).exists()]
     unmade = done = size = 0
     # Spools lie beside the packs, so that the repository may be somebody else's and read-only.
@@ -92,7 +94,7 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
         bar("encoding") as show,
         stop_on_interrupt() as stop,
     ):
-        for run in encode_many(repository, oids, Path(spools), jobs=jobs, stop=stop):
+        for run in encode_many(repository, oids, Path(spools), limits, jobs=jobs, stop=stop):
             size += _split(run, directory)
             done += len(run.made)
             unmade += len(run.unmade)

@@ -13,8 +13,11 @@ from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, say, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
 from gtfs.node.describe import describe_published
-from gtfs.node.publish import Unpublishable, publish_now
+from gtfs.node.holdback import Unpublishable
+from gtfs.node.publish import publish_now
 from gtfs.node.state import State
+
+_NAMED = 20  # refs in one line
 
 
 @click.command(cls=Command)
@@ -55,11 +58,11 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
                         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
                         return INTERRUPTED
                     raise
-                done = describe_published(state, result.version, result.is_new, result.packs)
+                done = describe_published(state, result)
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
-    return 0
+    return Unpublishable.exit_code if done["refs_held_back"] else 0
 
 
 def _show(done: dict[str, Any]) -> None:
@@ -71,3 +74,19 @@ def _show(done: dict[str, Any]) -> None:
         say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
     for source in done["sources"]:
         say(f"source {source}")
+    for left in done["refs_left_out"]:
+        complain(_left_out(left))
+    held_back: dict[str, list[str]] = {}
+    for name, reason in done["refs_held_back"].items():
+        held_back.setdefault(reason, []).append(name)
+    for reason, names in held_back.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        complain(f"not published: {', '.join(names[:_NAMED])}{more}: {reason}")
+
+
+def _left_out(left: dict[str, Any]) -> str:
+    what = (
+        left["first"] if left["count"] == 1 else f"{left['count']} refs below {left['below']}/, {left['first']} first"
+    )
+    dropped = f"; mirrors will DROP {left['dropped']} that the catalogue had so far" if left["dropped"] else ""
+    return f"left out: {what}: {left['reason']}{dropped}"

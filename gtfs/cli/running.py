@@ -63,6 +63,7 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
         jobs=settings.jobs,
         proxy=settings.proxy,
         cache_bytes=settings.cache_bytes,
+        limits=settings.limits,
     )
 
 

@@ -86,7 +86,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "node", ("running" if found["running"] else "not running") + (", read-only" if found["read_only"] else "")
     yield "packs", f"{known}, {size_text(size)}" + (f" ({states})" if states else "")
     if found["unencodable"]:
-        yield "not made", f"{found['unencodable']} packs: objects are missing (a shallow or partial clone?)"
+        why = "objects are missing (a shallow or partial clone?) or over a limit"
+        yield "not made", f"{found['unencodable']} packs: {why}"
     yield "policy", _POLICIES[found["policy"]]
     catalogue = found.get("catalogue")
     if catalogue:

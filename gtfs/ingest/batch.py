@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +54,7 @@ class Batch:
     def add(self, candidate: Candidate, examined: Examined, pack: PackBytes) -> None:
         """Take one pack, whose parents came before it; raises OSError."""
         view = memoryview(pack)
+        by_offset = {item.entry.offset: item.oid for item in examined.decoded}
         for item in examined.decoded:
             if item.data is not None:
                 self.objects[item.oid] = (item.kind, item.data)
@@ -65,12 +65,10 @@ class Batch:
                 continue
             self._written.add(item.oid)
             entry = item.entry
-            if entry.kind == OFS_DELTA and item.data is not None:
-                # Its base may be one of the objects that are left out here; foreign encoders make few of these.
-                self._out.write(entry_header(item.kind, item.size) + zlib.compress(item.data, 1))
-                continue
-            head = entry_header(entry.kind, entry.size)
-            self._out.write(head + entry.base if entry.kind == REF_DELTA and entry.base else head)
+            base = entry.base if entry.base_offset is None else by_offset[entry.base_offset]
+            # By its id, as a base may be left out here, or stand elsewhere.
+            kind = REF_DELTA if entry.kind == OFS_DELTA else entry.kind
+            self._out.write(entry_header(kind, entry.size) + (base or b""))
             for at in range(entry.data, entry.end, _CHUNK):
                 self._out.write(view[at : min(at + _CHUNK, entry.end)])
         self.members.append((candidate, examined))

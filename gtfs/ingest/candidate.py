@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gtfs.ids import ObjectId, PackDigest
 
 _MAPS = 64
-_IN_MEMORY = 64 << 20
+_IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 
 

@@ -221,7 +221,7 @@ class Ingest:
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
-            take_up(self._repository, self._index, self._open_reel(), unpromised, jobs=1)
+            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
             signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
@@ -250,7 +250,7 @@ class Ingest:
 
     def _from_repository(self, oid: ObjectId) -> tuple[int, bytes] | None:
         try:
-            raw = self._reader.read(oid, self._limits.object_bytes)
+            raw = self._reader.read(oid, self._limits.delta_object_bytes)
         except MissingObject:
             return None
         return None if raw.data is None else (raw.kind, raw.data)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
+from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, LocalPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.encoding import encode_many
-from gtfs.repo.history import history
+from gtfs.repo.history import Ref, history
 from gtfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,10 @@ class TakenUp(NamedTuple):
     made: Sequence[ObjectId] = ()
 
 
-def find_new(repository: Repository, index: Index, without: Collection[ObjectId] = ()) -> list[ObjectId]:
-    """The commits and tags reachable from any ref that have no local pack yet, parents first.
+def find_new(
+    repository: Repository, index: Index, without: Collection[ObjectId] = (), refs: Collection[Ref] | None = None
+) -> list[ObjectId]:
+    """The commits and tags reachable from ``refs`` (None: from any, and HEAD) that have no local pack, parents first.
 
     What the tips ``without`` reach is not looked at.
     """
@@ -47,7 +50,7 @@ def find_new(repository: Repository, index: Index, without: Collection[ObjectId]
         new.extend(oid for oid in run if oid not in rows or rows[oid].state != "unpacked")
         run.clear()
 
-    for oid in history(repository, without):
+    for oid in history(repository, without, refs):
         run.append(oid)
         if len(run) >= _ASK:
             ask()
@@ -60,6 +63,7 @@ def take_up(
     index: Index,
     open_reel: OpenReelWriter,
     oids: Sequence[ObjectId],
+    limits: Limits,
     *,
     jobs: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -72,7 +76,7 @@ def take_up(
     made: list[ObjectId] = []
     packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
-    for run in encode_many(repository, oids, repository.state / SPOOL, jobs=jobs, stop=stop):
+    for run in encode_many(repository, oids, repository.state / SPOOL, limits, jobs=jobs, stop=stop):
         local: list[LocalPack] = []
         for stamp, offset in run.made:
             place = open_reel.append_file(run.spool, offset, stamp.length)
@@ -92,6 +96,7 @@ def take_up(
         open_reel.sync()
         with index.transaction():
             index.put_local(local)
+            index.put_needs({stamp.oid: stamp.needs for stamp, _ in run.made})
             index.drop_unencodable(p.oid for p in local)
             index.put_unencodable({u.oid: u.reason for u in run.unmade})
         unmade.update((u.oid, u.reason) for u in run.unmade)

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, and, any number of times, source, tracker,
-webseed, policy.
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, one for each limit, and, any number of times,
+source, tracker, webseed, policy, refs, hide.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.mount.options import parse_size
+from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.policy import Policy, parse_policy
 
@@ -76,6 +78,11 @@ class Config:
         if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= VALID_DAYS):
             raise BadConfig(f"{self.path}: gtfs.validdays is {value}: not a number from 1 to {VALID_DAYS}")
         return int(value)
+
+    def limits(self, given: Mapping[str, int] | None = None) -> Limits:
+        """The limits of this node, ``given`` those that options set; raises `BadMountOption` for what is no size."""
+        found = {name: parse_size(text, f"gtfs.{key_of(name)}") for name in LIMITS if (text := self.get(key_of(name)))}
+        return Limits(**{**found, **(given or {})})
 
     def policies(self) -> Sequence[Policy]:
         """The local policy lines; raises `BadPolicy`."""

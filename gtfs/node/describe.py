@@ -11,6 +11,7 @@ from gtfs.catalogue.document import BadCatalogue
 from gtfs.ingest.refmoves import HeldBack
 from gtfs.node.follow import Progress, SyncReport
 from gtfs.node.pointing import address, feed_key_path
+from gtfs.node.publish import Published
 from gtfs.node.standing import refs_held_back
 from gtfs.node.state import State
 from gtfs.swarm.pointers import read_feed_key
@@ -63,15 +64,17 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
     return out
 
 
-def describe_published(state: State, version: int, is_new: bool, packs: int) -> dict[str, Any]:
+def describe_published(state: State, published: Published) -> dict[str, Any]:
     """What `gtfs publish` shows."""
     reels = () if state.held is None else state.held.catalogue.reels
     key, name = read_feed_key(feed_key_path(state.repository.state)), state.config.get("name")
     pointer = [address(key.public, name)] if key is not None and name is not None else []
     return {
-        "version": version,
-        "new": is_new,
-        "packs": packs,
+        "version": published.version,
+        "new": published.is_new,
+        "packs": published.packs,
+        "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
+        "refs_left_out": published.left_out,
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
     }

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import trio
 
@@ -28,6 +29,7 @@ from gtfs.node.standing import why_all_stay
 from gtfs.node.state import State
 from gtfs.node.store import Store
 from gtfs.node.succession import Guess
+from gtfs.pack.limits import key_of, option_of
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row
 from gtfs.repo.pushes import refuse_pushes
@@ -43,6 +45,19 @@ class NotFollowing(GtfsError):
     """This node holds no catalogue, or nothing that its keyring could check one with; the text says what to give."""
 
     exit_code = 4
+
+
+class LimitTooLow(GtfsError):
+    """The catalogue says that its packs need more than a limit of this node allows: said before they are fetched."""
+
+    exit_code = 4
+
+    def __init__(self, limit: str, allowed: int, needed: int, config: Path) -> None:
+        super().__init__(
+            f"the catalogue's packs need {limit} {needed} where this node allows {allowed}: nothing is fetched and no "
+            f"ref moves until it is raised, with -o {option_of(limit)}={needed} or gtfs.{key_of(limit)} in {config}"
+        )
+        self.limit = limit
 
 
 @dataclass
@@ -135,7 +150,14 @@ class Follower:
         unusable = accepted.catalogue.unusable
         for name, reason in islice(unusable.items(), 1):
             log.warning("%d reels of the catalogue cannot be had, %s first: %s", len(unusable), name, reason)
+        too_low = self._limit_too_low(accepted)
+        if too_low is not None:
+            log.warning("%s", too_low)
         return accepted
+
+    def _limit_too_low(self, held: Accepted) -> LimitTooLow | None:
+        beyond = held.catalogue.needs.beyond(self._state.limits)
+        return None if beyond is None else LimitTooLow(*beyond, self._state.config.path)
 
     def _listed(self) -> list[ReelRow]:
         """The held catalogue's reels, in its order."""
@@ -194,11 +216,14 @@ class Follower:
         """Fetch all reels, several at once, let their packs in and move refs.
 
         A reel that nobody gives for ``stall_s`` seconds is left out and reported. Raises `Offline`, `DiskTrouble`,
-        `NotFollowing`, OSError.
+        `NotFollowing`, `LimitTooLow`, OSError.
         """
         held = self._state.held
         if held is None:
             raise NotFollowing(f"{self._state.repository.path} follows no catalogue; there is nothing to sync with")
+        too_low = self._limit_too_low(held)
+        if too_low is not None and self._state.config.sign_key() is None:
+            raise too_low
         report = SyncReport(unusable=held.catalogue.unusable)
         if self._state.index.last_row():
             # What nobody gives must not hold up the rest.

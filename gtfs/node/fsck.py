@@ -14,9 +14,10 @@ from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
+from gtfs.node.config import Config
 from gtfs.node.restore import restore_held_refs
 from gtfs.node.state import CATALOGUE, INDEX, OPEN_REEL, REELS, State
-from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.limits import MIB
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
 from gtfs.reel.index import Index, PackRow, ReelRow
@@ -132,7 +133,7 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
     The caller holds the lock and no `State`. What those files do not tell, gtfs(1) lists under ``--rebuild``.
     """
     root = repository.state
-    limits = Limits()
+    limits = Config(repository).limits()
     set_aside(root / INDEX)
     index = Index(root / INDEX)
     try:
@@ -141,6 +142,7 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
             def describe(pack: memoryview) -> Described:
                 found = scan(pack, repository.fmt, limits, keep=MIB)
                 oid, kind, parents, raw = first_names(pack, found, repository.fmt)
+                index.put_needs({oid: found.needs})
                 return Described(oid, kind, read_made_s(raw) or 0, parents, "unpacked" if _has(oid) else "remote")
 
             def _has(oid: ObjectId) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,7 +44,7 @@ from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.history import OWN_REFS, read_refs
+from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, parse_feed
@@ -76,6 +76,7 @@ class NodeOptions:
     proxy: str | None = None  # for feeds, a URL
     jobs: int | None = None  # processes that encode; None: one for each core
     may_be_read_only: bool = False  # do with a state directory that cannot be written: nothing is fetched or let in
+    limits: Mapping[str, int] = field(default_factory=dict)  # instead of those in the config
 
 
 class Node:
@@ -235,7 +236,7 @@ class Node:
             done = publish_now(
                 self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress, phase=phase
             )
-            return describe_published(self.state, done.version, done.is_new, done.packs)
+            return describe_published(self.state, done)
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
@@ -332,8 +333,9 @@ class Node:
 
     async def _read_refs(self) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = await trio.to_thread.run_sync(read_refs, self.state.repository)
-        refs = {r.name: r.oid for r in found if not r.name.startswith(OWN_REFS)}
+        found = (await trio.to_thread.run_sync(self.state.refs)).chosen
+        shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
+        refs = {r.name: r.oid for r in shown if r.kind != MISSING}
         if refs == self._refs:
             return
         if self._takes_up:
@@ -414,6 +416,7 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
+        stack.callback(node.store.close)
         with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
             await trio.to_thread.run_sync(node.standing.look)
         await node.reels.update()

@@ -12,24 +12,27 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gtfs.catalogue.accept import FUTURE_S, Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
-from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.refjudge import moves_back
 from gtfs.node.config import BadConfig
+from gtfs.node.holdback import Unpublishable, check_fits, hold_back
 from gtfs.node.pointing import feed_key_path
+from gtfs.node.selection import describe_left_out, unreached_head
 from gtfs.node.state import State
 from gtfs.node.succession import compact
+from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.order import canonical_order, cut
 from gtfs.reel.seal import Source, write_reel
-from gtfs.repo.history import OWN_REFS, Ref, commits_reachable, read_head, read_refs, tags_reachable
+from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.repository import Repository
 from gtfs.swarm.pointers import read_feed_key
 from gtfs.trust.gnupghome import GnupgUnusable
@@ -44,20 +47,20 @@ _DAY_S = 24 * 3600
 _RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 
 
-class Unpublishable(GtfsError):
-    """The repository cannot be published as it is; the text says what to do."""
-
-    exit_code = 3
-
-
 @dataclass(frozen=True)
 class Published:
-    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists."""
+    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists.
+
+    ``held_back``: the refs whose commits cannot be published, and why; they stay where the catalogue before had them.
+    ``left_out``: what `selection.describe_left_out` says of the refs that were not chosen.
+    """
 
     version: int
     is_new: bool
     reels: tuple[ReelEntry, ...]
     packs: int
+    held_back: dict[bytes, str] = field(default_factory=dict)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
@@ -118,7 +121,10 @@ def publish_now(
     progress: Callable[[int, int], None] = lambda _n, _b: None,
     phase: Callable[[str], None] = lambda _name: None,
 ) -> Published:
-    """Publish what the refs say now. Raises `Unpublishable`, `BadConfig`, `SigningFailed`, OSError."""
+    """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
+
+    Raises `Unpublishable`, `BadConfig`, `SigningFailed`, OSError.
+    """
     repository, index, config = state.repository, state.index, state.config
     key = config.sign_key()
     name = config.get("name")
@@ -127,14 +133,22 @@ def publish_now(
     if repository.is_shallow():
         raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
     renew_own_key(state, key)
-    refs = publishable_refs(repository)
-    state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
+    held = state.held
+    selection = state.refs()
+    check_fits(repository, selection.chosen)
+    state.take_up(refs=selection.chosen, jobs=jobs, stop=stop, begin=begin, progress=progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+    held_back = hold_back(state, selection.chosen)
+    refs = [ref for ref in selection.chosen if ref.name not in held_back]
+    if held_back and not refs:
+        raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
+    stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
+    head = unreached_head(repository, refs)
+    left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     phase("sealing")
     seal(state, _wanted(state, refs))
 
-    held = state.held
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
     fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
     now_s = int(time.time())
@@ -146,12 +160,14 @@ def publish_now(
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
         policy=tuple(config.policies()),
     )  # fmt: skip
-    catalogue = next_catalogue(held, {r.name: r.oid for r in refs}, (), settings, now_s, head=read_head(repository))
+    named = {**stay, **{r.name: r.oid for r in refs}}
+    needs = needs_of(state, held, fresh)
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=read_head(repository), needs=needs)
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
         if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
-            return _published(held.catalogue, False)
+            return _published(held.catalogue, False, held_back, left_out)
     if held is not None and _is_ahead(held, now_s):
         log.warning(
             "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
@@ -170,7 +186,7 @@ def publish_now(
         state.hold(accepted)
         index.set_held_refs(catalogue.refs)
     state.empty_open_reel()
-    return _published(catalogue, True)
+    return _published(catalogue, True, held_back, left_out)
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
@@ -205,18 +221,29 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
         )  # fmt: skip
 
 
-def _published(catalogue: Catalogue, is_new: bool) -> Published:
-    return Published(catalogue.version, is_new, catalogue.reels, sum(reel.rows for reel in catalogue.reels))
+def _published(
+    catalogue: Catalogue, is_new: bool, held_back: dict[bytes, str], left_out: list[dict[str, Any]]
+) -> Published:
+    packs = sum(reel.rows for reel in catalogue.reels)
+    return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out)
+
+
+def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs:
+    """What a mirror's limits must be at least: for what was listed so far, as none of it goes, and for new reels."""
+    needs = Needs() if held is None else held.catalogue.needs
+    for reel in fresh:
+        for needed in state.index.needs_in(reel.id).values():
+            needs = needs.and_those_of(needed)
+    return needs
 
 
 def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
-    """What the refs reach, as far as no listed reel has it. Raises `Unpublishable` for what has no pack."""
+    """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
     wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
     if any(item.oid not in wanted for item in state.index.open_items()):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
         wanted = _reached(state, refs, ())
-    _refuse_unmade(state, wanted)
     return wanted
 
 
@@ -226,29 +253,6 @@ def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dic
     wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))
     wanted.update(dict.fromkeys(tags_reachable(state.repository, refs)))
     return wanted
-
-
-def publishable_refs(repository: Repository) -> list[Ref]:
-    """Every ref but the node's own; one that names a tree or blob directly has no pack and is left out with a word."""
-    refs = []
-    for ref in read_refs(repository):
-        if ref.name.startswith(OWN_REFS):
-            continue
-        if ref.kind not in (b"commit", b"tag"):
-            log.warning("%s names a %s and is not published", ref.name.decode("utf-8", "replace"), ref.kind.decode())
-            continue
-        refs.append(ref)
-    return refs
-
-
-def _refuse_unmade(state: State, wanted: dict[ObjectId, None]) -> None:
-    unmade = state.index.unencodable()
-    for oid in wanted:
-        if oid in unmade:
-            hint = "fetch what is missing"
-            if state.repository.is_partial():
-                hint = "this is a partial clone: git fetch --refetch --no-filter, then git repack -ad"
-            raise Unpublishable(f"the pack of {oid.hex()} cannot be made: {unmade[oid]}; {hint}")
 
 
 def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:

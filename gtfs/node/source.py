@@ -139,7 +139,8 @@ async def _open_source(
     async with contextlib.AsyncExitStack() as stack:
         if first is not None:
             stack.callback(shutil.rmtree, source.repository, True)
-        state = await trio.to_thread.run_sync(partial(State, repository, may_be_read_only=options.may_be_read_only))
+        opened = partial(State, repository, given=options.limits, may_be_read_only=options.may_be_read_only)
+        state = await trio.to_thread.run_sync(opened)
         with state:
             if source.feed is not None and state.held is None and document is None:
                 document = await _first_document(source.feed, options, session)

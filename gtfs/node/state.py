@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +18,7 @@ from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
-from gtfs.ids import Fingerprint, ReelName, parse_fingerprint
+from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
@@ -27,14 +27,16 @@ from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
 from gtfs.node.private import ReadOnly, check_private, is_read_only, make_private
+from gtfs.node.selection import Selection, select_refs
 from gtfs.node.stock import Stock
 from gtfs.node.succession import drop, settle
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
-from gtfs.repo.history import read_tips
-from gtfs.repo.repository import Repository
+from gtfs.repo.history import OWN_REFS, Ref
+from gtfs.repo.reach import find_blamed
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.swarm.feeds import parse_feed
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
@@ -59,13 +61,20 @@ LOCK = "lock"
 class State:
     """Opens everything and closes it in reverse; a context manager.
 
-    ``may_be_read_only``: do with a state directory that cannot be written; then `read_only` says so, nothing is swept
-    or mended, and what would write raises `ReadOnly`, IndexUnusable or OSError.
+    ``limits``: instead of those that the config, and options (``given``), say. ``may_be_read_only``: do with a state
+    directory that cannot be written; then `read_only` says so, nothing is swept or mended, and what would write raises
+    `ReadOnly`, IndexUnusable or OSError.
     """
 
-    def __init__(self, repository: Repository, limits: Limits | None = None, *, may_be_read_only: bool = False) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        limits: Limits | None = None,
+        *,
+        given: Mapping[str, int] | None = None,
+        may_be_read_only: bool = False,
+    ) -> None:
         self.repository = repository
-        self.limits = limits or Limits()
         root = repository.state
         self.read_only = is_read_only(root)
         if self.read_only:
@@ -89,12 +98,13 @@ class State:
                 self.lock.take()
                 self._sweep()
             self.config = Config(repository)
+            self.limits = limits or self.config.limits(given)
             self.index = Index(root / INDEX, read_only=self.read_only)
             self._exit.callback(self.index.close)
             self._open_reel = None if self.read_only else self._recover()
             self._exit.callback(self._close_open_reel)
             self.stock = Stock(self.index, self.reels, self.open_reel_path, repository.fmt)
-            self.quarantine = Quarantine(root / QUARANTINE)
+            self.quarantine = Quarantine(root / QUARANTINE, self.limits.quarantine_bytes)
             self.catalogues = CatalogueStore(root / CATALOGUE, read_only=self.read_only)
             self.held: Held | None = self.catalogues.highest()
             self._previous: Catalogue | None = None
@@ -258,6 +268,7 @@ class State:
     def take_up(
         self,
         *,
+        refs: Sequence[Ref] | None = None,
         jobs: int | None = None,
         retry: bool = True,
         stop: Callable[[], bool] = lambda: False,
@@ -266,23 +277,43 @@ class State:
     ) -> TakenUp:
         """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
 
-        What refs reached then is not walked again. Unless ``retry``, neither is what could
-        not be made then. A read-only state stays as it is.
+        ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
+        ``retry``, neither is what could not be made then. A read-only state stays as it is.
         """
         if self.read_only:
             return TakenUp(0, 0, {})
-        tips, before = read_tips(self.repository), self.index.taken_up()
+        refs = self.refs().chosen if refs is None else refs
+        tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
+        before = self.index.taken_up()
         again = list(self.index.unencodable()) if retry else []
         if tips == before and not again:
             return TakenUp(0, 0, {})
-        new = find_new(self.repository, self.index, before)
+        new = self._find_new(refs, before)
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
         begin(len(new))
-        done = take_up(self.repository, self.index, self.open_reel(), new, jobs=jobs, stop=stop, progress=progress)
+        done = take_up(
+            self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
+        )
         if not stop():
             self.index.set_taken_up(tips)
         return done
+
+    def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
+        """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
+        try:
+            return find_new(self.repository, self.index, before, refs)
+        except GitFailed:
+            found = find_blamed(self.repository, refs, ())
+            if not found.blamed:
+                raise
+            self.index.put_unencodable(found.unreadable)
+            sound = [ref for ref in refs if ref.name not in found.blamed]
+            return find_new(self.repository, self.index, (), sound)
+
+    def refs(self) -> Selection:
+        """The refs that this node is about: those that a publisher publishes, for everybody else all."""
+        return select_refs(self.repository, self.config, self.held)
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

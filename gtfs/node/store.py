@@ -7,9 +7,11 @@ Trio loop only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
 import trio
@@ -20,11 +22,13 @@ from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
 from gtfs.node.localfiles import LocalFiles
 from gtfs.node.state import State
 from gtfs.pack.encode import Encoder
+from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
 from gtfs.reel.index import PackRow, PackState, ReelRow
 from gtfs.repo.catfile import CatFile
 
-_MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read
+_MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read, the last in any case
+_IN_MEMORY = 4 << 20  # of one such pack; a larger one lies in a file without a name
 
 
 class LostBytes(GtfsError):
@@ -58,7 +62,7 @@ class Store:
         self._swarm = swarm
         self._files = LocalFiles()
         self._encoding = trio.CapacityLimiter(1)
-        self._made: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._made: OrderedDict[ObjectId, SpooledTemporaryFile[bytes]] = OrderedDict()
         self._made_bytes = 0
         self._reels: dict[int, ReelRow] = {}
 
@@ -165,7 +169,7 @@ class Store:
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
         if row.state == "unpacked" and not is_here:
-            return (await self._made_pack(row))[offset : offset + length]
+            return await self._read_made(row, offset, length)
         if torrent is None:
             raise NotLocal
         # Read-ahead ends with the pack: what follows in the reel is another file.
@@ -175,26 +179,43 @@ class Store:
     async def _read_file(self, path: Path, offset: int, length: int) -> bytes:
         return await self._files.read(path, offset, length)
 
-    async def _made_pack(self, row: PackRow) -> bytes:
-        """The bytes of an unpacked commit whose reel is not here: encoded again, and equal or refused."""
+    async def _read_made(self, row: PackRow, offset: int, length: int) -> bytes:
+        """A range of an unpacked commit's pack whose reel is not here: encoded again, and equal or refused."""
         async with self._encoding:
             made = self._made.get(row.oid)
             if made is None:
                 made = await trio.to_thread.run_sync(self._make, row)
                 self._made[row.oid] = made
-                self._made_bytes += len(made)
+                self._made_bytes += row.size
                 while self._made_bytes > _MADE_BYTES and len(self._made) > 1:
-                    self._made_bytes -= len(self._made.popitem(last=False)[1])
+                    _, oldest = self._made.popitem(last=False)
+                    self._made_bytes -= oldest.seek(0, os.SEEK_END)
+                    oldest.close()
             self._made.move_to_end(row.oid)
+            return await trio.to_thread.run_sync(_read_at, made, offset, length)
+
+    def close(self) -> None:
+        """Give back the disk space of packs that were made again."""
+        while self._made:
+            self._made.popitem()[1].close()
+
+    def _make(self, row: PackRow) -> SpooledTemporaryFile[bytes]:
+        state = self._state
+        # No limits: what it must be is known.
+        with contextlib.ExitStack() as exit_stack:
+            made = SpooledTemporaryFile(_IN_MEMORY, dir=str(state.repository.state))  # noqa: SIM115  kept open
+            exit_stack.callback(made.close)
+            with CatFile(state.repository) as reader:
+                try:
+                    stamp = Encoder(reader, state.repository.fmt, UNLIMITED).encode(row.oid, made.write)
+                except Unencodable as e:
+                    raise LostBytes(f"the pack of {row.oid.hex()} cannot be made again: {e}; run gtfs fsck") from None
+            if stamp.digest != row.digest:
+                raise LostBytes(f"the pack of {row.oid.hex()} is not what its reel's table promises; run gtfs fsck")
+            exit_stack.pop_all()
             return made
 
-    def _make(self, row: PackRow) -> bytes:
-        parts: list[bytes] = []
-        with CatFile(self._state.repository) as reader:
-            try:
-                stamp = Encoder(reader, self._state.repository.fmt).encode(row.oid, parts.append)
-            except Unencodable as e:
-                raise LostBytes(f"the pack of {row.oid.hex()} cannot be made again: {e}; run gtfs fsck") from None
-        if stamp.digest != row.digest:
-            raise LostBytes(f"the pack of {row.oid.hex()} is not what its reel's table promises; run gtfs fsck")
-        return b"".join(parts)
+
+def _read_at(file: SpooledTemporaryFile[bytes], offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)

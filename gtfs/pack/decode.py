@@ -25,7 +25,6 @@ Lookup: TypeAlias = Callable[[ObjectId], tuple[int, bytes] | None]
 
 STREAM_BYTES: Final = 32 * MIB  # design.md §3.8: larger blobs are hashed as they pass
 HELD_BYTES: Final = 256 * MIB  # a pack that expands to more gives no blob's data, and its bases come from a cache
-STRUCTURE_BYTES: Final = 512 * MIB  # commits, trees and tags are always held; two million entries take a quarter
 
 
 class Decoded(NamedTuple):
@@ -100,7 +99,8 @@ class _Decoder:
         self._lookup = lookup
         self._hold_all = scan.expanded_bytes() <= HELD_BYTES
         self._done: list[Decoded | None] = [None] * len(scan.entries)
-        self._structure = 0
+        self._account = scan.account
+        self._length = scan.length
         # Contents that `Decoded` does not hold and a delta may want: the most recent, HELD_BYTES of them.
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._recent_bytes = 0
@@ -163,6 +163,8 @@ class _Decoder:
                 where = self._entries[children[0]].offset
                 raise LimitExceeded("delta_depth", self._limits.delta_depth, depth + 1, where)
             data = self._data_of(number)
+            # The scan could not tell that this base is no other pack's.
+            self._account.base_within(base.oid, self._length, base.entry.offset)
             for i in children:
                 self._origin[i] = number
                 self._finish(i, base.kind, _apply(data, self._stream_of(self._entries[i]), self._entries[i]))
@@ -177,9 +179,8 @@ class _Decoder:
             oid = self._fmt.hash_object(name, data)
         held: bytes | None = data
         if kind != BLOB:
-            self._structure += len(data)
-            if self._structure > STRUCTURE_BYTES:
-                raise LimitExceeded("structure_bytes", STRUCTURE_BYTES, self._structure, entry.offset)
+            if entry.kind >= OFS_DELTA:  # the scan could not tell what it makes
+                self._account.structure(len(data), entry.offset)
         elif not self._hold_all or len(data) > STREAM_BYTES:
             held = None
             self._remember(number, data)

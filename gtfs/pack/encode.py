@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.pack.account import Account, Needs
 from gtfs.pack.deflate import deflate, deflate_stream
 from gtfs.pack.delta import blob_tokens, make_delta, tree_tokens
-from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, entry_header
-from gtfs.pack.limits import MIB
-from gtfs.pack.trees import RawObject
+from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, LimitExceeded, entry_header
+from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.trees import OverLimit, RawObject
 from gtfs.pack.walk import Introduced, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
@@ -27,7 +28,7 @@ _FLUSH: Final = MIB
 
 
 class ObjectReader(Protocol):
-    """Reads objects of a repository; both raise `trees.MissingObject`."""
+    """Reads objects of a repository; all raise `trees.MissingObject`."""
 
     def read(self, oid: ObjectId, limit: int) -> RawObject: ...
 
@@ -43,6 +44,7 @@ class PackStamp(NamedTuple):
     parents: tuple[ObjectId, ...]
     length: int
     digest: PackDigest
+    needs: Needs
 
 
 class _Out:
@@ -88,9 +90,10 @@ def is_keyframe(oid: ObjectId, target_size: int, delta_size: int) -> bool:
 class Encoder:
     """Encodes commits and tags of one repository; faster when they come in history order."""
 
-    def __init__(self, reader: ObjectReader, fmt: ObjectFormat) -> None:
+    def __init__(self, reader: ObjectReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
         self._reader = reader
-        self._walker = Walker(reader, fmt)
+        self._limits = limits or Limits()
+        self._walker = Walker(reader, fmt, self._limits)
         self._fmt = fmt
         self._tree_tokens = tree_tokens(fmt.oid_bytes)
         self._recent: OrderedDict[ObjectId, bytes] = OrderedDict()
@@ -99,66 +102,83 @@ class Encoder:
     def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
         """Write the commit pack of ``oid`` by calls of ``write``; raises `trees.Unencodable`.
 
-        Nothing is written before it is known which objects the pack holds; a read that fails later leaves a torn
-        pack behind, which the caller drops.
+        Nothing is written before it is known which objects the pack holds; a read that fails later, or a limit that
+        is met, leaves a torn pack behind, which the caller drops.
         """
         introduction = self._walker.introduced_by(oid)
         out = _Out(write, self._fmt)
-        out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
-        for item in introduction.objects:
-            self._entry(item, out)
-        length, digest = out.finish()
-        return PackStamp(oid, introduction.kind, introduction.time_s, introduction.parents, length, digest)
+        account = Account(self._limits)
+        item = introduction.objects[0]
+        try:
+            account.begin(len(introduction.objects))
+            out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
+            for item in introduction.objects:
+                self._entry(item, out, account)
+            length, digest = out.finish()
+            account.check_ratio(length)
+        except LimitExceeded as e:
+            raise OverLimit(item.oid, e, self._walker.path_of(introduction, item.oid)) from None
+        return PackStamp(
+            oid, introduction.kind, introduction.time_s, introduction.parents, length, digest, account.needs()
+        )
 
-    def _entry(self, item: Introduced, out: _Out) -> None:
+    def _entry(self, item: Introduced, out: _Out, account: Account) -> None:
         data = item.data
+        size = None
         if data is None:
-            data = self._object(item.oid, item.kind)
+            data, size = self._object(item.oid, item.kind)
+        size = len(data) if data is not None else size or 0
+        if item.kind != BLOB:
+            account.structure(size)
         if data is None:
-            size = self._reader.read(item.oid, 0).size
+            account.whole(size)
             out.put(entry_header(item.kind, size))
             for piece in deflate_stream(self._reader.stream(item.oid), size):
                 out.put(piece)
             return
-        delta = self._delta(item, data)
+        delta, base_size = self._delta(item, data)
         if delta is not None and item.base is not None:
+            account.delta(len(delta), item.base, base_size, size)
             out.put(entry_header(REF_DELTA, len(delta)) + item.base)
             data = delta
         else:
+            account.whole(size)
             out.put(entry_header(item.kind, len(data)))
         out.put(deflate(data))
 
-    def _delta(self, item: Introduced, data: bytes) -> bytes | None:
+    def _delta(self, item: Introduced, data: bytes) -> tuple[bytes | None, int]:
+        """The delta, None where it shall not be one, and the size of its base."""
         if item.base is None or item.kind not in (TREE, BLOB):
-            return None
+            return None, 0
         if not MIN_DELTA_TARGET <= len(data) <= MAX_DELTA_OBJECT:
-            return None
-        base = self._object(item.base, item.kind)
+            return None, 0
+        base, base_size = self._object(item.base, item.kind)
         if base is None:
-            return None
+            return None, base_size
         if item.kind == TREE:
             delta = make_delta(base, data, self._tree_tokens, whole_tokens=True)
         else:
             delta = make_delta(base, data, blob_tokens)
         if 2 * len(delta) >= len(data) or is_keyframe(item.oid, len(data), len(delta)):
-            return None
-        return delta
+            return None, base_size
+        return delta, base_size
 
-    def _object(self, oid: ObjectId, kind: int) -> bytes | None:
-        """The object's data, or None when it is over 32 MiB."""
+    def _object(self, oid: ObjectId, kind: int) -> tuple[bytes | None, int]:
+        """The object's data, or None when it is over 32 MiB; and its size."""
         if kind == TREE:
             data = self._walker.raw_tree(oid)
             if data is not None and len(data) <= MAX_DELTA_OBJECT:
-                return data
+                return data, len(data)
         data = self._recent.get(oid)
         if data is not None:
             self._recent.move_to_end(oid)
-            return data
-        data = self._reader.read(oid, MAX_DELTA_OBJECT).data
+            return data, len(data)
+        raw = self._reader.read(oid, MAX_DELTA_OBJECT)
+        data = raw.data
         if data is not None and len(data) <= MAX_CACHED_BASES // 4:
             self._recent[oid] = data
             self._recent_bytes += len(data)
             while self._recent_bytes > MAX_CACHED_BASES:
                 _, old = self._recent.popitem(last=False)
                 self._recent_bytes -= len(old)
-        return data
+        return data, raw.size

@@ -38,7 +38,8 @@ class LimitExceeded(CorruptPack):
     """A pack that asks for more than a limit of design.md §13 allows; the limit is named in the text."""
 
     def __init__(self, limit: str, allowed: int, wanted: int, offset: int = 0) -> None:
-        super().__init__(f"over the limit {limit}: {wanted} where {allowed} is allowed", offset)
+        self.excess = f"over the limit {limit}: {wanted} where {allowed} is allowed"
+        super().__init__(self.excess, offset)
         self.limit = limit
 
 

@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import Final, NamedTuple, TypeAlias
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.pack.account import Account, Needs
 from gtfs.pack.format import (
     BLOB,
     COMMIT,
@@ -25,15 +26,13 @@ from gtfs.pack.format import (
     TREE,
     VERSION,
     CorruptPack,
-    LimitExceeded,
 )
-from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.limits import Limits
 
 PackBytes: TypeAlias = bytes | bytearray | memoryview | mmap
 
 SLICE_BYTES: Final = 64 * 1024  # of input and of output in one step of zlib; feeding the whole rest is quadratic
 MIN_ENTRY_BYTES: Final = 9  # a header byte and the shortest zlib stream
-FREE_EXPANSION_BYTES: Final = 64 * MIB  # what even the smallest pack may expand to; beyond, §13's ratio counts
 
 _WHOLE: Final = frozenset((COMMIT, TREE, BLOB, TAG))
 _NUMBER_BYTES: Final = 10  # the longest variable-length number: 64 bits and more than any limit
@@ -61,6 +60,12 @@ class Scan(NamedTuple):
     trailer: bytes
     digest: PackDigest
     inflated: dict[int, bytes]
+    account: Account
+
+    @property
+    def needs(self) -> Needs:
+        """What the limits must be at least for this pack."""
+        return self.account.needs()
 
     def expanded_bytes(self) -> int:
         """The bytes of all objects of the pack together."""
@@ -84,18 +89,19 @@ def scan(
     """
     with memoryview(pack) as view:
         length = len(view)
-        count = _read_head(view, fmt, limits)
+        account = Account(limits)
+        count = _read_head(view, fmt, account)
         if prefix:
-            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, limits, keep)
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
             length = end + fmt.oid_bytes
-            _check_expansion(sum(e.result_size for e in entries), length, limits, 0)
+            account.check_ratio(length)
             trailer, found = _check_hashes(view, length, fmt, digest)
         else:
             trailer, found = _check_hashes(view, length, fmt, digest)
-            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, limits, keep)
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
             if end != length - fmt.oid_bytes:
                 raise CorruptPack(f"{length - fmt.oid_bytes - end} bytes after the last entry", end)
-        return Scan(tuple(entries), length, trailer, found, inflated)
+        return Scan(tuple(entries), length, trailer, found, inflated, account)
 
 
 def inflate(pack: PackBytes, entry: Entry) -> bytes:
@@ -119,7 +125,7 @@ def inflate_stream(pack: PackBytes, entry: Entry) -> Iterator[bytes]:
             yield stream.read(1)
 
 
-def _read_head(view: memoryview, fmt: ObjectFormat, limits: Limits) -> int:
+def _read_head(view: memoryview, fmt: ObjectFormat, account: Account) -> int:
     room = len(view) - HEADER.size - fmt.oid_bytes
     if room < MIN_ENTRY_BYTES:
         raise CorruptPack(f"{len(view)} bytes are too few for a commit pack")
@@ -128,8 +134,7 @@ def _read_head(view: memoryview, fmt: ObjectFormat, limits: Limits) -> int:
         raise CorruptPack("no pack: the magic is missing")
     if version != VERSION:
         raise CorruptPack(f"pack version {version}, only {VERSION} is known", 4)
-    if count > limits.objects:
-        raise LimitExceeded("objects", limits.objects, count, 8)
+    account.begin(count, 8)
     if not 0 < count * MIN_ENTRY_BYTES <= room:
         raise CorruptPack(f"{count} objects cannot be in {len(view)} bytes", 8)
     return int(count)
@@ -148,21 +153,13 @@ def _check_hashes(
     return trailer, found
 
 
-def _check_expansion(expanded: int, length: int, limits: Limits, offset: int) -> None:
-    if expanded > limits.expanded_bytes:
-        raise LimitExceeded("expanded_bytes", limits.expanded_bytes, expanded, offset)
-    if expanded > FREE_EXPANSION_BYTES and expanded > limits.expansion * length:
-        raise LimitExceeded("expansion", limits.expansion * length, expanded, offset)
-
-
 def _walk(
-    view: memoryview, end: int, count: int, fmt: ObjectFormat, limits: Limits, keep: int
+    view: memoryview, end: int, count: int, fmt: ObjectFormat, account: Account, keep: int
 ) -> tuple[list[Entry], int, dict[int, bytes]]:
     """The entries, where the last one ends, and what was kept of them."""
     entries: list[Entry] = []
     offsets: set[int] = set()
     inflated: dict[int, bytes] = {}
-    expanded = 0
     at = HEADER.size
     for i in range(count):
         if at >= end:
@@ -186,12 +183,10 @@ def _walk(
         if pos >= end:
             raise CorruptPack(f"the pack ends in entry {i + 1} of {count}", at)
         is_delta = kind >= OFS_DELTA
-        most = limits.delta_bytes if is_delta else limits.object_bytes
-        if size > most:
-            raise LimitExceeded("delta_bytes" if is_delta else "object_bytes", most, size, at)
         if not is_delta:
-            expanded += size
-            _check_expansion(expanded, end, limits, at)
+            account.whole(size, at)
+            if kind != BLOB:
+                account.structure(size, at)
 
         stream = None
         head, stop = _inflate_small(view, pos, end, size) if size <= SLICE_BYTES else (b"", 0)
@@ -200,9 +195,9 @@ def _walk(
             head = stream.read(_DELTA_HEAD_BYTES)
         result_size = size
         if is_delta:
-            result_size = _read_delta_sizes(head, limits, at)
-            expanded += result_size
-            _check_expansion(expanded, end, limits, at)
+            base_size, result_size = _read_delta_sizes(head, at)
+            account.delta(size, base, base_size, result_size, at)
+            account.check_ratio(end, at)
         kept = size <= keep
         if stream is not None:
             if kept:
@@ -258,9 +253,10 @@ def _distance(view: memoryview, pos: int) -> tuple[int, int]:
     return distance, pos
 
 
-def _read_delta_sizes(head: bytes, limits: Limits, at: int) -> int:
-    """The result size that a delta states; the base's must be within limits too."""
+def _read_delta_sizes(head: bytes, at: int) -> tuple[int, int]:
+    """The sizes of base and result that a delta states."""
     pos = 0
+    sizes = []
     for _ in ("base", "result"):
         size = shift = 0
         while True:
@@ -272,9 +268,8 @@ def _read_delta_sizes(head: bytes, limits: Limits, at: int) -> int:
             shift += 7
             if not byte & 0x80:
                 break
-        if size > limits.object_bytes:
-            raise LimitExceeded("object_bytes", limits.object_bytes, size, at)
-    return size
+        sizes.append(size)
+    return sizes[0], sizes[1]
 
 
 def _inflate_small(view: memoryview, start: int, end: int, size: int) -> tuple[bytes, int]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.pack.format import KIND_NAMES, TREE
+from gtfs.pack.format import KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.objects import GITLINK_MODE
 
 MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
@@ -31,6 +31,22 @@ class MissingObject(Unencodable):
     def __init__(self, oid: ObjectId, wanted: str = "object") -> None:
         super().__init__(f"the {wanted} {oid.hex()} is not in this repository")
         self.oid = oid
+
+
+class OverLimit(Unencodable):
+    """The pack would ask for more than design.md §13 lets a mirror take, so that nobody would get it."""
+
+    def __init__(self, oid: ObjectId, found: LimitExceeded, path: bytes | None) -> None:
+        where = "" if path is None else f" ({shown_path(path)})"
+        super().__init__(f"the object {oid.hex()}{where} is {found.excess}")
+        self.oid = oid
+        self.limit = found.limit
+
+
+def shown_path(path: bytes) -> str:
+    """A path for a message: escaped where it could do something to a terminal."""
+    text = path.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else ascii(text)
 
 
 class RawObject(NamedTuple):
@@ -78,9 +94,12 @@ def is_tree(entry: bytes) -> bool:
 class TreeCache:
     """Parsed trees, the least recently used dropped first, bounded by entries and not by trees."""
 
-    def __init__(self, reader: TreeReader, oid_bytes: int, max_entries: int = MAX_CACHED_ENTRIES) -> None:
+    def __init__(
+        self, reader: TreeReader, oid_bytes: int, max_entries: int = MAX_CACHED_ENTRIES, max_bytes: int = 1 << 62
+    ) -> None:
         self.oid_bytes = oid_bytes
         self._reader = reader
+        self._max_bytes = max_bytes  # of one tree: the limit structure_bytes
         self._entry = re.compile(rb"[^ ]* [^\0]*\0.{%d}" % oid_bytes, re.DOTALL)
         self._trees: OrderedDict[ObjectId, Tree] = OrderedDict()
         self._entries = 0
@@ -92,10 +111,12 @@ class TreeCache:
         if tree is not None:
             self._trees.move_to_end(oid)
             return tree
-        raw = self._reader.read(oid, 1 << 62)
+        raw = self._reader.read(oid, self._max_bytes)
         if raw.kind != TREE:
             raise Unencodable(f"{oid.hex()} should be a tree and is a {KIND_NAMES[raw.kind].decode()}")
-        return self.parse(oid, raw.data or b"")
+        if raw.data is None:
+            raise OverLimit(oid, LimitExceeded("structure_bytes", self._max_bytes, raw.size), None)
+        return self.parse(oid, raw.data)
 
     def raw(self, oid: ObjectId) -> bytes | None:
         """The bytes of the tree ``oid`` if it is cached."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
-from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack
+from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
+from gtfs.pack.limits import Limits
 from gtfs.pack.objects import GITLINK_MODE, read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.trees import (
+    OverLimit,
     Presence,
     RawObject,
     TreeCache,
@@ -65,10 +67,11 @@ def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
 class Walker:
     """Finds what commits introduce; its tree cache and presence set make neighbours in history cheap."""
 
-    def __init__(self, reader: TreeReader, fmt: ObjectFormat) -> None:
+    def __init__(self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
         self._reader = reader
         self._fmt = fmt
-        self._trees = TreeCache(reader, fmt.oid_bytes)
+        self._limits = limits or Limits()
+        self._trees = TreeCache(reader, fmt.oid_bytes, max_bytes=self._limits.structure_bytes)
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
 
@@ -78,12 +81,35 @@ class Walker:
 
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
-        raw = self._reader.read(oid, 1 << 62)
+        raw = self._read(oid)
         if raw.kind == COMMIT:
             return self._commit(oid, raw.data or b"")
         if raw.kind == TAG:
             return self._tag(oid, raw.data or b"")
         raise Unencodable(f"{oid.hex()} is neither a commit nor a tag object")
+
+    def path_of(self, introduction: Introduction, oid: ObjectId) -> bytes | None:
+        """Where one of a commit's new objects stands in its tree, None for the commit itself and for tags."""
+        n = self._fmt.oid_bytes
+        new = {item.oid for item in introduction.objects if item.kind == TREE}
+        todo = [(b"", item.oid) for item in introduction.objects[1:2] if introduction.kind == COMMIT]
+        while todo:
+            above, tree = todo.pop()
+            for entry in self._trees.get(tree).entries:
+                child, path = ObjectId(entry[-n:]), above + entry_name(entry, n)
+                if child == oid:
+                    return path
+                if child in new and is_tree(entry):
+                    new.discard(child)
+                    todo.append((path + b"/", child))
+        return None
+
+    def _read(self, oid: ObjectId) -> RawObject:
+        """A commit or tag, whole."""
+        raw = self._reader.read(oid, self._limits.structure_bytes)
+        if raw.data is None and raw.kind in (COMMIT, TAG):
+            raise OverLimit(oid, LimitExceeded("structure_bytes", self._limits.structure_bytes, raw.size), None)
+        return raw
 
     def _commit(self, oid: ObjectId, data: bytes) -> Introduction:
         facts = commit_facts(oid, data, self._fmt)
@@ -109,7 +135,7 @@ class Walker:
                 return Introduction(TAG, objects + self._new_objects(target, []), (), time_s)
             if kind == BLOB:
                 return Introduction(TAG, [*objects, Introduced(target, BLOB, None)], (), time_s)
-            oid, raw = target, self._reader.read(target, 1 << 62)
+            oid, raw = target, self._read(target)
             if raw.kind != TAG:
                 raise Unencodable(f"the tag's target {oid.hex()} is not the tag it is said to be")
             data = raw.data or b""
@@ -123,7 +149,7 @@ class Walker:
     def _tree_of(self, commit: ObjectId) -> ObjectId:
         tree = self._commit_trees.get(commit)
         if tree is None:
-            raw: RawObject = self._reader.read(commit, 1 << 62)
+            raw = self._read(commit)
             if raw.kind != COMMIT:
                 raise Unencodable(f"the parent {commit.hex()} is not a commit")
             tree = commit_facts(commit, raw.data or b"", self._fmt).tree
@@ -154,6 +180,9 @@ class Walker:
                 if not is_tree(entry):
                     blobs.setdefault(child, Introduced(child, BLOB, base))
                 elif child not in trees:
+                    if len(stack) >= self._limits.tree_depth:
+                        most = self._limits.tree_depth
+                        raise OverLimit(child, LimitExceeded("tree_depth", most, len(stack) + 1), None)
                     trees[child] = Introduced(child, TREE, base)
                     stack.append(iter(self._changed(child, same)))
                     break

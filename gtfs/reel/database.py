@@ -74,6 +74,10 @@ _ADDED: Final = (
         oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL -- the SHA-256 of the one that said so
     ) STRICT, WITHOUT ROWID""",
     "DROP TABLE IF EXISTS verdicts",
+    # What a pack asks of limits, of those that ask for much.
+    """CREATE TABLE IF NOT EXISTS needs (
+        oid BLOB PRIMARY KEY, object_bytes INTEGER NOT NULL, expanded_bytes INTEGER NOT NULL, objects INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
+from gtfs.pack.account import Needs
 from gtfs.reel.database import Database
 
 _TAKEN_UP: Final = "taken-up-tips"
@@ -120,6 +121,22 @@ class Ledger(Database):
     def unencodable(self) -> dict[ObjectId, str]:
         """The commits whose packs cannot be made, and why."""
         return dict(self._rows("SELECT oid, reason FROM unencodable"))
+
+    def put_needs(self, needs: Mapping[ObjectId, Needs]) -> None:
+        """Remember what these packs need of limits, where it is worth a word."""
+        rows = [(oid, *needed) for oid, needed in needs.items() if any(needed)]
+        if rows:
+            with self.transaction() as db:
+                db.executemany("INSERT OR REPLACE INTO needs VALUES (?, ?, ?, ?)", rows)
+
+    def needs_in(self, reel: int | None) -> dict[ObjectId, Needs]:
+        """What the packs of a reel (None: of the open reel) need, as far as any needs much."""
+        rows = self._rows(
+            "SELECT n.oid, object_bytes, expanded_bytes, objects FROM needs n JOIN packs p ON p.oid = n.oid "
+            "WHERE p.reel IS ? AND p.offset IS NOT NULL",
+            (reel,),
+        )
+        return {ObjectId(oid): Needs(*needed) for oid, *needed in rows}
 
     def taken_up(self) -> frozenset[ObjectId]:
         """Tips of which all history has its packs, or a reason why not; a walk of what is new ends there."""

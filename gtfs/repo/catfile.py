@@ -17,6 +17,8 @@ from gtfs.pack.trees import MissingObject, RawObject
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 _CHUNK: Final = 1 << 20
+_SKIPPED_BYTES: Final = 1 << 20  # what is not wanted is read up to this size; beyond, another process is cheaper
+_STREAMED: Final = "core.bigFileThreshold=8m"  # larger objects, unless stored as deltas, git too gives piece by piece
 
 
 class CatFile:
@@ -48,7 +50,7 @@ class CatFile:
     def _ask(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._repository.command("cat-file", "--batch"),
+                self._repository.command("-c", _STREAMED, "cat-file", "--batch"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -83,6 +85,9 @@ class CatFile:
                 self.close()
                 raise GitFailed(["cat-file"], -1, b"it ended inside " + oid.hex().encode())
             return RawObject(kind, size, data[:-1])
+        if size > _SKIPPED_BYTES:
+            self.close()
+            return RawObject(kind, size, None)
         for _ in self._chunks(oid, size, out):
             pass
         return RawObject(kind, size, None)

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gtfs.ids import OBJECT_FORMATS, ObjectId
+from gtfs.pack.deflate import WrongSize
 from gtfs.pack.encode import Encoder, PackStamp
+from gtfs.pack.limits import Limits
 from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import GitFailed, Repository
 
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
@@ -57,7 +59,7 @@ def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: C
                 break
             try:
                 stamp = encoder.encode(oid, out.write)
-            except Unencodable as e:
+            except (Unencodable, GitFailed, WrongSize) as e:
                 unmade.append(Unmade(oid, str(e)))
                 out.seek(at)
                 out.truncate()
@@ -68,10 +70,10 @@ def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: C
 
 
 @lru_cache(maxsize=1)
-def _worker_encoder(path: Path, fmt: str) -> Encoder:
+def _worker_encoder(path: Path, fmt: str, limits: Limits) -> Encoder:
     """A worker's own encoder, kept between its runs for the sake of the caches in it."""
     repository = Repository(path, OBJECT_FORMATS[fmt])
-    return Encoder(CatFile(repository), repository.fmt)
+    return Encoder(CatFile(repository), repository.fmt, limits)
 
 
 def _start_worker() -> None:
@@ -81,14 +83,15 @@ def _start_worker() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _work(path: Path, fmt: str, oids: Sequence[ObjectId], spool: Path, stop_file: Path) -> Run:
-    return _encode_run(_worker_encoder(path, fmt), oids, spool, stop_file.exists)
+def _work(path: Path, fmt: str, limits: Limits, oids: Sequence[ObjectId], spool: Path, stop_file: Path) -> Run:
+    return _encode_run(_worker_encoder(path, fmt, limits), oids, spool, stop_file.exists)
 
 
 def encode_many(
     repository: Repository,
     oids: Sequence[ObjectId],
     spools: Path,
+    limits: Limits,
     *,
     jobs: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -96,13 +99,14 @@ def encode_many(
     """Encode ``oids`` (history order is fastest) and yield runs in that order, each with its spool file in the
     directory ``spools``, which the caller deletes.
 
+    What cannot be made, or is over a limit, is said of each and stops none of the others.
     ``jobs`` is a number of processes, by default one for each core. When ``stop`` turns true workers end at the
     commit at hand, and what they finished is still yielded; a caller who closes the iterator drops it.
     """
     spools.mkdir(mode=0o700, parents=True, exist_ok=True)
     jobs = jobs or len(os.sched_getaffinity(0))
     if jobs == 1 or len(oids) < _IN_PROCESS:
-        yield from _in_process(repository, oids, spools, stop)
+        yield from _in_process(repository, oids, spools, limits, stop)
         return
     stop_file = spools / "stop"
     stop_file.unlink(missing_ok=True)
@@ -115,7 +119,8 @@ def encode_many(
             while len(waiting) < 2 * jobs and not stop() and (at := next(runs, None)) is not None:
                 spool = spools / f"{at}.packs"
                 run = oids[at : at + _RUN]
-                waiting.append(pool.submit(_work, repository.path, repository.fmt.name, run, spool, stop_file))
+                place = (repository.path, repository.fmt.name)
+                waiting.append(pool.submit(_work, *place, limits, run, spool, stop_file))
             if not waiting:
                 return
             yield _finished(waiting.popleft(), stop, stop_file)
@@ -149,10 +154,10 @@ def _finished(run: Future[Run], stop: Callable[[], bool], stop_file: Path) -> Ru
 
 
 def _in_process(
-    repository: Repository, oids: Sequence[ObjectId], spools: Path, stop: Callable[[], bool]
+    repository: Repository, oids: Sequence[ObjectId], spools: Path, limits: Limits, stop: Callable[[], bool]
 ) -> Iterator[Run]:
     with CatFile(repository) as reader:
-        encoder = Encoder(reader, repository.fmt)
+        encoder = Encoder(reader, repository.fmt, limits)
         for number in range(0, len(oids), _RUN):
             if stop():
                 return

@@ -31,28 +31,18 @@ class Ref(NamedTuple):
 
 
 def read_refs(repository: Repository) -> list[Ref]:
-    """Every ref, sorted by name, but those whose file git cannot read; raises `GitFailed`."""
-    try:
-        out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
-    except GitFailed:
-        return _read_refs_with_holes(repository)
-    refs = []
-    for line in out.splitlines():
-        oid, kind, name = line.split(b" ", 2)
-        refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), kind))
-    return refs
-
-
-def _read_refs_with_holes(repository: Repository) -> list[Ref]:
-    """The same where an object that a ref names is missing, over which git gives up."""
-    lines = repository.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
-    asked = b"".join(line.partition(b" ")[0] + b"\n" for line in lines)
-    kinds = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines()
-    refs = []
-    for line, kind in zip(lines, kinds, strict=True):
-        oid, _, name = line.partition(b" ")
-        refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), MISSING if b" " in kind else kind))
-    return refs
+    """Every ref, sorted by name; raises `GitFailed`."""
+    out = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
+    named = [(line.partition(b" ")[0], line.partition(b" ")[2]) for line in out.splitlines()]
+    # Asked for the kind itself, git opens the object for each ref anew, and gives up over one that is missing.
+    ids = list({oid: None for oid, _ in named})
+    asked = b"".join(oid + b"\n" for oid in ids)
+    kinds = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines() if ids else []
+    known = {
+        oid: (ObjectId(bytes.fromhex(oid.decode())), MISSING if b" " in kind else kind)
+        for oid, kind in zip(ids, kinds, strict=True)
+    }
+    return [Ref(name, *known[oid]) for oid, name in named]
 
 
 def read_head(repository: Repository) -> bytes | None:
@@ -61,17 +51,24 @@ def read_head(repository: Repository) -> bytes | None:
     return out or None
 
 
+def read_head_commit(repository: Repository) -> ObjectId | None:
+    """The commit that HEAD leads to, None where there is none."""
+    out = repository.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).strip()
+    return ObjectId(bytes.fromhex(out.decode())) if out else None
+
+
 def commits_reachable(
     repository: Repository, tips: Iterable[ObjectId] | None = None, without: Collection[ObjectId] = ()
 ) -> Iterator[ObjectId]:
-    """Commits reachable from ``tips`` (None: from every ref) and not from ``without``, parents before children.
+    """Commits reachable from ``tips`` (None: from every ref and HEAD) and not from ``without``, parents first.
 
     Raises `GitFailed`.
     """
-    # A ref whose object is lost has no history, and does not stop the others.
-    every = ["--ignore-missing", "--all"] if tips is None else []
-    args = ["rev-list", "--topo-order", "--reverse", *every, "--stdin"]
-    lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
+    if tips is None:
+        # Not --all, which takes the HEADs of linked work trees along, and ends where one of these is broken.
+        tips = _tips(repository, read_refs(repository))
+    args = ["rev-list", "--topo-order", "--reverse", "--stdin"]
+    lines = [oid.hex().encode() + b"\n" for oid in tips]
     lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
     # By its commit graph, git would look at every commit younger than that before it gives the first in order.
     settings = ["-c", "core.commitGraph=false"] if without else []
@@ -125,17 +122,20 @@ def tags_reachable(repository: Repository, refs: Iterable[Ref]) -> list[ObjectId
     return list(found)
 
 
-def history(repository: Repository, without: Collection[ObjectId] = ()) -> Iterator[ObjectId]:
-    """Every commit and annotated tag object reachable from any ref, what is needed first.
+def history(
+    repository: Repository, without: Collection[ObjectId] = (), refs: Collection[Ref] | None = None
+) -> Iterator[ObjectId]:
+    """Every commit and annotated tag object that ``refs`` (None: any ref, and HEAD) reach, what is needed first.
 
     What the tips ``without`` reach is left out, as far as they are still there.
     """
-    yield from commits_reachable(repository, without=without)
-    yield from tags_reachable(repository, [ref for ref in read_refs(repository) if ref.oid not in without])
+    found = [ref for ref in (read_refs(repository) if refs is None else refs) if ref.kind != MISSING]
+    tips = _tips(repository, found) if refs is None else {ref.oid for ref in found}
+    if tips:
+        yield from commits_reachable(repository, tips, without)
+    yield from tags_reachable(repository, [ref for ref in found if ref.oid not in without])
 
 
-def read_tips(repository: Repository) -> frozenset[ObjectId]:
-    """What `history` starts from, apart from the node's own refs; raises `GitFailed`."""
-    head = repository.git("rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
-    tips = {ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
-    return frozenset(tips | ({ObjectId(bytes.fromhex(head.decode()))} if head else set()))
+def _tips(repository: Repository, refs: Iterable[Ref]) -> set[ObjectId]:
+    head = read_head_commit(repository)
+    return {ref.oid for ref in refs if ref.kind != MISSING} | ({head} if head is not None else set())

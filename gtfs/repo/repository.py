@@ -117,8 +117,11 @@ class Repository:
         return done.stdout
 
     def is_shallow(self) -> bool:
-        """Whether history was cut (`git clone --depth`)."""
-        return (self.path / "shallow").exists()
+        """Whether history was cut (`git clone --depth`); git leaves an empty file behind when it no longer is."""
+        try:
+            return (self.path / "shallow").stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def is_partial(self) -> bool:
         """Whether objects were left out (`git clone --filter`)."""
@@ -184,7 +187,8 @@ def open_repository(path: Path) -> Repository:
         raise BadRepository(
             f"{path} has a work tree; gtfs needs a bare repository: git clone --mirror {path} {path.name}.git"
         )
-    if not (path / "objects").is_dir() or not (path / "HEAD").exists():
+    # A HEAD that is a symbolic link, as old gits made it, leads nowhere when its branch is packed.
+    if not (path / "objects").is_dir() or not os.path.lexists(path / "HEAD"):
         raise BadRepository(f"{path} is not a bare git repository; make one with git init --bare or git clone --mirror")
     path = path.resolve()
     said = _ask_git(path)

@@ -16,8 +16,9 @@ from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.takeup import find_new, parents_first
 from gtfs.node.fsck import check, rebuild
+from gtfs.node.holdback import Unpublishable
 from gtfs.node.lock import Busy
-from gtfs.node.publish import Unpublishable, initialise, publish_now
+from gtfs.node.publish import initialise, publish_now
 from gtfs.node.state import State
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
@@ -141,6 +142,7 @@ def test_publishing_twice_changes_nothing_and_a_new_commit_adds_a_reel(odd: Path
     keys = shared_keys()
     with State(open_repository(odd)) as state:
         assert initialise(state, "odd", keys.fingerprints["alice"], str(keys.home)) == "odd"
+        state.config.set("refs", "refs/")  # it has some in odd places
         first = publish_now(state)
         assert (first.version, first.is_new, len(first.reels), first.packs) == (1, True, 1, 184)
         assert state.open_reel_path.stat().st_size == 0
@@ -183,15 +185,18 @@ def test_a_shallow_clone_is_not_published(odd: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.warns
-def test_a_partial_clone_is_not_published(odd: Path, tmp_path: Path) -> None:
+def test_of_a_partial_clone_only_refs_with_their_whole_history_are_published(odd: Path, tmp_path: Path) -> None:
     keys = shared_keys()
     git(odd, "config", "uploadpack.allowFilter", "true")
     partial = tmp_path / "partial.git"
     subprocess.run(["git", "clone", "-q", "--mirror", "--filter=blob:none", f"file://{odd}", str(partial)], check=True)
     with State(open_repository(partial)) as state:
         initialise(state, "odd", keys.fingerprints["alice"], str(keys.home))
-        with pytest.raises(Unpublishable, match="partial clone"):
-            publish_now(state)
+        done = publish_now(state)
+        whole = set(git(odd, "for-each-ref", "--format=%(refname)").split())
+        assert done.held_back and whole >= {n.decode() for n in done.held_back}
+        assert all("partial clone" in reason for reason in done.held_back.values())
+        assert not done.held_back.keys() & state.held.catalogue.refs.keys()
 
 
 def test_a_second_node_is_told_who_has_the_repository(odd: Path) -> None:

@@ -115,20 +115,16 @@ def bad_packs() -> dict[str, Bad]:
     found["a blob as commit"] = Bad(file.oid.hex(), pack(file), "first object")
 
     # Bombs (§13).
-    zeros = zlib.compress(bytes(100 << 20), 9)
-    bomb = entry_header(BLOB, 100 << 20) + zeros
-    found["a bomb"] = Bad(oid, pack(sound, root, bomb), "over the limit expansion")
-    huge = entry_header(BLOB, 300 << 20) + zeros
+    huge = entry_header(BLOB, (4 << 30) + 1) + zlib.compress(bytes(100 << 20), 9)
     found["an object over the limit"] = Bad(oid, pack(sound, root, huge), "over the limit object_bytes")
     copy = number(len(file.data)) + number(1 << 33) + b"\x91\x00\x01" * 100
     found["a delta that says it makes 8 GiB"] = Bad(oid, pack(sound, root, ref_delta(file.oid, copy)), "over the limit")
-    more = number(1 << 16) + number(200 << 20) + (b"\x80" * 3200)  # each instruction copies 64 KiB
+    more = number(1 << 16) + number(60 << 20) + (b"\x80" * 960)  # each instruction copies 64 KiB
     seed = blob(bytes(1 << 16))
     grown = tree((b"100644", b"file", seed))
     big = commit(grown)
-    found["a delta bomb"] = Bad(
-        big.oid.hex(), pack(big, grown, seed, ref_delta(seed.oid, more)), "over the limit expansion"
-    )
+    bomb = pack(big, grown, seed, ref_delta(seed.oid, more), ref_delta(seed.oid, more))
+    found["a delta bomb"] = Bad(big.oid.hex(), bomb, "over the limit expansion")
 
     # What git fsck and our own rules forbid (§8.3).
     def hostile(name: str, *entries: tuple[bytes, bytes, Object], said: str = "") -> None:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "reel": {"pack"},
     "repo": {"pack"},
     "trust": {"pack"},
-    "catalogue": {"trust"},
+    "catalogue": {"pack", "trust"},
     "ingest": {"pack", "repo", "reel", "trust"},
     "swarm": set(),
     "mount": {"pack"},

@@ -35,7 +35,7 @@ from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.state import State
 from gtfs.node.traffic import describe_peer
-from gtfs.pack.limits import Limits
+from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
 from gtfs.swarm.feeds import FileFeed
@@ -234,6 +234,7 @@ def test_every_setting_that_is_read_is_told() -> None:
         used |= set(re.findall(r'config\.(?:get|get_all|set)\("(\w+)"', text))
         if path.name == "config.py":
             used |= set(re.findall(r'self\.(?:get|get_all)\("(\w+)"', text))
+    used |= {key_of(limit) for limit in LIMITS}
     told = items(section(page("gtfs.1"), "CONFIGURATION"))
     assert used == set(re.findall(r"Cm (\w+)", told))
 

@@ -14,6 +14,8 @@ import madepacks as made
 import pytest
 
 from gtfs.ids import SHA1, SHA256, ObjectId, PackDigest
+from gtfs.pack.account import Needs
+from gtfs.pack.decode import decode
 from gtfs.pack.format import BLOB, COMMIT, HEADER, OFS_DELTA, REF_DELTA, TREE, CorruptPack, LimitExceeded, entry_header
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import inflate, inflate_stream, scan
@@ -214,3 +216,49 @@ def test_two_thousand_modest_deltas_are_refused_for_their_sum() -> None:
         scan(bomb, SHA1, LIMITS)
     with pytest.raises(LimitExceeded, match="expansion"):
         scan(bomb, SHA1, LIMITS, prefix=True)
+
+
+def test_deltas_on_each_other_make_as_much_as_deltas_on_one_base_and_are_refused_alike() -> None:
+    """A chain by ids looks, entry by entry, like a line changed in each of many files; decoding finds its bases."""
+    at = b"\0" * (16 * MIB)
+    entries = [made.whole(BLOB, at)]
+    for i in range(20):
+        step = made.delta(len(at), len(at), made.insert(b"%04d" % i), made.copy(4, len(at) - 4))
+        entries.append(made.ref_delta(SHA1.hash_object(b"blob", at), step))
+        at = b"%04d" % i + at[4:]
+    bomb = made.pack(*entries)
+    found = scan(bomb, SHA1, LIMITS)
+    with pytest.raises(LimitExceeded, match="expansion"):
+        decode(bomb, found, SHA1, LIMITS, {}.get)
+
+
+def test_one_line_changed_in_each_of_many_large_files_is_an_ordinary_commit() -> None:
+    entries = [
+        made.ref_delta(ObjectId(bytes([i]) * 20), made.delta(30 * MIB, 30 * MIB, made.copy(0, 0xFFFFFF)))
+        for i in range(1, 50)
+    ]
+    assert scan(made.pack(*entries), SHA1, LIMITS).expanded_bytes() == 49 * 30 * MIB
+    again = made.ref_delta(ObjectId(bytes([1]) * 20), made.delta(30 * MIB, 30 * MIB, made.copy(0, 0xFFFFFF)))
+    with pytest.raises(LimitExceeded, match="expansion"):
+        scan(made.pack(*entries, again, again, again), SHA1, LIMITS)
+
+
+def test_a_sparse_file_expands_by_what_deflate_can_and_is_an_ordinary_file() -> None:
+    found = scan(made.pack(made.whole(BLOB, bytes(70 * MIB))), SHA1, LIMITS)
+    assert found.length < 400_000
+    assert found.needs == Needs(object_bytes=70 * MIB)
+
+
+def test_what_a_pack_needs_is_told_from_some_size_on() -> None:
+    assert scan(made.pack(made.whole(BLOB, b"x" * 1000)), SHA1, LIMITS).needs == Needs()
+    needs = scan(made.pack(*[made.whole(BLOB, bytes(30 * MIB) + bytes([i])) for i in range(9)]), SHA1, LIMITS).needs
+    assert needs == Needs(expanded_bytes=9 * (30 * MIB + 1))
+    assert needs.and_those_of(Needs(object_bytes=5)) == Needs(object_bytes=5, expanded_bytes=9 * (30 * MIB + 1))
+    assert needs.beyond(LIMITS) is None
+    assert needs.beyond(replace(LIMITS, expanded_bytes=MIB)) == ("expanded_bytes", MIB, 9 * (30 * MIB + 1))
+
+
+def test_a_tree_that_is_too_large_to_hold_is_refused_before_it_is_inflated() -> None:
+    tree = made.pack(made.whole(TREE, bytes(2000)))
+    with pytest.raises(LimitExceeded, match="structure_bytes"):
+        scan(tree, SHA1, replace(LIMITS, structure_bytes=1000))

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a publisher publishes of an awkward repository, and what it says of the rest."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from keys import shared_keys
+
+from gtfs.ids import ObjectId
+from gtfs.node import store
+from gtfs.node.config import BadConfig
+from gtfs.node.fsck import check
+from gtfs.node.holdback import Unpublishable, check_fits
+from gtfs.node.publish import Published, initialise, publish_now
+from gtfs.node.selection import parse_pattern
+from gtfs.node.state import State
+from gtfs.pack.account import Needs
+from gtfs.pack.limits import MIB, Limits
+from gtfs.repo.history import Ref
+from gtfs.repo.repository import open_repository
+
+WHO = "A U Thor <author@example.org> 1700000000 +0000"
+
+
+class Origin:
+    """A bare repository made object by object."""
+
+    def __init__(self, path: Path, fmt: str = "sha1") -> None:
+        self.path = path
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", f"--object-format={fmt}", str(path)], check=True)
+
+    def git(self, *words: str, data: bytes = b"") -> str:
+        done = subprocess.run(["git", "--git-dir", self.path, *words], input=data, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    def put(self, kind: str, data: bytes) -> str:
+        return self.git("hash-object", "-w", "--literally", "-t", kind, "--stdin", data=data)
+
+    def commit(self, files: dict[str, bytes], *parents: str) -> str:
+        entries = [f"100644 blob {self.put('blob', data)}\t{name}\n" for name, data in files.items()]
+        tree = self.git("mktree", data="".join(entries).encode())
+        lines = [f"tree {tree}", *(f"parent {p}" for p in parents), f"author {WHO}", f"committer {WHO}", "", "m\n"]
+        return self.put("commit", "\n".join(lines).encode())
+
+    def ref(self, name: str, oid: str) -> None:
+        self.git("update-ref", name, oid)
+
+    def loose(self, oid: str) -> Path:
+        return self.path / "objects" / oid[:2] / oid[2:]
+
+    def publish(self, limits: Limits | None = None, **config: str) -> tuple[Published, dict[bytes, ObjectId], Needs]:
+        """Publish as it is; with the refs and needs of the catalogue."""
+        keys = shared_keys()
+        with State(open_repository(self.path)) as state:
+            initialise(state, "pub", keys.fingerprints["alice"], str(keys.home))
+            for key, value in config.items():
+                state.config.set(key, value)
+        with State(open_repository(self.path), limits) as state:
+            done = publish_now(state)
+            wrong = list(check(state, lambda _d, _t: None))
+            assert all("which is missing" in line for line in wrong), wrong
+            assert state.held is not None
+            return done, state.held.catalogue.refs, state.held.catalogue.needs
+
+    def listed(self, **config: str) -> list[str]:
+        return [name.decode() for name in self.publish(**config)[1]]
+
+
+@pytest.fixture(params=["sha1", "sha256"])
+def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
+    made = Origin(tmp_path / "origin.git", request.param)
+    made.ref("refs/heads/main", made.commit({"a": b"a\n"}))
+    return made
+
+
+class NoSwarm:
+    """Reads of a node without one."""
+
+    def reel(self, reel_id: int) -> None:
+        return None
+
+    async def read(self, reel: object, offset: int, length: int, read_ahead: int) -> bytes:
+        raise AssertionError("there is no swarm")
+
+
+def lose_blob(origin: Origin, parent: str) -> tuple[str, str]:
+    """A commit that lacks a blob, and what the reason must say."""
+    bad = origin.commit({"a": b"a\n", "b": b"lost\n"}, parent)
+    blob = origin.git("rev-parse", f"{bad}:b")
+    origin.loose(blob).unlink()
+    return bad, blob
+
+
+def lose_parent(origin: Origin, parent: str) -> tuple[str, str]:
+    lost = origin.commit({"a": b"b\n"}, parent)
+    bad = origin.commit({"a": b"c\n"}, lost)
+    origin.loose(lost).unlink()
+    return bad, lost
+
+
+def damage_tree(origin: Origin, parent: str) -> tuple[str, str]:
+    bad = origin.commit({"d": b"d\n"}, parent)
+    tree = origin.git("rev-parse", f"{bad}^{{tree}}")
+    file = origin.loose(tree)
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:10])
+    return bad, tree
+
+
+def lose_tip(origin: Origin, parent: str) -> tuple[str, str]:
+    """Refs point to what is not there: git says no word while nobody reads it."""
+    bad = origin.commit({"a": b"d\n"}, parent)
+    origin.ref("refs/heads/main", bad)
+    origin.loose(bad).unlink()
+    return bad, bad
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("harm", [lose_blob, lose_parent, damage_tree, lose_tip])
+def test_a_commit_that_cannot_be_made_keeps_only_the_refs_back_that_reach_it(
+    origin: Origin, harm: Callable[[Origin, str], tuple[str, str]]
+) -> None:
+    first = origin.git("rev-parse", "refs/heads/main")
+    origin.publish()
+    bad, word = harm(origin, first)
+    (origin.path / "refs" / "heads" / "main").write_text(bad + "\n")
+    tree = origin.git("rev-parse", f"{first}^{{tree}}")
+    later = f"tree {tree}\nparent {bad}\nauthor {WHO}\ncommitter {WHO}\n\nlater\n"
+    origin.ref("refs/heads/on-top", origin.put("commit", later.encode()))
+    good = origin.commit({"a": b"good\n"}, first)
+    origin.ref("refs/heads/good", good)
+
+    done, refs, _ = origin.publish()
+    assert set(done.held_back) == {b"refs/heads/main", b"refs/heads/on-top"}
+    assert all(word in reason and "git fsck" in reason for reason in done.held_back.values())
+    assert {name: oid.hex() for name, oid in refs.items()} == {b"refs/heads/good": good, b"refs/heads/main": first}
+
+    origin.ref("refs/heads/main", good)
+    origin.git("update-ref", "-d", "refs/heads/on-top")
+    done, refs, _ = origin.publish()
+    assert done.held_back == {} and {oid.hex() for oid in refs.values()} == {good}
+    with State(open_repository(origin.path)) as state:
+        assert state.index.unencodable() == {}
+
+
+@pytest.mark.warns
+def test_where_nothing_can_be_made_nothing_is_published(origin: Origin) -> None:
+    bad, blob = lose_blob(origin, origin.git("rev-parse", "main"))
+    origin.ref("refs/heads/main", bad)
+    with pytest.raises(Unpublishable, match=blob):
+        origin.publish()
+    assert not (origin.path / "gtfs" / "catalogue" / "latest.asc").exists()
+
+
+@pytest.mark.warns
+def test_an_object_over_a_limit_is_told_with_its_path_before_anything_is_sealed(origin: Origin) -> None:
+    first = origin.git("rev-parse", "main")
+    big = origin.commit({"a": b"a\n", "disk.img": bytes(3000)}, first)
+    origin.ref("refs/heads/big", big)
+    done, refs, _ = origin.publish(limitobjectbytes="2K")
+    assert list(refs) == [b"refs/heads/main"]
+    reason = done.held_back[b"refs/heads/big"]
+    assert all(
+        word in reason for word in (big, "(disk.img)", "over the limit object_bytes: 3000 where 2048 is allowed")
+    )
+    assert "gtfs.limitobjectbytes" in reason
+    assert done.packs == 1
+
+    done, refs, _ = origin.publish(limitobjectbytes="3K")
+    assert done.held_back == {} and list(refs) == [b"refs/heads/big", b"refs/heads/main"]
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        (Limits(objects=4), "objects"),
+        (Limits(expanded_bytes=1000), "expanded_bytes"),
+        (Limits(structure_bytes=200), "structure_bytes"),
+        (Limits(delta_object_bytes=3000), "delta_object_bytes"),
+        (Limits(delta_bytes=10), "delta_bytes"),
+    ],
+)
+def test_every_limit_of_a_pack_is_one_of_the_publisher(origin: Origin, limits: Limits, name: str) -> None:
+    before = origin.commit({"a": b"a\n", "lines": b"".join(b"%d\n" % i for i in range(1000))})
+    origin.ref("refs/heads/before", before)
+    with State(open_repository(origin.path)) as state:
+        state.take_up()
+    more = {f"f{i}": b"%d\n" % i for i in range(4)} if name == "objects" else {}
+    lines = b"".join(b"%d\n" % (i if i != 500 else 5000) for i in range(1000))
+    origin.ref("refs/heads/after", origin.commit({"a": b"a\n", "lines": lines, **more}, before))
+    done, refs, _ = origin.publish(limits)
+    assert list(refs) == [b"refs/heads/before", b"refs/heads/main"]
+    assert f"over the limit {name}: " in done.held_back[b"refs/heads/after"]
+
+
+@pytest.mark.warns
+def test_what_was_encoded_before_a_limit_was_lowered_is_not_sealed(origin: Origin) -> None:
+    origin.ref("refs/heads/big", origin.commit({"zeros": bytes(33 * MIB)}))
+    with State(open_repository(origin.path)) as state:
+        assert state.take_up().packs == 2
+    done, refs, needs = origin.publish(Limits(object_bytes=MIB))
+    assert "object_bytes" in done.held_back[b"refs/heads/big"]
+    assert list(refs) == [b"refs/heads/main"] and needs == Needs()
+
+
+def test_the_catalogue_says_what_its_packs_need_and_says_it_on(origin: Origin) -> None:
+    assert origin.publish()[2] == Needs()
+    origin.ref("refs/heads/big", origin.commit({"zeros": bytes(33 * MIB)}))
+    assert origin.publish()[2] == Needs(object_bytes=33 * MIB)
+    origin.ref("refs/heads/more", origin.commit({"b": b"b\n"}))
+    assert origin.publish()[2] == Needs(object_bytes=33 * MIB)
+
+
+def with_odd_refs(origin: Origin) -> None:
+    oid = origin.git("rev-parse", "main")
+    for name in ("heads/dev/x", "notes/commits", "tags/v1", "pull/1/head", "pull/2/head", "pullover", "changes/01/1"):
+        origin.ref(f"refs/{name}", oid)
+
+
+USUAL = ["refs/heads/dev/x", "refs/heads/main", "refs/notes/commits", "refs/tags/v1"]
+
+
+def test_branches_tags_and_notes_are_published_by_default_and_the_rest_is_named(origin: Origin) -> None:
+    with_odd_refs(origin)
+    done, refs, _ = origin.publish()
+    assert [name.decode() for name in refs] == USUAL
+    assert [(left["below"], left["count"], left["first"], left["dropped"]) for left in done.left_out] == [
+        ("refs/pull", 2, "refs/pull/1/head", 0),
+        ("refs/changes", 1, "refs/changes/01/1", 0),
+        ("refs/pullover", 1, "refs/pullover", 0),
+    ]
+
+
+def test_refs_and_hide_are_beginnings_of_names_or_have_stars(origin: Origin) -> None:
+    with_odd_refs(origin)
+    assert origin.listed(refs="refs/pull") == ["refs/pull/1/head", "refs/pull/2/head"]
+    assert origin.listed(refs="refs/pull/*/head", hide="refs/pull/2/") == ["refs/pull/1/head"]
+    assert origin.listed(refs="refs/**", hide="refs/*/*/*") == [
+        "refs/heads/main",
+        "refs/notes/commits",
+        "refs/pullover",
+        "refs/tags/v1",
+    ]
+    with pytest.raises(BadConfig):
+        parse_pattern("heads/main")
+
+
+def test_what_git_hides_is_hidden_and_what_it_shows_again_is_shown(origin: Origin) -> None:
+    with_odd_refs(origin)
+    origin.git("config", "transfer.hideRefs", "refs/heads")
+    origin.git("config", "--add", "transfer.hideRefs", "!refs/heads/dev/")
+    origin.git("config", "uploadpack.hideRefs", "refs/tags/v1")
+    assert origin.listed() == ["refs/heads/dev/x", "refs/notes/commits"]
+
+
+def test_what_mirrors_have_already_stays_until_it_is_hidden_and_then_that_is_said(origin: Origin) -> None:
+    with_odd_refs(origin)
+    origin.listed(refs="refs/")
+    with State(open_repository(origin.path)) as state:  # as it was published before there were patterns
+        state.config.set("refs")
+    everything = origin.listed()
+    assert "refs/pull/1/head" in everything and "refs/changes/01/1" in everything
+    done, refs, _ = origin.publish(hide="refs/pull/")
+    assert b"refs/pull/1/head" not in refs
+    assert [(left["below"], left["dropped"], left["reason"]) for left in done.left_out] == [
+        ("refs/pull", 2, "hidden by gtfs.hide=refs/pull/")
+    ]
+
+
+def test_hidden_history_is_not_encoded(origin: Origin) -> None:
+    origin.ref("refs/pull/1/head", origin.commit({"p": b"p\n"}))
+    assert origin.publish()[0].packs == 1
+    with State(open_repository(origin.path)) as state:
+        assert state.index.count() == 1
+
+
+def test_more_refs_than_a_catalogue_can_name_are_told_with_the_pattern_to_hide(origin: Origin) -> None:
+    oid = ObjectId(bytes.fromhex(origin.git("rev-parse", "main")))
+    refs = [Ref(b"refs/pull/%d/head" % i, oid, b"commit") for i in range(300_000)]
+    with pytest.raises(Unpublishable, match=r"300001 refs .* --hide refs/pull/"):
+        check_fits(open_repository(origin.path), [*refs, Ref(b"refs/heads/main", oid, b"commit")])
+
+
+def test_a_head_that_is_a_symbolic_link_is_read(origin: Origin) -> None:
+    origin.git("pack-refs", "--all")
+    (origin.path / "HEAD").unlink()
+    (origin.path / "HEAD").symlink_to("refs/heads/main")
+    assert origin.listed() == ["refs/heads/main"]
+    with State(open_repository(origin.path)) as state:
+        assert state.held is not None and state.held.catalogue.head == b"refs/heads/main"
+
+
+def test_another_work_trees_broken_head_does_not_matter(origin: Origin, tmp_path: Path) -> None:
+    origin.git("worktree", "add", "-q", "--detach", str(tmp_path / "tree"), "main")
+    (origin.path / "worktrees" / "tree" / "HEAD").write_text("1" * len(origin.git("rev-parse", "main")) + "\n")
+    assert origin.listed() == ["refs/heads/main"]
+
+
+def test_commits_of_a_detached_head_alone_are_named(origin: Origin) -> None:
+    lonely = origin.commit({"a": b"alone\n"}, origin.git("rev-parse", "main"))
+    origin.git("update-ref", "--no-deref", "HEAD", lonely)
+    done = origin.publish()[0]
+    assert [(left["first"], lonely in left["reason"]) for left in done.left_out] == [("HEAD", True)]
+    origin.ref("refs/heads/lonely", lonely)
+    assert origin.publish()[0].left_out == []
+
+
+def test_an_empty_shallow_file_is_no_shallow_clone(origin: Origin) -> None:
+    (origin.path / "shallow").touch()
+    assert origin.listed() == ["refs/heads/main"]
+
+
+def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.ref("refs/heads/other", origin.commit({"b": bytes(5000)}))
+    origin.publish()
+    monkeypatch.setattr(store, "_IN_MEMORY", 1)
+    monkeypatch.setattr(store, "_MADE_BYTES", 1)
+    with State(open_repository(origin.path)) as state:
+        reel = state.index.reels()[0]
+        rows = state.index.reel_rows(reel.id)
+        whole = state.reel_path(reel.name).read_bytes()
+        state.index.set_reel_state([reel.id], "remote")
+        reads = store.Store(state, NoSwarm())
+        for row in [*rows, *rows]:
+            at = row.offset or 0
+            assert trio.run(reads.read, row.oid, 3, row.size - 5) == whole[at + 3 : at + row.size - 2]
+            assert list(reads._made) == [row.oid]
+        reads.close()
+        assert not reads._made
+        state.index.set_reel_state([reel.id], "complete")
