@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gtfs.cli.running import repository_of_mount
-from gtfs.cli.terminal import INTERRUPTED, bar, size_text, stop_on_interrupt
+from gtfs.cli.terminal import INTERRUPTED, bar, note_faults, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
 from gtfs.node.describe import describe_published
 from gtfs.node.publish import Unpublishable, publish_now
@@ -49,7 +49,7 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
                     if stop():
                         return INTERRUPTED
                     raise
-                done = describe_published(state, result.version, result.is_new, result.packs)
+                done = describe_published(state, result)
     _show(done)
     return 0
 
@@ -61,5 +61,6 @@ def _show(done: dict[str, Any]) -> None:
     click.echo(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
     for reel in done["reels"]:
         click.echo(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
+    note_faults(done["faults"])
     for source in done["sources"]:
         click.echo(f"source {source}")

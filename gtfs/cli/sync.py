@@ -12,7 +12,7 @@ import trio
 
 from gtfs.cli.nodeoptions import help_text, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_of_mount, source_of
-from gtfs.cli.terminal import Rate, bar, complain, size_text
+from gtfs.cli.terminal import Rate, bar, complain, note_faults, size_text
 from gtfs.ingest.refmoves import NOT_YET
 from gtfs.node.control import ask_node
 from gtfs.node.source import Source, open_source
@@ -76,6 +76,7 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
+        note_faults(done["faults"])
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
         held_back.setdefault(reason, []).append(name)

@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -94,3 +96,10 @@ def start_log(verbose: int) -> None:
 def complain(text: str) -> None:
     """One line on stderr."""
     print(f"gtfs: {text}", file=sys.stderr)
+
+
+def note_faults(faults: dict[str, dict[str, Any]]) -> None:
+    """One line on stderr for each kind of fault that packs carry."""
+    for name, found in faults.items():
+        count = f"{found['objects']} object{'s' if found['objects'] != 1 else ''}"
+        click.echo(f"note: {name}: {count} with {found['what']}, {found['first']} first", err=True)

@@ -21,6 +21,9 @@ _BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
 _ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RELATIVE: Final = (b"./", b"../", b".\\", b"..\\")
+_UPWARDS: Final = re.compile(rb"(?:\.{1,2}[/\\])*+")
+_WEB: Final = re.compile(rb"(?:https?|ftps?)::(.*)|((?:https?|ftps?)://.*)", re.DOTALL)  # URLs that curl is given
+_WITH_HOST: Final = re.compile(rb".*?://(?:[^/?#@]*+@)?+[^/?#]", re.DOTALL)
 
 
 class Unreadable(ValueError):
@@ -28,26 +31,26 @@ class Unreadable(ValueError):
 
 
 @lru_cache(maxsize=64)  # the same file stands in commit after commit
-def find_fault(data: bytes) -> tuple[str | None, str | None]:
-    """Why no tree may have this as `.gitmodules`, and else a warning if it cannot be read."""
+def find_faults(data: bytes) -> tuple[str, ...]:
+    """The faults of a `.gitmodules`, each as "name: text" and once of a kind."""
     if len(data) > MAX_BYTES:
-        return f"gitmodulesLarge: over {MAX_BYTES} bytes", None
+        return (f"gitmodulesLarge: over {MAX_BYTES} bytes",)
+    found: dict[str, str] = {}
     try:
         for name, key, value in _submodule_values(data):
             fault = _fault_of(name, key, value)
             if fault:
-                return fault, None
+                found.setdefault(fault.partition(":")[0], fault)
     except Unreadable:
-        return None, "gitmodulesParse: not the syntax of a configuration file"
-    return None, None
+        found["gitmodulesParse"] = "gitmodulesParse: not the syntax of a configuration file"
+    return tuple(found.values())
 
 
 def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
     if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
         return f"gitmodulesName: a submodule named {name!r}"
     if key == b"url":
-        plain = unquote_to_bytes(value) if value.startswith((b"git://", *_RELATIVE)) else value
-        if value.startswith(b"-") or _CONTROL.search(value) or b"\n" in plain or b"\r" in plain:
+        if _is_bad_url(value):
             return f"gitmodulesUrl: a submodule at {value!r}"
     elif key == b"path":
         if value.startswith(b"-") or _CONTROL.search(value):
@@ -55,6 +58,22 @@ def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
     elif key == b"update" and value.startswith(b"!"):
         return f"gitmodulesUpdate: a submodule updated by {value!r}"
     return None
+
+
+def _is_bad_url(url: bytes) -> bool:
+    """As check_submodule_url of git's fsck.c has it, and without any control character."""
+    if url.startswith(b"-") or _CONTROL.search(url):
+        return True
+    if url.startswith((b"git://", *_RELATIVE)):
+        plain = unquote_to_bytes(url)
+        up = _UPWARDS.match(url)
+        leaves_root = up is not None and b".." in up[0] and url[up.end() : up.end() + 1] in (b":", b"/")
+        return b"\n" in plain or b"\r" in plain or leaves_root
+    web = _WEB.match(url)
+    if web is None:
+        return False
+    curl_url = web[1] if web[1] is not None else web[2]
+    return not _WITH_HOST.match(curl_url) or b"\n" in unquote_to_bytes(curl_url)
 
 
 def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -9,6 +9,7 @@ from typing import Any
 from gtfs.catalogue.accept import is_stale
 from gtfs.node.follow import Progress, SyncReport
 from gtfs.node.pointing import address, feed_key_path
+from gtfs.node.publish import Published
 from gtfs.node.state import State
 from gtfs.swarm.pointers import read_feed_key
 
@@ -44,15 +45,16 @@ def describe_state(state: State) -> dict[str, Any]:
     return out
 
 
-def describe_published(state: State, version: int, is_new: bool, packs: int) -> dict[str, Any]:
+def describe_published(state: State, published: Published) -> dict[str, Any]:
     """What `gtfs publish` shows."""
     reels = () if state.held is None else state.held.catalogue.reels
     key, name = read_feed_key(feed_key_path(state.repository.state)), state.config.get("name")
     pointer = [address(key.public, name)] if key is not None and name is not None else []
     return {
-        "version": version,
-        "new": is_new,
-        "packs": packs,
+        "version": published.version,
+        "new": published.is_new,
+        "packs": published.packs,
+        "faults": published.faults.describe(),
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
     }
@@ -73,6 +75,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,
+        "faults": report.faults.describe(),
         "listed": report.listed,
         "missing": {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()},
     }

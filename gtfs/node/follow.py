@@ -18,6 +18,7 @@ from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept, is
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.refmoves import NOT_YET, Demands, RefReport, follow_refs
 from gtfs.node.nursery import open_flat_nursery
@@ -50,6 +51,7 @@ class SyncReport:
     refs: RefReport = field(default_factory=lambda: RefReport(0, {}))
     refused: dict[ObjectId, str] = field(default_factory=dict)
     waiting: int = 0
+    faults: FaultCounts = field(default_factory=FaultCounts)  # of what was let in
     listed: int = 0  # reels that could be listed; without the missing ones
     missing: dict[ReelName, SwarmError | CorruptReel] = field(default_factory=dict)  # reels that did not come, and why
 
@@ -247,6 +249,7 @@ class Follower:
                         report.packs += len(outcome.unpacked)
                         report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
                         report.waiting += len(outcome.waiting)
+                        report.faults.merge(outcome.faults)
                         self._changed()
             finally:
                 self._reels.unpin()
@@ -263,6 +266,7 @@ class Follower:
         again.packs += report.packs
         again.reels += report.reels
         again.refused = report.refused | again.refused
+        again.faults.merge(report.faults)
         return again
 
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:

@@ -211,7 +211,7 @@ class Node:
                 trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
 
             done = publish_now(self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress)
-            return describe_published(self.state, done.version, done.is_new, done.packs)
+            return describe_published(self.state, done)
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()

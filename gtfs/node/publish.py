@@ -12,14 +12,17 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, parse_fingerprint
+from gtfs.ingest.faults import FaultCounts
+from gtfs.node.acceptedfaults import accepted_faults
 from gtfs.node.config import BadConfig
+from gtfs.node.foresee import foresee
 from gtfs.node.pointing import feed_key_path
 from gtfs.node.state import State
 from gtfs.node.succession import compact
@@ -47,12 +50,16 @@ class Unpublishable(GtfsError):
 
 @dataclass(frozen=True)
 class Published:
-    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists."""
+    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists.
+
+    ``faults``: what the newly sealed packs have, and mirrors carry.
+    """
 
     version: int
     is_new: bool
     reels: tuple[ReelEntry, ...]
     packs: int
+    faults: FaultCounts = field(default_factory=FaultCounts)
 
 
 def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
@@ -96,7 +103,10 @@ def publish_now(
     begin: Callable[[int], None] = lambda _n: None,
     progress: Callable[[int, int], None] = lambda _n, _b: None,
 ) -> Published:
-    """Publish what the refs say now. Raises `Unpublishable`, `BadConfig`, `SigningFailed`, OSError."""
+    """Publish what the refs say now.
+
+    Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
+    """
     repository, index, config = state.repository, state.index, state.config
     key = config.sign_key()
     name = config.get("name")
@@ -106,9 +116,12 @@ def publish_now(
         raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
     refs = publishable_refs(repository)
     state.take_up(jobs=jobs, stop=stop, begin=begin, progress=progress)
+    wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
+    # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
+    faults = FaultCounts() if stop() else foresee(state, wanted, accepted_ids, stop, begin, progress)
     if stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
-    seal(state, _wanted(state, refs))
+    seal(state, wanted)
 
     held = state.held
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
@@ -120,13 +133,13 @@ def publish_now(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
-        policy=tuple(config.policies()),
+        policy=tuple(config.policies()), accepted_faults=accepted_ids,
     )  # fmt: skip
     catalogue = next_catalogue(held, {r.name: r.oid for r in refs}, (), settings, now_s, head=read_head(repository))
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         if says_the_same(held.catalogue, same) and held.catalogue.valid_until_s - now_s > _RENEW_LEFT * valid_s:
-            return _published(held.catalogue, False)
+            return _published(held.catalogue, False, faults)
     kept = [] if held is None else compact(state.stock, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)
@@ -136,11 +149,11 @@ def publish_now(
         state.hold(accepted)
         index.set_held_refs(catalogue.refs)
     state.empty_open_reel()
-    return _published(catalogue, True)
+    return _published(catalogue, True, faults)
 
 
-def _published(catalogue: Catalogue, is_new: bool) -> Published:
-    return Published(catalogue.version, is_new, catalogue.reels, sum(reel.rows for reel in catalogue.reels))
+def _published(catalogue: Catalogue, is_new: bool, faults: FaultCounts) -> Published:
+    return Published(catalogue.version, is_new, catalogue.reels, sum(reel.rows for reel in catalogue.reels), faults)
 
 
 def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:

@@ -156,8 +156,10 @@ class State:
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
-        policy = None if self.held is None else self.held.catalogue.policy
-        return PolicyGate(self.config.policies(), policy, self.keyring)
+        if self.held is None:
+            return PolicyGate(self.config.policies(), None, self.keyring)
+        catalogue = self.held.catalogue
+        return PolicyGate(self.config.policies(), catalogue.policy, self.keyring, frozenset(catalogue.accepted_faults))
 
     def ingest(self) -> Ingest:
         """The one way in."""

@@ -37,9 +37,7 @@ class WrongKind(Unencodable):
     """The repository has an object of another kind than what names it says: git cannot read such a history either."""
 
     def __init__(self, oid: ObjectId, wanted: int, found: int) -> None:
-        super().__init__(
-            f"{oid.hex()} should be a {KIND_NAMES[wanted].decode()} and is a {KIND_NAMES[found].decode()}"
-        )
+        super().__init__(f"{oid.hex()} should be a {KIND_NAMES[wanted].decode()} and is a {KIND_NAMES[found].decode()}")
         self.oid = oid
 
 
