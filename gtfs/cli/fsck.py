@@ -9,6 +9,7 @@ import click
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.terminal import bar, complain, size_text
+from gtfs.node.against import compare, open_other
 from gtfs.node.fsck import check, notes, rebuild
 from gtfs.node.lock import Lock
 from gtfs.node.state import CATALOGUE, LOCK, State
@@ -19,12 +20,20 @@ from gtfs.repo.repository import Repository, open_repository
 @click.command()
 @click.argument("repo", type=click.Path(path_type=Path))
 @click.option("--rebuild", "again", is_flag=True, help="First make the index anew from the files; the old one is kept.")
-def fsck(repo: Path, again: bool) -> int:
-    """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects.
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="REPO",
+    help="Compare with another repository, too: its refs, its objects, and their bytes here.",
+)
+def fsck(repo: Path, again: bool, against: Path | None) -> int:
+    """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects,
+    and that no pack lacks an object.
 
     Ends with 0 when all is well and 1 when something was found.
     """
     repository = open_repository(repo)
+    other = None if against is None else open_other(against)
     found = 0
     if again:
         found += _rebuild(repository)
@@ -32,6 +41,10 @@ def fsck(repo: Path, again: bool) -> int:
         for line in check(state, lambda done, total: show(done, total, size_text(total))):
             complain(line)
             found += 1
+        if other is not None:
+            for line in compare(repository, other, lambda count: show(0, 0, f"{count} objects")):
+                complain(line)
+                found += 1
         for line in notes(state):
             click.echo(f"note: {line}")
         if not found:

@@ -19,9 +19,7 @@ class Severity(Enum):
     """What becomes of a fault in a pack that the publisher's signed catalogue promises."""
 
     CARRIED = "carried"  # git clone takes it and it harms nobody: it comes in, and is counted
-    LISTED = (
-        "listed"  # harms who checks it out with an old or foreign client: only if the catalogue names it
-    )
+    LISTED = "listed"  # harms who checks it out with an old or foreign client: only if the catalogue names it
     NEVER = "never"  # git cannot read such a history either
 
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether nothing is missing: each pack holds what its commit introduces, and git has what the refs reach.
+
+A commit's objects are those of its pack and those of its parents' trees, which are in the parents' packs: so packs
+that each hold what design.md §3.1 lists, and whose parents have packs, hold whole history. Synchronous; memory does not
+grow with history.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Callable, Collection, Iterator
+
+from gtfs.ids import ObjectId
+from gtfs.ingest.candidate import Candidate, Views
+from gtfs.node.state import State
+from gtfs.pack.decode import decode
+from gtfs.pack.format import CorruptPack
+from gtfs.pack.limits import Limits
+from gtfs.pack.scan import scan
+from gtfs.pack.trees import MissingObject, Unencodable
+from gtfs.pack.walk import Walker
+from gtfs.reel.index import PackRow
+from gtfs.repo.catfile import CatFile
+from gtfs.repo.history import read_refs
+from gtfs.repo.repository import git_environment
+
+# What is here came in under limits that may have been others.
+NO_LIMITS = Limits(**{field.name: 1 << 62 for field in dataclasses.fields(Limits)})
+
+_SHOWN = 20  # packs; where one lacks something, thousands often do
+
+
+def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: Callable[[int], None]) -> Iterator[str]:
+    """One line for each local pack that lacks an object, or whose parents have no pack; ``damaged`` ones are left out.
+
+    ``progress`` hears of the bytes of packs that were looked at.
+    """
+    found = 0
+    with CatFile(state.repository) as reader, Views(state.repository.state) as views:
+        check = _PackCheck(state, reader, views)
+        for rows in _local_rows(state):
+            for row in rows:
+                lack = None if row.oid in damaged or row.state != "unpacked" else check.lack_of(row)
+                progress(row.size)
+                found += lack is not None
+                if lack is not None and found <= _SHOWN:
+                    yield f"the pack of {row.oid.hex()} is not complete: {lack}"
+    if found > _SHOWN:
+        yield f"{found - _SHOWN} more packs are not complete"
+
+
+def _local_rows(state: State) -> Iterator[list[PackRow]]:
+    for reel in state.index.reels():
+        if reel.is_whole:
+            yield state.index.reel_rows(reel.id)
+    yield state.index.open_rows()
+
+
+class _PackCheck:
+    """Compares packs with what git says that their commits introduce; fastest in history order."""
+
+    def __init__(self, state: State, reader: CatFile, views: Views) -> None:
+        self._state = state
+        self._reader = reader
+        self._views = views
+        self._walker = Walker(reader, state.repository.fmt)
+
+    def lack_of(self, row: PackRow) -> str | None:
+        """What the pack lacks, or None."""
+        state, fmt = self._state, self._state.repository.fmt
+        reel = None if row.reel is None else state.index.reel(row.reel)
+        path = state.open_reel_path if reel is None else state.reel_path(reel.name)
+        pack = self._views.bytes_of(Candidate(row.oid, path, row.offset or 0, row.size, row.digest, True))
+        try:
+            holds = {item.oid for item in decode(pack, scan(pack, fmt, NO_LIMITS), fmt, NO_LIMITS, self._lookup)}
+            introduced = self._walker.introduced_by(row.oid)
+        except MissingObject as e:
+            return f"{e.oid.hex()}, which it stands on, is missing in git"
+        except (CorruptPack, Unencodable) as e:
+            return str(e)
+        missing = [item.oid for item in introduced.objects if item.oid not in holds]
+        if missing:
+            more = f" and {len(missing) - 1} more" if missing[1:] else ""
+            return f"it lacks {missing[0].hex()}{more}"
+        known = state.index.known(introduced.parents)
+        orphaned = [parent for parent in introduced.parents if parent not in known]
+        return f"there is no pack of its parent {orphaned[0].hex()}" if orphaned else None
+
+    def _lookup(self, oid: ObjectId) -> tuple[int, bytes] | None:
+        try:
+            raw = self._reader.read(oid, 1 << 62)
+        except MissingObject:
+            return None
+        return raw.kind, raw.data or b""
+
+
+def check_git_complete(state: State, missing: Collection[ObjectId]) -> Iterator[str]:
+    """Whether git has all that the refs reach; refs to what is ``missing`` itself are left out."""
+    tips = {ref.oid for ref in read_refs(state.repository)}.difference(missing)
+    done = subprocess.run(
+        state.repository.command("rev-list", "--objects", "--quiet", "--stdin"),
+        input=b"".join(oid.hex().encode() + b"\n" for oid in tips),
+        capture_output=True,
+        env=git_environment(),
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        yield f"git lacks something that refs reach: {said[-1] if said else f'it ended with {done.returncode}'}"
