@@ -276,7 +276,7 @@ def _find_in_tree(
         yield _Found("duplicateEntries: a name stands twice")
     longest = max(map(len, all_names))
     if longest > limits.component_bytes:
-        yield _Found(f"largePathname: a name of {longest} bytes")
+        yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
     if bytes(fmt.oid_bytes) in oids:
         if any(not any(oid) and mode != _GITLINK for mode, _, oid in entries):
             raise CorruptPack("nullSha1: an entry with the null id")
@@ -302,7 +302,7 @@ def _odd_modes(entries: list[TreeEntry], odd: set[bytes]) -> Iterator[str]:
     for name, some in (("zeroPaddedFilemode", odd & _PADDED), ("badFilemode", odd - _PADDED)):
         first = next(((mode, entry) for mode, entry, _ in entries if mode in some), None)
         if first is not None:
-            yield f"{name}: {first[0][:20].decode()} for {first[1]!r}"
+            yield f"{name}: {first[0][:20].decode()} for {names.shown(first[1])}"
 
 
 def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
@@ -314,10 +314,10 @@ def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> 
         texts = [look.fault] if look.fault else []
         if look.control:
             # In submodules as CVE-2025-48384 had CR; real history has them in files.
-            fault = "submoduleControlCharacters" if mode == _GITLINK else "controlCharacters"
-            texts.append(f"{fault}: {name!r}")
+            submodule = f"submoduleControlCharacters: a submodule in {names.shown(name)}, which has control characters"
+            texts.append(submodule if mode == _GITLINK else f"controlCharacters: {names.shown(name)}")
         if look.special and mode == _SYMLINK:
-            texts.append(f"{look.special}Symlink: {name!r} is a symbolic link")
+            texts.append(f"{look.special}Symlink: {names.shown(name)} is a symbolic link")
         for text in texts:
             kind = text.partition(":")[0]
             if kind not in seen:
@@ -325,7 +325,7 @@ def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> 
                 yield _Found(text)
         if look.special in (names.GITMODULES, names.GITATTRIBUTES) and mode != _SYMLINK:
             if mode in (b"40000", _GITLINK):
-                yield _Found(f"{look.special}Blob: {name!r} is no file", oid)
+                yield _Found(f"{look.special}Blob: {names.shown(name)} is no file", oid)
             elif look_inside is not None:
                 yield from look_inside(look.special, oid)
 
@@ -339,7 +339,9 @@ def _find_in_links(entries: list[TreeEntry], look_inside: LookInside | None) -> 
             other = directories.get(_folded(name))
             if other is not None and not is_beside:
                 is_beside = True
-                yield _Found(f"linkBesideDirectory: the symbolic link {name!r} beside the directory {other!r}")
+                yield _Found(
+                    f"linkBesideDirectory: the symbolic link {names.shown(name)} beside the directory {names.shown(other)}"
+                )
             if look_inside is not None:
                 yield from look_inside(_LINK, oid)
 

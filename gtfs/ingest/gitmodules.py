@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from gtfs.ingest.names import shown
+
 MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
 
 _SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
@@ -48,15 +50,15 @@ def find_faults(data: bytes) -> tuple[str, ...]:
 
 def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
     if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
-        return f"gitmodulesName: a submodule named {name!r}"
+        return f"gitmodulesName: a submodule named {shown(name)}"
     if key == b"url":
         if _is_bad_url(value):
-            return f"gitmodulesUrl: a submodule at {value!r}"
+            return f"gitmodulesUrl: a submodule at {shown(value)}"
     elif key == b"path":
         if value.startswith(b"-") or _CONTROL.search(value):
-            return f"gitmodulesPath: a submodule in {value!r}"
+            return f"gitmodulesPath: a submodule in {shown(value)}"
     elif key == b"update" and value.startswith(b"!"):
-        return f"gitmodulesUpdate: a submodule updated by {value!r}"
+        return f"gitmodulesUpdate: a submodule updated by {shown(value)}"
     return None
 
 

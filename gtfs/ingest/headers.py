@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from gtfs.ids import ObjectFormat
+from gtfs.ingest.names import shown
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.objects import read_commit_names, read_tag_target
 
@@ -32,7 +33,6 @@ _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 # What `git check-ref-format refs/tags/NAME` refuses.
 _BAD_TAG_NAME: Final = re.compile(rb"\A\Z|(?:\A|/)\.|\.\.|[\x00-\x20\x7f~^:?*\[\\]|@\{|//|\A/|/\Z|\.\Z|\.lock(?:/|\Z)")
 _MAX_TIME: Final = (1 << 63) - 1
-_SHOWN: Final = 200  # bytes of a line in a message
 
 
 def find_in_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
@@ -77,7 +77,7 @@ def find_in_tag(raw: bytes, fmt: ObjectFormat) -> list[str]:
         raise CorruptPack("missingTag: the tag's name does not end")
     name = lines[2][4:-1]
     if _BAD_TAG_NAME.search(name):
-        found.append(f"badTagName: a tag named {name[:_SHOWN]!r}")
+        found.append(f"badTagName: a tag named {shown(name)}")
     if len(lines) > 3 and lines[3].startswith(b"tagger "):
         _find_in_person(lines[3], found)
     else:
@@ -102,7 +102,7 @@ def _find_in_person(line: bytes, found: list[str]) -> None:
     person = line.partition(b" ")[2]
     fault = None if _IDENT_LINE.fullmatch(person) else _ident_fault(person)
     if fault:
-        found.append(f"{fault}: {line[:_SHOWN].rstrip()!r}")
+        found.append(f"{fault}: {shown(line.rstrip())}")
 
 
 def _ident_fault(person: bytes) -> str | None:

@@ -19,6 +19,7 @@ _HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\
 _REMARKABLE: Final = re.compile(
     rb"(?:\A|\0)\.|[/\\~\x01-\x1f\x7f]|\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
 )
+_SHOWN: Final = 120  # bytes
 _ANNEX: Final = re.compile(rb"(?:\.\./)*+\.git/annex/objects/([^\0\\]+)\Z", re.DOTALL)
 _CONTROL: Final = re.compile(rb"[\x01-\x1f\x7f]")
 
@@ -45,6 +46,11 @@ _SPECIAL: Final = {
     GITIGNORE: _ntfs_names(b"gitignore", b"gi250a"),
     MAILMAP: _ntfs_names(b"mailmap", b"maba30"),
 }
+
+
+def shown(name: bytes) -> str:
+    """A name in a message: quoted, as it may hold anything, and not longer than a line."""
+    return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
 
 
 def any_remarkable(joined: bytes) -> bool:
@@ -80,9 +86,9 @@ def _find_fault(name: bytes) -> str | None:
         return "hasDotdot: an entry named '..'"
     parts = name.split(b"\\")
     if any(map(_component_is_dotgit, parts)):
-        return f"hasDotgit: {name!r} is .git to some file system"
+        return f"hasDotgit: {shown(name)} is .git to some file system"
     if b".." in parts:
-        return f"backslashDotdot: {name!r} leaves its directory where a backslash separates"
+        return f"backslashDotdot: {shown(name)} leaves its directory where a backslash separates"
     return None
 
 
@@ -102,5 +108,5 @@ def link_fault(target: bytes) -> str | None:
     # git-annex writes each file as such a link; what it leads to is never what somebody else may write.
     rest = _ANNEX.match(posixpath.normpath(target))
     if rest and not any(map(_component_is_dotgit, rest[1].split(b"/"))):
-        return f"annexLink: a link into .git/annex/objects: {target!r}"
-    return f"linkIntoDotgit: a symbolic link into a .git: {target!r}"
+        return f"annexLink: a link into .git/annex/objects: {shown(target)}"
+    return f"linkIntoDotgit: a symbolic link into a .git: {shown(target)}"

@@ -23,6 +23,8 @@ from gtfs.repo.catfile import CatFile
 
 UNLISTED = "unlisted-faults"  # in the node's state directory: what the last publish stopped for
 
+_SHOWN = 200  # characters of a path in a message
+
 
 class Unlisted(NamedTuple):
     """A fault that no mirror accepts yet, and the first commit or tag that brings it."""
@@ -97,14 +99,13 @@ def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()} {_path_of(state, u)}\n" for u in unlisted]
     replace_file(file, "".join(lines).encode("utf-8", "backslashreplace"))
     pack, finding = unlisted[0]
-    how = f"gtfs init {repository.path} --accept-fault {finding.oid.hex()}"
-    more = ""
+    init = f"gtfs init {repository.path}"
+    more, how = "", f"{init} --accept-fault {finding.oid.hex()}"
     if unlisted[1:]:
-        how = f"gtfs init {repository.path} --accept-faults {file}"
-        more = f", and {len(unlisted) - 1} more objects, all named in {file}"
+        more, how = f", and {len(unlisted) - 1} more", f"{init} --accept-faults {file} (which names all)"
     raise UnlistedFaults(
         f"commit {pack.hex()}, path {_path_of(state, unlisted[0])}, object {finding.oid.hex()}: {finding.text}{more}; "
-        f"mirrors refuse this unless the catalogue lists it. To list it: {how}"
+        f"mirrors refuse what the catalogue does not list. To list it: {how}"
     )
 
 
@@ -116,5 +117,6 @@ def _path_of(state: State, unlisted: Unlisted) -> str:
         facts, _, path = line.partition(b"\t")
         if facts.endswith(wanted):
             text = path.decode("utf-8", "backslashreplace")
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
             return text if text.isprintable() else ascii(text)
     return "/"
