@@ -339,9 +339,8 @@ def _find_in_links(entries: list[TreeEntry], look_inside: LookInside | None) -> 
             other = directories.get(_folded(name))
             if other is not None and not is_beside:
                 is_beside = True
-                yield _Found(
-                    f"linkBesideDirectory: the symbolic link {names.shown(name)} beside the directory {names.shown(other)}"
-                )
+                link, directory = names.shown(name), names.shown(other)
+                yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
             if look_inside is not None:
                 yield from look_inside(_LINK, oid)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,3 +173,15 @@ def test_git_is_asked_only_for_what_it_knows(tmp_path: Path) -> None:
     assert {"badDate", "hasDotgit", "gitmodulesUrl", "treeNotSorted"} <= known_fsck_ids()
     assert git_levels(True, {"badDate", "hasDotgit"}) == "badDate=ignore,hasDotgit=error"
     assert git_levels(False, {"badDate", "nulInCommit"}) == "nulInCommit=ignore,badDate=error"
+
+
+def test_the_page_lists_the_table() -> None:
+    page = (Path(__file__).parents[2] / "man" / "gtfs-design.7").read_text()
+    part = page.partition(".Sh WHAT MAY EXIST")[2].partition(".Sh ")[0]
+    carried, _, rest = part.partition(".Ss Listed")
+    listed, _, rest = rest.partition(".Ss Strangers")
+    for text, severity in ((carried, Severity.CARRIED), (listed, Severity.LISTED)):
+        shown = re.findall(r"^\.It Cm (\w+)\n(.*)$", text, re.MULTILINE)
+        assert shown == [(f.name, f.what) for f in TABLE if f.severity is severity]
+    strangers = re.findall(r"[a-z]\w*[A-Z]\w*", rest.partition(".Ss Never")[0])
+    assert strangers == [f.name for f in TABLE if f.from_strangers]
