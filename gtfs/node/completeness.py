@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether nothing is missing: each pack holds what its commit introduces, and git has what the refs reach.
 
+Of a publisher's packs also whether mirrors take them, as those sealed by an older program may not.
+
 A commit's objects are those of its pack and those of its parents' trees, which are in the parents' packs: so packs
 that each hold what design.md §3.1 lists, and whose parents have packs, hold whole history. Synchronous; memory does not
 grow with history.
@@ -14,8 +16,11 @@ from collections.abc import Callable, Collection, Iterator
 
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
+from gtfs.ingest.check import BadObject, check_pack
+from gtfs.ingest.faults import Leniency
+from gtfs.node.acceptedfaults import accepted_faults
 from gtfs.node.state import State
-from gtfs.pack.decode import decode
+from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import scan
@@ -33,22 +38,22 @@ _SHOWN = 20  # packs; where one lacks something, thousands often do
 
 
 def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: Callable[[int], None]) -> Iterator[str]:
-    """One line for each local pack that lacks an object, or whose parents have no pack; ``damaged`` ones are left out.
+    """One line for each local pack that lacks an object, whose parents have no pack, or that no mirror takes.
 
-    ``progress`` hears of the bytes of packs that were looked at.
+    ``damaged`` ones are left out. ``progress`` hears of the bytes of packs that were looked at.
     """
     found = 0
     with CatFile(state.repository) as reader, Views(state.repository.state) as views:
         check = _PackCheck(state, reader, views)
         for rows in _local_rows(state):
             for row in rows:
-                lack = None if row.oid in damaged or row.state != "unpacked" else check.lack_of(row)
+                if row.oid not in damaged and row.state == "unpacked" and (wrong := check.fault_of(row)) is not None:
+                    found += 1
+                    if found <= _SHOWN:
+                        yield f"the pack of {row.oid.hex()} {wrong}"
                 progress(row.size)
-                found += lack is not None
-                if lack is not None and found <= _SHOWN:
-                    yield f"the pack of {row.oid.hex()} is not complete: {lack}"
     if found > _SHOWN:
-        yield f"{found - _SHOWN} more packs are not complete"
+        yield f"{found - _SHOWN} more packs lack something or are taken by no mirror"
 
 
 def _local_rows(state: State) -> Iterator[list[PackRow]]:
@@ -66,27 +71,51 @@ class _PackCheck:
         self._reader = reader
         self._views = views
         self._walker = Walker(reader, state.repository.fmt)
+        accepted = set() if state.held is None else set(state.held.catalogue.accepted_faults)
+        self._accepted = accepted.union(accepted_faults(state.repository)) if state.config.sign_key() else None
 
-    def lack_of(self, row: PackRow) -> str | None:
-        """What the pack lacks, or None."""
+    def fault_of(self, row: PackRow) -> str | None:
+        """What is wrong with the pack, or None."""
         state, fmt = self._state, self._state.repository.fmt
         reel = None if row.reel is None else state.index.reel(row.reel)
         path = state.open_reel_path if reel is None else state.reel_path(reel.name)
         pack = self._views.bytes_of(Candidate(row.oid, path, row.offset or 0, row.size, row.digest, True))
         try:
-            holds = {item.oid for item in decode(pack, scan(pack, fmt, NO_LIMITS), fmt, NO_LIMITS, self._lookup)}
+            decoded = decode(pack, scan(pack, fmt, NO_LIMITS), fmt, NO_LIMITS, self._lookup)
+            holds = {item.oid for item in decoded}
             introduced = self._walker.introduced_by(row.oid)
         except MissingObject as e:
-            return f"{e.oid.hex()}, which it stands on, is missing in git"
+            return f"stands on {e.oid.hex()}, which is missing in git"
         except (CorruptPack, Unencodable) as e:
-            return str(e)
+            return f"cannot be checked: {e}"
         missing = [item.oid for item in introduced.objects if item.oid not in holds]
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            return f"it lacks {missing[0].hex()}{more}"
+            return f"is not complete: it lacks {missing[0].hex()}{more}"
         known = state.index.known(introduced.parents)
         orphaned = [parent for parent in introduced.parents if parent not in known]
-        return f"there is no pack of its parent {orphaned[0].hex()}" if orphaned else None
+        if orphaned:
+            return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
+        return None if self._accepted is None else self._refusal_of(row, pack, decoded, self._accepted)
+
+    def _refusal_of(
+        self, row: PackRow, pack: memoryview, decoded: list[Decoded], accepted: Collection[ObjectId]
+    ) -> str | None:
+        """Why every mirror refuses the pack, or None."""
+
+        own = reread(pack, decoded, self._lookup)
+
+        def read(oid: ObjectId) -> bytes | None:
+            data = own(oid)
+            found = self._lookup(oid) if data is None else None
+            return found[1] if found else data
+
+        try:
+            leniency = Leniency(True, accepted)
+            check_pack(row.oid, decoded, self._state.repository.fmt, NO_LIMITS, read=read, leniency=leniency)
+        except BadObject as e:
+            return f"is refused by every mirror: {e.reason}; if it is meant: gtfs init --accept-fault {e.oid.hex()}"
+        return None
 
     def _lookup(self, oid: ObjectId) -> tuple[int, bytes] | None:
         try:

@@ -12,7 +12,9 @@ import pytest
 from oddities import OddRepository
 
 from gtfs.ids import SHA1, ObjectId
+from gtfs.node.acceptedfaults import accept_faults
 from gtfs.node.against import compare, open_other
+from gtfs.node.config import Config
 from gtfs.node.fsck import check
 from gtfs.node.state import State
 from gtfs.pack.walk import Introduced, Walker
@@ -58,7 +60,7 @@ def test_a_pack_without_one_of_its_objects_is_seen(odd: OddRepository, monkeypat
         patch.setattr(Walker, "_new_objects", in_part)
         assert len(complaints(odd.path)) == 0  # as long as both have the same wrong idea
     (line,) = complaints(odd.path, take_up=False)
-    assert " is not complete: it lacks " in line
+    assert "is not complete: it lacks " in line
     assert " and 1 more" in line
 
 
@@ -71,6 +73,19 @@ def test_a_pack_whose_parent_has_none_is_seen(odd: OddRepository) -> None:
     index.close()
     found = complaints(odd.path, take_up=False)
     assert sum(f"there is no pack of its parent {first}" in line for line in found) == 2
+
+
+def test_a_publisher_hears_of_what_an_older_program_sealed_for_no_mirror(odd: OddRepository) -> None:
+    dotgit = odd.tree((b"40000", b".git", odd.plain))
+    odd.ref("refs/heads/main", odd.commit(dotgit, odd.git("rev-parse", "main")))
+    assert complaints(odd.path) == []  # nobody's publisher
+    repository = open_repository(odd.path)
+    Config(repository).set("signkey", "A" * 40)
+    (line,) = complaints(odd.path)
+    assert "refused by every mirror" in line
+    assert f"--accept-fault {dotgit}" in line
+    accept_faults(repository, [ObjectId(bytes.fromhex(dotgit))])
+    assert complaints(odd.path) == []
 
 
 def test_what_git_has_lost_is_seen(odd: OddRepository) -> None:
