@@ -40,26 +40,22 @@ def find_faults(data: bytes) -> tuple[str, ...]:
     found: dict[str, str] = {}
     try:
         for name, key, value in _submodule_values(data):
-            fault = _fault_of(name, key, value)
-            if fault:
+            for fault in _faults_of(name, key, value):
                 found.setdefault(fault.partition(":")[0], fault)
     except Unreadable:
         found["gitmodulesParse"] = "gitmodulesParse: not the syntax of a configuration file"
     return tuple(found.values())
 
 
-def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
+def _faults_of(name: bytes, key: bytes, value: bytes) -> Iterator[str]:
     if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
-        return f"gitmodulesName: a submodule named {shown(name)}"
-    if key == b"url":
-        if _is_bad_url(value):
-            return f"gitmodulesUrl: a submodule at {shown(value)}"
-    elif key == b"path":
-        if value.startswith(b"-") or _CONTROL.search(value):
-            return f"gitmodulesPath: a submodule in {shown(value)}"
+        yield f"gitmodulesName: a submodule named {shown(name)}"
+    if key == b"url" and _is_bad_url(value):
+        yield f"gitmodulesUrl: a submodule at {shown(value)}"
+    elif key == b"path" and (value.startswith(b"-") or _CONTROL.search(value)):
+        yield f"gitmodulesPath: a submodule in {shown(value)}"
     elif key == b"update" and value.startswith(b"!"):
-        return f"gitmodulesUpdate: a submodule updated by {shown(value)}"
-    return None
+        yield f"gitmodulesUpdate: a submodule updated by {shown(value)}"
 
 
 def _is_bad_url(url: bytes) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
@@ -45,9 +46,10 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
     found = 0
     with CatFile(state.repository) as reader, Views(state.repository.state) as views:
         check = _PackCheck(state, reader, views)
-        for rows in _local_rows(state):
+        for path, rows in _local_rows(state):
             for row in rows:
-                if row.oid not in damaged and row.state == "unpacked" and (wrong := check.fault_of(row)) is not None:
+                is_to_check = row.oid not in damaged and row.state == "unpacked"
+                if is_to_check and (wrong := check.fault_of(row, path)) is not None:
                     found += 1
                     if found <= _SHOWN:
                         yield f"the pack of {row.oid.hex()} {wrong}"
@@ -56,11 +58,12 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
         yield f"{found - _SHOWN} more packs lack something or are taken by no mirror"
 
 
-def _local_rows(state: State) -> Iterator[list[PackRow]]:
+def _local_rows(state: State) -> Iterator[tuple[Path, list[PackRow]]]:
     for reel in state.index.reels():
-        if reel.is_whole:
-            yield state.index.reel_rows(reel.id)
-    yield state.index.open_rows()
+        path = state.reel_path(reel.name)
+        if reel.is_whole and path.exists():  # what does not was said
+            yield path, state.index.reel_rows(reel.id)
+    yield state.open_reel_path, state.index.open_rows()
 
 
 class _PackCheck:
@@ -74,11 +77,9 @@ class _PackCheck:
         accepted = set() if state.held is None else set(state.held.catalogue.accepted_faults)
         self._accepted = accepted.union(accepted_faults(state.repository)) if state.config.sign_key() else None
 
-    def fault_of(self, row: PackRow) -> str | None:
-        """What is wrong with the pack, or None."""
-        state, fmt = self._state, self._state.repository.fmt
-        reel = None if row.reel is None else state.index.reel(row.reel)
-        path = state.open_reel_path if reel is None else state.reel_path(reel.name)
+    def fault_of(self, row: PackRow, path: Path) -> str | None:
+        """What is wrong with the pack, which lies in ``path``, or None."""
+        fmt = self._state.repository.fmt
         pack = self._views.bytes_of(Candidate(row.oid, path, row.offset or 0, row.size, row.digest, True))
         try:
             decoded = decode(pack, scan(pack, fmt, NO_LIMITS), fmt, NO_LIMITS, self._lookup)
@@ -92,7 +93,7 @@ class _PackCheck:
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             return f"is not complete: it lacks {missing[0].hex()}{more}"
-        known = state.index.known(introduced.parents)
+        known = self._state.index.known(introduced.parents)
         orphaned = [parent for parent in introduced.parents if parent not in known]
         if orphaned:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
@@ -102,7 +103,6 @@ class _PackCheck:
         self, row: PackRow, pack: memoryview, decoded: list[Decoded], accepted: Collection[ObjectId]
     ) -> str | None:
         """Why every mirror refuses the pack, or None."""
-
         own = reread(pack, decoded, self._lookup)
 
         def read(oid: ObjectId) -> bytes | None:

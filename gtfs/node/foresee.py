@@ -24,6 +24,7 @@ from gtfs.repo.catfile import CatFile
 UNLISTED = "unlisted-faults"  # in the node's state directory: what the last publish stopped for
 
 _SHOWN = 200  # characters of a path in a message
+_PATHS = 200  # objects whose path is looked for, each by a git
 
 
 class Unlisted(NamedTuple):
@@ -88,16 +89,19 @@ def foresee(
             seen_bytes += row.size
             if number % 64 == 0 or number == len(rows):
                 progress(number, seen_bytes)
-    if unlisted:
+    if unlisted and not stop():
         _refuse(state, list(unlisted.values()))
+    (state.repository.state / UNLISTED).unlink(missing_ok=True)
     return counts
 
 
 def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     repository = state.repository
     file = repository.state / UNLISTED
-    lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()} {_path_of(state, u)}\n" for u in unlisted]
-    replace_file(file, "".join(lines).encode("utf-8", "backslashreplace"))
+    lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()}" for u in unlisted]
+    for at, one in enumerate(unlisted[:_PATHS]):
+        lines[at] += f" {_path_of(state, one)}"
+    replace_file(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     pack, finding = unlisted[0]
     init = f"gtfs init {repository.path}"
     more, how = "", f"{init} --accept-fault {finding.oid.hex()}"

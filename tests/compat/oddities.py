@@ -13,9 +13,10 @@ WHO = b"A U Thor <author@example.org> 1700000000 +0000"
 class OddRepository:
     """A bare repository into which anything can be put."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, object_format: str = "sha1") -> None:
         self.path = path
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
+        form = f"--object-format={object_format}"
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", form, str(path)], check=True)
         self.blob = self.put("blob", b"a\n")
         self.plain = self.tree((b"100644", b"a", self.blob))
 

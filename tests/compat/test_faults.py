@@ -34,8 +34,8 @@ LIMITS = Limits(expansion=1_000_000)
 class Case:
     """A repository with one fault, taken up."""
 
-    def __init__(self, path: Path, make: Example) -> None:
-        odd = OddRepository(path / "origin.git")
+    def __init__(self, path: Path, make: Example, object_format: str = "sha1") -> None:
+        odd = OddRepository(path / "origin.git", object_format)
         first = odd.commit(odd.plain)
         odd.ref("refs/heads/ok", first)
         named, blamed = make(odd)
@@ -53,7 +53,8 @@ class Case:
 
     def let_in(self, *, promised: bool, accepted: frozenset[ObjectId] = frozenset()) -> Outcome:
         number = len(list(self.path.iterdir()))
-        with State(create_repository(self.path / f"mirror{number}.git", SHA1), LIMITS) as mirror:
+        fmt = self.state.repository.fmt
+        with State(create_repository(self.path / f"mirror{number}.git", fmt), LIMITS) as mirror:
             mirror.ingest().use_gate(PolicyGate(accepted_faults=accepted))
             return mirror.ingest().run(
                 Candidate(
@@ -145,6 +146,21 @@ def test_git_alone_judges_alike_what_it_knows(case: Case, name: str) -> None:
     assert case.git_takes_it(promised=True) == (carried or not is_known)
     assert case.git_takes_it(promised=True, skipped=frozenset({case.blamed}))
     assert case.git_takes_it(promised=False) == (fault.from_strangers or not is_known)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("name", ["hasDotgit", "badDate", "unterminatedHeader", "treeNotSorted", "gitmodulesUrl"])
+def test_a_sha256_repository_is_judged_alike(tmp_path: Path, name: str) -> None:
+    case = Case(tmp_path, EXAMPLES[name][0], "sha256")
+    with case.state:
+        packs = {row.oid for row in case.state.index.open_rows()}
+        assert len(packs) == 2
+        if FAULTS[name].severity is Severity.LISTED:
+            assert case.let_in(promised=True).refused
+            accept_faults(case.state.repository, [case.blamed])
+        assert case.foresee().kinds[name] == (1, case.blamed)
+        outcome = case.let_in(promised=True, accepted=frozenset(accepted_faults(case.state.repository)))
+        assert set(outcome.unpacked) == packs
 
 
 @pytest.mark.parametrize(
