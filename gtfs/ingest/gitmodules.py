@@ -78,6 +78,7 @@ def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """(submodule's name, key in lower case, value) in the file's order; raises `Unreadable` where it makes no sense."""
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     section: bytes | None = None  # the name, in a section [submodule "name"]
+    in_section = False
     pos = 0
     while True:
         blank = _BLANK.match(data, pos)
@@ -92,9 +93,10 @@ def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             name = re.sub(rb"\\(.)", rb"\1", head[2]) if head[2] is not None else dotted
             section = name if kind == b"submodule" and (dotted or head[2] is not None) else None
             pos = head.end()
+            in_section = True
             continue
         word = _KEY.match(data, pos)
-        if word is None:
+        if word is None or not in_section:
             raise Unreadable
         pos = word.end()
         value = b""

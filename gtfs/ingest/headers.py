@@ -27,6 +27,7 @@ _COMMIT: Final = {
     for n in (20, 32)
 }
 _IDENT_LINE: Final = re.compile(rb"(?!<)" + _IDENT)
+_LINE: Final = re.compile(rb"[^\n]*\n")  # splitlines would also end one at a CR
 _SIGNATURE: Final = re.compile(rb"^gpgsig(?:-sha256)? ([^\n]*+(?:\n [^\n]*+)*+)", re.MULTILINE)
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
@@ -45,7 +46,7 @@ def find_in_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
         head = _header(raw, found)
         if m is None:
             read_commit_names(raw, fmt)
-            lines = head.splitlines(True)
+            lines = _LINE.findall(head)
             at = next((i for i, line in enumerate(lines) if i and not line.startswith(b"parent ")), len(lines))
             authors = 0
             while at < len(lines) and lines[at].startswith(b"author "):
@@ -70,7 +71,7 @@ def find_in_tag(raw: bytes, fmt: ObjectFormat) -> list[str]:
     """The faults of a tag, each as "name: text"; raises `CorruptPack` where its first three lines cannot be read."""
     found: list[str] = []
     read_tag_target(raw, fmt)
-    lines = _header(raw, found).splitlines(True)
+    lines = _LINE.findall(_header(raw, found))
     if len(lines) < 3 or not lines[2].startswith(b"tag "):
         raise CorruptPack("missingTagEntry: no tag line after the type")
     if raw.count(b"\n", 0, len(lines[0]) + len(lines[1]) + len(lines[2])) < 3:

@@ -56,6 +56,8 @@ def ident(person: bytes) -> bytes:
         (b"A <a@b> " + b"9" * 30 + b" +0000", "badDateOverflow"),
         (b"A <a@b> 9223372036854775808 +0000", "badDateOverflow"),
         (b"A <a@b> -1 +0000", "badDateOverflow"),
+        (b"A\r", "missingEmail"),
+        (b"A \r<a@b> 1 +0000", "missingSpaceBeforeEmail"),
     ],
 )
 def test_people_and_times_that_git_complains_of(person: bytes, fault: str) -> None:
