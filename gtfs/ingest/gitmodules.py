@@ -78,7 +78,6 @@ def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """(submodule's name, key in lower case, value) in the file's order; raises `Unreadable` where it makes no sense."""
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     section: bytes | None = None  # the name, in a section [submodule "name"]
-    in_section = False
     pos = 0
     while True:
         blank = _BLANK.match(data, pos)
@@ -93,10 +92,9 @@ def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             name = re.sub(rb"\\(.)", rb"\1", head[2]) if head[2] is not None else dotted
             section = name if kind == b"submodule" and (dotted or head[2] is not None) else None
             pos = head.end()
-            in_section = True
             continue
         word = _KEY.match(data, pos)
-        if word is None or not in_section:
+        if word is None:
             raise Unreadable
         pos = word.end()
         value = b""
