@@ -25,7 +25,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RELATIVE: Final = (b"./", b"../", b".\\", b"..\\")
 _UPWARDS: Final = re.compile(rb"(?:\.{1,2}[/\\])*+")
 _WEB: Final = re.compile(rb"(?:https?|ftps?)::(.*)|((?:https?|ftps?)://.*)", re.DOTALL)  # URLs that curl is given
-_WITH_HOST: Final = re.compile(rb".*?://(?:[^/?#@]*+@)?+[^/?#]", re.DOTALL)
+_HOST: Final = re.compile(rb"(?:[^/?#@]*+@)?+[^/?#]")  # where a URL's begins, behind the user
 
 
 class Unreadable(ValueError):
@@ -71,7 +71,8 @@ def _is_bad_url(url: bytes) -> bool:
     if web is None:
         return False
     curl_url = web[1] if web[1] is not None else web[2]
-    return not _WITH_HOST.match(curl_url) or b"\n" in unquote_to_bytes(curl_url)
+    host = _HOST.match(curl_url.partition(b"://")[2])
+    return host is None or b"\n" in unquote_to_bytes(curl_url)
 
 
 def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

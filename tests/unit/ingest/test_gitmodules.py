@@ -45,6 +45,7 @@ def test_ordinary_files_are_good_also_with_crlf() -> None:
         (b'[submodule "x"]', b"url = https:///x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = https://?x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = http::x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = http:///a/http://host/x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = https://a@/x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = https://host%0a/x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = ./../../:host/x", "gitmodulesUrl"),
