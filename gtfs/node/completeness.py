@@ -97,7 +97,9 @@ class _PackCheck:
         orphaned = [parent for parent in introduced.parents if parent not in known]
         if orphaned:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
-        return None if self._accepted is None else self._refusal_of(row, pack, decoded, self._accepted)
+        if self._accepted is None or row.reel is None:  # what is not sealed yet, publish will say
+            return None
+        return self._refusal_of(row, pack, decoded, self._accepted)
 
     def _refusal_of(
         self, row: PackRow, pack: memoryview, decoded: list[Decoded], accepted: Collection[ObjectId]

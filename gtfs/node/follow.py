@@ -253,6 +253,8 @@ class Follower:
                         self._changed()
             finally:
                 self._reels.unpin()
+            for name, (count, first) in report.faults.kinds.items():
+                log.info("let in: %s: %d objects, %s first", name, count, first.hex())
             self._settled.intersection_update(row.name for row in listed)
             report.listed = len(listed) - sum(row.name in report.missing for row in listed)
             if self._state.held is held:

@@ -16,6 +16,7 @@ from gtfs.node.acceptedfaults import accept_faults
 from gtfs.node.against import compare, open_other
 from gtfs.node.config import Config
 from gtfs.node.fsck import check
+from gtfs.node.publish import seal
 from gtfs.node.state import State
 from gtfs.pack.walk import Introduced, Walker
 from gtfs.reel.index import Index
@@ -78,9 +79,12 @@ def test_a_pack_whose_parent_has_none_is_seen(odd: OddRepository) -> None:
 def test_a_publisher_hears_of_what_an_older_program_sealed_for_no_mirror(odd: OddRepository) -> None:
     dotgit = odd.tree((b"40000", b".git", odd.plain))
     odd.ref("refs/heads/main", odd.commit(dotgit, odd.git("rev-parse", "main")))
-    assert complaints(odd.path) == []  # nobody's publisher
+    assert complaints(odd.path) == []
     repository = open_repository(odd.path)
     Config(repository).set("signkey", "A" * 40)
+    assert complaints(odd.path) == []  # publish will say it
+    with State(repository) as state:
+        seal(state, dict.fromkeys(row.oid for row in state.index.open_rows()))
     (line,) = complaints(odd.path)
     assert "refused by every mirror" in line
     assert f"--accept-fault {dotgit}" in line

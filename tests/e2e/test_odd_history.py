@@ -129,3 +129,17 @@ def test_what_is_no_list_of_objects_is_said(house: House, odd: Odd) -> None:
     other = house.empty("other.git")
     assert "--sign-key" in house.gtfs("init", other, "--accept-fault", "12" * 20, code=2).err
     house.forgive(other)
+
+
+def test_a_mounted_publisher_stops_likewise(house: House, odd: Odd) -> None:
+    house.gtfs("publish", odd.path)
+    a = house.mount(odd.path, "A")
+    tip = odd.tip
+    bad = odd.tree((b"100644", b"..", odd.blob))
+    odd.commit(bad, tip)
+    odd.to_main()
+    done = house.gtfs("publish", a.dir, code=3)
+    assert bad in done.line
+    assert "hasDotdot" in done.line
+    assert a.status()["catalogue"]["version"] == 1
+    assert a.alive()
