@@ -74,6 +74,7 @@ class _PackCheck:
         self._reader = reader
         self._views = views
         self._walker = Walker(reader, state.repository.fmt)
+        self._unencodable = state.index.unencodable()  # as in shallow and partial clones; status and publish say it
         accepted = set() if state.held is None else set(state.held.catalogue.accepted_faults)
         self._accepted = accepted.union(accepted_faults(state.repository)) if state.config.sign_key() else None
 
@@ -94,7 +95,7 @@ class _PackCheck:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             return f"is not complete: it lacks {missing[0].hex()}{more}"
         known = self._state.index.known(introduced.parents)
-        orphaned = [parent for parent in introduced.parents if parent not in known]
+        orphaned = [p for p in introduced.parents if p not in known and p not in self._unencodable]
         if orphaned:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
         if self._accepted is None or row.reel is None:  # what is not sealed yet, publish will say
@@ -128,7 +129,12 @@ class _PackCheck:
 
 
 def check_git_complete(state: State, missing: Collection[ObjectId]) -> Iterator[str]:
-    """Whether git has all that the refs reach; refs to what is ``missing`` itself are left out."""
+    """Whether git has all that the refs reach; refs to what is ``missing`` itself are left out.
+
+    A partial clone is not asked: it lacks what its owner left out.
+    """
+    if state.repository.is_partial():
+        return
     tips = {ref.oid for ref in read_refs(state.repository)}.difference(missing)
     done = subprocess.run(
         state.repository.command("rev-list", "--objects", "--quiet", "--stdin"),
