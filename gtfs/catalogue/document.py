@@ -7,6 +7,7 @@ It says nothing about signatures (`gtfs.trust.verify`) or about whether to belie
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class Catalogue:
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     policy: tuple[Policy, ...] = ()
+    accepted_faults: tuple[ObjectId, ...] = ()  # sorted; objects that come in in spite of what is wrong with them
     head: bytes | None = None  # the ref that HEAD points to; it need not exist
     refs: dict[bytes, ObjectId] = field(default_factory=dict)
     reels: tuple[ReelEntry, ...] = ()
@@ -123,6 +125,8 @@ class Catalogue:
         needs = [f"{name} {least}" for name, least in self.needs._asdict().items() if least]
         if needs:
             fields.append(("Needs", needs))
+        if self.accepted_faults:
+            fields.append(("Accepted-Faults", [oid.hex() for oid in self.accepted_faults]))
         fields += [("Signers", list(self.signers)), ("Threshold", str(self.threshold))]
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
@@ -187,6 +191,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
         web_seeds=_addresses(values.get("web-seeds", []), _WEB_SEED_SCHEMES, "Web-Seeds"),
         policy=_policies(values.get("policy", [])),
+        accepted_faults=_accepted_faults(values.get("accepted-faults", []), object_format),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
         refs=_refs(values.get("refs", []), object_format),
         reels=reels,
@@ -252,6 +257,18 @@ def _needs(lines: list[str]) -> Needs:
         found[name] = int(least)
     # One that this version does not know is one that it does not hold packs to.
     return Needs(**{name: found[name] for name in Needs._fields if name in found})
+
+
+def _accepted_faults(lines: list[str], object_format: ObjectFormat) -> tuple[ObjectId, ...]:
+    try:
+        oids = tuple(parse_object_id(line) for line in lines)
+    except BadId as error:
+        _bad(str(error), "Accepted-Faults")
+    if any(len(oid) != object_format.oid_bytes for oid in oids):
+        _bad(f"an id that is none of a {object_format.name} repository", "Accepted-Faults")
+    if any(one >= other for one, other in itertools.pairwise(oids)):
+        _bad("an id is repeated or not in order", "Accepted-Faults")
+    return oids
 
 
 def _ref_name(text: str, name: str) -> bytes:

@@ -36,6 +36,7 @@ class PublishSettings:
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     policy: tuple[Policy, ...] = ()
+    accepted_faults: tuple[ObjectId, ...] = ()
 
 
 def next_catalogue(
@@ -62,6 +63,7 @@ def next_catalogue(
         trackers=settings.trackers,
         web_seeds=settings.web_seeds,
         policy=settings.policy,
+        accepted_faults=settings.accepted_faults,
         head=head,
         refs=dict(sorted(refs.items())),
         reels=tuple(reels),

@@ -11,6 +11,7 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say, size_text
+from gtfs.node.against import compare, open_other
 from gtfs.node.fsck import check, notes, rebuild
 from gtfs.node.lock import Lock
 from gtfs.node.private import ReadOnly, is_read_only, make_private
@@ -22,12 +23,20 @@ from gtfs.repo.repository import Repository, open_repository
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.option("--rebuild", "again", is_flag=True, help="First make the index anew from the files; the old one is kept.")
-def fsck(repo: Path, again: bool) -> int:
-    """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects.
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="REPO",
+    help="Compare with another repository, too: its refs, its objects, and their bytes here.",
+)
+def fsck(repo: Path, again: bool, against: Path | None) -> int:
+    """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects,
+    and that no pack lacks an object.
 
     Ends with 0 when all is well and 1 when something was found.
     """
     repository = open_repository(repository_of_mount(repo) or repo)
+    other = None if against is None else open_other(against)
     found = 0
     if again:
         found += _rebuild(repository)
@@ -35,6 +44,10 @@ def fsck(repo: Path, again: bool) -> int:
         with bar("checking") as show:
             for line in check(state, lambda done, total: show(done, total, size_text(total))):
                 complain(line)  # above the bar
+                found += 1
+            compared = () if other is None else compare(repository, other, lambda n: show(0, 0, f"{n} objects"))
+            for line in compared:
+                complain(line)
                 found += 1
         for line in notes(state):
             say(f"note: {line}")

@@ -11,8 +11,10 @@ from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import say
-from gtfs.ids import parse_fingerprint
+from gtfs.ids import parse_fingerprint, parse_object_id
 from gtfs.mount.options import parse_size
+from gtfs.node.acceptedfaults import accept_faults as accept_more
+from gtfs.node.acceptedfaults import read_skip_list
 from gtfs.node.config import VALID_DAYS, BadConfig
 from gtfs.node.publish import initialise, refuse_subkeys
 from gtfs.node.selection import parse_pattern
@@ -51,6 +53,19 @@ _OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web
 @click.option(
     "--limit", "limits", multiple=True, metavar="NAME=SIZE", help="A limit, see gtfs-pack(5); may be given again."
 )
+@click.option(
+    "--accept-fault",
+    multiple=True,
+    metavar="OID",
+    help="An object that mirrors take in spite of its faults; may be given again.",
+)
+@click.option(
+    "--accept-faults",
+    multiple=True,
+    type=Place(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A file of such objects, as git's fsck.skipList; may be given again.",
+)
 def init(
     repo: Path,
     name: str | None,
@@ -63,6 +78,8 @@ def init(
     refs: tuple[str, ...],
     hide: tuple[str, ...],
     limits: tuple[str, ...],
+    accept_fault: tuple[str, ...],
+    accept_faults: tuple[Path, ...],
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
     policies = [parse_policy(line) for line in policy]
@@ -70,6 +87,9 @@ def init(
     for pattern in (*refs, *hide):
         parse_pattern(pattern)
     wanted_limits = dict(_parse_limit(text) for text in limits)
+    faulty = [parse_object_id(oid) for oid in accept_fault]
+    for file in accept_faults:
+        faulty += read_skip_list(file)
     with State(open_repository(repository_of_mount(repo) or repo)) as state:
         refuse_subkeys(state, policies, gnupg_home)
         home = str(gnupg_home.absolute()) if gnupg_home else None
@@ -77,6 +97,8 @@ def init(
         if key is None:
             raise click.UsageError(f"{repo} is no publisher's yet: give --sign-key FPR")
         repository_id = initialise(state, name, key, home)
+        if faulty:
+            accept_more(state.repository, faulty)
         if tracker:
             state.config.set("tracker", *tracker)
         if web_seed:

@@ -10,7 +10,7 @@ import click
 
 from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, say, size_text, stop_on_interrupt
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
 from gtfs.node.describe import describe_published
 from gtfs.node.holdback import Unpublishable
@@ -72,6 +72,7 @@ def _show(done: dict[str, Any]) -> None:
     say(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
     for reel in done["reels"]:
         say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
+    note_faults(done["faults"])
     for source in done["sources"]:
         say(f"source {source}")
     for left in done["refs_left_out"]:

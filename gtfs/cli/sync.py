@@ -13,7 +13,7 @@ import trio
 from gtfs.cli.nodeoptions import NodeSettings, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of
 from gtfs.cli.shape import Command, Place, takes_options
-from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, say, size_text
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escape_value
@@ -108,6 +108,7 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
+        note_faults(done["faults"])
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
         held_back.setdefault(reason, []).append(name)

@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -155,3 +156,10 @@ def os_error_text(error: OSError) -> str:
 def complain(text: str) -> None:
     """One line on stderr."""
     print(f"gtfs: {text}", file=sys.stderr)
+
+
+def note_faults(faults: dict[str, dict[str, Any]]) -> None:
+    """One line on stderr for each kind of fault that packs carry."""
+    for name, found in faults.items():
+        count = f"{found['objects']} object{'s' if found['objects'] != 1 else ''}"
+        click.echo(f"note: {name}: {count} with {found['what']}, {found['first']} first", err=True)

@@ -47,6 +47,15 @@ class Batch:
         )
 
     @property
+    def is_promised(self) -> bool:
+        """Whether a catalogue promises its packs: all of them, or none."""
+        return bool(self.members) and self.members[0][0].promised is not None
+
+    def may_take(self, candidate: Candidate) -> bool:
+        """Whether the pack is as promised as those before it: git judges all of a batch alike."""
+        return not self.members or (candidate.promised is not None) == self.is_promised
+
+    @property
     def has_objects(self) -> bool:
         """Whether there is anything that git does not have yet."""
         return bool(self._written)

@@ -1,33 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether objects from elsewhere may come near git (design.md §8.2 end and §8.3).
 
-The fatal list of facts.md and the rules that git lacks; what real history has is only warned about. Bytes come decoded
-and hashed from `gtfs.pack.decode`; signatures and refs are other stations' matter. Any thread.
+Finds what `gtfs.ingest.faults` lists, in objects that are decoded and hashed (`gtfs.pack.decode`), and refuses what
+that table does not allow them. Signatures and refs are other stations' matter. Any thread.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest import gitmodules, names
-from gtfs.ingest.headers import BadHeader, check_commit, check_tag
+from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
+from gtfs.ingest.headers import find_in_commit, find_in_tag
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
-from gtfs.pack.limits import Limits
-from gtfs.pack.objects import TREE_MODES, read_commit_names, read_tag_target, tree_entries
+from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.objects import kind_of_mode, read_commit_names, read_tag_target, tree_entries
 
 TreeEntry = tuple[bytes, bytes, ObjectId]
 
-GITLINK: Final = b"160000"
-SYMLINK: Final = b"120000"
-_MODES: Final = frozenset((b"40000", b"100644", b"100755", SYMLINK, GITLINK))
-_LEGACY_MODE: Final = b"100664"  # git's first years; warned about
-# A zero-padded tree other than 040000, or gitlink, is one thing to git and a blob to design.md §3.1: refused.
-_PADDED: Final = frozenset((b"040000", b"0100644", b"0100755", b"0120000", b"0100664"))
+_GITLINK: Final = b"160000"
+_SYMLINK: Final = b"120000"
+_MODES: Final = frozenset((b"40000", b"100644", b"100755", _SYMLINK, _GITLINK))
+_PADDED: Final = frozenset((b"040000", b"0100644", b"0100755", b"0120000"))  # as some libraries once wrote them
+_LINK_BITS: Final = 0o120000
 _MAX_LINK_BYTES: Final = 4096  # PATH_MAX: a longer target cannot be followed, so it does no harm
+_ATTRIBUTES_BYTES: Final = 100 * MIB  # of a .gitattributes, and
+_ATTRIBUTES_LINE: Final = 2048  # of a line of it: git's attr.h
 
 
 class BadObject(CorruptPack):
@@ -38,22 +40,40 @@ class BadObject(CorruptPack):
         self.oid = oid
 
 
-def check_object(oid: ObjectId, kind: int, data: bytes, fmt: ObjectFormat, limits: Limits) -> list[str]:
-    """Judge one object by itself and give the warnings; raises `BadObject`. Blobs say nothing by themselves."""
+class _Found(NamedTuple):
+    """A fault of a tree, or of the entry ``oid`` of it."""
+
+    text: str
+    oid: ObjectId | None = None
+
+
+def check_object(
+    oid: ObjectId, kind: int, data: bytes, fmt: ObjectFormat, limits: Limits, leniency: Leniency = STRANGERS
+) -> list[Finding]:
+    """Judge one object by itself and give the faults that it may have; raises `BadObject`.
+
+    Blobs say nothing by themselves.
+    """
+    found: list[_Found] = []
     try:
         if kind == TREE:
-            return _check_tree(tree_entries(data, fmt), fmt, limits)
-        if kind == COMMIT:
-            return check_commit(data, fmt)
-        if kind == TAG:
-            return check_tag(data, fmt)
-    except BadHeader as why:
-        raise BadObject(oid, str(why)) from None
-    except BadObject:
-        raise
+            found = list(_find_in_tree(tree_entries(data, fmt), fmt, limits))
+        elif kind == COMMIT:
+            found = [_Found(text) for text in find_in_commit(data, fmt)]
+        elif kind == TAG:
+            found = [_Found(text) for text in find_in_tag(data, fmt)]
     except CorruptPack as why:
         raise BadObject(oid, why.reason) from None
-    return []
+    return _allowed(oid, found, leniency)
+
+
+def _allowed(oid: ObjectId, found: Sequence[_Found], leniency: Leniency, offset: int = 0) -> list[Finding]:
+    """What was found as findings; raises `BadObject` for the first that is not allowed."""
+    findings = [Finding(f.oid or oid, f.text) for f in found]
+    for finding in findings:
+        if not leniency.allows(finding):
+            raise BadObject(finding.oid, finding.text, offset)
+    return findings
 
 
 def check_pack(
@@ -63,15 +83,16 @@ def check_pack(
     limits: Limits,
     *,
     read: Callable[[ObjectId], bytes | None] | None = None,
-    warnings: list[str] | None = None,
+    leniency: Leniency = STRANGERS,
+    findings: list[Finding] | None = None,
 ) -> ObjectId:
     """Judge a whole commit pack: each object, that all hang together, and what links and `.gitmodules` contain.
 
     ``name`` is the id that the pack's name states. ``read`` gives a blob that ``decoded`` does not hold, or None where
     it is unknown: it is asked for symbolic links and `.gitmodules` files only, also for those outside of the pack.
-    Warnings are added to ``warnings`` as "<oid> <text>". Gives the first object's id; raises `BadObject`.
+    The faults that the pack may have are added to ``findings``. Gives the first object's id; raises `BadObject`.
     """
-    return _PackCheck(decoded, fmt, limits, read, warnings).run(name)
+    return _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings).run(name)
 
 
 class _PackCheck:
@@ -83,13 +104,15 @@ class _PackCheck:
         fmt: ObjectFormat,
         limits: Limits,
         read: Callable[[ObjectId], bytes | None] | None,
-        warnings: list[str] | None,
+        leniency: Leniency,
+        findings: list[Finding],
     ) -> None:
         self._decoded = decoded
         self._fmt = fmt
         self._limits = limits
         self._read = read
-        self._warnings = warnings
+        self._leniency = leniency
+        self._findings = findings
         self._by_oid = {d.oid: d for d in decoded}
         self._named: set[ObjectId] = set()  # objects of the pack that another object of it names
         self._subtrees: dict[ObjectId, list[ObjectId]] = {}  # those that are in the pack
@@ -114,8 +137,6 @@ class _PackCheck:
                     raise
                 except CorruptPack as why:
                     raise BadObject(item.oid, why.reason, item.entry.offset) from None
-                except BadHeader as why:
-                    raise BadObject(item.oid, str(why), item.entry.offset) from None
         # Ids are hashes, so the naming has no cycles: what something else in the pack names hangs on the first object.
         for item in self._decoded[1:]:
             if item.oid not in self._named:
@@ -127,20 +148,21 @@ class _PackCheck:
     def _check(self, item: Decoded) -> None:
         data = item.data
         assert data is not None  # `decode` holds all but blobs
+        found: list[_Found]
         if item.kind == TREE:
             entries = tree_entries(data, self._fmt)
-            found = _check_tree(entries, self._fmt, self._limits, self._check_special)
+            found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
             self._follow_tree(item.oid, entries)
         elif item.kind == COMMIT:
             self._name(read_commit_names(data, self._fmt)[0], TREE)
-            found = check_commit(data, self._fmt)
+            found = [_Found(text) for text in find_in_commit(data, self._fmt)]
         else:
             target, kind = read_tag_target(data, self._fmt)
             if kind != COMMIT:
                 self._name(target, kind)
-            found = check_tag(data, self._fmt)
-        if found and self._warnings is not None:
-            self._warnings += [f"{item.oid.hex()} {text}" for text in found]
+            found = [_Found(text) for text in find_in_tag(data, self._fmt)]
+        if found:
+            self._findings += _allowed(item.oid, found, self._leniency, item.entry.offset)
 
     def _name(self, oid: ObjectId, kind: int) -> None:
         """Note that an object names ``oid`` as one of ``kind``."""
@@ -156,30 +178,33 @@ class _PackCheck:
         by_oid = self._by_oid
         subtrees = self._subtrees[oid] = []
         for mode, _, child in [e for e in entries if e[2] in by_oid]:
-            if mode in TREE_MODES:
-                self._name(child, TREE)
+            kind = kind_of_mode(mode)
+            if kind == COMMIT:
+                continue  # another repository's
+            self._name(child, kind)
+            if kind == TREE:
                 subtrees.append(child)
-            elif mode != GITLINK:  # a gitlink's commit is another repository's
-                self._name(child, BLOB)
 
-    def _check_special(self, what: str, oid: ObjectId) -> str | None:
-        """Judge the contents of a symbolic link or a `.gitmodules`; the reason against it, or None."""
+    def _look_inside(self, what: str, oid: ObjectId) -> Iterator[_Found]:
+        """The faults of the contents of a link or special file. What is carried counts where its contents are new."""
         there = self._by_oid.get(oid)
         data = there.data if there is not None else None
-        if there is not None and what == SYMLINK_TARGET and there.size > _MAX_LINK_BYTES:
-            return None
-        if there is not None and there.size > gitmodules.MAX_BYTES:
-            return f"gitmodulesLarge: {there.size} bytes"
+        if what == names.GITATTRIBUTES and there is None:
+            return
+        if there is not None and there.size > _LARGEST[what]:
+            if what in _TOO_LARGE:
+                yield _Found(f"{_TOO_LARGE[what]}: {there.size} bytes", oid)
+            return
         if data is None and self._read is not None:
             data = self._read(oid)
         if data is None:
-            return None if there is None else f"the {what} {oid.hex()} cannot be read"
-        if what == SYMLINK_TARGET:
-            return f"a symbolic link into a .git: {data!r}" if names.enters_dotgit(data) else None
-        fault, warning = gitmodules.find_fault(data)
-        if warning and self._warnings is not None:
-            self._warnings.append(f"{oid.hex()} {warning}")
-        return fault
+            if there is not None:
+                raise CorruptPack(f"the {what} {oid.hex()} cannot be read")
+            return
+        for text in _IN_CONTENTS[what](data):
+            finding = Finding(oid, text)
+            if there is not None or finding.fault.severity is not Severity.CARRIED or not self._leniency.promised:
+                yield _Found(text, oid)
 
     def _check_depth(self) -> None:
         """Hold the longest way down through the pack's own trees to the limit; without recursion, each tree once."""
@@ -199,92 +224,125 @@ class _PackCheck:
                         raise BadObject(oid, f"over the limit tree_depth: {self._limits.tree_depth}")
 
 
-SYMLINK_TARGET: Final = "symbolic link"
+_LINK: Final = "symbolic link"
 
 
-def _check_tree(
-    entries: list[TreeEntry],
-    fmt: ObjectFormat,
-    limits: Limits,
-    check_special: Callable[[str, ObjectId], str | None] | None = None,
-) -> list[str]:
-    """Warnings about a tree's entries; raises `CorruptPack` with the reason."""
+def _in_attributes(data: bytes) -> tuple[str, ...]:
+    longest = max(map(len, data.split(b"\n")))
+    return (f"gitattributesLineLength: {longest} bytes",) if longest >= _ATTRIBUTES_LINE else ()
+
+
+def _in_link(data: bytes) -> tuple[str, ...]:
+    fault = names.link_fault(data)
+    return (fault,) if fault else ()
+
+
+_IN_CONTENTS: Final[dict[str, Callable[[bytes], tuple[str, ...]]]] = {
+    _LINK: _in_link,
+    names.GITMODULES: gitmodules.find_faults,
+    names.GITATTRIBUTES: _in_attributes,
+}
+_LARGEST: Final = {
+    _LINK: _MAX_LINK_BYTES,
+    names.GITMODULES: gitmodules.MAX_BYTES,
+    names.GITATTRIBUTES: _ATTRIBUTES_BYTES,
+}
+_TOO_LARGE: Final = {names.GITMODULES: "gitmodulesLarge", names.GITATTRIBUTES: "gitattributesLarge"}
+
+LookInside = Callable[[str, ObjectId], Iterator[_Found]]
+
+
+def _find_in_tree(
+    entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
+) -> Iterator[_Found]:
+    """The faults of a tree and of what its entries name; raises `CorruptPack` for what nobody can read."""
     if not entries:
-        return []
+        return
     modes, all_names, oids = zip(*entries, strict=True)
-    warnings: list[str] = []
     kinds = set(modes)
     odd = kinds - _MODES
     if odd:
-        entries, modes = _plain_modes(entries, warnings)
+        yield from (_Found(text) for text in _odd_modes(entries, odd))
+        plain = {mode: _plain_mode(mode) for mode in kinds}
+        entries = [(plain[mode], name, oid) for mode, name, oid in entries]
+        modes = tuple(entry[0] for entry in entries)
         kinds = set(modes)
     keys = list(all_names)
     if b"40000" in kinds:
         keys = [n + b"/" if m == b"40000" else n for m, n in zip(modes, all_names, strict=True)]
     if keys != sorted(keys):
-        raise CorruptPack("treeNotSorted: the entries are not in git's order")
+        yield _Found("treeNotSorted: the entries are not in git's order")
     if len(set(all_names)) != len(entries):
-        raise CorruptPack("duplicateEntries: a name stands twice")
-    if max(map(len, all_names)) > limits.component_bytes:
-        raise CorruptPack(f"over the limit component_bytes: a name of {max(map(len, all_names))} bytes")
+        yield _Found("duplicateEntries: a name stands twice")
+    longest = max(map(len, all_names))
+    if longest > limits.component_bytes:
+        yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
     if bytes(fmt.oid_bytes) in oids:
-        raise CorruptPack("nullSha1: an entry with the null id")
+        if any(not any(oid) and mode != _GITLINK for mode, _, oid in entries):
+            raise CorruptPack("nullSha1: an entry with the null id")
+        yield _Found("nullSha1: a submodule at the null id")
     if names.any_remarkable(b"\0".join(all_names)):
-        _check_names(entries, warnings, check_special)
-    if SYMLINK in kinds:
-        _check_links(entries, check_special)
-    return warnings
+        yield from _find_in_names(entries, look_inside)
+    if _SYMLINK in kinds:
+        yield from _find_in_links(entries, look_inside)
 
 
-def _plain_modes(entries: list[TreeEntry], warnings: list[str]) -> tuple[list[TreeEntry], tuple[bytes, ...]]:
-    """The entries with the modes that git reads in them, and those modes."""
-    plain: list[TreeEntry] = []
-    for mode, name, oid in entries:
-        if mode in _PADDED:
-            warnings.append(f"zeroPaddedFilemode: {mode.decode()} for {name!r}")
-            mode = mode[1:]
-        if mode == _LEGACY_MODE:
-            warnings.append(f"badFilemode: {mode.decode()} for {name!r}, as early gits wrote it")
-        elif mode not in _MODES:
-            raise CorruptPack(f"badFilemode: {mode[:20].decode()} for {name!r}")
-        plain.append((mode, name, oid))
-    return plain, tuple(entry[0] for entry in plain)
+def _plain_mode(mode: bytes) -> bytes:
+    """The mode that git reads in a mode."""
+    if mode in _MODES:
+        return mode
+    kind = kind_of_mode(mode)
+    if kind == BLOB:
+        return _SYMLINK if int(mode[-6:], 8) & 0o170000 == _LINK_BITS else b"100644"
+    return b"40000" if kind == TREE else _GITLINK
 
 
-def _check_names(
-    entries: list[TreeEntry], warnings: list[str], check_special: Callable[[str, ObjectId], str | None] | None
-) -> None:
+def _odd_modes(entries: list[TreeEntry], odd: set[bytes]) -> Iterator[str]:
+    """One fault of a kind, with the first name that has it."""
+    for name, some in (("zeroPaddedFilemode", odd & _PADDED), ("badFilemode", odd - _PADDED)):
+        first = next(((mode, entry) for mode, entry, _ in entries if mode in some), None)
+        if first is not None:
+            yield f"{name}: {first[0][:20].decode()} for {names.shown(first[1])}"
+
+
+def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
+    seen: set[str] = set()  # one of a kind is enough
     for mode, name, oid in entries:
         look = names.look_at(name)
         if look is None:
             continue
-        if look.fault:
-            raise CorruptPack(look.fault)
+        texts = [look.fault] if look.fault else []
         if look.control:
-            if mode == GITLINK:  # as CVE-2025-48384 did with CR
-                raise CorruptPack(f"a submodule in {name!r}, which has control characters")
-            warnings.append(f"controlCharacters: {name!r}")
-        if look.special and mode == SYMLINK:
-            raise CorruptPack(f"{look.special}Symlink: {name!r} is a symbolic link")
-        if look.special == names.GITMODULES:
-            if mode in (b"40000", GITLINK):
-                raise CorruptPack(f"gitmodulesBlob: {name!r} is no file")
-            fault = check_special(".gitmodules", oid) if check_special else None
-            if fault:
-                raise CorruptPack(fault)
+            # In submodules as CVE-2025-48384 had CR; real history has them in files.
+            submodule = f"submoduleControlCharacters: a submodule in {names.shown(name)}, which has control characters"
+            texts.append(submodule if mode == _GITLINK else f"controlCharacters: {names.shown(name)}")
+        if look.special and mode == _SYMLINK:
+            texts.append(f"{look.special}Symlink: {names.shown(name)} is a symbolic link")
+        for text in texts:
+            kind = text.partition(":")[0]
+            if kind not in seen:
+                seen.add(kind)
+                yield _Found(text)
+        if look.special in (names.GITMODULES, names.GITATTRIBUTES) and mode != _SYMLINK:
+            if mode in (b"40000", _GITLINK):
+                yield _Found(f"{look.special}Blob: {names.shown(name)} is no file", oid)
+            elif look_inside is not None:
+                yield from look_inside(look.special, oid)
 
 
-def _check_links(entries: list[TreeEntry], check_special: Callable[[str, ObjectId], str | None] | None) -> None:
-    """No link leads into a `.git`, and none has the place of a directory where case or composition do not count."""
-    directories = {_folded(name): name for mode, name, _ in entries if mode in (b"40000", GITLINK)}
+def _find_in_links(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
+    """Links into a `.git`, and in the place of a directory where case or composition do not count."""
+    directories = {_folded(name): name for mode, name, _ in entries if mode in (b"40000", _GITLINK)}
+    is_beside = False
     for mode, name, oid in entries:
-        if mode == SYMLINK:
+        if mode == _SYMLINK:
             other = directories.get(_folded(name))
-            if other is not None:
-                raise CorruptPack(f"the symbolic link {name!r} beside the directory {other!r}")
-            fault = check_special(SYMLINK_TARGET, oid) if check_special else None
-            if fault:
-                raise CorruptPack(fault)
+            if other is not None and not is_beside:
+                is_beside = True
+                link, directory = names.shown(name), names.shown(other)
+                yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
+            if look_inside is not None:
+                yield from look_inside(_LINK, oid)
 
 
 def _folded(name: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.check import check_pack
+from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
@@ -34,7 +35,13 @@ class Waiting(GtfsError):
 
 
 class Gate(Protocol):
-    """Step 4: who vouches for a commit or tag. ``promised`` says that an accepted catalogue names this very pack."""
+    """Step 4: who vouches for a commit or tag. ``promised`` says that an accepted catalogue names this very pack.
+
+    ``accepted_faults``: the objects whose faults that catalogue accepts.
+    """
+
+    @property
+    def accepted_faults(self) -> frozenset[ObjectId]: ...
 
     def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
         """Raises `PolicyRefused`."""
@@ -50,7 +57,7 @@ class Examined(NamedTuple):
     scan: Scan
     decoded: list[Decoded]
     vouch: Vouch
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def first_names(pack: PackBytes, found: Scan, fmt: ObjectFormat) -> tuple[ObjectId, int, tuple[ObjectId, ...], bytes]:
@@ -105,13 +112,25 @@ class Examiner:
         missing = absent(parents)
         if missing:
             raise Waiting(oid, missing)
-        decoded = decode(pack, found, self._fmt, self._limits, lookup)
-        warnings: list[str] = []
-        read = self._reader(reread(pack, decoded, lookup), lookup)
-        check_pack(oid, decoded, self._fmt, self._limits, read=read, warnings=warnings)
+        leniency = STRANGERS if promised is None else Leniency(True, self._gate.accepted_faults)
+        decoded, findings = self._check(pack, oid, found, lookup, leniency)
         vouch = self._gate.judge(kind, raw, promised=promised is not None)
         time_s = read_made_s(raw) or 0
-        return Examined(oid, kind, time_s, parents, found, decoded, vouch, tuple(warnings))
+        return Examined(oid, kind, time_s, parents, found, decoded, vouch, tuple(findings))
+
+    def foresee(self, pack: PackBytes, oid: ObjectId, lookup: Lookup) -> list[Finding]:
+        """Steps 1 to 3 as every mirror of the publisher goes through them, and all faults; raises `CorruptPack`."""
+        found = scan(pack, self._fmt, self._limits, keep=_KEEP_INFLATED)
+        return self._check(pack, oid, found, lookup, EVERYTHING)[1]
+
+    def _check(
+        self, pack: PackBytes, oid: ObjectId, found: Scan, lookup: Lookup, leniency: Leniency
+    ) -> tuple[list[Decoded], list[Finding]]:
+        decoded = decode(pack, found, self._fmt, self._limits, lookup)
+        findings: list[Finding] = []
+        read = self._reader(reread(pack, decoded, lookup), lookup)
+        check_pack(oid, decoded, self._fmt, self._limits, read=read, leniency=leniency, findings=findings)
+        return decoded, findings
 
     def _reader(self, own: Callable[[ObjectId], bytes | None], lookup: Lookup) -> Callable[[ObjectId], bytes | None]:
         """What the check asks for the targets of links that a new tree names, whether this pack brought them or not."""

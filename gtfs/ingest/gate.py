@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, Vouch, effective_policy, judge_object
@@ -33,6 +34,7 @@ class PolicyGate:
     local: Sequence[Policy] = ()
     catalogue: Sequence[Policy] | None = None
     keyring: Keyring | None = None
+    accepted_faults: frozenset[ObjectId] = frozenset()  # what the catalogue's Accepted-Faults names
 
     def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
         """Who vouches for it; raises `PolicyRefused`."""

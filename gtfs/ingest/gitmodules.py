@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from gtfs.ingest.names import shown
+
 MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
 
 _SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
@@ -21,6 +23,9 @@ _BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
 _ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RELATIVE: Final = (b"./", b"../", b".\\", b"..\\")
+_UPWARDS: Final = re.compile(rb"(?:\.{1,2}[/\\])*+")
+_WEB: Final = re.compile(rb"(?:https?|ftps?)::(.*)|((?:https?|ftps?)://.*)", re.DOTALL)  # URLs that curl is given
+_HOST: Final = re.compile(rb"(?:[^/?#@]*+@)?+[^/?#]")  # where a URL's begins, behind the user
 
 
 class Unreadable(ValueError):
@@ -28,33 +33,46 @@ class Unreadable(ValueError):
 
 
 @lru_cache(maxsize=64)  # the same file stands in commit after commit
-def find_fault(data: bytes) -> tuple[str | None, str | None]:
-    """Why no tree may have this as `.gitmodules`, and else a warning if it cannot be read."""
+def find_faults(data: bytes) -> tuple[str, ...]:
+    """The faults of a `.gitmodules`, each as "name: text" and once of a kind."""
     if len(data) > MAX_BYTES:
-        return f"gitmodulesLarge: over {MAX_BYTES} bytes", None
+        return (f"gitmodulesLarge: over {MAX_BYTES} bytes",)
+    found: dict[str, str] = {}
     try:
         for name, key, value in _submodule_values(data):
-            fault = _fault_of(name, key, value)
-            if fault:
-                return fault, None
+            for fault in _faults_of(name, key, value):
+                found.setdefault(fault.partition(":")[0], fault)
     except Unreadable:
-        return None, "gitmodulesParse: not the syntax of a configuration file"
-    return None, None
+        found["gitmodulesParse"] = "gitmodulesParse: not the syntax of a configuration file"
+    return tuple(found.values())
 
 
-def _fault_of(name: bytes, key: bytes, value: bytes) -> str | None:
+def _faults_of(name: bytes, key: bytes, value: bytes) -> Iterator[str]:
     if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
-        return f"gitmodulesName: a submodule named {name!r}"
-    if key == b"url":
-        plain = unquote_to_bytes(value) if value.startswith((b"git://", *_RELATIVE)) else value
-        if value.startswith(b"-") or _CONTROL.search(value) or b"\n" in plain or b"\r" in plain:
-            return f"gitmodulesUrl: a submodule at {value!r}"
-    elif key == b"path":
-        if value.startswith(b"-") or _CONTROL.search(value):
-            return f"gitmodulesPath: a submodule in {value!r}"
+        yield f"gitmodulesName: a submodule named {shown(name)}"
+    if key == b"url" and _is_bad_url(value):
+        yield f"gitmodulesUrl: a submodule at {shown(value)}"
+    elif key == b"path" and (value.startswith(b"-") or _CONTROL.search(value)):
+        yield f"gitmodulesPath: a submodule in {shown(value)}"
     elif key == b"update" and value.startswith(b"!"):
-        return f"gitmodulesUpdate: a submodule updated by {value!r}"
-    return None
+        yield f"gitmodulesUpdate: a submodule updated by {shown(value)}"
+
+
+def _is_bad_url(url: bytes) -> bool:
+    """As check_submodule_url of git's fsck.c has it, and without any control character."""
+    if url.startswith(b"-") or _CONTROL.search(url):
+        return True
+    if url.startswith((b"git://", *_RELATIVE)):
+        plain = unquote_to_bytes(url)
+        up = _UPWARDS.match(url)
+        leaves_root = up is not None and b".." in up[0] and url[up.end() : up.end() + 1] in (b":", b"/")
+        return b"\n" in plain or b"\r" in plain or leaves_root
+    web = _WEB.match(url)
+    if web is None:
+        return False
+    curl_url = web[1] if web[1] is not None else web[2]
+    host = _HOST.match(curl_url.partition(b"://")[2])
+    return host is None or b"\n" in unquote_to_bytes(curl_url)
 
 
 def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

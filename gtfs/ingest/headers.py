@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The header lines of commits and tags, judged as git's fsck.c does (design.md §8.3, facts.md "git as validator").
+"""The header lines of commits and tags, looked at as git's fsck.c does (design.md §8.3, facts.md "git as validator").
 
-Knows no signatures, except that one which begins must also end. Any thread.
+What is found is judged by `gtfs.ingest.faults`. Knows no signatures, except that one which begins must also end. Any
+thread.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from typing import Final
 
 from gtfs.ids import ObjectFormat
+from gtfs.ingest.names import shown
+from gtfs.pack.format import CorruptPack
 from gtfs.pack.objects import read_commit_names, read_tag_target
 
 _IDENT: Final = rb"[^<>\n\0]* <[^<>\n\0]*> [ \t]*(?:0|[1-9][0-9]{0,17}) [+-][0-9]{4}\n"
@@ -24,80 +27,83 @@ _COMMIT: Final = {
     for n in (20, 32)
 }
 _IDENT_LINE: Final = re.compile(rb"(?!<)" + _IDENT)
+_LINE: Final = re.compile(rb"[^\n]*\n")  # splitlines would also end one at a CR
 _SIGNATURE: Final = re.compile(rb"^gpgsig(?:-sha256)? ([^\n]*+(?:\n [^\n]*+)*+)", re.MULTILINE)
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 # What `git check-ref-format refs/tags/NAME` refuses.
 _BAD_TAG_NAME: Final = re.compile(rb"\A\Z|(?:\A|/)\.|\.\.|[\x00-\x20\x7f~^:?*\[\\]|@\{|//|\A/|/\Z|\.\Z|\.lock(?:/|\Z)")
-_WARNED_IDENT: Final = frozenset(("badTimezone", "missingSpaceBeforeDate"))  # real history has these
 _MAX_TIME: Final = (1 << 63) - 1
 
 
-class BadHeader(ValueError):
-    """A header line that no commit or tag may have; the text is the reason, git's name for it first."""
-
-
-def check_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
-    """Warnings about a commit; raises `BadHeader`, and `CorruptPack` for tree and parent lines."""
+def find_in_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
+    """The faults of a commit, each as "name: text"; raises `CorruptPack` where its tree and parents cannot be read."""
     m = _COMMIT[fmt.oid_bytes].match(raw)
-    warnings: list[str] = []
+    found: list[str] = []
     if m is not None and raw[m.end() : m.end() + 1] in (b"\n", b""):
         pass  # the common commit: nothing after its committer but the message
     else:
-        head = _header(raw)
+        head = _header(raw, found)
         if m is None:
             read_commit_names(raw, fmt)
-            lines = head.splitlines(True)
-            after = next((i for i, line in enumerate(lines) if i and not line.startswith(b"parent ")), len(lines))
-            after = _check_ident(lines, after, b"author ", "missingAuthor", warnings)
-            if after < len(lines) and lines[after].startswith(b"author "):
-                raise BadHeader("multipleAuthors: more than one author line")
-            _check_ident(lines, after, b"committer ", "missingCommitter", warnings)
-        _check_signatures(head)
-    if b"\0" in raw:
-        warnings.append("nulInCommit: NUL in the message")
-    return warnings
+            lines = _LINE.findall(head)
+            at = next((i for i, line in enumerate(lines) if i and not line.startswith(b"parent ")), len(lines))
+            authors = 0
+            while at < len(lines) and lines[at].startswith(b"author "):
+                _find_in_person(lines[at], found)
+                authors += 1
+                at += 1
+            if authors == 0:
+                found.append("missingAuthor: no author line where it has to be")
+            elif authors > 1:
+                found.append("multipleAuthors: more than one author line")
+            if at < len(lines) and lines[at].startswith(b"committer "):
+                _find_in_person(lines[at], found)
+            else:
+                found.append("missingCommitter: no committer line where it has to be")
+        _find_in_signatures(head, found)
+    if b"\0" in raw and not any(text.startswith("nulInHeader") for text in found):
+        found.append("nulInCommit: NUL in the message")
+    return found
 
 
-def check_tag(raw: bytes, fmt: ObjectFormat) -> list[str]:
-    """Warnings about a tag; raises `BadHeader`, and `CorruptPack` for its object and type lines."""
-    warnings: list[str] = []
-    lines = _header(raw).splitlines(True)
+def find_in_tag(raw: bytes, fmt: ObjectFormat) -> list[str]:
+    """The faults of a tag, each as "name: text"; raises `CorruptPack` where its first three lines cannot be read."""
+    found: list[str] = []
     read_tag_target(raw, fmt)
+    lines = _LINE.findall(_header(raw, found))
     if len(lines) < 3 or not lines[2].startswith(b"tag "):
-        raise BadHeader("missingTagEntry: no tag line after the type")
+        raise CorruptPack("missingTagEntry: no tag line after the type")
+    if raw.count(b"\n", 0, len(lines[0]) + len(lines[1]) + len(lines[2])) < 3:
+        raise CorruptPack("missingTag: the tag's name does not end")
     name = lines[2][4:-1]
     if _BAD_TAG_NAME.search(name):
-        raise BadHeader(f"badTagName: a tag named {name!r}")
+        found.append(f"badTagName: a tag named {shown(name)}")
     if len(lines) > 3 and lines[3].startswith(b"tagger "):
-        _check_ident(lines, 3, b"tagger ", "missingTaggerEntry", warnings)
+        _find_in_person(lines[3], found)
     else:
-        warnings.append("missingTaggerEntry: no tagger line")
-    return warnings
+        found.append("missingTaggerEntry: no tagger line")
+    return found
 
 
-def _header(raw: bytes) -> bytes:
-    """The lines before the empty one, each with its LF."""
+def _header(raw: bytes, found: list[str]) -> bytes:
+    """The lines before the empty one, each with its LF, added where the last one lacks it."""
     end = raw.find(b"\n\n")
     head = raw if end < 0 else raw[: end + 1]
     if b"\0" in head:
-        raise BadHeader("nulInHeader: NUL in the header")
+        found.append("nulInHeader: NUL in the header")
     if not head.endswith(b"\n"):
-        raise BadHeader("unterminatedHeader: the last header line does not end")
+        found.append("unterminatedHeader: the last header line does not end")
+        head += b"\n"
     return head
 
 
-def _check_ident(lines: list[bytes], at: int, word: bytes, missing: str, warnings: list[str]) -> int:
-    """The number of the line after the one that has to start with ``word`` and name a person and a time."""
-    if at >= len(lines) or not lines[at].startswith(word):
-        raise BadHeader(f"{missing}: no {word.decode().strip()} line where it has to be")
-    person = lines[at][len(word) :]
+def _find_in_person(line: bytes, found: list[str]) -> None:
+    """Whether a line names a person and a time behind its first word."""
+    person = line.partition(b" ")[2]
     fault = None if _IDENT_LINE.fullmatch(person) else _ident_fault(person)
-    if fault in _WARNED_IDENT:
-        warnings.append(f"{fault}: {word.decode()}{person[:-1]!r}")
-    elif fault:
-        raise BadHeader(f"{fault}: {word.decode()}{person[:-1]!r}")
-    return at + 1
+    if fault:
+        found.append(f"{fault}: {shown(line.rstrip())}")
 
 
 def _ident_fault(person: bytes) -> str | None:
@@ -126,9 +132,9 @@ def _ident_fault(person: bytes) -> str | None:
     return None if re.fullmatch(rb"[+-][0-9]{4}\n", date[number.end() :]) else "badTimezone"
 
 
-def _check_signatures(head: bytes) -> None:
+def _find_in_signatures(head: bytes, found: list[str]) -> None:
     # All values together: git.git has a commit whose signature is a gpgsig header for each of its lines.
     text = b"\n".join(_SIGNATURE.findall(head))
     begin = _BEGIN.search(text)
     if begin and text.find(b"-----END " + begin[1] + b"-----", begin.end()) < 0:
-        raise BadHeader("a signature that begins and does not end")
+        found.append("signatureWithoutEnd: a signature that begins and does not end")

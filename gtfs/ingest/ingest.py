@@ -20,6 +20,7 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
+from gtfs.ingest.faults import FaultCounts, git_levels
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.pack.limits import MIB, Limits
@@ -31,7 +32,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.moving import sweep_moving
 from gtfs.repo.repository import Repository
-from gtfs.repo.unpack import GitRefused, sweep_unpacking, unpack
+from gtfs.repo.unpack import GitRefused, known_fsck_ids, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
 from gtfs.trust.signoff import SignoffRow
 
@@ -51,6 +52,12 @@ class Outcome:
     unpacked: list[ObjectId] = field(default_factory=list)
     waiting: list[tuple[Candidate, tuple[ObjectId, ...]]] = field(default_factory=list)
     refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
+    faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
+
+    def take(self, examined: Examined) -> None:
+        """Note a pack that was let in."""
+        self.unpacked.append(examined.oid)
+        self.faults.add(examined.findings)
 
 
 class Ingest:
@@ -146,7 +153,8 @@ class Ingest:
                     except BaseException:
                         batch.discard()
                         raise
-                    outcome.unpacked += [x.oid for _, x in done.members]
+                    for _, x in done.members:
+                        outcome.take(x)
                     progress(len(outcome.unpacked))
                 if not batch.members:
                     batch.discard()
@@ -175,6 +183,8 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
+            if not batch.may_take(todo[0]):
+                break
             candidate = todo.popleft()
             if candidate.oid in batch.oids or candidate.oid in before_oids:
                 continue
@@ -190,8 +200,8 @@ class Ingest:
             except GtfsError as e:
                 outcome.refused.append((candidate, e))
                 continue
-            for warning in examined.warnings:
-                log.info("%s: %s", candidate.oid.hex(), warning)
+            for finding in examined.findings:
+                log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
             batch.add(candidate, examined, pack)
         return batch
 
@@ -215,7 +225,9 @@ class Ingest:
             file, time_s = self._sign_off(signed)
             # 6, 7
             if batch.has_objects:
-                unpack(self._repository, batch.path, self._limits)
+                levels = git_levels(batch.is_promised, known_fsck_ids())
+                skipped = {f.oid for x in examined for f in x.findings if f.needs_skipping}
+                unpack(self._repository, batch.path, self._limits, levels, skipped)
         finally:
             batch.discard()
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
@@ -246,7 +258,7 @@ class Ingest:
             except GitRefused as e:
                 outcome.refused.append((candidate, e))
                 continue
-            outcome.unpacked.append(candidate.oid)
+            outcome.take(single.members[0][1])
 
     def _from_repository(self, oid: ObjectId) -> tuple[int, bytes] | None:
         try:

@@ -7,6 +7,7 @@ checked is `gtfs.ingest.check`. Any thread; no state but a memo of pure function
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -18,6 +19,8 @@ _HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\
 _REMARKABLE: Final = re.compile(
     rb"(?:\A|\0)\.|[/\\~\x01-\x1f\x7f]|\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
 )
+_SHOWN: Final = 120  # bytes
+_ANNEX: Final = re.compile(rb"(?:\.\./)*+\.git/annex/objects/([^\0\\]+)\Z", re.DOTALL)
 _CONTROL: Final = re.compile(rb"[\x01-\x1f\x7f]")
 
 # `.git` and its NTFS short name, then dots and spaces that NTFS drops, then the end or a stream's name.
@@ -45,6 +48,11 @@ _SPECIAL: Final = {
 }
 
 
+def shown(name: bytes) -> str:
+    """A name in a message: quoted, as it may hold anything, and not longer than a line."""
+    return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
+
+
 def any_remarkable(joined: bytes) -> bool:
     """Whether `look_at` may find something in one of these names, joined by NUL."""
     return _REMARKABLE.search(joined) is not None
@@ -57,7 +65,7 @@ def _component_is_dotgit(name: bytes) -> bool:
 class Look(NamedTuple):
     """What is remarkable about a name."""
 
-    fault: str | None  # why no tree may have it; git's own name for the fault comes first where it has one
+    fault: str | None  # as "name: text", see `gtfs.ingest.faults`
     special: str | None  # GITMODULES, GITATTRIBUTES, GITIGNORE or MAILMAP if some file system takes it for that file
     control: bool  # has ASCII control characters: real history has them in files, and never in submodules
 
@@ -78,9 +86,9 @@ def _find_fault(name: bytes) -> str | None:
         return "hasDotdot: an entry named '..'"
     parts = name.split(b"\\")
     if any(map(_component_is_dotgit, parts)):
-        return f"hasDotgit: {name!r} is .git to some file system"
+        return f"hasDotgit: {shown(name)} is .git to some file system"
     if b".." in parts:
-        return f"{name!r} leaves its directory where a backslash separates"
+        return f"backslashDotdot: {shown(name)} leaves its directory where a backslash separates"
     return None
 
 
@@ -93,6 +101,12 @@ def _special_file(name: bytes) -> str | None:
     return None
 
 
-def enters_dotgit(target: bytes) -> bool:
-    """Whether a symbolic link's target passes through a `.git`."""
-    return any(map(_component_is_dotgit, re.split(rb"[/\\]", target)))
+def link_fault(target: bytes) -> str | None:
+    """The fault of a symbolic link whose target passes through a `.git`, as "name: text", or None."""
+    if not any(map(_component_is_dotgit, re.split(rb"[/\\]", target))):
+        return None
+    # git-annex writes each file as such a link; what it leads to is never what somebody else may write.
+    rest = _ANNEX.match(posixpath.normpath(target))
+    if rest and not any(map(_component_is_dotgit, rest[1].split(b"/"))):
+        return f"annexLink: a link into .git/annex/objects: {shown(target)}"
+    return f"linkIntoDotgit: a symbolic link into a .git: {shown(target)}"

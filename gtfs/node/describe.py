@@ -75,6 +75,7 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "packs": published.packs,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
         "refs_left_out": published.left_out,
+        "faults": published.faults.describe(),
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
     }
@@ -98,6 +99,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,
+        "faults": report.faults.describe(),
         "listed": report.listed,
         "missing": missing | unusable,
     }

@@ -20,6 +20,7 @@ from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
@@ -70,6 +71,7 @@ class SyncReport:
     refs: RefReport = field(default_factory=lambda: RefReport(0, {}))
     refused: dict[ObjectId, str] = field(default_factory=dict)
     waiting: int = 0
+    faults: FaultCounts = field(default_factory=FaultCounts)  # of what was let in
     listed: int = 0  # reels that could be listed; without the missing ones
     missing: dict[ReelName, SwarmError | CorruptReel] = field(default_factory=dict)  # reels that did not come, and why
     unusable: dict[ReelName, str] = field(default_factory=dict)  # reels that are never asked for, and why
@@ -281,9 +283,12 @@ class Follower:
                         report.packs += len(outcome.unpacked)
                         report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
                         report.waiting += len(outcome.waiting)
+                        report.faults.merge(outcome.faults)
                         self._changed()
             finally:
                 self._reels.unpin()
+            for name, (count, first) in report.faults.kinds.items():
+                log.info("let in: %s: %d objects, %s first", name, count, first.hex())
             self._settled.intersection_update(row.name for row in listed)
             report.listed = len(listed) - sum(row.name in report.missing for row in listed)
             if self._state.held is held:
@@ -297,6 +302,7 @@ class Follower:
         again.packs += report.packs
         again.reels += report.reels
         again.refused = report.refused | again.refused
+        again.faults.merge(report.faults)
         return again
 
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:

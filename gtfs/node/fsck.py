@@ -14,6 +14,7 @@ from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
+from gtfs.node.completeness import check_git_complete, check_packs_complete
 from gtfs.node.config import Config
 from gtfs.node.restore import restore_held_refs
 from gtfs.node.state import CATALOGUE, INDEX, OPEN_REEL, REELS, State
@@ -39,25 +40,35 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     yield from state.index.check()
     reels = [r for r in state.index.reels() if r.is_whole]
     open_rows = state.index.open_rows()
-    total = sum(r.size for r in reels) + sum(row.size for row in open_rows)
+    packs = sum(row.size for reel in reels for row in state.index.reel_rows(reel.id)) + sum(r.size for r in open_rows)
+    total = sum(r.size for r in reels) + sum(row.size for row in open_rows) + packs
     done = 0
+    damaged: set[ObjectId] = set()
     for reel in reels:
-        yield from _check_reel(state, reel)
+        yield from _check_reel(state, reel, damaged)
         done += reel.size
         progress(done, total)
     if open_rows:
         for pack in verify_open_reel(state.open_reel_path, open_rows):
             if not pack.good:
+                damaged.add(pack.oid)
                 yield f"open reel: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
-    progress(total, total)
     yield from _check_git(state)
+    looked_at = [total - packs]
+
+    def look(size: int) -> None:
+        looked_at[0] += size
+        progress(looked_at[0], total)
+
+    yield from check_packs_complete(state, damaged, look)
+    progress(total, total)
     yield from _check_catalogue(state)
     for path in sorted(state.reels.glob("*.reel")):
         if state.index.reel_by_name(path.stem) is None:  # type: ignore[arg-type]
             yield f"{path.name}: the index does not know this reel; run gtfs fsck --rebuild"
 
 
-def _check_reel(state: State, reel: ReelRow) -> Iterator[str]:
+def _check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator[str]:
     path = state.reel_path(reel.name)
     try:
         foot, _ = read_reel(path, state.repository.fmt)
@@ -66,6 +77,8 @@ def _check_reel(state: State, reel: ReelRow) -> Iterator[str]:
             return
         for pack in verify_reel(path, state.repository.fmt):
             # What was refused for this is no damage: its publisher wrote the reel so, see notes.
+            if not pack.good:
+                damaged.add(pack.oid)
             if not pack.good and ((row := state.index.get(pack.oid)) is None or row.state != "refused"):
                 yield f"reel {reel.name}: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
         if build_metainfo(path)[1] != reel.infohash:
@@ -77,7 +90,7 @@ def _check_reel(state: State, reel: ReelRow) -> Iterator[str]:
 
 
 def _check_git(state: State) -> Iterator[str]:
-    """Unpacked means that git has it; refs stand where they were put."""
+    """Unpacked means that git has it; refs stand where they were put, and git has all that they reach."""
     with KnownObjects(state.repository) as known:
         after = 0
         while rows := state.index.rows_after(after, _PAGE):
@@ -87,9 +100,11 @@ def _check_git(state: State) -> Iterator[str]:
         for name, oid in state.index.held_refs().items():
             if name not in refs and state.config.sign_key() is None:
                 yield f"{name.decode('utf-8', 'replace')} is gone; it should be at {oid.hex()}"
+        missing = {oid for oid in refs.values() if oid not in known}
         for name, oid in refs.items():
-            if oid not in known:
+            if oid in missing:
                 yield f"{name.decode('utf-8', 'replace')} points to {oid.hex()}, which is missing"
+    yield from check_git_complete(state, missing)
 
 
 def _lost(row: PackRow) -> str:

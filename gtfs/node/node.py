@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from gtfs.node.copied import take_copied
 from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
 from gtfs.node.firsttrust import TrustGiven, first_trust
 from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport, cancelled
+from gtfs.node.gitnews import GitNews
 from gtfs.node.handout import hand_out
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.pointing import Pointing
@@ -44,9 +43,7 @@ from gtfs.node.store import Store
 from gtfs.node.traffic import describe_connections, describe_share
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.repository import GitFailed
-from gtfs.repo.watch import RefsWatch
 from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, parse_feed
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
@@ -55,9 +52,6 @@ log = logging.getLogger(__name__)
 
 _SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
 _RETRY_S = 10.0  # after a catalogue could not be followed
-_REFS_S = 1.0  # how often refs that plain git moved are noticed
-_REFS_LEAST_S = 0.5  # between two looks, however much is going on
-_REFS_AGAIN_S = 30.0  # and they are read though nothing looks changed: not everybody writes them as git does
 _TOLD_AT_ONCE = 1000  # new packs of which `on_packs_added` hears; of a longer list, the last
 
 
@@ -102,9 +96,7 @@ class Node:
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
         self._last_row = state.index.last_row()
-        self._takes_up = False
-        self._refs: dict[bytes, ObjectId] = {}
-        self._refs_stale = trio.Event()
+        self.git_news = GitNews(state, self.standing, self._writing, options.jobs, self.shelf.show_refs, self._changed)
         self._news = trio.Event()
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -119,8 +111,7 @@ class Node:
 
     def _changed(self) -> None:
         self.store.forget_reels()
-        self._refs_stale.set()
-        self.standing.is_old = True
+        self.git_news.look_again()
         self.sink.look_again()
         last_row = self.state.index.last_row()
         if last_row > self._last_row:
@@ -144,7 +135,7 @@ class Node:
 
     async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
         """Encode what plain git brought since the last time, and from now on whenever it moves a ref."""
-        self._takes_up = True
+        self.git_news.takes_up = True
 
         def work() -> None:
             self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
@@ -309,42 +300,6 @@ class Node:
         self._connections = await describe_connections(self.reels.torrents())
         return self.status()
 
-    async def _refs_task(self) -> None:
-        watch, read_at, said = RefsWatch(self.state.repository), -math.inf, ""
-        while True:
-            self._refs_stale = trio.Event()
-            try:
-                moved = await trio.to_thread.run_sync(watch.changed)
-                if moved or trio.current_time() - read_at > _REFS_AGAIN_S:
-                    read_at = trio.current_time()
-                    self.standing.is_old = self.standing.is_old or moved
-                    await self._read_refs()
-                if self.standing.is_due(trio.current_time()):
-                    await trio.to_thread.run_sync(self.standing.look)
-                said = ""
-            except (GtfsError, OSError) as e:
-                read_at = -math.inf
-                if str(e) != said:  # it is tried again and again
-                    log.warning("what git has brought cannot be shown yet: %s", e)
-                said = str(e)
-            await trio.sleep(_REFS_LEAST_S if not said else _RETRY_S)
-            with trio.move_on_after(_REFS_S):
-                await self._refs_stale.wait()
-
-    async def _read_refs(self) -> None:
-        """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = (await trio.to_thread.run_sync(self.state.refs)).chosen
-        shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
-        refs = {r.name: r.oid for r in shown if r.kind != MISSING}
-        if refs == self._refs:
-            return
-        if self._takes_up:
-            take_up = partial(self.state.take_up, jobs=self.options.jobs, retry=False, stop=cancelled)
-            if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
-                self._changed()
-        self._refs = refs
-        self.shelf.show_refs(refs)
-
     def _feeds(self) -> list[dict[str, Any]]:
         found = []
         for r in self.poller.reports():
@@ -385,11 +340,11 @@ class Node:
         await self.reels.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
-                nursery.start_soon(self._refs_task)
+                nursery.start_soon(self.git_news.watch_task)
                 task_status.started()
                 return
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
-            nursery.start_soon(self._refs_task)
+            nursery.start_soon(self.git_news.watch_task)
             nursery.start_soon(self.sink.ingest_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)

@@ -20,8 +20,11 @@ from gtfs.catalogue.accept import FUTURE_S, Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back
+from gtfs.node.acceptedfaults import accepted_faults
 from gtfs.node.config import BadConfig
+from gtfs.node.foresee import foresee
 from gtfs.node.holdback import Unpublishable, check_fits, hold_back
 from gtfs.node.pointing import feed_key_path
 from gtfs.node.selection import describe_left_out, unreached_head
@@ -53,6 +56,7 @@ class Published:
 
     ``held_back``: the refs whose commits cannot be published, and why; they stay where the catalogue before had them.
     ``left_out``: what `selection.describe_left_out` says of the refs that were not chosen.
+    ``faults``: what the newly sealed packs have, and mirrors carry.
     """
 
     version: int
@@ -61,6 +65,7 @@ class Published:
     packs: int
     held_back: dict[bytes, str] = field(default_factory=dict)
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    faults: FaultCounts = field(default_factory=FaultCounts)
 
 
 def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
@@ -123,7 +128,7 @@ def publish_now(
 ) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
-    Raises `Unpublishable`, `BadConfig`, `SigningFailed`, OSError.
+    Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
     """
     repository, index, config = state.repository, state.index, state.config
     key = config.sign_key()
@@ -146,8 +151,14 @@ def publish_now(
     stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
     head = unreached_head(repository, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
+    wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
+    phase("checking")
+    # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
+    faults = foresee(state, wanted, accepted_ids, stop, begin, progress)
+    if stop():
+        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
     phase("sealing")
-    seal(state, _wanted(state, refs))
+    seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
     fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
@@ -158,7 +169,7 @@ def publish_now(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
-        policy=tuple(config.policies()),
+        policy=tuple(config.policies()), accepted_faults=accepted_ids,
     )  # fmt: skip
     named = {**stay, **{r.name: r.oid for r in refs}}
     needs = needs_of(state, held, fresh)
@@ -167,7 +178,7 @@ def publish_now(
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
         if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
-            return _published(held.catalogue, False, held_back, left_out)
+            return _published(held.catalogue, False, held_back, left_out, faults)
     if held is not None and _is_ahead(held, now_s):
         log.warning(
             "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
@@ -186,7 +197,7 @@ def publish_now(
         state.hold(accepted)
         index.set_held_refs(catalogue.refs)
     state.empty_open_reel()
-    return _published(catalogue, True, held_back, left_out)
+    return _published(catalogue, True, held_back, left_out, faults)
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
@@ -222,10 +233,14 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
 
 
 def _published(
-    catalogue: Catalogue, is_new: bool, held_back: dict[bytes, str], left_out: list[dict[str, Any]]
+    catalogue: Catalogue,
+    is_new: bool,
+    held_back: dict[bytes, str],
+    left_out: list[dict[str, Any]],
+    faults: FaultCounts,
 ) -> Published:
     packs = sum(reel.rows for reel in catalogue.reels)
-    return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out)
+    return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out, faults)
 
 
 def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs:

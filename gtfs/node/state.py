@@ -227,10 +227,12 @@ class State:
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
-        policy = None if self.held is None else self.held.catalogue.policy
+        catalogue = None if self.held is None else self.held.catalogue
+        policy = None if catalogue is None else catalogue.policy
         local = self.config.policies()
         self._warn_of_subkeys((*local, *(policy or ())))
-        return PolicyGate(local, policy, self.keyring)
+        accepted = frozenset(() if catalogue is None else catalogue.accepted_faults)
+        return PolicyGate(local, policy, self.keyring, accepted)
 
     def _warn_of_subkeys(self, policies: Sequence[Policy]) -> None:
         """Say once what would else only be noticed as refusals."""

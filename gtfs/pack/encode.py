@@ -18,7 +18,7 @@ from gtfs.pack.deflate import deflate, deflate_stream
 from gtfs.pack.delta import blob_tokens, make_delta, tree_tokens
 from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, LimitExceeded, entry_header
 from gtfs.pack.limits import MIB, Limits
-from gtfs.pack.trees import OverLimit, RawObject
+from gtfs.pack.trees import OverLimit, RawObject, WrongKind
 from gtfs.pack.walk import Introduced, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
@@ -96,7 +96,7 @@ class Encoder:
         self._walker = Walker(reader, fmt, self._limits)
         self._fmt = fmt
         self._tree_tokens = tree_tokens(fmt.oid_bytes)
-        self._recent: OrderedDict[ObjectId, bytes] = OrderedDict()
+        self._recent: OrderedDict[tuple[ObjectId, int], bytes] = OrderedDict()  # by id and proven kind
         self._recent_bytes = 0
 
     def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
@@ -164,19 +164,21 @@ class Encoder:
         return delta, base_size
 
     def _object(self, oid: ObjectId, kind: int) -> tuple[bytes | None, int]:
-        """The object's data, or None when it is over 32 MiB; and its size."""
+        """The object's data, or None when it is over 32 MiB, and its size; raises `WrongKind` if it is another kind."""
         if kind == TREE:
             data = self._walker.raw_tree(oid)
             if data is not None and len(data) <= MAX_DELTA_OBJECT:
                 return data, len(data)
-        data = self._recent.get(oid)
+        data = self._recent.get((oid, kind))
         if data is not None:
-            self._recent.move_to_end(oid)
+            self._recent.move_to_end((oid, kind))
             return data, len(data)
         raw = self._reader.read(oid, MAX_DELTA_OBJECT)
+        if raw.kind != kind:
+            raise WrongKind(oid, kind, raw.kind)
         data = raw.data
         if data is not None and len(data) <= MAX_CACHED_BASES // 4:
-            self._recent[oid] = data
+            self._recent[oid, kind] = data
             self._recent_bytes += len(data)
             while self._recent_bytes > MAX_CACHED_BASES:
                 _, old = self._recent.popitem(last=False)

@@ -11,10 +11,11 @@ import re
 from typing import Final, cast
 
 from gtfs.ids import ObjectFormat, ObjectId
-from gtfs.pack.format import KIND_NUMBERS, CorruptPack
+from gtfs.pack.format import BLOB, COMMIT, KIND_NUMBERS, TREE, CorruptPack
 
-TREE_MODES: Final = frozenset((b"40000", b"040000"))  # design.md §3.1: exactly these are trees
-GITLINK_MODE: Final = b"160000"
+_TYPE_BITS: Final = 0o170000
+_USUAL_KINDS: Final = {b"40000": TREE, b"100644": BLOB, b"100755": BLOB, b"120000": BLOB, b"160000": COMMIT}
+_TYPED_KINDS: Final = {0o040000: TREE, 0o160000: COMMIT}
 
 # The last alternative swallows all that follows a broken entry, so that a hostile tree costs one pass and not one
 # pass for each byte, and shows itself as a last match without a mode.
@@ -25,6 +26,16 @@ _COMMIT: Final = {
 }
 _TAG: Final = {n: re.compile(rb"object ([0-9a-fA-F]{%d})\ntype (commit|tree|blob|tag)\n" % (2 * n)) for n in (20, 32)}
 _MADE: Final = re.compile(rb"\n(?:committer|tagger) [^\n]*> *(\d{1,18})(?![0-9])")
+
+
+def kind_of_mode(mode: bytes) -> int:
+    """TREE, BLOB, or COMMIT for a gitlink, whose commit is another repository's.
+
+    ``mode`` is octal digits as they stand in a tree. As git reads them, only the type bits count (design.md §3.1).
+    """
+    kind = _USUAL_KINDS.get(mode)
+    # Six octal digits hold all of the type bits; more may stand before them.
+    return _TYPED_KINDS.get(int(mode[-6:], 8) & _TYPE_BITS, BLOB) if kind is None else kind
 
 
 def tree_entries(raw: bytes, fmt: ObjectFormat) -> list[tuple[bytes, bytes, ObjectId]]:

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, Protocol
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.pack.format import KIND_NAMES, TREE, LimitExceeded
-from gtfs.pack.objects import GITLINK_MODE
+from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
+from gtfs.pack.objects import kind_of_mode
 
 MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
 
@@ -49,6 +49,14 @@ def shown_path(path: bytes) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+class WrongKind(Unencodable):
+    """The repository has an object of another kind than what names it says: git cannot read such a history either."""
+
+    def __init__(self, oid: ObjectId, wanted: int, found: int) -> None:
+        super().__init__(f"{oid.hex()} should be a {KIND_NAMES[wanted].decode()} and is a {KIND_NAMES[found].decode()}")
+        self.oid = oid
+
+
 class RawObject(NamedTuple):
     """An object as the repository has it; ``data`` is None where it is longer than the reader was asked for."""
 
@@ -76,19 +84,19 @@ def entry_oid(entry: bytes, oid_bytes: int) -> ObjectId:
     return ObjectId(entry[-oid_bytes:])
 
 
-def entry_mode(entry: bytes) -> bytes:
-    """The mode as written, zero padding kept."""
-    return entry[: entry.index(b" ")]
-
-
 def entry_name(entry: bytes, oid_bytes: int) -> bytes:
     """The name between the first space and the NUL before the id."""
     return entry[entry.index(b" ") + 1 : -oid_bytes - 1]
 
 
+def entry_kind(entry: bytes) -> int:
+    """TREE, BLOB, or COMMIT for a gitlink."""
+    return kind_of_mode(entry[: entry.index(b" ")])
+
+
 def is_tree(entry: bytes) -> bool:
-    """Whether the entry's mode is that of a tree, zero-padded or not."""
-    return entry.startswith((b"40000 ", b"040000 "))
+    """Whether git follows the entry as a directory."""
+    return entry_kind(entry) == TREE
 
 
 class TreeCache:
@@ -100,7 +108,7 @@ class TreeCache:
         self.oid_bytes = oid_bytes
         self._reader = reader
         self._max_bytes = max_bytes  # of one tree: the limit structure_bytes
-        self._entry = re.compile(rb"[^ ]* [^\0]*\0.{%d}" % oid_bytes, re.DOTALL)
+        self._entry = re.compile(rb"[0-7]+ [^\0]+\0.{%d}" % oid_bytes, re.DOTALL)
         self._trees: OrderedDict[ObjectId, Tree] = OrderedDict()
         self._entries = 0
         self._max_entries = max_entries
@@ -113,7 +121,7 @@ class TreeCache:
             return tree
         raw = self._reader.read(oid, self._max_bytes)
         if raw.kind != TREE:
-            raise Unencodable(f"{oid.hex()} should be a tree and is a {KIND_NAMES[raw.kind].decode()}")
+            raise WrongKind(oid, TREE, raw.kind)
         if raw.data is None:
             raise OverLimit(oid, LimitExceeded("structure_bytes", self._max_bytes, raw.size), None)
         return self.parse(oid, raw.data)
@@ -127,7 +135,7 @@ class TreeCache:
         """Like `get`, with the bytes at hand."""
         entries = self._entry.findall(data)
         if sum(map(len, entries)) != len(data):
-            raise Unencodable(f"the tree {oid.hex()} is not a run of whole entries")
+            raise Unencodable(f"the tree {oid.hex()} is not a run of whole entries that git can read")
         tree = Tree(entries, frozenset(entries), data)
         self._trees[oid] = tree
         self._entries += len(entries) + 8
@@ -170,7 +178,8 @@ class Presence:
 
     def _children(self, entries: list[bytes]) -> list[tuple[ObjectId, bool]]:
         n = self._trees.oid_bytes
-        return [(ObjectId(e[-n:]), is_tree(e)) for e in entries if not e.startswith(b"160000 ")]
+        found = ((ObjectId(e[-n:]), entry_kind(e)) for e in entries)
+        return [(oid, kind == TREE) for oid, kind in found if kind != COMMIT]
 
     def _add(self, roots: list[ObjectId]) -> None:
         count = self._count
@@ -221,8 +230,8 @@ class Presence:
             del count[old]
             count[new] = 1
             old_tree, new_tree = self._trees.get(old), self._trees.get(new)
-            gone = [e for e in old_tree.entry_set - new_tree.entry_set if not e.startswith(b"160000 ")]
-            come = [e for e in new_tree.entry_set - old_tree.entry_set if not e.startswith(b"160000 ")]
+            gone = [e for e in old_tree.entry_set - new_tree.entry_set if entry_kind(e) != COMMIT]
+            come = [e for e in new_tree.entry_set - old_tree.entry_set if entry_kind(e) != COMMIT]
             if len(old_tree.entry_set) != len(old_tree.entries) or len(new_tree.entry_set) != len(new_tree.entries):
                 gone, come = _multiset_difference(old_tree, new_tree)
             gone_trees = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
@@ -262,6 +271,6 @@ def _multiset_difference(old: Tree, new: Tree) -> tuple[list[bytes], list[bytes]
             gone.append(e)
     come = [e for e, k in rest.items() for _ in range(k)]
     return (
-        [e for e in gone if not e.startswith(GITLINK_MODE + b" ")],
-        [e for e in come if not e.startswith(GITLINK_MODE + b" ")],
+        [e for e in gone if entry_kind(e) != COMMIT],
+        [e for e in come if entry_kind(e) != COMMIT],
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
-from gtfs.pack.objects import GITLINK_MODE, read_commit_names, read_made_s, read_tag_target
+from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.trees import (
     OverLimit,
     Presence,
@@ -19,7 +19,8 @@ from gtfs.pack.trees import (
     TreeCache,
     TreeReader,
     Unencodable,
-    entry_mode,
+    WrongKind,
+    entry_kind,
     entry_name,
     is_tree,
 )
@@ -130,6 +131,9 @@ class Walker:
             except CorruptPack as e:
                 raise Unencodable(f"the tag {oid.hex()} is {e.reason}") from None
             if kind == COMMIT:
+                there = self._reader.read(target, 0).kind
+                if there != COMMIT:
+                    raise WrongKind(target, COMMIT, there)
                 return Introduction(TAG, objects, (target,), time_s)
             if kind == TREE:
                 return Introduction(TAG, objects + self._new_objects(target, []), (), time_s)
@@ -137,7 +141,7 @@ class Walker:
                 return Introduction(TAG, [*objects, Introduced(target, BLOB, None)], (), time_s)
             oid, raw = target, self._read(target)
             if raw.kind != TAG:
-                raise Unencodable(f"the tag's target {oid.hex()} is not the tag it is said to be")
+                raise WrongKind(oid, TAG, raw.kind)
             data = raw.data or b""
             objects.append(Introduced(oid, TAG, None, data))
 
@@ -151,7 +155,7 @@ class Walker:
         if tree is None:
             raw = self._read(commit)
             if raw.kind != COMMIT:
-                raise Unencodable(f"the parent {commit.hex()} is not a commit")
+                raise WrongKind(commit, COMMIT, raw.kind)
             tree = commit_facts(commit, raw.data or b"", self._fmt).tree
             self._remember(commit, tree)
         return tree
@@ -197,7 +201,7 @@ class Walker:
         come = new.entries
         for known in old:
             come = [e for e in come if e not in known.entry_set]
-        come = [e for e in come if not e.startswith(b"160000 ")]
+        come = [e for e in come if entry_kind(e) != COMMIT]
         if not come or not old:
             return [(e, []) for e in come]
         n = self._fmt.oid_bytes
@@ -207,8 +211,8 @@ class Walker:
         for known in old:
             found: dict[tuple[bytes, bool], list[ObjectId]] = {}
             for e in known.entries:
-                if (odd or e not in new.entry_set) and entry_mode(e) != GITLINK_MODE:
-                    found.setdefault((entry_name(e, n), is_tree(e)), []).append(ObjectId(e[-n:]))
+                if (odd or e not in new.entry_set) and (kind := entry_kind(e)) != COMMIT:
+                    found.setdefault((entry_name(e, n), kind == TREE), []).append(ObjectId(e[-n:]))
             by_name.append(found)
         changed = []
         for e in come:
@@ -226,9 +230,8 @@ class Walker:
                 continue
             into.add(oid)
             for e in self._trees.get(oid).entries:
-                if e.startswith(b"160000 "):
-                    continue
-                if is_tree(e):
+                kind = entry_kind(e)
+                if kind == TREE:
                     todo.append(ObjectId(e[-n:]))
-                else:
+                elif kind != COMMIT:
                     into.add(ObjectId(e[-n:]))

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
 from gtfs.pack.limits import GIB, Limits
 from gtfs.repo.repository import Repository, git_environment, list_of_paths
 
 UNPACKING = "unpacking"  # in the node's state directory; swept at start
-
-# facts: what --strict alone lets through, and what real history has and must keep.
-_FATAL: Final = (
-    "badFilemode", "emptyName", "fullPathname", "hasDot", "hasDotdot", "hasDotgit", "nullSha1", "gitmodulesParse",
-    "gitattributesSymlink", "gitignoreSymlink", "mailmapSymlink", "badTagName",
-)  # fmt: skip
-_FORGIVEN: Final = ("zeroPaddedFilemode", "nulInCommit", "badTimezone", "missingSpaceBeforeDate", "missingTaggerEntry")
-STRICT: Final = ",".join([f"{m}=error" for m in _FATAL] + [f"{m}=warn" for m in _FORGIVEN])
 
 _CPU_BASE_S: Final = 60
 _CPU_BYTES_PER_S: Final = 1 << 20
@@ -46,9 +42,22 @@ def sweep_unpacking(repository: Repository) -> None:
     shutil.rmtree(repository.state / UNPACKING, ignore_errors=True)
 
 
-def unpack(repository: Repository, batch: Path, limits: Limits) -> None:
+@lru_cache(maxsize=1)
+def known_fsck_ids() -> frozenset[str]:
+    """The message ids of git-fsck(1) that the installed git knows: it dies of any other. Raises OSError."""
+    done = subprocess.run(
+        ["git", "help", "--config-for-completion"], capture_output=True, env=git_environment(), check=False
+    )
+    lines = done.stdout.decode("ascii", "replace").splitlines()
+    return frozenset(line.removeprefix("fsck.") for line in lines if line.startswith("fsck.")) - {"skipList"}
+
+
+def unpack(
+    repository: Repository, batch: Path, limits: Limits, levels: str = "", skipped: Collection[ObjectId] = ()
+) -> None:
     """Index the pack file ``batch`` and publish its objects; raises `GitRefused`, OSError.
 
+    ``levels``: how grave git finds what, as id=level,...; ``skipped`` are objects that its fsck does not look at.
     ``batch`` must hold no object twice and none that the repository has (§3.9); its bases may be outside.
     """
     quarantine = repository.state / UNPACKING
@@ -57,13 +66,15 @@ def unpack(repository: Repository, batch: Path, limits: Limits) -> None:
     quarantine.mkdir(mode=0o700)
     packs.mkdir()
     try:
-        _index(repository, batch, quarantine, limits)
+        _index(repository, batch, quarantine, limits, levels, skipped)
         publish_packs(packs, repository.objects / "pack")
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
 
 
-def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits) -> None:
+def _index(
+    repository: Repository, batch: Path, quarantine: Path, limits: Limits, levels: str, skipped: Collection[ObjectId]
+) -> None:
     memory = GIB + 2 * limits.object_bytes
     cpu_s = _CPU_BASE_S + batch.stat().st_size // _CPU_BYTES_PER_S
     env = git_environment(
@@ -73,21 +84,28 @@ def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits
             "GIT_QUARANTINE_PATH": str(quarantine),
         }
     )
-    # fsck.* settings of the repository must not weaken --strict: the list here names every message that matters.
-    command = repository.command("index-pack", "--stdin", "--fix-thin", f"--strict={STRICT}")
-    with batch.open("rb") as stdin:
+    # fsck.* settings of the repository do not count for index-pack, only what stands here.
+    with batch.open("rb") as stdin, tempfile.TemporaryFile(dir=quarantine) as skip_list:
+        skip_list.writelines(oid.hex().encode() + b"\n" for oid in skipped)
+        skip_list.flush()
+        # By its descriptor: git ends a path in this option at a blank, a comma or a bar.
+        strict = f"--strict={levels}{',' if levels else ''}skiplist=/proc/self/fd/{skip_list.fileno()}"
+        command = repository.command("index-pack", "--stdin", "--fix-thin", strict)
         done = subprocess.run(
             ["prlimit", f"--as={memory}", f"--cpu={cpu_s}", "--core=0", *command],
             stdin=stdin,
             capture_output=True,
             env=env,
+            pass_fds=[skip_list.fileno()],
             check=False,
         )
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if "No space left on device" in done.stderr.decode("utf-8", "replace"):
             raise OSError(28, "No space left on device", str(quarantine))
-        raise GitRefused(said[-1] if said else f"it ended with {done.returncode}")
+        # Its last line says that it ended; what is wrong with which object stands above.
+        why = next((line for line in said if line.startswith("error: object ")), said[-1] if said else "")
+        raise GitRefused(why.removeprefix("error: ") or f"it ended with {done.returncode}")
 
 
 def publish_packs(packs: Path, objects_pack: Path) -> None:

@@ -26,6 +26,7 @@ FULL = Catalogue(
     trackers=("udp://tracker.example.org:6969/announce", "https://tracker.example.org/announce"),
     web_seeds=("https://example.org/reels/",),
     policy=(Policy(b"refs/tags/*", "tag", 2, frozenset({A})), Policy(b"**", "catalogue", non_fast_forward=True)),
+    accepted_faults=(ObjectId(b"\6" * 20), ObjectId(b"\7" * 20)),
     head=b"refs/heads/m\xfcnchen",
     refs={
         b"refs/heads/a%b": ObjectId(b"\1" * 20),
@@ -55,6 +56,17 @@ def test_refs_are_sorted_by_their_bytes_whatever_the_order_they_were_given_in() 
 
 def test_ref_names_that_are_not_printable_ascii_are_percent_encoded() -> None:
     assert "refs/heads/m%FCnchen" in TEXT and "refs/heads/a%25b" in TEXT
+
+
+@pytest.mark.parametrize("lines", [["06"], ["06" * 20, "06" * 20], ["07" * 20, "06" * 20], ["06" * 32], ["0G" * 20]])
+def test_accepted_faults_are_ids_of_the_repository_sorted_and_once_each(lines: list[str]) -> None:
+    changed = TEXT.replace(
+        "\n" + "".join(f" {byte * 20}\n" for byte in ("06", "07")), "\n" + "".join(f" {x}\n" for x in lines)
+    )
+    assert changed != TEXT
+    with pytest.raises(BadCatalogue) as caught:
+        from_text(changed.encode())
+    assert caught.value.field == "Accepted-Faults"
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtfs.ingest.gitmodules import find_fault
+from gtfs.ingest.gitmodules import find_faults
 
 GOOD = b"""\
 ; a comment
@@ -28,7 +28,7 @@ b
 
 def test_ordinary_files_are_good_also_with_crlf() -> None:
     for data in (GOOD, GOOD.replace(b"\n", b"\r\n"), b"", b"\xef\xbb\xbf[a]\nb", GOOD.rstrip(b"\n")):
-        assert find_fault(data) == (None, None)
+        assert find_faults(data) == ()
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,14 @@ def test_ordinary_files_are_good_also_with_crlf() -> None:
         (b'[submodule "x"]', b'url = "a\r"', "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = ../a%0ahost", "gitmodulesUrl"),
         (b'[submodule "x"]', b"url = git://a%0d", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = https:///x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = https://?x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = http::x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = http:///a/http://host/x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = https://a@/x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = https://host%0a/x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = ./../../:host/x", "gitmodulesUrl"),
+        (b'[submodule "x"]', b"url = ..//host/x", "gitmodulesUrl"),
         (b'[submodule "x"]', b"path = -x", "gitmodulesPath"),
         (b'[submodule "x"]', b'path = "sub\r"', "gitmodulesPath"),
         (b'[submodule "x"]', b"path = sub\\t", "gitmodulesPath"),
@@ -53,25 +61,34 @@ def test_ordinary_files_are_good_also_with_crlf() -> None:
     ],
 )
 def test_what_may_not_be_said(section: bytes, line: bytes, fault: str) -> None:
-    assert fault in (find_fault(section + b"\n\t" + line + b"\n")[0] or "")
-    assert fault in (find_fault(GOOD + section + line)[0] or "")
+    (found,) = find_faults(section + b"\n\t" + line + b"\n")
+    assert found.startswith(fault + ":")
+    assert find_faults(GOOD + section + line) == (found,)
+
+
+@pytest.mark.parametrize(
+    "url", [b"https://a@b/c", b"https://a:b@c:1/d", b"http::http://h/x", b"ssh:///x", b"../a:b", b"host:a/b", b"/a/b"]
+)
+def test_urls_that_lead_where_they_say_are_good(url: bytes) -> None:
+    assert find_faults(b'[submodule "x"]\n\turl = ' + url) == ()
 
 
 @pytest.mark.parametrize("data", [b"<<<<<<< HEAD\n", b"[submodule", b'[a]\nb = "c\n', b"[a]\nb = \\q\n", b"[a]\nb c\n"])
-def test_what_is_no_configuration_is_warned_about(data: bytes) -> None:
-    fault, warning = find_fault(data)
-    assert fault is None
-    assert "gitmodulesParse" in (warning or "")
+def test_what_is_no_configuration_is_found(data: bytes) -> None:
+    (fault,) = find_faults(data)
+    assert fault.startswith("gitmodulesParse:")
 
 
 def test_what_stands_before_a_mistake_counts() -> None:
-    assert "gitmodulesUrl" in (find_fault(b'[submodule "x"]\nurl = -u\n<<<<')[0] or "")
+    found = find_faults(b'[submodule "x"]\nurl = -u\n<<<<')
+    assert [text.partition(":")[0] for text in found] == ["gitmodulesUrl", "gitmodulesParse"]
 
 
 def test_a_large_file_is_refused() -> None:
-    assert "gitmodulesLarge" in (find_fault(b"#" * (1 << 20) + b"\n")[0] or "")
+    (fault,) = find_faults(b"#" * (1 << 20) + b"\n")
+    assert fault.startswith("gitmodulesLarge:")
 
 
 @given(st.binary() | st.text('[]"\\\na= \r#').map(str.encode))
 def test_any_bytes_have_an_answer(data: bytes) -> None:
-    find_fault(data)
+    find_faults(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gtfs.ingest.names import any_remarkable, enters_dotgit, look_at
+from gtfs.ingest.names import any_remarkable, link_fault, look_at
 
 
 def fault_of(name: bytes) -> str:
@@ -94,6 +94,48 @@ def test_special_files_by_all_their_names(name: bytes, which: str | None) -> Non
 
 
 def test_links_enter_a_dotgit_by_any_separator() -> None:
-    assert enters_dotgit(b"../.git/hooks")
-    assert enters_dotgit(b"..\\.GIT\\hooks")
-    assert not enters_dotgit(b"../.gitignore/x.git")
+    assert link_fault(b"../.git/hooks")
+    assert link_fault(b"..\\.GIT\\hooks")
+    assert not link_fault(b"../.gitignore/x.git")
+
+
+def kind_of_link(target: bytes) -> str:
+    return (link_fault(target) or "").partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b".git/annex/objects/a",
+        b"../../.git/annex/objects/4V/J0/K/K",
+        b"./../x/../.git/./annex//objects/K",
+        b".git/annex/objects/a b",
+    ],
+)
+def test_links_of_git_annex_are_told_apart(target: bytes) -> None:
+    assert kind_of_link(target) == "annexLink"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b".git/annex/objects",
+        b".git/annex/objects/",
+        b".git/annex/objects/..",
+        b".git/annex/objects/../../hooks/x",
+        b".git/annex/hooks/x",
+        b".git/annexed/objects/x",
+        b".GIT/annex/objects/x",
+        b"git~1/annex/objects/x",
+        b".git /annex/objects/x",
+        b"/srv/.git/annex/objects/x",
+        b"sub/.git/annex/objects/x",
+        b".git/annex/objects/a/.git/hooks",
+        b".git/annex/objects/..\\..\\hooks\\x",
+        b".git/annex/objects/..\\..\\hooks\\.git",
+        b".git\\annex\\objects\\x",
+        b".git/hooks/annex/objects/x",
+    ],
+)
+def test_nothing_else_below_a_dotgit_is_git_annex_s(target: bytes) -> None:
+    assert kind_of_link(target) == "linkIntoDotgit"

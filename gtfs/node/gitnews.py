@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What plain git does to the repository of a running node: refs are shown, what they reach is taken up. Trio loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.node.follow import cancelled
+from gtfs.node.standing import Standing
+from gtfs.node.state import State
+from gtfs.repo.history import MISSING, OWN_REFS
+from gtfs.repo.watch import RefsWatch
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 1.0  # how often refs that plain git moved are noticed
+_LEAST_S = 0.5  # between two looks, however much is going on
+_AGAIN_S = 30.0  # and they are read though nothing looks changed: not everybody writes them as git does
+_RETRY_S = 10.0  # after git could not be read
+
+
+class GitNews:
+    """Looks at the refs; ``show`` gets them, and ``changed`` is called when packs were made of what they reach.
+
+    ``takes_up``: whether packs are to be made, by so many ``jobs`` (None: one for each core).
+    """
+
+    def __init__(
+        self,
+        state: State,
+        standing: Standing,
+        writing: trio.CapacityLimiter,
+        jobs: int | None,
+        show: Callable[[dict[bytes, ObjectId]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.takes_up = False
+        self._state = state
+        self._standing = standing
+        self._writing = writing
+        self._jobs = jobs
+        self._show = show
+        self._changed = changed
+        self._refs: dict[bytes, ObjectId] = {}
+        self._stale = trio.Event()
+
+    def look_again(self) -> None:
+        """This node moved refs, or may now tell more of them."""
+        self._stale.set()
+        self._standing.is_old = True
+
+    async def watch_task(self) -> None:
+        """Look for ever."""
+        watch, read_at, said = RefsWatch(self._state.repository), -math.inf, ""
+        while True:
+            self._stale = trio.Event()
+            try:
+                moved = await trio.to_thread.run_sync(watch.changed)
+                if moved or trio.current_time() - read_at > _AGAIN_S:
+                    read_at = trio.current_time()
+                    self._standing.is_old = self._standing.is_old or moved
+                    await self._read()
+                if self._standing.is_due(trio.current_time()):
+                    await trio.to_thread.run_sync(self._standing.look)
+                said = ""
+            except (GtfsError, OSError) as e:
+                read_at = -math.inf
+                if str(e) != said:  # it is tried again and again
+                    log.warning("what git has brought cannot be shown yet: %s", e)
+                said = str(e)
+            await trio.sleep(_LEAST_S if not said else _RETRY_S)
+            with trio.move_on_after(_EVERY_S):
+                await self._stale.wait()
+
+    async def _read(self) -> None:
+        """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
+        found = (await trio.to_thread.run_sync(self._state.refs)).chosen
+        shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
+        refs = {r.name: r.oid for r in shown if r.kind != MISSING}
+        if refs == self._refs:
+            return
+        if self.takes_up:
+            take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
+            if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
+                self._changed()
+        self._refs = refs
+        self._show(refs)

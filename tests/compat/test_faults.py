@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One table of faults: publish, the way in and git judge each of its rows alike."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from oddities import EXAMPLES, Example, OddRepository
+
+from gtfs.ids import SHA1, ObjectId
+from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.check import BadObject, check_object
+from gtfs.ingest.faults import EVERYTHING, FAULTS, TABLE, FaultCounts, Severity, git_levels
+from gtfs.ingest.gate import PolicyGate
+from gtfs.ingest.ingest import Outcome
+from gtfs.node.acceptedfaults import accept_faults, accepted_faults
+from gtfs.node.foresee import UNLISTED, UnlistedFaults, foresee
+from gtfs.node.state import State
+from gtfs.pack.format import COMMIT, TAG, TREE
+from gtfs.pack.limits import Limits
+from gtfs.repo.repository import create_repository, open_repository
+from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
+
+CASES = [pytest.param(name, make, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, make in enumerate(some)]
+# Where git's own idea is narrower than ours: nothing to refuse there.
+UNKNOWN_TO_GIT = {"largePathname", "gitmodulesLarge"}
+LIMITS = Limits(expansion=1_000_000)
+
+
+class Case:
+    """A repository with one fault, taken up."""
+
+    def __init__(self, path: Path, make: Example, object_format: str = "sha1") -> None:
+        odd = OddRepository(path / "origin.git", object_format)
+        first = odd.commit(odd.plain)
+        odd.ref("refs/heads/ok", first)
+        named, blamed = make(odd)
+        odd.ref("refs/odd/it", named)
+        self.blamed = ObjectId(bytes.fromhex(blamed))
+        self.odd = odd
+        self.path = path
+        self.state = State(open_repository(odd.path), LIMITS)
+        self.state.take_up(jobs=1)
+
+    def foresee(self) -> FaultCounts:
+        wanted = {row.oid for row in self.state.index.open_rows()}
+        accepted = accepted_faults(self.state.repository)
+        return foresee(self.state, wanted, accepted, lambda: False, lambda n: None, lambda n, b: None)
+
+    def let_in(self, *, promised: bool, accepted: frozenset[ObjectId] = frozenset()) -> Outcome:
+        number = len(list(self.path.iterdir()))
+        fmt = self.state.repository.fmt
+        with State(create_repository(self.path / f"mirror{number}.git", fmt), LIMITS) as mirror:
+            mirror.ingest().use_gate(PolicyGate(accepted_faults=accepted))
+            return mirror.ingest().run(
+                Candidate(
+                    row.oid,
+                    self.state.open_reel_path,
+                    row.offset or 0,
+                    row.size,
+                    row.digest if promised else None,
+                    True,
+                )
+                for row in self.state.index.open_rows()
+            )
+
+    def git_takes_it(self, *, promised: bool, skipped: frozenset[ObjectId] = frozenset()) -> bool:
+        pack = self.path / "whole.pack"
+        if not pack.exists():
+            pack.write_bytes(
+                subprocess.run(
+                    ["git", f"--git-dir={self.odd.path}", "pack-objects", "--all", "--stdout", "-q"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True,
+                ).stdout
+            )  # fmt: skip
+        number = len(list(self.path.iterdir()))
+        repository = create_repository(self.path / f"git{number}.git", SHA1)
+        repository.state.mkdir()
+        try:
+            unpack(repository, pack, LIMITS, git_levels(promised, known_fsck_ids()), skipped)
+        except GitRefused:
+            return False
+        return True
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    made = Case(tmp_path, request.param)
+    with made.state:
+        yield made
+
+
+def test_every_fault_that_can_be_carried_or_listed_has_an_example() -> None:
+    assert set(EXAMPLES) == {fault.name for fault in TABLE if fault.severity is not Severity.NEVER}
+
+
+@pytest.mark.parametrize(("name", "case"), CASES, indirect=["case"])
+def test_publish_says_what_mirrors_will(case: Case, name: str) -> None:
+    if FAULTS[name].severity is Severity.CARRIED:
+        assert case.foresee().kinds[name] == (1, case.blamed)
+        return
+    with pytest.raises(UnlistedFaults, match=f"object {case.blamed.hex()}: {name}: .*--accept-fault") as stopped:
+        case.foresee()
+    assert str(stopped.value).isprintable()
+    assert case.blamed.hex() in (case.state.repository.state / UNLISTED).read_text()
+    accept_faults(case.state.repository, [case.blamed])
+    assert case.foresee().kinds[name] == (1, case.blamed)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize(("name", "case"), CASES, indirect=["case"])
+def test_a_mirror_takes_what_publish_let_pass(case: Case, name: str) -> None:
+    packs = {row.oid for row in case.state.index.open_rows()}
+    outcome = case.let_in(promised=True)
+    if FAULTS[name].severity is Severity.LISTED:
+        ((_, why),) = outcome.refused
+        assert isinstance(why, BadObject)
+        assert why.oid == case.blamed
+        outcome = case.let_in(promised=True, accepted=frozenset({case.blamed}))
+    assert set(outcome.unpacked) == packs
+    assert outcome.faults.kinds[name] == (1, case.blamed)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize(("name", "case"), CASES, indirect=["case"])
+def test_strangers_bring_in_only_what_the_table_says(case: Case, name: str) -> None:
+    outcome = case.let_in(promised=False, accepted=frozenset({case.blamed}))
+    refused = [why for _, why in outcome.refused]
+    if FAULTS[name].from_strangers:
+        assert not refused
+    else:
+        (why,) = refused
+        assert isinstance(why, BadObject)
+        assert why.oid == case.blamed
+
+
+@pytest.mark.parametrize(("name", "case"), CASES, indirect=["case"])
+def test_git_alone_judges_alike_what_it_knows(case: Case, name: str) -> None:
+    fault = FAULTS[name]
+    is_known = name in known_fsck_ids() and name not in UNKNOWN_TO_GIT
+    carried = fault.severity is Severity.CARRIED and not fault.is_fatal
+    assert case.git_takes_it(promised=True) == (carried or not is_known)
+    assert case.git_takes_it(promised=True, skipped=frozenset({case.blamed}))
+    assert case.git_takes_it(promised=False) == (fault.from_strangers or not is_known)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("name", ["hasDotgit", "badDate", "unterminatedHeader", "treeNotSorted", "gitmodulesUrl"])
+def test_a_sha256_repository_is_judged_alike(tmp_path: Path, name: str) -> None:
+    case = Case(tmp_path, EXAMPLES[name][0], "sha256")
+    with case.state:
+        packs = {row.oid for row in case.state.index.open_rows()}
+        assert len(packs) == 2
+        if FAULTS[name].severity is Severity.LISTED:
+            assert case.let_in(promised=True).refused
+            accept_faults(case.state.repository, [case.blamed])
+        assert case.foresee().kinds[name] == (1, case.blamed)
+        outcome = case.let_in(promised=True, accepted=frozenset(accepted_faults(case.state.repository)))
+        assert set(outcome.unpacked) == packs
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "name"),
+    [
+        (TREE, b"100644 a", "badTree"),
+        (TREE, b"100644 \0" + b"1" * 20, "emptyName"),
+        (COMMIT, b"author A <a@b> 1 +0000\n", "missingTree"),
+        (COMMIT, b"tree 12\n", "badTreeSha1"),
+        (COMMIT, b"tree " + b"1" * 40 + b"\nparent 12\n", "badParentSha1"),
+        (TAG, b"type commit\n", "missingObject"),
+        (TAG, b"object 12\n", "badObjectSha1"),
+        (TAG, b"object " + b"1" * 40 + b"\ntag v1\n", "missingTypeEntry"),
+        (TAG, b"object " + b"1" * 40 + b"\ntype thing\ntag v1\n\n", "badType"),
+        (TAG, b"object " + b"1" * 40 + b"\ntype commit\ntagger A <a@b> 1 +0000\n\n", "missingTagEntry"),
+        (TAG, b"object " + b"1" * 40 + b"\ntype commit\ntag v1", "missingTag"),
+    ],
+)
+def test_what_nobody_can_read_is_never_taken(kind: int, raw: bytes, name: str) -> None:
+    assert FAULTS[name].severity is Severity.NEVER
+    with pytest.raises(BadObject):
+        check_object(ObjectId(bytes(20)), kind, raw, SHA1, LIMITS, EVERYTHING)
+
+
+def test_git_is_asked_only_for_what_it_knows(tmp_path: Path) -> None:
+    assert {"badDate", "hasDotgit", "gitmodulesUrl", "treeNotSorted"} <= known_fsck_ids()
+    assert git_levels(True, {"badDate", "hasDotgit"}) == "badDate=ignore,hasDotgit=error"
+    assert git_levels(False, {"badDate", "nulInCommit"}) == "nulInCommit=ignore,badDate=error"
+
+
+def test_the_page_lists_the_table() -> None:
+    page = (Path(__file__).parents[2] / "man" / "gtfs-design.7").read_text()
+    part = page.partition(".Sh WHAT MAY EXIST")[2].partition(".Sh ")[0]
+    carried, _, rest = part.partition(".Ss Listed")
+    listed, _, rest = rest.partition(".Ss Strangers")
+    for text, severity in ((carried, Severity.CARRIED), (listed, Severity.LISTED)):
+        shown = re.findall(r"^\.It Cm (\w+)\n(.*)$", text, re.MULTILINE)
+        assert shown == [(f.name, f.what) for f in TABLE if f.severity is severity]
+    strangers = re.findall(r"[a-z]\w*[A-Z]\w*", rest.partition(".Ss Never")[0])
+    assert strangers == [f.name for f in TABLE if f.from_strangers]
