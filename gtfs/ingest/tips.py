@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.lost import absent, relied_on
 from gtfs.reel.index import Index
 from gtfs.repo.history import OWN_REFS, TIPS, read_refs, tags_reachable
-from gtfs.repo.refs import RefMove, move_refs
+from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs
 from gtfs.repo.repository import Repository
+from gtfs.repo.unpack import kept_marks, release
+
+log = logging.getLogger(__name__)
 
 
 def _name(oid: ObjectId) -> bytes:
@@ -36,6 +41,23 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
     # Creations first: a crash between the two transactions must not leave a commit that nothing holds.
     move_refs(repository, [m for m in moves if m.new is not None])
     move_refs(repository, [m for m in moves if m.new is None])
+
+
+def hold_kept(repository: Repository, index: Index) -> None:
+    """After a crash: hold what was unpacked into packs that still are protected by a mark of ours, and take the marks
+    away. A pack that was not recorded keeps its mark: what is in it comes again."""
+    marks = [mark for mark in kept_marks(repository) if mark.with_suffix(".pack").name in relied_on(index)]
+    if not marks:
+        return
+    signed_off = set(index.signed_off())
+    parents = {item.oid: item.parents for item in index.unpacked_items() if item.oid in signed_off}
+    missing = set(absent(repository, parents))
+    try:
+        hold(repository, index, {oid: named for oid, named in parents.items() if oid not in missing})
+    except RefsNotMoved as e:
+        log.warning("what a crash left stays protected by .keep files: %s", e)
+    else:
+        release(marks)
 
 
 def let_go(repository: Repository) -> None:

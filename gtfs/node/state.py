@@ -22,6 +22,7 @@ from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
+from gtfs.ingest.tips import hold_kept
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
 from gtfs.node.stock import Stock
@@ -85,6 +86,7 @@ class State:
             self._previous: Catalogue | None = None
             self._superseded: list[ReelRow] = []
             self._settle_at_start()
+            hold_kept(repository, self.index)
             self.keyring: Keyring | None = None
             self.load_keyring()
         except BaseException:

@@ -7,14 +7,16 @@ git is the second opinion and brings SHA-1 collision detection. One thread at a 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
-from gtfs.pack.limits import GIB, Limits
+from gtfs.repo.bounds import index_pack_command, machine_fault, memory_bytes
 from gtfs.repo.repository import Repository, git_environment
 
 UNPACKING = "unpacking"  # in the node's state directory; swept at start
@@ -27,8 +29,8 @@ _FATAL: Final = (
 _FORGIVEN: Final = ("zeroPaddedFilemode", "nulInCommit", "badTimezone", "missingSpaceBeforeDate", "missingTaggerEntry")
 STRICT: Final = ",".join([f"{m}=error" for m in _FATAL] + [f"{m}=warn" for m in _FORGIVEN])
 
-_CPU_BASE_S: Final = 60
-_CPU_BYTES_PER_S: Final = 1 << 20
+KEEP_SUFFIX: Final = ".keep"
+_KEEP_MARK: Final = b"gtfs: until refs hold these objects\n"
 
 
 class GitRefused(GtfsError):
@@ -40,31 +42,35 @@ class GitRefused(GtfsError):
         super().__init__(f"git index-pack refused the objects: {reason}")
         self.reason = reason
 
+    @property
+    def lacks_base(self) -> bool:
+        """Whether the base of a delta was neither in the pack nor in the repository."""
+        return "unresolved delta" in self.reason
+
 
 def sweep_unpacking(repository: Repository) -> None:
     """Drop what a crash left between steps 6 and 7."""
     shutil.rmtree(repository.state / UNPACKING, ignore_errors=True)
 
 
-def unpack(repository: Repository, batch: Path, limits: Limits) -> None:
-    """Index the pack file ``batch`` and publish its objects; raises `GitRefused`, OSError.
+def unpack(repository: Repository, batch: Path, largest_bytes: int) -> list[Path]:
+    """Index the pack file ``batch`` and publish its objects; gives the `.keep` files that protect them from now on.
 
     ``batch`` must hold no object twice and none that the repository has (§3.9); its bases may be outside.
+    ``largest_bytes``: see `bounds.memory_bytes`. Raises `GitRefused`, `GitFailed` if the machine is to blame, OSError.
     """
     quarantine = repository.state / UNPACKING
     shutil.rmtree(quarantine, ignore_errors=True)
     packs = quarantine / "pack"
     packs.mkdir(parents=True)
     try:
-        _index(repository, batch, quarantine, limits)
-        publish_packs(packs, repository.objects / "pack")
+        _index(repository, batch, quarantine, largest_bytes)
+        return publish_packs(packs, repository.objects / "pack", keep=True)
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
 
 
-def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits) -> None:
-    memory = GIB + 2 * limits.object_bytes
-    cpu_s = _CPU_BASE_S + batch.stat().st_size // _CPU_BYTES_PER_S
+def _index(repository: Repository, batch: Path, quarantine: Path, largest_bytes: int) -> None:
     env = git_environment(
         {
             "GIT_OBJECT_DIRECTORY": str(quarantine),
@@ -73,29 +79,58 @@ def _index(repository: Repository, batch: Path, quarantine: Path, limits: Limits
         }
     )
     # fsck.* settings of the repository must not weaken --strict: the list here names every message that matters.
-    command = repository.command("index-pack", "--stdin", "--fix-thin", f"--strict={STRICT}")
+    arguments = ("--stdin", "--fix-thin", f"--strict={STRICT}")
+    memory = memory_bytes(repository, largest_bytes)
     with batch.open("rb") as stdin:
         done = subprocess.run(
-            ["prlimit", f"--as={memory}", f"--cpu={cpu_s}", "--core=0", *command],
+            index_pack_command(repository, arguments, memory, batch.stat().st_size),
             stdin=stdin,
             capture_output=True,
             env=env,
             check=False,
         )
     if done.returncode:
+        fault = machine_fault("index-pack", done.returncode, done.stderr)
+        if fault is not None:
+            raise fault
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        if "No space left on device" in done.stderr.decode("utf-8", "replace"):
-            raise OSError(28, "No space left on device", str(quarantine))
-        raise GitRefused(said[-1] if said else f"it ended with {done.returncode}")
+        raise GitRefused(said[-1])
 
 
-def publish_packs(packs: Path, objects_pack: Path) -> None:
-    """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError."""
+def publish_packs(packs: Path, objects_pack: Path, *, keep: bool = False) -> list[Path]:
+    """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError.
+
+    With ``keep`` each has a `.keep` file before it is there, so that no git throws away what no ref holds yet: gives
+    those files, for `release` once refs do.
+    """
     objects_pack.mkdir(exist_ok=True)
-    rank = {".pack": 0, ".rev": 1, ".idx": 2}
+    kept = []
+    for pack in packs.glob("*.pack") if keep else ():
+        mark = objects_pack / (pack.stem + KEEP_SUFFIX)
+        if not mark.exists():  # somebody's own stays
+            pack.with_suffix(KEEP_SUFFIX).write_bytes(_KEEP_MARK)
+            kept.append(mark)
+    rank = {KEEP_SUFFIX: 0, ".pack": 1, ".rev": 2, ".idx": 3}
     files = sorted((f for f in packs.iterdir() if f.suffix in rank), key=lambda f: rank[f.suffix])
     for file in files:
         sync_file(file)
     for file in files:
         file.rename(objects_pack / file.name)
     sync_directory(objects_pack)
+    return kept
+
+
+def kept_marks(repository: Repository) -> list[Path]:
+    """The `.keep` files of ours: of a batch on its way, or what a crash left."""
+    found = []
+    for mark in sorted((repository.objects / "pack").glob("*" + KEEP_SUFFIX)):
+        with contextlib.suppress(FileNotFoundError):
+            if mark.read_bytes() == _KEEP_MARK:
+                found.append(mark)
+    return found
+
+
+def release(marks: Iterable[Path]) -> None:
+    """Let git do what it likes with these packs: refs hold what is in them."""
+    for mark in marks:
+        mark.unlink(missing_ok=True)
