@@ -219,7 +219,7 @@ class Ingest:
 
     def _look_again(self) -> None:
         if self._known.refresh():
-            self._unpacked.intersection_update([oid for oid in self._unpacked if oid in self._known])
+            self._unpacked.difference_update([oid for oid in list(self._unpacked) if oid not in self._known])
             self._reader.close()  # what was repacked takes room on the disk for as long as a git has it open
 
     def _let_in(self, batch: Batch) -> list[ObjectId]:

@@ -28,9 +28,10 @@ from gtfs.node.cache import Cache
 from gtfs.node.control import Tell, answer_task, listen
 from gtfs.node.copied import take_copied
 from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
-from gtfs.node.follow import Follower, Progress, SyncReport, cancelled
+from gtfs.node.follow import Follower, Progress, SyncReport
 from gtfs.node.handout import hand_out
-from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.mending import look_at_git
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.pointing import Pointing
 from gtfs.node.publish import publish_now
 from gtfs.node.reels import Reels
@@ -91,6 +92,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
         )
+        self.store.on_lost = lambda: self._news.set()
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
         self._last_row = state.index.last_row()
@@ -186,6 +188,7 @@ class Node:
     async def _follow(self) -> str | None:
         """One try; gives what hindered it."""
         try:
+            await self.reels.mend()
             failed = await self.follower.bring_tables(self.options.table_s)
             if self._keep_whole:
                 failed = (await self.sync(lambda _p: None)).missing
@@ -366,11 +369,16 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
     that is taken.
     """
     if state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
+        try:
+            await trio.to_thread.run_sync(look_at_git, state)
+        except (GtfsError, OSError) as e:  # a sync tries it again
+            log.error("what git may have lost was not looked for: %s", e)
         await trio.to_thread.run_sync(reassert, state.repository, state.index)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
+        await node.reels.mend()
         await node.reels.update()
         yield node
