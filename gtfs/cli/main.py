@@ -106,6 +106,9 @@ def explain(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         complain(f"{error.strerror}" + (f": {error.filename}" if error.filename else ""))
         return 7
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        complain("there is not enough memory, or a limit (ulimit -v, ulimit -u, LimitAS=) allows too little of it")
+        return 7
     print_exception(error)
     complain("this is a bug in gtfs; please report it with the lines above")
     return 1

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the index says is here and is not any more: git's objects, and the files of reels. Found by cheap looks, at start
-and before a sync; then let in or encoded again from what is left, and what that does not give is for the swarm.
+"""What the index says is here and is not any more: git's objects, and the files of reels.
+
+Found by cheap looks, at start and before a sync; then let in or encoded again from what is left. What that does not
+give is for the swarm.
 
 Blocking; under the node's lock, in the thread that writes. The swarm must not have the reels meanwhile.
 """
@@ -111,7 +113,7 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
     path = state.reel_path(reel.name)
     wanted = {p.oid: (p, at) for p, at in zip(table.packs, table.offsets, strict=True) if p.oid not in missing}
     if _size(path) is not None:
-        for check in check_packs(path, wanted.values()):
+        for check in check_packs(path, list(wanted.values())):
             if check.good:
                 del wanted[check.oid]
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
