@@ -76,7 +76,7 @@ class Ingest:
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
         self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
-        self._leftover = kept_marks(repository)  # a crash came before their packs were recorded; they come again
+        self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
         self._spool_number = 0
 
     def __enter__(self) -> Ingest:
@@ -237,16 +237,19 @@ class Ingest:
             marks = unpack(self._repository, batch.path, batch.largest_bytes) if batch.has_objects else []
         finally:
             batch.discard()
+        if self._vanished(batch):
+            self._leftover += marks
+            return [x.oid for x in examined]
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
+            rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
             self._index.add_signoffs(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
-            rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
@@ -256,7 +259,7 @@ class Ingest:
         return vanished
 
     def _vanished(self, batch: Batch) -> list[ObjectId]:
-        """The packs of a batch, which refs hold by now, of which git has lost what it had before."""
+        """The packs of a batch of which git has lost what it had before."""
         if not batch.skipped:
             return []
         with KnownObjects(self._repository) as known:
@@ -275,9 +278,7 @@ class Ingest:
             try:
                 vanished = self._let_in(single)
             except GitRefused as e:
-                # Its deltas have been resolved here: what git misses was there a moment ago.
-                if e.lacks_base:
-                    doubt(self._index)
+                if e.lacks_objects and self._have_lost(parents):
                     outcome.waiting.append((candidate, parents))
                 else:
                     outcome.refused.append((candidate, e))

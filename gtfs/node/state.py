@@ -20,6 +20,7 @@ from gtfs.durable import sweep_temporaries
 from gtfs.ids import ReelName
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
+from gtfs.ingest.lost import doubt
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.ingest.tips import hold_kept
@@ -32,7 +33,7 @@ from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import read_tips
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.sign import Signer, make_node_key, node_signer, sweep_node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
@@ -200,7 +201,14 @@ class State:
         again = list(self.index.unencodable()) if retry else []
         if tips == before and not again:
             return TakenUp(0, 0, {})
-        new = find_new(self.repository, self.index, before)
+        try:
+            new = find_new(self.repository, self.index, before)
+        except GitFailed as e:
+            if self.config.sign_key() is not None:
+                raise
+            log.warning("what refs reach cannot be read (%s); a sync brings what git has lost", e)
+            doubt(self.index)
+            return TakenUp(0, 0, {})
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
         begin(len(new))

@@ -21,7 +21,7 @@ _TARGET = re.compile(rb"object ([0-9a-f]{40}(?:[0-9a-f]{24})?)\ntype tag\n")
 
 
 class Ref(NamedTuple):
-    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob")."""
+    """A ref, its id and the kind of object there (b"commit", b"tag", b"tree", b"blob"; b"missing" if git lost it)."""
 
     name: bytes
     oid: ObjectId
@@ -30,12 +30,22 @@ class Ref(NamedTuple):
 
 def read_refs(repository: Repository) -> list[Ref]:
     """Every ref, sorted by name; raises `GitFailed`."""
-    out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
+    try:
+        out = repository.git("for-each-ref", "--format=%(objectname) %(objecttype) %(refname)")
+    except GitFailed:  # it stops at the first ref whose object is gone
+        out = _refs_and_kinds(repository)
     refs = []
     for line in out.splitlines():
         oid, kind, name = line.split(b" ", 2)
         refs.append(Ref(name, ObjectId(bytes.fromhex(oid.decode())), kind))
     return refs
+
+
+def _refs_and_kinds(repository: Repository) -> bytes:
+    lines = repository.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+    asked = b"".join(line.split(b" ", 1)[0] + b"\n" for line in lines)
+    answers = repository.git("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).splitlines()
+    return b"".join(b"%s %s\n" % (a, line.split(b" ", 1)[1]) for a, line in zip(answers, lines, strict=True))
 
 
 def read_head(repository: Repository) -> bytes | None:
@@ -51,7 +61,13 @@ def commits_reachable(
 
     Raises `GitFailed`.
     """
-    args = ["rev-list", "--topo-order", "--reverse", *(["--all"] if tips is None else []), "--stdin"]
+    args = [
+        "rev-list",
+        "--topo-order",
+        "--reverse",
+        *(["--ignore-missing", "--all"] if tips is None else []),
+        "--stdin",
+    ]
     lines = [oid.hex().encode() + b"\n" for oid in tips or ()]
     lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
     # By its commit graph, git would look at every commit younger than that before it gives the first in order.

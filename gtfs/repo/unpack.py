@@ -43,9 +43,9 @@ class GitRefused(GtfsError):
         self.reason = reason
 
     @property
-    def lacks_base(self) -> bool:
-        """Whether the base of a delta was neither in the pack nor in the repository."""
-        return "unresolved delta" in self.reason
+    def lacks_objects(self) -> bool:
+        """Whether something that these objects name was neither in the pack nor in the repository."""
+        return any(words in self.reason for words in ("unresolved delta", "did not receive expected object"))
 
 
 def sweep_unpacking(repository: Repository) -> None:
