@@ -71,12 +71,13 @@ def _size(path: Path) -> int | None:
 
 
 def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Do not call a reel whole any more, write what git has of it, and call it whole again if that was all."""
+    """Write what git has of a reel that was whole and is called partial by now; call it whole if that was all.
+
+    Nobody may believe the file meanwhile: what was not written yet is a hole.
+    """
     stock, index = state.stock, state.index
-    index.set_reel_state([reel.id], "partial")
     stock.resume_path(reel.name).unlink(missing_ok=True)  # it says what was here
-    table = stock.table(reel) or _table_by_rows(state, reel)
-    reel = reel._replace(state="partial")
+    table = stock.table(reel._replace(state="partial")) or _table_by_rows(state, reel) or stock.table(reel)
     if table is None:
         return False
     encode_into(state, reel, table, stop)

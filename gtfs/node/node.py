@@ -92,6 +92,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
         )
+        self.reels.forget = self.store.forget_reels
         self.store.on_lost = lambda: self._news.set()
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None

@@ -54,6 +54,7 @@ class Reels:
         self._torrents: dict[int, Torrent] = {}
         self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
         self.evictions: dict[InfoHash, trio.Event] = {}
+        self.forget: Callable[[], None] = lambda: None  # lets go of what is remembered of whole reels
         self.is_cache = False  # whether what is unpacked may leave again
 
     def reel(self, reel_id: int) -> Torrent | None:
@@ -107,12 +108,15 @@ class Reels:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
                 await self.wait_evicted(row.infohash)
                 await self._leave(row)
+                self._state.index.set_reel_state([row.id], "partial")
+                self.forget()
                 try:
                     await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
             if short:
+                self.forget()
                 await self.update()
 
     async def _drop_superseded(self) -> None:
