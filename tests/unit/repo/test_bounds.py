@@ -15,7 +15,7 @@ MACHINE = [
     b"fatal: mmap failed: Cannot allocate memory",
     b"fatal: packfile ./objects/pack/pack-1.pack cannot be mapped: Cannot allocate memory",
     b"fatal: unable to create thread: Resource temporarily unavailable",
-    b"error: packfile ./objects/pack/pack-1.pack cannot be opened: Too many open files\nfatal: pack has 3 unresolved deltas",
+    b"error: packfile ./1.pack cannot be opened: Too many open files\nfatal: pack has 3 unresolved deltas",
     b"fatal: write error: Input/output error",
     b"fatal: sha1 file '/x/tmp_pack' write error: Disk quota exceeded",
     b"fatal: unable to create '/x/tmp_pack_1': Read-only file system",
