@@ -308,8 +308,11 @@ class Ingest:
         if not asked:
             return []
         rows = self._index.get_many(asked)
-        here = {oid for oid, row in rows.items() if row.state == "unpacked" and oid in self._known}
-        if any(row.state == "unpacked" and oid not in here for oid, row in rows.items()):
+        unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
+            self._look_again()
+        here = {oid for oid in unpacked if oid in self._known}
+        if len(here) < len(unpacked):
             doubt(self._index)
         self._unpacked |= here
         return [p for p in asked if p not in here]
