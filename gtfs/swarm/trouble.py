@@ -44,10 +44,11 @@ class FileTrouble:
             if is_ready:
                 # Pieces that were reported as finished may be lost again.
                 self._link.call("post_status", lt.status_flags_t.query_pieces)
+            # One failure is reported many times: who asks after the first may have made room, and waits for a try.
+            for scope in list(self._waits):
+                scope.cancel()
         self._note(reason)
         self._board.stir()
-        for scope in list(self._waits):
-            scope.cancel()
 
     @contextmanager
     def ending(self, scope: trio.CancelScope) -> Iterator[None]:
