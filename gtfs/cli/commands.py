@@ -86,6 +86,9 @@ def explain(error: BaseException) -> int:
         complain(os_error_text(error))
         log.debug("where it happened", exc_info=error)
         return 7
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        complain("there is not enough memory, or a limit (ulimit -v, ulimit -u, LimitAS=) allows too little of it")
+        return 7
     print_exception(error)
     complain("this is a bug in gtfs; please report it with the lines above")
     return 1

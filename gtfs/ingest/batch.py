@@ -9,7 +9,7 @@ from pathlib import Path
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.examine import Examined
-from gtfs.pack.format import HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
+from gtfs.pack.format import BLOB, HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import PackBytes
 
@@ -28,6 +28,8 @@ class Batch:
         self.members: list[tuple[Candidate, Examined]] = []
         self.objects: dict[ObjectId, tuple[int, bytes]] = {}
         self.oids: set[ObjectId] = set()
+        self.skipped: set[ObjectId] = set()  # what git, or the batch before, has already
+        self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
         self.holds_all = True  # False: some contents are not in ``objects``, and later packs find them only in git
         self._fmt = fmt
         self._has = has
@@ -70,10 +72,15 @@ class Batch:
                 self._expanded += item.size
             else:
                 self.holds_all = False
-            if item.oid in self._written or self._has(item.oid):
+            if item.oid in self._written:
+                continue
+            if self._has(item.oid):
+                self.skipped.add(item.oid)
                 continue
             self._written.add(item.oid)
             entry = item.entry
+            if entry.kind != BLOB:
+                self.largest_bytes = max(self.largest_bytes, item.size)
             base = entry.base if entry.base_offset is None else by_offset[entry.base_offset]
             # By its id, as a base may be left out here, or stand elsewhere.
             kind = REF_DELTA if entry.kind == OFS_DELTA else entry.kind

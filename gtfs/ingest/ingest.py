@@ -21,8 +21,10 @@ from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
 from gtfs.ingest.faults import FaultCounts, git_levels
+from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
+from gtfs.pack.decode import MissingBase
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import scan
 from gtfs.pack.trees import MissingObject
@@ -31,8 +33,8 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.moving import sweep_moving
-from gtfs.repo.repository import Repository
-from gtfs.repo.unpack import GitRefused, known_fsck_ids, sweep_unpacking, unpack
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
 from gtfs.trust.signoff import SignoffRow
 
@@ -81,7 +83,8 @@ class Ingest:
         self._sign_off = sign_off
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
-        self._unpacked: set[ObjectId] = set()  # a cache: a pack that is unpacked stays so
+        self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
+        self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
         self._spool_number = 0
 
     def __enter__(self) -> Ingest:
@@ -131,7 +134,7 @@ class Ingest:
         outcome = Outcome()
         todo = deque(candidates)
         with Views(self._repository.state) as views, ThreadPoolExecutor(1, "gtfs-unpack") as pool:
-            running: tuple[Batch, Future[None]] | None = None
+            running: tuple[Batch, Future[list[ObjectId]]] | None = None
             while todo or running:
                 before = running[0].objects if running else {}
                 if running and not running[0].holds_all:
@@ -142,7 +145,7 @@ class Ingest:
                     done, future = running
                     running = None
                     try:
-                        future.result()
+                        vanished = future.result()
                     except GitRefused as e:
                         # Find the one to blame, then look again at what was examined on top of it.
                         todo.extendleft(reversed([c for c, _ in batch.members]))
@@ -154,7 +157,9 @@ class Ingest:
                         batch.discard()
                         raise
                     for _, x in done.members:
-                        outcome.take(x)
+                        if x.oid not in vanished:
+                            outcome.take(x)
+                    todo.extendleft(reversed([c for c, _ in done.members if c.oid in vanished]))
                     progress(len(outcome.unpacked))
                 if not batch.members:
                     batch.discard()
@@ -162,6 +167,9 @@ class Ingest:
                         break
                     continue
                 running = (batch, pool.submit(self._let_in, batch))
+        if not todo:
+            release(self._leftover)
+            self._leftover = []
         return outcome
 
     def _gather(
@@ -197,7 +205,17 @@ class Ingest:
             except OSError:
                 batch.discard()
                 raise
+            except MissingBase as e:
+                parents = self.parents(candidate)
+                if self._have_lost([p for p in parents if p not in batch.oids and p not in before_oids]):
+                    outcome.waiting.append((candidate, parents))
+                else:
+                    outcome.refused.append((candidate, e))
+                continue
             except GtfsError as e:
+                if e.exit_code == GitFailed.exit_code:
+                    batch.discard()
+                    raise
                 outcome.refused.append((candidate, e))
                 continue
             for finding in examined.findings:
@@ -209,14 +227,18 @@ class Ingest:
         self._spool_number += 1
         self._look_again()
         path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
-        return Batch(path, self._fmt, lambda oid: oid in before or oid in self._known)
+        return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
         if self._known.refresh():
+            self._unpacked.difference_update([oid for oid in list(self._unpacked) if oid not in self._known])
             self._reader.close()  # what was repacked takes room on the disk for as long as a git has it open
 
-    def _let_in(self, batch: Batch) -> None:
-        """Steps 5 to 9 for one batch; runs beside `_gather` of the next."""
+    def _let_in(self, batch: Batch) -> list[ObjectId]:
+        """Steps 5 to 9 for one batch; runs beside `_gather` of the next.
+
+        Gives those that have to be examined again: somebody has thrown away what git had of them.
+        """
         examined = [x for _, x in batch.members]
         try:
             batch.finish()
@@ -224,15 +246,20 @@ class Ingest:
             signed = [SignoffRow(x.oid, x.scan.digest, x.scan.length, x.vouch) for x in examined]
             file, time_s = self._sign_off(signed)
             # 6, 7
+            marks: list[Path] = []
             if batch.has_objects:
                 levels = git_levels(batch.is_promised, known_fsck_ids())
                 skipped = {f.oid for x in examined for f in x.findings if f.needs_skipping}
-                unpack(self._repository, batch.path, self._limits, levels, skipped)
+                marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
         finally:
             batch.discard()
+        if self._vanished(batch):
+            self._leftover += marks
+            return [x.oid for x in examined]
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
+            rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
@@ -241,9 +268,21 @@ class Ingest:
             self._index.add_signoffs(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
-        # 9
+        # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
-        self._unpacked.update(x.oid for x in examined)
+        release(marks)
+        vanished = self._vanished(batch)
+        self._index.set_state(vanished, "verified")
+        self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
+        return vanished
+
+    def _vanished(self, batch: Batch) -> list[ObjectId]:
+        """The packs of a batch of which git has lost what it had before."""
+        if not batch.skipped:
+            return []
+        with KnownObjects(self._repository) as known:
+            gone = {oid for oid in batch.skipped if oid not in known}
+        return [x.oid for _, x in batch.members if any(item.oid in gone for item in x.decoded)] if gone else []
 
     def _one_by_one(self, batch: Batch, reason: GitRefused, views: Views, outcome: Outcome) -> None:
         """Let in what git accepts of a batch that it refused as a whole."""
@@ -253,12 +292,27 @@ class Ingest:
             if not single.members:
                 single.discard()
                 continue
+            parents = single.members[0][1].parents
             try:
-                self._let_in(single)
+                vanished = self._let_in(single)
             except GitRefused as e:
-                outcome.refused.append((candidate, e))
+                if e.lacks_objects and self._have_lost(parents):
+                    outcome.waiting.append((candidate, parents))
+                else:
+                    outcome.refused.append((candidate, e))
                 continue
-            outcome.take(single.members[0][1])
+            if vanished:
+                outcome.waiting.append((candidate, parents))
+            else:
+                outcome.take(single.members[0][1])
+
+    def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
+        """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""
+        here = [p for p in parents if p in self._unpacked]
+        have_lost = any(True for _ in missing_objects(self._repository, here, history=False))
+        if have_lost:
+            doubt(self._index)
+        return have_lost
 
     def _from_repository(self, oid: ObjectId) -> tuple[int, bytes] | None:
         try:
@@ -272,7 +326,12 @@ class Ingest:
         if not asked:
             return []
         rows = self._index.get_many(asked)
-        here = {oid for oid, row in rows.items() if row.state == "unpacked"}
+        unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
+            self._look_again()
+        here = {oid for oid in unpacked if oid in self._known}
+        if len(here) < len(unpacked):
+            doubt(self._index)
         self._unpacked |= here
         return [p for p in asked if p not in here]
 

@@ -7,13 +7,18 @@ stand elsewhere or went, for its owner to find.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.lost import absent, relied_on
 from gtfs.reel.index import Index
 from gtfs.repo.history import MISSING, OWN_REFS, TIPS, WAS, Ref, read_refs, tags_reachable
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs
 from gtfs.repo.repository import Repository
+from gtfs.repo.unpack import kept_marks, release
+
+log = logging.getLogger(__name__)
 
 
 def _name(oid: ObjectId) -> bytes:
@@ -41,6 +46,23 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
     for name, why in move_refs(repository, [m for m in moves if m.new is not None]).items():
         raise RefsNotMoved(f"{name.decode()} cannot be made: {why}; what came in is tried again")
     move_refs(repository, [m for m in moves if m.new is None])
+
+
+def hold_kept(repository: Repository, index: Index) -> None:
+    """After a crash: hold what was unpacked into packs that still are protected by a mark of ours, and take the marks
+    away. A pack that was not recorded keeps its mark: what is in it comes again."""
+    marks = [mark for mark in kept_marks(repository) if mark.with_suffix(".pack").name in relied_on(index)]
+    if not marks:
+        return
+    signed_off = set(index.signed_off())
+    parents = {item.oid: item.parents for item in index.unpacked_items() if item.oid in signed_off}
+    missing = set(absent(repository, parents))
+    try:
+        hold(repository, index, {oid: named for oid, named in parents.items() if oid not in missing})
+    except RefsNotMoved as e:
+        log.warning("what a crash left stays protected by .keep files: %s", e)
+    else:
+        release(marks)
 
 
 def keep_places(repository: Repository, moves: Sequence[RefMove], refs: Collection[Ref]) -> dict[bytes, str]:

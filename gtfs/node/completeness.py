@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether nothing is missing: each pack holds what its commit introduces, and git has what the refs reach.
+"""Whether nothing is missing in packs: each holds what its commit introduces.
 
 Of a publisher's packs also whether mirrors take them, as those sealed by an older program may not.
 
@@ -11,7 +11,6 @@ grow with history.
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -29,8 +28,6 @@ from gtfs.pack.trees import MissingObject, Unencodable
 from gtfs.pack.walk import Walker
 from gtfs.reel.index import PackRow
 from gtfs.repo.catfile import CatFile
-from gtfs.repo.history import read_refs
-from gtfs.repo.repository import git_environment
 
 # What is here came in under limits that may have been others.
 NO_LIMITS = Limits(**{field.name: 1 << 62 for field in dataclasses.fields(Limits)})
@@ -126,23 +123,3 @@ class _PackCheck:
         except MissingObject:
             return None
         return raw.kind, raw.data or b""
-
-
-def check_git_complete(state: State, missing: Collection[ObjectId]) -> Iterator[str]:
-    """Whether git has all that the refs reach; refs to what is ``missing`` itself are left out.
-
-    A partial clone is not asked: it lacks what its owner left out.
-    """
-    if state.repository.is_partial():
-        return
-    tips = {ref.oid for ref in read_refs(state.repository)}.difference(missing)
-    done = subprocess.run(
-        state.repository.command("rev-list", "--objects", "--quiet", "--stdin"),
-        input=b"".join(oid.hex().encode() + b"\n" for oid in tips),
-        capture_output=True,
-        env=git_environment(),
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        yield f"git lacks something that refs reach: {said[-1] if said else f'it ended with {done.returncode}'}"

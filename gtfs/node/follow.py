@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,11 @@ from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
-from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.mending import look_at_git
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reels import Reels
 from gtfs.node.standing import why_all_stay
 from gtfs.node.state import State
@@ -87,15 +89,6 @@ class Progress:
     packs_total: int
 
 
-def cancelled() -> bool:
-    """In a thread that trio started: whether its caller was cancelled, so that work ends at the next safe place."""
-    try:
-        trio.from_thread.check_cancelled()
-    except trio.Cancelled:
-        return True
-    return False
-
-
 class Follower:
     """Follows one publisher for one node."""
 
@@ -115,6 +108,7 @@ class Follower:
         self._first = first
         self._changed = changed
         self._one = trio.Lock()
+        self._filled: set[ReelName] = set()  # reels to which git has given what it has
         self._settled: set[ReelName] = set()  # listed reels that nothing has to be moved into while they stay whole
 
     async def take_document(self, document: bytes, *, join: bool = True) -> bool:
@@ -214,7 +208,16 @@ class Follower:
                 break
         return found
 
-    async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:
+    async def _fill(self, listed: Sequence[ReelRow]) -> None:
+        """Let git give once what it has of reels that are not whole."""
+        for row in listed:
+            if row.name not in self._filled and self._reels.is_wanted(row) and self._reels.has_table(row):
+                self._filled.add(row.name)
+                await self._reels.fill(row)
+
+    async def sync(
+        self, progress: Callable[[Progress], None], stall_s: float = 120.0, *, is_once_more: bool = True
+    ) -> SyncReport:
         """Fetch all reels, several at once, let their packs in and move refs.
 
         A reel that nobody gives for ``stall_s`` seconds is left out and reported. Raises `Offline`, `DiskTrouble`,
@@ -227,6 +230,9 @@ class Follower:
         if too_low is not None and self._state.config.sign_key() is None:
             raise too_low
         report = SyncReport(unusable=held.catalogue.unusable)
+        # What is recorded is believed below: git may have lost objects, and the disk files, since then.
+        await trio.to_thread.run_sync(look_at_git, self._state, cancelled, limiter=self._writing)
+        await self._reels.mend()
         if self._state.index.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))
@@ -235,6 +241,7 @@ class Follower:
             # mirror at once, they would all come from the publisher.
             await self._reels.update()
         listed = [row for row in self._listed() if row.name not in report.missing]
+        await self._fill(listed)
         here = {row.id: row.size if row.is_whole else 0 for row in listed}
         report.total_bytes, total_packs = sum(r.size for r in listed), sum(r.rows for r in listed)
         done_before = [0]
@@ -295,10 +302,11 @@ class Follower:
                 # Those whose whole history is here move, whatever else is missing.
                 report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
                 self._changed()
-        if self._state.held is held:
+        if self._state.held is held and not (is_once_more and is_doubted(self._state.index)):
             return report
-        # A newer catalogue came meanwhile, and lists other reels: what was missing may lie in them.
-        again = await self.sync(progress, stall_s)
+        # A newer catalogue came meanwhile, and lists other reels: what was missing may lie in them. Or git has lost
+        # what packs stand on, which was seen only now.
+        again = await self.sync(progress, stall_s, is_once_more=self._state.held is not held)
         again.packs += report.packs
         again.reels += report.reels
         again.refused = report.refused | again.refused

@@ -14,10 +14,12 @@ from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
-from gtfs.node.completeness import check_git_complete, check_packs_complete
+from gtfs.ingest.lost import doubt, missing_objects
+from gtfs.node.completeness import check_packs_complete
 from gtfs.node.config import Config
 from gtfs.node.restore import restore_held_refs
 from gtfs.node.state import CATALOGUE, INDEX, OPEN_REEL, REELS, State
+from gtfs.node.stock import Stock
 from gtfs.pack.limits import MIB
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
@@ -31,6 +33,7 @@ from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
 
 _PAGE = 1000
+_NAMED = 20  # lost objects; of more, only the number is told
 
 Progress = Callable[[int, int], None]  # bytes read and to be read
 
@@ -95,16 +98,30 @@ def _check_git(state: State) -> Iterator[str]:
         after = 0
         while rows := state.index.rows_after(after, _PAGE):
             after = rows[-1].row
-            yield from (_lost(row) for row in rows if row.state == "unpacked" and row.oid not in known)
+            if state.config.sign_key() is None:  # what a publisher's owner lets git throw away stays in the reels
+                yield from (_lost(row) for row in rows if row.state == "unpacked" and row.oid not in known)
         refs = {r.name: r.oid for r in read_refs(state.repository)}
         for name, oid in state.index.held_refs().items():
             if name not in refs and state.config.sign_key() is None:
                 yield f"{name.decode('utf-8', 'replace')} is gone; it should be at {oid.hex()}"
-        missing = {oid for oid in refs.values() if oid not in known}
+        lost = {oid for oid in refs.values() if oid not in known}
         for name, oid in refs.items():
-            if oid in missing:
+            if oid in lost:
                 yield f"{name.decode('utf-8', 'replace')} points to {oid.hex()}, which is missing"
-    yield from check_git_complete(state, missing)
+    yield from _check_history(state, [oid for oid in refs.values() if oid not in lost])
+
+
+def _check_history(state: State, tips: list[ObjectId]) -> Iterator[str]:
+    """Nothing below the refs is missing; where something is, the next sync is to look at all of it."""
+    found = 0
+    for oid in missing_objects(state.repository, tips):
+        found += 1
+        if found <= _NAMED:
+            yield "git cannot read the history of its refs" if oid is None else f"git has lost the object {oid.hex()}"
+    if found > _NAMED:
+        yield f"git has lost {found - _NAMED} more objects"
+    if found and not state.index.read_only:
+        doubt(state.index)
 
 
 def _lost(row: PackRow) -> str:
@@ -171,9 +188,22 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
                 listed, progress,  # type: ignore[arg-type]
             )  # fmt: skip
         restore_held_refs(repository, index, CatalogueStore(root / CATALOGUE))
-        return rebuilt
+        _take_kept_tables(repository, index)
+        # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
+        index.set_state([row.oid for row in index.open_rows() if row.state == "remote"], "verified")
+        doubt(index)
+        return rebuilt._replace(packs=index.count())
     finally:
         index.close()
+
+
+def _take_kept_tables(repository: Repository, index: Index) -> None:
+    """Know the packs of reels whose end is gone by the tables that were kept beside them."""
+    stock = Stock(index, repository.state / REELS, repository.state / OPEN_REEL, repository.fmt)
+    for reel in index.reels():
+        table = None if reel.is_whole else stock.table(reel)
+        if table is not None:
+            stock.keep_table(reel, table.packs, 0)
 
 
 def _existing(path: Path) -> Path:

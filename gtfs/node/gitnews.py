@@ -12,7 +12,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.node.follow import cancelled
+from gtfs.node.nursery import cancelled
 from gtfs.node.standing import Standing
 from gtfs.node.state import State
 from gtfs.repo.history import MISSING, OWN_REFS

@@ -27,10 +27,11 @@ from gtfs.node.control import NodeFailed, Tell, answer_task, listen
 from gtfs.node.copied import take_copied
 from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
 from gtfs.node.firsttrust import TrustGiven, first_trust
-from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport, cancelled
+from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
 from gtfs.node.gitnews import GitNews
 from gtfs.node.handout import hand_out
-from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.mending import look_at_git
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.pointing import Pointing
 from gtfs.node.publish import publish_now
 from gtfs.node.reels import Reels
@@ -93,6 +94,8 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
         )
+        self.reels.forget = self.store.forget_reels
+        self.store.on_lost = lambda: self._news.set()
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
         self._last_row = state.index.last_row()
@@ -184,6 +187,7 @@ class Node:
     async def _follow(self) -> str | None:
         """One try; gives what hindered it."""
         try:
+            await self.reels.mend()
             failed = await self.follower.bring_tables(self.options.table_s)
             if self._keep_whole:
                 failed = (await self.sync(lambda _p: None)).missing
@@ -365,6 +369,10 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
     if state.read_only:
         options, session = replace(options, swarm=None), None
     elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
+        try:
+            await trio.to_thread.run_sync(look_at_git, state)
+        except (GtfsError, OSError) as e:  # a sync tries it again
+            log.error("what git may have lost was not looked for: %s", e)
         await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
@@ -374,5 +382,7 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         stack.callback(node.store.close)
         with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
             await trio.to_thread.run_sync(node.standing.look)
+        if not state.read_only:
+            await node.reels.mend()
         await node.reels.update()
         yield node

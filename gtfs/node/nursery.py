@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A nursery that ends with the one error that mattered instead of a group of one. Trio loop."""
+"""A nursery that ends with the one error that mattered instead of a group of one; and what a thread may ask of it.
+
+Trio loop, but for `cancelled`.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +34,12 @@ async def open_flat_nursery() -> AsyncIterator[trio.Nursery]:
             yield nursery
     except BaseExceptionGroup as group:
         raise first_error(group) from None
+
+
+def cancelled() -> bool:
+    """In a thread that trio started: whether its caller was cancelled, so that work ends at the next safe place."""
+    try:
+        trio.from_thread.check_cancelled()
+    except trio.Cancelled:
+        return True
+    return False

@@ -15,7 +15,8 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import REEL_SUFFIX, InfoHash
 from gtfs.mount.tree import NotLocal, ReadTimedOut
-from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.mending import encode_into, remake, short_reels
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.state import State
 from gtfs.node.store import SwarmReel
 from gtfs.node.succession import settle_in
@@ -23,6 +24,7 @@ from gtfs.node.traffic import share_ratio
 from gtfs.reel.index import ReelRow
 from gtfs.reel.metainfo import piece_length
 from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
+from gtfs.swarm import files
 from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
@@ -54,6 +56,7 @@ class Reels:
         self._torrents: dict[int, Torrent] = {}
         self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
         self.evictions: dict[InfoHash, trio.Event] = {}
+        self.forget: Callable[[], None] = lambda: None  # lets go of what is remembered of whole reels
         self.is_cache = False  # whether what is unpacked may leave again
 
     def reel(self, reel_id: int) -> Torrent | None:
@@ -95,6 +98,28 @@ class Reels:
                     self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
                     log.error("reel %s is not in the swarm: %s", row.name, e)
+
+    async def mend(self) -> None:
+        """Look at the files of whole reels before they are believed, and make again from git what is not there.
+
+        What git does not have either is for a sync to fetch.
+        """
+        short = await trio.to_thread.run_sync(short_reels, self._state, limiter=self._writing)
+        try:
+            for row in short:
+                log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
+                await self.wait_evicted(row.infohash)
+                await self._leave(row)
+                self._state.index.set_reel_state([row.id], "partial")
+                self.forget()
+                try:
+                    await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
+                except (GtfsError, OSError) as e:
+                    log.error("reel %s cannot be made again just now: %s", row.name, e)
+        finally:
+            if short:
+                self.forget()
+                await self.update()
 
     async def _drop_superseded(self) -> None:
         superseded = self._state.take_superseded()
@@ -189,6 +214,7 @@ class Reels:
         if await trio.to_thread.run_sync(stock.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
         filled = await trio.to_thread.run_sync(stock.fill, row, table, limiter=self._writing)
+        filled += await trio.to_thread.run_sync(encode_into, self._state, row, table, cancelled, limiter=self._writing)
         if filled:
             await torrent.recheck()
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
@@ -257,6 +283,7 @@ class Reels:
         async with self._info_from_web_seeds(torrent):
             await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()
+        await self._check_size(row, torrent, progress, stall_s)
         await torrent.save_resume()
         if not self.has_table(row):
             await self.bring_table(row, stall_s)
@@ -266,6 +293,18 @@ class Reels:
         now = self._state.index.reel(row.id)
         if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
             self._state.index.set_reel_state([row.id], "complete")
+
+    @staticmethod
+    async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:
+        """Pieces that were here long before may have gone with their file; the ones that came are in it."""
+        path = torrent.spec.path
+        if await trio.to_thread.run_sync(files.file_size, path) != row.size:
+            log.error("%s has lost its end; it is fetched again", path)
+            await torrent.recheck()
+            await torrent.fetch_all(progress, stall_s=stall_s)
+            await torrent.flush()
+            if await trio.to_thread.run_sync(files.file_size, path) != row.size:
+                raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""

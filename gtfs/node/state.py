@@ -21,9 +21,11 @@ from gtfs.durable import sweep_temporaries
 from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
+from gtfs.ingest.lost import doubt
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
+from gtfs.ingest.tips import hold_kept
 from gtfs.node.config import Config
 from gtfs.node.lock import Lock
 from gtfs.node.private import ReadOnly, check_private, is_read_only, make_private
@@ -111,6 +113,7 @@ class State:
             self._superseded: list[ReelRow] = []
             if not self.read_only:
                 self._settle_at_start()
+                hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
             self.load_keyring()
@@ -290,7 +293,14 @@ class State:
         again = list(self.index.unencodable()) if retry else []
         if tips == before and not again:
             return TakenUp(0, 0, {})
-        new = self._find_new(refs, before)
+        try:
+            new = self._find_new(refs, before)
+        except GitFailed as e:
+            if self.config.sign_key() is not None:
+                raise
+            log.warning("what refs reach cannot be read (%s); a sync brings what git has lost", e)
+            doubt(self.index)
+            return TakenUp(0, 0, {})
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
         begin(len(new))

@@ -8,8 +8,10 @@ Trio loop only.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
@@ -25,7 +27,10 @@ from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
 from gtfs.reel.index import PackRow, PackState, ReelRow
+from gtfs.reel.table import CorruptReel
 from gtfs.repo.catfile import CatFile
+
+log = logging.getLogger(__name__)
 
 _MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read, the last in any case
 _IN_MEMORY = 4 << 20  # of one such pack; a larger one lies in a file without a name
@@ -65,10 +70,13 @@ class Store:
         self._made: OrderedDict[ObjectId, SpooledTemporaryFile[bytes]] = OrderedDict()
         self._made_bytes = 0
         self._reels: dict[int, ReelRow] = {}
+        self._damaged: set[Path] = set()  # files that were told of
+        self.on_lost: Callable[[], None] = lambda: None
 
     def forget_reels(self) -> None:
         """Ask the index again which reels are whole; their files may be others than before."""
         self._reels.clear()
+        self._damaged.clear()
         self._files.forget()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
@@ -159,9 +167,9 @@ class Store:
         assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
-            return await self._read_file(self._state.open_reel_path, row.offset + offset, length)
+            return await self._read_file(row, self._state.open_reel_path, offset, length)
         if reel.is_whole:
-            data = await self._read_file(self._state.reel_path(reel.name), row.offset + offset, length)
+            data = await self._read_file(row, self._state.reel_path(reel.name), offset, length)
             now = self._reel(reel.id)
             # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
             whole_still = now is not None and now.is_whole
@@ -176,8 +184,21 @@ class Store:
         read_ahead = max(0, min(read_ahead, row.size - offset - length))
         return await self._swarm.read(torrent, row.offset + offset, length, read_ahead)
 
-    async def _read_file(self, path: Path, offset: int, length: int) -> bytes:
-        return await self._files.read(path, offset, length)
+    async def _read_file(self, row: PackRow, path: Path, offset: int, length: int) -> bytes:
+        """A range of a pack from a file that should have it, or else from git; raises `LostBytes`."""
+        assert row.offset is not None
+        try:
+            return await self._files.read(path, row.offset + offset, length)
+        except (OSError, CorruptReel) as e:
+            if not self._stays(row):
+                raise
+            if path not in self._damaged:
+                log.error("%s cannot be read (%s); what it should have is made from git or fetched", path, e)
+                self._damaged.add(path)
+                self.on_lost()
+            if row.state != "unpacked":
+                raise LostBytes(f"the pack of {row.oid.hex()} cannot be read: {e}; run gtfs sync") from None
+            return await self._read_made(row, offset, length)
 
     async def _read_made(self, row: PackRow, offset: int, length: int) -> bytes:
         """A range of an unpacked commit's pack whose reel is not here: encoded again, and equal or refused."""

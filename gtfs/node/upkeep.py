@@ -11,7 +11,7 @@ import logging
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.node.follow import cancelled
+from gtfs.node.nursery import cancelled
 from gtfs.repo.repository import Repository
 from gtfs.repo.upkeep import repack
 

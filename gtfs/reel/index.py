@@ -208,6 +208,10 @@ class Index(Ledger):
         """The next packs in this state, in row order."""
         return self._packs("WHERE state = ? AND row > ? ORDER BY row LIMIT ?", state, after_row, limit)
 
+    def unpacked(self) -> list[ObjectId]:
+        """The ids of everything that git has, in row order."""
+        return [ObjectId(oid) for (oid,) in self._rows("SELECT oid FROM packs WHERE state = 'unpacked' ORDER BY row")]
+
     def open_rows(self) -> list[PackRow]:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")

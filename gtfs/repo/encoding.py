@@ -7,6 +7,7 @@ each stands; it ends early, at a whole pack, when told to stop. Runs in one thre
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -125,11 +126,16 @@ def encode_many(
                 return
             yield _finished(waiting.popleft(), stop, stop_file)
     finally:
-        stop_file.touch()
+        _ask_to_stop(stop_file)
         pool.shutdown(wait=True, cancel_futures=True)
         del pool
         _end_tracker()
-        stop_file.unlink()
+        stop_file.unlink(missing_ok=True)
+
+
+def _ask_to_stop(stop_file: Path) -> None:
+    with contextlib.suppress(OSError):  # a full disk: then they end with the run at hand
+        stop_file.touch()
 
 
 def _end_tracker() -> None:
@@ -150,7 +156,7 @@ def _finished(run: Future[Run], stop: Callable[[], bool], stop_file: Path) -> Ru
             return run.result(timeout=_STOP_POLL_S)
         except TimeoutError:
             if stop():
-                stop_file.touch()
+                _ask_to_stop(stop_file)
 
 
 def _in_process(

@@ -27,10 +27,11 @@ class KnownObjects:
     """Membership in the object store, alternates included. A context manager."""
 
     def __init__(self, repository: Repository) -> None:
-        self._objects = repository.objects
+        self._repository = repository
         self._format = OBJECT_FORMATS[repository.fmt.name]
         self._directories: list[Path] = []
         self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
+        self._cruft: set[str] = set()  # those of `_packs` that git gc will throw away one day
         self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
         self.refresh()
 
@@ -40,13 +41,14 @@ class KnownObjects:
         Raises OSError.
         """
         self._loose.clear()
-        self._directories = list(_object_directories(self._objects))
+        self._directories = list(self._repository.object_directories())
         any_gone = False
         while True:
             found = {index for directory in self._directories for index in _usable_indexes(directory / "pack")}
             gone = self._packs.keys() - found
             for index in gone:
                 self._packs.pop(index).close()
+            self._cruft = {index for index in found if Path(index).with_suffix(".mtimes").exists()}
             any_gone = any_gone or bool(gone)
             try:
                 for index in found - self._packs.keys():
@@ -61,6 +63,18 @@ class KnownObjects:
         if path.stat().st_size <= _SMALL_INDEX:
             return load_pack_index_file(index, BytesIO(path.read_bytes()), self._format)
         return load_pack_index(index, self._format)
+
+    def is_packed(self, oid: ObjectId) -> bool:
+        """Whether a pack has it that git does not mean to throw away: loose files and cruft packs are what `git prune`
+        and `git gc` take, unless a ref reaches them."""
+        for index, pack in self._packs.items():
+            try:
+                pack.object_offset(oid)
+            except KeyError:
+                continue
+            if index not in self._cruft:
+                return True
+        return False
 
     def __contains__(self, oid: ObjectId) -> bool:
         for pack in self._packs.values():
@@ -99,20 +113,3 @@ def _names_in(directory: Path) -> set[str]:
         return {entry.name for entry in os.scandir(directory)}
     except FileNotFoundError:
         return set()
-
-
-def _object_directories(objects: Path) -> Iterator[Path]:
-    """The object directory and its alternates (gitrepository-layout(5)), each once."""
-    seen: set[Path] = set()
-    todo = [objects]
-    while todo:
-        directory = todo.pop()
-        if directory in seen:
-            continue
-        seen.add(directory)
-        yield directory
-        try:
-            lines = (directory / "info" / "alternates").read_bytes().splitlines()
-        except FileNotFoundError:
-            continue
-        todo += [directory / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,8 @@ GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repositor
 # No setting of a repository may start a program, whoever owns it: what is given here counts before its config file.
 _NO_PROGRAMS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.alternateRefsCommand=false")
 _DUBIOUS: Final = b"detected dubious ownership"  # what git says, with LC_ALL=C
+# By default git maps packs in pieces of 1 GiB: a limit of the address space leaves no room for two of them.
+WINDOW_SETTINGS: Final = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
 
 
 class BadRepository(GtfsError):
@@ -34,7 +38,8 @@ class GitFailed(GtfsError):
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes) -> None:
         said = stderr.decode("utf-8", "replace").strip().splitlines()
-        super().__init__(f"git {command[0]} ended with {status}: {said[-1] if said else 'it said nothing'}")
+        how = f"ended with {status}" if status >= 0 else f"was ended by {_signal_name(-status)}"
+        super().__init__(f"git {command[0]} {how}: {said[-1] if said else 'it said nothing'}")
         self.status = status
         self.stderr = stderr
 
@@ -46,6 +51,13 @@ class GitMissing(GtfsError):
 
     def __init__(self) -> None:
         super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -95,7 +107,24 @@ class Repository:
 
     def command(self, *args: str) -> list[str]:
         """The argument vector of a git command on this repository."""
-        return [*_git(), f"--git-dir={self.path}", *args]
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        return [*_git(), *(WINDOW_SETTINGS if is_limited else ()), f"--git-dir={self.path}", *args]
+
+    def object_directories(self) -> Iterator[Path]:
+        """The object directory and its alternates (gitrepository-layout(5)), each once."""
+        seen: set[Path] = set()
+        todo = [self.objects]
+        while todo:
+            directory = todo.pop()
+            if directory in seen:
+                continue
+            seen.add(directory)
+            yield directory
+            try:
+                lines = (directory / "info" / "alternates").read_bytes().splitlines()
+            except FileNotFoundError:
+                continue
+            todo += [directory / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]
 
     def git(
         self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, check: bool = True, umask: int = -1

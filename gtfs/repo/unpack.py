@@ -7,10 +7,11 @@ git is the second opinion and brings SHA-1 collision detection. One thread at a 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -18,13 +19,13 @@ from typing import Final
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.pack.limits import GIB, Limits
+from gtfs.repo.bounds import index_pack_command, machine_fault, memory_bytes
 from gtfs.repo.repository import Repository, git_environment, list_of_paths
 
 UNPACKING = "unpacking"  # in the node's state directory; swept at start
 
-_CPU_BASE_S: Final = 60
-_CPU_BYTES_PER_S: Final = 1 << 20
+KEEP_SUFFIX: Final = ".keep"
+_KEEP_MARK: Final = b"gtfs: until refs hold these objects\n"
 
 
 class GitRefused(GtfsError):
@@ -35,6 +36,11 @@ class GitRefused(GtfsError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"git index-pack refused the objects: {reason}")
         self.reason = reason
+
+    @property
+    def lacks_objects(self) -> bool:
+        """Whether something that these objects name was neither in the pack nor in the repository."""
+        return any(words in self.reason for words in ("unresolved delta", "did not receive expected object"))
 
 
 def sweep_unpacking(repository: Repository) -> None:
@@ -53,12 +59,13 @@ def known_fsck_ids() -> frozenset[str]:
 
 
 def unpack(
-    repository: Repository, batch: Path, limits: Limits, levels: str = "", skipped: Collection[ObjectId] = ()
-) -> None:
-    """Index the pack file ``batch`` and publish its objects; raises `GitRefused`, OSError.
+    repository: Repository, batch: Path, largest_bytes: int, levels: str = "", skipped: Collection[ObjectId] = ()
+) -> list[Path]:
+    """Index the pack file ``batch`` and publish its objects; gives the `.keep` files that protect them from now on.
 
     ``levels``: how grave git finds what, as id=level,...; ``skipped`` are objects that its fsck does not look at.
     ``batch`` must hold no object twice and none that the repository has (§3.9); its bases may be outside.
+    ``largest_bytes``: see `bounds.memory_bytes`. Raises `GitRefused`, `GitFailed` if the machine is to blame, OSError.
     """
     quarantine = repository.state / UNPACKING
     shutil.rmtree(quarantine, ignore_errors=True)
@@ -66,17 +73,20 @@ def unpack(
     quarantine.mkdir(mode=0o700)
     packs.mkdir()
     try:
-        _index(repository, batch, quarantine, limits, levels, skipped)
-        publish_packs(packs, repository.objects / "pack")
+        _index(repository, batch, quarantine, largest_bytes, levels, skipped)
+        return publish_packs(packs, repository.objects / "pack", keep=True)
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
 
 
 def _index(
-    repository: Repository, batch: Path, quarantine: Path, limits: Limits, levels: str, skipped: Collection[ObjectId]
+    repository: Repository,
+    batch: Path,
+    quarantine: Path,
+    largest_bytes: int,
+    levels: str,
+    skipped: Collection[ObjectId],
 ) -> None:
-    memory = GIB + 2 * limits.object_bytes
-    cpu_s = _CPU_BASE_S + batch.stat().st_size // _CPU_BYTES_PER_S
     env = git_environment(
         {
             "GIT_OBJECT_DIRECTORY": str(quarantine),
@@ -84,15 +94,16 @@ def _index(
             "GIT_QUARANTINE_PATH": str(quarantine),
         }
     )
+    memory = memory_bytes(repository, largest_bytes)
     # fsck.* settings of the repository do not count for index-pack, only what stands here.
     with batch.open("rb") as stdin, tempfile.TemporaryFile(dir=quarantine) as skip_list:
         skip_list.writelines(oid.hex().encode() + b"\n" for oid in skipped)
         skip_list.flush()
         # By its descriptor: git ends a path in this option at a blank, a comma or a bar.
         strict = f"--strict={levels}{',' if levels else ''}skiplist=/proc/self/fd/{skip_list.fileno()}"
-        command = repository.command("index-pack", "--stdin", "--fix-thin", strict)
+        arguments = ("--stdin", "--fix-thin", strict)
         done = subprocess.run(
-            ["prlimit", f"--as={memory}", f"--cpu={cpu_s}", "--core=0", *command],
+            index_pack_command(repository, arguments, memory, batch.stat().st_size),
             stdin=stdin,
             capture_output=True,
             env=env,
@@ -100,21 +111,49 @@ def _index(
             check=False,
         )
     if done.returncode:
+        fault = machine_fault("index-pack", done.returncode, done.stderr)
+        if fault is not None:
+            raise fault
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        if "No space left on device" in done.stderr.decode("utf-8", "replace"):
-            raise OSError(28, "No space left on device", str(quarantine))
         # Its last line says that it ended; what is wrong with which object stands above.
-        why = next((line for line in said if line.startswith("error: object ")), said[-1] if said else "")
-        raise GitRefused(why.removeprefix("error: ") or f"it ended with {done.returncode}")
+        why = next((line for line in said if line.startswith("error: object ")), said[-1])
+        raise GitRefused(why.removeprefix("error: "))
 
 
-def publish_packs(packs: Path, objects_pack: Path) -> None:
-    """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError."""
+def publish_packs(packs: Path, objects_pack: Path, *, keep: bool = False) -> list[Path]:
+    """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError.
+
+    With ``keep`` each has a `.keep` file before it is there, so that no git throws away what no ref holds yet: gives
+    those files, for `release` once refs do.
+    """
     objects_pack.mkdir(exist_ok=True)
-    rank = {".pack": 0, ".rev": 1, ".idx": 2}
+    kept = []
+    for pack in packs.glob("*.pack") if keep else ():
+        mark = objects_pack / (pack.stem + KEEP_SUFFIX)
+        if not mark.exists():  # somebody's own stays
+            pack.with_suffix(KEEP_SUFFIX).write_bytes(_KEEP_MARK)
+            kept.append(mark)
+    rank = {KEEP_SUFFIX: 0, ".pack": 1, ".rev": 2, ".idx": 3}
     files = sorted((f for f in packs.iterdir() if f.suffix in rank), key=lambda f: rank[f.suffix])
     for file in files:
         sync_file(file)
     for file in files:
         file.rename(objects_pack / file.name)
     sync_directory(objects_pack)
+    return kept
+
+
+def kept_marks(repository: Repository) -> list[Path]:
+    """The `.keep` files of ours: of a batch on its way, or what a crash left."""
+    found = []
+    for mark in sorted((repository.objects / "pack").glob("*" + KEEP_SUFFIX)):
+        with contextlib.suppress(FileNotFoundError):
+            if mark.read_bytes() == _KEEP_MARK:
+                found.append(mark)
+    return found
+
+
+def release(marks: Iterable[Path]) -> None:
+    """Let git do what it likes with these packs: refs hold what is in them."""
+    for mark in marks:
+        mark.unlink(missing_ok=True)

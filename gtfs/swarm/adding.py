@@ -112,6 +112,11 @@ def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
         # Its owner knows what is here; only what was given and taken so far is remembered.
         fresh.total_uploaded, fresh.total_downloaded = resumed.total_uploaded, resumed.total_downloaded
         return fresh
+    end_bytes = max((i + 1 for i, is_here in enumerate(resumed.have_pieces) if is_here), default=0) * spec.piece_length
+    if min(end_bytes, spec.size) > (files.file_size(spec.path) or 0):
+        # libtorrent would believe it: it looks at the file's size only where all of it should be here.
+        log.warning("%s ends before what %s says is here; the reel is hashed again", spec.path, spec.resume)
+        return fresh
     resumed.ti = fresh.ti
     resumed.banned_peers = []  # a ban may be wrong (gtfs.swarm.amnesty): it ends with the session
     return resumed

@@ -110,6 +110,10 @@ class Board:
             self._failure = reason
             self._wake(list(self._events))
 
+    def stir(self) -> None:
+        """Let those in `wait_change` look around: something other than a piece has changed."""
+        self._wake(())
+
     def is_waited_for(self, piece: int) -> bool:
         """Whether somebody sits in `wait_held` for this piece."""
         return piece in self._events
@@ -167,7 +171,7 @@ class Board:
             await self._events.setdefault(piece, trio.Event()).wait()
 
     async def wait_change(self) -> None:
-        """Return when any piece came, or the whole state was replaced, since the call."""
+        """Return when any piece came, the whole state was replaced or `stir` was called, since the call."""
         self.check()
         await self._change.wait()
         self.check()

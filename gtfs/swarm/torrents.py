@@ -21,7 +21,6 @@ from gtfs.swarm.link import Link
 from gtfs.swarm.pieces import (
     IN_WINDOW,
     NOW,
-    UNWANTED,
     Board,
     DiskTrouble,
     ReadTimeout,
@@ -31,13 +30,13 @@ from gtfs.swarm.pieces import (
 )
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
+from gtfs.swarm.trouble import FileTrouble
 
 __all__ = ["Torrent", "TorrentSpec", "TorrentStatistics"]
 
 log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 32 << 20  # wanted at once by a full fetch: enough for line rate, too little to starve a reader
-RETRY_S = 10.0  # between an error of the file and the next try
 LONELY_S = 30.0  # without a peer while something is waited for; then trackers are asked again
 CHECK_S = 3600.0  # hashing a whole reel again takes seconds; on a dying disk, longer
 
@@ -56,8 +55,7 @@ class Torrent:
         self._statistics = TorrentStatistics()
         self._ready = trio.Event()
         self._lonely_s = trio.current_time() + LONELY_S
-        self._retry_s = 0.0
-        self._failed_again = False
+        self._trouble = FileTrouble(self.link, self.board, lambda reason: self._note(trouble=reason))
         self._fetches = 0  # of all of it, going on
         # Milestones; `fail` sets them all, so whoever waited must look at the failure.
         self.entered = trio.Event()
@@ -124,13 +122,14 @@ class Torrent:
         """The bytes of a range, cut at the end of the file like pread(2), from pieces whose hash matched.
 
         ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetadata`,
-        `SessionClosed`. A read that is cancelled or times out wants nothing any more.
+        `SessionClosed`, and `DiskTrouble` as soon as the file cannot be written. A read that is cancelled or times out
+        wants nothing any more.
         """
         start, end = self._clip(offset, length)
         if start >= end:
             return b""
         pieces = self._pieces(start, end)
-        with trio.move_on_after(deadline_s):
+        with trio.move_on_after(deadline_s) as scope, self._trouble.ending(scope):
             await self._wait_ready()
             ahead = self._pieces(end, min(end + read_ahead, self.spec.size))
             added = self._reader.want_ahead(piece for piece in ahead if piece not in pieces)
@@ -146,9 +145,10 @@ class Torrent:
     async def fetch_all(self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0) -> None:
         """Fetch every piece; ``progress(bytes here, size)`` is called whenever some came.
 
-        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds, `DiskTrouble` if the disk is why. On
-        return the file on disk is whole.
+        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds, and `DiskTrouble` at once when the file
+        cannot be written. On return the file on disk is whole.
         """
+        self._trouble.try_again()
         window = Window(self.board, max(8, WINDOW_BYTES // self.spec.piece_length))
         most = -1
         self._fetches += 1
@@ -156,6 +156,8 @@ class Torrent:
             with trio.move_on_after(stall_s) as scope:
                 await self._wait_ready()
             while not scope.cancelled_caught:
+                if self._trouble.reason is not None:
+                    raise self._nothing_came(DiskTrouble, "it cannot be written")
                 is_wanting = window.slide()
                 if self.board.held() > most:
                     # Pieces that come and are lost again, on a full disk, are no progress.
@@ -291,29 +293,7 @@ class Torrent:
         """Called every second."""
         self._reader.tick()
         self._call_for_peers()
-        if self._statistics.trouble is not None and trio.current_time() >= self._retry_s:
-            if self._failed_again:
-                self._failed_again = False
-                self._retry_s = trio.current_time() + RETRY_S
-                self.link.call("clear_error")
-                self.link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
-                self.link.call("prioritize_pieces", [UNWANTED] * self.board.count)  # "finished", it would dial nobody
-                self.link.call("prioritize_pieces", self.board.priorities())
-            else:
-                log.info("%s: its file can be written again", self.spec.file_name)
-                self._note(trouble=None)
-
-    def _trouble_came(self, reason: str) -> None:
-        """After an error of the file, a full disk say, libtorrent stops a torrent for good: `tick` tries again."""
-        if self._statistics.trouble is None:
-            log.error("%s: %s", self.spec.file_name, reason)
-        if not self._failed_again:
-            self._failed_again = True
-            self._retry_s = trio.current_time() + RETRY_S
-            if self.is_ready():
-                # Pieces that were reported as finished may be lost again.
-                self.link.call("post_status", lt.status_flags_t.query_pieces)
-        self._note(trouble=reason)
+        self._trouble.tick()
 
     def on_dropped(self) -> None:
         """Alerts were lost: ask again whatever is waited for, and which pieces are here."""
@@ -369,7 +349,7 @@ class Torrent:
             case alerts.ResumeRejected(reason=reason):
                 log.info("%s: resume data does not fit, the file is hashed: %s", self.spec.file_name, reason)
             case alerts.TorrentFailed(reason=reason):
-                self._trouble_came(reason)
+                self._trouble.came(reason, is_ready=self.is_ready())
             case alerts.Added(handle=handle, error=None):
                 self.link.connect(handle)
                 self.entered.set()
@@ -379,8 +359,8 @@ class Torrent:
                 self.left.set()
 
     def _nothing_came(self, kind: type[SwarmTimeout], what: str) -> SwarmTimeout:
-        if self._statistics.trouble is not None:
-            return DiskTrouble(f"{self.spec.file_name}: {what}: {self._statistics.trouble}")
+        if self._trouble.reason is not None:
+            return DiskTrouble(f"{self.spec.file_name}: {what}: {self._trouble.reason}")
         return kind(f"{self.spec.file_name}: {what} ({self.peers()} peers connected)")
 
     def _note(self, **changes: Any) -> None:

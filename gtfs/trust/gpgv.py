@@ -143,11 +143,14 @@ def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
 
 
 def _limit(pid: int) -> None:
-    try:
-        resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.prlimit(pid, resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    except ProcessLookupError:  # it has ended already
-        pass
+    """Bound the child, which may have inherited lower limits: those stay, as only root may raise a hard one."""
+    for what, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S)):
+        try:
+            inherited = (limit for limit in resource.prlimit(pid, what) if limit != resource.RLIM_INFINITY)
+            lowest = min(wanted, *inherited, wanted)
+            resource.prlimit(pid, what, (lowest, lowest))
+        except ProcessLookupError:  # it has ended already
+            return
 
 
 def _read_status(fd: int, deadline: float) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,9 @@ from loopback import (
     pair,
 )
 
-from gtfs.swarm import torrents
+from gtfs.swarm import trouble
 from gtfs.swarm.metainfo import BadMetadata
-from gtfs.swarm.pieces import ReadTimeout, SwarmError
+from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SwarmError
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
@@ -218,7 +219,7 @@ async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp
 
 @pytest.mark.warns
 async def test_a_file_that_cannot_be_written_is_named_and_tried_again(reel, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(torrents, "RETRY_S", 0.2)
+    monkeypatch.setattr(trouble, "RETRY_S", 0.2)
     spec = at_mirror(reel, tmp_path / "mirror")
     spec.path.mkdir()  # stands for any error of the disk
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
@@ -227,3 +228,37 @@ async def test_a_file_that_cannot_be_written_is_named_and_tried_again(reel, tmp_
         spec.path.rmdir()
         assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
     assert "directory" in caplog.text
+
+
+@pytest.mark.warns
+async def test_a_fetch_or_read_is_told_of_a_full_disk_as_soon_as_it_is(reel, tmp_path, monkeypatch):
+    monkeypatch.setattr(trouble, "RETRY_S", 0.2)
+    spec = at_mirror(reel, tmp_path / "mirror")
+    spec.path.mkdir()  # stands for any error of the disk
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        # Without a deadline: if nobody told, this would not end.
+        with pytest.raises(DiskTrouble, match="directory"):
+            await torrent.fetch_all(stall_s=math.inf)
+        with pytest.raises(DiskTrouble, match="directory"):
+            await torrent.read(0, 10, deadline_s=math.inf)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("size", [0, 3 * PIECE, len(DATA) - 1, None])
+async def test_a_truncated_file_is_hashed_whatever_its_resume_data_says(reel, tmp_path, size):
+    spec = at_mirror(reel, tmp_path / "mirror")
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.fetch_all(stall_s=60)
+        await torrent.flush()
+        await torrent.save_resume()
+    if size is None:
+        spec.path.unlink()
+    else:
+        with spec.path.open("r+b") as file:
+            file.truncate(size)
+    async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
+        await torrent.wait_metadata(60)
+        assert not torrent.is_complete()
+        await torrent.fetch_all(stall_s=60)
+        await torrent.flush()
+    assert spec.path.read_bytes() == DATA

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the index calls unpacked and git does not have any more: a `git gc` at a bad moment, a pack that was deleted.
+
+A row is believed only as long as the git packs that were there when it was made are still there. Otherwise git is
+asked, and rows of what is lost go back to a state from which they are let in again: from their reel, which a sync
+fetches if need be, or from the open reel. One thread, under the node's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Collection, Iterator
+
+from gtfs.ids import ObjectId
+from gtfs.reel.index import Index
+from gtfs.repo.repository import Repository, git_environment
+
+log = logging.getLogger(__name__)
+
+_PACKS = "git-packs"  # in the index: those that held all that is unpacked; _DOUBT if not even trees can be believed
+_DOUBT = "?"
+
+
+def rely_on(index: Index, packs: Collection[str]) -> None:
+    """Note git packs (file names) that rows of this transaction stand on."""
+    noted = index.get_meta(_PACKS)
+    if noted == _DOUBT or not packs or (noted is None and index.with_state("unpacked", limit=1)):
+        return  # a look is due in any case
+    index.set_meta(_PACKS, " ".join(sorted({*(noted or "").split(), *packs})))
+
+
+def relied_on(index: Index) -> frozenset[str]:
+    """The packs that were noted."""
+    return frozenset((index.get_meta(_PACKS) or "").split())
+
+
+def doubt(index: Index) -> None:
+    """Let the next `find_lost` look at trees and blobs, too: one was missed."""
+    index.set_meta(_PACKS, _DOUBT)
+
+
+def is_doubted(index: Index) -> bool:
+    """Whether `doubt` was called since the last look."""
+    return index.get_meta(_PACKS) == _DOUBT
+
+
+def find_lost(repository: Repository, index: Index) -> int:
+    """Ask git for what is unpacked, if packs have gone; put back what it has lost and give how many rows that were."""
+    noted = index.get_meta(_PACKS)
+    packs = sorted(pack_names(repository))  # before the look: what goes meanwhile is noticed at the next
+    if noted is not None and noted != _DOUBT and set(noted.split()) <= set(packs):
+        return 0
+    unpacked = index.unpacked()
+    lost = absent(repository, unpacked)
+    if noted == _DOUBT and unpacked and (lost or next(missing_objects(repository, unpacked), None) is not None):
+        # Which pack brings a tree or blob is not known; what git still has of them is skipped on the way in.
+        lost = unpacked
+    rows = index.get_many(lost)
+    with index.transaction():
+        index.set_state([oid for oid, row in rows.items() if row.reel is not None], "remote")
+        index.set_state([oid for oid, row in rows.items() if row.reel is None], "verified")
+        index.set_meta(_PACKS, " ".join(packs))
+    if lost:
+        log.warning("git has lost objects of %d packs, %s first; they are let in again", len(lost), lost[0].hex())
+    return len(lost)
+
+
+def pack_names(repository: Repository) -> set[str]:
+    """The file names of the packs in the repository and its alternates."""
+    return {pack.name for directory in repository.object_directories() for pack in (directory / "pack").glob("*.pack")}
+
+
+def absent(repository: Repository, oids: Collection[ObjectId]) -> list[ObjectId]:
+    """Those of the objects that git does not have; raises `GitFailed`."""
+    if not oids:
+        return []
+    asked = b"".join(oid.hex().encode() + b"\n" for oid in oids)
+    out = repository.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked)
+    return [ObjectId(bytes.fromhex(line[:-8].decode())) for line in out.splitlines() if line.endswith(b" missing")]
+
+
+def missing_objects(
+    repository: Repository, tips: Collection[ObjectId], *, history: bool = True
+) -> Iterator[ObjectId | None]:
+    """What git lacks of the history of these, or of their own trees; None where it cannot even walk there. Shallow and
+    partial clones lack what they are meant to lack."""
+    if repository.is_partial() or not tips:
+        return
+    process = subprocess.Popen(
+        repository.command(
+            "rev-list", "--objects", "--missing=print", "--quiet", *(() if history else ("--no-walk",)), "--stdin"
+        ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=git_environment(),
+    )
+    with process:
+        assert process.stdin and process.stdout
+        try:
+            # rev-list reads all of its input before it writes, so this cannot deadlock.
+            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it stopped at an id that is missing
+        for line in process.stdout:
+            if line.startswith(b"?"):
+                yield ObjectId(bytes.fromhex(line[1:].strip().decode()))
+    if process.returncode:
+        yield None

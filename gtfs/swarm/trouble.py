@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors of one torrent's file, a full disk most often: libtorrent stops the torrent for good after one.
+
+Who waits for all of it, or for a piece, is told at once; it is tried again by itself, and whenever somebody asks anew.
+Trio loop only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import libtorrent as lt
+import trio
+
+from gtfs.swarm.link import Link
+from gtfs.swarm.pieces import UNWANTED, Board
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 10.0  # between an error of the file and the next try
+
+
+class FileTrouble:
+    """See the module. ``noted`` hears the reason whenever it changes, None when the file can be written again."""
+
+    def __init__(self, link: Link, board: Board, noted: Callable[[str | None], None]) -> None:
+        self.reason: str | None = None
+        self._link = link
+        self._board = board
+        self._noted = noted
+        self._retry_s = 0.0
+        self._failed_again = False
+        self._waits: set[trio.CancelScope] = set()
+
+    def came(self, reason: str, *, is_ready: bool) -> None:
+        """libtorrent reported an error and has stopped."""
+        if self.reason is None:
+            log.error("%s: %s", self._link.name, reason)
+        if not self._failed_again:
+            self._failed_again = True
+            self._retry_s = trio.current_time() + RETRY_S
+            if is_ready:
+                # Pieces that were reported as finished may be lost again.
+                self._link.call("post_status", lt.status_flags_t.query_pieces)
+            # One failure is reported many times: who asks after the first may have made room, and waits for a try.
+            for scope in list(self._waits):
+                scope.cancel()
+        self._note(reason)
+        self._board.stir()
+
+    @contextmanager
+    def ending(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Cancel the scope when an error comes while the block runs."""
+        self._waits.add(scope)
+        try:
+            yield
+        finally:
+            self._waits.remove(scope)
+
+    def tick(self) -> None:
+        """Called every second."""
+        if self.reason is None or trio.current_time() < self._retry_s:
+            return
+        if self._failed_again:
+            self._start_again()
+        else:
+            log.info("%s: its file can be written again", self._link.name)
+            self._note(None)
+
+    def try_again(self) -> None:
+        """Somebody asks anew: there may be room by now."""
+        if self.reason is not None:
+            self._start_again()
+            self._note(None)
+
+    def _start_again(self) -> None:
+        self._failed_again = False
+        self._retry_s = trio.current_time() + RETRY_S
+        self._link.call("clear_error")
+        self._link.call("unset_flags", lt.torrent_flags.upload_mode | lt.torrent_flags.paused)
+        self._link.call("prioritize_pieces", [UNWANTED] * self._board.count)  # "finished", it would dial nobody
+        self._link.call("prioritize_pieces", self._board.priorities())
+
+    def _note(self, reason: str | None) -> None:
+        self.reason = reason
+        self._noted(reason)
