@@ -8,6 +8,7 @@ lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from gtfs.durable import replace_file
@@ -18,6 +19,7 @@ from gtfs.ingest.examine import Examiner
 from gtfs.ingest.faults import FaultCounts, Finding, Severity
 from gtfs.node.state import State
 from gtfs.pack.format import CorruptPack
+from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
 
@@ -62,7 +64,9 @@ def foresee(
     unlisted: dict[ObjectId, Unlisted] = {}
     rows = sorted((r for r in state.index.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
     begin(len(rows))
-    examiner = Examiner(state.repository.fmt, state.limits, state.gate())
+    # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
+    limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
+    examiner = Examiner(state.repository.fmt, limits, state.gate())
     allowed = frozenset(accepted)
     seen_bytes = 0
     with CatFile(state.repository) as reader, Views(state.repository.state) as views:

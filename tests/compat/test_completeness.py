@@ -97,7 +97,7 @@ def test_what_git_has_lost_is_seen(odd: OddRepository) -> None:
     (odd.path / "objects" / odd.blob[:2] / odd.blob[2:]).unlink()
     (line,) = complaints(odd.path, take_up=False)
     assert odd.blob in line
-    assert "git lacks" in line
+    assert "git has lost" in line
 
 
 @pytest.fixture

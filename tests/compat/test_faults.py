@@ -21,7 +21,7 @@ from gtfs.node.acceptedfaults import accept_faults, accepted_faults
 from gtfs.node.foresee import UNLISTED, UnlistedFaults, foresee
 from gtfs.node.state import State
 from gtfs.pack.format import COMMIT, TAG, TREE
-from gtfs.pack.limits import Limits
+from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
 
@@ -81,7 +81,7 @@ class Case:
         repository = create_repository(self.path / f"git{number}.git", SHA1)
         repository.state.mkdir()
         try:
-            unpack(repository, pack, LIMITS, git_levels(promised, known_fsck_ids()), skipped)
+            unpack(repository, pack, MIB, git_levels(promised, known_fsck_ids()), skipped)
         except GitRefused:
             return False
         return True

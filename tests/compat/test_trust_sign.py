@@ -171,12 +171,14 @@ with sign.node_signer(keys_dir) as signer:
 
 @pytest.mark.parametrize("moment", ["home", "agent", "making", "made", "exported", "signing"])
 def test_a_kill_while_the_node_key_is_in_use_leaves_no_secret_elsewhere_and_no_agent_after_a_sweep(
-    keys_dir: Path, moment: str
+    keys_dir: Path, moment: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    before = set(Path("/tmp").glob("gtfs-*"))
-    maker = subprocess.Popen([sys.executable, "-c", MAKER, str(keys_dir), moment])
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    maker = subprocess.Popen(
+        [sys.executable, "-c", MAKER, str(keys_dir), moment], env={**os.environ, "TMPDIR": str(elsewhere)}
+    )
     assert maker.wait() == -signal.SIGKILL
-    assert [p for p in set(Path("/tmp").glob("gtfs-*")) - before if list(p.rglob("*.key"))] == []
+    assert not list(elsewhere.rglob("*.key"))
     assert list(keys_dir.glob("home-*"))
     assert bool(agents_of(maker.pid)) == (moment != "home")
     sweep_homes(keys_dir)
