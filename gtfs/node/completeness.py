@@ -91,13 +91,11 @@ class _PackCheck:
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             return f"is not complete: it lacks {missing[0].hex()}{more}"
-        if row.reel is None:  # what is not sealed yet, publish will say
-            return None
         known = self._state.index.known(introduced.parents)
         orphaned = [p for p in introduced.parents if p not in known and p not in self._unencodable]
         if orphaned:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
-        if self._accepted is None:
+        if self._accepted is None or row.reel is None:  # what is not sealed yet, publish will say
             return None
         return self._refusal_of(row, pack, decoded, self._accepted)
 

@@ -63,7 +63,7 @@ class Origin:
         with State(open_repository(self.path), limits) as state:
             done = publish_now(state)
             wrong = list(check(state, lambda _d, _t: None))
-            said = ("which is missing", "git has lost", "git cannot read the history")
+            said = ("which is missing", "git has lost", "git cannot read the history", "there is no pack of its parent")
             assert all(any(words in line for words in said) for line in wrong), wrong
             assert state.held is not None
             return done, state.held.catalogue.refs, state.held.catalogue.needs
