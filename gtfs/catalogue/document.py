@@ -221,7 +221,7 @@ def is_address(text: str, schemes: frozenset[str]) -> bool:
     """Whether a catalogue may name this tracker or web seed."""
     try:
         parts = urlsplit(text)
-        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
     return good and " " not in text and len(text) <= ADDRESS_BYTES

@@ -17,7 +17,7 @@ import click
 import trio
 
 from gtfs.cli.nodeoptions import NodeSettings, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, source_of
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, source_of, tell_wait
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.signals import end_signals, ended_by, reread_task
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
@@ -62,6 +62,7 @@ def mount(
     while detach_dead(Path(directory)):
         complain(f"detached the dead mount on {directory}: its process was gone")
     place = check_mountpoint(Path(directory))
+    tell_wait(found)
     if foreground:
         trio.run(_run, found, place, mount_options, settings, None)
         return 0

@@ -84,7 +84,7 @@ def _signer(text: str, option: str) -> Fingerprint:
 def _feed(text: str, option: str) -> str:
     try:
         feed = parse_feed(text)
-        if (urlsplit(text).port or 1) < 1:
+        if urlsplit(text).port == 0:
             raise ValueError("port 0")
     except (ValueError, GtfsError) as e:
         raise BadNodeOption(f"{option}={text}: {getattr(e, 'reason', e)}") from None

@@ -15,14 +15,16 @@ import platformdirs
 
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
+from gtfs.cli.terminal import complain
 from gtfs.errors import GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.mount.mountpoint import is_dead
 from gtfs.node.firsttrust import TrustGiven
 from gtfs.node.node import NodeOptions
+from gtfs.node.pointing import FIRST_S
 from gtfs.node.source import Source, find_source
 from gtfs.repo.repository import BadRepository, Repository, open_repository
-from gtfs.swarm.feeds import parse_feed
+from gtfs.swarm.feeds import DhtFeed, parse_feed
 
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
@@ -96,6 +98,12 @@ def source_of(text: str, settings: NodeSettings) -> Source:
             f"or for a mirror of it the catalogue {text}/.gtfs/catalogue"
         )
     return find_source(text, settings.repo, platformdirs.user_data_path("gtfs"))
+
+
+def tell_wait(source: Source) -> None:
+    """At a terminal: that a new mirror's first question, to the DHT, may take long."""
+    if isinstance(source.feed, DhtFeed) and not source.repository.exists() and sys.stderr.isatty():
+        complain(f"looking for {source.text} in the DHT, for up to {FIRST_S:.0f} s")
 
 
 def repository_of_mount(directory: Path) -> Path | None:

@@ -11,7 +11,7 @@ import click
 import trio
 
 from gtfs.cli.nodeoptions import NodeSettings, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of
+from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of, tell_wait
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
 from gtfs.ingest.refjudge import NOT_YET
@@ -22,6 +22,8 @@ from gtfs.node.nursery import first_error
 from gtfs.node.source import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
 from gtfs.swarm.feeds import LATEST
+
+_NOTICEABLE = 5  # percent: below, it is what ends of pieces and late counters make
 
 
 @click.command(cls=Command)
@@ -62,6 +64,7 @@ def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[
         asked = {"do": "sync", "keyrings": [str(path) for path in settings.keyrings]}
         done = ask_node(found.repository / GTFS_DIRECTORY, asked, tell) if found.repository.exists() else None
         if done is None:
+            tell_wait(found)
 
             async def work() -> dict[str, Any]:
                 node_settings = node_options(settings, read_timeout_s)
@@ -88,7 +91,8 @@ def _spared(done: dict[str, Any]) -> str:
     """How much was here already, of what a sync to the end would have had to fetch."""
     if done["missing"] or not done["bytes"]:
         return ""
-    return f" ({max(0.0, 100 - 100 * done['fetched'] / done['bytes']):.1f} % were here)"
+    spared = 100 - 100 * done["fetched"] / done["bytes"]
+    return f" ({spared:.1f} % were here)" if spared >= _NOTICEABLE else ""
 
 
 def _is_up_to_date(done: dict[str, Any]) -> bool:
