@@ -34,7 +34,7 @@ _OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web
 )
 @click.option(
     "--gnupg-home",
-    type=Place(path_type=Path, exists=True, file_okay=False),
+    type=Place(path_type=Path),
     help="Where gpg has that key (default: gpg's own).",
 )
 @click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")

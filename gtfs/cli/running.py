@@ -124,5 +124,5 @@ def repository_at(path: Path) -> Repository:
         raise BadRepository(f"{path} is a dead mount, its process is gone: gtfs umount {path} takes it away")
     mounted = repository_of_mount(path)
     if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
-        raise BadRepository(f"nothing is mounted on {path}, and it is no bare git repository")
+        raise BadRepository(f"nothing is mounted on {path}, and it is not a bare git repository")
     return open_repository(mounted or path)

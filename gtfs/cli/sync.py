@@ -106,7 +106,8 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
     elif _is_up_to_date(done):
-        say(f"up to date: version {done['version']}")
+        fetched = f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
+        say(f"up to date: version {done['version']}; {fetched}")
     else:
         say(
             f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "

@@ -230,7 +230,9 @@ def _unknown(name: str, value: str | None, table: Mapping[str, Option]) -> str:
     near = difflib.get_close_matches(name, table, 1)
     meant = f"did you mean {near[0]}? " if near else ""
     shown = name if value is None else f"{name}={value}"
-    known = " ".join(sorted(n if isinstance(o.kind, bool) else f"{n}=" for n, o in table.items()))
+    # The limits as one: the line shall fit on a screen.
+    names = {n if isinstance(o.kind, bool) else f"{n}=" for n, o in table.items()}
+    known = " ".join(sorted({"limit_...=" if n.startswith("limit_") else n for n in names}))
     return f"unknown mount option {shown!r}; {meant}there are: {known}"
 
 

@@ -110,10 +110,10 @@ def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     init = f"gtfs init {repository.path}"
     more, how = "", f"{init} --accept-fault {finding.oid.hex()}"
     if unlisted[1:]:
-        more, how = f", and {len(unlisted) - 1} more", f"{init} --accept-faults {file} (which names all)"
+        more, how = f", and {len(unlisted) - 1} more", f"{init} --accept-faults {file}"
     raise UnlistedFaults(
         f"commit {pack.hex()}, path {_path_of(state, unlisted[0])}, object {finding.oid.hex()}: {finding.text}{more}; "
-        f"mirrors refuse what the catalogue does not list. To list it: {how}"
+        f"mirrors refuse what the catalogue does not list; list it with: {how}"
     )
 
 

@@ -96,18 +96,23 @@ def _index(
     )
     memory = memory_bytes(repository, largest_bytes)
     # fsck.* settings of the repository do not count for index-pack, only what stands here.
-    with batch.open("rb") as stdin, tempfile.TemporaryFile(dir=quarantine) as skip_list:
-        skip_list.writelines(oid.hex().encode() + b"\n" for oid in skipped)
-        skip_list.flush()
-        # By its descriptor: git ends a path in this option at a blank, a comma or a bar.
-        strict = f"--strict={levels}{',' if levels else ''}skiplist=/proc/self/fd/{skip_list.fileno()}"
-        arguments = ("--stdin", "--fix-thin", strict)
+    with contextlib.ExitStack() as stack:
+        stdin = stack.enter_context(batch.open("rb"))
+        strict, handed_on = [levels] if levels else [], []
+        if skipped:
+            skip_list = stack.enter_context(tempfile.TemporaryFile(dir=quarantine))
+            skip_list.writelines(oid.hex().encode() + b"\n" for oid in skipped)
+            skip_list.flush()
+            # By its descriptor: git ends a path in this option at a blank, a comma or a bar.
+            strict.append(f"skiplist=/proc/self/fd/{skip_list.fileno()}")
+            handed_on.append(skip_list.fileno())
+        arguments = ("--stdin", "--fix-thin", "--strict" + ("=" if strict else "") + ",".join(strict))
         done = subprocess.run(
             index_pack_command(repository, arguments, memory, batch.stat().st_size),
             stdin=stdin,
             capture_output=True,
             env=env,
-            pass_fds=[skip_list.fileno()],
+            pass_fds=handed_on,
             check=False,
         )
     if done.returncode:

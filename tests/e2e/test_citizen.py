@@ -218,7 +218,7 @@ def test_a_sync_on_a_terminal_shows_packs_bytes_peers_rate_and_the_time_left(hou
     [
         ("proxy=http://127.0.0.1:1", "not socks5://HOST:PORT"),
         ("port=9-8", "not a port or a range"),
-        ("connections=0", "not a number from 1 on"),
+        ("connections=0", "not a number from 1 to"),
         ("encryption=much", "not one of required, enabled, disabled"),
         ("cache_size=much", "not a size"),
         ("offline", "nothing to seed"),
