@@ -21,6 +21,7 @@ from gtfs.node.selection import parse_pattern
 from gtfs.node.state import State
 from gtfs.pack.limits import LIMITS, key_of
 from gtfs.repo.repository import open_repository
+from gtfs.trust.gnupghome import open_gnupg
 from gtfs.trust.policy import Policy, parse_policy
 
 _OPTIONS = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
@@ -90,6 +91,8 @@ def init(
     faulty = [parse_object_id(oid) for oid in accept_fault]
     for file in accept_faults:
         faulty += read_skip_list(file)
+    if gnupg_home is not None:
+        open_gnupg(gnupg_home)
     with State(open_repository(repository_of_mount(repo) or repo)) as state:
         refuse_subkeys(state, policies, gnupg_home)
         home = str(gnupg_home.absolute()) if gnupg_home else None
