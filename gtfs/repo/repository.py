@@ -6,15 +6,22 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import shutil
 import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
+
+_MAKING: Final = ".making-"  # in the name of the directory where a repository is made
+_LEFT_S: Final = 600  # so old, it is nobody's work any more
 
 GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
 
@@ -229,8 +236,34 @@ def open_repository(path: Path) -> Repository:
 
 
 def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
-    """A new empty bare repository at ``path``, whose parent directories are made; raises `BadRepository`."""
+    """A new empty bare repository at ``path``, whose parent directories are made; raises `BadRepository`.
+
+    It is there whole or not at all, whenever the power goes; what is left of it then is removed here.
+    """
+    path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = f".{path.name}{_MAKING}"
+    for left in path.parent.iterdir():
+        if left.name.startswith(beside) and time.time() - left.stat().st_mtime > _LEFT_S:
+            shutil.rmtree(left, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix=beside, dir=path.parent))
+    try:
+        _init(place / path.name, fmt)
+        for directory, _, files in os.walk(place):
+            for name in files:
+                sync_file(Path(directory, name))
+            sync_directory(Path(directory))
+        try:
+            (place / path.name).rename(path)  # over an empty directory, too
+        except OSError as e:
+            raise BadRepository(f"cannot make a bare repository at {path}: {e.strerror}") from None
+        sync_directory(path.parent)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return open_repository(path)
+
+
+def _init(path: Path, fmt: ObjectFormat) -> None:
     try:
         subprocess.run(
             ["git", "init", "--quiet", "--bare", f"--object-format={fmt.name}", "--template=", "--", str(path)],
@@ -243,4 +276,3 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
     except subprocess.CalledProcessError as e:
         said = e.stderr.decode("utf-8", "replace").strip()
         raise BadRepository(f"cannot make a bare repository at {path}: {said}") from None
-    return open_repository(path)
