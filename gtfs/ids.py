@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -34,7 +34,7 @@ _HEX_FINGERPRINT = re.compile(r"[0-9A-F]{40}(?:[0-9A-F]{24})?\Z")
 class BadId(GtfsError):
     """Text that should be an identifier and is not."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, text: str, wanted: str) -> None:
         super().__init__(f"{text!r} is not {wanted}")

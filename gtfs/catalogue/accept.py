@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import FROM_FUTURE, NOT_IN_RING
 from gtfs.trust.keyring import Keyring
@@ -28,7 +28,7 @@ POLICY_WORK: Final = 100_000_000
 class CatalogueRefused(GtfsError):
     """A document that is not believed; its subclass is the rule that it breaks."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"catalogue refused: {reason}")

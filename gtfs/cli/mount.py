@@ -21,7 +21,7 @@ from gtfs.cli.running import given_trust, node_options, raise_file_limit, source
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.signals import end_signals, ended_by, reread_task
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
 from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
@@ -98,15 +98,15 @@ def _in_background(
                 log.error("%s", cause)
             return cause.exit_code
         if isinstance(cause, OSError):
-            if not daemon.fail(os_error_text(cause), 7):
+            if not daemon.fail(os_error_text(cause), Blame.SYSTEM.exit_code):
                 log.error("%s", cause)
-            return 7
+            return Blame.SYSTEM.exit_code
         if isinstance(cause, KeyboardInterrupt):
-            return 130
+            return Blame.INTERRUPT.exit_code
         text = "".join(traceback.format_exception(cause))
         print(text, file=sys.stderr)
-        daemon.fail(f"a bug in gtfs: {type(cause).__name__}: {cause}", 1)
-        return 1
+        daemon.fail(f"a bug in gtfs: {type(cause).__name__}: {cause}", Blame.OTHER.exit_code)
+        return Blame.OTHER.exit_code
     return 0
 
 

@@ -16,6 +16,7 @@ import click
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
+from gtfs.errors import Blame
 from gtfs.ids import ObjectId, pack_name
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
@@ -105,7 +106,7 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
             complain(f"interrupted after {done} packs; run it again for the rest")
             return INTERRUPTED
     click.echo(f"{done} commit packs, {size} bytes, in {directory}", err=True)
-    return 3 if unmade else 0
+    return Blame.SOURCE.exit_code if unmade else 0
 
 
 def _split(run: Run, directory: Path) -> int:

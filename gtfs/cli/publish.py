@@ -62,7 +62,7 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
-    return Unpublishable.exit_code if done["refs_held_back"] else 0
+    return Unpublishable.fault.exit_code if done["refs_held_back"] else 0
 
 
 def _show(done: dict[str, Any]) -> None:

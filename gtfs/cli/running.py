@@ -16,7 +16,7 @@ import platformdirs
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.cli.terminal import complain
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import Fingerprint
 from gtfs.mount.mountpoint import is_dead
@@ -34,7 +34,7 @@ _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never
 class LimitTooLow(GtfsError):
     """This process may use too little of the machine for a swarm: libtorrent would end it without a word."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 def raise_file_limit() -> None:

@@ -14,6 +14,7 @@ from gtfs.cli.nodeoptions import NodeSettings, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of, tell_wait
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
+from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.mount.mountpoint import is_dead
@@ -141,8 +142,9 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     missing_codes = [why["exit_code"] for _, why in missing]
     # One feed that answers is enough, but a catalogue that must not be believed is never passed over. Refs that wait
     # for reels which did not come are not refused.
-    if done["refused"] or 4 in [*codes, *missing_codes] or (held_back and not missing):
-        return 4
+    refused = Blame.TRUST.exit_code
+    if done["refused"] or refused in [*codes, *missing_codes] or (held_back and not missing):
+        return refused
     if missing:
         return int(max(missing_codes))
     return max(codes) if codes and all(codes) else 0

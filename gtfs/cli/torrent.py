@@ -13,6 +13,7 @@ from gtfs.cli.nodeoptions import check_tracker
 from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say
+from gtfs.errors import Blame
 from gtfs.node.control import ask_node
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.torrentfiles import hand_out
@@ -50,5 +51,5 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> in
     say(f"{done['reels']} reels, {done['packs']} packs: {out}")
     if done["lacking"]:
         complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
-        return 5
+        return Blame.NETWORK.exit_code
     return 0

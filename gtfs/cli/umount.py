@@ -12,6 +12,7 @@ import click
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import complain
+from gtfs.errors import Blame
 from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
 from gtfs.repo.repository import GTFS_DIRECTORY
 from gtfs.state.lock import lock_holder
@@ -37,7 +38,7 @@ def umount(directory: Path, lazy: bool) -> int:
     detach(path, lazy=lazy)
     if pid and not lazy and not _wait_for_end(pid):
         complain(f"unmounted, but process {pid} has not ended after {_END_S} s; {_log_of(pid)}")
-        return 7
+        return Blame.SYSTEM.exit_code
     return 0
 
 

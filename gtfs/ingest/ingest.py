@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
@@ -33,7 +33,7 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.moving import sweep_moving
-from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
 from gtfs.trust.signoff import SignoffRow
@@ -213,7 +213,7 @@ class Ingest:
                     outcome.refused.append((candidate, e))
                 continue
             except GtfsError as e:
-                if e.exit_code == GitFailed.exit_code:
+                if e.fault is Blame.SYSTEM:
                     batch.discard()
                     raise
                 outcome.refused.append((candidate, e))

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
@@ -32,7 +32,7 @@ BACKGROUND: Final = 512  # requests that the kernel may have under way in the ba
 class MountpointError(GtfsError):
     """It cannot be mounted there; the text says what to do."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class Mounted(NamedTuple):

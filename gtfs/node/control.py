@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.private import open_private
 
@@ -35,11 +35,16 @@ Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
 
 
 class NodeFailed(GtfsError):
-    """What the running node answered; carries its exit code."""
+    """What the running node answered; carries its exit code, which may be one that only a newer node knows."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
-        self.exit_code = exit_code
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:
+        """The node's."""
+        return self._exit_code
 
 
 @contextlib.contextmanager
@@ -188,7 +193,7 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
         request = _read_object(line)
         objection = _objection(request, handlers)
         if request is None or objection is not None:
-            await _send(stream, {"error": objection, "exit_code": 1})
+            await _send(stream, {"error": objection, "exit_code": Blame.OTHER.exit_code})
             return
         handler = handlers[request["do"]]
         # The newest progress is enough: a slow reader must not make the node hold a queue of it.
@@ -217,7 +222,10 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
             except GtfsError as e:
                 last = {"error": str(e), "exit_code": e.exit_code}
             except OSError as e:
-                last = {"error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""), "exit_code": 7}
+                last = {
+                    "error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""),
+                    "exit_code": Blame.SYSTEM.exit_code,
+                }
             nursery.cancel_scope.cancel()
         with trio.move_on_after(5):
             await _send(stream, last)

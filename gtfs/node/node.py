@@ -18,7 +18,7 @@ import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
@@ -289,7 +289,7 @@ class Node:
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = request.get("keyrings") or []
         if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
-            raise NodeFailed("keyrings: these are no names of files", 2)
+            raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
         if files:
             given = TrustGiven([Path(file) for file in files])
             await trio.to_thread.run_sync(first_trust, self.state, given, None, limiter=self._writing)

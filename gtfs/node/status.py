@@ -59,7 +59,9 @@ def describe_progress(p: Progress) -> dict[str, Any]:
 def describe_sync(report: SyncReport) -> dict[str, Any]:
     """What `gtfs sync` shows."""
     missing = {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()}
-    unusable = {name: {"reason": why, "exit_code": BadCatalogue.exit_code} for name, why in report.unusable.items()}
+    unusable = {
+        name: {"reason": why, "exit_code": BadCatalogue.fault.exit_code} for name, why in report.unusable.items()
+    }
     return {
         "packs": report.packs,
         "reels": report.reels,

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_S: Final = 10.0
@@ -84,7 +84,7 @@ _ADDED: Final = (
 class IndexUnusable(GtfsError):
     """The index cannot be opened, read or written: disk, permission, or a file system without shared memory."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"the index {path}: {reason}")
@@ -108,7 +108,7 @@ class IndexFull(IndexUnusable):
 class IndexBusy(IndexUnusable):
     """Another process holds the index's write lock."""
 
-    exit_code = 6
+    fault = Blame.BUSY
 
 
 class Database:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
 
 _MAKING: Final = ".making-"  # in the name of the directory where a repository is made
@@ -35,13 +35,13 @@ WINDOW_SETTINGS: Final = ("-c", "core.packedGitWindowSize=32m", "-c", "core.pack
 class BadRepository(GtfsError):
     """A path that is no repository gtfs can use; the text says what to do."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class GitFailed(GtfsError):
     """A git command ended badly; ``stderr`` is what it said."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes) -> None:
         said = stderr.decode("utf-8", "replace").strip().splitlines()
@@ -54,7 +54,7 @@ class GitFailed(GtfsError):
 class GitMissing(GtfsError):
     """There is no git where PATH says."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self) -> None:
         super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")

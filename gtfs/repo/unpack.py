@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.repo.bounds import index_pack_command, machine_fault, memory_bytes
 from gtfs.repo.repository import Repository, git_environment, list_of_paths
@@ -31,7 +31,7 @@ _KEEP_MARK: Final = b"gtfs: until refs hold these objects\n"
 class GitRefused(GtfsError):
     """git index-pack did not accept the objects; ``reason`` is its own word."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"git index-pack refused the objects: {reason}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examiner
@@ -39,13 +39,13 @@ class Unlisted(NamedTuple):
 class UnlistedFaults(GtfsError):
     """What is to be published has objects that every mirror would refuse; the text says how to accept them."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class Unacceptable(GtfsError):
     """A pack that no mirror can let in, whatever the catalogue says."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 def foresee(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed
 from gtfs.swarm.httpget import HttpFailed, get
 
@@ -33,7 +33,7 @@ _PRINTABLE = re.compile(r"[ -~]+")
 class FeedError(GtfsError):
     """A feed gave no catalogue; ``feed`` says which."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
     def __init__(self, feed: str, reason: str) -> None:
         super().__init__(f"feed {feed}: {reason}")

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import libtorrent as lt
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 ENCRYPTION = ("required", "enabled", "disabled")
 ANY_PORT_TRIES = 5
@@ -22,7 +22,7 @@ ANY_PORT_TRIES = 5
 class BadManners(GtfsError):
     """A setting of the swarm that does not fit; names itself."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)

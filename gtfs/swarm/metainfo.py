@@ -12,7 +12,7 @@ from typing import Any
 
 import libtorrent as lt
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import InfoHash
 
 # A reel's info dictionary has these four keys and no other: so no path list, no link, no v2 tree, no private flag.
@@ -23,7 +23,7 @@ LIMIT_BYTES = 4 << 20
 class BadMetadata(GtfsError):
     """Metainfo that is not that of the reel which the catalogue named."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
 
 def check_info(info: bytes, infohash: InfoHash, file_name: str, size: int, piece_length: int) -> tuple[bytes, ...]:

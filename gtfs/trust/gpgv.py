@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
@@ -49,7 +49,7 @@ _REASONS: Final = {
 class BadSignature(GtfsError):
     """A signature that does not count; ``reason`` says why in a few words."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str, *, is_key_useless: bool = False) -> None:
         super().__init__(f"signature refused: {reason}")
@@ -64,7 +64,7 @@ class ExpiredKey(BadSignature):
 class GpgvFailed(GtfsError):
     """gpgv could not be run, so nothing can be said about a signature."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 @dataclass(frozen=True)

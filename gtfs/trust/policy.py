@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
@@ -38,7 +38,7 @@ _TAGS: Final = b"refs/tags/"
 class BadPolicy(GtfsError):
     """A policy line that cannot be understood; it is never half applied."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, line: str, reason: str) -> None:
         super().__init__(f"policy line {line[:120]!r}: {reason}")
@@ -48,7 +48,7 @@ class BadPolicy(GtfsError):
 class PolicyRefused(GtfsError):
     """A commit or tag that nobody who may has vouched for; ``reason`` says what is missing."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"refused by policy: {reason}")

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
 from gtfs.pack.encode import Encoder
@@ -39,7 +39,7 @@ _IN_MEMORY = 4 << 20  # of one such pack; a larger one lies in a file without a 
 class LostBytes(GtfsError):
     """A pack that should be local is not what the index says; `gtfs fsck` tells more."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class SwarmReel(Protocol):

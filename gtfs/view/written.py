@@ -19,7 +19,6 @@ from gtfs.ingest.batch import MAX_PACKS
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.takeup import parents_first
-from gtfs.pack.format import CorruptPack
 from gtfs.state.state import State
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class WrittenPacks:
         try:
             self._checker.check(self._candidate(path, oid))
         except GtfsError as e:
-            if e.exit_code == CorruptPack.exit_code:
+            if e.fault.is_refusal:
                 self._state.quarantine.take(path, oid, str(e))
             raise
 

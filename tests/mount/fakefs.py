@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Outcome, daemonize
 from gtfs.mount.lifetime import serve
@@ -35,7 +35,7 @@ def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
 
 
 class PolicyRefused(GtfsError):
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class Store:

@@ -149,7 +149,7 @@ def test_every_error_has_an_exit_code_that_is_told() -> None:
     for module in pkgutil.walk_packages(gtfs.__path__, "gtfs."):
         importlib.import_module(module.name)
     told = set(re.findall(r"^\.It (\d+)$", section(page("gtfs.1"), "EXIT STATUS"), re.MULTILINE))
-    assert {str(error.exit_code) for error in errors(GtfsError)} <= told
+    assert {str(error.fault.exit_code) for error in errors(GtfsError)} <= told
 
 
 def held() -> Accepted:

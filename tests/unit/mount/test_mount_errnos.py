@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.mount.errnos import answering, errno_of
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.mount.waits import MountClosing, Waits
@@ -17,11 +17,11 @@ from gtfs.pack.format import CorruptPack, LimitExceeded
 
 
 class _Refused(GtfsError):
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class _Busy(GtfsError):
-    exit_code = 6
+    fault = Blame.BUSY
 
 
 @pytest.mark.parametrize(
