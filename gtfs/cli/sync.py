@@ -16,7 +16,6 @@ from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
 from gtfs.errors import Blame
 from gtfs.feed import LATEST
-from gtfs.ingest.refjudge import NOT_YET
 from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
@@ -115,11 +114,12 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
         note_faults(done["faults"])
+    # What did not come, or was refused, is the news; that refs wait for it only follows.
+    late = set(done.get("refs_late", ()) if done["missing"] else ())  # not from an older node
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
-        held_back.setdefault(reason, []).append(name)
-    # What did not come, or was refused, is the news; that refs wait for it only follows.
-    late = held_back.pop(NOT_YET, []) if done["missing"] else []
+        if name not in late:
+            held_back.setdefault(reason, []).append(name)
     for reason, names in held_back.items():
         stay = (
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"

@@ -265,9 +265,7 @@ class Ingest:
             self._index.set_state([x.oid for x in examined], "unpacked")
             signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
             self._index.put_signers(signed_by)
-            self._index.add_signoffs(
-                SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
-            )
+            self._index.add_signoffs(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)

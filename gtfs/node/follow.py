@@ -21,7 +21,6 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.lost import is_doubted
-from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
@@ -325,14 +324,15 @@ class Follower:
         if why is not None:
             return RefReport(0, dict.fromkeys(catalogue.refs, why))
         report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
-        if NOT_YET not in report.held_back.values():
+        if not report.late:
             state.index.set_meta(FOLLOWED, str(catalogue.version))
         sources = state.config.get_all("source")
         place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
         refuse_pushes(state.repository, catalogue.refs, place)
         # One line for each reason: a catalogue may hold a hundred thousand refs.
         for reason, count in Counter(report.held_back.values()).items():
-            name = next(n for n, r in report.held_back.items() if r == reason).decode("utf-8", "replace")
-            level = logging.INFO if reason == NOT_YET else logging.WARNING
-            log.log(level, "%d refs stay where they are, %s first: %s", count, name, reason)
+            name = next(n for n, r in report.held_back.items() if r == reason)
+            level = logging.INFO if name in report.late else logging.WARNING
+            shown = name.decode("utf-8", "replace")
+            log.log(level, "%d refs stay where they are, %s first: %s", count, shown, reason)
         return report

@@ -43,7 +43,7 @@ from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
-from gtfs.swarm.feeds import FeedError, FeedPoller
+from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 from gtfs.view.controlfiles import ControlFiles
@@ -308,16 +308,11 @@ class Node:
         return self.status()
 
     def _feeds(self) -> list[dict[str, Any]]:
-        found = []
-        for r in self.poller.reports():
-            refusal = self._refusals.last(r.feed)
-            is_refused = refusal is not None and r.error == str(refusal)
-            code = 0 if r.error is None else refusal.exit_code if refusal and is_refused else FeedError.exit_code
-            found.append(
-                {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
-                 "exit_code": code, "failures": r.failures}
-            )  # fmt: skip
-        return found
+        return [
+            {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
+             "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures}
+            for r in self.poller.reports()
+        ]  # fmt: skip
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""

@@ -68,6 +68,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "bytes": report.total_bytes,
         "refs_moved": report.refs.moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refs_late": sorted(n.decode("utf-8", "replace") for n in report.refs.late),
         "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,

@@ -46,7 +46,7 @@ def move_refs(repository: Repository, moves: Iterable[RefMove]) -> dict[bytes, s
     some may have moved.
     """
     moves = [m for m in moves if m.old != m.new]
-    refused = {m.name: why for m in moves if (why := trouble(repository, m.name)) is not None}
+    refused = {m.name: why.text for m in moves if (why := trouble(repository, m.name)) is not None}
     left = [m for m in moves if m.name not in refused]
     if not left:
         return refused

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
@@ -92,6 +92,17 @@ class Vouch:
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
     keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
+
+    def to_text(self) -> str:
+        """As the index keeps it and the mount shows it: KIND, and after a colon each signer. See `parse_vouch`."""
+        return ":".join([self.kind, *self.signers])
+
+
+def parse_vouch(text: str) -> Vouch | None:
+    """What `Vouch.to_text` gave; None for anything else."""
+    kind, *signers = text.split(":")
+    known = next((name for name in get_args(VouchKind) if name == kind), None)
+    return None if known is None else Vouch(known, tuple(map(Fingerprint, signers)))
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines

@@ -83,7 +83,7 @@ def read_signoff(document: bytes, keyring: Keyring, allowed: frozenset[Fingerpri
     """The rows that somebody in ``allowed`` signed off; raises `BadSignoff`, `BadSignature`."""
     signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
     if not signed.signatures:
-        raise BadSignoff("; ".join(signed.rejected))
+        raise BadSignoff("; ".join(map(str, signed.rejected)))
     return Signoff(signed.signatures, *parse_signoff(signed.text))
 
 

@@ -14,7 +14,7 @@ from history import History
 from keys import NOW_S, YEAR_S, Keys, shared_keys
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.refjudge import NOT_YET, Demands
+from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
 from gtfs.repo.history import TIPS, WAS
 from gtfs.state.state import State
@@ -474,9 +474,10 @@ def test_what_could_move_is_said_apart_from_what_a_sync_cannot_help(mirror: Mirr
     assert mirror.survey(main=two[0], strict=two[0], far=unknown) == {
         "refs/heads/main": (READY, True),
         "refs/heads/strict": (f"the commit is not signed ({two[0].hex()})", False),
-        "refs/heads/far": (NOT_YET, True),
+        "refs/heads/far": ("what it would move to is not verified here yet", True),
     }
-    mirror.follow(main=two[0])
+    report = mirror.follow(main=two[0], strict=two[0], far=unknown)
+    assert report.late == {b"refs/heads/far"} < report.held_back.keys()
     assert mirror.survey(main=two[0]) == {}
 
 
