@@ -26,6 +26,7 @@ from gtfs.swarm.peers import copies_elsewhere
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Cache:
         state: State,
         reels: ReelTorrents,
         session: Session,
-        writing: trio.CapacityLimiter,
+        writing: Writing,
         forget: Callable[[], None],
         limit_bytes: int,
     ) -> None:
@@ -99,7 +100,7 @@ class Cache:
         freed = 0
         for reel_id, pieces in going.items():
             # The way in, and whoever merges reels, reads whole ones: not while this goes on.
-            async with self._writing:
+            async with self._writing.turn():
                 freed += await self._evict(reel_id, pieces)
         if freed:
             log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))

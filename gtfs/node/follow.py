@@ -34,6 +34,7 @@ from gtfs.state.state import State
 from gtfs.state.turnover import Guess
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
 from gtfs.view.packs import Packs
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Follower:
         state: State,
         reels: ReelTorrents,
         store: Packs,
-        writing: trio.CapacityLimiter,
+        writing: Writing,
         first: FirstTrust,
         changed: Callable[[], None],
     ) -> None:
@@ -95,7 +96,7 @@ class Follower:
         With ``join`` its reels are in the swarm afterwards; else `bring_tables` puts them there, once what is here
         already was taken up.
         """
-        accepted = await trio.to_thread.run_sync(self._accept, document, limiter=self._writing)
+        accepted = await self._writing.run(self._accept, document)
         if accepted is None:
             return False
         if join:
@@ -160,7 +161,7 @@ class Follower:
                         log.info("%s", e)
                         failed[row.name] = e
 
-            await self._reel_torrents.make(*await trio.to_thread.run_sync(self._guess, limiter=self._writing))
+            await self._reel_torrents.make(*await self._writing.run(self._guess))
             for row in self._listed():
                 if not self._reel_torrents.has_table(row):
                     nursery.start_soon(bring, row)
@@ -213,7 +214,7 @@ class Follower:
             raise too_low
         report = SyncReport(unusable=held.catalogue.unusable)
         # What is recorded is believed below: git may have lost objects, and the disk files, since then.
-        await trio.to_thread.run_sync(look_at_git, self._state, cancelled, limiter=self._writing)
+        await self._writing.run(look_at_git, self._state, cancelled)
         await self._reel_torrents.mend()
         if self._state.index.last_row():
             # What nobody gives must not hold up the rest.
@@ -264,8 +265,8 @@ class Follower:
                         await came[row.id].wait()
                         if row.name in report.missing:
                             continue
-                        outcome = await trio.to_thread.run_sync(
-                            self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n), limiter=self._writing
+                        outcome = await self._writing.run(
+                            self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n)
                         )
                         self._reel_torrents.unpin(row)
                         done_before[0] += row.rows
@@ -282,7 +283,7 @@ class Follower:
             report.listed = len(listed) - sum(row.name in report.missing for row in listed)
             if self._state.held is held:
                 # Those whose whole history is here move, whatever else is missing.
-                report.refs = await trio.to_thread.run_sync(self._move_refs, limiter=self._writing)
+                report.refs = await self._writing.run(self._move_refs)
                 self._changed()
         if self._state.held is held and not (is_once_more and is_doubted(self._state.index)):
             return report

@@ -17,6 +17,7 @@ from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.watch import RefsWatch
 from gtfs.state.divergence import Divergence
 from gtfs.state.state import State
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class GitNews:
         self,
         state: State,
         standing: Divergence,
-        writing: trio.CapacityLimiter,
+        writing: Writing,
         jobs: int | None,
         show: Callable[[dict[bytes, ObjectId]], None],
         changed: Callable[[], None],
@@ -88,7 +89,7 @@ class GitNews:
             return
         if self.takes_up:
             take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
-            if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
+            if (await self._writing.run(take_up)).made:
                 self._changed()
         self._refs = refs
         self._show(refs)

@@ -48,6 +48,7 @@ from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.packs import Packs
+from gtfs.view.writing import Writing
 from gtfs.view.written import WrittenPacks
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Node:
         self.state = state
         self.options = options
         self.session = session
-        self._writing = trio.CapacityLimiter(1)
+        self._writing = Writing()
         self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, client)
         self.packs = Packs(state, self.reel_torrents)
         trackers = options.swarm.trackers if options.swarm is not None else ()
@@ -146,7 +147,7 @@ class Node:
         def work() -> None:
             self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
 
-        await trio.to_thread.run_sync(work, limiter=self._writing)
+        await self._writing.run(work)
         self._changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
@@ -211,7 +212,7 @@ class Node:
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""
         before = {parse_feed(text) for text in self.state.config.get_all("source")}
-        await trio.to_thread.run_sync(self.state.reread, limiter=self._writing)
+        await self._writing.run(self.state.reread)
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.pointer.renew()
@@ -236,7 +237,7 @@ class Node:
             )
             return describe_published(self.state, done)
 
-        result = await trio.to_thread.run_sync(work, limiter=self._writing)
+        result = await self._writing.run(work)
         self._changed()
         self.pointer.renew()
         await self.reel_torrents.update()
@@ -292,7 +293,7 @@ class Node:
             raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
         if files:
             given = TrustGiven([Path(file) for file in files])
-            await trio.to_thread.run_sync(first_trust, self.state, given, None, limiter=self._writing)
+            await self._writing.run(first_trust, self.state, given, None)
         return await self.sync_once(tell)
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from gtfs.swarm.sharing import take_copy
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.webseeds import bring_info_task, seed_url
 from gtfs.view.packs import SwarmReel
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class ReelTorrents:
         state: State,
         session: Session | None,
         read_timeout_s: float,
-        writing: trio.CapacityLimiter,
+        writing: Writing,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self._client = client  # for the metadata that web seeds have
@@ -104,7 +105,7 @@ class ReelTorrents:
 
         What git does not have either is for a sync to fetch.
         """
-        short = await trio.to_thread.run_sync(short_reels, self._state, limiter=self._writing)
+        short = await self._writing.run(short_reels, self._state)
         try:
             for row in short:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
@@ -113,7 +114,7 @@ class ReelTorrents:
                 self._state.index.set_reel_state([row.id], "partial")
                 self.forget()
                 try:
-                    await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
+                    await self._writing.run(remake, self._state, row, cancelled)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
@@ -127,7 +128,7 @@ class ReelTorrents:
             await self.wait_evicted(row.infohash)
             await self._leave(row)
         if superseded:
-            await trio.to_thread.run_sync(self._state.drop_superseded, superseded, limiter=self._writing)
+            await self._writing.run(self._state.drop_superseded, superseded)
 
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
@@ -186,9 +187,7 @@ class ReelTorrents:
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
         packs = parse_table(table, foot)
-        await trio.to_thread.run_sync(
-            self._state.reel_files.keep_table, row, packs, self._date_s(), limiter=self._writing
-        )
+        await self._writing.run(self._state.reel_files.keep_table, row, packs, self._date_s())
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
@@ -215,8 +214,8 @@ class ReelTorrents:
             return 0
         if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
-        filled = await trio.to_thread.run_sync(reel_files.fill, row, table, limiter=self._writing)
-        filled += await trio.to_thread.run_sync(encode_into, self._state, row, table, cancelled, limiter=self._writing)
+        filled = await self._writing.run(reel_files.fill, row, table)
+        filled += await self._writing.run(encode_into, self._state, row, table, cancelled)
         if filled:
             await torrent.recheck()
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
@@ -230,7 +229,7 @@ class ReelTorrents:
         for row, _ in reels:
             await self._leave(row)
         try:
-            made = [await trio.to_thread.run_sync(self._make, *reel, limiter=self._writing) for reel in reels]
+            made = [await self._writing.run(self._make, *reel) for reel in reels]
         finally:
             await self.update()
         return all(made)

@@ -20,6 +20,7 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.takeup import parents_first
 from gtfs.state.state import State
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ _RETRY_S = 10.0  # after a full disk or a lock of git's
 class WrittenPacks:
     """The mount's IncomingSink."""
 
-    def __init__(self, state: State, writing: trio.CapacityLimiter, changed: Callable[[list[ObjectId]], None]) -> None:
+    def __init__(self, state: State, writing: Writing, changed: Callable[[list[ObjectId]], None]) -> None:
         self._state = state
         self._writing = writing
         self._changed = changed
@@ -104,7 +105,7 @@ class WrittenPacks:
             await self._wake.wait()
             await self._wait_quiet()
             try:
-                async with self._writing:  # until it is our turn, their owners may have them back
+                async with self._writing.turn():  # until it is our turn, their owners may have them back
                     self._wake = trio.Event()
                     self._in_hand, self._queued = self._queued, {}
                     outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand)
