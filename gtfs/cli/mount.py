@@ -23,7 +23,6 @@ from gtfs.cli.signals import end_signals, ended_by, reread_task
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
-from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
@@ -143,13 +142,7 @@ async def _serve(
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
         operations = Operations(node.packs, node.written, node.control_files, mount_options)
-
-        def changed(oids: list[ObjectId]) -> None:
-            for oid in oids:
-                operations.pack_changed_nowait(oid)
-
-        node.on_packs_changed = changed
-        node.on_packs_added = operations.packs_added_nowait
+        nursery.start_soon(operations.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
 
         def mounted() -> None:

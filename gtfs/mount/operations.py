@@ -28,7 +28,7 @@ from gtfs.mount.listing import ControlListing, Listing, RootListing
 from gtfs.mount.metadata import MetadataOperations
 from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.options import MountOptions
-from gtfs.mount.tree import VERIFIED_STATES, ControlTree, IncomingSink, PackInfo, PackSource
+from gtfs.mount.tree import VERIFIED_STATES, ControlTree, IncomingSink, PackInfo, PackSource, TreeNews
 from gtfs.mount.waits import Waits
 
 log = logging.getLogger(__name__)
@@ -104,13 +104,17 @@ class Operations(MetadataOperations):
                 if error.errno != errno.ENOENT:  # the kernel never heard of it
                     log.debug("cannot invalidate %s: %s", oid.hex(), error)
 
-    def packs_added_nowait(self, oids: Sequence[ObjectId]) -> None:
-        """Packs became known: the directory has changed, as its mtime says at the next look. On the loop.
+    async def watch_news_task(self, news: TreeNews) -> None:
+        """Whenever the packs changed, the directory did, as its mtime says at the next look.
 
-        Their names are found at once, since that they were not there is nothing that the kernel was ever told to keep.
+        New names are found at once, since that they were not there is nothing that the kernel was ever told to keep.
         """
-        if oids:
+        seen = news.number
+        while True:
+            before, seen = seen, await news.wait_beyond(seen)
             self._names.changed()
+            for oid in news.since(before):
+                self.pack_changed_nowait(oid)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

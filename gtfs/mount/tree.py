@@ -8,7 +8,7 @@ readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
@@ -125,6 +125,18 @@ class ControlEntry:
     read: Callable[[], Awaitable[bytes]] | None = None  # the whole contents, asked once at open
     path: Path | None = None  # a real file, complete, read in a thread
     read_at: Callable[[int, int], Awaitable[bytes]] | None = None  # (offset, length), for what may be not local
+
+
+class TreeNews(Protocol):
+    """Changes of the packs that the kernel does not make itself; the ``number`` grows with each."""
+
+    number: int
+
+    async def wait_beyond(self, seen: int) -> int:
+        """The number, once it is another than ``seen``."""
+
+    def since(self, seen: int) -> Sequence[ObjectId]:
+        """Packs that were there at ``seen`` and are others now, in state or in what is local of them."""
 
 
 class NotTakeable(GtfsError):

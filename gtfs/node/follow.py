@@ -33,7 +33,6 @@ from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
 from gtfs.state.turnover import Guess
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
-from gtfs.view.packs import Packs
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -75,17 +74,14 @@ class Follower:
         self,
         state: State,
         reels: ReelTorrents,
-        store: Packs,
         writing: Writing,
         first: FirstTrust,
-        changed: Callable[[], None],
     ) -> None:
         self._state = state
         self._reel_torrents = reels
-        self._packs = store
         self._writing = writing
         self._first = first
-        self._changed = changed
+        self._news = writing.news
         self._one = trio.Lock()
         self._filled: set[ReelName] = set()  # reels to which git has given what it has
         self._settled: set[ReelName] = set()  # listed reels that nothing has to be moved into while they stay whole
@@ -101,7 +97,7 @@ class Follower:
             return False
         if join:
             await self._reel_torrents.update()
-        self._packs.forget_reels()
+        self._news.reels.grow()
         return True
 
     def _accept(self, document: bytes) -> Accepted | None:
@@ -165,7 +161,7 @@ class Follower:
             for row in self._listed():
                 if not self._reel_torrents.has_table(row):
                     nursery.start_soon(bring, row)
-        self._changed()
+        self._news.came_in()
         return failed
 
     def _guess(self) -> list[tuple[ReelRow, list[Row]]]:
@@ -253,7 +249,7 @@ class Follower:
                         else:
                             report.reels += 1
                     here[row.id] = 0 if row.name in report.missing else row.size
-                    self._packs.forget_reels()
+                    self._news.reels.grow()
                     came[row.id].set()
 
             try:
@@ -268,15 +264,15 @@ class Follower:
                         outcome = await self._writing.run(
                             self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n)
                         )
-                        self._reel_torrents.unpin(row)
+                        self._reel_torrents.evictions.unpin(row.id)
                         done_before[0] += row.rows
                         report.packs += len(outcome.unpacked)
                         report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
                         report.waiting += len(outcome.waiting)
                         report.faults.merge(outcome.faults)
-                        self._changed()
+                        self._news.came_in()
             finally:
-                self._reel_torrents.unpin()
+                self._reel_torrents.evictions.unpin()
             for name, (count, first) in report.faults.kinds.items():
                 log.info("let in: %s: %d objects, %s first", name, count, first.hex())
             self._settled.intersection_update(row.name for row in listed)
@@ -284,7 +280,7 @@ class Follower:
             if self._state.held is held:
                 # Those whose whole history is here move, whatever else is missing.
                 report.refs = await self._writing.run(self._move_refs)
-                self._changed()
+                self._news.came_in()
         if self._state.held is held and not (is_once_more and is_doubted(self._state.index)):
             return report
         # A newer catalogue came meanwhile, and lists other reels: what was missing may lie in them. Or git has lost

@@ -20,13 +20,13 @@ import trio
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
-from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
 from gtfs.node.control import NodeFailed, Tell, answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.evictions import Evictions
 from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
@@ -47,6 +47,7 @@ from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 from gtfs.view.controlfiles import ControlFiles
+from gtfs.view.news import News
 from gtfs.view.packs import Packs
 from gtfs.view.writing import Writing
 from gtfs.view.written import WrittenPacks
@@ -55,7 +56,6 @@ log = logging.getLogger(__name__)
 
 _SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
 _RETRY_S = 10.0  # after a catalogue could not be followed
-_TOLD_AT_ONCE = 1000  # new packs of which `on_packs_added` hears; of a longer list, the last
 
 
 @dataclass(frozen=True)
@@ -83,56 +83,32 @@ class Node:
         self.state = state
         self.options = options
         self.session = session
-        self._writing = Writing()
-        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, client)
-        self.packs = Packs(state, self.reel_torrents)
+        self.news = News(state.index)
+        self._writing = Writing(self.news)
+        evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
+        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
+        self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = options.swarm.trackers if options.swarm is not None else ()
-        self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
-        self.written = WrittenPacks(state, self._writing, self._packs_changed)
-        self.follower = Follower(state, self.reel_torrents, self.packs, self._writing, options.first, self._came_in)
+        self.control_files = ControlFiles(
+            state, self.packs, self.news, self.status, self._read_reel, self._take_copied, trackers
+        )
+        self.written = WrittenPacks(state, self._writing)
+        self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
         self.divergence = Divergence(state)
-        self.upkeep = Upkeep(state.repository)
+        self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.reel_torrents.forget = self.packs.forget_reels
-        self.packs.on_lost = lambda: self._news.set()
-        self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self._last_row = state.index.last_row()
-        self.git_news = GitNews(
-            state, self.divergence, self._writing, options.jobs, self.control_files.show_refs, self._changed
-        )
-        self._news = trio.Event()
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
         if options.prefetch:
-            self._news.set()
+            self.news.wanted.grow()
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
-            forget = self.packs.forget_reels
-            self.control_files.is_cache = True
-            self._cache = Cache(state, self.reel_torrents, session, self._writing, forget, options.cache_bytes)
-
-    def _changed(self) -> None:
-        self.packs.forget_reels()
-        self.git_news.look_again()
-        self.written.look_again()
-        last_row = self.state.index.last_row()
-        if last_row > self._last_row:
-            after = max(self._last_row, last_row - _TOLD_AT_ONCE)
-            self._last_row = last_row
-            self.on_packs_added([oid for _, oid, *_ in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
-
-    def _came_in(self) -> None:
-        self._changed()
-        self.upkeep.wake()
-
-    def _packs_changed(self, oids: list[ObjectId]) -> None:
-        self._came_in()
-        self.on_packs_changed(oids)
+            self._cache = Cache(state, self.reel_torrents, session, self._writing, options.cache_bytes)
 
     async def _read_reel(self, row: ReelRow, offset: int, length: int) -> bytes:
         torrent = self.reel_torrents.reel(row.id)
@@ -148,7 +124,7 @@ class Node:
             self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
 
         await self._writing.run(work)
-        self._changed()
+        self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
@@ -164,7 +140,7 @@ class Node:
         if await self.follower.take_document(document):
             self.pointer.renew()
             self._keep_whole = self._keep_whole or followed
-            self._news.set()
+            self.news.wanted.grow()
 
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, document)
@@ -173,10 +149,10 @@ class Node:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
         said: str | None = None
         if self.follower.lacks_tables():
-            self._news.set()
+            self.news.wanted.grow()
+        seen = 0
         while True:
-            await self._news.wait()
-            self._news = trio.Event()
+            seen = await self.news.wanted.wait_beyond(seen)
             trouble = await self._follow()
             if trouble is None:
                 said = None
@@ -185,8 +161,8 @@ class Node:
                 log.warning("the catalogue cannot be followed yet: %s", trouble)
             said = trouble
             with trio.move_on_after(_RETRY_S):
-                await self._news.wait()
-            self._news.set()
+                await self.news.wanted.wait_beyond(seen)
+            seen = -1  # again, whatever came meanwhile
 
     async def _follow(self) -> str | None:
         """One try; gives what hindered it."""
@@ -216,7 +192,7 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.pointer.renew()
-        self._news.set()
+        self.news.wanted.grow()
 
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
@@ -238,7 +214,7 @@ class Node:
             return describe_published(self.state, done)
 
         result = await self._writing.run(work)
-        self._changed()
+        self.news.changed()
         self.pointer.renew()
         await self.reel_torrents.update()
         return result
@@ -349,6 +325,8 @@ class Node:
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self.git_news.watch_task)
             nursery.start_soon(self.written.ingest_task)
+            nursery.start_soon(self.written.look_again_task)
+            nursery.start_soon(self.packs.forget_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.pointer.announce_task)

@@ -13,8 +13,9 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.ids import REEL_SUFFIX, InfoHash
+from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.tree import NotLocal, ReadTimedOut
+from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
 from gtfs.reel.metainfo import piece_length
@@ -47,6 +48,7 @@ class ReelTorrents:
         session: Session | None,
         read_timeout_s: float,
         writing: Writing,
+        evictions: Evictions,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self._client = client  # for the metadata that web seeds have
@@ -55,10 +57,12 @@ class ReelTorrents:
         self._session = session
         self._read_timeout_s = read_timeout_s
         self._torrents: dict[int, Torrent] = {}
-        self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
-        self.evictions: dict[InfoHash, trio.Event] = {}
-        self.forget: Callable[[], None] = lambda: None  # lets go of what is remembered of whole reels
-        self.is_cache = False  # whether what is unpacked may leave again
+        self.evictions = evictions
+
+    @property
+    def is_cache(self) -> bool:
+        """See `packs.SwarmReads`."""
+        return self.evictions.is_cache
 
     def reel(self, reel_id: int) -> Torrent | None:
         """See `packs.SwarmReads`."""
@@ -69,11 +73,11 @@ class ReelTorrents:
         assert isinstance(reel, Torrent)
         try:
             while True:
-                await self.wait_evicted(reel.spec.infohash)
+                await self.evictions.wait_left(reel.spec.infohash)
                 try:
                     return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
                 except SessionClosed:
-                    await self.wait_evicted(reel.spec.infohash)
+                    await self.evictions.wait_left(reel.spec.infohash)
                     again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
                     if again is None or again is reel:
                         raise
@@ -94,7 +98,7 @@ class ReelTorrents:
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
             is_gone = present is None or isinstance(present.failure, SessionClosed)
-            if is_gone and row.infohash not in self.evictions:
+            if is_gone and not self.evictions.is_leaving(row.infohash):
                 try:
                     self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
@@ -109,23 +113,23 @@ class ReelTorrents:
         try:
             for row in short:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
-                await self.wait_evicted(row.infohash)
+                await self.evictions.wait_left(row.infohash)
                 await self._leave(row)
                 self._state.index.set_reel_state([row.id], "partial")
-                self.forget()
+                self._writing.news.reels.grow()
                 try:
                     await self._writing.run(remake, self._state, row, cancelled)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
             if short:
-                self.forget()
+                self._writing.news.reels.grow()
                 await self.update()
 
     async def _drop_superseded(self) -> None:
         superseded = self._state.take_superseded()
         for row in superseded:
-            await self.wait_evicted(row.infohash)
+            await self.evictions.wait_left(row.infohash)
             await self._leave(row)
         if superseded:
             await self._writing.run(self._state.drop_superseded, superseded)
@@ -257,10 +261,6 @@ class ReelTorrents:
         """Whether the way in has no use for this reel any more."""
         return not self._state.index.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
 
-    def unpin(self, row: ReelRow | None = None) -> None:
-        """The way in has read this reel (None: every reel)."""
-        self.pinned.difference_update(set(self.pinned) if row is None else (row.id,))
-
     def torrents(self) -> list[Torrent]:
         """This node's torrents."""
         return list(self._torrents.values())
@@ -269,18 +269,13 @@ class ReelTorrents:
         """The reel's torrent left the swarm and came back."""
         self._torrents[row.id] = torrent
 
-    async def wait_evicted(self, infohash: InfoHash) -> None:
-        """Return when no piece of the reel is being evicted."""
-        while (gone := self.evictions.get(infohash)) is not None:
-            await gone.wait()
-
     async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
         """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`."""
-        await self.wait_evicted(row.infohash)
+        await self.evictions.wait_left(row.infohash)
         torrent = self._torrents.get(row.id)
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
-        self.pinned.add(row.id)
+        self.evictions.pin(row.id)
         async with self._info_from_web_seeds(torrent):
             await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way to write a node's repository and state: in a thread, one writer at a time. Trio loop."""
+"""The one way to write a node's repository and state: in a thread, one writer at a time, who tells what came of it.
+
+Trio loop.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
 
+from gtfs.view.news import News
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 class Writing:
-    """One node's; handed to everybody who writes."""
+    """One node's; handed to everybody who writes, and has something to tell in ``news``."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: News) -> None:
+        self.news = news
         self._one = trio.CapacityLimiter(1)
 
     async def run(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:

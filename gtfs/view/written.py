@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -32,10 +31,9 @@ _RETRY_S = 10.0  # after a full disk or a lock of git's
 class WrittenPacks:
     """The mount's IncomingSink."""
 
-    def __init__(self, state: State, writing: Writing, changed: Callable[[list[ObjectId]], None]) -> None:
+    def __init__(self, state: State, writing: Writing) -> None:
         self._state = state
         self._writing = writing
-        self._changed = changed
         self._checker = state.new_ingest()
         self._checking = trio.CapacityLimiter(1)
         self._queued: dict[ObjectId, Path] = {}
@@ -120,8 +118,8 @@ class WrittenPacks:
                 continue
             self.last_error = None
             self._in_hand = {}
-            self._settle(outcome)
-            self._changed(outcome.unpacked)
+            self._keep_waiting(outcome)
+            self._writing.news.came_in(outcome.unpacked)
 
     async def _wait_quiet(self) -> None:
         """Let a writer of many files go on: a batch costs a signature and several processes, and the interpreter."""
@@ -152,15 +150,20 @@ class WrittenPacks:
             self._state.quarantine.take(candidate.path, candidate.oid, str(error))
         return outcome
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _keep_waiting(self, outcome: Outcome) -> None:
         for candidate, parents in outcome.waiting:
             self._waiting[candidate.oid] = candidate.path
             for parent in parents:
                 self._children.setdefault(parent, set()).add(candidate.oid)
-        self.look_again()
 
-    def look_again(self) -> None:
-        """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
+    async def look_again_task(self) -> None:
+        """Whenever packs came, from here, by plain git or from peers: queue what waited for them."""
+        git, seen = self._writing.news.git, -1
+        while True:
+            seen = await git.wait_beyond(seen)
+            self._look_again()
+
+    def _look_again(self) -> None:
         rows = self._state.index.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
         todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
