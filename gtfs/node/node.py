@@ -27,12 +27,13 @@ from gtfs.node.control import NodeFailed, Tell, answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
-from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
+from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
+from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow

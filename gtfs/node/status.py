@@ -8,7 +8,7 @@ from typing import Any
 
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.ids import REEL_SUFFIX
-from gtfs.node.follow import Progress, SyncReport
+from gtfs.node.sync import Progress, SyncReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
 from gtfs.swarm.torrents import Torrent
 

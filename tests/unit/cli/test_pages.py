@@ -32,9 +32,9 @@ from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
 from gtfs.node.control import NodeFailed
-from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.status import describe_peer, describe_sync
+from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
