@@ -164,10 +164,5 @@ async def _serve(
 
 
 async def _take_up(node: Node) -> None:
-    total = [0]
     with bar("encoding") as show:
-
-        def begin(count: int) -> None:
-            total[0] = count
-
-        await node.take_up(begin, lambda n, size: show(n, total[0], size_text(size)))
+        await node.take_up(lambda step: show(step.packs, step.packs_of, size_text(step.size)))

@@ -24,6 +24,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import Run, encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import BadRepository, GitFailed, Repository, open_repository
+from gtfs.repo.work import Work
 from gtfs.state.config import Config
 
 
@@ -95,7 +96,7 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
         bar("encoding") as show,
         stop_on_interrupt() as stop,
     ):
-        for run in encode_many(repository, oids, Path(spools), limits, jobs=jobs, stop=stop):
+        for run in encode_many(repository, oids, Path(spools), limits, Work(jobs, stop)):
             size += _split(run, directory)
             done += len(run.made)
             unmade += len(run.unmade)

@@ -12,7 +12,8 @@ from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
-from gtfs.state.describe import describe_published
+from gtfs.repo.work import Work
+from gtfs.state.describe import describe_published, describe_step
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -42,17 +43,9 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
         has_node = done is not None
         if done is None:
             with State(repository) as state, stop_on_interrupt() as stop:
-                total = [0]
-
-                def begin(count: int) -> None:
-                    total[0] = count
-
                 try:
-                    result = publish_now(
-                        state, force=force, jobs=jobs, stop=stop, begin=begin,
-                        progress=lambda n, size: tell({"packs": n, "of": total[0], "bytes": size}),
-                        phase=lambda name: tell({"phase": name}),
-                    )  # fmt: skip
+                    work = Work(jobs, stop, lambda step: tell(describe_step(step)))
+                    result = publish_now(state, work, force=force)
                 except Unpublishable:
                     if stop():
                         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")

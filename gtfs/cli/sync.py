@@ -70,7 +70,7 @@ def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[
                 node_settings = node_options(settings, read_timeout_s)
                 async with open_source(found, given_trust(settings), node_settings) as node:
                     # What an existing clone has need not be fetched.
-                    await node.take_up(lambda _n: None, lambda _n, _b: None)
+                    await node.take_up()
                     done = await node.sync_once(tell)
                     await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
                     return done

@@ -36,6 +36,7 @@ from gtfs.repo.moving import sweep_moving
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
+from gtfs.repo.work import Work
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
@@ -260,7 +261,7 @@ class Ingest:
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
-            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
+            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
             signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}

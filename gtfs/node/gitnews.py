@@ -13,6 +13,7 @@ from gtfs.errors import GtfsError
 from gtfs.node.nursery import cancelled
 from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.watch import RefsWatch
+from gtfs.repo.work import Work
 from gtfs.state.divergence import Divergence
 from gtfs.state.state import State
 from gtfs.view.writing import Writing
@@ -73,7 +74,7 @@ class GitNews:
         if refs == self._news.refs:
             return
         if self.takes_up:
-            take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
+            take_up = partial(self._state.take_up, Work(self._jobs, cancelled), retry=False)
             if (await self._writing.run(take_up)).made:
                 self._news.changed()
         self._news.refs = refs

@@ -38,7 +38,8 @@ from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
-from gtfs.state.describe import describe_published, describe_state
+from gtfs.repo.work import Step, Work
+from gtfs.state.describe import describe_published, describe_state, describe_step
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.publish import publish_now
@@ -117,14 +118,13 @@ class Node:
             raise NotLocal
         return await self.reel_torrents.read(torrent, offset, length, 0)
 
-    async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
-        """Encode what plain git brought since the last time, and from now on whenever it moves a ref."""
+    async def take_up(self, tell: Callable[[Step], None] = lambda _step: None) -> None:
+        """Encode what plain git brought since the last time, and from now on whenever it moves a ref.
+
+        ``tell`` hears of it in a thread.
+        """
         self.git_news.takes_up = True
-
-        def work() -> None:
-            self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
-
-        await self._writing.run(work)
+        await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
@@ -197,21 +197,12 @@ class Node:
 
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
-        total = [0]
+
+        def tell_step(step: Step) -> None:
+            trio.from_thread.run_sync(tell, describe_step(step))
 
         def work() -> dict[str, Any]:
-            def begin(n: int) -> None:
-                total[0] = n
-
-            def progress(done: int, size: int) -> None:
-                trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
-
-            def phase(name: str) -> None:
-                trio.from_thread.run_sync(tell, {"phase": name})
-
-            done = publish_now(
-                self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress, phase=phase
-            )
+            done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
             return describe_published(self.state, done)
 
         result = await self._writing.run(work)

@@ -21,6 +21,7 @@ from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
 from gtfs.repo.unpack import UNPACKING
+from gtfs.repo.work import Step, Work
 from gtfs.state.fsck import check, rebuild
 from gtfs.state.lock import Busy
 from gtfs.state.publish import initialise, publish_now
@@ -78,15 +79,16 @@ def test_what_git_brought_is_taken_up_once(odd: Path) -> None:
 def test_an_interrupted_take_up_goes_on_where_it_stopped(odd: Path) -> None:
     asked = False
 
-    def progress(_packs: int, _bytes: int) -> None:
+    def tell(step: Step) -> None:
         nonlocal asked
         asked = True
+        assert 0 < step.packs < step.packs_of == 184 and step.size
 
     with State(open_repository(odd)) as state:
-        some = state.take_up(jobs=1, stop=lambda: asked, progress=progress).packs
+        some = state.take_up(Work(1, lambda: asked, tell)).packs
         assert 0 < some < 184
     with State(open_repository(odd)) as state:
-        assert state.take_up(jobs=2).packs == 184 - some
+        assert state.take_up(Work(jobs=2)).packs == 184 - some
         all_is_well(state)
 
 

@@ -17,6 +17,7 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
 from gtfs.repo.history import TIPS, WAS
+from gtfs.repo.work import Work
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
@@ -37,7 +38,7 @@ class Mirror:
         """Record all of history as unpacked, as ingest does, by refs that go again."""
         for number, oid in enumerate(oids):
             self.history.ref(f"refs/made/{number}", oid)
-        self.state.take_up(jobs=1)
+        self.state.take_up(Work(jobs=1))
         for number, _ in enumerate(oids):
             self.history.ref(f"refs/made/{number}", None)
 
@@ -436,7 +437,7 @@ def test_a_ref_to_a_lost_object_stops_no_other_and_can_be_moved(mirror: Mirror, 
     mirror.history.ref("refs/heads/other", lost)
     (mirror.history.path / "objects" / lost.hex()[:2] / lost.hex()[2:]).unlink()
     mirror.reassert()
-    assert mirror.state.take_up(jobs=1).packs == 0
+    assert mirror.state.take_up(Work(jobs=1)).packs == 0
     assert mirror.follow(main=two[1], other=two[1]).held_back == {}
     assert mirror.history.refs() == {"refs/heads/main": two[1], "refs/heads/other": two[1]}
 

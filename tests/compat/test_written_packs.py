@@ -57,7 +57,7 @@ async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            await node.take_up()
             await nursery.start(node.run_task)
             yield node
             nursery.cancel_scope.cancel()
