@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 from house import ROOT, House, Key, environment
+from installed import install_once
 from project import make_project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where ``gtfs`` and its ``python`` are; the first of PATH, for every program that a test starts."""
+    own = tmp_path_factory.getbasetemp()
+    found = install_once(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{found}{os.pathsep}{os.environ['PATH']}")
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,15 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
-GTFS = [sys.executable, "-m", "gtfs.cli.main"]
 WAIT_S = 60
 SWARMING = ("mount", "sync", "seed")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Ours without what could lead a program to the user's own keys, settings or repositories."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB"))}
+    """Ours without what could lead a program to the user's own keys, settings or repositories, or to another gtfs."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB", "PYTHON"))}
     person = {"NAME": "A U Thor", "EMAIL": "author@example.org", "DATE": "1700000000 +0100"}
     git = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in person.items()}
     return {
@@ -39,7 +37,6 @@ def environment(home: Path) -> dict[str, str]:
         **git,
         "HOME": str(home),
         "GIT_CONFIG_NOSYSTEM": "1",
-        "PYTHONPATH": str(ROOT),
         "LC_ALL": "C.UTF-8",
     }
 
@@ -256,7 +253,7 @@ class House:
         if words and words[0] in SWARMING and not self.calls_neighbours:
             # Every test publishes the same reels: nodes of others must not join in, and nothing leaves the machine.
             words = (*words, "-o", "nolsd")
-        return self.run([*self.enter, *GTFS, *words], code=code, env=env, stdin=stdin)
+        return self.run([*self.enter, "gtfs", *words], code=code, env=env, stdin=stdin)
 
     def start(
         self,
@@ -409,7 +406,7 @@ class House:
         wrong: list[str] = []
         _end(self._users)
         mounted = [str(m.dir) for m in self.mounts if not m.ended and m.is_mounted()]
-        wrong += self._all([[*GTFS, "umount", directory] for directory in mounted])
+        wrong += self._all([["gtfs", "umount", directory] for directory in mounted])
         for mount in self.mounts:
             wrong += mount.close()
         _end(self._other_processes)
@@ -419,7 +416,7 @@ class House:
                 wrong.append(f"{place} was still mounted")
                 subprocess.run(["umount", "-l", place], capture_output=True)
         sound = [str(r) for r, sound in self.repositories.items() if sound and r.exists()]
-        wrong += self._all([[*GTFS, "fsck", repository] for repository in sound])
+        wrong += self._all([["gtfs", "fsck", repository] for repository in sound])
         shutil.rmtree(self.root, ignore_errors=True)
         assert not wrong, "\n".join(wrong)
 
@@ -431,7 +428,7 @@ class House:
             out, err = process.communicate(timeout=WAIT_S)
             if process.returncode or err:
                 said = (out + err).decode(errors="replace")
-                wrong.append(f"{' '.join(command[3:])} ended with {process.returncode}:\n{said}")
+                wrong.append(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
         return wrong
 
 

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, free_port, mounted_at, open_files, wait_for
+from house import House, free_port, mounted_at, open_files, wait_for
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]
@@ -191,7 +191,7 @@ def test_publish_ends_on_ctrl_c_and_keeps_what_it_encoded(house: House, fresh: P
     words = ["--name", "project", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
     house.gtfs("init", fresh, *words)
     spool = fresh / "gtfs" / "spool"
-    process = house.start([*GTFS, "publish", fresh, "--jobs", "1"])
+    process = house.start(["gtfs", "publish", fresh, "--jobs", "1"])
     wait_for(lambda: spool.is_dir() or process.poll() is not None, "it encodes")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -206,7 +206,7 @@ def test_sync_ends_on_ctrl_c_with_130_and_the_node_goes_on(house: House, pub: Pa
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B")
     a.unmount()
-    process = house.start([*GTFS, "sync", b.dir])
+    process = house.start(["gtfs", "sync", b.dir])
     wait_for(lambda: _connected(process.pid), "it asked the node")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)

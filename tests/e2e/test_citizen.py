@@ -13,7 +13,7 @@ from typing import Any
 
 import libtorrent as lt
 import pytest
-from house import GTFS, House, Key, wait_for
+from house import House, Key, wait_for
 from seeding import catalogue, seed, sync_options
 
 
@@ -194,7 +194,7 @@ def test_a_sync_on_a_terminal_shows_packs_bytes_peers_rate_and_the_time_left(hou
     mirror = house.root / "mirror.git"
     house.keep_sound(mirror)
     ours, theirs = pty.openpty()
-    command = [*GTFS, "sync", catalogue(pub), "-o", sync_options(house, mirror, origin.port)]
+    command = ["gtfs", "sync", catalogue(pub), "-o", sync_options(house, mirror, origin.port)]
     process = house.start(command, terminal=theirs, env={"TERM": "xterm", "COLUMNS": "160"})
     os.close(theirs)
     shown = b""

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Mount, wait_for
+from house import House, Mount, wait_for
 
 HERE = Path(__file__).resolve().parent
 
@@ -210,7 +210,7 @@ def test_a_mirror_killed_at_any_time_while_it_fetches_completes(house: House, pu
 def test_a_publisher_killed_while_it_seeds_loses_nobody_anything(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B")
-    process = house.start([*GTFS, "sync", b.dir])
+    process = house.start(["gtfs", "sync", b.dir])
     wait_for(lambda: b.status()["swarm"]["downloaded"] > 0, "it fetches")
     a.kill()
     process.send_signal(signal.SIGINT)

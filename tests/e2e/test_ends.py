@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import GTFS, ROOT, House, Mount, mounted_at, open_files, wait_for
+from house import ROOT, House, Mount, mounted_at, open_files, wait_for
 
 UNITS = ROOT / "contrib" / "systemd"
 
@@ -85,7 +85,7 @@ def test_a_service_manager_is_told_when_the_mount_stands(house: House, pub: Path
         manager.settimeout(60)
         manager.bind(address)
         process = house.start(
-            [*GTFS, "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address}
+            ["gtfs", "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address}
         )
         assert manager.recv(4096).startswith(b"READY=1\n")
         assert mounted_at(directory) and len(os.listdir(directory)) > 60
@@ -95,7 +95,7 @@ def test_a_service_manager_is_told_when_the_mount_stands(house: House, pub: Path
     assert not mounted_at(directory)
     # Nobody listens: no reason not to mount.
     process = house.start(
-        [*GTFS, "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address + "x"}
+        ["gtfs", "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address + "x"}
     )
     wait_for(lambda: mounted_at(directory), "it is mounted")
     process.send_signal(signal.SIGTERM)

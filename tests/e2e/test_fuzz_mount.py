@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key, Mount, environment, wait_for
+from house import House, Key, Mount, environment, wait_for
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -448,7 +448,7 @@ def machine(project: Path, key: Key, tmp_path: Path) -> type[MountMachine]:
 
     lines = [line.split() for line in git("rev-list", "--all", "--topo-order", "--reverse", "--parents").splitlines()]
     made = tmp_path / "packs"
-    subprocess.run([*GTFS, "pack", project, "--all", "-o", made], check=True, env=env, capture_output=True)
+    subprocess.run(["gtfs", "pack", project, "--all", "-o", made], check=True, env=env, capture_output=True)
     MountMachine.packs = [Pack(w[0], (made / f"{w[0]}.pack").read_bytes(), tuple(w[1:])) for w in lines[:8]]
     MountMachine.root, MountMachine.key = tmp_path, key
     shutil.rmtree(made)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key
+from house import House, Key
 
 from gtfs.mount.options import escape_value
 
@@ -113,7 +113,7 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
     source, mirror = pub / "gtfs" / "catalogue" / "latest.asc", house.root / "mirror.git"
     ours, theirs = os.openpty()
     options = f"offline,table_timeout=1,nolsd,repo={mirror},keyring={ring}"
-    process = house.start([*GTFS, "sync", source, "-o", options], terminal=theirs)
+    process = house.start(["gtfs", "sync", source, "-o", options], terminal=theirs)
     os.close(theirs)
     seen = b""
     while b"Type yes: " not in seen:

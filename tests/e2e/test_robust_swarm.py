@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key
+from house import House, Key
 from seeding import catalogue, seed, sync_options
 from test_bad_catalogue import field, next_version, text_of
 
@@ -91,7 +91,7 @@ def test_eight_mirrors_at_once(house: House, pub: Path) -> None:
     origin = seed(house, pub)
     mirrors = [house.root / f"m{n}.git" for n in range(8)]
     house.keep_sound(*mirrors)
-    command = [*GTFS, "sync", catalogue(pub), "-o"]
+    command = ["gtfs", "sync", catalogue(pub), "-o"]
     running = [house.start([*command, sync_options(house, mirror, origin.port)]) for mirror in mirrors]
     for process in running:
         out, err = process.communicate(timeout=120)
