@@ -29,7 +29,8 @@ TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup
 
 def environment(home: Path) -> dict[str, str]:
     """Ours without what could lead a program to the user's own keys, settings or repositories, or to another gtfs."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB", "PYTHON"))}
+    left_out = ("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     person = {"NAME": "A U Thor", "EMAIL": "author@example.org", "DATE": "1700000000 +0100"}
     git = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in person.items()}
     return {

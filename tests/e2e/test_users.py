@@ -31,7 +31,8 @@ def hidden_by(path: Path) -> Path | None:
 
 def script(house: House, programs: Path) -> str:
     """What the namespace needs, in shell."""
-    wanted = list(dict.fromkeys(Path(p).resolve() for p in (sys.prefix, sys.base_prefix, programs.parent, ROOT, house.root)))
+    needed = (sys.prefix, sys.base_prefix, programs.parent, ROOT, house.root)
+    wanted = list(dict.fromkeys(Path(p).resolve() for p in needed))
     stage = house.root / "stage"
     lines = ["set -e", f"mkdir -p {stage}"]
     hidden = {p: h for p in wanted if (h := hidden_by(p)) is not None}
