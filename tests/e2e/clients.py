@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from house import House, free_port, wait_for
+from house import House, wait_for
+from ports import free_port
 
 PEER = Path(__file__).with_name("torrent_peer.py")
 

@@ -10,7 +10,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from house import House, free_port, mounted_at, open_files, wait_for
+from house import House, mounted_at, open_files, wait_for
+from ports import free_port
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]

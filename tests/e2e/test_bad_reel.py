@@ -12,7 +12,8 @@ from pathlib import Path
 
 import libtorrent as lt
 import pytest
-from house import House, Mount, free_port
+from house import House, Mount
+from ports import free_port
 
 from gtfs.reel.metainfo import build_metainfo
 from gtfs.trust.verify import split_clearsigned

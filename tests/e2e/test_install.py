@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, House, free_port
+from house import ROOT, House
+from ports import free_port
 
 
 def tracked(*below: str) -> set[str]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import Done, House, Key, Mount, free_port, wait_for
+from house import Done, House, Key, Mount, wait_for
+from ports import free_port
 
 # Run by sh -e in a directory of its own. $D is the mount, $P the name of a pack there, $S the directory of the same
 # packs in plain files, $R a repository that has the parent of $P.

@@ -14,6 +14,7 @@ import logging
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -192,7 +193,7 @@ def fill(store: Store, many: int) -> None:
         store.add(b"many %d" % i)
 
 
-async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
+async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     options = MountOptions(**read_options(args.o)[MountOptions])
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))

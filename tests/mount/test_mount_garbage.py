@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,8 +129,8 @@ def test_deep_and_long_paths(fake_mount):
         f"{PACK}/" + "y/" * 500,
     ):
         wanted = "ENOTDIR" if deep.startswith(PACK) else "ENOENT"
-        assert result(lambda deep=deep: os.stat(m.dir / deep)) == wanted
-        assert result(lambda deep=deep: (m.dir / deep).write_bytes(b"")) == wanted
+        assert result(partial(os.stat, m.dir / deep)) == wanted
+        assert result(partial((m.dir / deep).write_bytes, b"")) == wanted
     for name in ("x" * 256, "ß" * 128, f"{'0' * 251}.pack"):
         for call in (
             lambda name=name: (m.dir / name).write_bytes(b""),
@@ -231,7 +232,7 @@ def test_every_errno_says_what_is_wrong(fake_mount):
     for name, wanted, call in ERRNOS:
         (m.dir / "file").write_bytes(b"text")
         os.chdir(m.dir.parent)
-        got = result(lambda call=call: call(m.dir / "file", m.dir / PACK, m.dir / "new"))
+        got = result(partial(call, m.dir / "file", m.dir / PACK, m.dir / "new"))
         close_all_in(m.dir)
         if got not in wanted.split():
             wrong.append(f"{name}: {got} and not {wanted}")

@@ -102,8 +102,8 @@ def test_a_bug_costs_one_read_an_eio_and_the_mount_stays_up(fake_mount):
     assert "KeyError: 'bug'" in m.log.read_text()
 
 
-def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int]]:
-    errors: list[int] = []
+def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int | None]]:
+    errors: list[int | None] = []
 
     def read() -> None:
         fd = os.open(m.dir / name_of(b"slow remote"), os.O_RDONLY)
