@@ -386,7 +386,7 @@ def test_another_process_may_read_beside_the_node(index, packs):
         assert reader.packs.count() == 1
         assert reader.packs.get(pack.oid) == index.packs.get(pack.oid)
         with pytest.raises(IndexUnusable):
-            reader.set_meta("a", "b")
+            reader.meta.set("a", "b")
 
 
 @pytest.mark.parametrize("damage", ["garbage", "schema", "newer", "foreign"])
