@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, House, Key, environment
+from house import ROOT, WAIT_S, House, Key, environment
 from installed import install_once
 from project import make_project
 
@@ -94,7 +94,7 @@ def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
     shim = ROOT / "tests" / "compat" / "otherzlib.c"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, shim, "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 

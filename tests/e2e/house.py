@@ -23,7 +23,7 @@ from typing import IO, Any
 from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 60
+WAIT_S = 180  # for what comes in any case: a loaded machine is slow, and a test that is right never waits for long
 SWARMING = ("mount", "sync", "seed")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
@@ -173,7 +173,7 @@ class Mount:
             for how in ("-u", "-uz"):
                 if self.is_mounted():
                     subprocess.run(["fusermount3", how, self.dir], capture_output=True)
-            end = time.monotonic() + 15
+            end = time.monotonic() + WAIT_S
             while self.alive() and time.monotonic() < end:
                 time.sleep(0.05)
             if self.alive():
@@ -231,7 +231,7 @@ class House:
         code: int | None = 0,
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
-        timeout: float = WAIT_S * 2,
+        timeout: float = WAIT_S * 3,
     ) -> Done:
         done = subprocess.run(
             [str(part) for part in command],
@@ -443,7 +443,7 @@ class Key:
     def gpg(self, *args: str, data: bytes = b"") -> bytes:
         command = ["gpg", "--homedir", str(self.gnupg_home), "--batch", "--yes", "--no-tty"]
         command += ["--pinentry-mode", "loopback", "--passphrase", "", *args]
-        done = subprocess.run(command, input=data, capture_output=True, env={"PATH": "/usr/bin:/bin"}, timeout=60)
+        done = subprocess.run(command, input=data, capture_output=True, env={"PATH": "/usr/bin:/bin"}, timeout=WAIT_S)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 

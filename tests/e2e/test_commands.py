@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import House, mounted_at, wait_for
+from house import WAIT_S, House, mounted_at, wait_for
 from seeding import seed
 
 
@@ -82,7 +82,7 @@ def test_a_signal_to_a_waiting_mount_ends_its_child_too(house: House, number: si
 
     waited_for = wait_for(child, "the child waits")
     process.send_signal(number)
-    assert process.wait(60) == 130
+    assert process.wait(WAIT_S) == 130
     assert not Path(f"/proc/{waited_for}").exists()
     assert not mounted_at(directory)
 

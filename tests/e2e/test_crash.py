@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from house import House, Mount, wait_for
+from house import WAIT_S, House, Mount, wait_for
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 def killat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("killat") / "killat.so"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "killat.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 
@@ -214,7 +214,7 @@ def test_a_publisher_killed_while_it_seeds_loses_nobody_anything(house: House, p
     wait_for(lambda: b.status()["swarm"]["downloaded"] > 0, "it fetches")
     a.kill()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=WAIT_S)
     c = house.mount(pub, "A", f"listen=127.0.0.1:{a.port}")
     house.gtfs("sync", b.dir)
     assert house.refs(b.repository) == house.refs(pub)

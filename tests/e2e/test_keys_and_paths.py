@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, Key
+from house import WAIT_S, House, Key
 
 from gtfs.mount.options import escape_value
 
@@ -120,7 +120,7 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
         seen += os.read(ours, 1024)
     assert house.key.fingerprint.encode() in seen and b"publisher <publisher@example.org>" in seen
     os.write(ours, b"yes\n")
-    process.wait(60)
+    process.wait(WAIT_S)
     os.close(ours)
     assert house.gtfs("status", "--json", mirror).json()["catalogue"]["version"] == 1
 

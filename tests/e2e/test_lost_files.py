@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from house import House, Mount, tmpfs, wait_for
+from house import WAIT_S, House, Mount, tmpfs, wait_for
 
 HERE = Path(__file__).resolve().parent
 
@@ -155,7 +155,7 @@ def test_a_disk_without_inodes_is_told_and_waited_out(house: House, pub: Path, f
 def failat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("failat") / "failat.so"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "failat.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from house import House, Mount, mounted_at, wait_for
+from house import WAIT_S, House, Mount, mounted_at, wait_for
 
 from gtfs.reel.metainfo import piece_length
 
@@ -204,7 +204,7 @@ def test_gtfs_mount_in_the_foreground_ends_cleanly_on_every_signal(house: House,
         wait_for(lambda: mounted_at(directory), "mounted")
         assert len(os.listdir(directory)) > 60
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=WAIT_S)
         assert (process.returncode, out, err) == (code, b"", b"")
         assert not mounted_at(directory)
         assert os.listdir(directory) == []

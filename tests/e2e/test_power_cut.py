@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, Mount, wait_for
+from house import WAIT_S, House, Mount, wait_for
 
 HERE = Path(__file__).resolve().parent
 CUTS = os.environ.get("GTFS_POWER_CUTS", "8")
@@ -27,7 +27,7 @@ CUTS = os.environ.get("GTFS_POWER_CUTS", "8")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("powercut") / "powercut.so"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", made, HERE / "powercut.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return made
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 
 PACK = make_pack(b"old")[0].hex() + ".pack"
 MANY = 20_000
@@ -66,7 +66,7 @@ def test_twenty_thousand_garbage_files_are_listed_read_and_removed(fake_mount, t
         with open(directory + b"/" + garbage(n), "wb") as f:
             f.write(garbage(n)) if n % 5 != 2 else None
     # Some removed while all are listed.
-    subprocess.run(["find", m.dir, "-name", "*7.torrent", "-delete"], check=True, timeout=120)
+    subprocess.run(["find", m.dir, "-name", "*7.torrent", "-delete"], check=True, timeout=WAIT_S)
     left = set(os.listdir(directory))
     assert left == {n for n in left if not n.endswith(b"7.torrent")} and len(left) > MANY * 0.8
     assert set(os.listdir(incoming)) <= left
