@@ -98,6 +98,16 @@ def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@pytest.fixture(scope="session")
+def disk_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """disk.c, built; a test has a copy of its own."""
+    library = tmp_path_factory.mktemp("disk") / "disk.so"
+    source = Path(__file__).with_name("disk.c")
+    command = ["gcc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    subprocess.run(command, check=True, timeout=WAIT_S)
+    return library
+
+
 @pytest.fixture
 def pub(house: House, published: Path) -> Path:
     """A published repository, the test's own."""

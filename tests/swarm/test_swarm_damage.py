@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,7 @@ async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp
     process = await trio.lowlevel.open_process(
         [sys.executable, str(Path(__file__).with_name("seed_process.py")), str(tmp_path / "publisher")],
         stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdout is not None
     try:
