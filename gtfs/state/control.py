@@ -21,6 +21,7 @@ from gtfs.errors import GtfsError
 from gtfs.state.private import open_private
 
 CONTROL = "control"
+_AT_ONCE_S = 0.3  # an answer that comes in this time was not waited for
 _MAX_ANSWER = 256 << 20  # a line of status or of a sync's end may name some 100,000 refs
 
 Tell = Callable[[dict[str, Any]], None]
@@ -43,8 +44,10 @@ def socket_path(state: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{CONTROL}"
 
 
-def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> dict[str, Any] | None:
-    """Ask the node that runs on this state directory; None when none does.
+def ask_node(
+    state: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
+) -> dict[str, Any] | None:
+    """Ask the node that runs on this state directory; None when none does. ``on_wait`` hears that it takes a while.
 
     Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
     connection, upon which the node ends the work.
@@ -58,6 +61,8 @@ def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> d
         try:
             s.sendall(json.dumps(request).encode() + b"\n")
             answers = s.makefile("rb")
+            if not select.select([s], [], [], _AT_ONCE_S)[0]:
+                on_wait()
             while line := answers.readline(_MAX_ANSWER):
                 kind, value, code = _read_answer(line)
                 if kind == "done":
