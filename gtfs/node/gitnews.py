@@ -87,7 +87,8 @@ class GitNews:
         if refs == self._refs:
             return
         if self.takes_up:
-            take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
+            # By the refs that were read: another look follows whatever has moved them meanwhile.
+            take_up = partial(self._state.take_up, refs=found, jobs=self._jobs, retry=False, stop=cancelled)
             if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
                 self._changed()
         self._refs = refs

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
-from gtfs.repo.history import OWN_REFS, Ref, read_head, read_head_commit, read_refs
+from gtfs.repo.history import OWN_REFS, Ref, read_head_commit, read_refs
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
 from gtfs.trust.policy import Policy
@@ -60,10 +60,13 @@ def select_refs(repository: Repository, config: Config, held: Held | None) -> Se
     return Selection(chosen, left_out)
 
 
-def unreached_head(repository: Repository, chosen: Sequence[Ref]) -> LeftOut | None:
-    """A detached HEAD whose commit no chosen ref reaches: no mirror gets it. Raises `GitFailed`."""
-    head = read_head_commit(repository)
-    if head is None or read_head(repository) is not None:
+def unreached_head(repository: Repository, branch: bytes | None, chosen: Sequence[Ref]) -> LeftOut | None:
+    """A detached HEAD (``branch``: what it names) whose commit no chosen ref reaches: no mirror gets it.
+
+    Raises `GitFailed`.
+    """
+    head = read_head_commit(repository) if branch is None else None
+    if head is None:
         return None
     tips = b"".join(b"^%s\n" % oid.hex().encode() for oid in {ref.oid for ref in chosen})
     asked = head.hex().encode() + b"\n" + tips
