@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -93,19 +93,26 @@ def follow_refs(
 
 
 def survey_refs(
-    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+    repository: Repository,
+    index: Index,
+    wanted: Mapping[bytes, ObjectId],
+    demands: Demands,
+    refs: Sequence[Ref] | None = None,
 ) -> list[HeldBack]:
-    """The refs that are not where the catalogue has them, as they stand now, and why. Moves and heals nothing."""
-    refs = _ordinary(read_refs(repository))
-    judged, asked = _judge(repository, index, refs, wanted, demands)
-    blocked = conflicts([a.name for a in asked if a.now is None], list(refs))
+    """Of all ``refs`` (None: as they stand now) those that are not where the catalogue has them, and why.
+
+    Moves and heals nothing.
+    """
+    standing = _ordinary(read_refs(repository) if refs is None else refs)
+    judged, asked = _judge(repository, index, standing, wanted, demands)
+    blocked = conflicts([a.name for a in asked if a.now is None], list(standing))
     found = []
     for a in asked:
         against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
         reason = against or trouble(repository, a.name) or READY
         found.append(HeldBack(a.name, reason, a.now, a.wanted, reason in (NOT_YET, READY, EMPTY)))
     for name, oid in index.refs.held().items():
-        if name not in wanted and name in refs and refs[name].oid == oid:
+        if name not in wanted and name in standing and standing[name].oid == oid:
             why = trouble(repository, name)
             found.append(HeldBack(name, why or GONE, oid, None, why is None))
     return found

@@ -34,13 +34,16 @@ class Selection(NamedTuple):
     left_out: list[LeftOut]
 
 
-def select_refs(repository: Repository, config: Config, held: Held | None) -> Selection:
-    """The refs of a publisher; of a repository that does not publish, all with a commit or tag, and the node's own.
+def select_refs(
+    repository: Repository, config: Config, held: Held | None, refs: Sequence[Ref] | None = None
+) -> Selection:
+    """Of all ``refs`` (None: as they stand) those of a publisher; of a repository that does not publish, all with a
+    commit or tag, and the node's own.
 
-    Until ``refs`` are set, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
+    Until the setting ``refs`` is made, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
     Raises `GitFailed`, `BadConfig`.
     """
-    refs = read_refs(repository)
+    refs = read_refs(repository) if refs is None else refs
     if config.sign_key() is None:
         head = read_head_commit(repository)
         chosen = [ref for ref in refs if ref.kind in (b"commit", b"tag")]

@@ -5,21 +5,53 @@ crash between any two steps is made good."""
 from __future__ import annotations
 
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from following import Publisher, fetch, listed, make_mirror, take_catalogue
+from keys import shared_keys
 
+from gtfs.catalogue.accept import FirstTrust, Held, accept
+from gtfs.ids import SHA1
+from gtfs.ingest.candidate import Candidate
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.reel.recover import Listed
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import Repository, create_repository
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
 from gtfs.state.fsck import check, rebuild
-from gtfs.state.publish import publish_now
+from gtfs.state.publish import initialise, publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
+from gtfs.trust.keyring import export_user_keys
+
+
+class Publisher:
+    """A repository of one file, published after each commit."""
+
+    def __init__(self, root: Path) -> None:
+        self.repository = create_repository(root / "pub.git", SHA1)
+        self.count = 0
+        keys = shared_keys()
+        with State(self.repository) as state:
+            initialise(state, "pub", keys["alice"], str(keys.home))
+
+    def commit(self, bulk: int = 0) -> None:
+        self.count += 1
+        data = f"version {self.count}\n" + "".join(f"{i * self.count} of {self.count}\n" for i in range(bulk))
+        text = f"commit refs/heads/main\ncommitter A <a@example.org> {1_700_000_000 + self.count} +0000\n"
+        text += f"data <<E\n{self.count}\nE\n" + ("from refs/heads/main^0\n" if self.count > 1 else "")
+        text += f"M 100644 inline file{self.count % 5}\ndata {len(data)}\n{data}\n"
+        command = ["git", "-C", str(self.repository.path), "fast-import", "--quiet"]
+        subprocess.run(command, input=text.encode(), check=True)
+
+    def publish(self, state: State, times: int = 1) -> None:
+        for _ in range(times):
+            self.commit()
+            publish_now(state, jobs=1)
+            state.drop_superseded(state.take_superseded())
 
 
 @pytest.fixture
@@ -29,11 +61,56 @@ def pub(tmp_path: Path) -> Publisher:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Repository:
-    return make_mirror(tmp_path)
+    repository = create_repository(tmp_path / "mirror.git", SHA1)
+    keys = shared_keys()
+    with State(repository) as state:
+        export_user_keys([keys["alice"]], state.keyring_path, keys.home)
+    return repository
 
 
 def all_is_well(state: State) -> None:
     assert list(check(state, lambda _done, _total: None)) == []
+
+
+def listed(state: State) -> list[str]:
+    assert state.held is not None
+    return [entry.name for entry in state.held.catalogue.reels]
+
+
+def take_catalogue(state: State, held: Held) -> None:
+    """As `Follower` does it."""
+    assert state.keyring is not None
+    first = FirstTrust(frozenset({shared_keys()["alice"]}))
+    accepted = accept(held.document, state.held, state.keyring, first, int(time.time()))
+    state.catalogues.save(accepted)
+    state.hold(accepted)
+    state.drop_superseded(state.take_superseded())
+
+
+def fetch(state: State, origin: State) -> list[str]:
+    """What the swarm does: every listed reel that is not here comes from the publisher's disk. Gives their names."""
+    fetched = []
+    assert state.held is not None
+    for name in listed(state):
+        reel = state.index.reels.by_name(name)  # type: ignore[arg-type]
+        assert reel is not None
+        if reel.is_whole:
+            continue
+        for source in (origin.reel_files.metainfo_path(reel.name), origin.reel_files.path(reel.name)):
+            shutil.copy(source, state.reels)
+        source_reel = origin.index.reels.by_name(reel.name)
+        assert source_reel is not None
+        table = origin.reel_files.table(source_reel)
+        assert table is not None
+        state.reel_files.keep_table(reel, table.packs, 0)
+        state.index.reels.set_state([reel.id], "complete")
+        turnover.settle_in(state.reel_files, state.held.catalogue, reel)
+        rows = [row for row in state.index.packs.reel_rows(reel.id) if row.state != "unpacked"]
+        path = state.reel_path(reel.name)
+        outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
+        assert not outcome.refused and not outcome.waiting
+        fetched.append(name)
+    return fetched
 
 
 def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones(
@@ -83,9 +160,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
                 fetch(state, origin)
                 with monkeypatch.context() as patch:
                     patch.setattr(state.reel_files, "table", lambda reel: read.add(reel.name) or table(reel))
-                    patch.setattr(
-                        state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id)
-                    )
+                    patch.setattr(state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
                     for _ in range(2):
                         read.clear()
                         report = await node.sync(lambda _p: None)

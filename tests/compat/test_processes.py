@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from following import Publisher, fetch, make_mirror, take_catalogue
+from test_merging import Publisher, fetch, mirror, take_catalogue
 
 from gtfs.node.node import NodeOptions, open_node
+from gtfs.repo.repository import Repository
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
+
+__all__ = ["mirror"]  # a fixture
 
 Started = Callable[[], Counter[str]]
 
@@ -64,10 +67,10 @@ def test_a_publish_of_one_commit_reads_refs_and_head_once(tmp_path: Path, starte
 
 @pytest.mark.trio
 async def test_a_sync_of_one_commit_reads_refs_once_for_each_thing_that_could_be_lost(
-    tmp_path: Path, started: Started
+    tmp_path: Path, mirror: Repository, started: Started
 ) -> None:
     pub = Publisher(tmp_path)
-    with State(pub.repository) as origin, State(make_mirror(tmp_path)) as state:
+    with State(pub.repository) as origin, State(mirror) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node:
             for _ in range(2):
                 pub.publish(origin)
