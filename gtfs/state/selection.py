@@ -40,7 +40,7 @@ def select_refs(
     """Of all ``refs`` (None: as they stand) those of a publisher; of a repository that does not publish, all with a
     commit or tag, and the node's own.
 
-    Until the setting ``refs`` is made, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
+    Until ``gtfs.refs`` is set, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
     Raises `GitFailed`, `BadConfig`.
     """
     refs = read_refs(repository) if refs is None else refs
