@@ -82,7 +82,7 @@ class WrittenPacks:
             judged = await trio.to_thread.run_sync(self._check, path, oid, limiter=self._checking)
         except (FileNotFoundError, NotWhole):
             return None
-        row = self._state.index.get(oid)
+        row = self._state.index.packs.get(oid)
         if row is not None and row.state == "unpacked":
             judged.examination = None  # here already: nothing will ask for it
         else:
@@ -91,7 +91,7 @@ class WrittenPacks:
 
     def _promised(self, oid: ObjectId, digest: PackDigest) -> PackDigest | None:
         """The digest, if this is byte for byte what the table of an accepted catalogue's reel names."""
-        row = self._state.index.get(oid)
+        row = self._state.index.packs.get(oid)
         return digest if row is not None and row.reel is not None and row.digest == digest else None
 
     def _check(self, path: Path, oid: ObjectId) -> JudgedPack:
@@ -187,7 +187,7 @@ class WrittenPacks:
 
     def look_again(self) -> None:
         """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
-        rows = self._state.index.get_many([p for p in self._children if p not in self._waiting])
+        rows = self._state.index.packs.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
         todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
         while todo:

@@ -61,7 +61,7 @@ def packs(origin: Path) -> Packs:
     with State(open_repository(origin)) as state:
         state.take_up()
         data = state.open_reel_path.read_bytes()
-        return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.open_rows()]
+        return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.packs.open_rows()]
 
 
 @asynccontextmanager
@@ -92,7 +92,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def is_unpacked(node: Node, oid: ObjectId) -> bool:
-    row = node.state.index.get(oid)
+    row = node.state.index.packs.get(oid)
     return row is not None and row.state == "unpacked"
 
 
@@ -238,7 +238,7 @@ def test_a_pack_of_a_reel_is_hashed_scanned_decoded_and_checked_once(
     packs: Packs, origin: Path, tmp_path: Path, looks: Counter[str]
 ) -> None:
     with State(open_repository(origin)) as state, State(create_repository(tmp_path / "target.git", SHA1)) as target:
-        rows = [(row, state.open_reel_path) for row in state.index.open_rows()]
+        rows = [(row, state.open_reel_path) for row in state.index.packs.open_rows()]
         outcome = target.ingest().run(Candidate(r.oid, p, r.offset or 0, r.size, r.digest, True) for r, p in rows)
         assert len(outcome.unpacked) == len(packs)
         assert looks == ONCE_EACH
