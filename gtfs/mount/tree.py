@@ -44,7 +44,7 @@ class PackInfo(NamedTuple):
     oid: ObjectId
     size: int  # bytes, exact before one of them is here
     time_s: int  # committer (or tagger) time
-    state: str  # of design.md §8: remote, fetching, waiting, refused, verified, unpacked
+    state: str  # of design.md §8: remote, waiting, refused, verified, unpacked
     local_bytes: int  # how many of `size` are on this machine
 
 
