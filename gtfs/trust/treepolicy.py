@@ -32,6 +32,7 @@ GOODLIST: Final = 10_000
 KEYS: Final = 4000  # of all users together
 _NESTING: Final = 8  # parentheses of .guix-authorizations
 _DOTS: Final = 16  # in a line of TOML: tomllib takes time by the square of a dotted key's parts
+_ASSIGNMENTS: Final = 20_000  # equals signs of TOML: USERS have 8 each, and the armor of KEYS has 3
 
 RIGHTS: Final = ("sign_commit", "sign_tag", "sign_archive", "add_user", "retire_user", "audit")
 
@@ -90,6 +91,8 @@ def read_sequoia_policy(data: bytes) -> SequoiaPolicy:
     _check_size(SEQUOIA, data)
     if any(line.count(b".") > _DOTS for line in data.split(b"\n")):
         raise BadTreePolicy(SEQUOIA, f"over the limit: a line with more than {_DOTS} dots")
+    if data.count(b"=") > _ASSIGNMENTS:
+        raise BadTreePolicy(SEQUOIA, f"over the limit: more than {_ASSIGNMENTS} assignments")
     try:
         found: dict[str, Any] = tomllib.loads(data.decode())
     except RecursionError:
