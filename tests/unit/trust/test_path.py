@@ -109,6 +109,7 @@ class Toy:
             ]
         except NoWay as e:
             return e.reason
+        return [oid.decode().rstrip(".") for oid in way]
 
 
 @dataclass
