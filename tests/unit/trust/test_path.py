@@ -104,9 +104,7 @@ class Toy:
             if after & set(parents):
                 after.add(oid)
         try:
-            return [
-                oid.decode().rstrip(".") for oid in find_way(name(start), name(target), Steps(self, after, judge), {})
-            ]
+            way = find_way(name(start), name(target), Steps(self, after, judge), {})
         except NoWay as e:
             return e.reason
         return [oid.decode().rstrip(".") for oid in way]
