@@ -117,7 +117,7 @@ def _claimed(signature: bytes) -> Fingerprint:
     if rest or namespace != _NAMESPACE or digest not in _HASHES:
         raise BadSignature("the SSH signature is not one that git makes")
     if b"-cert-" in kind:
-        raise BadSignature("the SSH signature is by a certificate; only keys themselves are trusted")
+        raise BadSignature("the SSH signature was made with a certificate; only keys themselves are trusted")
     return Fingerprint("SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("="))
 
 
