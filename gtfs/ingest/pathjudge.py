@@ -19,7 +19,7 @@ from gtfs.repo.ancestry import commits_with_parents, peel
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
-from gtfs.trust.path import Kind, NoWay, StepJudge, find_way
+from gtfs.trust.path import Kind, StepJudge, find_way, latest_policy
 from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name
 
 COMMITS: Final = 1 << 21  # of history between a start and where a ref shall be, whether signed or not
@@ -27,6 +27,10 @@ COMMITS: Final = 1 << 21  # of history between a start and where a ref shall be,
 _TREE_BYTES: Final = 64 << 20  # of the top of a commit's tree
 _FILES: Final = (b"100644", b"100755", b"100664")  # modes of regular files
 _TAGS: Final = b"refs/tags/"
+
+
+# The files and signers of a policy, and what `latest_policy` says: refs that have them in common are judged alike.
+_Rule = tuple[frozenset[str], frozenset[Fingerprint] | None, ObjectId | None]
 
 
 class Journey(NamedTuple):
@@ -46,8 +50,8 @@ class PathJudge:
         self._signers = signers
         self._evidence = _Tree(repository, reader, signers)
         self._own = own
-        self._judges: dict[tuple[object, ...], StepJudge] = {}
-        self._closed: dict[tuple[object, ...], dict[ObjectId, str]] = {}
+        self._judges: dict[_Rule, StepJudge] = {}
+        self._closed: dict[tuple[_Rule, ObjectId], dict[ObjectId, str]] = {}
 
     def judge(self, journeys: Sequence[Journey]) -> dict[bytes, str]:
         """What stands against each; a ref that is not in the answer may move."""
@@ -63,8 +67,6 @@ class PathJudge:
             try:
                 self._check(j, commits, graph)
             except PolicyRefused as e:
-                against[j.name] = e.reason
-            except NoWay as e:
                 against[j.name] = e.reason
         return against
 
@@ -82,24 +84,20 @@ class PathJudge:
                 raise PolicyRefused(f"the policy wants a way from {start.hex()}, which is no commit that is here")
             if not graph.leads(commits[start], target):
                 raise PolicyRefused(f"the policy wants a way from {start.hex()}, and it does not descend from that")
-        steps = self._steps(j.policy, target)
+        rule = (j.policy.files, j.policy.signers, latest_policy(j.policy, self._evidence, target))
+        judge = self._judges.get(rule)
+        if judge is None:
+            judge = self._judges[rule] = StepJudge(j.policy, self._evidence, self._own, rule[2])
         if target != j.wanted:
             if j.name.startswith(_TAGS):
                 check_tag_name(self._signers.raw(j.wanted), j.name)
-            steps.check_tag(j.wanted, target)
+            judge.check_tag(j.wanted, target)
         for start in dict.fromkeys(commits[start] for start in j.starts):
-            key = (*_rule(j.policy), steps.latest_id, start)
-            self._signers.look_up(graph.after(start))
-            find_way(start, target, _Steps(graph, start, steps), self._closed.setdefault(key, {}))
-
-    def _steps(self, policy: Policy, target: ObjectId) -> StepJudge:
-        """One judge for all refs under one rule whose places know the same of the keys."""
-        made = StepJudge(policy, self._evidence, self._own, target)
-        return self._judges.setdefault((*_rule(policy), made.latest_id), made)
-
-
-def _rule(policy: Policy) -> tuple[object, object]:
-    return policy.files, policy.signers
+            closed = self._closed.get((rule, start))
+            if closed is None:
+                closed = self._closed[rule, start] = {}
+                self._signers.look_up(graph.after(start))
+            find_way(start, target, _Steps(graph, start, judge), closed)
 
 
 class _Graph:

@@ -6,6 +6,7 @@ It reads nothing itself: what it asks of a history stands in two small Protocols
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -50,6 +51,13 @@ class Evidence(Protocol):
         """The primary key or subkey that its OpenPGP signature, found good, was made with."""
 
 
+def latest_policy(policy: Policy, evidence: Evidence, target: ObjectId) -> ObjectId | None:
+    """The blob of the ``openpgp-policy.toml`` at a commit, if the policy asks for that file; see `StepJudge`."""
+    with contextlib.suppress(PolicyRefused):
+        return evidence.file_id(target, SEQUOIA) if SEQUOIA in policy.files else None
+    return None
+
+
 class Steps(Protocol):
     """A history as the search sees it."""
 
@@ -60,12 +68,8 @@ class Steps(Protocol):
         """Why the child may not follow this parent."""
 
 
-class NoWay(Exception):
+class NoWay(PolicyRefused):
     """There is no way to a commit; ``reason`` is what stands against the newest step, first parents first."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[ObjectId, str]) -> list[ObjectId]:
@@ -109,24 +113,20 @@ def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[Objec
 class StepJudge:
     """Whether one commit may follow another, or a tag name a commit, under one policy of the kind `path`.
 
-    ``target`` is where the way leads: what its own ``openpgp-policy.toml`` knows of a key, such as its revocation,
-    counts for the key's earlier signatures.
+    ``latest`` is the blob of the ``openpgp-policy.toml`` where the way leads: what that knows of a key, such as its
+    revocation, counts for the key's earlier signatures.
     """
 
-    def __init__(self, policy: Policy, evidence: Evidence, own: Keyring | None, target: ObjectId) -> None:
+    def __init__(self, policy: Policy, evidence: Evidence, own: Keyring | None, latest: ObjectId | None) -> None:
         self._policy = policy
         self._evidence = evidence
         self._own = own
         self._parsed: dict[ObjectId, SequoiaPolicy | GuixAuthorizations] = {}
         self._rings: dict[ObjectId, Keyring] = {}
         self._latest: SequoiaPolicy | None = None
-        self.latest_id: ObjectId | None = None
-        if SEQUOIA in policy.files:
-            try:
-                self.latest_id = evidence.file_id(target, SEQUOIA)
-                self._latest = None if self.latest_id is None else self._sequoia(self.latest_id)
-            except (PolicyRefused, BadTreePolicy):  # then the step to the target will not do
-                self.latest_id = None
+        if latest is not None:
+            with contextlib.suppress(PolicyRefused, BadTreePolicy):  # then the step to there will not do
+                self._latest = self._sequoia(latest)
 
     def objection(self, child: ObjectId, parent: ObjectId) -> str | None:
         """Why ``child`` may not follow ``parent``; None if it may."""

@@ -15,7 +15,7 @@ from toykeys import RIGHTS, armored, fingerprint, guix, key_packets, policy, tab
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.trust import path as path_module
 from gtfs.trust.keyring import Keyring, keyring_of
-from gtfs.trust.path import Kind, NoWay, StepJudge, find_way
+from gtfs.trust.path import Kind, NoWay, StepJudge, find_way, latest_policy
 from gtfs.trust.policy import Policy, PolicyRefused, parse_policy
 from gtfs.trust.publickey import KeyReader
 from gtfs.trust.treepolicy import GUIX, SEQUOIA
@@ -98,7 +98,7 @@ class Toy:
 
     def way(self, start: str, target: str, demanded: Policy = BY_TREE) -> list[str] | str:
         """The names of the commits on a way, or why there is none."""
-        judge = StepJudge(demanded, self, self.own, name(target))
+        judge = StepJudge(demanded, self, self.own, latest_policy(demanded, self, name(target)))
         after = {name(start)}
         for oid, parents in self.parents_of.items():  # in the order of their making
             if after & set(parents):
@@ -364,7 +364,7 @@ def test_the_right_to_sign_commits_is_needed_for_commits_and_another_for_tags(to
     toy.commit("start", sequoia=policy({"alice": "sign_commit", "robot": "sign_tag"}))
     toy.commit("c", "start", signer="robot")
     assert "has no right sign_commit" in toy.way("start", "c")
-    judge = StepJudge(BY_TREE, toy, None, name("start"))
+    judge = StepJudge(BY_TREE, toy, None, None)
     for signer, allowed in (("robot", True), ("alice", False), ("mallory", False), ("", False)):
         toy.signed_by[name("tag")] = signer
         if allowed:
