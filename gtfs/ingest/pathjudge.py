@@ -83,6 +83,8 @@ class PathJudge:
             if len(start) != len(j.wanted) or commits.get(start) is None:
                 raise PolicyRefused(f"the policy wants a way from {start.hex()}, which is no commit that is here")
             if not graph.leads(commits[start], target):
+                if graph.is_cut:
+                    raise PolicyRefused(f"over the limit: {start.hex()} is not among the {COMMITS} newest commits")
                 raise PolicyRefused(f"the policy wants a way from {start.hex()}, and it does not descend from that")
         rule = (j.policy.files, j.policy.signers, latest_policy(j.policy, self._evidence, target))
         judge = self._judges.get(rule)
@@ -108,6 +110,7 @@ class _Graph:
         self._after: dict[ObjectId, set[ObjectId]] = {}
         self._order: list[ObjectId] = []  # children first
         self._place: dict[ObjectId, int] = {}  # of starts in it
+        self.is_cut = False
         left = {start for start, _ in pairs}
         if not left:
             return
@@ -118,7 +121,8 @@ class _Graph:
                 if commit in left:
                     left.remove(commit)
                     self._place[commit] = len(self._order)
-                if not left or len(self._order) >= COMMITS:
+                self.is_cut = bool(left) and len(self._order) >= COMMITS
+                if not left or self.is_cut:
                     break
 
     def leads(self, start: ObjectId, place: ObjectId) -> bool:
