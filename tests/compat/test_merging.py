@@ -150,7 +150,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
 ) -> None:
     with State(pub.repository) as origin, State(mirror) as state:
         read: set[str] = set()
-        table, rows = state.reel_files.table, state.index.reel_rows
+        table, rows = state.reel_files.table, state.index.packs.reel_rows
         async with open_node(state, NodeOptions(swarm=None)) as node:
             for _ in range(12):  # with a merge among them
                 before = set() if state.held is None else set(listed(state))
@@ -160,7 +160,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
                 fetch(state, origin)
                 with monkeypatch.context() as patch:
                     patch.setattr(state.reel_files, "table", lambda reel: read.add(reel.name) or table(reel))
-                    patch.setattr(state.index, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
+                    patch.setattr(state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
                     for _ in range(2):
                         read.clear()
                         report = await node.sync(lambda _p: None)
