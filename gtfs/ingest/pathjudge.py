@@ -98,7 +98,7 @@ class PathJudge:
             closed = self._closed.get((rule, start))
             if closed is None:
                 closed = self._closed[rule, start] = {}
-                self._signers.look_up(graph.after(start))
+                self._signers.others.look_up(graph.after(start))
             find_way(start, target, _Steps(graph, start, judge), closed)
 
 
@@ -198,7 +198,7 @@ class _Tree:
         return self._signers.signer(oid, kind)
 
     def signer_in(self, oid: ObjectId, kind: Kind, ring: Keyring) -> Fingerprint:
-        return self._signers.signer_in(oid, kind, ring)
+        return self._signers.others.signer_in(oid, kind, ring)
 
     def signing_key(self, oid: ObjectId) -> Fingerprint | None:
-        return self._signers.signing_key(oid)
+        return self._signers.others.signing_key(oid)

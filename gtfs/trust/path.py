@@ -149,7 +149,7 @@ class StepJudge:
             before = self._evidence.file_id(parent, name)
             after = self._evidence.file_id(oid, name) if kind == "commit" else before
             if before is None:
-                raise PolicyRefused(f"its parent {parent.hex()} has no {name}, so nobody may sign what follows")
+                raise PolicyRefused(f"{parent.hex()} has no {name}, so nobody may sign what follows")
             if name == SEQUOIA:
                 signers.append(self._by_sequoia(oid, kind, parent, before, after))
             else:

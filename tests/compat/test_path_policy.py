@@ -15,6 +15,7 @@ from history import History
 from keys import Keys, shared_keys
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
+from gtfs.ingest import pathjudge
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.repo.repository import open_repository
@@ -358,6 +359,20 @@ def test_each_signature_is_checked_once_and_history_listed_once(one: Pair, proce
     assert processes("gpgv") == 2
 
 
+def test_a_history_longer_than_the_limit_is_a_clear_refusal(one: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    h = one.history
+    tree = one.policy({"alice": ALL})
+    root = h.commit(tree=tree)
+    chain = [root]
+    for _ in range(5):
+        chain.append(h.commit(chain[-1], by="alice", tree=tree))
+    monkeypatch.setattr(pathjudge, "COMMITS", 5)
+    one.lines = [f"{BY_TREE} root={root.hex()}"]
+    assert "over the limit" in one.try_(chain[5])
+    one.lines = [f"{BY_TREE} root={chain[1].hex()}"]
+    assert one.try_(chain[5]) == ""
+
+
 # -- SSH ------------------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +430,22 @@ def test_ssh_signatures_count_by_the_nodes_allowed_signers(pair: Pair, ssh_keys:
     assert pair.try_(every, b"refs/heads/every") == ""
     allow(pair, f"ec@example.org {public(ssh_keys['ec'])}")
     assert "is not among the allowed signers" in pair.try_(h.commit(every, by="alice"), b"refs/heads/every")
+
+
+def test_a_tag_may_have_an_ssh_signature(one: Pair, ssh_keys: dict[str, Path]) -> None:
+    h = one.history
+    root = h.commit()
+    one.lines = [f"** path root={root.hex()}"]
+    allow(one, f"ed@example.org {public(ssh_keys['ed'])}")
+    raw = b"object %s\ntype commit\ntag v1\ntagger A <a> 1 +0000\n\ntag\n" % root.hex().encode()
+    signature = h.sign(raw, None, ssh_keys["ed"])
+    assert one.try_(h.put("tag", raw + signature), b"refs/tags/v1") == ""
+    renamed = h.put("tag", raw.replace(b"v1", b"v2") + signature)
+    assert "does not find the signature" in one.try_(renamed, b"refs/tags/v2")
+    one.lines = ["** tag"]
+    assert "is a tag that stands at" in one.try_(h.put("tag", raw + h.sign(raw, None, ssh_keys["ec"])), b"refs/tags/v1")
+    other = raw.replace(b"v1", b"v3")
+    assert one.try_(h.put("tag", other + h.sign(other, None, ssh_keys["ed"])), b"refs/tags/v3") == ""
 
 
 def test_ssh_signatures_that_are_not_what_git_makes_are_refused(one: Pair, ssh_keys: dict[str, Path]) -> None:
