@@ -207,8 +207,8 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
         threshold,
         signers,
         non_fast_forward,
-        local.files | catalogue.files,
-        local.roots | catalogue.roots,
+        files=local.files | catalogue.files,
+        roots=local.roots | catalogue.roots,
     )
 
 
