@@ -113,8 +113,9 @@ def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[Objec
 class StepJudge:
     """Whether one commit may follow another, or a tag name a commit, under one policy of the kind `path`.
 
-    ``latest`` is the blob of the ``openpgp-policy.toml`` where the way leads: what that knows of a key, such as its
-    revocation, counts for the key's earlier signatures.
+    ``latest`` is the blob of the ``openpgp-policy.toml`` where the way leads: what that knows of a key counts for the
+    key's earlier signatures. So does each revocation in a policy that the search has met: it goes from the newest
+    commit back, so it has met all that come later on the way, also of keys that the newest policy has no more.
     """
 
     def __init__(self, policy: Policy, evidence: Evidence, own: Keyring | None, latest: ObjectId | None) -> None:
@@ -123,6 +124,8 @@ class StepJudge:
         self._own = own
         self._parsed: dict[ObjectId, SequoiaPolicy | GuixAuthorizations] = {}
         self._rings: dict[ObjectId, Keyring] = {}
+        self._revoked: Keys = {}
+        self._met: set[ObjectId] = set()
         self._latest: SequoiaPolicy | None = None
         if latest is not None:
             with contextlib.suppress(PolicyRefused, BadTreePolicy):  # then the step to there will not do
@@ -167,6 +170,8 @@ class StepJudge:
         self, oid: ObjectId, kind: Kind, parent: ObjectId, before_id: ObjectId, after_id: ObjectId | None
     ) -> Fingerprint:
         before = self._sequoia(before_id)
+        if after_id is not None and after_id not in self._met:
+            self._meet(after_id)
         try:
             signer = self._evidence.signer_in(oid, kind, self._ring(before_id, before))
         except PolicyRefused:
@@ -184,13 +189,23 @@ class StepJudge:
                 raise PolicyRefused(missing)
         return signer
 
+    def _meet(self, policy_id: ObjectId) -> None:
+        """Note the keys that a policy says are revoked."""
+        self._met.add(policy_id)
+        with contextlib.suppress(PolicyRefused, BadTreePolicy):  # then the step to it will not do
+            revoked = {f: key for f, key in self._sequoia(policy_id).keys.items() if key.has_revocation()}
+            if revoked:
+                merge_keys(self._revoked, revoked)
+                self._rings.clear()
+
     def _ring(self, policy_id: ObjectId, policy: SequoiaPolicy) -> Keyring:
-        """The keys of a policy, with what the target's policy and this node's own ring know of each."""
+        """The keys of a policy, with what later policies and this node's own ring know of each."""
         ring = self._rings.get(policy_id)
         if ring is None:
             keys: Keys = {}
             merge_keys(keys, policy.keys)
-            for more in (self._latest.keys if self._latest else {}, self._own.keys if self._own else {}):
+            latest = self._latest.keys if self._latest else {}
+            for more in (latest, self._revoked, self._own.keys if self._own else {}):
                 merge_keys(keys, {f: more[f] for f in policy.keys if f in more})
             ring = keyring_of(keys)
             _keep(self._rings, policy_id, ring)

@@ -392,6 +392,17 @@ def test_a_revocation_counts_for_what_the_key_signed_before(toy: Toy) -> None:
     assert toy.way("his", "now") == ["his", "revokes", "now"]  # or a newer root
 
 
+def test_a_revocation_counts_after_its_key_has_left_the_policy(toy: Toy) -> None:
+    toy.commit("his", "root", signer="bob")
+    toy.commit("revokes", "his", signer="alice", sequoia=revoking())
+    toy.commit("removes", "revokes", signer="alice", sequoia=policy({"alice": ALL}))
+    toy.commit("now", "removes", signer="alice")
+    assert toy.way("root", "now") == f"the key that signed is revoked ({name('his').hex()})"
+    # One who left without a revocation keeps what he signed.
+    toy.commit("retires", "his", signer="alice", sequoia=policy({"alice": ALL}))
+    assert toy.way("root", "retires") == ["root", "his", "retires"]
+
+
 def test_a_revocation_in_the_nodes_own_ring_counts_too(toy: Toy) -> None:
     toy.commit("his", "root", signer="bob")
     toy.own = ring("bob", revoked=["bob"])
