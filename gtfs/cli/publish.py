@@ -8,15 +8,10 @@ from typing import Any
 
 import click
 
-from gtfs.cli.running import repository_at
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text, stop_on_interrupt
-from gtfs.node.control import ask_node
-from gtfs.repo.work import Work
-from gtfs.state.describe import describe_published, describe_step
-from gtfs.state.publish import publish_now
-from gtfs.state.state import State
-from gtfs.state.unpublishable import Unpublishable
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
+from gtfs.errors import Blame
 
 _NAMED = 20  # refs in one line
 
@@ -30,7 +25,7 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
 
     A running node of REPO does the work, and seeds the new reels at once. None publishes unasked.
     """
-    repository = repository_at(repo)
+    place = place_at(repo)
     with bar("encoding") as show:
 
         def tell(p: dict[str, Any]) -> None:
@@ -39,23 +34,21 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
             else:
                 show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
 
-        done = ask_node(repository.state, {"do": "publish", "force": force, "jobs": jobs}, tell)
+        asked = {"do": "publish", "force": force, "jobs": jobs}
+        done = ask(place, asked, tell, lambda: show(0, 0, ""))
         has_node = done is not None
         if done is None:
-            with State(repository) as state, stop_on_interrupt() as stop:
-                try:
-                    work = Work(jobs, stop, lambda step: tell(describe_step(step)))
-                    result = publish_now(state, work, force=force)
-                except Unpublishable:
-                    if stop():
-                        complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
-                        return INTERRUPTED
-                    raise
-                done = describe_published(state, result)
+            from gtfs.cli.work.publish import run
+
+            show(0, 0, "")
+            done = run(place, force, jobs, tell)
+    if done is None:
+        complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
+        return INTERRUPTED
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
-    return Unpublishable.fault.exit_code if done["refs_held_back"] else 0
+    return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
 
 
 def _show(done: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ class Cache:
     def _evictable(self) -> list[tuple[ReelRow, Torrent]]:
         """The reels of which pieces may go, as far as this node is concerned."""
         found = []
-        for row in self._state.index.reels():
+        for row in self._state.index.reels.all():
             torrent = self._reels.reel(row.id)
             if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.state == "retired":
                 continue
@@ -120,7 +120,7 @@ class Cache:
             with self._evictions.leaving(row.infohash):
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
-                    self._state.index.set_reel_state([row.id], "partial")
+                    self._state.index.reels.set_state([row.id], "partial")
                 self._writing.news.reels.grow()
                 self._reels.replace(row, await evict(self._session, torrent, going))
             return len(going) * torrent.spec.piece_length

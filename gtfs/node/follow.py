@@ -99,7 +99,7 @@ class Follower:
         held = self._state.held
         if held is None:
             return []
-        rows = [self._state.index.reel_by_name(entry.name) for entry in held.catalogue.reels]
+        rows = [self._state.index.reels.by_name(entry.name) for entry in held.catalogue.reels]
         return [row for row in rows if row is not None]
 
     def lacks_tables(self) -> bool:
@@ -133,7 +133,7 @@ class Follower:
         state, held = self._state, self._state.held
         listed = self._listed()
         # What was taken up and lies in no reel yet is the sign of an existing clone.
-        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.open_items():
+        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.packs.open_items():
             return []
         guess = Guess(state.reel_files, list(held.catalogue.refs.values()))
         found = []
@@ -193,7 +193,7 @@ class Follower:
         # What is recorded is believed below: git may have lost objects, and the disk files, since then.
         await self._writing.run(look_at_git, self._state, cancelled)
         await self._reel_torrents.mend()
-        if self._state.index.last_row():
+        if self._state.index.packs.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))
         else:

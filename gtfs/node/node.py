@@ -23,7 +23,7 @@ from gtfs.feed import Feed, parse_feed
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
-from gtfs.node.control import NodeFailed, Tell, answer_task, listen
+from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
@@ -39,6 +39,7 @@ from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
+from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_published, describe_state, describe_step
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
@@ -184,7 +185,7 @@ class Node:
             return False
         # That a ref is held back is no reason to leave the others behind from now on.
         index = self.state.index
-        return index.get_meta(FOLLOWED) == str(held.catalogue.version) or index.held_refs() == held.catalogue.refs
+        return index.meta.get(FOLLOWED) == str(held.catalogue.version) or index.refs.held() == held.catalogue.refs
 
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""

@@ -95,17 +95,17 @@ class WayIn:
         if not reel.is_whole or reel.name not in self._settled:
             self.reel_torrents.settle(reel)
             self._settled.add(reel.name)
-        is_news = index.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
-        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
+        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
+        rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:
             return Outcome()
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():
-            index.set_state([c.oid for c, _ in outcome.waiting], "waiting")
+            index.packs.set_state([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
                 log.error("%s of reel %s is refused: %s", candidate.oid.hex(), reel.name, error)
-                index.set_state([candidate.oid], "refused", str(error))
+                index.packs.set_state([candidate.oid], "refused", str(error))
         return outcome
 
 
@@ -196,7 +196,7 @@ def move_refs(state: State) -> RefReport:
         return RefReport(0, dict.fromkeys(catalogue.refs, why))
     report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
     if not report.late:
-        state.index.set_meta(FOLLOWED, str(catalogue.version))
+        state.index.meta.set(FOLLOWED, str(catalogue.version))
     sources = state.config.get_all("source")
     place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
     refuse_pushes(state.repository, catalogue.refs, place)

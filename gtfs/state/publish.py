@@ -21,7 +21,7 @@ from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.refjudge import moves_back
+from gtfs.ingest.refjudge import moves_back, refused_by_path
 from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
@@ -47,6 +47,7 @@ from gtfs.trust.stanza import write_time
 log = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600
+_NAMED = 10  # refs that warnings name
 _RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 
 
@@ -140,7 +141,8 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     if held_back and not refs:
         raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
     stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
-    head = unreached_head(repository, refs)
+    branch = read_head(repository)
+    head = unreached_head(repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
     work.tell(Step(phase="checking"))
@@ -152,7 +154,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(feed_key_path(repository.state))
@@ -164,7 +166,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     )  # fmt: skip
     named = {**stay, **{r.name: r.oid for r in refs}}
     needs = needs_of(state, held, fresh)
-    catalogue = next_catalogue(held, named, (), settings, now_s, head=read_head(repository), needs=needs)
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs)
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
@@ -183,10 +185,11 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     assert state.keyring is not None
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
+    _say_what_has_no_way(state, catalogue)
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
-        index.set_held_refs(catalogue.refs)
+        index.refs.set_held(catalogue.refs)
     state.empty_open_reel()
     return _published(catalogue, True, held_back, left_out, faults)
 
@@ -223,6 +226,16 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
         )  # fmt: skip
 
 
+def _say_what_has_no_way(state: State, new: Catalogue) -> None:
+    """The same of refs under the policy kind `path`."""
+    before = {} if state.held is None else state.held.catalogue.refs
+    refused = refused_by_path(state.repository, state.index, state.keyring, before, new.refs, new.policy)
+    for name, reason in list(refused.items())[:_NAMED]:
+        log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
+    if len(refused) > _NAMED:
+        log.warning("and %d more refs of the kind", len(refused) - _NAMED)
+
+
 def _published(
     catalogue: Catalogue,
     is_new: bool,
@@ -238,7 +251,7 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
     """What a mirror's limits must be at least: for what was listed so far, as none of it goes, and for new reels."""
     needs = Needs() if held is None else held.catalogue.needs
     for reel in fresh:
-        for needed in state.index.needs_in(reel.id).values():
+        for needed in state.index.needs.of_reel(reel.id).values():
             needs = needs.and_those_of(needed)
     return needs
 
@@ -247,7 +260,7 @@ def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
     wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
-    if any(item.oid not in wanted for item in state.index.open_items()):
+    if any(item.oid not in wanted for item in state.index.packs.open_items()):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
         wanted = _reached(state, refs, ())
     return wanted
@@ -264,9 +277,9 @@ def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dic
 def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     """Seal the open reel's packs of ``wanted`` into reels, in canonical order, cut at 256 MiB."""
     index = state.index
-    items = [item for item in index.open_items() if item.oid in wanted]
+    items = [item for item in index.packs.open_items() if item.oid in wanted]
     sealed: list[ReelRow] = []
-    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.open_rows()}
+    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
         sources = [
             Source(r.oid, r.size, r.digest or b"", file_chunks(state.open_reel_path, r.offset or 0, r.size))  # type: ignore[arg-type]
@@ -274,9 +287,9 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
         ]
         reel = write_reel(state.reels, sources, state.repository.fmt)
         with index.transaction():
-            reel_id = index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
-            index.move_to_reel(reel_id, reel.places)
-        row = index.reel(reel_id)
+            reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
+            index.packs.move_to_reel(reel_id, reel.places)
+        row = index.reels.get(reel_id)
         assert row is not None
         sealed.append(row)
     return sealed

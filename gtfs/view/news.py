@@ -59,7 +59,7 @@ class News:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._last_row = index.last_row()
+        self._last_row = index.packs.last_row()
         self.tree = TreeCount()
         self.git = Count()  # git may have more packs, or its refs stand elsewhere, by what this node did
         self.unpacked = Count()  # this node put objects into git
@@ -71,7 +71,7 @@ class News:
         """Packs may have come, to the index or to git, and refs may have moved."""
         self.reels.grow()
         self.git.grow()
-        last_row = self._index.last_row()
+        last_row = self._index.packs.last_row()
         if last_row > self._last_row:
             self._last_row = last_row
             self.tree.grow()

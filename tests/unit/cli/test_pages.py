@@ -31,13 +31,13 @@ from gtfs.feed import FileFeed
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.control import NodeFailed
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
+from gtfs.state.control import NodeFailed
 from gtfs.state.describe import describe_state
 from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
@@ -209,7 +209,7 @@ def test_every_key_of_the_state_of_a_node_is_told(state: State) -> None:
 
 
 def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None:
-    reel = state.index.put_reel(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
+    reel = state.index.reels.put(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)

@@ -48,7 +48,7 @@ def test_the_tree_changes_only_with_the_rows_of_the_index(index: Index) -> None:
     news.changed()
     assert (news.tree.number, news.git.number, news.reels.number, news.unpacked.number) == (0, 1, 1, 0)
     with index.transaction():
-        index.put_local([LocalPack(A, 1, 0, 5, b"d" * 32, 0, (), "unpacked")])
+        index.packs.put_local([LocalPack(A, 1, 0, 5, b"d" * 32, 0, (), "unpacked")])
     news.came_in()
     assert (news.tree.number, news.git.number, news.unpacked.number) == (1, 2, 1)
     news.changed()
