@@ -92,9 +92,7 @@ class Node:
         self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = options.swarm.trackers if options.swarm is not None else ()
-        self.control_files = ControlFiles(
-            state, self.packs, self.news, self.status, self._read_reel, self._take_copied, trackers
-        )
+        self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
         self.written = WrittenPacks(state, self._writing)
         self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
         self.divergence = Divergence(state)

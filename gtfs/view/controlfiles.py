@@ -19,7 +19,6 @@ from gtfs.reel.index import ReelRow
 from gtfs.reel.metainfo import metainfo_bytes
 from gtfs.state.state import SIGNOFFS, State
 from gtfs.swarm.metainfo import dress, info_of, wrap_info
-from gtfs.view.news import News
 from gtfs.view.packmetainfo import pack_metainfo
 from gtfs.view.packs import Packs
 
@@ -44,7 +43,6 @@ class ControlFiles:
         self,
         state: State,
         store: Packs,
-        news: News,
         status: Callable[[], dict[str, object]],
         read_reel: ReadReel,
         take_copied: Callable[[bytes], Awaitable[None]],
@@ -52,7 +50,6 @@ class ControlFiles:
     ) -> None:
         self._state = state
         self._packs = store
-        self._news = news
         self._status = status
         self._read_reel = read_reel
         self._take_copied = take_copied
@@ -80,7 +77,7 @@ class ControlFiles:
             return [*top, b"catalogue"] if self._state.held is not None else top
         if parts[0] == b"refs":
             prefix = b"/".join(parts) + b"/"
-            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._news.refs if n.startswith(prefix)})
+            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._packs.news.refs if n.startswith(prefix)})
         if len(parts) == 1 and parts[0] in self._rooms:
             return self._rooms[parts[0]][0]()
         return []
@@ -108,12 +105,12 @@ class ControlFiles:
 
     def _ref(self, parts: Parts) -> ControlEntry | None:
         name = b"/".join(parts)
-        oid = self._news.refs.get(name)
+        oid = self._packs.news.refs.get(name)
         if oid is not None:
             # From .gtfs/refs/heads/main up to the root of the mount.
             target = b"../" * len(parts) + oid.hex().encode() + b".pack"
             return ControlEntry("link", len(target), target=target)
-        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._news.refs)
+        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._packs.news.refs)
         return _DIRECTORY if is_directory else None
 
     def _files(self, directory: Path) -> list[bytes]:

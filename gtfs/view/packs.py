@@ -68,7 +68,7 @@ class Packs:
     def __init__(self, state: State, swarm: SwarmReads, news: News) -> None:
         self._state = state
         self._swarm = swarm
-        self._news = news
+        self.news = news
         self._as_of = news.reels.number
         self._files = OpenFiles()
         self._encoding = trio.CapacityLimiter(1)
@@ -84,8 +84,8 @@ class Packs:
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""
-        if self._as_of != self._news.reels.number:
-            self._as_of = self._news.reels.number
+        if self._as_of != self.news.reels.number:
+            self._as_of = self.news.reels.number
             self._reels.clear()
             self._damaged.clear()
             self._files.forget()
@@ -93,7 +93,7 @@ class Packs:
     async def forget_task(self) -> None:
         """Give back the disk space of files that are gone, though nobody reads."""
         while True:
-            await self._news.reels.wait_beyond(self._as_of)
+            await self.news.reels.wait_beyond(self._as_of)
             self._forget_old()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
@@ -214,7 +214,7 @@ class Packs:
             if path not in self._damaged:
                 log.error("%s cannot be read (%s); what it should have is made from git or fetched", path, e)
                 self._damaged.add(path)
-                self._news.wanted.grow()
+                self.news.wanted.grow()
             if row.state != "unpacked":
                 raise LostBytes(f"the pack of {row.oid.hex()} cannot be read: {e}; run gtfs sync") from None
             return await self._read_made(row, offset, length)
