@@ -82,7 +82,9 @@ class RefJudge:
             else:
                 against[a.name] = reason
         forward = [a for a in left if not policies[a.name].non_fast_forward and (a.now or a.last)]
-        good = descending(self._repository, {pair for a in forward for pair in _pairs(a)})
+        good = descending(self._repository, {pair for a in forward for pair in _onward(a)})
+        left_behind = [a for a in forward if _backward(a, good) is not None]
+        good |= descending(self._repository, {(a.wanted, a.now) for a in left_behind if a.now is not None})
         for a in forward:
             reason = _backward(a, good)
             if reason is not None and _is_ahead(a, good):
@@ -245,7 +247,7 @@ def moves_back(
         for name, oid in after.items()
         if before.get(name, oid) != oid and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
     ]
-    good = descending(repository, {pair for a in asked for pair in _pairs(a)})
+    good = descending(repository, {pair for a in asked for pair in _onward(a)})
     return [a.name for a in asked if _backward(a, good) is not None]
 
 
@@ -303,10 +305,9 @@ def _threshold(policy: Policy) -> str | None:
     return None
 
 
-def _pairs(a: Asked) -> list[Pair]:
-    """What has to be known of the history to judge a ref."""
-    pairs = [(old, a.wanted) for old in (a.now, a.last) if old is not None]
-    return [*pairs, (a.wanted, a.now)] if a.now is not None else pairs
+def _onward(a: Asked) -> list[Pair]:
+    """What must descend from what, if the move loses no history."""
+    return [(old, a.wanted) for old in (a.now, a.last) if old is not None]
 
 
 def _backward(a: Asked, good: set[Pair]) -> str | None:

@@ -149,7 +149,8 @@ def publish_now(
     if held_back and not refs:
         raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
     stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
-    head = unreached_head(repository, refs)
+    branch = read_head(repository)
+    head = unreached_head(repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
     phase("checking")
@@ -173,7 +174,7 @@ def publish_now(
     )  # fmt: skip
     named = {**stay, **{r.name: r.oid for r in refs}}
     needs = needs_of(state, held, fresh)
-    catalogue = next_catalogue(held, named, (), settings, now_s, head=read_head(repository), needs=needs)
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs)
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
