@@ -10,10 +10,12 @@ History goes one way out and one way in; the folders are its stations, and each 
     errors.py     GtfsError, and the exit codes
     ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
     feed.py       a feed as it is written: path, URL, gtfs:KEY
+    bencode.py    bencoding, canonical both ways
+    metainfo.py   .torrent files: piece length, pieces, infohash, and the check of one that came
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
     repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
-    reel/         open reel, sealing, table, metainfo, index, recovery                     [sqlite3]
+    reel/         open reel, sealing, table, index, recovery                     [sqlite3]
     catalogue/    the signed statement: document, acceptance, store, publishing
     trust/        keyrings, verification, signing, policies, sign-offs                     [gnupg, gpgv, debian]
     swarm/        session, alerts, torrents, lazy reads, feeds                             [libtorrent, httpx, trio]

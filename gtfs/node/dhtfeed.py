@@ -22,7 +22,7 @@ from gtfs.catalogue.accept import Held
 from gtfs.durable import replace_file
 from gtfs.feed import SALT_BYTES, DhtFeed
 from gtfs.ids import InfoHash
-from gtfs.reel.metainfo import BadMetainfo, metainfo_of, parse_metainfo, piece_length
+from gtfs.metainfo import BadMetainfo, metainfo_of, parse_info, piece_length, wrap_info
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.feedkey import BadFeedKey, FeedKey, address, feed_key_path, make_feed_key, read_feed_key
@@ -30,7 +30,6 @@ from gtfs.state.private import check_private
 from gtfs.state.state import State
 from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, FeedState
-from gtfs.swarm.metainfo import wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import Pointer, sign_pointer
 from gtfs.swarm.session import Session
@@ -105,7 +104,7 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
     """The document behind a pointer; the torrent leaves the session and ``directory`` the disk. Raises `FeedError`."""
     try:
         info = await session.learn_info(infohash, directory / "unchecked", deadline_s=FETCH_S)
-        said = parse_metainfo(wrap_info(info))
+        said = parse_info(info)
         if said.name != CATALOGUE_FILE or not 0 < said.size <= LIMIT_BYTES:
             raise BadPointer(feed.text, f"it leads to {said.name[:80]!r} of {said.size} bytes, which is no catalogue")
         if said.piece_length != piece_length(said.size):

@@ -14,16 +14,15 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import REEL_SUFFIX, InfoHash
+from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import piece_length
 from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import settle_in
 from gtfs.swarm import files
-from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
@@ -150,7 +149,7 @@ class ReelTorrents:
         )  # fmt: skip
 
     async def take_metainfo(self, row: ReelRow, info: bytes) -> None:
-        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetadata`, OSError."""
+        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
         spec = self._spec(row)
 
         def work() -> None:

@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.durable import replace_file, sync_directory, temporary_in
-from gtfs.ids import REEL_SUFFIX, BadId, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName, parse_reel_name
+from gtfs.ids import (
+    METAINFO_SUFFIX,
+    REEL_SUFFIX,
+    BadId,
+    InfoHash,
+    ObjectFormat,
+    ObjectId,
+    PackDigest,
+    ReelName,
+    parse_reel_name,
+)
+from gtfs.metainfo import PieceHasher
 from gtfs.pack.limits import MIB
-from gtfs.reel.metainfo import PieceHasher
 from gtfs.reel.openreel import COPY_BYTES, ReelReader
 from gtfs.reel.table import (
     CorruptReel,
@@ -36,7 +46,6 @@ from gtfs.reel.table import (
     table_range,
 )
 
-METAINFO_SUFFIX: Final = ".torrent"
 _BUFFER_BYTES: Final = MIB
 
 

@@ -15,11 +15,11 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
 from gtfs.ingest.lost import doubt, missing_objects
+from gtfs.metainfo import build_metainfo
 from gtfs.pack.limits import MIB
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
 from gtfs.reel.index import Index, PackRow, ReelRow
-from gtfs.reel.metainfo import build_metainfo
 from gtfs.reel.recover import Described, Listed, Rebuilt, rebuild_index, set_aside, verify_open_reel
 from gtfs.reel.seal import read_reel, verify_reel
 from gtfs.reel.table import CorruptReel

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.durable import replace_file, sync_directory
-from gtfs.ids import REEL_SUFFIX, ObjectFormat, ObjectId, ReelName
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ObjectFormat, ObjectId, ReelName
 from gtfs.reel.index import Index, ReelPack, ReelRow
 from gtfs.reel.openreel import COPY_BYTES, ReelReader, file_chunks
-from gtfs.reel.seal import METAINFO_SUFFIX, SealedReel, Source, read_reel, write_reel
+from gtfs.reel.seal import SealedReel, Source, read_reel, write_reel
 from gtfs.reel.table import (
     CorruptReel,
     Row,

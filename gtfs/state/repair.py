@@ -19,9 +19,9 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.lost import absent, find_lost
 from gtfs.ingest.takeup import SPOOL, parents_first
+from gtfs.metainfo import build_metainfo
 from gtfs.pack.limits import UNLIMITED
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import build_metainfo
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import check_packs
 from gtfs.reel.table import Row, encode_table, reel_name

@@ -20,6 +20,7 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
+from gtfs.metainfo import check_info, wrap_info
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
@@ -28,7 +29,6 @@ from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
-from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError

@@ -112,7 +112,7 @@ class Torrent:
     # Waiting for content
 
     async def wait_metadata(self, deadline_s: float) -> None:
-        """Return when the metadata is here and checked; raises `SwarmTimeout`, `BadMetadata`, `SessionClosed`."""
+        """Return when the metadata is here and checked; raises `SwarmTimeout`, `BadMetainfo`, `SessionClosed`."""
         with trio.move_on_after(deadline_s):
             await self._wait_ready()
             return
@@ -121,7 +121,7 @@ class Torrent:
     async def read(self, offset: int, length: int, *, deadline_s: float, read_ahead: int = 0) -> bytes:
         """The bytes of a range, cut at the end of the file like pread(2), from pieces whose hash matched.
 
-        ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetadata`,
+        ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetainfo`,
         `SessionClosed`, and `DiskTrouble` as soon as the file cannot be written. A read that is cancelled or times out
         wants nothing any more.
         """

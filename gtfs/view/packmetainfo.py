@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from gtfs.ids import ObjectId, pack_name
-from gtfs.reel.metainfo import PieceHasher
+from gtfs.metainfo import PieceHasher
 from gtfs.view.packs import Packs
 
 _CHUNK_BYTES: Final = 1 << 20

@@ -14,7 +14,7 @@ import libtorrent as lt
 import pytest
 from house import House, Mount, free_port
 
-from gtfs.reel.metainfo import build_metainfo
+from gtfs.metainfo import build_metainfo
 from gtfs.trust.verify import split_clearsigned
 
 

@@ -25,8 +25,8 @@ from loopback import (
     pair,
 )
 
+from gtfs.metainfo import BadMetainfo
 from gtfs.swarm import trouble
-from gtfs.swarm.metainfo import BadMetadata
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SwarmError
 from gtfs.swarm.session import open_session
 
@@ -100,9 +100,9 @@ async def test_a_byte_flipped_on_our_own_disk_is_noticed_and_fetched_again(reel,
 )
 async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp_path, claim):
     async with pair(reel, tmp_path / "mirror", **claim) as (mirror, torrent, _):
-        with pytest.raises(BadMetadata):
+        with pytest.raises(BadMetainfo):
             await torrent.wait_metadata(20)
-        with pytest.raises(BadMetadata):
+        with pytest.raises(BadMetainfo):
             await torrent.read(0, 10, deadline_s=1)
         assert list(torrent.spec.directory.iterdir()) == []
         await mirror.remove(torrent.spec.infohash)
@@ -131,7 +131,7 @@ async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
         (tmp_path / "evil" / "x" / "two").write_bytes(data[PIECE // 2 :])
         async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as mirror:
             torrent = await mirror.add(spec)
-            with pytest.raises(BadMetadata):
+            with pytest.raises(BadMetainfo):
                 await torrent.wait_metadata(20)
     assert list(spec.directory.iterdir()) == []
 

@@ -15,7 +15,7 @@ import gtfs
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
 
-# Each station and those of its neighbours that it may import (errors and ids are everybody's).
+# Each station and those of its neighbours that it may import (FREE is everybody's).
 MAY_IMPORT = {
     "pack": set(),
     "reel": {"pack"},
@@ -26,11 +26,11 @@ MAY_IMPORT = {
     "swarm": set(),
     "mount": {"pack"},
     "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
-    "view": {"pack", "repo", "reel", "ingest", "mount", "state", "swarm"},
+    "view": {"pack", "repo", "reel", "ingest", "mount", "state"},
     "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
     "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable", "feed"}
+FREE = {"errors", "ids", "durable", "feed", "bencode", "metainfo"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},

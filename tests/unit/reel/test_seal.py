@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtfs.ids import SHA1, SHA256
-from gtfs.reel.metainfo import build_metainfo, parse_metainfo
+from gtfs.metainfo import build_metainfo, parse_metainfo
 from gtfs.reel.openreel import OpenReelWriter, file_chunks
 from gtfs.reel.seal import Source, read_reel, verify_reel, write_reel
 from gtfs.reel.table import CorruptReel
