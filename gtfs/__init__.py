@@ -12,6 +12,7 @@ History goes one way out and one way in; the folders are its stations, and each 
     feed.py       a feed as it is written: path, URL, gtfs:KEY
     bencode.py    bencoding, canonical both ways
     metainfo.py   .torrent files: piece length, pieces, infohash, and the check of one that came
+    layout.py     every path of a repository's state directory
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
     repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]

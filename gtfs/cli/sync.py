@@ -16,12 +16,12 @@ from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
 from gtfs.feed import LATEST
 from gtfs.ingest.refjudge import NOT_YET
+from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import Source, open_source
-from gtfs.repo.repository import GTFS_DIRECTORY
 
 _NOTICEABLE = 5  # percent: below, it is what ends of pieces and late counters make
 
@@ -62,7 +62,7 @@ def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[
             show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
 
         asked = {"do": "sync", "keyrings": [str(path) for path in settings.keyrings]}
-        done = ask_node(found.repository / GTFS_DIRECTORY, asked, tell) if found.repository.exists() else None
+        done = ask_node(Layout.in_repository(found.repository).root, asked, tell) if found.repository.exists() else None
         if done is None:
             tell_wait(found)
 

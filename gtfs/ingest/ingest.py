@@ -226,7 +226,7 @@ class Ingest:
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
         self._spool_number += 1
         self._look_again()
-        path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
+        path: Path = self._repository.layout.batch(self._spool_number)
         return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
@@ -341,6 +341,6 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
-    (repository.state / "config.lock").unlink(missing_ok=True)  # of a git config that was killed; ours alone
-    for leftover in repository.state.glob("batch-*.tmp"):
+    repository.layout.config_lock.unlink(missing_ok=True)
+    for leftover in repository.layout.batches():
         leftover.unlink()

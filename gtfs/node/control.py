@@ -20,12 +20,12 @@ from typing import Any
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.layout import Layout
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.private import open_private
 
 log = logging.getLogger(__name__)
 
-CONTROL = "control"
 _MAX_LINE = 1 << 20
 _MAX_ANSWER = 256 << 20  # a line of status or of a sync's end may name some 100,000 refs
 _MAX_JOBS = 1024
@@ -48,7 +48,7 @@ def _short_path(state: Path) -> Iterator[str]:
     with open_private(state) as fd:
         if fd is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state))
-        yield f"/proc/self/fd/{fd}/{CONTROL}"
+        yield f"/proc/self/fd/{fd}/{Layout(state).control.name}"
 
 
 def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> dict[str, Any] | None:

@@ -131,16 +131,15 @@ class ReelTorrents:
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.reels:
+        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.layout.reels:
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
-        held, reel_files = self._state.held, self._state.reel_files
+        held, layout = self._state.held, self._state.layout
         return TorrentSpec(
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
-            piece_length=piece_length(row.size), directory=self._state.reels,
-            metainfo=reel_files.metainfo_path(row.name),
-            resume=reel_files.resume_path(row.name),
+            piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
+            resume=layout.resume(row.name),
             complete=row.is_whole,
             trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()

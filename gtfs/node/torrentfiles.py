@@ -45,7 +45,7 @@ def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> l
     catalogue = None if state.held is None else state.held.catalogue
     for name in [entry.name for entry in catalogue.reels] if catalogue is not None else ():
         file_name = name + REEL_SUFFIX
-        metainfo = read_small(state.reel_files.metainfo_path(name), MAX_METAINFO_BYTES)
+        metainfo = read_small(state.layout.metainfo(name), MAX_METAINFO_BYTES)
         if metainfo is None:
             lacking.append(name)
             continue

@@ -13,17 +13,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
+from gtfs.layout import Layout
 
 _MAKING: Final = ".making-"  # in the name of the directory where a repository is made
 _LEFT_S: Final = 600  # so old, it is nobody's work any more
 
-GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
 
 # No setting of a repository may start a program, whoever owns it: what is given here counts before its config file.
 _NO_PROGRAMS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.alternateRefsCommand=false")
@@ -105,7 +106,12 @@ class Repository:
     @property
     def state(self) -> Path:
         """``$GIT_DIR/gtfs``, the node's own directory (design.md §7)."""
-        return self.path / GTFS_DIRECTORY
+        return self.layout.root
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The paths in it."""
+        return Layout.in_repository(self.path)
 
     @property
     def objects(self) -> Path:

@@ -57,10 +57,10 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
 
 def _local_rows(state: State) -> Iterator[tuple[Path, list[PackRow]]]:
     for reel in state.index.reels():
-        path = state.reel_path(reel.name)
+        path = state.layout.reel(reel.name)
         if reel.is_whole and path.exists():  # what does not was said
             yield path, state.index.reel_rows(reel.id)
-    yield state.open_reel_path, state.index.open_rows()
+    yield state.layout.open_reel, state.index.open_rows()
 
 
 class _PackCheck:

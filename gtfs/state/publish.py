@@ -31,7 +31,7 @@ from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
-from gtfs.state.feedkey import feed_key_path, read_feed_key
+from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
@@ -85,7 +85,7 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
     own = choose([key], read_user_keys([key], home), "of GnuPG")
     before, old = state.keyring, config.sign_key()
-    freeze(own, state.keyring_path, before=before, stay=before.primaries - {old} if before is not None else ())
+    freeze(own, state.layout.keyring, before=before, stay=before.primaries - {old} if before is not None else ())
     state.use_keyring(state.keyring.named_only - {key} if state.keyring is not None else ())
     if gnupg_home is not None:
         config.set("gnupghome", gnupg_home)
@@ -163,7 +163,7 @@ def publish_now(
     fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
-    feed_key = read_feed_key(feed_key_path(repository.state))
+    feed_key = read_feed_key(repository.layout.feed_key)
     settings = PublishSettings(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
@@ -216,7 +216,9 @@ def renew_own_key(state: State, key: Fingerprint) -> None:
         return
     before = state.keyring
     if key in own:
-        freeze({key: own[key]}, state.keyring_path, before=before, stay=before.primaries if before is not None else ())
+        freeze(
+            {key: own[key]}, state.layout.keyring, before=before, stay=before.primaries if before is not None else ()
+        )
         state.use_keyring()
 
 
@@ -277,10 +279,10 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
         sources = [
-            Source(r.oid, r.size, r.digest or b"", file_chunks(state.open_reel_path, r.offset or 0, r.size))  # type: ignore[arg-type]
+            Source(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
             for r in group
         ]
-        reel = write_reel(state.reels, sources, state.repository.fmt)
+        reel = write_reel(state.layout.reels, sources, state.repository.fmt)
         with index.transaction():
             reel_id = index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
             index.move_to_reel(reel_id, reel.places)

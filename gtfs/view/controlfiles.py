@@ -17,7 +17,7 @@ from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, BadId, ObjectId, parse_object
 from gtfs.metainfo import info_of, metainfo_bytes, with_trackers, wrap_info
 from gtfs.mount.tree import ControlEntry
 from gtfs.reel.index import ReelRow
-from gtfs.state.state import SIGNOFFS, State
+from gtfs.state.state import State
 from gtfs.view.packmetainfo import pack_metainfo
 from gtfs.view.packs import Packs
 
@@ -146,7 +146,7 @@ class ControlFiles:
             return None
         # A cache may let go of any piece at any time: its readers must not hold the file itself.
         if row.is_whole and not self.is_cache:
-            return self._file(self._state.reel_path(row.name))
+            return self._file(self._state.layout.reel(row.name))
         return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
 
     def _torrent(self, name: bytes) -> ControlEntry | None:
@@ -156,7 +156,7 @@ class ControlFiles:
             return None
         if stem.endswith(REEL_SUFFIX.encode()):
             row = self._reel_row(stem.removesuffix(REEL_SUFFIX.encode()))
-            kept = None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+            kept = None if row is None else self._file(self._state.layout.metainfo(row.name))
             if row is None or kept is None or kept.path is None:
                 return None
             size = kept.size + len(self._dressed(b"")) - len(wrap_info(b""))
@@ -193,7 +193,7 @@ class ControlFiles:
         except BadId:
             return None
         signoff = self._state.index.signoff(oid)
-        return None if signoff is None else self._file(self._state.repository.state / SIGNOFFS / signoff.file)
+        return None if signoff is None else self._file(self._state.layout.signoff(signoff.file))
 
 
 async def _give(data: bytes) -> bytes:

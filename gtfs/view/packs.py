@@ -167,9 +167,9 @@ class Packs:
         assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
-            return await self._read_file(row, self._state.open_reel_path, offset, length)
+            return await self._read_file(row, self._state.layout.open_reel, offset, length)
         if reel.is_whole:
-            data = await self._read_file(row, self._state.reel_path(reel.name), offset, length)
+            data = await self._read_file(row, self._state.layout.reel(reel.name), offset, length)
             now = self._reel(reel.id)
             # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
             whole_still = now is not None and now.is_whole

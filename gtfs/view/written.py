@@ -49,7 +49,7 @@ class WrittenPacks:
     @property
     def directory(self) -> Path:
         """``incoming/``."""
-        return self._state.incoming
+        return self._state.layout.incoming
 
     def statistics(self) -> dict[str, object]:
         """For status."""

@@ -327,7 +327,7 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
     with State(open_repository(origin.path)) as state:
         reel = state.index.reels()[0]
         rows = state.index.reel_rows(reel.id)
-        whole = state.reel_path(reel.name).read_bytes()
+        whole = state.layout.reel(reel.name).read_bytes()
         state.index.set_reel_state([reel.id], "remote")
         reads = packs.Packs(state, NoSwarm())
         for row in [*rows, *rows]:

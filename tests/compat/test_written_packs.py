@@ -48,7 +48,7 @@ def packs(origin: Path) -> Packs:
     """Their packs, parents first."""
     with State(open_repository(origin)) as state:
         state.take_up()
-        data = state.open_reel_path.read_bytes()
+        data = state.layout.open_reel.read_bytes()
         return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.open_rows()]
 
 

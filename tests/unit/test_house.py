@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
     "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable", "feed", "bencode", "metainfo"}
+FREE = {"errors", "ids", "durable", "feed", "bencode", "metainfo", "layout"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
