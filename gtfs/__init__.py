@@ -17,7 +17,7 @@ History goes one way out and one way in; the folders are its stations, and each 
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
     repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
     reel/         open reel, sealing, table, index, recovery                     [sqlite3]
-    catalogue/    the signed statement: document, acceptance, store, publishing
+    catalogue/    the signed statement: document, acceptance, store, issuing
     trust/        keyrings, verification, signing, policies, sign-offs                     [gnupg, gpgv, debian]
     swarm/        session, alerts, torrents, lazy reads, feeds                             [libtorrent, httpx, trio]
     ingest/       scan, decode, check, policy, sign off, unpack, refs; quarantine, take-up

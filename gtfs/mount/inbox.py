@@ -42,6 +42,17 @@ class InboxHandle:
         """What was written so far."""
         return bytes(self.file.data[offset : offset + length])
 
+    async def write(self, offset: int, data: bytes) -> int:
+        """See `Inbox.write`."""
+        return self.inbox.write(self.file, offset, data)
+
+    async def flush(self) -> None:
+        """See `Inbox.flush`."""
+        await self.inbox.flush(self.file)
+
+    async def sync(self, *, data_only: bool) -> None:
+        """It is kept in memory until it is judged."""
+
     async def close(self) -> None:
         """What was judged, or never will be, is forgotten at the last close."""
         self.file.opens -= 1

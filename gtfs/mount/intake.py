@@ -10,7 +10,7 @@ import errno
 import hashlib
 import logging
 import os
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
@@ -18,7 +18,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
 from gtfs.mount.calls import BRIEF_BYTES
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
-from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
+from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackInfo, PackSource
 from gtfs.pack import format as pack_format
 from gtfs.pack.format import CorruptPack
 
@@ -104,6 +104,20 @@ class Intake:
                 return False
             file.approved = generation
             return True
+
+    async def begin_anew(self, info: PackInfo) -> NoReturn:
+        """A file of its own for who would write what is listed and was not verified here: by another way it may come.
+
+        Raises ESTALE, which lets the kernel look the name up again, and open that file; EPERM for what was verified.
+        """
+        if info.state in VERIFIED_STATES:
+            raise OSError(errno.EPERM, "verified")
+        name = pack_name(info.oid).encode()
+        if self._files.get(name) is None:
+            handle = await self._files.create(name, 0o644, writing=False)
+            handle.file.in_place = True
+            await self._files.close(handle)
+        raise OSError(errno.ESTALE, "to be written anew")
 
     async def flush(self, handle: IncomingHandle) -> None:
         """A descriptor is being closed: the only moment at which its writer hears what is wrong."""

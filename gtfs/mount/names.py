@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which object a name or an inode means, what stat and the extended attributes show of it, and who may change it.
+"""Which object a name or an inode means, what stat shows of it, and who may change it.
 
 Looks only: nothing here waits or changes a file. Trio loop only. Raises `pyfuse3.FUSEError` as the answer itself.
 """
@@ -7,6 +7,7 @@ Looks only: nothing here waits or changes a file. Trio loop only. Raises `pyfuse
 from __future__ import annotations
 
 import errno
+import os
 import time
 from typing import Final, NoReturn
 
@@ -22,7 +23,6 @@ from gtfs.mount.options import MountOptions
 from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, ControlTree, PackInfo, PackSource
 
 CONTROL_NAME: Final = b".gtfs"
-XATTR_PREFIX: Final = b"user.gtfs."
 
 
 class Parts(tuple[bytes, ...]):
@@ -172,20 +172,17 @@ class Names:
         self.inodes.looked_up(entry.st_ino)
         return entry
 
-    def xattrs(self, inode: int) -> dict[bytes, bytes]:
-        """Extended attributes by full name."""
-        node = None if inode == inodes.ROOT else self.node(inode)
-        if isinstance(node, PackInfo):
-            return self._source.xattrs(node.oid)
-        if not isinstance(node, IncomingFile):
-            return {}
-        oid = parse_pack_name(node.name) if node.name is not None else None
-        if node.queued and oid is not None and self._source.info(oid) is not None:
-            return self._source.xattrs(oid)
-        found = node.xattrs | {XATTR_PREFIX + b"state": b"queued" if node.queued else b"incoming"}
-        if node.refusal is not None:
-            found[XATTR_PREFIX + b"reason"] = str(node.refusal).encode()
-        return found
+    def of_inode(self, inode: int) -> pyfuse3.EntryAttributes:
+        """Attributes of anything."""
+        return self.root() if inode == inodes.ROOT else self.of_node(self.node(inode))
+
+    def link_target(self, inode: int) -> bytes:
+        """What a link under .gtfs leads to; raises EINVAL for what is none."""
+        node = self.node(inode)
+        target = self.control(node).target if isinstance(node, Parts) else None
+        if target is None:
+            fail(errno.EINVAL)
+        return target
 
     # -- permission -----------------------------------------------------------------------------------------------
 
@@ -199,3 +196,13 @@ class Names:
             fail(errno.EROFS)
         if not self.is_writer(uid):
             fail(errno.EACCES)
+
+    def may_access(self, inode: int, mode: int, uid: int) -> bool:
+        """What access(2) asks, ``mode`` with its bits; raises EROFS."""
+        if not mode & os.W_OK:
+            return True
+        if self._options.read_only:
+            fail(errno.EROFS)
+        node = None if inode == inodes.ROOT else self.node(inode)
+        ours = node is None or isinstance(node, IncomingFile | InboxFile) or node in PLACES
+        return ours and self.is_writer(uid)

@@ -22,7 +22,8 @@ from gtfs.repo.repository import Repository, create_repository
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
 from gtfs.state.fsck import check, rebuild
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
 from gtfs.trust.keyring import export_user_keys
@@ -138,7 +139,7 @@ def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones
         for each in (origin, state):
             all_is_well(each)
             # What left is kept for the time of one catalogue, and no longer.
-            files = {p.name.removesuffix(".reel") for p in each.reels.glob("*.reel")}
+            files = {p.name.removesuffix(".reel") for p in each.layout.reels.glob("*.reel")}
             retired = {r.name for r in each.index.reels.all() if r.state == "retired"}
             assert files == set(listed(each)) | retired
             assert len(retired) <= 8

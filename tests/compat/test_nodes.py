@@ -21,8 +21,9 @@ from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
 from gtfs.state.fsck import check, rebuild
+from gtfs.state.initialise import initialise
 from gtfs.state.lock import Busy
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused

@@ -18,7 +18,8 @@ from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
 from gtfs.state.fsck import check
-from gtfs.state.publish import Published, initialise, publish_now
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import Published, publish_now
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable, check_fits

@@ -22,8 +22,8 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Outcome, daemonize
 from gtfs.mount.lifetime import serve
+from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint
-from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, read_options
 from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
 from gtfs.pack.format import CorruptPack
@@ -54,7 +54,7 @@ class Store:
         self.reads: list[tuple[str, int, int, int]] = []
         self.waiting: dict[ObjectId, Path] = {}
         self.trouble: str | None = None
-        self.operations: Operations | None = None
+        self.mount: Mount | None = None
         self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
 
     def add(
@@ -135,8 +135,8 @@ class Store:
                         self.add(payload)
                         path.unlink()
                         again = True
-                        assert self.operations is not None
-                        self.operations.pack_changed_nowait(oid)
+                        assert self.mount is not None
+                        self.mount.pack_changed_nowait(oid)
 
     # control tree
     async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
@@ -197,10 +197,10 @@ async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untype
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))
     fill(store, args.many)
-    operations = store.operations = Operations(store, store, store, options)
+    mount = store.mount = Mount(store, store, store, options)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.ingest_task)
-        ended = await serve(operations, mountpoint, options, source="fake, ä", on_mounted=ready)
+        ended = await serve(mount, mountpoint, options, source="fake, ä", on_mounted=ready)
         nursery.cancel_scope.cancel()
     print("ended by", ended.name if ended else "unmount", file=sys.stderr, flush=True)
     return 0
