@@ -24,7 +24,7 @@ from gtfs.cli.terminal import bar, complain, os_error_text, size_text
 from gtfs.errors import GtfsError
 from gtfs.feed import LATEST
 from gtfs.ids import ObjectId
-from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
+from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
@@ -67,7 +67,7 @@ def mount(
         trio.run(_run, found, place, mount_options, settings, None)
         return 0
     daemon = daemonize()
-    if isinstance(daemon, Outcome):
+    if isinstance(daemon, StartOutcome):
         if daemon.message:
             complain(daemon.message)
         return daemon.exit_code

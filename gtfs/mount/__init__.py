@@ -13,7 +13,7 @@ handles, handletable, listing
     what stands behind an open file, with its manner of reading ahead; all of them by number; open directories.
 changes, xattrs, space, kernelcache
     names, sizes, times and modes as writers change them; extended attributes; statfs; what the kernel is to forget.
-inbox
+droppedfiles
     a catalogue or a ``.torrent`` that is being copied into ``.gtfs``.
 incoming, intake
     files that are being written, under any name, and the way of a **whole** one to the ingest: flush checks, the last

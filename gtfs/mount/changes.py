@@ -9,11 +9,11 @@ from typing import NoReturn
 import pyfuse3
 
 from gtfs.mount import inodes
+from gtfs.mount.droppedfiles import PLACES, DroppedFile, DroppedFiles, DroppedHandle
 from gtfs.mount.handles import Handle
 from gtfs.mount.handletable import WrittenHandle
-from gtfs.mount.inbox import PLACES, Inbox, InboxFile, InboxHandle
+from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFile, IncomingFiles
-from gtfs.mount.intake import Intake
 from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.tree import PackInfo
 
@@ -21,11 +21,11 @@ from gtfs.mount.tree import PackInfo
 class Changes:
     """Of one mount; ``uid`` is whose request it is."""
 
-    def __init__(self, names: Names, files: IncomingFiles, intake: Intake, inbox: Inbox) -> None:
+    def __init__(self, names: Names, files: IncomingFiles, handover: Handover, dropped: DroppedFiles) -> None:
         self._names = names
         self._files = files
-        self._intake = intake
-        self._inbox = inbox
+        self._handover = handover
+        self._dropped = dropped
 
     def refuse(self, uid: int) -> NoReturn:
         """What can never be made or removed here."""
@@ -36,9 +36,9 @@ class Changes:
         """Remove an unfinished file."""
         self._names.need_writer(uid)
         if parent != inodes.ROOT:
-            self._inbox.drop(self._names.inbox_file(parent, name))
+            self._dropped.forget(self._names.dropped_file(parent, name))
             return
-        await self._intake.unlink(self._names.own_file(name))
+        await self._handover.unlink(self._names.own_file(name))
         self._names.changed()
 
     async def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, uid: int) -> None:
@@ -47,15 +47,15 @@ class Changes:
         if flags & ~pyfuse3.RENAME_NOREPLACE:
             fail(errno.EINVAL)
         if old_parent != inodes.ROOT:
-            inbox_file = self._names.inbox_file(old_parent, old)
-            await self._inbox.rename(inbox_file, self._names.below(new_parent, new))
+            dropped_file = self._names.dropped_file(old_parent, old)
+            await self._dropped.rename(dropped_file, self._names.below(new_parent, new))
             return
         if new_parent != inodes.ROOT:
             fail(errno.EXDEV)
         if new == CONTROL_NAME:
             fail(errno.EEXIST)
         file = self._names.own_file(old)
-        await self._intake.rename(file, new, no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE))
+        await self._handover.rename(file, new, no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE))
         self._names.changed()
 
     async def set_attributes(
@@ -73,14 +73,14 @@ class Changes:
         """
         node = None if inode == inodes.ROOT else self._names.node(inode)
         self._names.need_writer(uid)
-        if isinstance(handle, InboxHandle):
+        if isinstance(handle, DroppedHandle):
             node = handle.file
         if isinstance(node, Parts) and node not in PLACES:
             fail(errno.EPERM)
         if isinstance(node, PackInfo) and fields.update_size:
-            await self._intake.begin_anew(node)
-        if isinstance(node, InboxFile) and fields.update_size:
-            self._inbox.truncate(node, wanted.st_size)
+            await self._handover.begin_anew(node)
+        if isinstance(node, DroppedFile) and fields.update_size:
+            self._dropped.truncate(node, wanted.st_size)
         if isinstance(node, IncomingFile):
             if fields.update_size:
                 await self._truncate(node, wanted.st_size, handle)

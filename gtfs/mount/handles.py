@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What stands behind an open file, and those that are only read: a commit pack, a file under ``.gtfs``. Trio loop only.
 
-(An open incoming file is an `handletable.WrittenHandle`, one of the inbox an `inbox.InboxHandle`, an open directory a
-`listing.Listing`.)
+(An open incoming file is an `handletable.WrittenHandle`, one that is copied into ``.gtfs`` a
+`droppedfiles.DroppedHandle`, an open directory a `listing.Listing`.)
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Handle(Protocol):
         """The last descriptor is gone."""
 
 
-class ReadOnly:
+class ReadOnlyHandle:
     """What every `Handle` that is only read has in common."""
 
     async def write(self, offset: int, data: bytes) -> int:
@@ -82,7 +82,7 @@ class ReadOnly:
 
 
 @dataclass
-class PackHandle(ReadOnly):
+class PackHandle(ReadOnlyHandle):
     """An open commit pack."""
 
     source: PackSource
@@ -118,7 +118,7 @@ class PackHandle(ReadOnly):
 
 
 @dataclass
-class ControlHandle(ReadOnly):
+class ControlHandle(ReadOnlyHandle):
     """An open file under ``.gtfs``: a text made at open, a real file, or something read through the node."""
 
     text: bytes | None

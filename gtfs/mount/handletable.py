@@ -15,10 +15,10 @@ import pyfuse3
 import trio
 
 from gtfs.mount import inodes
+from gtfs.mount.droppedfiles import DroppedFile, DroppedFiles
 from gtfs.mount.handles import ControlHandle, Handle, PackHandle
-from gtfs.mount.inbox import Inbox, InboxFile
+from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
-from gtfs.mount.intake import Intake
 from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.tree import PackInfo, PackSource
 from gtfs.mount.waits import Waits
@@ -30,7 +30,7 @@ class WrittenHandle:
 
     opened: IncomingHandle
     files: IncomingFiles
-    intake: Intake
+    handover: Handover
     on_close: Callable[[], None]
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -39,12 +39,12 @@ class WrittenHandle:
 
     async def write(self, offset: int, data: bytes) -> int:
         """See `Handle`."""
-        self.intake.written()
+        self.handover.written()
         return await self.files.write(self.opened, offset, data)
 
     async def flush(self) -> None:
         """A descriptor is being closed: raises what is wrong with what was written."""
-        await self.intake.flush(self.opened)
+        await self.handover.flush(self.opened)
 
     async def sync(self, *, data_only: bool) -> None:
         """See `Handle`."""
@@ -53,7 +53,7 @@ class WrittenHandle:
     async def close(self) -> None:
         """See `Handle`."""
         self.on_close()
-        await self.intake.release(self.opened)
+        await self.handover.release(self.opened)
 
 
 class HandleTable:
@@ -64,16 +64,16 @@ class HandleTable:
         source: PackSource,
         names: Names,
         files: IncomingFiles,
-        intake: Intake,
-        inbox: Inbox,
+        handover: Handover,
+        dropped: DroppedFiles,
         waits: Waits,
         read_ahead_bytes: int,
     ) -> None:
         self._source = source
         self._names = names
         self._files = files
-        self._intake = intake
-        self._inbox = inbox
+        self._handover = handover
+        self._dropped = dropped
         self._waits = waits
         self._read_ahead_bytes = read_ahead_bytes
         self._limiter = trio.CapacityLimiter(4)  # reads of real files under .gtfs
@@ -92,7 +92,7 @@ class HandleTable:
         return pyfuse3.FileInfo(fh=number, keep_cache=keep_cache, direct_io=direct_io)
 
     def _add_incoming(self, handle: IncomingHandle) -> pyfuse3.FileInfo:
-        return self._add(WrittenHandle(handle, self._files, self._intake, self._names.changed))
+        return self._add(WrittenHandle(handle, self._files, self._handover, self._names.changed))
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open what is there; ``flags`` of open(2)."""
@@ -102,11 +102,11 @@ class HandleTable:
         if writing or truncate:
             self._names.need_writer(ctx.uid)
             if isinstance(node, PackInfo):
-                await self._intake.begin_anew(node)
+                await self._handover.begin_anew(node)
             if isinstance(node, Parts):
-                return self._add(self._inbox.create(node) if truncate else fail(errno.EPERM), direct_io=True)
-        if isinstance(node, InboxFile):
-            return self._add(self._inbox.open(node, writing=writing, truncate=truncate), direct_io=True)
+                return self._add(self._dropped.create(node) if truncate else fail(errno.EPERM), direct_io=True)
+        if isinstance(node, DroppedFile):
+            return self._add(self._dropped.open(node, writing=writing, truncate=truncate), direct_io=True)
         if isinstance(node, PackInfo):
             pack = PackHandle.opened(self._source, self._waits.of(ctx.pid), node, self._read_ahead_bytes)
             return self._add(pack, keep_cache=True)
@@ -128,8 +128,8 @@ class HandleTable:
         """Make and open a new file; under .gtfs, one that is judged when it is closed."""
         self._names.need_writer(ctx.uid)
         if parent != inodes.ROOT:
-            inbox = self._inbox.create(self._names.below(parent, name))
-            return self._add(inbox, direct_io=True), self._names.look_up(parent, name)
+            dropped = self._dropped.create(self._names.below(parent, name))
+            return self._add(dropped, direct_io=True), self._names.look_up(parent, name)
         if name == CONTROL_NAME or self._names.find(name) is not None:
             fail(errno.EEXIST)
         writing = flags & os.O_ACCMODE != os.O_RDONLY

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from gtfs.ids import ObjectId
 from gtfs.mount.changes import Changes
+from gtfs.mount.droppedfiles import DroppedFiles
 from gtfs.mount.handletable import HandleTable
-from gtfs.mount.inbox import Inbox
+from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
-from gtfs.mount.intake import Intake
 from gtfs.mount.kernelcache import KernelCache
 from gtfs.mount.listing import OpenDirectories
 from gtfs.mount.names import Names
@@ -31,11 +31,11 @@ class Mount:
         self._kernel = KernelCache()
         self._waits = Waits(options.read_timeout_s)
         self._files = IncomingFiles(sink.directory, options.incoming_limit_bytes)
-        self._intake = Intake(self._files, source, sink)
-        inbox = Inbox(control)
-        self._names = Names(source, self._files, control, inbox, options)
+        self._handover = Handover(self._files, source, sink)
+        dropped = DroppedFiles(control)
+        self._names = Names(source, self._files, control, dropped, options)
         self._handles = HandleTable(
-            source, self._names, self._files, self._intake, inbox, self._waits, options.read_ahead_bytes
+            source, self._names, self._files, self._handover, dropped, self._waits, options.read_ahead_bytes
         )
         self.operations = Operations(
             source,
@@ -43,7 +43,7 @@ class Mount:
             self._names,
             self._handles,
             OpenDirectories(source, self._files, control, self._names),
-            Changes(self._names, self._files, self._intake, inbox),
+            Changes(self._names, self._files, self._handover, dropped),
             self._kernel,
         )
 
@@ -53,7 +53,7 @@ class Mount:
 
     async def resume_task(self) -> None:
         """Hand over those of them that are whole: checks take time, and the mount need not wait for them."""
-        await self._intake.resume_task()
+        await self._handover.resume_task()
 
     async def watch_readers_task(self) -> None:
         """End the waits of readers that are being killed."""
@@ -61,7 +61,7 @@ class Mount:
 
     async def watch_writers_task(self) -> None:
         """Hand over what is whole though its writer keeps it open."""
-        await self._intake.watch_task()
+        await self._handover.watch_task()
 
     def end_waits(self) -> None:
         """Every wait for the swarm ends now and from now on; what is local can still be read."""

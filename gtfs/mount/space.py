@@ -8,13 +8,13 @@ from typing import Final
 import pyfuse3
 
 from gtfs.mount.incoming import NAME_BYTES
-from gtfs.mount.tree import StoreStatistics
+from gtfs.mount.tree import SpaceStatistics
 
 _BLOCK: Final = 4096  # f_bsize
 _FREE_NODES: Final = 1 << 20  # files that may still be created: no such limit here, some programs want one
 
 
-def space_of(found: StoreStatistics) -> pyfuse3.StatvfsData:
+def space_of(found: SpaceStatistics) -> pyfuse3.StatvfsData:
     """The answer to statfs."""
     data = pyfuse3.StatvfsData()
     data.f_bsize = data.f_frsize = _BLOCK

@@ -25,8 +25,8 @@ from gtfs.state.turnover import settle_in
 from gtfs.swarm import files
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.samereel import take_copy
 from gtfs.swarm.session import Session
-from gtfs.swarm.sharing import take_copy
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.webseeds import bring_info_task, seed_url
 from gtfs.view.packs import SwarmReel

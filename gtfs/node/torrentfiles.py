@@ -24,7 +24,7 @@ _FOR_OTHERS = 0o644  # what is handed out is meant to be read
 
 
 async def hand_out(
-    state: State, store: Packs, directory: Path, trackers: Sequence[str], *, with_packs: bool, tell: Tell
+    state: State, packs: Packs, directory: Path, trackers: Sequence[str], *, with_packs: bool, tell: Tell
 ) -> dict[str, Any]:
     """Write ``<name>.reel.torrent`` for every listed reel, and ``<oid>.pack.torrent`` for every pack that git has.
 
@@ -35,8 +35,8 @@ async def hand_out(
     announce = [*trackers, *(held.catalogue.trackers if held is not None else ())]
     lacking = await trio.to_thread.run_sync(_hand_out_reels, state, directory, announce)
     listed = len(held.catalogue.reels) if held is not None else 0
-    packs = await _hand_out_packs(state, store, directory, announce, tell) if with_packs else 0
-    return {"reels": listed - len(lacking), "lacking": lacking, "packs": packs}
+    made = await _hand_out_packs(state, packs, directory, announce, tell) if with_packs else 0
+    return {"reels": listed - len(lacking), "lacking": lacking, "packs": made}
 
 
 def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> list[ReelName]:
@@ -59,14 +59,14 @@ def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> l
     return lacking
 
 
-async def _hand_out_packs(state: State, store: Packs, directory: Path, announce: Sequence[str], tell: Tell) -> int:
+async def _hand_out_packs(state: State, packs: Packs, directory: Path, announce: Sequence[str], tell: Tell) -> int:
     total = state.index.packs.count_by_state().get("unpacked", 0)
     after = done = 0
     while rows := state.index.packs.with_state("unpacked", after, _PAGE):
         after = rows[-1].row
         for row in rows:
             name = pack_name(row.oid)
-            info = info_of(await pack_metainfo(store, row.oid, row.size))
+            info = info_of(await pack_metainfo(packs, row.oid, row.size))
             path = directory / (name + METAINFO_SUFFIX)
             await trio.to_thread.run_sync(replace_file, path, with_trackers(info, announce, ()), _FOR_OTHERS)
             done += 1

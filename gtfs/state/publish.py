@@ -25,7 +25,7 @@ from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.order import canonical_order, cut
-from gtfs.reel.seal import Source, write_reel
+from gtfs.reel.seal import PackToSeal, write_reel
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
@@ -229,7 +229,7 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
         sources = [
-            Source(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
+            PackToSeal(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
             for r in group
         ]
         reel = write_reel(state.layout.reels, sources, state.repository.fmt)

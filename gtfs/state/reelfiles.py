@@ -20,7 +20,7 @@ from gtfs.ids import ObjectFormat, ObjectId, ReelName
 from gtfs.layout import Layout
 from gtfs.reel.index import Index, ReelPack, ReelRow
 from gtfs.reel.openreel import COPY_BYTES, ReelReader, file_chunks
-from gtfs.reel.seal import SealedReel, Source, read_reel, write_reel
+from gtfs.reel.seal import PackToSeal, SealedReel, read_reel, write_reel
 from gtfs.reel.table import (
     CorruptReel,
     Row,
@@ -119,7 +119,7 @@ class ReelFiles:
             if place is None or not place.is_whole:
                 return None
             sources.append(
-                Source(pack.oid, pack.length, pack.digest, file_chunks(place.path, place.offset, pack.length))
+                PackToSeal(pack.oid, pack.length, pack.digest, file_chunks(place.path, place.offset, pack.length))
             )
         try:
             return write_reel(self.layout.reels, sources, self.fmt)

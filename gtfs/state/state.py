@@ -38,7 +38,7 @@ from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.selection import Selection, select_refs
-from gtfs.state.turnover import drop, settle
+from gtfs.state.turnover import drop, follow_catalogue
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
@@ -98,7 +98,7 @@ class State:
             self._previous: Catalogue | None = None
             self._superseded: list[ReelRow] = []
             if not self.read_only:
-                self._settle_at_start()
+                self._finish_hold()
                 hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
@@ -188,15 +188,15 @@ class State:
         self._previous = None if self.held is None else self.held.catalogue
         self.held = accepted
         self.renew_gate()
-        self._superseded = settle(self.reel_files, accepted.catalogue, self._previous)
+        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
 
-    def _settle_at_start(self) -> None:
+    def _finish_hold(self) -> None:
         """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
         self.reel_files.sweep_strays()
         if self.held is not None:
             before = self.catalogues.before(self.held.catalogue.version)
             self._previous = None if before is None else before.catalogue
-            self._superseded = settle(self.reel_files, self.held.catalogue, self._previous)
+            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
             self.drop_superseded(self.take_superseded())
 
     def take_superseded(self) -> list[ReelRow]:

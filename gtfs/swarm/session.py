@@ -34,9 +34,9 @@ from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
 from gtfs.swarm.rendezvous import make_peer_id
+from gtfs.swarm.samereel import is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
-from gtfs.swarm.sharing import is_same_reel, lend
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
 __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]

@@ -20,7 +20,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
+from gtfs.mount.tree import NotLocal, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
@@ -96,11 +96,11 @@ class Packs:
             for row, oid, time_s, size, state, reel, offset in self._state.index.packs.listed_after(after_row, limit)
         ]
 
-    def statistics(self) -> StoreStatistics:
+    def statistics(self) -> SpaceStatistics:
         """See `mount.tree.PackSource`."""
         fs = os.statvfs(self._state.repository.path)
         free = fs.f_bavail * fs.f_frsize
-        return StoreStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
+        return SpaceStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
 
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         """See `mount.tree.PackSource`; design.md §9 names them."""

@@ -13,7 +13,7 @@ from oddities import EXAMPLES, Example, OddRepository
 
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest.candidate import Candidate
-from gtfs.ingest.check import BadObject, check_object
+from gtfs.ingest.checkobjects import BadObject, check_object
 from gtfs.ingest.faults import EVERYTHING, FAULTS, TABLE, FaultCounts, Severity, git_levels
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Outcome

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.ingest.check import BadObject, check_object
+from gtfs.ingest.checkobjects import BadObject, check_object
 from gtfs.ingest.faults import EVERYTHING, FAULTS, Severity
 from gtfs.ingest.gitmodules import find_faults
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE

@@ -21,12 +21,12 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.daemon import Outcome, daemonize
+from gtfs.mount.daemon import StartOutcome, daemonize
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint
 from gtfs.mount.options import MountOptions, read_options
-from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
+from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, SpaceStatistics
 from gtfs.pack.format import CorruptPack
 
 WAIT_S = 120  # for what comes in any case, on a loaded machine too
@@ -98,8 +98,8 @@ class Store:
         assert info is not None
         return {b"user.gtfs.state": info.state.encode(), b"user.gtfs.reel": b"ab"}
 
-    def statistics(self) -> StoreStatistics:
-        return StoreStatistics(1 << 40, 1 << 39, len(self.packs))
+    def statistics(self) -> SpaceStatistics:
+        return SpaceStatistics(1 << 40, 1 << 39, len(self.packs))
 
     # sink
     def note_trouble(self, text: str | None) -> None:
@@ -222,7 +222,7 @@ def main() -> int:
     if args.daemon:
         args.state = os.path.abspath(args.state)
         outcome = daemonize()
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, StartOutcome):
             print(outcome.message, file=sys.stderr)
             return outcome.exit_code
         daemon = outcome

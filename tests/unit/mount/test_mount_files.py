@@ -12,9 +12,9 @@ import trio
 from gtfs.ids import ObjectId
 from gtfs.mount.attributes import Attributes
 from gtfs.mount.handles import ReadAhead
+from gtfs.mount.handover import is_whole
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.inodes import PACK_BASE, PassingInodes, pack_inode, pack_row
-from gtfs.mount.intake import is_whole
 from gtfs.mount.mountpoint import mounted_on
 from gtfs.mount.tree import PackInfo
 

@@ -60,7 +60,7 @@ def _digest_name(oid: ObjectId) -> str:
     return "sha1" if len(oid) == 20 else "sha256"
 
 
-class Intake:
+class Handover:
     """The way of written files to the sink."""
 
     def __init__(self, files: IncomingFiles, source: PackSource, sink: IncomingSink) -> None:
@@ -140,7 +140,7 @@ class Intake:
         self._files.closing(handle)
         try:
             if handle.writing:
-                await self._settle(handle.file)
+                await self._hand_over_if_whole(handle.file)
         finally:
             await self._files.close(handle)
         file = handle.file
@@ -168,7 +168,7 @@ class Intake:
                     continue
                 looked[file] = -file.generation
                 try:
-                    await self._settle(file, is_idle=True)
+                    await self._hand_over_if_whole(file, is_idle=True)
                 except (GtfsError, OSError) as error:
                     log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -176,7 +176,7 @@ class Intake:
         """A file was written to: see `watch_task`."""
         self._written.set()
 
-    async def _settle(self, file: IncomingFile, *, is_idle: bool = False) -> None:
+    async def _hand_over_if_whole(self, file: IncomingFile, *, is_idle: bool = False) -> None:
         """Hand over what is whole and acceptable and has no writer, or one that ``is_idle``."""
         oid = parse_pack_name(file.name) if file.name is not None else None
         if oid is None or file.size == 0 or file.queued or (file.writer is not None and not is_idle):
@@ -212,7 +212,7 @@ class Intake:
         """At start: hand over what an earlier run left behind whole; one file that fails stops no other."""
         for file in self._files.all():
             try:
-                await self._settle(file)
+                await self._hand_over_if_whole(file)
             except (GtfsError, OSError) as error:
                 log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -244,7 +244,7 @@ class Intake:
         elif info is not None and info.state in VERIFIED_STATES:
             raise OSError(errno.EPERM, "verified")
         await self._files.rename(file, name)
-        await self._settle(file)
+        await self._hand_over_if_whole(file)
 
     def _check_free(self, file: IncomingFile, name: bytes) -> None:
         there = self._files.get(name)
