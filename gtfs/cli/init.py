@@ -7,12 +7,7 @@ from pathlib import Path
 
 import click
 
-from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import say
-from gtfs.repo.repository import open_repository
-from gtfs.state.config import VALID_DAYS
-from gtfs.state.initialise import Wanted, make_publisher
 
 
 @click.command(cls=Command)
@@ -31,7 +26,7 @@ from gtfs.state.initialise import Wanted, make_publisher
 @click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
-@click.option("--valid-days", type=click.IntRange(1, VALID_DAYS), help="How long a catalogue counts (default 30).")
+@click.option("--valid-days", type=click.IntRange(1), help="How long a catalogue counts (default 30).")
 @click.option(
     "--refs",
     multiple=True,
@@ -71,19 +66,20 @@ def init(
     accept_faults: tuple[Path, ...],
 ) -> None:
     """Make the bare repository REPO ready to publish, with the signing key tried once."""
-    wanted = Wanted(
-        name=name,
-        sign_key=sign_key,
-        gnupg_home=gnupg_home,
-        trackers=tracker,
-        web_seeds=web_seed,
-        policy=policy,
-        valid_days=valid_days,
-        refs=refs,
-        hide=hide,
-        limits=limits,
-        accepted_faults=accept_fault,
-        accepted_fault_files=accept_faults,
+    from gtfs.cli.work.init import run
+
+    run(
+        repo,
+        name,
+        sign_key,
+        gnupg_home,
+        tracker,
+        web_seed,
+        policy,
+        valid_days,
+        refs,
+        hide,
+        limits,
+        accept_fault,
+        accept_faults,
     )
-    repository_id = make_publisher(open_repository(repository_of_mount(repo) or repo), wanted)
-    say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")

@@ -33,7 +33,7 @@ class KernelCache:
         if not self._is_served:
             return
         try:
-            pyfuse3.invalidate_inode(inodes.pack_inode(info.ino), attr_only=True)
+            pyfuse3.invalidate_inode(inodes.pack_inode(info.row), attr_only=True)
         except OSError as error:
             if error.errno != errno.ENOENT:  # the kernel never heard of it
                 log.debug("cannot invalidate %s: %s", info.oid.hex(), error)

@@ -16,7 +16,7 @@ from gtfs.ids import ObjectId, parse_fingerprint, parse_object_id
 from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
-from gtfs.state.config import BadConfig
+from gtfs.state.config import VALID_DAYS, BadConfig
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -56,6 +56,8 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
     _check(wanted, policies)
     for pattern in (*wanted.refs, *wanted.hide):
         parse_pattern(pattern)
+    if wanted.valid_days is not None and wanted.valid_days > VALID_DAYS:
+        raise BadConfig(f"--valid-days {wanted.valid_days}: not a number from 1 to {VALID_DAYS}")
     limits = dict(_parse_limit(text) for text in wanted.limits)
     faulty: list[ObjectId] = [parse_object_id(text) for text in wanted.accepted_faults]
     for file in wanted.accepted_fault_files:

@@ -130,6 +130,7 @@ def node_signer(path: Path) -> Iterator[Signer]:
 
 def node_public_key(path: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
+    # For attesters (design.md §10); no command shows it yet.
     with own_home(path.parent) as home:
         gpg = open_gnupg(home)
         return str(gpg.export_keys(_import_node_key(gpg, path))).encode("ascii")
