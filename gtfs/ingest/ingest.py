@@ -56,7 +56,7 @@ class Outcome:
     refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
 
-    def take(self, examined: Examined) -> None:
+    def note(self, examined: Examined) -> None:
         """Note a pack that was let in."""
         self.unpacked.append(examined.oid)
         self.faults.add(examined.findings)
@@ -155,7 +155,7 @@ class Ingest:
                         raise
                     for _, x in done.members:
                         if x.oid not in vanished:
-                            outcome.take(x)
+                            outcome.note(x)
                     todo.extendleft(reversed([c for c, _ in done.members if c.oid in vanished]))
                     progress(len(outcome.unpacked))
                 if not batch.members:
@@ -302,7 +302,7 @@ class Ingest:
             if vanished:
                 outcome.waiting.append((candidate, parents))
             else:
-                outcome.take(single.members[0][1])
+                outcome.note(single.members[0][1])
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""

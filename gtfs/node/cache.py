@@ -86,7 +86,7 @@ class Cache:
         for row, torrent in self._evictable():
             copies = await copies_elsewhere(torrent, self._session.peer_id)
             # The last piece, which begins every look at a reel, would be fetched again at once.
-            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_held(p) and copies[p])
+            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_here(p) and copies[p])
             size = torrent.spec.piece_length
             found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
         going: dict[int, set[int]] = defaultdict(set)
@@ -121,7 +121,7 @@ class Cache:
             if row.id != reel_id:
                 continue
             copies = await copies_elsewhere(torrent, self._session.peer_id)
-            going = [p for p in pieces if torrent.board.is_held(p) and copies[p]]
+            going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
             if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
                 continue
             gone = self._reels.evictions[row.infohash] = trio.Event()

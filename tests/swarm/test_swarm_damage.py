@@ -148,8 +148,8 @@ async def test_resume_after_a_restart_knows_the_pieces_without_hashing(reel, tmp
     async with open_session(LOOPBACK) as mirror:
         torrent = await mirror.add(spec)
         await torrent.wait_metadata(WAIT_S)
-        assert torrent.board.is_held(5)
-        assert torrent.board.is_held(6)
+        assert torrent.board.is_here(5)
+        assert torrent.board.is_here(6)
         assert await torrent.read(5 * PIECE, 2 * PIECE, deadline_s=WAIT_S) == DATA[5 * PIECE : 7 * PIECE]
         with pytest.raises(ReadTimeout):
             await torrent.read(0, 10, deadline_s=0.3)
@@ -195,7 +195,7 @@ async def test_losing_alerts_loses_no_pieces(reel, tmp_path):
         torrent.on_dropped()
         with trio.fail_after(WAIT_S):
             await torrent.board.wait_held(1)
-        assert torrent.board.is_held(0)
+        assert torrent.board.is_here(0)
 
 
 async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp_path):
