@@ -21,13 +21,16 @@ HERE = Layout(Path("/"))
 ENTRIES = {path for path in vars(HERE).values() if path != HERE.root}
 
 
+FILES = (HERE.accepted_faults, HERE.unlisted_faults, HERE.allowed_signers, HERE.moving)
+
+
 def shown(path: Path) -> str:
     """As the pages write an entry: directories end in a slash."""
     is_directory = not path.suffix and path.name.endswith(("s", "ing", "catalogue", "quarantine", "pointed", "spool"))
-    return path.name + ("/" if is_directory and path not in (HERE.accepted_faults, HERE.unlisted_faults) else "")
+    return path.name + ("/" if is_directory and path not in FILES else "")
 
 
-TOP = {shown(path) for path in ENTRIES if path.parent == HERE.root} - {"moving/"} | {"moving", "batch-*.tmp"}
+TOP = {shown(path) for path in ENTRIES if path.parent == HERE.root} | {"batch-*.tmp"}
 
 
 def joined(path: Path) -> Iterator[tuple[ast.expr, str | None]]:
