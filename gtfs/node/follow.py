@@ -298,7 +298,7 @@ class Follower:
 
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         index = self._state.index
-        path = self._state.reel_path(reel.name)
+        path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._settled:
             self._reel_torrents.settle(reel)

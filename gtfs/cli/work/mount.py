@@ -24,10 +24,10 @@ from gtfs.cli.work.signals import end_signals, ended_by, reread_task
 from gtfs.errors import GtfsError
 from gtfs.feed import LATEST
 from gtfs.ids import ObjectId
-from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
+from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
+from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
-from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
@@ -52,7 +52,7 @@ def run(source: str, directory: str, options: Sequence[str], foreground: bool) -
         trio.run(_run, found, place, mount_options, settings, None)
         return 0
     daemon = daemonize()
-    if isinstance(daemon, Outcome):
+    if isinstance(daemon, StartOutcome):
         if daemon.message:
             complain(daemon.message)
         return daemon.exit_code
@@ -127,14 +127,14 @@ async def _serve(
                     f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
-        operations = Operations(node.packs, node.written, node.control_files, mount_options)
+        mounted_tree = Mount(node.packs, node.written, node.control_files, mount_options)
 
         def changed(oids: list[ObjectId]) -> None:
             for oid in oids:
-                operations.pack_changed_nowait(oid)
+                mounted_tree.pack_changed_nowait(oid)
 
         node.on_packs_changed = changed
-        node.on_packs_added = operations.packs_added_nowait
+        node.on_packs_added = mounted_tree.packs_added_nowait
         await nursery.start(node.run_task)
 
         def mounted() -> None:
@@ -149,7 +149,7 @@ async def _serve(
         logfile = settings.logfile if daemon is not None else None
         nursery.start_soon(reread_task, hangups, [node], logfile, (1, 2))
         ends = end_signals()
-        await serve(operations, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
+        await serve(mounted_tree, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
         if manager:
             tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()
