@@ -26,6 +26,7 @@ Fingerprint = NewType("Fingerprint", str)
 
 PACK_SUFFIX = ".pack"
 REEL_SUFFIX = ".reel"
+METAINFO_SUFFIX = ".torrent"
 
 _HEX_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _HEX_NAME = re.compile(r"[0-9a-f]{64}\Z")

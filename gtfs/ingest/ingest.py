@@ -57,7 +57,7 @@ class Outcome:
     refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
 
-    def take(self, examined: Examined) -> None:
+    def note(self, examined: Examined) -> None:
         """Note a pack that was let in."""
         self.unpacked.append(examined.oid)
         self.faults.add(examined.findings)
@@ -156,7 +156,7 @@ class Ingest:
                         raise
                     for _, x in done.members:
                         if x.oid not in vanished:
-                            outcome.take(x)
+                            outcome.note(x)
                     todo.extendleft(reversed([c for c, _ in done.members if c.oid in vanished]))
                     progress(len(outcome.unpacked))
                 if not batch.members:
@@ -225,7 +225,7 @@ class Ingest:
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
         self._spool_number += 1
         self._look_again()
-        path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
+        path: Path = self._repository.layout.batch(self._spool_number)
         return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
@@ -301,7 +301,7 @@ class Ingest:
             if vanished:
                 outcome.waiting.append((candidate, parents))
             else:
-                outcome.take(single.members[0][1])
+                outcome.note(single.members[0][1])
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""
@@ -338,6 +338,6 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
-    (repository.state / "config.lock").unlink(missing_ok=True)  # of a git config that was killed; ours alone
-    for leftover in repository.state.glob("batch-*.tmp"):
+    repository.layout.config_lock.unlink(missing_ok=True)
+    for leftover in repository.layout.batches():
         leftover.unlink()

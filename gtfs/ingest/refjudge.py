@@ -21,7 +21,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name, effective_policy
-from gtfs.trust.sshsig import ALLOWED_SIGNERS, read_allowed_signers
+from gtfs.trust.sshsig import read_allowed_signers
 
 _NOT_YET = "what it would move to is not verified here yet"
 
@@ -273,7 +273,7 @@ def refused_by_path(
     if not journeys:
         return {}
     with CatFile(repository) as reader:
-        signers = Signers(index, reader, keyring, read_allowed_signers(repository.state / ALLOWED_SIGNERS))
+        signers = Signers(index, reader, keyring, read_allowed_signers(repository.layout.allowed_signers))
         found = PathJudge(repository, reader, signers, keyring).judge(journeys)
         signers.keep()
     return found

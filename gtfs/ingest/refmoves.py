@@ -22,7 +22,7 @@ from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
 from gtfs.repo.reffiles import conflicts, heal_empty, ref_files, trouble
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
 from gtfs.repo.repository import Repository
-from gtfs.trust.sshsig import ALLOWED_SIGNERS, read_allowed_signers
+from gtfs.trust.sshsig import read_allowed_signers
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def _judge(
         now = None if ref is None or ref.kind == MISSING else ref.oid
         asked.append(Asked(name, now, last.get(name), oid))
     with CatFile(repository) as reader:
-        signers = Signers(index, reader, demands.keyring, read_allowed_signers(repository.state / ALLOWED_SIGNERS))
+        signers = Signers(index, reader, demands.keyring, read_allowed_signers(repository.layout.allowed_signers))
         judged = RefJudge(repository, index, reader, signers, demands).judge(asked)
         signers.keep()
     return judged, asked

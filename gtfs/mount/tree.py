@@ -48,7 +48,7 @@ class PackInfo(NamedTuple):
     local_bytes: int  # how many of `size` are on this machine
 
 
-class StoreStatistics(NamedTuple):
+class SpaceStatistics(NamedTuple):
     """What statfs shows."""
 
     total_bytes: int
@@ -78,7 +78,7 @@ class PackSource(Protocol):
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         """Extended attributes by full name (``user.gtfs.state`` and its like, design.md §9)."""
 
-    def statistics(self) -> StoreStatistics:
+    def statistics(self) -> SpaceStatistics:
         """Sizes for statfs."""
 
 

@@ -90,7 +90,7 @@ class WayIn:
     def let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         """Ingest what is not in git yet of a whole reel; ``progress`` hears how many packs are. Blocking."""
         index = self._state.index
-        path = self._state.reel_path(reel.name)
+        path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._settled:
             self.reel_torrents.settle(reel)

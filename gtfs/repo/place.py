@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a repository without git: where a node's state is in it, whose it is, that it is none. Any thread.
+"""What is said of a repository without git: whose it is, that it is none. Any thread.
 
 `repository` opens one; who only looks for a node's socket needs no more than this.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 import pwd
 
 from gtfs.errors import Blame, GtfsError
-
-GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
 
 
 class BadRepository(GtfsError):

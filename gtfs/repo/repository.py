@@ -12,16 +12,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
-from gtfs.repo.place import GTFS_DIRECTORY, BadRepository, owner_name
+from gtfs.layout import Layout
+from gtfs.repo.place import BadRepository, owner_name
 
 __all__ = [
-    "GTFS_DIRECTORY", "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
+    "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
     "git_environment", "list_of_paths", "open_repository", "owner_name",
 ]  # fmt: skip
 
@@ -102,7 +104,12 @@ class Repository:
     @property
     def state(self) -> Path:
         """``$GIT_DIR/gtfs``, the node's own directory (design.md §7)."""
-        return self.path / GTFS_DIRECTORY
+        return self.layout.root
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The paths in it."""
+        return Layout.in_repository(self.path)
 
     @property
     def objects(self) -> Path:

@@ -60,7 +60,7 @@ class WrittenPacks:
     @property
     def directory(self) -> Path:
         """``incoming/``."""
-        return self._state.incoming
+        return self._state.layout.incoming
 
     def statistics(self) -> dict[str, object]:
         """For status."""
@@ -105,7 +105,7 @@ class WrittenPacks:
             raise
         except GtfsError as e:
             if e.fault.is_refusal:
-                self._state.quarantine.take(path, oid, str(e))
+                self._state.quarantine.keep(path, oid, str(e))
             raise
         return JudgedPack(oid, found.parents, found.scan.digest, found)
 
@@ -170,7 +170,7 @@ class WrittenPacks:
         for oid in outcome.unpacked:
             queued[oid].path.unlink(missing_ok=True)
         for candidate, error in outcome.refused:
-            self._state.quarantine.take(candidate.path, candidate.oid, str(error))
+            self._state.quarantine.keep(candidate.path, candidate.oid, str(error))
         return outcome
 
     def _keep_waiting(self, outcome: Outcome) -> None:

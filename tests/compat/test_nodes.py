@@ -20,11 +20,11 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
-from gtfs.repo.unpack import UNPACKING
 from gtfs.repo.work import Step, Work
 from gtfs.state.fsck import check, rebuild
+from gtfs.state.initialise import initialise
 from gtfs.state.lock import Busy
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused
@@ -51,7 +51,7 @@ def packs(odd: Path, tmp_path: Path) -> Iterator[dict[ObjectId, Path]]:
     found: dict[ObjectId, Path] = {}
     with State(open_repository(odd)) as state:
         state.take_up()
-        data = state.open_reel_path.read_bytes()
+        data = state.layout.open_reel.read_bytes()
         for row in state.index.packs.open_rows():
             found[row.oid] = directory / pack_name(row.oid)
             found[row.oid].write_bytes(data[row.offset : row.offset + row.size])
@@ -147,7 +147,7 @@ def test_publishing_twice_changes_nothing_and_a_new_commit_adds_a_reel(odd: Path
         state.config.set("refs", "refs/")  # it has some in odd places
         first = publish_now(state)
         assert (first.version, first.is_new, len(first.reels), first.packs) == (1, True, 1, 184)
-        assert state.open_reel_path.stat().st_size == 0
+        assert state.layout.open_reel.stat().st_size == 0
         again = publish_now(state)
         assert (again.version, again.is_new) == (1, False)
         tree = git(odd, "rev-parse", "refs/heads/deltas^{tree}")
@@ -261,8 +261,8 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     repository = open_repository(odd)
     with State(repository) as state:
         state.take_up()
-        end = state.open_reel_path.stat().st_size
-    quarantine = repository.state / UNPACKING / "pack"
+        end = state.layout.open_reel.stat().st_size
+    quarantine = repository.layout.unpacking / "pack"
     quarantine.mkdir(parents=True)
     (quarantine / "pack-x.pack").write_bytes(b"half")
     (repository.state / "batch-7.tmp").write_bytes(b"half")
@@ -271,10 +271,10 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     with (repository.state / "open.reel").open("ab") as f:
         f.write(b"PACK torn")
     with State(repository) as state:
-        assert state.open_reel_path.stat().st_size == end
+        assert state.layout.open_reel.stat().st_size == end
         all_is_well(state)
     left = {p.name for p in repository.state.iterdir()}
-    assert not left & {UNPACKING, "batch-7.tmp", "spool"}
+    assert not left & {"unpacking", "batch-7.tmp", "spool"}
 
 
 def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_path: Path) -> None:

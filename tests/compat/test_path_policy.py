@@ -24,7 +24,6 @@ from gtfs.state.publish import initialise, publish_now
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
-from gtfs.trust.sshsig import ALLOWED_SIGNERS
 
 MAIN = b"refs/heads/main"
 ALL = "sign_commit sign_tag sign_archive add_user retire_user audit"
@@ -404,7 +403,7 @@ def with_signature(history: History, data: bytes, signature: bytes) -> ObjectId:
 def allow(pair: Pair, *lines: str) -> None:
     directory = pair.mirror.repository.state
     directory.mkdir(mode=0o700, exist_ok=True)
-    (directory / ALLOWED_SIGNERS).write_text("".join(f"{line}\n" for line in lines))
+    (directory / "allowed_signers").write_text("".join(f"{line}\n" for line in lines))
 
 
 def test_ssh_signatures_count_by_the_nodes_allowed_signers(pair: Pair, ssh_keys: dict[str, Path]) -> None:

@@ -23,10 +23,10 @@ from gtfs.cli.work.running import given_trust, node_options, raise_file_limit, t
 from gtfs.cli.work.signals import end_signals, ended_by, reread_task
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
-from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
+from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
+from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
-from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
@@ -51,7 +51,7 @@ def run(source: str, directory: str, options: Sequence[str], foreground: bool) -
         trio.run(_run, found, place, mount_options, settings, None)
         return 0
     daemon = daemonize()
-    if isinstance(daemon, Outcome):
+    if isinstance(daemon, StartOutcome):
         if daemon.message:
             complain(daemon.message)
         return daemon.exit_code
@@ -126,8 +126,8 @@ async def _serve(
                     f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
-        operations = Operations(node.packs, node.written, node.control_files, mount_options)
-        nursery.start_soon(operations.watch_news_task, node.news.tree)
+        mounted_tree = Mount(node.packs, node.written, node.control_files, mount_options)
+        nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
 
         def mounted() -> None:
@@ -142,7 +142,7 @@ async def _serve(
         logfile = settings.logfile if daemon is not None else None
         nursery.start_soon(reread_task, hangups, [node], logfile, (1, 2))
         ends = end_signals()
-        await serve(operations, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
+        await serve(mounted_tree, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
         if manager:
             tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()
