@@ -17,10 +17,10 @@ from gtfs.catalogue.accept import Accepted, Equivocation, Held
 from gtfs.catalogue.document import BadCatalogue, digest, from_text
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
+from gtfs.feed import LATEST
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 KEPT: Final = 100  # versions; a publisher may make ten thousand
-LATEST: Final = "latest.asc"
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
 _EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z")
 

@@ -22,7 +22,6 @@ from gtfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
-SPOOL = "spool"  # in the node's state directory; swept at start
 _ASK = 5000  # ids asked of the index at a time
 
 
@@ -76,7 +75,7 @@ def take_up(
     made: list[ObjectId] = []
     packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
-    for run in encode_many(repository, oids, repository.state / SPOOL, limits, jobs=jobs, stop=stop):
+    for run in encode_many(repository, oids, repository.layout.spool, limits, jobs=jobs, stop=stop):
         local: list[LocalPack] = []
         for stamp, offset in run.made:
             place = open_reel.append_file(run.spool, offset, stamp.length)
@@ -111,7 +110,7 @@ def take_up(
 
 def sweep_spool(repository: Repository) -> None:
     """Drop spool files that a crash left."""
-    shutil.rmtree(repository.state / SPOOL, ignore_errors=True)
+    shutil.rmtree(repository.layout.spool, ignore_errors=True)
 
 
 def parents_first(packs: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> list[ObjectId]:

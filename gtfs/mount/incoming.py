@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files that are being written: real files in the incoming directory, under the names that their writers gave them.
 
-Not the judgement of their contents, which is `intake.Intake`. The bookkeeping is on the trio loop; system calls on real
-files go through `calls.Calls`. A change of bookkeeping stands before the await that carries
-it out, so that no two requests can take the same step.
+Not the judgement of their contents, which is `handover.Handover`. The bookkeeping is on the trio loop; system calls on
+real files go through `calls.Calls`. A change of bookkeeping stands before the await that carries it out, so that no
+two requests can take the same step.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.mount.calls import BRIEF_BYTES, Calls
+from gtfs.mount.tree import Judged
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class IncomingFile:
     handles: set[IncomingHandle] = field(default_factory=set)
     writer: IncomingHandle | None = None
     generation: int = 0  # counts changes of the contents
-    approved: int = -1  # the generation that the sink's check accepted
+    judged: Judged | None = None  # what the sink's check made of these contents, which it accepted
     refused: int = -1  # the generation that it refused, for `refusal`
     refusal: GtfsError | None = None
     queued: bool = False  # handed to the sink
@@ -67,6 +68,7 @@ class IncomingFile:
     def changed(self) -> None:
         """The contents are about to be, or were, changed."""
         self.generation += 1
+        self.judged = None
         self.mtime_ns = time.time_ns()
 
 

@@ -19,7 +19,6 @@ from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.state.config import BadConfig
-from gtfs.state.reelfiles import TABLE_SUFFIX
 from gtfs.state.state import State
 from gtfs.swarm.eviction import evict
 from gtfs.swarm.peers import copies_elsewhere
@@ -87,7 +86,7 @@ class Cache:
         for row, torrent in self._evictable():
             copies = await copies_elsewhere(torrent, self._session.peer_id)
             # The last piece, which begins every look at a reel, would be fetched again at once.
-            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_held(p) and copies[p])
+            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_here(p) and copies[p])
             size = torrent.spec.piece_length
             found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
         going: dict[int, set[int]] = defaultdict(set)
@@ -112,7 +111,7 @@ class Cache:
             torrent = self._reels.reel(row.id)
             if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
                 continue
-            if torrent.spec.directory == self._state.reels and (not row.is_whole or self._reels.is_let_in(row)):
+            if torrent.spec.directory == self._state.layout.reels and (not row.is_whole or self._reels.is_let_in(row)):
                 found.append((row, torrent))
         return found
 
@@ -122,7 +121,7 @@ class Cache:
             if row.id != reel_id:
                 continue
             copies = await copies_elsewhere(torrent, self._session.peer_id)
-            going = [p for p in pieces if torrent.board.is_held(p) and copies[p]]
+            going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
             if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
                 continue
             gone = self._reels.evictions[row.infohash] = trio.Event()
@@ -141,7 +140,7 @@ class Cache:
     def _keep_table(self, row: ReelRow) -> None:
         """The table outlives the pieces that hold it."""
         reel_files = self._state.reel_files
-        path = reel_files.reels / (row.name + TABLE_SUFFIX)
+        path = reel_files.layout.table(row.name)
         table = None if path.exists() else reel_files.table(row)
         if table is not None:
             replace_file(path, encode_table(table.packs, reel_files.fmt))

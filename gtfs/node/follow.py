@@ -298,12 +298,12 @@ class Follower:
 
     def _let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         index = self._state.index
-        path = self._state.reel_path(reel.name)
+        path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._settled:
             self._reel_torrents.settle(reel)
             self._settled.add(reel.name)
-        is_news = index.reels.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
+        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
         rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:
             return Outcome()

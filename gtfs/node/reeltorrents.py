@@ -14,20 +14,19 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import REEL_SUFFIX, InfoHash
+from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import piece_length
 from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import settle_in
 from gtfs.swarm import files
-from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.samereel import take_copy
 from gtfs.swarm.session import Session
-from gtfs.swarm.sharing import take_copy
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.webseeds import bring_info_task, seed_url
 from gtfs.view.packs import SwarmReel
@@ -132,16 +131,15 @@ class ReelTorrents:
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.reels:
+        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.layout.reels:
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
-        held, reel_files = self._state.held, self._state.reel_files
+        held, layout = self._state.held, self._state.layout
         return TorrentSpec(
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
-            piece_length=piece_length(row.size), directory=self._state.reels,
-            metainfo=reel_files.metainfo_path(row.name),
-            resume=reel_files.resume_path(row.name),
+            piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
+            resume=layout.resume(row.name),
             complete=row.is_whole,
             trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()
@@ -150,7 +148,7 @@ class ReelTorrents:
         )  # fmt: skip
 
     async def take_metainfo(self, row: ReelRow, info: bytes) -> None:
-        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetadata`, OSError."""
+        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
         spec = self._spec(row)
 
         def work() -> None:
@@ -256,7 +254,7 @@ class ReelTorrents:
 
     def is_let_in(self, row: ReelRow) -> bool:
         """Whether the way in has no use for this reel any more."""
-        return not self._state.index.reels.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
+        return not self._state.index.reels.holds_any(row.id, ("remote", "waiting", "verified"))
 
     def unpin(self, row: ReelRow | None = None) -> None:
         """The way in has read this reel (None: every reel)."""

@@ -223,7 +223,7 @@ class ReelReader:
 
 
 def file_chunks(path: Path, offset: int, length: int) -> Callable[[], Iterator[bytes]]:
-    """A reader of one range of a file, as `seal.Source` wants it: each call reads it anew, in parts."""
+    """A reader of one range of a file, as `seal.PackToSeal` wants it: each call reads it anew, in parts."""
 
     def read() -> Iterator[bytes]:
         with contextlib.closing(ReelReader(path)) as reader:

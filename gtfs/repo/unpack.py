@@ -22,8 +22,6 @@ from gtfs.ids import ObjectId
 from gtfs.repo.bounds import index_pack_command, machine_fault, memory_bytes
 from gtfs.repo.repository import Repository, git_environment, list_of_paths
 
-UNPACKING = "unpacking"  # in the node's state directory; swept at start
-
 KEEP_SUFFIX: Final = ".keep"
 _KEEP_MARK: Final = b"gtfs: until refs hold these objects\n"
 
@@ -45,7 +43,7 @@ class GitRefused(GtfsError):
 
 def sweep_unpacking(repository: Repository) -> None:
     """Drop what a crash left between steps 6 and 7."""
-    shutil.rmtree(repository.state / UNPACKING, ignore_errors=True)
+    shutil.rmtree(repository.layout.unpacking, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +65,7 @@ def unpack(
     ``batch`` must hold no object twice and none that the repository has (§3.9); its bases may be outside.
     ``largest_bytes``: see `bounds.memory_bytes`. Raises `GitRefused`, `GitFailed` if the machine is to blame, OSError.
     """
-    quarantine = repository.state / UNPACKING
+    quarantine = repository.layout.unpacking
     shutil.rmtree(quarantine, ignore_errors=True)
     packs = quarantine / "pack"
     quarantine.mkdir(mode=0o700)

@@ -31,7 +31,7 @@ class Config:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self.path: Path = repository.state / "config"
+        self.path: Path = repository.layout.config
         self._values: dict[str, list[str]] = {}
         if not self.path.exists():
             return

@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 
-KEYS: Final = "keys"
-FEED_KEY: Final = "feed.key"
 _SEED_BYTES: Final = 32
 
 
@@ -36,11 +34,6 @@ class FeedKey:
     def sign(self, data: bytes) -> bytes:
         """The signature, 64 bytes."""
         return self._key.sign(data)
-
-
-def feed_key_path(state: Path) -> Path:
-    """Where a publisher's feed key is, below the node's state directory."""
-    return state / KEYS / FEED_KEY
 
 
 def address(key: bytes, name: str) -> str:

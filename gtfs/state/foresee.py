@@ -23,8 +23,6 @@ from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
 from gtfs.state.state import State
 
-UNLISTED = "unlisted-faults"  # in the node's state directory: what the last publish stopped for
-
 _SHOWN = 200  # characters of a path in a message
 _PATHS = 200  # objects whose path is looked for, each by a git
 
@@ -81,7 +79,7 @@ def foresee(
         for number, row in enumerate(rows, 1):
             if stop():
                 break
-            pack = views.bytes_of(Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, None, True))
+            pack = views.bytes_of(Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, None, True))
             try:
                 findings = examiner.foresee(pack, row.oid, lookup)
             except CorruptPack as e:
@@ -95,13 +93,13 @@ def foresee(
                 progress(number, seen_bytes)
     if unlisted and not stop():
         _refuse(state, list(unlisted.values()))
-    (state.repository.state / UNLISTED).unlink(missing_ok=True)
+    state.layout.unlisted_faults.unlink(missing_ok=True)
     return counts
 
 
 def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     repository = state.repository
-    file = repository.state / UNLISTED
+    file = repository.layout.unlisted_faults
     lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()}" for u in unlisted]
     for at, one in enumerate(unlisted[:_PATHS]):
         lines[at] += f" {_path_of(state, one)}"

@@ -13,19 +13,18 @@ from typing import Final
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.ids import REEL_SUFFIX, BadId, ObjectId, pack_name, parse_object_id, parse_reel_name
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, BadId, ObjectId, parse_object_id, parse_reel_name
+from gtfs.metainfo import info_of, metainfo_bytes, with_trackers, wrap_info
 from gtfs.mount.tree import ControlEntry
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import metainfo_bytes
-from gtfs.state.state import SIGNOFFS, State
-from gtfs.swarm.metainfo import dress, info_of, wrap_info
+from gtfs.state.state import State
 from gtfs.view.packmetainfo import pack_metainfo
 from gtfs.view.packs import Packs
 
 log = logging.getLogger(__name__)
 
 _DIRECTORY: Final = ControlEntry("dir")
-_TORRENT: Final = b".torrent"
+_TORRENT: Final = METAINFO_SUFFIX.encode()
 _ASC: Final = b".asc"
 
 Parts = tuple[bytes, ...]
@@ -147,7 +146,7 @@ class ControlFiles:
             return None
         # A cache may let go of any piece at any time: its readers must not hold the file itself.
         if row.is_whole and not self.is_cache:
-            return self._file(self._state.reel_path(row.name))
+            return self._file(self._state.layout.reel(row.name))
         return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
 
     def _torrent(self, name: bytes) -> ControlEntry | None:
@@ -157,7 +156,7 @@ class ControlFiles:
             return None
         if stem.endswith(REEL_SUFFIX.encode()):
             row = self._reel_row(stem.removesuffix(REEL_SUFFIX.encode()))
-            kept = None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+            kept = None if row is None else self._file(self._state.layout.metainfo(row.name))
             if row is None or kept is None or kept.path is None:
                 return None
             size = kept.size + len(self._dressed(b"")) - len(wrap_info(b""))
@@ -174,11 +173,11 @@ class ControlFiles:
 
     async def _pack_metainfo(self, oid: ObjectId, size: int) -> bytes:
         metainfo = await pack_metainfo(self._packs, oid, size)
-        return self._dressed(info_of(metainfo, pack_name(oid)), ())
+        return self._dressed(info_of(metainfo), ())
 
     async def _reel_metainfo(self, path: Path) -> bytes:
         metainfo = await trio.to_thread.run_sync(path.read_bytes)
-        return self._dressed(info_of(metainfo, path.name))
+        return self._dressed(info_of(metainfo))
 
     def _dressed(self, info: bytes, web_seeds: Sequence[str] | None = None) -> bytes:
         """A torrent that tells other clients where to look; its infohash is that of ``info`` alone."""
@@ -186,7 +185,7 @@ class ControlFiles:
         trackers = [*self._trackers, *(held.catalogue.trackers if held is not None else ())]
         if web_seeds is None:
             web_seeds = held.catalogue.web_seeds if held is not None else ()
-        return dress(info, trackers, web_seeds)
+        return with_trackers(info, trackers, web_seeds)
 
     def _signoff(self, name: bytes) -> ControlEntry | None:
         try:
@@ -194,7 +193,7 @@ class ControlFiles:
         except BadId:
             return None
         signoff = self._state.index.signoffs.get(oid)
-        return None if signoff is None else self._file(self._state.repository.state / SIGNOFFS / signoff.file)
+        return None if signoff is None else self._file(self._state.layout.signoff(signoff.file))
 
 
 async def _give(data: bytes) -> bytes:

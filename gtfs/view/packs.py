@@ -20,7 +20,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
+from gtfs.mount.tree import NotLocal, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
@@ -96,11 +96,11 @@ class Packs:
             for row, oid, time_s, size, state, reel, offset in self._state.index.packs.listed_after(after_row, limit)
         ]
 
-    def statistics(self) -> StoreStatistics:
+    def statistics(self) -> SpaceStatistics:
         """See `mount.tree.PackSource`."""
         fs = os.statvfs(self._state.repository.path)
         free = fs.f_bavail * fs.f_frsize
-        return StoreStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
+        return SpaceStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
 
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         """See `mount.tree.PackSource`; design.md §9 names them."""
@@ -167,9 +167,9 @@ class Packs:
         assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
-            return await self._read_file(row, self._state.open_reel_path, offset, length)
+            return await self._read_file(row, self._state.layout.open_reel, offset, length)
         if reel.is_whole:
-            data = await self._read_file(row, self._state.reel_path(reel.name), offset, length)
+            data = await self._read_file(row, self._state.layout.reel(reel.name), offset, length)
             now = self._reel(reel.id)
             # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
             whole_still = now is not None and now.is_whole

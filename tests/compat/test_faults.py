@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alone import find_in
 from oddities import EXAMPLES, Example, OddRepository
 
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest.candidate import Candidate
-from gtfs.ingest.check import BadObject, check_object
-from gtfs.ingest.faults import EVERYTHING, FAULTS, TABLE, FaultCounts, Severity, git_levels
+from gtfs.ingest.checkobjects import BadObject
+from gtfs.ingest.faults import FAULTS, TABLE, FaultCounts, Severity, git_levels
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Outcome
 from gtfs.pack.format import COMMIT, TAG, TREE
@@ -22,7 +23,7 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
 from gtfs.state.acceptedfaults import accept_faults, accepted_faults
-from gtfs.state.foresee import UNLISTED, UnlistedFaults, foresee
+from gtfs.state.foresee import UnlistedFaults, foresee
 from gtfs.state.state import State
 
 CASES = [pytest.param(name, make, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, make in enumerate(some)]
@@ -59,7 +60,7 @@ class Case:
             return mirror.ingest().run(
                 Candidate(
                     row.oid,
-                    self.state.open_reel_path,
+                    self.state.layout.open_reel,
                     row.offset or 0,
                     row.size,
                     row.digest if promised else None,
@@ -106,7 +107,7 @@ def test_publish_says_what_mirrors_will(case: Case, name: str) -> None:
     with pytest.raises(UnlistedFaults, match=f"object {case.blamed.hex()}: {name}: .*--accept-fault") as stopped:
         case.foresee()
     assert str(stopped.value).isprintable()
-    assert case.blamed.hex() in (case.state.repository.state / UNLISTED).read_text()
+    assert case.blamed.hex() in (case.state.layout.unlisted_faults).read_text()
     accept_faults(case.state.repository, [case.blamed])
     assert case.foresee().kinds[name] == (1, case.blamed)
 
@@ -182,7 +183,7 @@ def test_a_sha256_repository_is_judged_alike(tmp_path: Path, name: str) -> None:
 def test_what_nobody_can_read_is_never_taken(kind: int, raw: bytes, name: str) -> None:
     assert FAULTS[name].severity is Severity.NEVER
     with pytest.raises(BadObject):
-        check_object(ObjectId(bytes(20)), kind, raw, SHA1, LIMITS, EVERYTHING)
+        find_in(kind, raw)
 
 
 def test_git_is_asked_only_for_what_it_knows(tmp_path: Path) -> None:

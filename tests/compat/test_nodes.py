@@ -20,10 +20,10 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
-from gtfs.repo.unpack import UNPACKING
 from gtfs.state.fsck import check, rebuild
+from gtfs.state.initialise import initialise
 from gtfs.state.lock import Busy
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused
@@ -50,7 +50,7 @@ def packs(odd: Path, tmp_path: Path) -> Iterator[dict[ObjectId, Path]]:
     found: dict[ObjectId, Path] = {}
     with State(open_repository(odd)) as state:
         state.take_up()
-        data = state.open_reel_path.read_bytes()
+        data = state.layout.open_reel.read_bytes()
         for row in state.index.packs.open_rows():
             found[row.oid] = directory / pack_name(row.oid)
             found[row.oid].write_bytes(data[row.offset : row.offset + row.size])
@@ -98,7 +98,7 @@ def test_packs_come_in_whatever_their_order(packs: dict[ObjectId, Path], tmp_pat
         random.Random(seed).shuffle(left)
         rounds = 0
         while left:
-            named = {c.oid: state.ingest().parents(c) for c in left}
+            named = {c.oid: state.ingest().scan(c).parents for c in left}
             by_oid = {c.oid: c for c in left}
             half = [by_oid[oid] for oid in parents_first(named.items())][:: 2 if rounds == 0 else 1]
             outcome = state.ingest().run(half)
@@ -145,7 +145,7 @@ def test_publishing_twice_changes_nothing_and_a_new_commit_adds_a_reel(odd: Path
         state.config.set("refs", "refs/")  # it has some in odd places
         first = publish_now(state)
         assert (first.version, first.is_new, len(first.reels), first.packs) == (1, True, 1, 184)
-        assert state.open_reel_path.stat().st_size == 0
+        assert state.layout.open_reel.stat().st_size == 0
         again = publish_now(state)
         assert (again.version, again.is_new) == (1, False)
         tree = git(odd, "rev-parse", "refs/heads/deltas^{tree}")
@@ -259,8 +259,8 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     repository = open_repository(odd)
     with State(repository) as state:
         state.take_up()
-        end = state.open_reel_path.stat().st_size
-    quarantine = repository.state / UNPACKING / "pack"
+        end = state.layout.open_reel.stat().st_size
+    quarantine = repository.layout.unpacking / "pack"
     quarantine.mkdir(parents=True)
     (quarantine / "pack-x.pack").write_bytes(b"half")
     (repository.state / "batch-7.tmp").write_bytes(b"half")
@@ -269,10 +269,10 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     with (repository.state / "open.reel").open("ab") as f:
         f.write(b"PACK torn")
     with State(repository) as state:
-        assert state.open_reel_path.stat().st_size == end
+        assert state.layout.open_reel.stat().st_size == end
         all_is_well(state)
     left = {p.name for p in repository.state.iterdir()}
-    assert not left & {UNPACKING, "batch-7.tmp", "spool"}
+    assert not left & {"unpacking", "batch-7.tmp", "spool"}
 
 
 def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
 from gtfs.state.fsck import check
-from gtfs.state.publish import Published, initialise, publish_now
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import Published, publish_now
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable, check_fits
@@ -327,7 +328,7 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
     with State(open_repository(origin.path)) as state:
         reel = state.index.reels.all()[0]
         rows = state.index.packs.reel_rows(reel.id)
-        whole = state.reel_path(reel.name).read_bytes()
+        whole = state.layout.reel(reel.name).read_bytes()
         state.index.reels.set_state([reel.id], "remote")
         reads = packs.Packs(state, NoSwarm())
         for row in [*rows, *rows]:

@@ -15,7 +15,7 @@ from history import History
 
 from gtfs.ids import ObjectId
 from gtfs.repo.ancestry import descending
-from gtfs.repo.moving import MOVING, Moving, sweep_moving
+from gtfs.repo.moving import Moving, sweep_moving
 from gtfs.repo.packedrefs import RefMove
 from gtfs.repo.refs import move_refs, set_head
 from gtfs.state.state import State
@@ -76,6 +76,17 @@ def test_each_ref_is_compared_before_it_moves(history: History, count: int) -> N
     assert set(refused) == {b"refs/heads/topic/n%d" % n for n in range(3)}
     assert history.refs()["refs/heads/topic/n0"] == history.refs()["refs/heads/topic/n1"] == second
     assert len(history.refs()) == count - 1
+
+
+@pytest.mark.parametrize("count", [30, MANY])
+def test_a_name_that_was_taken_since_the_caller_looked_is_refused_alone(history: History, count: int) -> None:
+    (commit,) = history.chain(1)
+    history.ref("refs/heads/topic/n0/x", commit)
+    history.git("pack-refs", "--all")
+    refused = move_refs(history.repository, [RefMove(n, None, commit) for n in names(count)], names=[])
+    assert set(refused) == {b"refs/heads/topic/n0"}
+    assert len(history.refs()) == count
+    git_finds_it_sound(history)
 
 
 def test_tags_are_packed_with_what_they_name(history: History) -> None:
@@ -178,8 +189,8 @@ def test_locks_of_a_git_that_was_killed_with_us_are_swept(history: History, coun
 
 def write_journal(history: History, refs: dict[bytes, ObjectId | None]) -> None:
     with Moving(history.repository, refs):
-        text = (history.path / "gtfs" / MOVING).read_bytes()
-    (history.path / "gtfs" / MOVING).write_bytes(text)
+        text = (history.layout.moving).read_bytes()
+    (history.layout.moving).write_bytes(text)
 
 
 def test_a_start_takes_away_what_a_killed_git_left(history: History) -> None:
@@ -247,7 +258,7 @@ def test_the_end_of_a_git_that_outlived_us_is_waited_for(history: History) -> No
         "sys.stdin.readline(); os.rename(sys.argv[2], sys.argv[2].removesuffix('.lock'))\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(history.path / "gtfs" / MOVING), str(lock)],
+        [sys.executable, "-c", code, str(history.layout.moving), str(lock)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as living:  # fmt: skip
         assert living.stdin and living.stdout and living.stdout.readline() == b"ready\n"

@@ -22,7 +22,7 @@ from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
-from gtfs.repo.upkeep import REPACKING, repack
+from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
 from gtfs.state.state import State
 
@@ -55,7 +55,7 @@ def objects(repository: Repository) -> set[bytes]:
 
 
 def nothing_is_left(repository: Repository) -> None:
-    assert not (repository.state / REPACKING).exists()
+    assert not (repository.layout.repacking).exists()
     assert all(name.startswith(("pack-", "multi-pack-index")) for name in packs(repository))
 
 
@@ -97,7 +97,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> Iterator[list[Candidate]]:
     with State(open_repository(path)) as state:
         state.take_up()
         yield [
-            Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
+            Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, row.digest, is_ours=True)
             for row in state.index.packs.open_rows()[: MANY + 20]
         ]
 
@@ -206,7 +206,7 @@ def is_running(pid: Path) -> bool:
 
 
 def test_a_full_disk_changes_nothing(many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = many.state / REPACKING / "pack" / "pack-half.pack"
+    out = many.layout.repacking / "pack" / "pack-half.pack"
     fake(tmp_path, monkeypatch, f"echo half > {out}\necho 'fatal: No space left on device' >&2\nexit 128")
     before = packs(many)
     with pytest.raises(OSError, match="No space left"):
@@ -219,9 +219,7 @@ def test_what_is_stopped_ends_at_once_and_changes_nothing(
     many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = tmp_path / "pid"
-    fake(
-        tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.state / REPACKING}/pack/tmp_pack_x\nexec sleep 600"
-    )
+    fake(tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.layout.repacking}/pack/tmp_pack_x\nexec sleep 600")
     before = packs(many)
     assert repack(many, stop=lambda: pid.exists() and bool(pid.read_text())) == 0
     assert not is_running(pid)
@@ -231,7 +229,7 @@ def test_what_is_stopped_ends_at_once_and_changes_nothing(
 
 def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     repository = create_repository(tmp_path / "r.git", SHA1)
-    left = repository.state / REPACKING / "pack" / "tmp_pack_abc"
+    left = repository.layout.repacking / "pack" / "tmp_pack_abc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     with State(repository):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from gtfs.version import version
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
 
-# Each station and those of its neighbours that it may import (errors and ids are everybody's).
+# Each station and those of its neighbours that it may import (FREE is everybody's).
 MAY_IMPORT = {
     "pack": set(),
     "reel": {"pack"},
@@ -28,11 +29,11 @@ MAY_IMPORT = {
     "swarm": set(),
     "mount": {"pack"},
     "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
-    "view": {"pack", "repo", "reel", "ingest", "mount", "state", "swarm"},
+    "view": {"pack", "repo", "reel", "ingest", "mount", "state"},
     "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
     "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable", "feed", "version"}
+FREE = {"errors", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
@@ -105,3 +106,35 @@ def test_the_version_stands_in_no_module(path: Path) -> None:
     text = path.read_text()
     assert version() not in text and f"{version().replace('.', '')}0" not in re.findall(r"\d+", text)
     assert path.name == "version.py" or "metadata.version" not in text
+
+
+def stem(name: str) -> str:
+    return re.sub(r"(ing|ers?|es|s|ed|e)\Z", "", name)
+
+
+def is_near(one: str, other: str) -> bool:
+    """Whether one letter more, less or another one makes one of the other, or nothing but an ending does."""
+    if stem(one) == stem(other):
+        return True
+    short, long = sorted((one, other), key=len)
+    if len(short) == len(long):
+        return sum(a != b for a, b in zip(short, long, strict=True)) <= 1
+    return len(short) + 1 == len(long) and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+
+
+def test_no_two_modules_of_a_folder_differ_by_one_letter_or_an_ending() -> None:
+    assert is_near("sharing", "shares") and is_near("ref", "refs") and is_near("walk", "talk")
+    # In cli/ a file has the name of its command.
+    for folder in {path.parent for path in MODULES} - {HOUSE / "cli", HOUSE / "cli" / "work"}:
+        names = [path.stem for path in folder.glob("*.py")]
+        near = [(a, b) for a, b in itertools.combinations(sorted(names), 2) if is_near(a, b)]
+        assert near == [], folder
+
+
+def test_no_two_classes_of_the_house_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(HOUSE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -191,7 +191,7 @@ def state(tmp_path: Path) -> Iterator[State]:
     with State(create_repository(tmp_path / "r.git", SHA1)) as opened:
         opened.held = held()
         (tmp_path / "bad").write_bytes(b"bad")
-        opened.quarantine.take(tmp_path / "bad", ObjectId(bytes(20)), "it is bad")
+        opened.quarantine.keep(tmp_path / "bad", ObjectId(bytes(20)), "it is bad")
         yield opened
 
 

@@ -1,66 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a written file is a pack: whole, accepted by the sink, and then handed over (design.md §9 "Writing").
 
-Not the judgement of what is in it (design.md §8), which is the sink's. Trio loop; hashing runs in a thread.
+Not the judgement of what is in it (design.md §8), nor whether it is all there: that is the sink's. Trio loop.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
-from gtfs.mount.calls import BRIEF_BYTES
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
-from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
-from gtfs.pack import format as pack_format
+from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackInfo, PackSource
 from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
 
-_CHUNK: Final = 1 << 20
 _IDLE_S: Final = 1.5
-_START: Final = pack_format.HEADER.pack(pack_format.MAGIC, pack_format.VERSION, 0)[:8]
 
 
-def is_whole(path: str | bytes, digest_name: str) -> bool:
-    """Whether a file starts like a pack and ends in the checksum of what stands before; size proves nothing.
-
-    ``digest_name`` is "sha1" or "sha256", the repository's hash. A file that vanished is not whole. Any thread.
-    """
-    digest = hashlib.new(digest_name)
-    try:
-        with open(path, "rb") as f:
-            left = os.fstat(f.fileno()).st_size - digest.digest_size
-            if left < pack_format.HEADER.size:
-                return False
-            start = f.read(len(_START))
-            if start != _START:
-                return False
-            digest.update(start)
-            left -= len(start)
-            while left:
-                chunk = f.read(min(_CHUNK, left))
-                if not chunk:
-                    return False
-                digest.update(chunk)
-                left -= len(chunk)
-            return f.read() == digest.digest()
-    except FileNotFoundError:
-        return False
-
-
-def _digest_name(oid: ObjectId) -> str:
-    return "sha1" if len(oid) == 20 else "sha256"
-
-
-class Intake:
+class Handover:
     """The way of written files to the sink."""
 
     def __init__(self, files: IncomingFiles, source: PackSource, sink: IncomingSink) -> None:
@@ -69,7 +33,6 @@ class Intake:
         self._sink = sink
         self._written = trio.Event()
         files.on_trouble = sink.note_trouble
-        self._hashing = trio.CapacityLimiter(2)  # whole-file hashing: bounded by the disk and the cores
 
     async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
         """Whether ``file`` is whole and the sink accepts it as the pack of ``oid``.
@@ -77,33 +40,39 @@ class Intake:
         False while it is not whole or still changing. Raises the sink's refusal, also again for the same contents.
         """
         async with file.check_lock:
-            generation = file.generation
-            if file.approved == generation:
+            if file.judged is not None and file.judged.oid == oid:
                 return True
+            generation = file.generation
             if file.refused == generation and file.refusal is not None:
                 raise file.refusal
             if file.name is None:
                 return False
             path = self._files.path(file)
-            if file.size <= BRIEF_BYTES:
-                whole = await self._files.briefly(is_whole, os.fsencode(path), _digest_name(oid))
-            else:
-                whole = await trio.to_thread.run_sync(
-                    is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing
-                )
-            if not whole or file.generation != generation or file.name is None:
-                return False
             try:
-                await self._sink.check(path, oid)
+                judged = await self._sink.check(path, oid)
             except GtfsError as refusal:
                 log.warning("refused %s: %s", pack_name(oid), refusal)
                 file.refused, file.refusal = generation, refusal
                 self._files.drop_if_gone(file)
                 raise
-            if file.generation != generation:
+            if judged is None or file.generation != generation or file.name is None:
                 return False
-            file.approved = generation
+            file.judged = judged
             return True
+
+    async def begin_anew(self, info: PackInfo) -> NoReturn:
+        """A file of its own for who would write what is listed and was not verified here: by another way it may come.
+
+        Raises ESTALE, which lets the kernel look the name up again, and open that file; EPERM for what was verified.
+        """
+        if info.state in VERIFIED_STATES:
+            raise OSError(errno.EPERM, "verified")
+        name = pack_name(info.oid).encode()
+        if self._files.get(name) is None:
+            handle = await self._files.create(name, 0o644, writing=False)
+            handle.file.in_place = True
+            await self._files.close(handle)
+        raise OSError(errno.ESTALE, "to be written anew")
 
     async def flush(self, handle: IncomingHandle) -> None:
         """A descriptor is being closed: the only moment at which its writer hears what is wrong."""
@@ -126,7 +95,7 @@ class Intake:
         self._files.closing(handle)
         try:
             if handle.writing:
-                await self._settle(handle.file)
+                await self._hand_over_if_whole(handle.file)
         finally:
             await self._files.close(handle)
         file = handle.file
@@ -154,7 +123,7 @@ class Intake:
                     continue
                 looked[file] = -file.generation
                 try:
-                    await self._settle(file, is_idle=True)
+                    await self._hand_over_if_whole(file, is_idle=True)
                 except (GtfsError, OSError) as error:
                     log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -162,7 +131,7 @@ class Intake:
         """A file was written to: see `watch_task`."""
         self._written.set()
 
-    async def _settle(self, file: IncomingFile, *, is_idle: bool = False) -> None:
+    async def _hand_over_if_whole(self, file: IncomingFile, *, is_idle: bool = False) -> None:
         """Hand over what is whole and acceptable and has no writer, or one that ``is_idle``."""
         oid = parse_pack_name(file.name) if file.name is not None else None
         if oid is None or file.size == 0 or file.queued or (file.writer is not None and not is_idle):
@@ -171,17 +140,11 @@ class Intake:
             approved = await self.approve(file, oid)
         except GtfsError:
             return  # logged, and told to the writer at flush
-        is_left = file.writer is None or is_idle
-        if approved and is_left and not file.queued and file.name == pack_name(oid).encode():
-            await self._hand_over(file, oid)
-
-    async def _hand_over(self, file: IncomingFile, oid: ObjectId) -> None:
-        file.queued = True
-        try:
-            await self._sink.queue(self._files.path(file), oid)
-        except GtfsError:
-            file.queued = False
-            raise
+        is_left = (file.writer is None or is_idle) and file.name == pack_name(oid).encode()
+        # No await since the contents were approved: what is handed over with `judged` is what was judged.
+        if approved and file.judged is not None and is_left and not file.queued:
+            file.queued = True
+            self._sink.queue(self._files.path(file), file.judged)
 
     async def unlink(self, file: IncomingFile) -> None:
         """Remove a file as its owner wishes; raises EBUSY while the sink takes it in."""
@@ -198,7 +161,7 @@ class Intake:
         """At start: hand over what an earlier run left behind whole; one file that fails stops no other."""
         for file in self._files.all():
             try:
-                await self._settle(file)
+                await self._hand_over_if_whole(file)
             except (GtfsError, OSError) as error:
                 log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -230,7 +193,7 @@ class Intake:
         elif info is not None and info.state in VERIFIED_STATES:
             raise OSError(errno.EPERM, "verified")
         await self._files.rename(file, name)
-        await self._settle(file)
+        await self._hand_over_if_whole(file)
 
     def _check_free(self, file: IncomingFile, name: bytes) -> None:
         there = self._files.get(name)
