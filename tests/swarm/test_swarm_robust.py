@@ -150,12 +150,15 @@ async def test_two_halves_make_a_whole(reel, tmp_path):
 
 
 async def test_a_peer_that_was_away_for_long_is_dialled_again(reel, tmp_path, monkeypatch):
-    dialled = 0
+    dials = 0
+    often = trio.Event()
     dial = Session._dial
 
     def counted(session, torrent):
-        nonlocal dialled
-        dialled += 1
+        nonlocal dials
+        dials += 1
+        if dials == 12:  # libtorrent by itself gives up after three failures, in seven seconds
+            often.set()
         dial(session, torrent)
 
     monkeypatch.setattr(Session, "_dial", counted)
@@ -163,8 +166,7 @@ async def test_a_peer_that_was_away_for_long_is_dialled_again(reel, tmp_path, mo
     async with open_session(among(port)) as mirror:
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
         with trio.fail_after(WAIT_S):
-            while dialled < 12:  # libtorrent by itself gives up after three failures, in seven seconds
-                await trio.sleep(0.05)
+            await often.wait()
         async with open_session(among(listen=f"127.0.0.1:{port}")) as origin:
             await origin.add(reel)
             assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
