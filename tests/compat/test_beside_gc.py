@@ -13,8 +13,10 @@ from keys import shared_keys
 
 from gtfs.ids import SHA1
 from gtfs.repo.repository import create_repository
+from gtfs.repo.work import Work
 from gtfs.state.fsck import check
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 
 ROUNDS = 20
@@ -71,7 +73,7 @@ def test_what_is_published_while_git_collects_garbage_is_whole(tmp_path: Path) -
         with cleaning(repository.path) as said:
             for commit in line:
                 git(repository.path, "update-ref", "refs/heads/main", commit)
-                publish_now(state, jobs=1)
+                publish_now(state, Work(jobs=1))
                 state.drop_superseded(state.take_superseded())
         assert len(said) > 1 and not any(said)
         assert state.index.packs.count_by_state() == {"unpacked": ROUNDS}
