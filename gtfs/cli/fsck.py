@@ -11,13 +11,13 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say, size_text
-from gtfs.node.against import compare, open_other
-from gtfs.node.fsck import check, notes, rebuild
-from gtfs.node.lock import Lock
-from gtfs.node.private import ReadOnly, is_read_only, make_private
-from gtfs.node.state import CATALOGUE, LOCK, State
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
+from gtfs.state.compare import compare, open_other
+from gtfs.state.fsck import check, notes, rebuild
+from gtfs.state.lock import Lock
+from gtfs.state.private import ReadOnly, is_read_only, make_private
+from gtfs.state.state import CATALOGUE, LOCK, State
 
 
 @click.command(cls=Command)

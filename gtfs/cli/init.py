@@ -12,15 +12,14 @@ from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import say
 from gtfs.ids import parse_fingerprint, parse_object_id
-from gtfs.mount.options import parse_size
-from gtfs.node.acceptedfaults import accept_faults as accept_more
-from gtfs.node.acceptedfaults import read_skip_list
-from gtfs.node.config import VALID_DAYS, BadConfig
-from gtfs.node.publish import initialise, refuse_subkeys
-from gtfs.node.selection import parse_pattern
-from gtfs.node.state import State
-from gtfs.pack.limits import LIMITS, key_of
+from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import open_repository
+from gtfs.state.acceptedfaults import accept_faults as accept_more
+from gtfs.state.acceptedfaults import read_skip_list
+from gtfs.state.config import VALID_DAYS, BadConfig
+from gtfs.state.publish import initialise, refuse_subkeys
+from gtfs.state.selection import parse_pattern
+from gtfs.state.state import State
 from gtfs.trust.gnupghome import open_gnupg
 from gtfs.trust.policy import Policy, parse_policy
 

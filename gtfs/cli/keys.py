@@ -9,7 +9,7 @@ import click
 
 from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
-from gtfs.node.pointing import make_address
+from gtfs.node.dhtfeed import make_address
 
 
 @click.command(cls=Command)

@@ -22,6 +22,7 @@ from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.signals import end_signals, ended_by, reread_task
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
 from gtfs.errors import GtfsError
+from gtfs.feed import LATEST
 from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Daemon, Outcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
@@ -30,8 +31,7 @@ from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
-from gtfs.node.source import Source, open_source
-from gtfs.swarm.feeds import LATEST
+from gtfs.node.opening import Source, open_source
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ async def _serve(
                     f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
-        operations = Operations(node.store, node.sink, node.shelf, mount_options)
+        operations = Operations(node.packs, node.written, node.control_files, mount_options)
 
         def changed(oids: list[ObjectId]) -> None:
             for oid in oids:

@@ -17,13 +17,13 @@ from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
 from gtfs.ids import ObjectId, pack_name
-from gtfs.node.config import Config
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import Run, encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import BadRepository, GitFailed, Repository, open_repository
+from gtfs.state.config import Config
 
 
 @click.command(cls=Command)

@@ -12,10 +12,10 @@ from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text, stop_on_interrupt
 from gtfs.node.control import ask_node
-from gtfs.node.describe import describe_published
-from gtfs.node.holdback import Unpublishable
-from gtfs.node.publish import publish_now
-from gtfs.node.state import State
+from gtfs.state.describe import describe_published
+from gtfs.state.publish import publish_now
+from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable
 
 _NAMED = 20  # refs in one line
 

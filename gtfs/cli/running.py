@@ -17,14 +17,14 @@ from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.cli.terminal import complain
 from gtfs.errors import GtfsError
+from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import Fingerprint
 from gtfs.mount.mountpoint import is_dead
-from gtfs.node.firsttrust import TrustGiven
+from gtfs.node.dhtfeed import FIRST_S
 from gtfs.node.node import NodeOptions
-from gtfs.node.pointing import FIRST_S
-from gtfs.node.source import Source, find_source
+from gtfs.node.opening import Source, find_source
 from gtfs.repo.repository import BadRepository, Repository, open_repository
-from gtfs.swarm.feeds import DhtFeed, parse_feed
+from gtfs.state.firsttrust import TrustGiven
 
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open

@@ -21,7 +21,7 @@ from gtfs.cli.terminal import complain, say, size_text
 from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.node import Node, NodeOptions
 from gtfs.node.nursery import open_flat_nursery
-from gtfs.node.source import Source, open_source
+from gtfs.node.opening import Source, open_source
 from gtfs.repo.repository import BadRepository
 from gtfs.swarm.session import Session, open_session
 
@@ -76,7 +76,7 @@ async def _seed(
         nursery.start_soon(end_task)
         for node in nodes:
             await node.take_up(lambda _n: None, lambda _n, _b: None)
-            await node.reels.update()
+            await node.reel_torrents.update()
             await nursery.start(node.run_task)
         torrents = session.torrents()
         size = size_text(sum(torrent.local_bytes() for torrent in torrents))

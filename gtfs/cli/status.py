@@ -15,8 +15,8 @@ from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import say, size_text
 from gtfs.node.control import ask_node
-from gtfs.node.describe import describe_state
-from gtfs.node.state import State
+from gtfs.state.describe import describe_state
+from gtfs.state.state import State
 
 _POLICIES = {
     "local": "local: what the owner puts in, by git or through the mount, is vouched for by the owner",

@@ -14,14 +14,14 @@ from gtfs.cli.nodeoptions import NodeSettings, parse
 from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of, tell_wait
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
+from gtfs.feed import LATEST
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.mount.mountpoint import is_dead
 from gtfs.mount.options import escape_value
 from gtfs.node.control import ask_node
 from gtfs.node.nursery import first_error
-from gtfs.node.source import Source, open_source
+from gtfs.node.opening import Source, open_source
 from gtfs.repo.repository import GTFS_DIRECTORY
-from gtfs.swarm.feeds import LATEST
 
 _NOTICEABLE = 5  # percent: below, it is what ends of pieces and late counters make
 

@@ -14,10 +14,10 @@ from gtfs.cli.running import repository_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say
 from gtfs.node.control import ask_node
-from gtfs.node.handout import hand_out
 from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.state import State
+from gtfs.node.torrentfiles import hand_out
 from gtfs.repo.repository import BadRepository
+from gtfs.state.state import State
 
 
 @click.command(cls=Command)
@@ -42,7 +42,7 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> in
             async def work() -> dict[str, Any]:
                 with State(repository) as state:
                     async with open_node(state, NodeOptions(swarm=None)) as node:
-                        return await hand_out(state, node.store, out, trackers, with_packs=packs, tell=tell)
+                        return await hand_out(state, node.packs, out, trackers, with_packs=packs, tell=tell)
 
             done = trio.run(work)
     if not (done["reels"] or done["packs"] or done["lacking"]):

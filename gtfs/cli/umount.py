@@ -13,9 +13,9 @@ from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import complain
 from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
-from gtfs.node.lock import lock_holder
-from gtfs.node.state import LOCK
 from gtfs.repo.repository import GTFS_DIRECTORY
+from gtfs.state.lock import lock_holder
+from gtfs.state.state import LOCK
 
 _END_S = 30
 

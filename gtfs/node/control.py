@@ -21,7 +21,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import open_flat_nursery
-from gtfs.node.private import open_private
+from gtfs.state.private import open_private
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
-from gtfs.node.standing import Standing
-from gtfs.node.state import State
 from gtfs.repo.history import MISSING, OWN_REFS
 from gtfs.repo.watch import RefsWatch
+from gtfs.state.divergence import Divergence
+from gtfs.state.state import State
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class GitNews:
     def __init__(
         self,
         state: State,
-        standing: Standing,
+        standing: Divergence,
         writing: trio.CapacityLimiter,
         jobs: int | None,
         show: Callable[[dict[bytes, ObjectId]], None],
@@ -43,7 +43,7 @@ class GitNews:
     ) -> None:
         self.takes_up = False
         self._state = state
-        self._standing = standing
+        self._divergence = standing
         self._writing = writing
         self._jobs = jobs
         self._show = show
@@ -54,7 +54,7 @@ class GitNews:
     def look_again(self) -> None:
         """This node moved refs, or may now tell more of them."""
         self._stale.set()
-        self._standing.is_old = True
+        self._divergence.is_old = True
 
     async def watch_task(self) -> None:
         """Look for ever."""
@@ -65,10 +65,10 @@ class GitNews:
                 moved = await trio.to_thread.run_sync(watch.changed)
                 if moved or trio.current_time() - read_at > _AGAIN_S:
                     read_at = trio.current_time()
-                    self._standing.is_old = self._standing.is_old or moved
+                    self._divergence.is_old = self._divergence.is_old or moved
                     await self._read()
-                if self._standing.is_due(trio.current_time()):
-                    await trio.to_thread.run_sync(self._standing.look)
+                if self._divergence.is_due(trio.current_time()):
+                    await trio.to_thread.run_sync(self._divergence.look)
                 said = ""
             except (GtfsError, OSError) as e:
                 read_at = -math.inf

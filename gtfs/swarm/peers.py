@@ -146,3 +146,8 @@ def _status(peer: Any) -> PeerStatus:
         download_rate=peer.payload_down_speed,
         upload_rate=peer.payload_up_speed,
     )
+
+
+def share_ratio(given: int, taken: int, size: int) -> float:
+    """What was given for each byte taken; a reel that was made here counts as taken."""
+    return round(given / (taken or size), 3) if taken or size else 0.0

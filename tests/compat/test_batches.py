@@ -12,12 +12,12 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.state import State
 from gtfs.pack import decode
 from gtfs.pack.format import OFS_DELTA
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import scan
 from gtfs.repo.repository import create_repository, open_repository
+from gtfs.state.state import State
 
 
 @pytest.fixture

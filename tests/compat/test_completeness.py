@@ -12,15 +12,15 @@ import pytest
 from oddities import OddRepository
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.node.acceptedfaults import accept_faults
-from gtfs.node.against import compare, open_other
-from gtfs.node.config import Config
-from gtfs.node.fsck import check
-from gtfs.node.publish import seal
-from gtfs.node.state import State
 from gtfs.pack.walk import Introduced, Walker
 from gtfs.reel.index import Index
 from gtfs.repo.repository import open_repository
+from gtfs.state.acceptedfaults import accept_faults
+from gtfs.state.compare import compare, open_other
+from gtfs.state.config import Config
+from gtfs.state.fsck import check
+from gtfs.state.publish import seal
+from gtfs.state.state import State
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from gtfs.ingest.check import BadObject, check_object
 from gtfs.ingest.faults import EVERYTHING, FAULTS, TABLE, FaultCounts, Severity, git_levels
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Outcome
-from gtfs.node.acceptedfaults import accept_faults, accepted_faults
-from gtfs.node.foresee import UNLISTED, UnlistedFaults, foresee
-from gtfs.node.state import State
 from gtfs.pack.format import COMMIT, TAG, TREE
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
+from gtfs.state.acceptedfaults import accept_faults, accepted_faults
+from gtfs.state.foresee import UNLISTED, UnlistedFaults, foresee
+from gtfs.state.state import State
 
 CASES = [pytest.param(name, make, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, make in enumerate(some)]
 # Where git's own idea is narrower than ours: nothing to refuse there.

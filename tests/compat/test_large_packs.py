@@ -15,11 +15,11 @@ from dulwich.pack import write_pack_index_v2
 
 from gtfs.ids import SHA1
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.state import State
 from gtfs.pack.format import entry_header
 from gtfs.pack.limits import GIB
 from gtfs.repo import bounds, unpack
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
+from gtfs.state.state import State
 
 BLOCK = 65535  # the longest that deflate stores
 HUGE = (GIB * 3 // 2) // BLOCK * BLOCK

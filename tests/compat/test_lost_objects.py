@@ -13,12 +13,12 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import batch, ingest, lost
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.fsck import check, rebuild
-from gtfs.node.mending import look_at_git
-from gtfs.node.state import State
 from gtfs.repo.refs import RefsNotMoved
 from gtfs.repo.repository import Repository, create_repository, open_repository
 from gtfs.repo.unpack import kept_marks
+from gtfs.state.fsck import check, rebuild
+from gtfs.state.repair import look_at_git
+from gtfs.state.state import State
 
 HOUSEKEEPING = [
     ("repack", "-a", "-d", "-q"),

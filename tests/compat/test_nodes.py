@@ -15,17 +15,17 @@ from keys import shared_keys
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.takeup import find_new, parents_first
-from gtfs.node.fsck import check, rebuild
-from gtfs.node.holdback import Unpublishable
-from gtfs.node.lock import Busy
-from gtfs.node.publish import initialise, publish_now
-from gtfs.node.state import State
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
 from gtfs.repo.unpack import UNPACKING
+from gtfs.state.fsck import check, rebuild
+from gtfs.state.lock import Busy
+from gtfs.state.publish import initialise, publish_now
+from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused
 
 

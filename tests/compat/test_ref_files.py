@@ -14,11 +14,11 @@ import pytest
 from history import History
 
 from gtfs.ids import ObjectId
-from gtfs.node.state import State
 from gtfs.repo.ancestry import descending
 from gtfs.repo.moving import MOVING, Moving, sweep_moving
 from gtfs.repo.packedrefs import RefMove
 from gtfs.repo.refs import move_refs, set_head
+from gtfs.state.state import State
 
 MANY = 100  # by packed-refs; by git update-ref if it is 30
 

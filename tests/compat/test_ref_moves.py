@@ -16,8 +16,8 @@ from keys import NOW_S, YEAR_S, Keys, shared_keys
 from gtfs.ids import ObjectId
 from gtfs.ingest.refjudge import NOT_YET, Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
-from gtfs.node.state import State
 from gtfs.repo.history import TIPS, WAS
+from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
 

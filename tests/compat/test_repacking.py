@@ -16,15 +16,15 @@ from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
 from gtfs.node import upkeep as node_upkeep
-from gtfs.node.fsck import check
 from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.state import State
 from gtfs.node.upkeep import Upkeep
 from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
 from gtfs.repo.upkeep import REPACKING, repack
+from gtfs.state.fsck import check
+from gtfs.state.state import State
 
 MANY = 60  # packs, over the limit of 50 that git has
 

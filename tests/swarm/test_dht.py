@@ -12,15 +12,16 @@ import trio
 from loopback import LOOPBACK, at_mirror, content, make_reel
 
 from gtfs.ids import InfoHash
+from gtfs.state.feedkey import FeedKey
 from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.pieces import SwarmTimeout
-from gtfs.swarm.pointers import FeedKey
+from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
 
 KEY = FeedKey(bytes(range(32)))
-NEW, OLD = (KEY.point(b"demo", n, InfoHash(bytes([n]) * 20)) for n in (7, 6))
+NEW, OLD = (sign_pointer(KEY, b"demo", n, InfoHash(bytes([n]) * 20)) for n in (7, 6))
 
 
 @asynccontextmanager
@@ -70,7 +71,7 @@ async def liar(sock, give, named=()):
 @pytest.mark.parametrize("order", [1, -1])
 async def test_lying_nodes_neither_forge_nor_hide_the_newest_pointer(order):
     forged = {b"k": KEY.public, b"seq": 9, b"sig": b"s" * 64, b"v": {b"ih": b"x" * 20}}
-    foreign = FeedKey(b"f" * 32).point(b"demo", 99, InfoHash(b"y" * 20))
+    foreign = sign_pointer(FeedKey(b"f" * 32), b"demo", 99, InfoHash(b"y" * 20))
     others = {b"k": foreign.key, b"seq": 99, b"sig": foreign.signature, b"v": lt.bdecode(foreign.value)}
     old = {b"k": KEY.public, b"seq": OLD.sequence, b"sig": OLD.signature, b"v": lt.bdecode(OLD.value)}
     garbage = {b"seq": b"", b"sig": 5, b"v": [[[1]]], b"nodes": 7, b"nodes6": b"cut"}

@@ -14,8 +14,9 @@ import trio
 import trio.testing
 
 from gtfs.errors import GtfsError
+from gtfs.feed import BadFeed, FileFeed, HttpFeed, parse_feed
 from gtfs.swarm import feeds, httpget
-from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, FileFeed, HttpFeed, fetch, parse_feed
+from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, fetch
 from gtfs.swarm.httpget import open_client
 
 pytestmark = pytest.mark.trio
@@ -82,7 +83,7 @@ async def test_http_urls_are_http_feeds():
     ],
 )
 async def test_what_is_no_feed_is_a_usage_error(text, says):
-    with pytest.raises(FeedError, match=says) as caught:
+    with pytest.raises(BadFeed, match=says) as caught:
         parse_feed(text)
     assert caught.value.exit_code == 2
 

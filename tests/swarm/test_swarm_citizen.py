@@ -12,8 +12,9 @@ import trio
 from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from rude_peers import server, socks5
 
+from gtfs.feed import parse_feed
 from gtfs.swarm.eviction import evict
-from gtfs.swarm.feeds import FeedState, fetch, parse_feed
+from gtfs.swarm.feeds import FeedState, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.manners import parse_proxy
 from gtfs.swarm.peers import connections, copies_elsewhere

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,20 +25,22 @@ MAY_IMPORT = {
     "ingest": {"pack", "repo", "reel", "trust"},
     "swarm": set(),
     "mount": {"pack"},
-    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount"},
-    "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "node"},
+    "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
+    "view": {"pack", "repo", "reel", "ingest", "mount", "state", "swarm"},
+    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
+    "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable"}
+FREE = {"errors", "ids", "durable", "feed"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
     "dulwich": {"pack", "repo"},
-    "cryptography": {"swarm"},
+    "cryptography": {"swarm", "state"},
     "httpx": {"swarm", "node"},
     "debian": {"trust", "catalogue"},
-    "trio": {"swarm", "mount", "node", "cli"},
+    "trio": {"swarm", "mount", "view", "node", "cli"},
     "click": {"cli"},
     "rich": {"cli"},
     "platformdirs": {"cli"},
@@ -76,6 +80,14 @@ def test_each_dependency_lives_in_its_folders(path: Path) -> None:
     for name in imports(path):
         homes = LIVES_IN.get(name.split(".")[0])
         assert homes is None or room(path) in homes, f"{name} does not belong in {room(path) or 'the top'}"
+
+
+def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
+    modules = [".".join(p.relative_to(HOUSE.parent).with_suffix("").parts) for p in MODULES if room(p) == "state"]
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\n"
+    code += "print(sorted({'trio', 'libtorrent', 'pyfuse3', 'httpx', 'click', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
