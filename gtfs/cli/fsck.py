@@ -52,7 +52,7 @@ def fsck(repo: Path, again: bool, against: Path | None) -> int:
         for line in notes(state):
             say(f"note: {line}")
         if not found:
-            say(f"{repo}: {state.index.count()} packs, all well")
+            say(f"{repo}: {state.index.packs.count()} packs, all well")
     return 1 if found else 0
 
 

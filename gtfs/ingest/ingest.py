@@ -261,18 +261,18 @@ class Ingest:
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
-            self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
-            self._index.set_state([x.oid for x in examined], "unpacked")
+            self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
+            self._index.packs.set_state([x.oid for x in examined], "unpacked")
             signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
-            self._index.put_signers(signed_by)
-            self._index.add_signoffs(
+            self._index.signers.put(signed_by)
+            self._index.signoffs.add(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
         vanished = self._vanished(batch)
-        self._index.set_state(vanished, "verified")
+        self._index.packs.set_state(vanished, "verified")
         self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
         return vanished
 
@@ -325,7 +325,7 @@ class Ingest:
         asked = [p for p in parents if p not in self._unpacked]
         if not asked:
             return []
-        rows = self._index.get_many(asked)
+        rows = self._index.packs.get_many(asked)
         unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
         if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
             self._look_again()

@@ -63,7 +63,7 @@ class RefJudge:
         """What stands against each; a ref that is in neither answer may move."""
         against: dict[bytes, str] = {}
         ahead: dict[bytes, str] = {}
-        rows = self._index.get_many({a.wanted for a in asked})
+        rows = self._index.packs.get_many({a.wanted for a in asked})
         policies = {a.name: self.policy(a.name) for a in asked}
         left = []
         for a in asked:
@@ -121,7 +121,7 @@ class RefJudge:
         return against
 
     def _by_any_tag(self, a: Asked, policy: Policy) -> None:
-        found = self._index.get_many(self._index.children_of(a.wanted))
+        found = self._index.packs.get_many(self._index.history.children_of(a.wanted))
         for tag in [oid for oid, row in found.items() if row.kind == TAG and row.state == "unpacked"]:
             with contextlib.suppress(PolicyRefused):
                 self._signed(tag, policy, a.name)
@@ -197,8 +197,8 @@ class RefJudge:
         seen = set()
         while oid not in seen:
             seen.add(oid)
-            row = self._index.get(oid)
-            targets = self._index.parents_of(oid)
+            row = self._index.packs.get(oid)
+            targets = self._index.history.parents_of(oid)
             if row is None or row.kind != TAG:
                 return oid
             if not targets:

@@ -61,7 +61,7 @@ def follow_refs(
     Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. One that cannot move holds
     up no other. Raises `RefsNotMoved` for what concerns no single ref.
     """
-    held = index.held_refs()
+    held = index.refs.held()
     heal_empty(repository, {*wanted, *held})
     refs = _standing(repository)
     now = {name: ref.oid for name, ref in refs.items()}
@@ -72,11 +72,11 @@ def follow_refs(
     moves = [RefMove(n, now.get(n), oid) for n, oid in wanted.items() if n not in stay and now.get(n) != oid]
     moves += [RefMove(name, now[name], None) for name in gone if now.get(name) == held[name]]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
-    index.change_held_refs({name: oid for name, oid in wanted.items() if name not in stay})
+    index.refs.change({name: oid for name, oid in wanted.items() if name not in stay})
     unkept = keep_places(repository, moves, refs.values())
     refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept])
     held_back |= {name: why for name, why in refused.items() if name in wanted}
-    index.change_held_refs(
+    index.refs.change(
         {name: held[name] for name in refused if name in held},
         [name for name in (*gone, *refused) if name not in refused or name not in held],
         left={name: held[name] for name in gone if name not in refused},
@@ -102,7 +102,7 @@ def survey_refs(
         against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
         reason = against or trouble(repository, a.name) or READY
         found.append(HeldBack(a.name, reason, a.now, a.wanted, reason in (NOT_YET, READY, EMPTY)))
-    for name, oid in index.held_refs().items():
+    for name, oid in index.refs.held().items():
         if name not in wanted and name in refs and refs[name].oid == oid:
             why = trouble(repository, name)
             found.append(HeldBack(name, why or GONE, oid, None, why is None))
@@ -125,7 +125,7 @@ def reassert(repository: Repository, index: Index, demands: Demands) -> int:
 
 
 def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[dict[bytes, str], int]:
-    held = index.held_refs()
+    held = index.refs.held()
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
     refs = _standing(repository)
@@ -155,7 +155,7 @@ def _judge(
     demands: Demands,
 ) -> tuple[Judgement, list[Asked]]:
     """What stands against those that stand elsewhere than ``wanted``, and these."""
-    last = index.left_refs() | index.held_refs()
+    last = index.refs.left() | index.refs.held()
     asked = []
     for name, oid in wanted.items():
         ref = refs.get(name)

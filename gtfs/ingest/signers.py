@@ -36,7 +36,7 @@ class Signers:
 
     def look_up(self, oids: Iterable[ObjectId]) -> None:
         """Read at once what is remembered of these."""
-        self._known.update(self._index.signers(oid for oid in oids if oid not in self._known))
+        self._known.update(self._index.signers.of(oid for oid in oids if oid not in self._known))
 
     def raw(self, oid: ObjectId) -> bytes:
         """The object's bytes; raises `PolicyRefused` for what is not here."""
@@ -70,11 +70,11 @@ class Signers:
 
     def _signed_off(self, oid: ObjectId) -> str:
         """Whose good signature this node saw when it let the object in; "" if none."""
-        signoff = self._index.signoff(oid)
+        signoff = self._index.signoffs.get(oid)
         return signoff.vouch.removeprefix("signed:") if signoff and signoff.vouch.startswith("signed:") else ""
 
     def keep(self) -> None:
         """Remember what was found for the next time."""
         if self._found and not self._index.read_only:
-            self._index.put_signers(self._found)
+            self._index.signers.put(self._found)
         self._found = {}

@@ -35,8 +35,8 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
     named = {r.oid for r in refs if not r.name.startswith(OWN_REFS)}
     parents = {p for ps in new.values() for p in ps}
     ends = [oid for oid in new if oid not in parents and oid not in named and oid not in tips]
-    children = {oid: index.children_of(oid) for oid in ends}
-    rows = index.get_many({c for cs in children.values() for c in cs})
+    children = {oid: index.history.children_of(oid) for oid in ends}
+    rows = index.packs.get_many({c for cs in children.values() for c in cs})
     moves = []
     for oid in ends:
         if not any(c in rows and rows[c].state == "unpacked" for c in children[oid]):
@@ -54,8 +54,8 @@ def hold_kept(repository: Repository, index: Index) -> None:
     marks = [mark for mark in kept_marks(repository) if mark.with_suffix(".pack").name in relied_on(index)]
     if not marks:
         return
-    signed_off = set(index.signed_off())
-    parents = {item.oid: item.parents for item in index.unpacked_items() if item.oid in signed_off}
+    signed_off = set(index.signoffs.oids())
+    parents = {item.oid: item.parents for item in index.packs.unpacked_items() if item.oid in signed_off}
     missing = set(absent(repository, parents))
     try:
         hold(repository, index, {oid: named for oid, named in parents.items() if oid not in missing})

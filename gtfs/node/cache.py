@@ -108,7 +108,7 @@ class Cache:
     def _evictable(self) -> list[tuple[ReelRow, Torrent]]:
         """The reels of which pieces may go, as far as this node is concerned."""
         found = []
-        for row in self._state.index.reels():
+        for row in self._state.index.reels.all():
             torrent = self._reels.reel(row.id)
             if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
                 continue
@@ -129,7 +129,7 @@ class Cache:
             try:
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
-                    self._state.index.set_reel_state([row.id], "partial")
+                    self._state.index.reels.set_state([row.id], "partial")
                 self._forget()
                 self._reels.replace(row, await evict(self._session, torrent, going))
             finally:

@@ -38,7 +38,7 @@ async def take_copied(
     infohash = hashlib.sha1(info).digest()
     held = state.held
     names = [] if held is None else [r.name for r in held.catalogue.reels if r.infohash == infohash]
-    row = state.index.reel_by_name(names[0]) if names else None
+    row = state.index.reels.by_name(names[0]) if names else None
     if row is None:
         raise NotListed(f"the held catalogue lists no reel whose torrent is {infohash.hex()}")
     await reels.take_metainfo(row, info)

@@ -139,7 +139,7 @@ class Follower:
         held = self._state.held
         if held is None:
             return []
-        rows = [self._state.index.reel_by_name(entry.name) for entry in held.catalogue.reels]
+        rows = [self._state.index.reels.by_name(entry.name) for entry in held.catalogue.reels]
         return [row for row in rows if row is not None]
 
     def lacks_tables(self) -> bool:
@@ -173,7 +173,7 @@ class Follower:
         state, held = self._state, self._state.held
         listed = self._listed()
         # What was taken up and lies in no reel yet is the sign of an existing clone.
-        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.open_items():
+        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.packs.open_items():
             return []
         guess = Guess(state.reel_files, list(held.catalogue.refs.values()))
         found = []
@@ -216,7 +216,7 @@ class Follower:
         # What is recorded is believed below: git may have lost objects, and the disk files, since then.
         await trio.to_thread.run_sync(look_at_git, self._state, cancelled, limiter=self._writing)
         await self._reel_torrents.mend()
-        if self._state.index.last_row():
+        if self._state.index.packs.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))
         else:
@@ -303,17 +303,17 @@ class Follower:
         if not reel.is_whole or reel.name not in self._settled:
             self._reel_torrents.settle(reel)
             self._settled.add(reel.name)
-        is_news = index.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
-        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
+        is_news = index.reels.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
+        rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:
             return Outcome()
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():
-            index.set_state([c.oid for c, _ in outcome.waiting], "waiting")
+            index.packs.set_state([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
                 log.error("%s of reel %s is refused: %s", candidate.oid.hex(), reel.name, error)
-                index.set_state([candidate.oid], "refused", str(error))
+                index.packs.set_state([candidate.oid], "refused", str(error))
         return outcome
 
     def _move_refs(self) -> RefReport:
@@ -326,7 +326,7 @@ class Follower:
             return RefReport(0, dict.fromkeys(catalogue.refs, why))
         report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
         if NOT_YET not in report.held_back.values():
-            state.index.set_meta(FOLLOWED, str(catalogue.version))
+            state.index.meta.set(FOLLOWED, str(catalogue.version))
         sources = state.config.get_all("source")
         place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
         refuse_pushes(state.repository, catalogue.refs, place)

@@ -99,7 +99,7 @@ class Node:
         self.packs.on_lost = lambda: self._news.set()
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self._last_row = state.index.last_row()
+        self._last_row = state.index.packs.last_row()
         self.git_news = GitNews(
             state, self.divergence, self._writing, options.jobs, self.control_files.show_refs, self._changed
         )
@@ -119,11 +119,11 @@ class Node:
         self.packs.forget_reels()
         self.git_news.look_again()
         self.written.look_again()
-        last_row = self.state.index.last_row()
+        last_row = self.state.index.packs.last_row()
         if last_row > self._last_row:
             after = max(self._last_row, last_row - _TOLD_AT_ONCE)
             self._last_row = last_row
-            self.on_packs_added([oid for _, oid, *_ in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
+            self.on_packs_added([oid for _, oid, *_ in self.state.index.packs.listed_after(after, _TOLD_AT_ONCE)])
 
     def _came_in(self) -> None:
         self._changed()
@@ -206,7 +206,7 @@ class Node:
             return False
         # That a ref is held back is no reason to leave the others behind from now on.
         index = self.state.index
-        return index.get_meta(FOLLOWED) == str(held.catalogue.version) or index.held_refs() == held.catalogue.refs
+        return index.meta.get(FOLLOWED) == str(held.catalogue.version) or index.refs.held() == held.catalogue.refs
 
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""

@@ -89,7 +89,7 @@ class ReelTorrents:
         await self._drop_superseded()
         if self._session is None:
             return
-        for row in self._state.index.reels():
+        for row in self._state.index.reels.all():
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
             is_gone = present is None or isinstance(present.failure, SessionClosed)
@@ -110,7 +110,7 @@ class ReelTorrents:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
                 await self.wait_evicted(row.infohash)
                 await self._leave(row)
-                self._state.index.set_reel_state([row.id], "partial")
+                self._state.index.reels.set_state([row.id], "partial")
                 self.forget()
                 try:
                     await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
@@ -256,7 +256,7 @@ class ReelTorrents:
 
     def is_let_in(self, row: ReelRow) -> bool:
         """Whether the way in has no use for this reel any more."""
-        return not self._state.index.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
+        return not self._state.index.reels.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
 
     def unpin(self, row: ReelRow | None = None) -> None:
         """The way in has read this reel (None: every reel)."""
@@ -292,9 +292,9 @@ class ReelTorrents:
         spec = self._spec(row)
         if torrent.spec.path != spec.path:
             await trio.to_thread.run_sync(take_copy, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo)
-        now = self._state.index.reel(row.id)
+        now = self._state.index.reels.get(row.id)
         if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
-            self._state.index.set_reel_state([row.id], "complete")
+            self._state.index.reels.set_state([row.id], "complete")
 
     @staticmethod
     async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:
@@ -311,7 +311,7 @@ class ReelTorrents:
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
         found: dict[str, object] = {}
-        for row in self._state.index.reels():
+        for row in self._state.index.reels.all():
             torrent = self._torrents.get(row.id)
             if torrent is None:
                 continue

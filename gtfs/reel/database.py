@@ -14,8 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote
 
 from gtfs.errors import GtfsError
@@ -112,7 +111,7 @@ class IndexBusy(IndexUnusable):
 
 
 class Database:
-    """Connections and transactions; `ledger.Ledger` and `index.Index` add what is stored."""
+    """Connections and transactions; what is stored is said in ledger.py, packrows.py and reelrows.py."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open ``path``; unless ``read_only`` (then it must exist) an absent or empty one is created."""
@@ -122,7 +121,7 @@ class Database:
         self._owner: int | None = None  # the thread inside a transaction
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._changes = 0  # transactions committed here; what caches of counts depend on
+        self.changes = 0  # transactions committed here; what caches of counts depend on
         self._writer = self._connect(writes=not read_only)
         try:
             self._prepare()
@@ -137,14 +136,6 @@ class Database:
             while self._idle:
                 self._idle.pop().close()
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -170,23 +161,24 @@ class Database:
             finally:
                 if not inner:
                     self._owner = None
-                    self._changes += 1
+                    self.changes += 1
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with its file; empty when all is well. Reads all of it."""
-        found = [str(text) for (text,) in self._rows("PRAGMA quick_check(20)")]
+        found = [str(text) for (text,) in self.rows("PRAGMA quick_check(20)")]
         found += [
             f"row {row} of {table} refers to a {parent} that is not there"
-            for table, row, parent, _ in self._rows("PRAGMA foreign_key_check")
+            for table, row, parent, _ in self.rows("PRAGMA foreign_key_check")
         ]
         return [text for text in found if text != "ok"]
 
-    def _is_writing(self) -> bool:
+    def is_writing(self) -> bool:
         """Whether this thread is inside of a transaction, and so may see what no other does."""
         return self._owner == threading.get_ident()
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._is_writing():
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """What a statement selects."""
+        if self.is_writing():
             return self._writer.execute(sql, values).fetchall()
         try:
             db = self._idle.pop()
@@ -201,17 +193,18 @@ class Database:
             if self._closed:  # by another thread, meanwhile
                 self._close_idle()
 
-    def _row(self, sql: str, values: Sequence[object] = ()) -> Any:
-        rows = self._rows(sql, values)
+    def row(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """Its first row, None if there is none."""
+        rows = self.rows(sql, values)
         return rows[0] if rows else None
 
-    def _rows_in(self, sql: str, keys: Iterable[object]) -> Iterator[Any]:
+    def rows_in(self, sql: str, keys: Iterable[object]) -> Iterator[Any]:
         """The rows of a statement with one ``IN (%s)`` for any number of keys."""
         for part in chunked(keys, VARIABLES):
             # A few lengths, filled with NULL, so that SQLite's few prepared statements serve them all.
             width = next(width for width in (1, 8, 64, VARIABLES) if width >= len(part))
             part += [None] * (width - len(part))
-            yield from self._rows(sql % ",".join("?" * width), part)
+            yield from self.rows(sql % ",".join("?" * width), part)
 
     def _connect(self, *, writes: bool) -> sqlite3.Connection:
         if self._closed:

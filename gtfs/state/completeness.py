@@ -56,11 +56,11 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
 
 
 def _local_rows(state: State) -> Iterator[tuple[Path, list[PackRow]]]:
-    for reel in state.index.reels():
+    for reel in state.index.reels.all():
         path = state.reel_path(reel.name)
         if reel.is_whole and path.exists():  # what does not was said
-            yield path, state.index.reel_rows(reel.id)
-    yield state.open_reel_path, state.index.open_rows()
+            yield path, state.index.packs.reel_rows(reel.id)
+    yield state.open_reel_path, state.index.packs.open_rows()
 
 
 class _PackCheck:
@@ -71,7 +71,7 @@ class _PackCheck:
         self._reader = reader
         self._views = views
         self._walker = Walker(reader, state.repository.fmt)
-        self._unencodable = state.index.unencodable()  # as in shallow and partial clones; status and publish say it
+        self._unencodable = state.index.unencodable.all()  # as in shallow and partial clones; status and publish say it
         accepted = set() if state.held is None else set(state.held.catalogue.accepted_faults)
         self._accepted = accepted.union(accepted_faults(state.repository)) if state.config.sign_key() else None
 
@@ -91,7 +91,7 @@ class _PackCheck:
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             return f"is not complete: it lacks {missing[0].hex()}{more}"
-        known = self._state.index.known(introduced.parents)
+        known = self._state.index.packs.known(introduced.parents)
         orphaned = [p for p in introduced.parents if p not in known and p not in self._unencodable]
         if orphaned:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"

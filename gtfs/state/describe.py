@@ -24,10 +24,14 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
     out: dict[str, Any] = {
         "repository": str(state.repository.path),
         "object_format": state.repository.fmt.name,
-        "packs": {"known": state.index.count(), "bytes": state.index.total_bytes(), **state.index.count_by_state()},
-        "unencodable": len(state.index.unencodable()),
-        "reels": len(state.index.reels()),
-        "retired": sum(reel.state == "retired" for reel in state.index.reels()),
+        "packs": {
+            "known": state.index.packs.count(),
+            "bytes": state.index.packs.total_bytes(),
+            **state.index.packs.count_by_state(),
+        },
+        "unencodable": len(state.index.unencodable.all()),
+        "reels": len(state.index.reels.all()),
+        "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "running": False,

@@ -62,7 +62,7 @@ def foresee(
     """
     counts = FaultCounts()
     unlisted: dict[ObjectId, Unlisted] = {}
-    rows = sorted((r for r in state.index.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
+    rows = sorted((r for r in state.index.packs.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
     begin(len(rows))
     # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
     limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)

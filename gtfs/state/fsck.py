@@ -41,9 +41,11 @@ Progress = Callable[[int, int], None]  # bytes read and to be read
 def check(state: State, progress: Progress) -> Iterator[str]:
     """One line for each thing that is not as it should be; nothing when all is well."""
     yield from state.index.check()
-    reels = [r for r in state.index.reels() if r.is_whole]
-    open_rows = state.index.open_rows()
-    packs = sum(row.size for reel in reels for row in state.index.reel_rows(reel.id)) + sum(r.size for r in open_rows)
+    reels = [r for r in state.index.reels.all() if r.is_whole]
+    open_rows = state.index.packs.open_rows()
+    packs = sum(row.size for reel in reels for row in state.index.packs.reel_rows(reel.id)) + sum(
+        r.size for r in open_rows
+    )
     total = sum(r.size for r in reels) + sum(row.size for row in open_rows) + packs
     done = 0
     damaged: set[ObjectId] = set()
@@ -67,7 +69,7 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     progress(total, total)
     yield from _check_catalogue(state)
     for path in sorted(state.reels.glob("*.reel")):
-        if state.index.reel_by_name(path.stem) is None:  # type: ignore[arg-type]
+        if state.index.reels.by_name(path.stem) is None:  # type: ignore[arg-type]
             yield f"{path.name}: the index does not know this reel; run gtfs fsck --rebuild"
 
 
@@ -82,7 +84,7 @@ def _check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator
             # What was refused for this is no damage: its publisher wrote the reel so, see notes.
             if not pack.good:
                 damaged.add(pack.oid)
-            if not pack.good and ((row := state.index.get(pack.oid)) is None or row.state != "refused"):
+            if not pack.good and ((row := state.index.packs.get(pack.oid)) is None or row.state != "refused"):
                 yield f"reel {reel.name}: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
         if build_metainfo(path)[1] != reel.infohash:
             yield f"reel {reel.name}: its bytes do not give the infohash {reel.infohash.hex()}"
@@ -96,12 +98,12 @@ def _check_git(state: State) -> Iterator[str]:
     """Unpacked means that git has it; refs stand where they were put, and git has all that they reach."""
     with KnownObjects(state.repository) as known:
         after = 0
-        while rows := state.index.rows_after(after, _PAGE):
+        while rows := state.index.packs.rows_after(after, _PAGE):
             after = rows[-1].row
             if state.config.sign_key() is None:  # what a publisher's owner lets git throw away stays in the reels
                 yield from (_lost(row) for row in rows if row.state == "unpacked" and row.oid not in known)
         refs = {r.name: r.oid for r in read_refs(state.repository)}
-        for name, oid in state.index.held_refs().items():
+        for name, oid in state.index.refs.held().items():
             if name not in refs and state.config.sign_key() is None:
                 yield f"{name.decode('utf-8', 'replace')} is gone; it should be at {oid.hex()}"
         lost = {oid for oid in refs.values() if oid not in known}
@@ -133,7 +135,7 @@ def _check_catalogue(state: State) -> Iterator[str]:
     if held is None:
         return
     for entry in held.catalogue.reels:
-        row = state.index.reel_by_name(entry.name)
+        row = state.index.reels.by_name(entry.name)
         if row is None:
             yield f"reel {entry.name} of the catalogue is not in the index; run gtfs fsck --rebuild"
         elif (row.infohash, row.size, row.rows) != (entry.infohash, entry.size, entry.rows):
@@ -151,7 +153,7 @@ def notes(state: State) -> Iterator[str]:
     refused = state.quarantine.refused()
     if refused:
         yield f"{len(refused)} refused files are in {state.quarantine.directory}"
-    lies = state.index.count_by_state().get("refused", 0)
+    lies = state.index.packs.count_by_state().get("refused", 0)
     if lies:
         yield f"{lies} packs of the catalogue's reels are refused; gtfs sync says why"
     waiting = [p for p in state.incoming.iterdir() if p.is_file()]
@@ -174,7 +176,7 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
             def describe(pack: memoryview) -> Described:
                 found = scan(pack, repository.fmt, limits, keep=MIB)
                 oid, kind, parents, raw = first_names(pack, found, repository.fmt)
-                index.put_needs({oid: found.needs})
+                index.needs.put({oid: found.needs})
                 return Described(oid, kind, read_made_s(raw) or 0, parents, "unpacked" if _has(oid) else "remote")
 
             def _has(oid: ObjectId) -> bool:
@@ -190,9 +192,9 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
         restore_held_refs(repository, index, CatalogueStore(root / CATALOGUE))
         _take_kept_tables(repository, index)
         # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
-        index.set_state([row.oid for row in index.open_rows() if row.state == "remote"], "verified")
+        index.packs.set_state([row.oid for row in index.packs.open_rows() if row.state == "remote"], "verified")
         doubt(index)
-        return rebuilt._replace(packs=index.count())
+        return rebuilt._replace(packs=index.packs.count())
     finally:
         index.close()
 
@@ -200,7 +202,7 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
 def _take_kept_tables(repository: Repository, index: Index) -> None:
     """Know the packs of reels whose end is gone by the tables that were kept beside them."""
     reel_files = ReelFiles(index, repository.state / REELS, repository.state / OPEN_REEL, repository.fmt)
-    for reel in index.reels():
+    for reel in index.reels.all():
         table = None if reel.is_whole else reel_files.table(reel)
         if table is not None:
             reel_files.keep_table(reel, table.packs, 0)

@@ -160,7 +160,7 @@ def publish_now(
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels() if not r.version and r.state == "complete" and index.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(feed_key_path(repository.state))
@@ -194,7 +194,7 @@ def publish_now(
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
-        index.set_held_refs(catalogue.refs)
+        index.refs.set_held(catalogue.refs)
     state.empty_open_reel()
     return _published(catalogue, True, held_back, left_out, faults)
 
@@ -246,7 +246,7 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
     """What a mirror's limits must be at least: for what was listed so far, as none of it goes, and for new reels."""
     needs = Needs() if held is None else held.catalogue.needs
     for reel in fresh:
-        for needed in state.index.needs_in(reel.id).values():
+        for needed in state.index.needs.of_reel(reel.id).values():
             needs = needs.and_those_of(needed)
     return needs
 
@@ -255,7 +255,7 @@ def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
     wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
-    if any(item.oid not in wanted for item in state.index.open_items()):
+    if any(item.oid not in wanted for item in state.index.packs.open_items()):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
         wanted = _reached(state, refs, ())
     return wanted
@@ -272,9 +272,9 @@ def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dic
 def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     """Seal the open reel's packs of ``wanted`` into reels, in canonical order, cut at 256 MiB."""
     index = state.index
-    items = [item for item in index.open_items() if item.oid in wanted]
+    items = [item for item in index.packs.open_items() if item.oid in wanted]
     sealed: list[ReelRow] = []
-    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.open_rows()}
+    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
         sources = [
             Source(r.oid, r.size, r.digest or b"", file_chunks(state.open_reel_path, r.offset or 0, r.size))  # type: ignore[arg-type]
@@ -282,9 +282,9 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
         ]
         reel = write_reel(state.reels, sources, state.repository.fmt)
         with index.transaction():
-            reel_id = index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
-            index.move_to_reel(reel_id, reel.places)
-        row = index.reel(reel_id)
+            reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
+            index.packs.move_to_reel(reel_id, reel.places)
+        row = index.reels.get(reel_id)
         assert row is not None
         sealed.append(row)
     return sealed

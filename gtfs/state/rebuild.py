@@ -34,14 +34,14 @@ def restore_held_refs(repository: Repository, index: Index, catalogues: Catalogu
                 continue
             known.append(oid)
     if Config(repository).sign_key() is not None:
-        index.set_held_refs(last)
+        index.refs.set_held(last)
         return
     refs = {ref.name: ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
     held = {name: refs[name] for name, known in places.items() if refs.get(name) in known}
-    rows = index.get_many({oid for name, known in places.items() if name not in held for oid in known})
+    rows = index.packs.get_many({oid for name, known in places.items() if name not in held for oid in known})
     here = {oid for oid, row in rows.items() if row.state == "unpacked"}
     left = {}
     for name, known in places.items():
         if name not in held and (stood := [oid for oid in known if oid in here]):
             left[name] = stood[-1]
-    index.change_held_refs(held, left=left)
+    index.refs.change(held, left=left)

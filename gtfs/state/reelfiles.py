@@ -95,7 +95,7 @@ class ReelFiles:
     def keep_table(self, reel: ReelRow, packs: Sequence[Row], time_s: int) -> None:
         """Make the packs of a table known, once it is known to be the reel's; ``time_s`` until they are seen."""
         offsets = check_reel_layout(packs, reel.size)
-        lies = self.index.put_reel_rows(
+        lies = self.index.packs.put_reel_rows(
             reel.id, [ReelPack(p.oid, p.length, p.digest, o) for p, o in zip(packs, offsets, strict=True)], time_s
         )
         for oid in lies:
@@ -106,10 +106,10 @@ class ReelFiles:
 
     @property
     def _reels(self) -> Mapping[int, ReelRow]:
-        return {r.id: r for r in self.index.reels()}
+        return {r.id: r for r in self.index.reels.all()}
 
     def _places(self, packs: Sequence[Row], reel_id: int | None) -> list[_Place | None]:
-        known = self.index.get_many(p.oid for p in packs)
+        known = self.index.packs.get_many(p.oid for p in packs)
         reels = self._reels
         found: list[_Place | None] = []
         for pack in packs:
@@ -158,7 +158,7 @@ class ReelFiles:
             self.remove(reel.name)
             return False
         with self.index.transaction():
-            self.index.set_reel_state([reel.id], "complete")
+            self.index.reels.set_state([reel.id], "complete")
             self.keep_table(reel, packs, time_s)
         return True
 
@@ -189,7 +189,7 @@ class ReelFiles:
     def adopt(self, reel: ReelRow, table: Table, leaving: Collection[int]) -> int:
         """Let packs have their place in a reel: those of ``leaving`` reels, and if it is whole those of the open reel
         and of reels that are not. Gives how many moved."""
-        known = self.index.get_many(p.oid for p in table.packs)
+        known = self.index.packs.get_many(p.oid for p in table.packs)
         reels = self._reels
         places: list[tuple[ObjectId, int]] = []
         for pack, offset in zip(table.packs, table.offsets, strict=True):
@@ -200,7 +200,7 @@ class ReelFiles:
             if row.reel in leaving or (reel.is_whole and is_worse):
                 places.append((pack.oid, offset))
         if places:
-            self.index.move_to_reel(reel.id, places)
+            self.index.packs.move_to_reel(reel.id, places)
         return len(places)
 
     def remove(self, name: ReelName) -> None:
@@ -216,7 +216,7 @@ class ReelFiles:
         """Remove reels that a crash left before the index heard of them, if every pack of them is elsewhere too."""
         for path in self.reels.glob("*" + REEL_SUFFIX):
             name = ReelName(path.name.removesuffix(REEL_SUFFIX))
-            if self.index.reel_by_name(name) is not None:
+            if self.index.reels.by_name(name) is not None:
                 continue
             try:
                 packs = read_reel(path, self.fmt)[1]

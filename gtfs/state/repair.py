@@ -38,23 +38,23 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
     if state.config.sign_key() is not None:  # what its owner lets git throw away stays in the reels
         return
     find_lost(state.repository, index)
-    if not index.with_state("verified", limit=1):
+    if not index.packs.with_state("verified", limit=1):
         return
-    rows = {row.oid: row for row in index.open_rows() if row.state == "verified"}
-    order = parents_first((oid, index.parents_of(oid)) for oid in rows)
+    rows = {row.oid: row for row in index.packs.open_rows() if row.state == "verified"}
+    order = parents_first((oid, index.history.parents_of(oid)) for oid in rows)
     candidates = [
         Candidate(oid, state.open_reel_path, rows[oid].offset or 0, rows[oid].size, None, is_ours=True) for oid in order
     ]
     outcome = state.ingest().run(candidates, stop=stop)
     for candidate, error in outcome.refused:
         log.error("%s, which git has lost, is refused: %s", candidate.oid.hex(), error)
-        index.set_state([candidate.oid], "refused", str(error))
+        index.packs.set_state([candidate.oid], "refused", str(error))
 
 
 def short_reels(state: State) -> list[ReelRow]:
     """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
     found = []
-    for row in state.index.reels():
+    for row in state.index.reels.all():
         if row.is_whole and (_size(state.reel_path(row.name)) != row.size or not _has_metainfo(state, row)):
             found.append(row)
     return found
@@ -89,14 +89,14 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     if infohash != reel.infohash:
         return False
     replace_file(reel_files.metainfo_path(reel.name), metainfo)
-    index.set_reel_state([reel.id], "complete")
+    index.reels.set_state([reel.id], "complete")
     log.warning("reel %s was made again from git", reel.name)
     return True
 
 
 def _table_by_rows(state: State, reel: ReelRow) -> Table | None:
     """The table as the index has it, if all packs of the reel have their place in it."""
-    packs = [Row(r.oid, r.size, r.digest) for r in state.index.reel_rows(reel.id) if r.digest is not None]
+    packs = [Row(r.oid, r.size, r.digest) for r in state.index.packs.reel_rows(reel.id) if r.digest is not None]
     if reel_name(encode_table(packs, state.repository.fmt)) != reel.name:
         return None
     state.reel_files.keep_table(reel, packs, 0)

@@ -178,7 +178,7 @@ class State:
         if recovered.cut_bytes or recovered.dropped:
             log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
         if recovered.dropped:
-            self.index.set_taken_up(())  # they are to be found again
+            self.index.meta.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.open_reel_path, self.repository.fmt)
 
     def _close_open_reel(self) -> None:
@@ -199,7 +199,7 @@ class State:
 
     def empty_open_reel(self) -> None:
         """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
-        if self.open_reel().size and not self.index.holds(None):
+        if self.open_reel().size and not self.index.reels.holds(None):
             self.open_reel().truncate_to(0)
 
     def hold(self, accepted: Accepted) -> None:
@@ -289,8 +289,8 @@ class State:
             return TakenUp(0, 0, {})
         refs = self.refs().chosen if refs is None else refs
         tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
-        before = self.index.taken_up()
-        again = list(self.index.unencodable()) if retry else []
+        before = self.index.meta.taken_up()
+        again = list(self.index.unencodable.all()) if retry else []
         if tips == before and not again:
             return TakenUp(0, 0, {})
         try:
@@ -308,7 +308,7 @@ class State:
             self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
         )
         if not stop():
-            self.index.set_taken_up(tips)
+            self.index.meta.set_taken_up(tips)
         return done
 
     def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
@@ -319,7 +319,7 @@ class State:
             found = find_blamed(self.repository, refs, ())
             if not found.blamed:
                 raise
-            self.index.put_unencodable(found.unreadable)
+            self.index.unencodable.put(found.unreadable)
             sound = [ref for ref in refs if ref.name not in found.blamed]
             return find_new(self.repository, self.index, (), sound)
 

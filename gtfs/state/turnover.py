@@ -38,7 +38,7 @@ def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow
         if merged is None:
             found += run
             continue
-        reel_files.index.put_reel(merged.name, merged.infohash, merged.size, merged.rows, 0, "complete")
+        reel_files.index.reels.put(merged.name, merged.infohash, merged.size, merged.rows, 0, "complete")
         log.info("%d reels are merged into %s, %d bytes", len(run), merged.name, merged.size)
         found.append(merged)
     return found
@@ -58,9 +58,9 @@ def settle(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -
     index = reel_files.index
     with index.transaction():
         for e in held.reels:
-            index.put_reel(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+            index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
     listed = _rows(reel_files, held)
-    index.set_reel_state([row.id for row in listed if row.state == "retired"], "complete")
+    index.reels.set_state([row.id for row in listed if row.state == "retired"], "complete")
     ids = {row.id for row in listed}
     before = set() if previous is None else {entry.name for entry in previous.reels}
     leaving = _leaving(reel_files, ids, before)
@@ -68,20 +68,22 @@ def settle(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -
         lacking = [row for row in listed if not row.is_whole and reel_files.table(row) is None]
         _make_merged(reel_files, lacking, _rows(reel_files, previous), held.date_s, leaving)
     _empty(reel_files, held, leaving)
-    index.set_reel_state([id_ for id_, row in leaving.items() if row.state == "complete"], "retired")
-    return [row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.holds(id_)]
+    index.reels.set_state([id_ for id_, row in leaving.items() if row.state == "complete"], "retired")
+    return [
+        row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.reels.holds(id_)
+    ]
 
 
 def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow]) -> None:
     """Delete superseded reels, which the swarm must not have any more: first their files, then their rows."""
     for row in superseded:
         reel_files.remove(row.name)
-    reel_files.index.drop_reels(row.name for row in superseded)
+    reel_files.index.reels.drop(row.name for row in superseded)
 
 
 def _rows(reel_files: ReelFiles, catalogue: Catalogue) -> list[ReelRow]:
     """The reels of a catalogue that the index knows, in its order."""
-    by_name = {row.name: row for row in reel_files.index.reels()}
+    by_name = {row.name: row for row in reel_files.index.reels.all()}
     return [by_name[entry.name] for entry in catalogue.reels if entry.name in by_name]
 
 
@@ -90,8 +92,8 @@ def _leaving(reel_files: ReelFiles, listed: Collection[int], before: Collection[
     merged for a catalogue that was not signed after all."""
     return {
         row.id: row
-        for row in reel_files.index.reels()
-        if row.id not in listed and (row.version or row.name in before or not reel_files.index.holds(row.id))
+        for row in reel_files.index.reels.all()
+        if row.id not in listed and (row.version or row.name in before or not reel_files.index.reels.holds(row.id))
     }
 
 
@@ -118,18 +120,18 @@ def _make_merged(
 
 def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow]) -> None:
     """Move packs out of reels that leave, into the listed reels that have them; the newest are the likeliest."""
-    holding = {id_ for id_ in leaving if reel_files.index.holds(id_)}
+    holding = {id_ for id_ in leaving if reel_files.index.reels.holds(id_)}
     for reel in sorted(_rows(reel_files, held), key=lambda row: -row.version):
         if not holding:
             return
         table = reel_files.table(reel) if reel.is_whole else None
         if table is not None and reel_files.adopt(reel, table, holding):
-            holding = {id_ for id_ in holding if reel_files.index.holds(id_)}
+            holding = {id_ for id_ in holding if reel_files.index.reels.holds(id_)}
 
 
 def settle_in(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
     """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
-    now = reel_files.index.reel(reel.id)
+    now = reel_files.index.reels.get(reel.id)
     table = reel_files.table(now) if now is not None and now.name == reel.name and now.is_whole else None
     if now is None or table is None:
         return
@@ -147,7 +149,7 @@ class Guess:
 
     def __init__(self, reel_files: ReelFiles, tips: Sequence[ObjectId]) -> None:
         self.reel_files = reel_files
-        items = {item.oid: item for item in reel_files.index.unpacked_items()}
+        items = {item.oid: item for item in reel_files.index.packs.unpacked_items()}
         reached: dict[ObjectId, None] = {}
         todo = [oid for oid in tips if oid in items]
         while todo:
@@ -160,7 +162,7 @@ class Guess:
     def packs(self, reel: ReelRow) -> list[Row] | None:
         """The next packs, if they are this reel's: then they are not tried again."""
         first = self._order[: reel.rows]
-        known = self.reel_files.index.get_many(first)
+        known = self.reel_files.index.packs.get_many(first)
         packs = [Row(oid, known[oid].size, known[oid].digest) for oid in first]  # type: ignore[arg-type]
         if len(packs) < reel.rows or reel_name(encode_table(packs, self.reel_files.fmt)) != reel.name:
             return None

@@ -47,15 +47,15 @@ def hold_back(state: State, refs: Sequence[Ref]) -> dict[bytes, str]:
 
     What no ref reaches any more is forgotten.
     """
-    reasons = state.index.unencodable()
-    for oid, needs in state.index.needs_in(None).items():  # encoded when the limits were higher
+    reasons = state.index.unencodable.all()
+    for oid, needs in state.index.needs.of_reel(None).items():  # encoded when the limits were higher
         beyond = needs.beyond(state.limits)
         if beyond is not None:
             reasons[oid] = "it is over the limit {}: {} is needed where {} is allowed".format(*beyond)
     if not reasons and all(ref.kind != MISSING for ref in refs):
         return {}
     reach = find_blamed(state.repository, refs, reasons)
-    state.index.drop_unencodable(oid for oid in reasons if oid not in reach.seen)
+    state.index.unencodable.drop(oid for oid in reasons if oid not in reach.seen)
     reasons = {**reach.unreadable, **reasons}
     return {name: _explain(state, oid, reasons[oid]) for name, oid in reach.blamed.items()}
 

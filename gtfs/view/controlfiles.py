@@ -59,7 +59,7 @@ class ControlFiles:
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
             b"reels": (self._reel_names, self._reel),
-            b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signed_off()], self._signoff),
+            b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signoffs.oids()], self._signoff),
             b"torrents": (lambda: [n + _TORRENT for n in self._reel_names()], self._torrent),
         }
 
@@ -133,11 +133,11 @@ class ControlFiles:
         return self._file(self._state.quarantine.directory / name.decode("utf-8", "surrogateescape"))
 
     def _reel_names(self) -> list[bytes]:
-        return [(row.name + REEL_SUFFIX).encode() for row in self._state.index.reels()]
+        return [(row.name + REEL_SUFFIX).encode() for row in self._state.index.reels.all()]
 
     def _reel_row(self, name: bytes) -> ReelRow | None:
         try:
-            return self._state.index.reel_by_name(parse_reel_name(name.decode("ascii", "replace")))
+            return self._state.index.reels.by_name(parse_reel_name(name.decode("ascii", "replace")))
         except BadId:
             return None
 
@@ -193,7 +193,7 @@ class ControlFiles:
             oid = parse_object_id(name.removesuffix(_ASC))
         except BadId:
             return None
-        signoff = self._state.index.signoff(oid)
+        signoff = self._state.index.signoffs.get(oid)
         return None if signoff is None else self._file(self._state.repository.state / SIGNOFFS / signoff.file)
 
 

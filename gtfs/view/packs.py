@@ -81,30 +81,30 @@ class Packs:
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         """See `mount.tree.PackSource`."""
-        row = self._state.index.get(oid)
+        row = self._state.index.packs.get(oid)
         return None if row is None or row.offset is None else self._info(row)
 
     def info_by_row(self, row: int) -> PackInfo | None:
         """See `mount.tree.PackSource`."""
-        found = self._state.index.get_by_row(row)
+        found = self._state.index.packs.get_by_row(row)
         return None if found is None or found.offset is None else self._info(found)
 
     def rows(self, after_row: int, limit: int) -> list[PackInfo]:
         """See `mount.tree.PackSource`."""
         return [
             PackInfo(row, oid, size, time_s or 0, state, self._local_bytes(state, reel, offset, size))
-            for row, oid, time_s, size, state, reel, offset in self._state.index.listed_after(after_row, limit)
+            for row, oid, time_s, size, state, reel, offset in self._state.index.packs.listed_after(after_row, limit)
         ]
 
     def statistics(self) -> StoreStatistics:
         """See `mount.tree.PackSource`."""
         fs = os.statvfs(self._state.repository.path)
         free = fs.f_bavail * fs.f_frsize
-        return StoreStatistics(self._state.index.total_bytes() + free, free, self._state.index.count())
+        return StoreStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
 
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         """See `mount.tree.PackSource`; design.md §9 names them."""
-        row = self._state.index.get(oid)
+        row = self._state.index.packs.get(oid)
         if row is None:
             return {}
         out = {b"user.gtfs.state": row.state.encode()}
@@ -116,7 +116,7 @@ class Packs:
             out[b"user.gtfs.peers"] = b"%d" % (torrent.peers() if torrent else 0)
         if row.reason:
             out[b"user.gtfs.reason"] = row.reason.encode()
-        signoff = self._state.index.signoff(oid)
+        signoff = self._state.index.signoffs.get(oid)
         if signoff is not None:
             out[b"user.gtfs.signers"] = signoff.vouch.encode()
         return out
@@ -124,7 +124,7 @@ class Packs:
     def _reel(self, reel_id: int) -> ReelRow | None:
         reel = self._reels.get(reel_id)
         if reel is None:
-            reel = self._state.index.reel(reel_id)
+            reel = self._state.index.reels.get(reel_id)
             if reel is not None:
                 self._reels[reel_id] = reel
         return reel
@@ -145,7 +145,7 @@ class Packs:
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
         """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""
         while True:
-            row = self._state.index.get(oid)
+            row = self._state.index.packs.get(oid)
             if row is None or row.offset is None:
                 raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
             # Sealing moves packs out of the open reel, whose offsets are then used again, and merging out of reels that
@@ -160,7 +160,7 @@ class Packs:
                     return data
 
     def _stays(self, row: PackRow) -> bool:
-        now = self._state.index.get(row.oid)
+        now = self._state.index.packs.get(row.oid)
         return now is not None and (now.reel, now.offset) == (row.reel, row.offset)
 
     async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int) -> bytes:

@@ -69,7 +69,7 @@ class WrittenPacks:
 
     def _candidate(self, path: Path, oid: ObjectId) -> Candidate:
         """Promised only if it is byte for byte what the table of an accepted catalogue's reel names."""
-        row = self._state.index.get(oid)
+        row = self._state.index.packs.get(oid)
         promised = None
         if row is not None and row.reel is not None and row.digest is not None:
             with path.open("rb") as f:
@@ -161,7 +161,7 @@ class WrittenPacks:
 
     def look_again(self) -> None:
         """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
-        rows = self._state.index.get_many([p for p in self._children if p not in self._waiting])
+        rows = self._state.index.packs.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
         todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
         while todo:

@@ -29,7 +29,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> list[Candidate]:
         state.take_up()
         return [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()
+            for row in state.index.packs.open_rows()
         ]
 
 

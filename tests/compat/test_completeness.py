@@ -70,7 +70,7 @@ def test_a_pack_whose_parent_has_none_is_seen(odd: OddRepository) -> None:
     first = odd.git("rev-list", "--max-parents=0", "refs/heads/main")
     index = Index(odd.path / "gtfs" / "node.db")
     with index.transaction():
-        index.drop_packs([ObjectId(bytes.fromhex(first))])
+        index.packs.drop([ObjectId(bytes.fromhex(first))])
     index.close()
     found = complaints(odd.path, take_up=False)
     assert sum(f"there is no pack of its parent {first}" in line for line in found) == 2
@@ -84,7 +84,7 @@ def test_a_publisher_hears_of_what_an_older_program_sealed_for_no_mirror(odd: Od
     Config(repository).set("signkey", "A" * 40)
     assert complaints(odd.path) == []  # publish will say it
     with State(repository) as state:
-        seal(state, dict.fromkeys(row.oid for row in state.index.open_rows()))
+        seal(state, dict.fromkeys(row.oid for row in state.index.packs.open_rows()))
     (line,) = complaints(odd.path)
     assert "refused by every mirror" in line
     assert f"--accept-fault {dotgit}" in line

@@ -47,7 +47,7 @@ class Case:
         self.state.take_up(jobs=1)
 
     def foresee(self) -> FaultCounts:
-        wanted = {row.oid for row in self.state.index.open_rows()}
+        wanted = {row.oid for row in self.state.index.packs.open_rows()}
         accepted = accepted_faults(self.state.repository)
         return foresee(self.state, wanted, accepted, lambda: False, lambda n: None, lambda n, b: None)
 
@@ -65,7 +65,7 @@ class Case:
                     row.digest if promised else None,
                     True,
                 )
-                for row in self.state.index.open_rows()
+                for row in self.state.index.packs.open_rows()
             )
 
     def git_takes_it(self, *, promised: bool, skipped: frozenset[ObjectId] = frozenset()) -> bool:
@@ -114,7 +114,7 @@ def test_publish_says_what_mirrors_will(case: Case, name: str) -> None:
 @pytest.mark.warns
 @pytest.mark.parametrize(("name", "case"), CASES, indirect=["case"])
 def test_a_mirror_takes_what_publish_let_pass(case: Case, name: str) -> None:
-    packs = {row.oid for row in case.state.index.open_rows()}
+    packs = {row.oid for row in case.state.index.packs.open_rows()}
     outcome = case.let_in(promised=True)
     if FAULTS[name].severity is Severity.LISTED:
         ((_, why),) = outcome.refused
@@ -153,7 +153,7 @@ def test_git_alone_judges_alike_what_it_knows(case: Case, name: str) -> None:
 def test_a_sha256_repository_is_judged_alike(tmp_path: Path, name: str) -> None:
     case = Case(tmp_path, EXAMPLES[name][0], "sha256")
     with case.state:
-        packs = {row.oid for row in case.state.index.open_rows()}
+        packs = {row.oid for row in case.state.index.packs.open_rows()}
         assert len(packs) == 2
         if FAULTS[name].severity is Severity.LISTED:
             assert case.let_in(promised=True).refused

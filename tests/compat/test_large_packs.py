@@ -48,7 +48,7 @@ def offered(publisher: Repository) -> list[Candidate]:
         state.take_up()
         return [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()
+            for row in state.index.packs.open_rows()
         ]
 
 
@@ -123,7 +123,7 @@ def test_lack_of_memory_is_no_refusal(
             with pytest.raises(GitFailed) as caught:
                 state.ingest().run(offered)
         assert caught.value.exit_code == 7
-        assert state.index.count_by_state() == {}
+        assert state.index.packs.count_by_state() == {}
         assert len(state.ingest().run(offered).unpacked) == 2
 
 

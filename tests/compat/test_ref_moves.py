@@ -191,7 +191,7 @@ def test_a_revoked_key_withdraws_what_was_found_good_before(mirror: Mirror, own_
     mirror.let_in(tip)
     mirror.lines = ["** every-commit"]
     mirror.ring = own_keys.ring
-    mirror.state.index.put_signers({tip: (own_keys[name], own_keys.ring.digest)})
+    mirror.state.index.signers.put({tip: (own_keys[name], own_keys.ring.digest)})
     assert mirror.survey(main=tip)["refs/heads/main"] == (READY, True)
     own_keys._revoke(name)
     revoked = own_keys.directory / "revoked.gpg"
@@ -207,7 +207,7 @@ def test_an_expired_key_keeps_what_was_found_good_before_and_brings_nothing_new(
     mirror.let_in(tip)
     mirror.lines = ["** every-commit"]
     assert "expired" in mirror.follow(main=tip).held_back[b"refs/heads/main"]
-    mirror.state.index.put_signers({tip: (keys["expired"], b"an earlier ring")})
+    mirror.state.index.signers.put({tip: (keys["expired"], b"an earlier ring")})
     mirror.lines = [f"** every-commit by={keys['alice']}"]
     assert "may not sign" in mirror.follow(main=tip).held_back[b"refs/heads/main"]
     mirror.lines = ["** every-commit"]
@@ -442,7 +442,7 @@ def test_a_ref_to_a_lost_object_stops_no_other_and_can_be_moved(mirror: Mirror, 
 
 
 def test_a_recorded_move_that_the_policy_of_now_forbids_is_not_made_at_a_start(mirror: Mirror, two: Any) -> None:
-    mirror.state.index.change_held_refs({b"refs/heads/main": two[0], b"refs/heads/other": two[0]})
+    mirror.state.index.refs.change({b"refs/heads/main": two[0], b"refs/heads/other": two[0]})
     mirror.lines = ["refs/heads/main every-commit", "** catalogue"]
     assert mirror.reassert() == 1
     assert mirror.history.refs() == {"refs/heads/other": two[0]}

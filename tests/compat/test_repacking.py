@@ -98,7 +98,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> Iterator[list[Candidate]]:
         state.take_up()
         yield [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()[: MANY + 20]
+            for row in state.index.packs.open_rows()[: MANY + 20]
         ]
 
 

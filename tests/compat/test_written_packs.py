@@ -49,7 +49,7 @@ def packs(origin: Path) -> Packs:
     with State(open_repository(origin)) as state:
         state.take_up()
         data = state.open_reel_path.read_bytes()
-        return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.open_rows()]
+        return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.packs.open_rows()]
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def is_unpacked(node: Node, oid: ObjectId) -> bool:
-    row = node.state.index.get(oid)
+    row = node.state.index.packs.get(oid)
     return row is not None and row.state == "unpacked"
 
 

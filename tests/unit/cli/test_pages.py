@@ -206,7 +206,7 @@ def test_every_key_of_the_state_of_a_node_is_told(state: State) -> None:
 
 
 def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None:
-    reel = state.index.put_reel(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
+    reel = state.index.reels.put(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
