@@ -9,6 +9,7 @@ History goes one way out and one way in; the folders are its stations, and each 
 
     errors.py     GtfsError, and the exit codes
     ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
+    version.py    which gtfs this is
     feed.py       a feed as it is written: path, URL, gtfs:KEY
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]

@@ -160,7 +160,9 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
                 fetch(state, origin)
                 with monkeypatch.context() as patch:
                     patch.setattr(state.reel_files, "table", lambda reel: read.add(reel.name) or table(reel))
-                    patch.setattr(state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
+                    patch.setattr(
+                        state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id)
+                    )
                     for _ in range(2):
                         read.clear()
                         report = await node.sync(lambda _p: None)

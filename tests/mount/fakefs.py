@@ -14,6 +14,7 @@ import logging
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -27,6 +28,8 @@ from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, read_options
 from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
 from gtfs.pack.format import CorruptPack
+
+WAIT_S = 120  # for what comes in any case, on a loaded machine too
 
 
 def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
@@ -192,7 +195,7 @@ def fill(store: Store, many: int) -> None:
         store.add(b"many %d" % i)
 
 
-async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
+async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     options = MountOptions(**read_options(args.o)[MountOptions])
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from loopback import LOOPBACK, content, foreign_seeder, infohash_of, make_info
+from loopback import LOOPBACK, WAIT_S, content, foreign_seeder, infohash_of, make_info
 
-from gtfs.feed import parse_feed
+from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import InfoHash
 from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
 from gtfs.state.feedkey import address, feed_key_path, make_feed_key
@@ -47,13 +47,19 @@ def key(tmp_path):
     return make_feed_key(feed_key_path(tmp_path / "publisher"))
 
 
+def dht_feed(text: str) -> DhtFeed:
+    feed = parse_feed(text)
+    assert isinstance(feed, DhtFeed)
+    return feed
+
+
 @pytest.fixture
 def feed(key):
-    return parse_feed(address(key.public, "demo"))
+    return dht_feed(address(key.public, "demo"))
 
 
 async def announced(pointing):
-    with trio.fail_after(20):
+    with trio.fail_after(WAIT_S):
         while not pointing.status()["nodes"]:  # noqa: ASYNC110  (no event to wait for)
             await trio.sleep(0.05)
 
@@ -71,7 +77,7 @@ async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key
             answer = await mirror.follow(feed, FeedState())
             assert answer.document == document
             assert (await mirror.follow(feed, answer.state)).document is None
-            unnamed = await mirror.follow(parse_feed(f"gtfs:{key.public.hex()}"), FeedState())
+            unnamed = await mirror.follow(dht_feed(f"gtfs:{key.public.hex()}"), FeedState())
             assert unnamed.document == document
             assert await first_document(feed, session) == document
             assert not session.torrents()

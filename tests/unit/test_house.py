@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gtfs
+from gtfs.version import version
 
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
@@ -30,7 +32,7 @@ MAY_IMPORT = {
     "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
     "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable", "feed"}
+FREE = {"errors", "ids", "durable", "feed", "version"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
@@ -96,3 +98,10 @@ def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
     assert text.startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert len(text.splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_the_version_stands_in_no_module(path: Path) -> None:
+    text = path.read_text()
+    assert version() not in text and f"{version().replace('.', '')}0" not in re.findall(r"\d+", text)
+    assert path.name == "version.py" or "metadata.version" not in text
