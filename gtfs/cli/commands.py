@@ -25,7 +25,6 @@ from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_na
 from gtfs.cli.torrent import torrent
 from gtfs.cli.umount import umount
 from gtfs.errors import GtfsError
-from gtfs.node.nursery import first_error
 from gtfs.version import version
 
 log = logging.getLogger(__name__)
@@ -79,6 +78,8 @@ def run(argv: Sequence[str]) -> int:
 def explain(error: BaseException) -> int:
     """Show an error and give its exit code; a bug comes with its traceback."""
     if isinstance(error, BaseExceptionGroup):
+        from gtfs.node.nursery import first_error  # trio, which has made the group, is loaded already
+
         return explain(first_error(error))
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

@@ -6,6 +6,7 @@ While git indexes one batch in another thread, the next one is examined here. On
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,17 +17,16 @@ from types import TracebackType
 from typing import Protocol
 
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
-from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
+from gtfs.ingest.examine import Examination, Examined, Examiner, Gate, Waiting
 from gtfs.ingest.faults import FaultCounts, git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.pack.decode import MissingBase
-from gtfs.pack.limits import MIB, Limits
-from gtfs.pack.scan import scan
+from gtfs.pack.limits import Limits
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
@@ -98,27 +98,24 @@ class Ingest:
         """Judge by another gate from the next examination on."""
         self._examiner = Examiner(self._fmt, self._limits, gate)
 
-    def check(self, candidate: Candidate) -> Examined | None:
-        """Steps 1 to 4 for one file, None when its parents are not here yet (steps 1 and the name still hold).
+    def scan(self, candidate: Candidate) -> Examination:
+        """Step 1 for one file, and its name; raises `CorruptPack`, `NotWhole` before all else, OSError."""
+        with Views(self._repository.state) as views:
+            return self._scan(candidate, views)
+
+    def _scan(self, candidate: Candidate, views: Views) -> Examination:
+        if candidate.examination is not None:
+            return candidate.examination
+        return self._examiner.scan(views.bytes_of(candidate), candidate.oid, candidate.promised)
+
+    def check(self, examination: Examination, promised: PackDigest | None) -> None:
+        """Steps 2 to 4 for what was scanned, unless its parents are not here yet; what was found stays with it.
 
         Raises `CorruptPack`, the gate's refusal, OSError.
         """
         self._look_again()
-        with Views(self._repository.state) as views:
-            pack = views.bytes_of(candidate)
-            try:
-                return self._examiner.examine(
-                    pack, candidate.oid, candidate.promised, self._from_repository, self._absent
-                )
-            except Waiting:
-                return None
-
-    def parents(self, candidate: Candidate) -> tuple[ObjectId, ...]:
-        """The parents that a candidate's first object names; raises `CorruptPack`, OSError."""
-        with Views(self._repository.state) as views:
-            pack = views.bytes_of(candidate)
-            found = scan(pack, self._fmt, self._limits, keep=MIB)
-            return first_names(pack, found, self._fmt)[2]
+        with contextlib.suppress(Waiting):
+            self._examiner.examine(examination, promised, self._from_repository, self._absent, keep=True)
 
     def run(
         self,
@@ -196,9 +193,11 @@ class Ingest:
             candidate = todo.popleft()
             if candidate.oid in batch.oids or candidate.oid in before_oids:
                 continue
-            pack = views.bytes_of(candidate)
+            parents: tuple[ObjectId, ...] = ()
             try:
-                examined = self._examiner.examine(pack, candidate.oid, candidate.promised, lookup, absent)
+                examination = self._scan(candidate, views)
+                parents = examination.parents
+                examined = self._examiner.examine(examination, candidate.promised, lookup, absent)
             except Waiting as e:
                 outcome.waiting.append((candidate, e.parents))
                 continue
@@ -206,7 +205,6 @@ class Ingest:
                 batch.discard()
                 raise
             except MissingBase as e:
-                parents = self.parents(candidate)
                 if self._have_lost([p for p in parents if p not in batch.oids and p not in before_oids]):
                     outcome.waiting.append((candidate, parents))
                 else:
@@ -220,7 +218,7 @@ class Ingest:
                 continue
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
-            batch.add(candidate, examined, pack)
+            batch.add(candidate, examined, examination.pack)
         return batch
 
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:

@@ -3,7 +3,7 @@
 
 What gpgv found is remembered with the digest of the keyring, as it takes 10 ms each time. What an earlier keyring told
 counts for one thing only: a key that has expired since, and was neither removed nor revoked, keeps what was found good
-before (design.md §10).
+before (design.md §10). What SSH keys signed is for `othersigners`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 from gtfs.ids import Fingerprint, ObjectId
+from gtfs.ingest.othersigners import OtherSigners
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index
 from gtfs.repo.catfile import CatFile
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import PolicyRefused, SignerExpired, read_signer
+from gtfs.trust.sshsig import AllowedSigners
 
 _KEEP_AT = 500  # signatures, five seconds of gpgv's work
 _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
@@ -26,7 +28,10 @@ _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
 class Signers:
     """Answers for the objects of one repository; `keep` remembers what it found."""
 
-    def __init__(self, index: Index, reader: CatFile, keyring: Keyring | None) -> None:
+    def __init__(
+        self, index: Index, reader: CatFile, keyring: Keyring | None, ssh: AllowedSigners | None = None
+    ) -> None:
+        self.others = OtherSigners(index, self.raw, ssh)
         self._index = index
         self._reader = reader
         self._keyring = keyring
@@ -46,7 +51,16 @@ class Signers:
             raise PolicyRefused(f"{oid.hex()} is missing in git") from None
 
     def signer(self, oid: ObjectId, kind: Literal["commit", "tag"]) -> Fingerprint:
-        """The primary key whose good signature it carries; raises `PolicyRefused`."""
+        """The primary key or SSH key whose good signature it carries; raises `PolicyRefused`."""
+        try:
+            return self._openpgp_signer(oid, kind)
+        except PolicyRefused:
+            signer = self.others.ssh_signer(oid, kind)
+            if signer is None:
+                raise
+            return signer
+
+    def _openpgp_signer(self, oid: ObjectId, kind: Literal["commit", "tag"]) -> Fingerprint:
         ring = self._keyring
         if ring is None:
             raise PolicyRefused("signatures are demanded, and no keyring is given (-o keyring=FILE)")
@@ -75,6 +89,7 @@ class Signers:
 
     def keep(self) -> None:
         """Remember what was found for the next time."""
+        self.others.keep()
         if self._found and not self._index.read_only:
             self._index.signers.put(self._found)
         self._found = {}

@@ -303,7 +303,7 @@ class Follower:
         if not reel.is_whole or reel.name not in self._settled:
             self._reel_torrents.settle(reel)
             self._settled.add(reel.name)
-        is_news = index.reels.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
+        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
         rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:
             return Outcome()

@@ -13,7 +13,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
-from gtfs.repo.history import MISSING, OWN_REFS
+from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
 from gtfs.repo.watch import RefsWatch
 from gtfs.state.divergence import Divergence
 from gtfs.state.state import State
@@ -61,14 +61,16 @@ class GitNews:
         watch, read_at, said = RefsWatch(self._state.repository), -math.inf, ""
         while True:
             self._stale = trio.Event()
+            refs: list[Ref] | None = None  # read once for both looks; what moves meanwhile is seen by the next
             try:
                 moved = await trio.to_thread.run_sync(watch.changed)
                 if moved or trio.current_time() - read_at > _AGAIN_S:
                     read_at = trio.current_time()
                     self._divergence.is_old = self._divergence.is_old or moved
-                    await self._read()
+                    refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
+                    await self._read(refs)
                 if self._divergence.is_due(trio.current_time()):
-                    await trio.to_thread.run_sync(self._divergence.look)
+                    await trio.to_thread.run_sync(self._divergence.look, refs)
                 said = ""
             except (GtfsError, OSError) as e:
                 read_at = -math.inf
@@ -79,15 +81,16 @@ class GitNews:
             with trio.move_on_after(_EVERY_S):
                 await self._stale.wait()
 
-    async def _read(self) -> None:
+    async def _read(self, all_refs: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = (await trio.to_thread.run_sync(self._state.refs)).chosen
+        found = (await trio.to_thread.run_sync(self._state.refs, all_refs)).chosen
         shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
         refs = {r.name: r.oid for r in shown if r.kind != MISSING}
         if refs == self._refs:
             return
         if self.takes_up:
-            take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
+            # By the refs that were read: another look follows whatever has moved them meanwhile.
+            take_up = partial(self._state.take_up, refs=found, jobs=self._jobs, retry=False, stop=cancelled)
             if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
                 self._changed()
         self._refs = refs

@@ -24,7 +24,7 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
-from gtfs.node.control import NodeFailed, Tell, answer_task, listen
+from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
@@ -37,6 +37,7 @@ from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
+from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_published, describe_state
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust

@@ -256,7 +256,7 @@ class ReelTorrents:
 
     def is_let_in(self, row: ReelRow) -> bool:
         """Whether the way in has no use for this reel any more."""
-        return not self._state.index.reels.holds_any(row.id, ("remote", "fetching", "waiting", "verified"))
+        return not self._state.index.reels.holds_any(row.id, ("remote", "waiting", "verified"))
 
     def unpin(self, row: ReelRow | None = None) -> None:
         """The way in has read this reel (None: every reel)."""

@@ -11,8 +11,8 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.ids import REEL_SUFFIX, ReelName, pack_name
-from gtfs.node.control import Tell
 from gtfs.reel.seal import METAINFO_SUFFIX
+from gtfs.state.control import Tell
 from gtfs.state.state import State
 from gtfs.swarm.files import read_small
 from gtfs.swarm.metainfo import LIMIT_BYTES, dress, info_of

@@ -42,8 +42,8 @@ _SCHEMA: Final = (
         time INTEGER, -- committer or tagger, s; while kind is NULL, what its reel's catalogue says at best
         size INTEGER NOT NULL,
         digest BLOB CHECK (length(digest) = 32), -- SHA-256 of the pack
-        state TEXT NOT NULL
-            CHECK (state IN ('remote', 'fetching', 'waiting', 'refused', 'verified', 'unpacked')),
+        state TEXT NOT NULL -- older files allow one more, 'fetching', which no row ever had
+            CHECK (state IN ('remote', 'waiting', 'refused', 'verified', 'unpacked')),
         reel INTEGER REFERENCES reels, -- NULL with an offset: the open reel
         offset INTEGER, -- NULL: its bytes are in no reel
         reason TEXT,
@@ -72,7 +72,7 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS signers (
         oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL -- the SHA-256 of the one that said so
     ) STRICT, WITHOUT ROWID""",
-    "DROP TABLE IF EXISTS verdicts",
+    "DROP TABLE IF EXISTS verdicts",  # of early indexes: nothing was ever written there
     # What a pack asks of limits, of those that ask for much.
     """CREATE TABLE IF NOT EXISTS needs (
         oid BLOB PRIMARY KEY, object_bytes INTEGER NOT NULL, expanded_bytes INTEGER NOT NULL, objects INTEGER NOT NULL

@@ -48,17 +48,6 @@ class History:
             )
         )
 
-    def missing_parents(self, oid: ObjectId) -> list[ObjectId]:
-        """The parents of a seen commit or tag that are not verified here yet."""
-        return _ids(
-            self._db.rows(
-                "SELECT a.parent FROM packs c JOIN parents a ON a.child = c.row LEFT JOIN packs p ON p.oid = a.parent "
-                "WHERE c.oid = ? AND (p.state IS NULL OR p.state NOT IN ('verified', 'unpacked')) "
-                "ORDER BY a.parent",
-                (oid,),
-            )
-        )
-
     def put(self, history: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> None:
         """Record the parents of seen commits, and tags' targets."""
         with self._db.transaction() as db:

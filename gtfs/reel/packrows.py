@@ -16,7 +16,7 @@ from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
 from gtfs.reel.order import Item, clamp_time_s
 
-PackState = Literal["remote", "fetching", "waiting", "refused", "verified", "unpacked"]
+PackState = Literal["remote", "waiting", "refused", "verified", "unpacked"]
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
 _RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
@@ -196,23 +196,6 @@ class PackRows:
             parents.setdefault(child, []).append(parent)
         rows = self._db.rows(f"SELECT oid, time FROM packs WHERE {where}")  # noqa: S608
         return [Item(oid, time_s or 0, parents.get(oid, ())) for oid, time_s in rows]
-
-    def ready(self) -> list[PackRow]:
-        """The waiting packs that have no missing parent any more (design.md §8.2)."""
-        return self._packs(
-            "WHERE state = 'waiting' AND NOT EXISTS ("
-            "  SELECT 1 FROM parents a LEFT JOIN packs q ON q.oid = a.parent WHERE a.child = packs.row"
-            "  AND (q.state IS NULL OR q.state NOT IN ('verified', 'unpacked'))) ORDER BY row"
-        )
-
-    def tips(self) -> list[ObjectId]:
-        """The verified commits that no verified commit has as parent."""
-        rows = self._db.rows(
-            "SELECT oid FROM packs WHERE kind = 1 AND state IN ('verified', 'unpacked') AND NOT EXISTS ("
-            "  SELECT 1 FROM parents a JOIN packs q ON q.row = a.child WHERE a.parent = packs.oid"
-            "  AND q.kind = 1 AND q.state IN ('verified', 'unpacked')) ORDER BY row"
-        )
-        return [ObjectId(oid) for (oid,) in rows]
 
     def count(self) -> int:
         """How many packs are known."""

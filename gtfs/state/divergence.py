@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack, survey_refs
+from gtfs.repo.history import Ref
 from gtfs.state.state import State
 from gtfs.trust.stanza import write_time
 
@@ -30,12 +32,15 @@ def why_all_stay(state: State) -> str | None:
     return None
 
 
-def refs_held_back(state: State) -> list[HeldBack]:
-    """The refs that are elsewhere than the held catalogue says; none for a publisher. Raises `GitFailed`."""
+def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
+    """Of all ``refs`` (None: as they stand) those that are elsewhere than the held catalogue says.
+
+    None for a publisher. Raises `GitFailed`.
+    """
     held = state.held
     if held is None or state.config.sign_key() is not None:
         return []
-    found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands())
+    found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
     why = why_all_stay(state)
     return found if why is None else [h._replace(reason=why, sync_helps=False) for h in found]
 
@@ -57,9 +62,9 @@ class Divergence:
         self._looked_s = now_s
         return True
 
-    def look(self) -> None:
-        """Look again; raises `GitFailed`."""
+    def look(self, refs: Sequence[Ref] | None = None) -> None:
+        """Look again, at refs that were just read if they are given; raises `GitFailed`."""
         self.is_old = False
         start_s = time.monotonic()
-        self.held_back = refs_held_back(self._state)
+        self.held_back = refs_held_back(self._state, refs)
         self._took_s = time.monotonic() - start_s

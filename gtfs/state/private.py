@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.errors import GtfsError
-from gtfs.repo.repository import owner_name
+from gtfs.repo.place import owner_name
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOR_OTHERS: Final = 0o077

@@ -21,7 +21,7 @@ from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.refjudge import moves_back
+from gtfs.ingest.refjudge import moves_back, refused_by_path
 from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
@@ -46,6 +46,7 @@ from gtfs.trust.stanza import write_time
 log = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600
+_NAMED = 10  # refs that warnings name
 _RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 
 
@@ -148,7 +149,8 @@ def publish_now(
     if held_back and not refs:
         raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
     stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
-    head = unreached_head(repository, refs)
+    branch = read_head(repository)
+    head = unreached_head(repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
     phase("checking")
@@ -172,7 +174,7 @@ def publish_now(
     )  # fmt: skip
     named = {**stay, **{r.name: r.oid for r in refs}}
     needs = needs_of(state, held, fresh)
-    catalogue = next_catalogue(held, named, (), settings, now_s, head=read_head(repository), needs=needs)
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs)
     if held is not None and not fresh and not force:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
@@ -191,6 +193,7 @@ def publish_now(
     assert state.keyring is not None
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
+    _say_what_has_no_way(state, catalogue)
     accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
@@ -229,6 +232,16 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
             "unless a policy line says non-fast-forward (gtfs init --policy)",
             len(back), back[0].decode("utf-8", "replace"),
         )  # fmt: skip
+
+
+def _say_what_has_no_way(state: State, new: Catalogue) -> None:
+    """The same of refs under the policy kind `path`."""
+    before = {} if state.held is None else state.held.catalogue.refs
+    refused = refused_by_path(state.repository, state.index, state.keyring, before, new.refs, new.policy)
+    for name, reason in list(refused.items())[:_NAMED]:
+        log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
+    if len(refused) > _NAMED:
+        log.warning("and %d more refs of the kind", len(refused) - _NAMED)
 
 
 def _published(

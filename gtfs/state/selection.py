@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
-from gtfs.repo.history import OWN_REFS, Ref, read_head, read_head_commit, read_refs
+from gtfs.repo.history import OWN_REFS, Ref, read_head_commit, read_refs
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
 from gtfs.trust.policy import Policy
@@ -34,13 +34,16 @@ class Selection(NamedTuple):
     left_out: list[LeftOut]
 
 
-def select_refs(repository: Repository, config: Config, held: Held | None) -> Selection:
-    """The refs of a publisher; of a repository that does not publish, all with a commit or tag, and the node's own.
+def select_refs(
+    repository: Repository, config: Config, held: Held | None, refs: Sequence[Ref] | None = None
+) -> Selection:
+    """Of all ``refs`` (None: as they stand) those of a publisher; of a repository that does not publish, all with a
+    commit or tag, and the node's own.
 
-    Until ``refs`` are set, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
+    Until ``gtfs.refs`` is set, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
     Raises `GitFailed`, `BadConfig`.
     """
-    refs = read_refs(repository)
+    refs = read_refs(repository) if refs is None else refs
     if config.sign_key() is None:
         head = read_head_commit(repository)
         chosen = [ref for ref in refs if ref.kind in (b"commit", b"tag")]
@@ -60,10 +63,13 @@ def select_refs(repository: Repository, config: Config, held: Held | None) -> Se
     return Selection(chosen, left_out)
 
 
-def unreached_head(repository: Repository, chosen: Sequence[Ref]) -> LeftOut | None:
-    """A detached HEAD whose commit no chosen ref reaches: no mirror gets it. Raises `GitFailed`."""
-    head = read_head_commit(repository)
-    if head is None or read_head(repository) is not None:
+def unreached_head(repository: Repository, branch: bytes | None, chosen: Sequence[Ref]) -> LeftOut | None:
+    """A detached HEAD (``branch``: what it names) whose commit no chosen ref reaches: no mirror gets it.
+
+    Raises `GitFailed`.
+    """
+    head = read_head_commit(repository) if branch is None else None
+    if head is None:
         return None
     tips = b"".join(b"^%s\n" % oid.hex().encode() for oid in {ref.oid for ref in chosen})
     asked = head.hex().encode() + b"\n" + tips

@@ -323,9 +323,9 @@ class State:
             sound = [ref for ref in refs if ref.name not in found.blamed]
             return find_new(self.repository, self.index, (), sound)
 
-    def refs(self) -> Selection:
-        """The refs that this node is about: those that a publisher publishes, for everybody else all."""
-        return select_refs(self.repository, self.config, self.held)
+    def refs(self, refs: Sequence[Ref] | None = None) -> Selection:
+        """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
+        return select_refs(self.repository, self.config, self.held, refs)
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:

@@ -16,8 +16,9 @@ from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA256, Fingerprint
 from gtfs.node.node import NodeOptions
-from gtfs.node.opening import Source, TrustGiven, open_source
-from gtfs.state.firsttrust import Confirm
+from gtfs.node.opening import open_source
+from gtfs.state.firsttrust import Confirm, TrustGiven
+from gtfs.state.source import Source
 
 
 @pytest.fixture(scope="module")

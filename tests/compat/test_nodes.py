@@ -98,7 +98,7 @@ def test_packs_come_in_whatever_their_order(packs: dict[ObjectId, Path], tmp_pat
         random.Random(seed).shuffle(left)
         rounds = 0
         while left:
-            named = {c.oid: state.ingest().parents(c) for c in left}
+            named = {c.oid: state.ingest().scan(c).parents for c in left}
             by_oid = {c.oid: c for c in left}
             half = [by_oid[oid] for oid in parents_first(named.items())][:: 2 if rounds == 0 else 1]
             outcome = state.ingest().run(half)

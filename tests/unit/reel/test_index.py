@@ -304,33 +304,17 @@ def test_a_reel_under_a_known_name_with_other_contents_is_refused(index):
     assert index.reels.by_name(NAME).version == 0
 
 
-def test_a_waiting_pack_is_ready_when_its_last_parent_is_verified(index, packs):
+def test_children_are_known_before_their_parents(index, packs):
     a, b = packs.make(1), packs.make(2)
     c = packs.make(3, a, b)
     index.packs.put_local([c.local(None, "waiting"), a.local(0, "verified")])
-    assert index.history.missing_parents(c.oid) == [b.oid]
     assert index.history.children_of(b.oid) == [c.oid]
-    assert index.packs.ready() == []
-    index.packs.put_local([b.local(100, "fetching")])
-    assert index.packs.ready() == []
-    index.packs.set_state([b.oid], "unpacked")
-    assert index.history.missing_parents(c.oid) == []
-    assert [row.oid for row in index.packs.ready()] == [c.oid]
     assert [row.oid for row in index.packs.with_state("waiting")] == [c.oid]
-
-
-def test_tips_are_the_verified_commits_without_verified_child_commits(index, packs):
-    a, b, c, d = packs.chain(4)
-    index.packs.put_local([a.local(0), b.local(1, "verified"), c.local(2, "waiting")])
-    index.packs.put_local([d.local(3)._replace(kind=4, parents=(b.oid,))])
-    assert index.packs.tips() == [b.oid]
-    index.packs.set_state([c.oid], "verified")
-    assert index.packs.tips() == [c.oid]
 
 
 def test_what_can_be_sealed_comes_with_its_history(index, packs):
     a, b, c = packs.chain(3)
-    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "fetching")])
+    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "refused")])
     items = {item.oid: item for item in index.packs.open_items()}
     assert items.keys() == {a.oid, b.oid}
     assert (items[b.oid].time_s, list(items[b.oid].parents)) == (1, [a.oid])
@@ -441,3 +425,22 @@ def test_an_index_that_is_closed_or_cannot_be_opened_says_so(tmp_path):
         index.packs.get(b"\0" * 20)
     with pytest.raises(IndexUnusable, match="closed"):
         index.meta.set("a", "b")
+
+
+def test_an_index_from_when_packs_had_one_state_more_is_used_as_it_is(tmp_path, packs):
+    path = tmp_path / "node.db"
+    Index(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        wider = ("'waiting'", "'fetching', 'waiting'")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'packs'", wider)
+        db.execute("CREATE TABLE verdicts (oid BLOB PRIMARY KEY) STRICT")
+    db.close()
+    with Index(path) as index:
+        index.packs.put_local([packs.make(1).local(0)])
+        assert index.packs.count_by_state() == {"unpacked": 1}
+        assert index.check() == []
+    with sqlite3.connect(path) as db:
+        (schema,) = db.execute("SELECT group_concat(sql) FROM sqlite_master").fetchone()
+        assert "fetching', 'waiting'" in schema and "verdicts" not in schema
+    db.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gtfs.node.control import ask_node
+from gtfs.state.control import ask_node
 from gtfs.state.lock import Lock, lock_holder
 from gtfs.state.private import NotPrivate, check_private, is_read_only, make_private
 

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mount and sync share: a SOURCE with its options, the question about a first signer, and a mount's repository."""
+"""What mount, seed and sync share: a SOURCE with its options, and the question about a first signer."""
 
 from __future__ import annotations
 
-import json
-import os
 import resource
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
-import platformdirs
 
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
@@ -19,12 +15,10 @@ from gtfs.cli.terminal import complain
 from gtfs.errors import GtfsError
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import Fingerprint
-from gtfs.mount.mountpoint import is_dead
 from gtfs.node.dhtfeed import FIRST_S
 from gtfs.node.node import NodeOptions
-from gtfs.node.opening import Source, find_source
-from gtfs.repo.repository import BadRepository, Repository, open_repository
 from gtfs.state.firsttrust import TrustGiven
+from gtfs.state.source import Source
 
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
@@ -89,40 +83,7 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
     )
 
 
-def source_of(text: str, settings: NodeSettings) -> Source:
-    """The SOURCE; mirrors without -o repo= live in the user's data directory. Raises `BadRepository`, `BadFeed`."""
-    mounted = repository_of_mount(Path(text))
-    if mounted is not None:
-        raise BadRepository(
-            f"{text} is a mount of gtfs; give the repository that it shows, {mounted}, "
-            f"or for a mirror of it the catalogue {text}/.gtfs/catalogue"
-        )
-    return find_source(text, settings.repo, platformdirs.user_data_path("gtfs"))
-
-
 def tell_wait(source: Source) -> None:
     """At a terminal: that a new mirror's first question, to the DHT, may take long."""
     if isinstance(source.feed, DhtFeed) and not source.repository.exists() and sys.stderr.isatty():
         complain(f"looking for {source.text} in the DHT, for up to {FIRST_S:.0f} s")
-
-
-def repository_of_mount(directory: Path) -> Path | None:
-    """The backing repository of a mounted directory, None for any other directory."""
-    if not os.path.ismount(directory):  # what lies in a plain directory is anybody's word
-        return None
-    try:
-        status = json.loads((directory / ".gtfs" / "status").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    repository = status.get("repository") if isinstance(status, dict) else None
-    return Path(repository) if isinstance(repository, str) else None
-
-
-def repository_at(path: Path) -> Repository:
-    """The repository at a path, or behind the mount there; raises `BadRepository`."""
-    if is_dead(path):
-        raise BadRepository(f"{path} is a dead mount, its process is gone: gtfs umount {path} takes it away")
-    mounted = repository_of_mount(path)
-    if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
-        raise BadRepository(f"nothing is mounted on {path}, and it is not a bare git repository")
-    return open_repository(mounted or path)
