@@ -108,7 +108,7 @@ class SignOffs:
         return _ids(self._db.rows("SELECT oid FROM signoffs"))
 
 
-class Signers:
+class KnownSigners:
     """Whose good signature objects carry; a hint, as the ring may be another one today."""
 
     def __init__(self, db: Database) -> None:
@@ -127,7 +127,7 @@ class Signers:
         return {ObjectId(oid): (signer, keyring) for oid, signer, keyring in rows}
 
 
-class Unencodable:
+class UnencodableCommits:
     """Commits whose packs cannot be made."""
 
     def __init__(self, db: Database) -> None:
