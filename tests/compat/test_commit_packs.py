@@ -95,7 +95,7 @@ def test_every_vector_by_several_processes(odd_repository: Path, tmp_path: Path,
 
 
 def count_made(path: Path, spools: Path) -> int:
-    runs = encode_many(open_repository(path), [oid_of(r[0]) for r in ROWS], spools, Limits(), jobs=2)
+    runs = encode_many(open_repository(path), [oid_of(r[0]) for r in ROWS], spools, Limits(), Work(jobs=2))
     return sum(len(run.made) for run in runs)
 
 
