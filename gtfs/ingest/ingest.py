@@ -22,6 +22,7 @@ from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
 from gtfs.ingest.faults import FaultCounts, git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
+from gtfs.ingest.signers import signature_row
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.pack.decode import MissingBase
@@ -263,8 +264,8 @@ class Ingest:
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
             self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.set_state([x.oid for x in examined], "unpacked")
-            signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
-            self._index.put_signers(signed_by)
+            found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
+            self._index.put_signatures(found)
             self._index.add_signoffs(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId
-from gtfs.ingest.signers import Signers
+from gtfs.ingest.signers import AT_ONCE, Signers
 from gtfs.pack.format import TAG
 from gtfs.reel.index import Index, PackRow
 from gtfs.repo.ancestry import Pair, commits_with_parents, descending
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name, effective_policy
+from gtfs.trust.verify import At
 
 NOT_YET = "what it would move to is not verified here yet"
 
@@ -32,6 +34,13 @@ class Demands(NamedTuple):
     local: Sequence[Policy]
     catalogue: Sequence[Policy] | None
     keyring: Keyring | None
+
+
+class _Signed(NamedTuple):
+    """What is demanded of signatures: by whom (None: by everybody who counts), and when the key has to be good."""
+
+    signers: frozenset[Fingerprint] | None
+    at: At
 
 
 class Asked(NamedTuple):
@@ -90,6 +99,9 @@ class RefJudge:
         d = self._demands
         return effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
 
+    def _demand(self, policy: Policy) -> _Signed:
+        return _Signed(policy.signers, policy.at(vouched_by_catalogue=self._demands.catalogue is not None))
+
     def _check_signer(self, signer: Fingerprint, allowed: frozenset[Fingerprint] | None) -> None:
         """Raise `PolicyRefused` unless the signer is named, or counts where nobody is."""
         ring = self._demands.keyring
@@ -100,7 +112,8 @@ class RefJudge:
 
     def _signed(self, oid: ObjectId, policy: Policy, name: bytes) -> None:
         """Raise `PolicyRefused` unless this tag object has a good signature by one who may, and its ref's own name."""
-        self._check_signer(self._signers.signer(oid, "tag"), policy.signers)
+        signers, at = self._demand(policy)
+        self._check_signer(self._signers.signer(oid, "tag", at), signers)
         if name.startswith(_TAGS):
             check_tag_name(self._signers.raw(oid), name)
 
@@ -108,6 +121,8 @@ class RefJudge:
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
     ) -> dict[bytes, str]:
         against = {}
+        tags = [a.wanted for a in asked if a.name.startswith(_TAGS) and rows[a.wanted].kind == TAG]
+        self._signers.find(tags, "tag")
         for a in asked:
             try:
                 if a.name.startswith(_TAGS):
@@ -145,43 +160,28 @@ class RefJudge:
         if not asked:
             return against
         try:
-            faults = self._faults({a.wanted for a in asked}, {policies[a.name].signers for a in asked})
+            faults = self._faults({a.wanted for a in asked}, {self._demand(policies[a.name]) for a in asked})
         except GitFailed as e:
             return against | {a.name: f"its history cannot be read: {e}" for a in asked}
         for a in asked:
-            reason = faults[policies[a.name].signers].get(a.wanted)
+            reason = faults[self._demand(policies[a.name])].get(a.wanted)
             if reason is not None:
                 against[a.name] = reason
         return against
 
-    def _faults(
-        self, tips: set[ObjectId], allowed: set[frozenset[Fingerprint] | None]
-    ) -> dict[frozenset[Fingerprint] | None, dict[ObjectId, str]]:
-        """For each set of signers, the commits and tips with one in their history that none of these signed."""
+    def _faults(self, tips: set[ObjectId], demands: set[_Signed]) -> dict[_Signed, dict[ObjectId, str]]:
+        """For each demand, the commits and tips with one in their history that does not meet it."""
         history = list(commits_with_parents(self._repository, tips, parents_first=True))
-        self._signers.look_up(commit for commit, _ in history)
-        faults: dict[frozenset[Fingerprint] | None, dict[ObjectId, str]] = {signers: {} for signers in allowed}
-        for commit, parents in history:
-            sound = []
-            for signers, found in faults.items():
-                fault = next((found[p] for p in parents if p in found), None)
-                if fault is None:
-                    sound.append((signers, found))
-                else:
-                    found[commit] = fault
-            if not sound:
-                continue
-            try:
-                signer = self._signers.signer(commit, "commit")
-            except PolicyRefused as e:
-                for _, found in sound:
-                    found[commit] = f"{e.reason} ({commit.hex()})"
-                continue
-            for signers, found in sound:
-                try:
-                    self._check_signer(signer, signers)
-                except PolicyRefused as e:
-                    found[commit] = f"{e.reason} ({commit.hex()})"
+        faults: dict[_Signed, dict[ObjectId, str]] = {demand: {} for demand in demands}
+        left = iter(history)
+        while part := list(islice(left, AT_ONCE)):
+            # What descends from a fault known by now needs no signature.
+            self._signers.find((c for c, parents in part if _has_sound(parents, faults)), "commit")
+            for commit, parents in part:
+                for demand, found in faults.items():
+                    fault = next((found[p] for p in parents if p in found), None) or self._fault(commit, demand)
+                    if fault is not None:
+                        found[commit] = fault
         reached = {commit for commit, _ in history}
         for tip in tips - reached:  # a tag, whose commit counts
             target = self._commit_of(tip)
@@ -191,6 +191,13 @@ class RefJudge:
                 elif target in found:
                     found[tip] = found[target]
         return faults
+
+    def _fault(self, commit: ObjectId, demand: _Signed) -> str | None:
+        try:
+            self._check_signer(self._signers.signer(commit, "commit", demand.at), demand.signers)
+        except PolicyRefused as e:
+            return f"{e.reason} ({commit.hex()})"
+        return None
 
     def _commit_of(self, oid: ObjectId) -> ObjectId | None:
         """What a tag names in the end; the index has its target where others have parents."""
@@ -221,6 +228,11 @@ def moves_back(
     ]
     good = descending(repository, {pair for a in asked for pair in _pairs(a)})
     return [a.name for a in asked if _backward(a, good) is not None]
+
+
+def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, str]]) -> bool:
+    """Whether there is a demand that these parents meet."""
+    return any(not any(p in found for p in parents) for found in faults.values())
 
 
 def _not_here(a: Asked, row: PackRow | None) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The index's small tables: history, held refs, sign-offs, signers, what cannot be encoded, settings. Any thread.
+"""The index's small tables: history, held refs, sign-offs, signatures, what cannot be encoded, settings. Any thread.
 
 Not about bytes: where packs lie is index.py.
 """
@@ -23,6 +23,16 @@ class SignOff(NamedTuple):
     file: str
     vouch: str
     time_s: int
+
+
+class SignatureRow(NamedTuple):
+    """A signature that fits its object, as a keyring showed it: by which part of which primary key, times in s."""
+
+    signer: str
+    part: str
+    made_s: int
+    expires_s: int | None
+    keyring: bytes  # SHA-256
 
 
 class Ledger(Database):
@@ -93,17 +103,18 @@ class Ledger(Database):
         """The packs with a sign-off."""
         return _ids(self._rows("SELECT oid FROM signoffs"))
 
-    def put_signers(self, signers: Mapping[ObjectId, tuple[str, bytes]]) -> None:
-        """Remember whose good signature these carry, each with the digest of the keyring that told (§10)."""
+    def put_signatures(self, signatures: Mapping[ObjectId, SignatureRow]) -> None:
+        """Remember what was found of the signatures that these carry (design.md §10)."""
         with self.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO signers VALUES (?, ?, ?)", ((oid, *by) for oid, by in signers.items())
+                "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?, ?, ?)",
+                ((oid, *row) for oid, row in signatures.items()),
             )
 
-    def signers(self, oids: Iterable[ObjectId]) -> dict[ObjectId, tuple[str, bytes]]:
-        """What `put_signers` remembered of them."""
-        rows = self._rows_in("SELECT oid, signer, keyring FROM signers WHERE oid IN (%s)", oids)
-        return {ObjectId(oid): (signer, keyring) for oid, signer, keyring in rows}
+    def signatures(self, oids: Iterable[ObjectId]) -> dict[ObjectId, SignatureRow]:
+        """What `put_signatures` remembered of them."""
+        rows = self._rows_in("SELECT oid, signer, part, made, expires, keyring FROM signatures WHERE oid IN (%s)", oids)
+        return {ObjectId(oid): SignatureRow(*row) for oid, *row in rows}
 
     def put_unencodable(self, reasons: Mapping[ObjectId, str]) -> None:
         """Remember why these commits' packs cannot be made (design.md §3.0, §3.1)."""

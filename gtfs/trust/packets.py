@@ -256,6 +256,29 @@ def revokers_of(packet: Packet) -> list[Fingerprint]:
     ]
 
 
+class Revocation(NamedTuple):
+    """What a revocation says of itself: when it was made (s), and why (RFC 4880 §5.2.3.23); None: it does not say."""
+
+    made_s: int | None
+    reason: int | None
+
+
+def revocation_of(packet: Packet) -> Revocation:
+    """The claim of a revocation signature of any version; its unhashed part is signed by nobody."""
+    body = packet.body
+    if body[:1] not in (b"\x04", b"\x05"):
+        return Revocation(None, None)
+    found: dict[int, list[bytes]] = {}
+    try:
+        for kind, value in _subpackets(body[6 : 6 + int.from_bytes(body[4:6], "big")]):
+            found.setdefault(kind, []).append(value)
+    except BadPackets:
+        return Revocation(None, None)
+    times, reasons = found.get(2, []), found.get(29, [])
+    made_s = int.from_bytes(times[0], "big") if len(times) == 1 and len(times[0]) == 4 else None
+    return Revocation(made_s, reasons[0][0] if len(reasons) == 1 and reasons[0] else None)
+
+
 def only_signatures(data: bytes, most: int, most_bytes: int) -> list[Packet]:
     """The 1 to ``most`` signature packets that ``data`` consists of; raises `BadPackets`."""
     packets = []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policies: what a ref demands before it moves, and whether one commit or tag meets it (design.md §10).
 
-A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward]``. Of several lines the first whose
-pattern matches counts; a local line can only tighten the catalogue's. Any thread; judging may run gpgv.
+A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward] [strict-expiry]``. Of several lines
+the first whose pattern matches counts; a local line can only tighten the catalogue's. Any thread; judging may run gpgv.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
-from gtfs.trust.verify import ExpiredKey, verify_detached
+from gtfs.trust.verify import At, Found, find_detached, judge_found
 
 PolicyKind = Literal["local", "catalogue", "tag", "every-commit"]
 VouchKind = Literal["local", "catalogue", "tag", "signed"]
@@ -31,6 +31,7 @@ _KINDS: Final[dict[str, PolicyKind]] = {
     "tag": "tag",
     "every-commit": "every-commit",
 }
+_FORM: Final = "PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward] [strict-expiry]"
 THRESHOLD_MOST: Final = 64
 _TAGS: Final = b"refs/tags/"
 
@@ -55,10 +56,6 @@ class PolicyRefused(GtfsError):
         self.reason = reason
 
 
-class SignerExpired(PolicyRefused):
-    """The key that signed has expired; who knows that it was good once may let that count (design.md §10)."""
-
-
 @dataclass(frozen=True)
 class Policy:
     """What the refs that ``pattern`` matches demand."""
@@ -68,6 +65,7 @@ class Policy:
     threshold: int = 0  # sign-offs by that many distinct primary keys before the ref moves
     signers: frozenset[Fingerprint] | None = None  # who may sign tags or commits; None: every key of the keyring
     non_fast_forward: bool = False
+    strict_expiry: bool = False  # keys have to be good now, also of what the catalogue lists
 
     def to_line(self) -> str:
         """The line that `parse_policy` reads."""
@@ -78,11 +76,19 @@ class Policy:
             words.append("by=" + ",".join(sorted(self.signers)))
         if self.non_fast_forward:
             words.append("non-fast-forward")
+        if self.strict_expiry:
+            words.append("strict-expiry")
         return " ".join(words)
 
     def matches(self, ref: bytes) -> bool:
         """Whether this line is about ``ref``."""
         return _compiled(self.pattern).match(ref) is not None
+
+    def at(self, *, vouched_by_catalogue: bool) -> At:
+        """When the keys of signatures have to be good: who holds an expired one could sign with a date of the past,
+        so that counts only where a catalogue, whose signers' keys are good now, lists what was signed.
+        """
+        return "made" if vouched_by_catalogue and not self.strict_expiry else "now"
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Vouch:
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
     keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
+    found: Found | None = field(default=None, compare=False)  # the signature of ``signed``
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines
@@ -116,7 +123,7 @@ def parse_policy(line: str) -> Policy:
     """One policy line; raises `BadPolicy`, also for words it does not know, as they could be restrictions."""
     words = line.split(" ")
     if len(words) < 2 or not all(words):
-        raise BadPolicy(line, "it must be PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward]")
+        raise BadPolicy(line, f"it must be {_FORM}")
     try:
         pattern = decode_name(words[0])
     except BadRefName as error:
@@ -126,7 +133,8 @@ def parse_policy(line: str) -> Policy:
     kind = _KINDS.get(words[1])
     if kind is None:
         raise BadPolicy(line, f"the kind must be one of {', '.join(_KINDS)}")
-    threshold, signers, non_fast_forward, seen = 0, None, False, set()
+    threshold, signers, seen = 0, None, set()
+    flags = {"non-fast-forward": False, "strict-expiry": False}
     for word in words[2:]:
         name, equals, value = word.partition("=")
         if name in seen:
@@ -139,11 +147,11 @@ def parse_policy(line: str) -> Policy:
                 signers = frozenset(parse_fingerprint(text) for text in value.split(","))
             except BadId as error:
                 raise BadPolicy(line, str(error)) from None
-        elif name == "non-fast-forward" and not equals:
-            non_fast_forward = True
+        elif name in flags and not equals:
+            flags[name] = True
         else:
             raise BadPolicy(line, f"unknown word {word[:60]!r}")
-    return Policy(pattern, kind, threshold, signers, non_fast_forward)
+    return Policy(pattern, kind, threshold, signers, flags["non-fast-forward"], flags["strict-expiry"])
 
 
 def named_subkeys(policies: Sequence[Policy], keyring: Keyring) -> list[tuple[str, Fingerprint, Fingerprint]]:
@@ -173,6 +181,7 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
         max(local.threshold, catalogue.threshold),
         signers,
         local.non_fast_forward and catalogue.non_fast_forward,
+        local.strict_expiry or catalogue.strict_expiry,
     )
 
 
@@ -228,16 +237,17 @@ def judge_object(
         raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it")
     if keyring is None:
         raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
-    signer = read_signer(raw, kind, keyring, policy.signers, now_s=now_s)
+    found = find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
+    signer = judge_signer(found, keyring, policy.at(vouched_by_catalogue=vouched_by_catalogue), now_s)
     if kind == "tag" and ref is not None:
         check_tag_name(raw, ref)
-    return Vouch("signed", (signer,), keyring.digest)
+    return Vouch("signed", (signer,), keyring.digest, found)
 
 
-def read_signer(
+def find_signature(
     raw: bytes, kind: Literal["commit", "tag"], keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int
-) -> Fingerprint:
-    """Whose good signature a commit or tag object carries; raises `PolicyRefused`, of which `SignerExpired` is one."""
+) -> Found:
+    """The signature that fits a commit or tag object; raises `PolicyRefused`. `judge_signer` says whether it counts."""
     try:
         signed = split_signed_object(raw)
     except BadSignedObject as error:
@@ -247,9 +257,15 @@ def read_signer(
     if signed.kind != "openpgp":
         raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted")
     try:
-        return verify_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s).primary
-    except ExpiredKey as error:
-        raise SignerExpired(error.reason) from None
+        return find_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s)
+    except BadSignature as error:
+        raise PolicyRefused(error.reason) from None
+
+
+def judge_signer(found: Found, keyring: Keyring, at: At, now_s: int) -> Fingerprint:
+    """Whose signature it is, if the key counts (see `Policy.at`); raises `PolicyRefused`."""
+    try:
+        return judge_found(found, keyring, at, now_s).primary
     except BadSignature as error:
         raise PolicyRefused(error.reason) from None
 

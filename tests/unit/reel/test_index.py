@@ -16,6 +16,7 @@ from gtfs.reel.index import (
     SeenPack,
     SignOff,
 )
+from gtfs.reel.ledger import SignatureRow
 
 NAME = "ab" * 32
 HASH = b"\7" * 20
@@ -342,9 +343,10 @@ def test_the_small_tables_keep_what_they_are_given(index, packs):
     assert index.signoff(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
     assert index.signoff(b.oid) is None
     assert index.signed_off() == [a.oid]
-    index.put_signers({a.oid: ("A" * 40, b"k" * 32)})
-    index.put_signers({a.oid: ("A" * 40, b"l" * 32)})
-    assert index.signers([a.oid, b.oid]) == {a.oid: ("A" * 40, b"l" * 32)}
+    row = SignatureRow("A" * 40, "B" * 40, 5, None, b"k" * 32)
+    index.put_signatures({a.oid: row})
+    index.put_signatures({a.oid: row._replace(expires_s=7)})
+    assert index.signatures([a.oid, b.oid]) == {a.oid: row._replace(expires_s=7)}
     index.change_held_refs({}, [b"refs/heads/c"], left={b"refs/heads/c": a.oid})
     assert (index.held_refs(), index.left_refs()) == ({}, {b"refs/heads/c": a.oid})
     index.put_unencodable({a.oid: "no tree", b.oid: "no tree"})
