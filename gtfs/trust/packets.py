@@ -206,6 +206,30 @@ def is_whole_key(body: bytes) -> bool:
     return at <= len(body)
 
 
+_NUMBERS: Final = {
+    1: 1,
+    3: 1,
+    16: 2,
+    17: 2,
+    19: 2,
+    20: 2,
+    22: 2,
+}  # of a signature, by its kind of key (RFC 4880 §5.2.2)
+
+
+def is_whole_signature(body: bytes) -> bool:
+    """Whether a signature packet of version 4 or 5 holds what its kind of key makes, where the kind is known."""
+    hashed_end = 6 + int.from_bytes(body[4:6], "big")
+    at = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2], "big") + 2
+    if len(body) < at:
+        return False
+    for _ in range(_NUMBERS.get(body[2], 0)):
+        if at + 2 > len(body):
+            return False
+        at += 2 + (int.from_bytes(body[at : at + 2], "big") + 7) // 8
+    return at <= len(body)
+
+
 def key_id(fingerprint: str) -> str:
     """The 16 digits by which a signature may name the key of this fingerprint."""
     return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]

@@ -26,6 +26,7 @@ from gtfs.trust.packets import (
     SignatureClaim,
     claim_of,
     is_whole_key,
+    is_whole_signature,
     key_fingerprint,
     key_id,
     read_packets,
@@ -240,6 +241,8 @@ class KeyReader:
                 return "that is cut off"
         if packet.tag == SIGNATURE and version not in _VERSIONS:
             return f"of version {version}"
+        if packet.tag == SIGNATURE and version in (4, 5) and not is_whole_signature(packet.body):
+            return "that is cut off"
         return None
 
     def _part(self, key: PublicKey, packet: Packet) -> _Part | None:
