@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from keys import now_s
-from owner import EARLY, LATE, Owner, ring_of
+from owner import DATA, EARLY, LATE, SUPERSEDED, Owner, revoked, ring_of
 
-from gtfs.trust.policy import Policy, PolicyRefused, judge_object
+from gtfs.ingest.gate import PolicyGate
+from gtfs.pack.format import COMMIT
+from gtfs.trust import child, validity
+from gtfs.trust.policy import Policy, PolicyRefused, judge_object, parse_policy
+from gtfs.trust.verify import read_clearsigned, verify_detached
 
 BAD = "does not fit"
 HAS_EXPIRED = "has expired"
@@ -72,3 +76,44 @@ def test_an_object_counts_by_its_date_only_where_a_catalogue_lists_it(owner: Own
             assert not reason and vouch.kind == "signed"
         except PolicyRefused as error:
             assert reason and reason in error.reason, error.reason
+
+
+def test_a_stranger_brings_nothing_by_a_key_that_has_expired(owner: Owner, tmp_path: Path) -> None:
+    raw = commit(owner, "expired", EARLY)
+    ring = ring_of(owner, owner.short["expired"], tmp_path)
+    gate = PolicyGate(catalogue=[parse_policy("** every-commit")], keyring=ring)
+    assert gate.judge(COMMIT, raw, promised=True).kind == "signed"
+    with pytest.raises(PolicyRefused, match=HAS_EXPIRED):
+        gate.judge(COMMIT, raw, promised=False)
+    alone = PolicyGate(keyring=ring)  # no catalogue: all are strangers
+    with pytest.raises(PolicyRefused, match=HAS_EXPIRED):
+        alone.judge(COMMIT, raw, promised=False)
+
+
+@pytest.mark.parametrize("digest", ["SHA256", "SHA1"])
+def test_no_document_counts_whose_signer_is_revoked_even_with_sha1_or_expired(
+    owner: Owner, tmp_path: Path, digest: str
+) -> None:
+    document = owner.clearsign(b"text\n", "plain", time_s=EARLY)
+    key = revoked(owner.export("plain"), owner.revocation("plain", SUPERSEDED, digest=digest))
+    signed = read_clearsigned(document, ring_of(owner, key, tmp_path), None, now_s=now_s())
+    assert not signed.signatures and "is revoked" in signed.rejected[0]
+    old = owner.clearsign(b"text\n", "expired", time_s=EARLY)
+    signed = read_clearsigned(old, ring_of(owner, owner.short["expired"], tmp_path), None, now_s=now_s())
+    assert not signed.signatures and HAS_EXPIRED in signed.rejected[0]
+
+
+def test_a_key_is_asked_about_once_a_keyring(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = child.run_child
+
+    def counted(command: Sequence[str], *args: Any, **options: Any) -> tuple[int, bytes]:
+        asked.append(command[0])
+        return real(command, *args, **options)
+
+    monkeypatch.setattr(validity, "run_child", counted)
+    ring = ring_of(owner, owner.short["expired"], tmp_path)
+    for time_s in (EARLY, EARLY + 1, EARLY + 2):
+        signature = owner.sign_with("expired", time_s)
+        assert verify_detached(DATA, signature, ring, None, now_s=now_s(), at="made")
+    assert asked == ["gpg"]
