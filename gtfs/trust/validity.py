@@ -117,7 +117,7 @@ def ask_validity(key: PublicKey, part: Fingerprint, revokers: bytes) -> Validity
         raise BadSignature(f"the key {key.fingerprint} cannot be used: gpg calls it invalid")
     begins_s, expires_s = max(each.created_s for each in listed), min(expiries, default=None)
     revoked_s, why = _ask_revoked(key, part, revokers)
-    for packet in key.revocations(part) if revoked_s is None else ():
+    for packet in key.revocations(part):
         absent = _claims_by(packet, found[key.fingerprint].revokers - found.keys())
         if absent is not None:
             revoked_s, why = 0, f"by {absent}, whom its owner lets revoke it; the keyring lacks {absent} to check that"

@@ -381,6 +381,21 @@ def test_another_process_may_read_beside_the_node(index, packs):
             reader.set_meta("a", "b")
 
 
+def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, packs):
+    path = tmp_path / "node.db"
+    Index(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE signatures")
+        db.execute("CREATE TABLE signers (oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL)")
+        db.execute("INSERT INTO signers VALUES (?, 'A', ?)", (packs.make(1).oid, b"k" * 32))
+    db.close()
+    with Index(path) as index:
+        assert index.signatures([packs.make(1).oid]) == {}
+    with sqlite3.connect(path) as db:
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'signers'").fetchall()
+    db.close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "schema", "newer", "foreign"])
 def test_a_damaged_or_foreign_index_says_what_to_do(tmp_path, packs, damage):
     path = tmp_path / "node.db"
