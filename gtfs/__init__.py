@@ -9,6 +9,8 @@ History goes one way out and one way in; the folders are its stations, and each 
 
     errors.py     GtfsError, and the exit codes
     ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
+    version.py    which gtfs this is
+    feed.py       a feed as it is written: path, URL, gtfs:KEY
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
     repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
@@ -18,12 +20,15 @@ History goes one way out and one way in; the folders are its stations, and each 
     swarm/        session, alerts, torrents, lazy reads, feeds                             [libtorrent, httpx, trio]
     ingest/       scan, decode, check, policy, sign off, unpack, refs; quarantine, take-up
     mount/        tree, operations, incoming files, errnos, options, lifetime              [pyfuse3, trio]
-    node/         wires one repository: state, store, sink, reels, follower, control; the order of shutdown
+    state/        a repository's state on disk: settings, lock, reel files, publishing, fsck     [cryptography]
+    view/         what the mount is given: packs, written packs, control files                 [trio]
+    node/         a repository while it runs: its torrents, feeds, socket; the order of shutdown  [httpx, trio]
     cli/          main.py and one file for each command                                    [click, rich]
 
 Imports go one way: ``pack`` knows bytes and imports nothing above it, ``mount`` and ``swarm`` never import each other
-and meet in the Protocols of ``mount/tree.py``, and only ``node`` and ``cli`` see everything. All but ``swarm``,
-``mount``, ``node`` and ``cli`` is synchronous. ``tests/unit/test_house.py`` holds this; gtfs-design(7) tells more.
+and meet in the Protocols of ``mount/tree.py``, and only ``node`` and ``cli`` see everything. ``state`` and all below it
+is synchronous and loads neither trio nor libtorrent. ``tests/unit/test_house.py`` holds this; gtfs-design(7) tells
+more.
 
 Pages: gtfs(1), mount.fuse.gtfs(8), gtfs-pack(5), gtfs-reel(5), gtfs-catalogue(5), gtfs-design(7).
 """

@@ -21,7 +21,8 @@ ObjectId = NewType("ObjectId", bytes)  # raw: 20 bytes (SHA-1) or 32 (SHA-256)
 PackDigest = NewType("PackDigest", bytes)  # raw SHA-256 of a whole commit pack
 InfoHash = NewType("InfoHash", bytes)  # raw SHA-1 of a v1 info dictionary (BEP 3)
 ReelName = NewType("ReelName", str)  # 64 lower-case hex digits; the file is NAME.reel
-Fingerprint = NewType("Fingerprint", str)  # upper-case hex of a primary key: 40 digits (v4) or 64 (v5)
+# Upper-case hex of a primary OpenPGP key, 40 digits (v4) or 64 (v5); or of an SSH key, as ssh-keygen writes it.
+Fingerprint = NewType("Fingerprint", str)
 
 PACK_SUFFIX = ".pack"
 REEL_SUFFIX = ".reel"
@@ -29,6 +30,7 @@ REEL_SUFFIX = ".reel"
 _HEX_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _HEX_NAME = re.compile(r"[0-9a-f]{64}\Z")
 _HEX_FINGERPRINT = re.compile(r"[0-9A-F]{40}(?:[0-9A-F]{24})?\Z")
+_SSH_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 
 
 class BadId(GtfsError):
@@ -83,6 +85,16 @@ def parse_fingerprint(text: str) -> Fingerprint:
     if not _HEX_FINGERPRINT.match(squeezed):
         raise BadId(text, "a full OpenPGP fingerprint (40 hex digits; short key ids can be forged)")
     return Fingerprint(squeezed)
+
+
+def is_ssh_key(fingerprint: Fingerprint) -> bool:
+    """Whether this is the fingerprint of an SSH key."""
+    return fingerprint.startswith("SHA256:")
+
+
+def parse_signer(text: str) -> Fingerprint:
+    """Who may sign: a whole primary OpenPGP fingerprint, or an SSH key's as ssh-keygen -l writes it; raises `BadId`."""
+    return Fingerprint(text) if _SSH_FINGERPRINT.match(text) else parse_fingerprint(text)
 
 
 def pack_name(oid: ObjectId) -> str:

@@ -19,8 +19,8 @@ settings.register_profile("gtfs", deadline=None)  # nothing asserts on time
 settings.load_profile("gtfs")
 
 PROGRAMS = tuple(
-    """git gpg gpgv fusermount3 rsync prlimit gcc opentracker mandoc transmission-daemon transmission-remote aria2c
-    rtorrent qbittorrent-nox nginx vim.tiny less file""".split()  # noqa: SIM905  a list of words is easier to read
+    """git gpg gpgv ssh-keygen fusermount3 rsync prlimit gcc opentracker mandoc transmission-daemon transmission-remote
+    aria2c rtorrent qbittorrent-nox nginx vim.tiny less file""".split()  # noqa: SIM905  a list of words is easier to read
 )
 VECTORS = Path(__file__).parent / "vectors"
 

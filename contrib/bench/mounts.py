@@ -103,10 +103,11 @@ def write_packs(repository: Path, into: Path) -> None:
     state = repository / "gtfs"
     with Index(state / "node.db", read_only=True) as index, contextlib.ExitStack() as stack:
         readers = {
-            reel.id: stack.enter_context(ReelReader(state / "reels" / f"{reel.name}.reel")) for reel in index.reels()
+            reel.id: stack.enter_context(ReelReader(state / "reels" / f"{reel.name}.reel"))
+            for reel in index.reels.all()
         }
         row = 0
-        while packs := index.listed_after(row, 1000):
+        while packs := index.packs.listed_after(row, 1000):
             for _, oid, _, size, _, reel_id, offset in packs:
                 assert reel_id is not None
                 (into / f"{oid.hex()}.pack").write_bytes(readers[reel_id].read(offset, size))

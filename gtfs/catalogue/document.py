@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
+from gtfs.catalogue.addresses import TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address
 from gtfs.errors import GtfsError
 from gtfs.ids import (
     OBJECT_FORMATS,
@@ -37,7 +37,6 @@ FORMAT: Final = "gtfs-catalogue-1"
 ENCODING: Final = "gtfs-pack-1"
 TEXT_BYTES: Final = 16 << 20  # design.md §13
 ADDRESSES: Final = 100  # trackers, and web seeds
-ADDRESS_BYTES: Final = 2048
 POLICIES: Final = 1000
 SIGNERS: Final = 32
 REEL_BYTES: Final = 32 << 30  # 2.5 MiB of piece hashes
@@ -49,8 +48,6 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _LIMIT = re.compile(r"[a-z][a-z_]{0,63}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _REEL = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{40}) ([1-9][0-9]{0,17}) ([1-9][0-9]{0,8})\Z")
-TRACKER_SCHEMES: Final = frozenset({"http", "https", "udp"})
-_WEB_SEED_SCHEMES: Final = frozenset({"http", "https"})
 
 T = TypeVar("T")
 
@@ -189,7 +186,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(name, _DIGEST, "an ed25519 key in hex")),
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
-        web_seeds=_addresses(values.get("web-seeds", []), _WEB_SEED_SCHEMES, "Web-Seeds"),
+        web_seeds=_addresses(values.get("web-seeds", []), WEB_SEED_SCHEMES, "Web-Seeds"),
         policy=_policies(values.get("policy", [])),
         accepted_faults=_accepted_faults(values.get("accepted-faults", []), object_format),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
@@ -215,16 +212,6 @@ def _signers(lines: list[str]) -> tuple[Fingerprint, ...]:
     if not signers or len(signers) > SIGNERS or len(set(signers)) != len(signers) or list(signers) != lines:
         _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", "Signers")
     return signers
-
-
-def is_address(text: str, schemes: frozenset[str]) -> bool:
-    """Whether a catalogue may name this tracker or web seed."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return good and " " not in text and len(text) <= ADDRESS_BYTES
 
 
 def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from traceback import print_exception
 
@@ -26,16 +25,30 @@ from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_na
 from gtfs.cli.torrent import torrent
 from gtfs.cli.umount import umount
 from gtfs.errors import GtfsError
-from gtfs.node.nursery import first_error
+from gtfs.version import version
 
 log = logging.getLogger(__name__)
+
+
+def say_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"gtfs, version {version()}")
+        context.exit()
 
 
 @click.group(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(version("gtfs"), "--version", "-V", prog_name="gtfs")
+@click.option(
+    "--version",
+    "-V",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=say_version,
+    help="Show the version and exit.",
+)
 @click.option("-v", "--verbose", count=True, help="Say what happens on stderr; -vv says everything.")
 def cli(verbose: int) -> None:
     """The git torrent filesystem: signed git history as files, carried by BitTorrent.
@@ -65,6 +78,8 @@ def run(argv: Sequence[str]) -> int:
 def explain(error: BaseException) -> int:
     """Show an error and give its exit code; a bug comes with its traceback."""
     if isinstance(error, BaseExceptionGroup):
+        from gtfs.node.nursery import first_error  # trio, which has made the group, is loaded already
+
         return explain(first_error(error))
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

@@ -7,17 +7,7 @@ from pathlib import Path
 
 import click
 
-from gtfs.catalogue.store import CatalogueStore
-from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import bar, complain, say, size_text
-from gtfs.node.against import compare, open_other
-from gtfs.node.fsck import check, notes, rebuild
-from gtfs.node.lock import Lock
-from gtfs.node.private import ReadOnly, is_read_only, make_private
-from gtfs.node.state import CATALOGUE, LOCK, State
-from gtfs.reel.recover import Listed
-from gtfs.repo.repository import Repository, open_repository
 
 
 @click.command(cls=Command)
@@ -35,46 +25,6 @@ def fsck(repo: Path, again: bool, against: Path | None) -> int:
 
     Ends with 0 when all is well and 1 when something was found.
     """
-    repository = open_repository(repository_of_mount(repo) or repo)
-    other = None if against is None else open_other(against)
-    found = 0
-    if again:
-        found += _rebuild(repository)
-    with State(repository, may_be_read_only=True) as state:
-        with bar("checking") as show:
-            for line in check(state, lambda done, total: show(done, total, size_text(total))):
-                complain(line)  # above the bar
-                found += 1
-            compared = () if other is None else compare(repository, other, lambda n: show(0, 0, f"{n} objects"))
-            for line in compared:
-                complain(line)
-                found += 1
-        for line in notes(state):
-            say(f"note: {line}")
-        if not found:
-            say(f"{repo}: {state.index.count()} packs, all well")
-    return 1 if found else 0
+    from gtfs.cli.work.fsck import run
 
-
-def _rebuild(repository: Repository) -> int:
-    if is_read_only(repository.state):
-        raise ReadOnly(repository.state)
-    make_private(repository.state)
-    with Lock(repository.state / LOCK), bar("rebuilding") as show:
-        held = CatalogueStore(repository.state / CATALOGUE).highest()
-        listed = {}
-        if held is not None:
-            c = held.catalogue
-            listed = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
-        total = sum(f.stat().st_size for f in repository.state.rglob("*.reel"))
-        done = [0]
-
-        def progress(count: int) -> None:
-            done[0] += count
-            show(done[0], total, size_text(done[0]))
-
-        result = rebuild(repository, listed, progress)
-    for line in result.problems:
-        complain(line)
-    say(f"index made anew: {result.packs} packs, {result.reels} reels; the old one is node.db.old")
-    return len(result.problems)
+    return run(repo, again, against)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from gtfs.cli.running import repository_at
+from gtfs.cli.ask import place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.node.pointing import make_address
 
 
 @click.command(cls=Command)
@@ -20,4 +19,7 @@ def keys(repo: Path) -> None:
     The address leads to the newest catalogue by way of the DHT, once the next gtfs publish has named the key in the
     catalogue and while a node of REPO runs. The key decides where mirrors look, never what they believe.
     """
-    click.echo(make_address(repository_at(repo)))
+    from gtfs.node.dhtfeed import make_address
+    from gtfs.repo.repository import open_repository
+
+    click.echo(make_address(open_repository(place_at(repo))))

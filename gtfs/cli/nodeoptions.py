@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gtfs.catalogue.document import TRACKER_SCHEMES, is_address
+from gtfs.catalogue.addresses import TRACKER_SCHEMES, is_address
 from gtfs.errors import GtfsError
+from gtfs.feed import FileFeed, parse_feed
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
 from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
 from gtfs.pack.limits import LIMITS, Limits, option_of
-from gtfs.swarm.feeds import FileFeed, parse_feed
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
-from gtfs.swarm.settings import SwarmOptions
+from gtfs.swarm.options import SwarmOptions
 
 _RATE_MOST = 2047 << 20  # libtorrent's are of 31 bits
 

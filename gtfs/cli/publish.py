@@ -8,16 +8,12 @@ from typing import Any
 
 import click
 
-from gtfs.cli.running import repository_at
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text, stop_on_interrupt
-from gtfs.node.control import ask_node
-from gtfs.node.describe import describe_published
-from gtfs.node.holdback import Unpublishable
-from gtfs.node.publish import publish_now
-from gtfs.node.state import State
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
 
 _NAMED = 20  # refs in one line
+_HELD_BACK = 3  # as if nothing could be published
 
 
 @click.command(cls=Command)
@@ -29,7 +25,7 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
 
     A running node of REPO does the work, and seeds the new reels at once. None publishes unasked.
     """
-    repository = repository_at(repo)
+    place = place_at(repo)
     with bar("encoding") as show:
 
         def tell(p: dict[str, Any]) -> None:
@@ -38,31 +34,21 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
             else:
                 show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
 
-        done = ask_node(repository.state, {"do": "publish", "force": force, "jobs": jobs}, tell)
+        asked = {"do": "publish", "force": force, "jobs": jobs}
+        done = ask(place, asked, tell, lambda: show(0, 0, ""))
         has_node = done is not None
         if done is None:
-            with State(repository) as state, stop_on_interrupt() as stop:
-                total = [0]
+            from gtfs.cli.work.publish import run
 
-                def begin(count: int) -> None:
-                    total[0] = count
-
-                try:
-                    result = publish_now(
-                        state, force=force, jobs=jobs, stop=stop, begin=begin,
-                        progress=lambda n, size: tell({"packs": n, "of": total[0], "bytes": size}),
-                        phase=lambda name: tell({"phase": name}),
-                    )  # fmt: skip
-                except Unpublishable:
-                    if stop():
-                        complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
-                        return INTERRUPTED
-                    raise
-                done = describe_published(state, result)
+            show(0, 0, "")
+            done = run(place, force, jobs, tell)
+    if done is None:
+        complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
+        return INTERRUPTED
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
-    return Unpublishable.exit_code if done["refs_held_back"] else 0
+    return _HELD_BACK if done["refs_held_back"] else 0
 
 
 def _show(done: dict[str, Any]) -> None:

@@ -3,29 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import click
-import trio
 
-from gtfs.cli.nodeoptions import BadNodeOption, NodeSettings, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, source_of
 from gtfs.cli.shape import Command, Place, takes_options
-from gtfs.cli.signals import end_signals, ended_by, reread_task
-from gtfs.cli.terminal import complain, say, size_text
-from gtfs.mount.daemon import tell_manager, write_to
-from gtfs.node.node import Node, NodeOptions
-from gtfs.node.nursery import open_flat_nursery
-from gtfs.node.source import Source, open_source
-from gtfs.repo.repository import BadRepository
-from gtfs.swarm.session import Session, open_session
-
-log = logging.getLogger(__name__)
 
 
 @click.command(cls=Command)
@@ -36,65 +16,6 @@ def seed(repos: tuple[str, ...], options: tuple[str, ...]) -> int:
 
     REPO is the bare repository of a publisher or mirror, or any other SOURCE.
     """
-    mount_options, settings = parse(options)
-    if settings.swarm is None:
-        raise BadNodeOption("offline: there is nothing to seed without a swarm")
-    if settings.repo is not None and len(repos) > 1:
-        raise BadNodeOption("repo= is for one SOURCE")
-    sources = [source_of(repo, settings) for repo in dict.fromkeys(repos)]
-    raise_file_limit()
-    trio.run(_run, sources, settings, node_options(settings, mount_options.read_timeout_s))
-    return 0
+    from gtfs.cli.work.seed import run
 
-
-async def _run(sources: list[Source], settings: NodeSettings, options: NodeOptions) -> None:
-    early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        async with ended_by(*early), open_session(options.swarm) as session, contextlib.AsyncExitStack() as stack:
-            nodes = []
-            for source in sources:
-                nodes.append(
-                    await stack.enter_async_context(open_source(source, given_trust(settings), options, session))
-                )
-                _tell_empty(nodes[-1])
-            with trio.open_signal_receiver(*end_signals()) as signals:
-                await _seed(nodes, session, settings.logfile, signals, hangups)
-
-
-async def _seed(
-    nodes: list[Node], session: Session, logfile: Path | None, signals: AsyncIterator[int], hangups: AsyncIterator[int]
-) -> None:
-    """From open nodes to a signal that ends them."""
-    manager = os.environ.pop("NOTIFY_SOCKET", "")
-    async with open_flat_nursery() as nursery:
-
-        async def end_task() -> None:
-            async for number in signals:
-                log.info("%s: ending", signal.Signals(number).name)
-                nursery.cancel_scope.cancel()
-
-        nursery.start_soon(end_task)
-        for node in nodes:
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
-            await node.reels.update()
-            await nursery.start(node.run_task)
-        torrents = session.torrents()
-        size = size_text(sum(torrent.local_bytes() for torrent in torrents))
-        say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {session.port}")
-        if logfile is not None:
-            write_to(logfile, 2)
-        nursery.start_soon(reread_task, hangups, nodes, logfile, (2,))
-        if manager:
-            tell_manager(manager, "READY=1\n")
-
-
-def _tell_empty(node: Node) -> None:
-    """Say so where there is nothing to seed; raises `BadRepository` where there can be nothing."""
-    state = node.state
-    if state.held is not None:
-        return
-    if state.config.sign_key() is None:
-        raise BadRepository(
-            f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
-        )
-    complain(f"{state.repository.path} has published nothing yet: run gtfs publish {state.repository.path}")
+    return run(repos, options)

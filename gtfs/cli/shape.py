@@ -6,12 +6,12 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from gtfs.cli.nodeoptions import TABLE, option_rows
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EXIT_STATUS = {
     0: "it was done",
@@ -37,6 +37,8 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Both lists, which wrap to the terminal."""
         if any(p.name == "options" for p in self.params):
+            from gtfs.cli.nodeoptions import option_rows
+
             with formatter.section("Words of -o, see mount.fuse.gtfs(8)"):
                 formatter.write_dl(option_rows(), col_max=24)
         _write_exit_status(formatter)
@@ -85,8 +87,12 @@ class OptionsParameter(click.Option):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Options that begin so, as they are typed."""
+        from click.shell_completion import CompletionItem
+
+        from gtfs.cli.nodeoptions import option_rows
+
         before, comma, word = incomplete.rpartition(",")
-        typed = (re.sub(r"=.*", "=", row) for row, _ in option_rows(TABLE))
+        typed = (re.sub(r"=.*", "=", row) for row, _ in option_rows())
         return [CompletionItem(before + comma + name) for name in typed if name.startswith(word)]
 
 

@@ -11,12 +11,9 @@ from typing import Any
 
 import click
 
-from gtfs.cli.running import repository_at
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import say, size_text
-from gtfs.node.control import ask_node
-from gtfs.node.describe import describe_state
-from gtfs.node.state import State
 
 _POLICIES = {
     "local": "local: what the owner puts in, by git or through the mount, is vouched for by the owner",
@@ -33,11 +30,12 @@ _PEERS = 10
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
 def status(target: Path, as_json: bool) -> int:
     """Show the node of TARGET, a bare repository or a mounted directory."""
-    repository = repository_at(target)
-    found = ask_node(repository.state, {"do": "status"}, lambda _p: None)
+    place = place_at(target)
+    found = ask(place, {"do": "status"})
     if found is None:
-        with State(repository, may_be_read_only=True) as state:
-            found = describe_state(state)
+        from gtfs.cli.work.status import run
+
+        found = run(place)
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
     else:

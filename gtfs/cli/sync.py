@@ -5,23 +5,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import trio
 
-from gtfs.cli.nodeoptions import NodeSettings, parse
-from gtfs.cli.running import given_trust, node_options, raise_file_limit, repository_at, source_of, tell_wait
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
-from gtfs.ingest.refjudge import NOT_YET
+from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead
-from gtfs.mount.options import escape_value
-from gtfs.node.control import ask_node
-from gtfs.node.nursery import first_error
-from gtfs.node.source import Source, open_source
-from gtfs.repo.repository import GTFS_DIRECTORY
-from gtfs.swarm.feeds import LATEST
+
+if TYPE_CHECKING:
+    from gtfs.state.source import Source
 
 _NOTICEABLE = 5  # percent: below, it is what ends of pieces and late counters make
 
@@ -36,21 +31,19 @@ def sync(source: str, into: str | None, options: tuple[str, ...], as_json: bool)
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
-    mount_options, settings = parse([*options, *([] if into is None else [f"repo={escape_value(into)}"])])
-    found = _found(source, settings)
-    raise_file_limit()
+    words = [*options, *([] if into is None else [_into(into)])]
     try:
-        done = _work(found, settings, mount_options.read_timeout_s)
-    except (KeyboardInterrupt, BaseExceptionGroup) as e:
-        if not isinstance(first_error(e) if isinstance(e, BaseExceptionGroup) else e, KeyboardInterrupt):
-            raise
+        done = _work(source, words)
+    except KeyboardInterrupt:
         complain("interrupted; what came is kept, and the same gtfs sync goes on from there")
         return INTERRUPTED
     return _show(done, as_json)
 
 
-def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[str, Any]:
+def _work(source: str, words: list[str]) -> dict[str, Any]:
     """By the node that runs, or by one for this alone."""
+    repo, keyrings = _said(words) if words else (None, ())
+    place, found = _found(source, repo)
     rate = Rate()
     with bar("fetching") as show:
 
@@ -61,30 +54,42 @@ def _work(found: Source, settings: NodeSettings, read_timeout_s: float) -> dict[
             # Half of the work is to fetch, the other half to verify.
             show(p["bytes"] + p["packs"] / (p["packs_of"] or 1) * p["bytes_of"], 2 * p["bytes_of"], words)
 
-        asked = {"do": "sync", "keyrings": [str(path) for path in settings.keyrings]}
-        done = ask_node(found.repository / GTFS_DIRECTORY, asked, tell) if found.repository.exists() else None
+        def wait() -> None:
+            show(0, 0, "")
+
+        asked = {"do": "sync", "keyrings": [str(path) for path in keyrings]}
+        done = ask(place, asked, tell, wait)
         if done is None:
-            tell_wait(found)
+            from gtfs.cli.work.sync import run
 
-            async def work() -> dict[str, Any]:
-                node_settings = node_options(settings, read_timeout_s)
-                async with open_source(found, given_trust(settings), node_settings) as node:
-                    # What an existing clone has need not be fetched.
-                    await node.take_up(lambda _n: None, lambda _n, _b: None)
-                    done = await node.sync_once(tell)
-                    await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
-                    return done
-
-            done = trio.run(work)
+            wait()
+            done = run(source, place, found, words, tell)
     return done
 
 
-def _found(source: str, settings: NodeSettings) -> Source:
-    """A SOURCE, or what is mounted there."""
+def _into(path: str) -> str:
+    from gtfs.mount.options import escape_value
+
+    return f"repo={escape_value(path)}"
+
+
+def _said(words: list[str]) -> tuple[Path | None, tuple[Path, ...]]:
+    """The repository and the keyrings that options name, all of which are looked at."""
+    from gtfs.cli.nodeoptions import parse  # its table takes longer to load than a node to answer
+
+    settings = parse(words)[1]
+    return settings.repo, settings.keyrings
+
+
+def _found(source: str, repo: Path | None) -> tuple[Path, Source | None]:
+    """The repository of a SOURCE; None for the source where it is that repository, or mounted from it."""
     path = Path(source)
     if is_dead(path) or (path.is_dir() and not (path / LATEST).is_file()):
-        return Source(source, repository_at(path).path, None)
-    return source_of(source, settings)
+        return place_at(path), None
+    from gtfs.cli.source import source_at
+
+    found = source_at(source, repo)
+    return found.repository, found
 
 
 def _spared(done: dict[str, Any]) -> str:
@@ -118,7 +123,11 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     for name, reason in done["refs_held_back"].items():
         held_back.setdefault(reason, []).append(name)
     # What did not come, or was refused, is the news; that refs wait for it only follows.
-    late = held_back.pop(NOT_YET, []) if done["missing"] else []
+    late: list[str] = []
+    if done["missing"]:
+        from gtfs.ingest.refjudge import NOT_YET
+
+        late = held_back.pop(NOT_YET, [])
     for reason, names in held_back.items():
         stay = (
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"

@@ -22,21 +22,16 @@ from types import FrameType
 from typing import Any, Protocol
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from gtfs.cli.main import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "Rate", "bar", "complain", "os_error_text", "say", "size_text", "start_log"]
 
-_ROOMY = 72  # columns: with fewer a bar leaves no room for words
-
 
 class Show(Protocol):
     """What `bar` gives: how far (``total`` 0: nobody knows), words beside it, and what is done if that changes."""
 
-    def __call__(self, done: float, total: float, words: str, what: str = "") -> None: ...
+    def __call__(self, done: float, total: float, words: str, now: str = ..., /) -> None: ...
 
 
 def size_text(count: int) -> str:
@@ -67,27 +62,22 @@ class Rate:
 
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Show]:
-    """A progress bar on stderr, gone at the end; nothing where stderr is no terminal.
+    """A progress bar on stderr from the first call on, gone at the end; nothing where stderr is no terminal.
 
     What is for stdout waits until it is gone.
     """
-    console = Console(stderr=True)
-    cut = Column(no_wrap=True, overflow="ellipsis")
-    columns: list[ProgressColumn] = [TextColumn("{task.description}"), TaskProgressColumn()]
-    columns.append(TextColumn("{task.fields[words]}", table_column=cut))
-    if console.width >= _ROOMY:
-        columns.insert(1, BarColumn())
-        columns.append(TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
-    ) as progress:
-        tasks = {what: progress.add_task(what, total=None, words="")}
+    with contextlib.ExitStack() as stack:
+        drawn: Show | None = None
 
-        def show(done: float, total: float, words: str, what: str = what) -> None:
-            if what not in tasks:  # a task that had a total would keep it
-                progress.remove_task(tasks.popitem()[1])
-                tasks[what] = progress.add_task(what, total=None, words="")
-            progress.update(tasks[what], completed=done, total=total or None, words=words)
+        def show(done: float, total: float, words: str, now: str = what) -> None:
+            nonlocal drawn
+            if drawn is None:
+                if not sys.stderr.isatty():
+                    return
+                from gtfs.cli.progress import draw  # its library takes longer to load than many a command to run
+
+                drawn = stack.enter_context(draw(what))
+            drawn(done, total, words, now)
 
         yield show
 

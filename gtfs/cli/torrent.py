@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import trio
 
-from gtfs.cli.nodeoptions import check_tracker
-from gtfs.cli.running import repository_at
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say
-from gtfs.node.control import ask_node
-from gtfs.node.handout import hand_out
-from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.state import State
-from gtfs.repo.repository import BadRepository
+from gtfs.repo.place import BadRepository
 
 
 @click.command(cls=Command)
@@ -27,24 +21,23 @@ from gtfs.repo.repository import BadRepository
 @click.option("--tracker", "trackers", multiple=True, metavar="URL", help="Name this tracker, too; may be given again.")
 def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> int:
     """Write .torrent files of the reels of REPO, a bare repository or a mounted directory, for other clients."""
+    if trackers:
+        from gtfs.cli.nodeoptions import check_tracker
     for tracker in trackers:
         check_tracker(tracker, "--tracker")
-    repository = repository_at(repo)
+    place = place_at(repo)
     request = {"do": "torrents", "out": str(out.absolute()), "packs": packs, "trackers": list(trackers)}
     with bar("hashing") as show:
 
         def tell(p: dict[str, Any]) -> None:
             show(p["packs"], p["packs_of"], f"{p['packs']} of {p['packs_of']} packs")
 
-        done = ask_node(repository.state, request, tell)
+        done = ask(place, request, tell, lambda: show(0, 0, ""))
         if done is None:
+            from gtfs.cli.work.torrent import run
 
-            async def work() -> dict[str, Any]:
-                with State(repository) as state:
-                    async with open_node(state, NodeOptions(swarm=None)) as node:
-                        return await hand_out(state, node.store, out, trackers, with_packs=packs, tell=tell)
-
-            done = trio.run(work)
+            show(0, 0, "")
+            done = run(place, out, packs, trackers, tell)
     if not (done["reels"] or done["packs"] or done["lacking"]):
         raise BadRepository(f"{repo} has no reels: a publisher's come with gtfs publish, a mirror's with gtfs sync")
     say(f"{done['reels']} reels, {done['packs']} packs: {out}")

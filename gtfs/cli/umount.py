@@ -3,21 +3,11 @@
 
 from __future__ import annotations
 
-import os
-import select
 from pathlib import Path
 
 import click
 
-from gtfs.cli.running import repository_of_mount
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import complain
-from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
-from gtfs.node.lock import lock_holder
-from gtfs.node.state import LOCK
-from gtfs.repo.repository import GTFS_DIRECTORY
-
-_END_S = 30
 
 
 @click.command(cls=Command)
@@ -25,37 +15,6 @@ _END_S = 30
 @click.option("-l", "--lazy", is_flag=True, help="Detach now, end when the last file is closed.")
 def umount(directory: Path, lazy: bool) -> int:
     """Unmount DIRECTORY and wait until its node has saved everything and ended."""
-    path = Path(os.path.realpath(directory))
-    mounted = mounted_on(path)
-    if mounted is None or not mounted.kind.startswith("fuse"):
-        raise MountpointError(f"nothing of gtfs is mounted on {directory}: it is not mounted")
-    if detach_dead(path):
-        complain(f"detached the dead mount on {directory}: its process was gone")
-        return 0
-    repository = repository_of_mount(path)
-    pid = lock_holder(repository / GTFS_DIRECTORY / LOCK) if repository else None
-    detach(path, lazy=lazy)
-    if pid and not lazy and not _wait_for_end(pid):
-        complain(f"unmounted, but process {pid} has not ended after {_END_S} s; {_log_of(pid)}")
-        return 7
-    return 0
+    from gtfs.cli.work.umount import run
 
-
-def _log_of(pid: int) -> str:
-    """Where a process says what it does."""
-    try:
-        log = str(Path(f"/proc/{pid}/fd/2").readlink())
-    except OSError:
-        log = os.devnull
-    return "it writes no log (mount with -o logfile=FILE)" if log == os.devnull else f"see its log: {log}"
-
-
-def _wait_for_end(pid: int) -> bool:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], _END_S)[0])
-    finally:
-        os.close(fd)
+    return run(directory, lazy)

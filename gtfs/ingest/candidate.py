@@ -4,16 +4,41 @@
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from gtfs.ids import ObjectId, PackDigest
+from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.ingest.examine import Examination
+from gtfs.pack.format import MAGIC
 
 _MAPS = 64
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
+
+
+def is_whole(path: Path, fmt: ObjectFormat) -> bool:
+    """Whether a file starts like a pack and ends in the checksum of what stands before, without a copy of it.
+
+    For those that are too large to be copied for a look, see `is_large`. Any thread; raises OSError.
+    """
+    digest = fmt.new(b"")
+    with path.open("rb") as f:
+        left = os.fstat(f.fileno()).st_size - fmt.oid_bytes
+        start = f.read(min(max(left, 0), _CHUNK))
+        piece = start
+        while piece:
+            digest.update(piece)
+            left -= len(piece)
+            piece = f.read(min(left, _CHUNK))
+        return left == 0 and start.startswith(MAGIC) and f.read() == digest.digest()
+
+
+def is_large(length: int) -> bool:
+    """Whether a private copy of so many bytes is a file."""
+    return length > _IN_MEMORY
 
 
 class Candidate(NamedTuple):
@@ -22,6 +47,7 @@ class Candidate(NamedTuple):
     ``promised`` is the SHA-256 that the table of a reel in an accepted catalogue gives them, None when nobody vouches.
     ``is_ours``: no other program writes this file, so that it can be mapped. Somebody else's could shrink meanwhile,
     and a map beyond the end of a file kills the process.
+    ``examination``: what is known of the bytes and holds them, if they were examined before; then no file is read.
     """
 
     oid: ObjectId
@@ -30,6 +56,7 @@ class Candidate(NamedTuple):
     length: int
     promised: PackDigest | None
     is_ours: bool
+    examination: Examination | None = None
 
 
 class Views:
@@ -66,7 +93,7 @@ class Views:
     def _copy(self, candidate: Candidate) -> memoryview:
         with candidate.path.open("rb") as f:
             f.seek(candidate.offset)
-            if candidate.length <= _IN_MEMORY:
+            if not is_large(candidate.length):
                 return memoryview(f.read(candidate.length))
             with tempfile.TemporaryFile(dir=self._spool) as copy:
                 left = candidate.length

@@ -47,26 +47,6 @@ class _Found(NamedTuple):
     oid: ObjectId | None = None
 
 
-def check_object(
-    oid: ObjectId, kind: int, data: bytes, fmt: ObjectFormat, limits: Limits, leniency: Leniency = STRANGERS
-) -> list[Finding]:
-    """Judge one object by itself and give the faults that it may have; raises `BadObject`.
-
-    Blobs say nothing by themselves.
-    """
-    found: list[_Found] = []
-    try:
-        if kind == TREE:
-            found = list(_find_in_tree(tree_entries(data, fmt), fmt, limits))
-        elif kind == COMMIT:
-            found = [_Found(text) for text in find_in_commit(data, fmt)]
-        elif kind == TAG:
-            found = [_Found(text) for text in find_in_tag(data, fmt)]
-    except CorruptPack as why:
-        raise BadObject(oid, why.reason) from None
-    return _allowed(oid, found, leniency)
-
-
 def _allowed(oid: ObjectId, found: Sequence[_Found], leniency: Leniency, offset: int = 0) -> list[Finding]:
     """What was found as findings; raises `BadObject` for the first that is not allowed."""
     findings = [Finding(f.oid or oid, f.text) for f in found]

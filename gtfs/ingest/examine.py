@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps 1 to 4 of design.md §8 for one pack: scan, decode and hash, check, policy. Nothing is written. One thread."""
+"""Steps 1 to 4 of design.md §8 for one pack: scan, decode and hash, check, policy. Nothing is written. One thread.
+
+Steps 1 and 2 depend on the pack's bytes alone: who examines a pack twice, when it is closed and when it is let in,
+keeps an `Examination` and has them done once. Policy is asked each time, as it may have changed.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,11 @@ from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
-from gtfs.pack.scan import PackBytes, Scan, inflate, scan
+from gtfs.pack.scan import PackBytes, Scan, check_digest, inflate, scan
 from gtfs.trust.policy import Vouch
 
 _KEEP_INFLATED = 16 * MIB  # bytes a scan may keep for the decoder
+_ENTRY_BYTES = 512  # about, of what Python keeps for an entry
 _SMALL = 4096  # bytes; PATH_MAX, and so the longest link
 _SMALL_COUNT = 4096
 
@@ -45,6 +50,32 @@ class Gate(Protocol):
 
     def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
         """Raises `PolicyRefused`."""
+
+
+class Examination:
+    """The bytes of one pack and what is known of them alone, so that nothing of it is found out twice.
+
+    ``pack`` must be what nobody else can change: a map of our own file, or a private copy. One thread at a time.
+    """
+
+    def __init__(
+        self, oid: ObjectId, pack: PackBytes, found: Scan, kind: int, parents: tuple[ObjectId, ...], raw: bytes
+    ) -> None:
+        self.oid = oid
+        self.pack = pack
+        self.scan = found
+        self.kind = kind
+        self.parents = parents  # that its first object names; a tag: its target, if that has a pack of its own
+        self.raw = raw  # the first object
+        self.decoded: list[Decoded] | None = None
+        self.findings: tuple[Finding, ...] = ()
+        self.checked_for: Leniency | None = None  # whom step 3 was done for, None if it is still to be done
+
+    def held_bytes(self) -> int:
+        """How much memory it takes, if its bytes are in memory."""
+        kept = sum(map(len, self.scan.inflated.values()))
+        kept += sum(len(d.data) for d in self.decoded or () if d.data is not None)
+        return len(self.pack) + kept + _ENTRY_BYTES * len(self.scan.entries)
 
 
 class Examined(NamedTuple):
@@ -93,46 +124,64 @@ class Examiner:
         self._gate = gate
         self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
 
-    def examine(
-        self,
-        pack: PackBytes,
-        oid: ObjectId,
-        promised: PackDigest | None,
-        lookup: Lookup,
-        absent: Callable[[Sequence[ObjectId]], list[ObjectId]],
-    ) -> Examined:
-        """Steps 1 to 4; ``absent`` picks those parents that are not verified here.
-
-        Raises `Waiting`, `CorruptPack` (and its BadObject, LimitExceeded, MissingBase), and the gate's `PolicyRefused`.
-        """
+    def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
+        """Step 1, and that the pack is the one of ``oid``; raises `CorruptPack`, `NotWhole` before all else."""
         found = scan(pack, self._fmt, self._limits, digest=promised, keep=_KEEP_INFLATED)
         name, kind, parents, raw = first_names(pack, found, self._fmt)
         if name != oid:
             raise CorruptPack(f"this is the pack of {name.hex()}, not of {oid.hex()}")
-        missing = absent(parents)
+        return Examination(oid, pack, found, kind, parents, raw)
+
+    def examine(
+        self,
+        of: Examination,
+        promised: PackDigest | None,
+        lookup: Lookup,
+        absent: Callable[[Sequence[ObjectId]], list[ObjectId]],
+        *,
+        keep: bool = False,
+    ) -> Examined:
+        """What is left of steps 2 to 4; ``absent`` picks those parents that are not verified here.
+
+        With ``keep`` what was decoded stays with the examination, for another time.
+        Raises `Waiting`, `CorruptPack` (and its BadObject, LimitExceeded, MissingBase), and the gate's `PolicyRefused`.
+        """
+        check_digest(of.scan.digest, promised)  # it may have been scanned before it was promised
+        missing = absent(of.parents)
         if missing:
-            raise Waiting(oid, missing)
+            raise Waiting(of.oid, missing)
         leniency = STRANGERS if promised is None else Leniency(True, self._gate.accepted_faults)
-        decoded, findings = self._check(pack, oid, found, lookup, leniency)
-        vouch = self._gate.judge(kind, raw, promised=promised is not None)
-        time_s = read_made_s(raw) or 0
-        return Examined(oid, kind, time_s, parents, found, decoded, vouch, tuple(findings))
+        decoded, findings = self._decode_and_check(of, lookup, leniency, keep=keep)
+        vouch = self._gate.judge(of.kind, of.raw, promised=promised is not None)
+        return Examined(of.oid, of.kind, read_made_s(of.raw) or 0, of.parents, of.scan, decoded, vouch, findings)
 
-    def foresee(self, pack: PackBytes, oid: ObjectId, lookup: Lookup) -> list[Finding]:
+    def foresee(self, pack: PackBytes, oid: ObjectId, lookup: Lookup) -> tuple[Finding, ...]:
         """Steps 1 to 3 as every mirror of the publisher goes through them, and all faults; raises `CorruptPack`."""
-        found = scan(pack, self._fmt, self._limits, keep=_KEEP_INFLATED)
-        return self._check(pack, oid, found, lookup, EVERYTHING)[1]
+        return self._decode_and_check(self.scan(pack, oid), lookup, EVERYTHING)[1]
 
-    def _check(
-        self, pack: PackBytes, oid: ObjectId, found: Scan, lookup: Lookup, leniency: Leniency
-    ) -> tuple[list[Decoded], list[Finding]]:
-        decoded = decode(pack, found, self._fmt, self._limits, lookup)
-        findings: list[Finding] = []
-        read = self._reader(reread(pack, decoded, lookup), lookup)
-        check_pack(oid, decoded, self._fmt, self._limits, read=read, leniency=leniency, findings=findings)
+    def _decode_and_check(
+        self, of: Examination, lookup: Lookup, leniency: Leniency, *, keep: bool = False
+    ) -> tuple[list[Decoded], tuple[Finding, ...]]:
+        decoded = of.decoded
+        if decoded is None:
+            decoded = decode(of.pack, of.scan, self._fmt, self._limits, lookup)
+        if of.checked_for == leniency:
+            return decoded, of.findings
+        found: list[Finding] = []
+        unknown: list[ObjectId] = []
+        read = self._reader(reread(of.pack, decoded, lookup), lookup, unknown)
+        check_pack(of.oid, decoded, self._fmt, self._limits, read=read, leniency=leniency, findings=found)
+        findings = tuple(found)
+        if keep:
+            of.decoded = decoded
+            of.scan = of.scan._replace(inflated={})  # was for the decoder
+            if not unknown:  # else what is known by the next time may be a fault
+                of.findings, of.checked_for = findings, leniency
         return decoded, findings
 
-    def _reader(self, own: Callable[[ObjectId], bytes | None], lookup: Lookup) -> Callable[[ObjectId], bytes | None]:
+    def _reader(
+        self, own: Callable[[ObjectId], bytes | None], lookup: Lookup, unknown: list[ObjectId]
+    ) -> Callable[[ObjectId], bytes | None]:
         """What the check asks for the targets of links that a new tree names, whether this pack brought them or not."""
 
         def read(oid: ObjectId) -> bytes | None:
@@ -145,6 +194,8 @@ class Examiner:
                     if len(self._small) >= _SMALL_COUNT:
                         self._small.clear()
                     self._small[oid] = data
+            if data is None:
+                unknown.append(oid)
             return data
 
         return read

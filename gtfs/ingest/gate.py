@@ -42,6 +42,8 @@ class PolicyGate:
         policy = effective_policy(
             _SHALLOW, _about_every_branch(self.local), catalogue, has_keyring=self.keyring is not None
         )
+        if policy.kind == "path":  # which way leads to it, only refs can tell
+            policy = policy.also or Policy(policy.pattern, "catalogue", signers=policy.signers)
         if policy.kind in ("catalogue", "tag") and not promised:
             policy = Policy(policy.pattern, "every-commit", signers=policy.signers, strict_expiry=policy.strict_expiry)
         elif policy.kind == "tag":

@@ -6,6 +6,7 @@ While git indexes one batch in another thread, the next one is examined here. On
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,18 +17,17 @@ from types import TracebackType
 from typing import Protocol
 
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
-from gtfs.ingest.examine import Examined, Examiner, Gate, Waiting, first_names
+from gtfs.ingest.examine import Examination, Examined, Examiner, Gate, Waiting
 from gtfs.ingest.faults import FaultCounts, git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
-from gtfs.ingest.signers import signature_row
+from gtfs.ingest.othersigners import signature_row
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.pack.decode import MissingBase
-from gtfs.pack.limits import MIB, Limits
-from gtfs.pack.scan import scan
+from gtfs.pack.limits import Limits
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
@@ -99,27 +99,24 @@ class Ingest:
         """Judge by another gate from the next examination on."""
         self._examiner = Examiner(self._fmt, self._limits, gate)
 
-    def check(self, candidate: Candidate) -> Examined | None:
-        """Steps 1 to 4 for one file, None when its parents are not here yet (steps 1 and the name still hold).
+    def scan(self, candidate: Candidate) -> Examination:
+        """Step 1 for one file, and its name; raises `CorruptPack`, `NotWhole` before all else, OSError."""
+        with Views(self._repository.state) as views:
+            return self._scan(candidate, views)
+
+    def _scan(self, candidate: Candidate, views: Views) -> Examination:
+        if candidate.examination is not None:
+            return candidate.examination
+        return self._examiner.scan(views.bytes_of(candidate), candidate.oid, candidate.promised)
+
+    def check(self, examination: Examination, promised: PackDigest | None) -> None:
+        """Steps 2 to 4 for what was scanned, unless its parents are not here yet; what was found stays with it.
 
         Raises `CorruptPack`, the gate's refusal, OSError.
         """
         self._look_again()
-        with Views(self._repository.state) as views:
-            pack = views.bytes_of(candidate)
-            try:
-                return self._examiner.examine(
-                    pack, candidate.oid, candidate.promised, self._from_repository, self._absent
-                )
-            except Waiting:
-                return None
-
-    def parents(self, candidate: Candidate) -> tuple[ObjectId, ...]:
-        """The parents that a candidate's first object names; raises `CorruptPack`, OSError."""
-        with Views(self._repository.state) as views:
-            pack = views.bytes_of(candidate)
-            found = scan(pack, self._fmt, self._limits, keep=MIB)
-            return first_names(pack, found, self._fmt)[2]
+        with contextlib.suppress(Waiting):
+            self._examiner.examine(examination, promised, self._from_repository, self._absent, keep=True)
 
     def run(
         self,
@@ -197,9 +194,11 @@ class Ingest:
             candidate = todo.popleft()
             if candidate.oid in batch.oids or candidate.oid in before_oids:
                 continue
-            pack = views.bytes_of(candidate)
+            parents: tuple[ObjectId, ...] = ()
             try:
-                examined = self._examiner.examine(pack, candidate.oid, candidate.promised, lookup, absent)
+                examination = self._scan(candidate, views)
+                parents = examination.parents
+                examined = self._examiner.examine(examination, candidate.promised, lookup, absent)
             except Waiting as e:
                 outcome.waiting.append((candidate, e.parents))
                 continue
@@ -207,7 +206,6 @@ class Ingest:
                 batch.discard()
                 raise
             except MissingBase as e:
-                parents = self.parents(candidate)
                 if self._have_lost([p for p in parents if p not in batch.oids and p not in before_oids]):
                     outcome.waiting.append((candidate, parents))
                 else:
@@ -221,7 +219,7 @@ class Ingest:
                 continue
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
-            batch.add(candidate, examined, pack)
+            batch.add(candidate, examined, examination.pack)
         return batch
 
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
@@ -262,18 +260,18 @@ class Ingest:
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
-            self._index.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
-            self._index.set_state([x.oid for x in examined], "unpacked")
+            self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
+            self._index.packs.set_state([x.oid for x in examined], "unpacked")
             found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
-            self._index.put_signatures(found)
-            self._index.add_signoffs(
+            self._index.signers.put(found)
+            self._index.signoffs.add(
                 SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
             )
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
         vanished = self._vanished(batch)
-        self._index.set_state(vanished, "verified")
+        self._index.packs.set_state(vanished, "verified")
         self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
         return vanished
 
@@ -326,7 +324,7 @@ class Ingest:
         asked = [p for p in parents if p not in self._unpacked]
         if not asked:
             return []
-        rows = self._index.get_many(asked)
+        rows = self._index.packs.get_many(asked)
         unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
         if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
             self._look_again()

@@ -24,43 +24,43 @@ _DOUBT = "?"
 
 def rely_on(index: Index, packs: Collection[str]) -> None:
     """Note git packs (file names) that rows of this transaction stand on."""
-    noted = index.get_meta(_PACKS)
-    if noted == _DOUBT or not packs or (noted is None and index.with_state("unpacked", limit=1)):
+    noted = index.meta.get(_PACKS)
+    if noted == _DOUBT or not packs or (noted is None and index.packs.with_state("unpacked", limit=1)):
         return  # a look is due in any case
-    index.set_meta(_PACKS, " ".join(sorted({*(noted or "").split(), *packs})))
+    index.meta.set(_PACKS, " ".join(sorted({*(noted or "").split(), *packs})))
 
 
 def relied_on(index: Index) -> frozenset[str]:
     """The packs that were noted."""
-    return frozenset((index.get_meta(_PACKS) or "").split())
+    return frozenset((index.meta.get(_PACKS) or "").split())
 
 
 def doubt(index: Index) -> None:
     """Let the next `find_lost` look at trees and blobs, too: one was missed."""
-    index.set_meta(_PACKS, _DOUBT)
+    index.meta.set(_PACKS, _DOUBT)
 
 
 def is_doubted(index: Index) -> bool:
     """Whether `doubt` was called since the last look."""
-    return index.get_meta(_PACKS) == _DOUBT
+    return index.meta.get(_PACKS) == _DOUBT
 
 
 def find_lost(repository: Repository, index: Index) -> int:
     """Ask git for what is unpacked, if packs have gone; put back what it has lost and give how many rows that were."""
-    noted = index.get_meta(_PACKS)
+    noted = index.meta.get(_PACKS)
     packs = sorted(pack_names(repository))  # before the look: what goes meanwhile is noticed at the next
     if noted is not None and noted != _DOUBT and set(noted.split()) <= set(packs):
         return 0
-    unpacked = index.unpacked()
+    unpacked = index.packs.unpacked()
     lost = absent(repository, unpacked)
     if noted == _DOUBT and unpacked and (lost or next(missing_objects(repository, unpacked), None) is not None):
         # Which pack brings a tree or blob is not known; what git still has of them is skipped on the way in.
         lost = unpacked
-    rows = index.get_many(lost)
+    rows = index.packs.get_many(lost)
     with index.transaction():
-        index.set_state([oid for oid, row in rows.items() if row.reel is not None], "remote")
-        index.set_state([oid for oid, row in rows.items() if row.reel is None], "verified")
-        index.set_meta(_PACKS, " ".join(packs))
+        index.packs.set_state([oid for oid, row in rows.items() if row.reel is not None], "remote")
+        index.packs.set_state([oid for oid, row in rows.items() if row.reel is None], "verified")
+        index.meta.set(_PACKS, " ".join(packs))
     if lost:
         log.warning("git has lost objects of %d packs, %s first; they are let in again", len(lost), lost[0].hex())
     return len(lost)

@@ -8,18 +8,21 @@ is moved here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from gtfs.ids import Fingerprint, ObjectId
+from gtfs.ids import Fingerprint, ObjectId, is_ssh_key
+from gtfs.ingest.pathjudge import Journey, PathJudge
 from gtfs.ingest.signers import AT_ONCE, Signers
 from gtfs.pack.format import TAG
 from gtfs.reel.index import Index, PackRow
 from gtfs.repo.ancestry import Pair, commits_with_parents, descending
+from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
-from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name, effective_policy
+from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name, effective_policy
+from gtfs.trust.sshsig import ALLOWED_SIGNERS, read_allowed_signers
 from gtfs.trust.verify import At
 
 NOT_YET = "what it would move to is not verified here yet"
@@ -59,12 +62,18 @@ class Judgement(NamedTuple):
     ahead: dict[bytes, str]
 
 
+_Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, str]]
+
+
 class RefJudge:
     """Judges by what is demanded now."""
 
-    def __init__(self, repository: Repository, index: Index, signers: Signers, demands: Demands) -> None:
+    def __init__(
+        self, repository: Repository, index: Index, reader: CatFile, signers: Signers, demands: Demands
+    ) -> None:
         self._repository = repository
         self._index = index
+        self._reader = reader
         self._signers = signers
         self._demands = demands
 
@@ -72,7 +81,7 @@ class RefJudge:
         """What stands against each; a ref that is in neither answer may move."""
         against: dict[bytes, str] = {}
         ahead: dict[bytes, str] = {}
-        rows = self._index.get_many({a.wanted for a in asked})
+        rows = self._index.packs.get_many({a.wanted for a in asked})
         policies = {a.name: self.policy(a.name) for a in asked}
         left = []
         for a in asked:
@@ -82,7 +91,9 @@ class RefJudge:
             else:
                 against[a.name] = reason
         forward = [a for a in left if not policies[a.name].non_fast_forward and (a.now or a.last)]
-        good = descending(self._repository, {pair for a in forward for pair in _pairs(a)})
+        good = descending(self._repository, {pair for a in forward for pair in _onward(a)})
+        left_behind = [a for a in forward if _backward(a, good) is not None]
+        good |= descending(self._repository, {(a.wanted, a.now) for a in left_behind if a.now is not None})
         for a in forward:
             reason = _backward(a, good)
             if reason is not None and _is_ahead(a, good):
@@ -90,8 +101,16 @@ class RefJudge:
             elif reason is not None:
                 against[a.name] = reason
         left = [a for a in left if a.name not in against and a.name not in ahead]
-        against |= self._by_tags([a for a in left if policies[a.name].kind == "tag"], policies, rows)
-        against |= self._by_commits([a for a in left if policies[a.name].kind == "every-commit"], policies, rows)
+        # Where two kinds hold, what stands against either; the dearest to find out comes last.
+        judges: list[tuple[PolicyKind, _Judge]] = [
+            ("tag", self._by_tags),
+            ("path", self._by_path),
+            ("every-commit", self._by_commits),
+        ]
+        for kind, judge in judges:
+            left = [a for a in left if a.name not in against]
+            parts = _parts(left, policies, kind)
+            against |= judge([a for a in left if a.name in parts], parts, rows)
         return Judgement(against, ahead)
 
     def policy(self, name: bytes) -> Policy:
@@ -105,6 +124,8 @@ class RefJudge:
     def _check_signer(self, signer: Fingerprint, allowed: frozenset[Fingerprint] | None) -> None:
         """Raise `PolicyRefused` unless the signer is named, or counts where nobody is."""
         ring = self._demands.keyring
+        if allowed is None and is_ssh_key(signer):  # it stands among the allowed signers
+            return
         if allowed is None and ring is not None:
             allowed = ring.everybody
         if signer not in (allowed or ()):
@@ -136,7 +157,7 @@ class RefJudge:
         return against
 
     def _by_any_tag(self, a: Asked, policy: Policy) -> None:
-        found = self._index.get_many(self._index.children_of(a.wanted))
+        found = self._index.packs.get_many(self._index.history.children_of(a.wanted))
         for tag in [oid for oid, row in found.items() if row.kind == TAG and row.state == "unpacked"]:
             with contextlib.suppress(PolicyRefused):
                 self._signed(tag, policy, a.name)
@@ -144,6 +165,14 @@ class RefJudge:
         raise PolicyRefused(
             f"no signed tag names {a.wanted.hex()}, and the policy lets branches move to signed tags only"
         )
+
+    def _by_path(
+        self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
+    ) -> dict[bytes, str]:
+        journeys = [Journey(a.name, _starts(a, policies[a.name]), a.wanted, policies[a.name]) for a in asked]
+        is_listed = self._demands.catalogue is not None
+        judge = PathJudge(self._repository, self._reader, self._signers, self._demands.keyring, is_listed=is_listed)
+        return judge.judge(journeys)
 
     def _by_commits(
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
@@ -204,8 +233,8 @@ class RefJudge:
         seen = set()
         while oid not in seen:
             seen.add(oid)
-            row = self._index.get(oid)
-            targets = self._index.parents_of(oid)
+            row = self._index.packs.get(oid)
+            targets = self._index.history.parents_of(oid)
             if row is None or row.kind != TAG:
                 return oid
             if not targets:
@@ -226,13 +255,52 @@ def moves_back(
         for name, oid in after.items()
         if before.get(name, oid) != oid and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
     ]
-    good = descending(repository, {pair for a in asked for pair in _pairs(a)})
+    good = descending(repository, {pair for a in asked for pair in _onward(a)})
     return [a.name for a in asked if _backward(a, good) is not None]
+
+
+def refused_by_path(
+    repository: Repository,
+    index: Index,
+    keyring: Keyring | None,
+    before: Mapping[bytes, ObjectId],
+    after: Mapping[bytes, ObjectId],
+    policies: Sequence[Policy],
+) -> dict[bytes, str]:
+    """The refs that mirrors with the same keys would hold back for want of a way, if these were published next."""
+    demanded = {name: effective_policy(name, (), policies, has_keyring=True).part("path") for name in after}
+    journeys = [
+        Journey(name, _starts(Asked(name, before.get(name), None, oid), policy), oid, policy)
+        for name, oid in after.items()
+        if (policy := demanded[name]) is not None and before.get(name) != oid
+    ]
+    if not journeys:
+        return {}
+    with CatFile(repository) as reader:
+        signers = Signers(index, reader, keyring, read_allowed_signers(repository.state / ALLOWED_SIGNERS))
+        found = PathJudge(repository, reader, signers, keyring, is_listed=True).judge(journeys)
+        signers.keep()
+    return found
 
 
 def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, str]]) -> bool:
     """Whether there is a demand that these parents meet."""
     return any(not any(p in found for p in parents) for found in faults.values())
+
+
+def _starts(a: Asked, policy: Policy) -> list[ObjectId]:
+    """Whence a way must lead: from each trusted root, where the ref stands, and where a catalogue had it last.
+
+    A ref that may go anywhere needs a root, and then only that one: nothing leads back.
+    """
+    held = [] if policy.non_fast_forward and policy.roots else [oid for oid in (a.now, a.last) if oid is not None]
+    return list(dict.fromkeys((*sorted(policy.roots), *held)))
+
+
+def _parts(asked: Sequence[Asked], policies: Mapping[bytes, Policy], kind: PolicyKind) -> dict[bytes, Policy]:
+    """What of these refs' policies is of this kind."""
+    found = {a.name: policies[a.name].part(kind) for a in asked}
+    return {name: policy for name, policy in found.items() if policy is not None}
 
 
 def _not_here(a: Asked, row: PackRow | None) -> str | None:
@@ -250,10 +318,9 @@ def _threshold(policy: Policy) -> str | None:
     return None
 
 
-def _pairs(a: Asked) -> list[Pair]:
-    """What has to be known of the history to judge a ref."""
-    pairs = [(old, a.wanted) for old in (a.now, a.last) if old is not None]
-    return [*pairs, (a.wanted, a.now)] if a.now is not None else pairs
+def _onward(a: Asked) -> list[Pair]:
+    """What must descend from what, if the move loses no history."""
+    return [(old, a.wanted) for old in (a.now, a.last) if old is not None]
 
 
 def _backward(a: Asked, good: set[Pair]) -> str | None:

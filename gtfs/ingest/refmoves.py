@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -22,6 +22,7 @@ from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
 from gtfs.repo.reffiles import EMPTY, conflicts, heal_empty, ref_files, trouble
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
 from gtfs.repo.repository import Repository
+from gtfs.trust.sshsig import ALLOWED_SIGNERS, read_allowed_signers
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +62,24 @@ def follow_refs(
     Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. One that cannot move holds
     up no other. Raises `RefsNotMoved` for what concerns no single ref.
     """
-    held = index.held_refs()
+    held = index.refs.held()
     heal_empty(repository, {*wanted, *held})
-    refs = _standing(repository)
-    now = {name: ref.oid for name, ref in refs.items()}
-    judged, _ = _judge(repository, index, refs, wanted, demands)
+    # Once for all below: what another git moves meanwhile, no compare-and-swap overwrites.
+    refs = read_refs(repository)
+    standing = _ordinary(refs)
+    now = {name: ref.oid for name, ref in standing.items()}
+    judged, _ = _judge(repository, index, standing, wanted, demands)
     held_back = dict(judged.against)
     stay = held_back.keys() | judged.ahead.keys()
     gone = [name for name in held if name not in wanted]
     moves = [RefMove(n, now.get(n), oid) for n, oid in wanted.items() if n not in stay and now.get(n) != oid]
     moves += [RefMove(name, now[name], None) for name in gone if now.get(name) == held[name]]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
-    index.change_held_refs({name: oid for name, oid in wanted.items() if name not in stay})
-    unkept = keep_places(repository, moves, refs.values())
-    refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept])
+    index.refs.change({name: oid for name, oid in wanted.items() if name not in stay})
+    unkept = keep_places(repository, moves, refs)
+    refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept], [ref.name for ref in refs])
     held_back |= {name: why for name, why in refused.items() if name in wanted}
-    index.change_held_refs(
+    index.refs.change(
         {name: held[name] for name in refused if name in held},
         [name for name in (*gone, *refused) if name not in refused or name not in held],
         left={name: held[name] for name in gone if name not in refused},
@@ -91,19 +94,26 @@ def follow_refs(
 
 
 def survey_refs(
-    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+    repository: Repository,
+    index: Index,
+    wanted: Mapping[bytes, ObjectId],
+    demands: Demands,
+    refs: Sequence[Ref] | None = None,
 ) -> list[HeldBack]:
-    """The refs that are not where the catalogue has them, as they stand now, and why. Moves and heals nothing."""
-    refs = _standing(repository)
-    judged, asked = _judge(repository, index, refs, wanted, demands)
-    blocked = conflicts([a.name for a in asked if a.now is None], list(refs))
+    """Of all ``refs`` (None: as they stand now) those that are not where the catalogue has them, and why.
+
+    Moves and heals nothing.
+    """
+    standing = _ordinary(read_refs(repository) if refs is None else refs)
+    judged, asked = _judge(repository, index, standing, wanted, demands)
+    blocked = conflicts([a.name for a in asked if a.now is None], list(standing))
     found = []
     for a in asked:
         against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
         reason = against or trouble(repository, a.name) or READY
         found.append(HeldBack(a.name, reason, a.now, a.wanted, reason in (NOT_YET, READY, EMPTY)))
-    for name, oid in index.held_refs().items():
-        if name not in wanted and name in refs and refs[name].oid == oid:
+    for name, oid in index.refs.held().items():
+        if name not in wanted and name in standing and standing[name].oid == oid:
             why = trouble(repository, name)
             found.append(HeldBack(name, why or GONE, oid, None, why is None))
     return found
@@ -125,10 +135,10 @@ def reassert(repository: Repository, index: Index, demands: Demands) -> int:
 
 
 def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[dict[bytes, str], int]:
-    held = index.held_refs()
+    held = index.refs.held()
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
-    refs = _standing(repository)
+    refs = _ordinary(read_refs(repository))
     judged, asked = _judge(repository, index, refs, held, demands)
     asked = [a for a in asked if a.name not in judged.against and a.name not in judged.ahead]
     pairs = {a.name: (a.now, a.wanted) for a in asked if a.now is not None}
@@ -142,9 +152,9 @@ def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[d
     return move_refs(repository, moves), len(moves)
 
 
-def _standing(repository: Repository) -> dict[bytes, Ref]:
-    """Where refs stand, without the node's own."""
-    return {ref.name: ref for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
+def _ordinary(refs: Iterable[Ref]) -> dict[bytes, Ref]:
+    """Those that are not the node's own, by name."""
+    return {ref.name: ref for ref in refs if not ref.name.startswith(OWN_REFS)}
 
 
 def _judge(
@@ -155,7 +165,7 @@ def _judge(
     demands: Demands,
 ) -> tuple[Judgement, list[Asked]]:
     """What stands against those that stand elsewhere than ``wanted``, and these."""
-    last = index.left_refs() | index.held_refs()
+    last = index.refs.left() | index.refs.held()
     asked = []
     for name, oid in wanted.items():
         ref = refs.get(name)
@@ -165,7 +175,7 @@ def _judge(
         now = None if ref is None or ref.kind == MISSING else ref.oid
         asked.append(Asked(name, now, last.get(name), oid))
     with CatFile(repository) as reader:
-        signers = Signers(index, reader, demands.keyring)
-        judged = RefJudge(repository, index, signers, demands).judge(asked)
+        signers = Signers(index, reader, demands.keyring, read_allowed_signers(repository.state / ALLOWED_SIGNERS))
+        judged = RefJudge(repository, index, reader, signers, demands).judge(asked)
         signers.keep()
     return judged, asked

@@ -2,7 +2,7 @@
 """Who signed commits and tags, by the keyring of now. Whether that one may is the policy's matter. One thread.
 
 What gpgv found is remembered with the digest of the keyring, as a run takes 10 ms. Whether the key was good in time is
-judged each time, from its dates: a verdict would grow old (design.md §10).
+judged each time, from its dates: a verdict would grow old (design.md §10). What SSH keys signed is for `othersigners`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from gtfs.ids import Fingerprint, ObjectId
+from gtfs.ingest.othersigners import OtherSigners, found_of, signature_row
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index
 from gtfs.reel.ledger import SignatureRow
@@ -19,6 +20,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import PolicyRefused, judge_signer
 from gtfs.trust.several import Kind, SignedRaw, find_signatures
+from gtfs.trust.sshsig import AllowedSigners
 from gtfs.trust.verify import At, Found
 
 AT_ONCE = 256  # signatures that are looked for ahead of their turn
@@ -26,15 +28,13 @@ _KEEP_AT = 500  # signatures, seconds of gpgv's work
 _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
 
 
-def signature_row(found: Found, keyring: bytes) -> SignatureRow:
-    """What the index remembers of a signature that was found with the keyring of this digest."""
-    return SignatureRow(found.primary, found.part, found.made_s, found.expires_s, keyring)
-
-
 class Signers:
     """Answers for the objects of one repository; `keep` remembers what it found."""
 
-    def __init__(self, index: Index, reader: CatFile, keyring: Keyring | None) -> None:
+    def __init__(
+        self, index: Index, reader: CatFile, keyring: Keyring | None, ssh: AllowedSigners | None = None
+    ) -> None:
+        self.others = OtherSigners(index, self.raw, ssh)
         self._index = index
         self._reader = reader
         self._keyring = keyring
@@ -54,11 +54,9 @@ class Signers:
         if ring is None:
             return
         wanted = [oid for oid in dict.fromkeys(oids) if oid not in self._known]
-        for oid, row in self._index.signatures(wanted).items():
+        for oid, row in self._index.signers.of(wanted).items():
             if row.keyring == ring.digest:
-                self._known[oid] = Found(
-                    Fingerprint(row.signer), Fingerprint(row.part), row.made_s, row.expires_s, "recorded"
-                )
+                self._known[oid] = found_of(row)
         unknown = iter([oid for oid in wanted if oid not in self._known])
         while part := list(islice(unknown, AT_ONCE)):
             for oid, found in find_signatures(self._raws(part, kind), ring, ring.primaries):
@@ -76,7 +74,16 @@ class Signers:
                 self._known[oid] = error
 
     def signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
-        """The primary key whose good signature it carries; raises `PolicyRefused`."""
+        """The primary key or SSH key whose good signature it carries; raises `PolicyRefused`."""
+        try:
+            return self._openpgp_signer(oid, kind, at)
+        except PolicyRefused:
+            signer = self.others.ssh_signer(oid, kind)
+            if signer is None:
+                raise
+            return signer
+
+    def _openpgp_signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
         ring = self._keyring
         if ring is None:
             raise PolicyRefused("signatures are demanded, and no keyring is given (-o keyring=FILE)")
@@ -88,6 +95,7 @@ class Signers:
 
     def keep(self) -> None:
         """Remember what was found for the next time."""
+        self.others.keep()
         if self._new and not self._index.read_only:
-            self._index.put_signatures(self._new)
+            self._index.signers.put(self._new)
         self._new = {}

@@ -46,7 +46,7 @@ def find_new(
     run: list[ObjectId] = []
 
     def ask() -> None:
-        rows = index.get_many(run)
+        rows = index.packs.get_many(run)
         new.extend(oid for oid in run if oid not in rows or rows[oid].state != "unpacked")
         run.clear()
 
@@ -95,10 +95,10 @@ def take_up(
         run.spool.unlink()
         open_reel.sync()
         with index.transaction():
-            index.put_local(local)
-            index.put_needs({stamp.oid: stamp.needs for stamp, _ in run.made})
-            index.drop_unencodable(p.oid for p in local)
-            index.put_unencodable({u.oid: u.reason for u in run.unmade})
+            index.packs.put_local(local)
+            index.needs.put({stamp.oid: stamp.needs for stamp, _ in run.made})
+            index.unencodable.drop(p.oid for p in local)
+            index.unencodable.put({u.oid: u.reason for u in run.unmade})
         unmade.update((u.oid, u.reason) for u in run.unmade)
         made += [p.oid for p in local]
         packed_bytes += sum(p.size for p in local)

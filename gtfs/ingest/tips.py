@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from gtfs.ids import ObjectId
 from gtfs.ingest.lost import absent, relied_on
 from gtfs.reel.index import Index
-from gtfs.repo.history import MISSING, OWN_REFS, TIPS, WAS, Ref, read_refs, tags_reachable
+from gtfs.repo.history import MISSING, OWN_REFS, TIPS, WAS, Ref, add_kinds, read_places, tags_reachable
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import kept_marks, release
@@ -30,20 +30,20 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
 
     ``new`` are those just unpacked, each with its parents.
     """
-    refs = read_refs(repository)
-    tips = {r.oid: r.name for r in refs if r.name.startswith(TIPS)}
-    named = {r.oid for r in refs if not r.name.startswith(OWN_REFS)}
+    places = read_places(repository)
+    tips = {oid: name for name, oid in places.items() if name.startswith(TIPS)}
+    named = {oid for name, oid in places.items() if not name.startswith(OWN_REFS)}
     parents = {p for ps in new.values() for p in ps}
     ends = [oid for oid in new if oid not in parents and oid not in named and oid not in tips]
-    children = {oid: index.children_of(oid) for oid in ends}
-    rows = index.get_many({c for cs in children.values() for c in cs})
+    children = {oid: index.history.children_of(oid) for oid in ends}
+    rows = index.packs.get_many({c for cs in children.values() for c in cs})
     moves = []
     for oid in ends:
         if not any(c in rows and rows[c].state == "unpacked" for c in children[oid]):
             moves.append(RefMove(_name(oid), None, oid))
     moves += [RefMove(name, oid, None) for oid, name in tips.items() if oid in parents]
     # Creations first: a crash between the two transactions must not leave a commit that nothing holds.
-    for name, why in move_refs(repository, [m for m in moves if m.new is not None]).items():
+    for name, why in move_refs(repository, [m for m in moves if m.new is not None], places).items():
         raise RefsNotMoved(f"{name.decode()} cannot be made: {why}; what came in is tried again")
     move_refs(repository, [m for m in moves if m.new is None])
 
@@ -54,8 +54,8 @@ def hold_kept(repository: Repository, index: Index) -> None:
     marks = [mark for mark in kept_marks(repository) if mark.with_suffix(".pack").name in relied_on(index)]
     if not marks:
         return
-    signed_off = set(index.signed_off())
-    parents = {item.oid: item.parents for item in index.unpacked_items() if item.oid in signed_off}
+    signed_off = set(index.signoffs.oids())
+    parents = {item.oid: item.parents for item in index.packs.unpacked_items() if item.oid in signed_off}
     missing = set(absent(repository, parents))
     try:
         hold(repository, index, {oid: named for oid, named in parents.items() if oid not in missing})
@@ -68,8 +68,10 @@ def hold_kept(repository: Repository, index: Index) -> None:
 def keep_places(repository: Repository, moves: Sequence[RefMove], refs: Collection[Ref]) -> dict[bytes, str]:
     """Hold what these moves would leave without a ref; gives the moves for which that is not possible, and why.
 
-    ``refs`` are the ordinary ones as they stand.
+    ``refs`` are all as they stand.
     """
+    present = {ref.name for ref in refs}
+    refs = [ref for ref in refs if not ref.name.startswith(OWN_REFS)]
     places = {m.name: m.new for m in moves}
     leaving = [ref for ref in refs if ref.name in places and ref.kind != MISSING]
     if not leaving:
@@ -77,20 +79,21 @@ def keep_places(repository: Repository, moves: Sequence[RefMove], refs: Collecti
     staying = {ref.oid for ref in refs if ref.name not in places} | {oid for oid in places.values() if oid is not None}
     alone = _alone(repository, leaving, staying)
     kept = {ref.name: WAS + b"%s/%s" % (ref.name.removeprefix(b"refs/"), ref.oid.hex().encode()) for ref in alone}
-    present = {ref.name for ref in read_refs(repository)}
-    refused = move_refs(
-        repository, [RefMove(kept[ref.name], None, ref.oid) for ref in alone if kept[ref.name] not in present]
-    )
+    new = [RefMove(kept[ref.name], None, ref.oid) for ref in alone if kept[ref.name] not in present]
+    refused = move_refs(repository, new, present)
     return {name: f"where it stands cannot be kept: {refused[own]}" for name, own in kept.items() if own in refused}
 
 
 def let_go(repository: Repository) -> None:
     """Drop the node's own refs to what ordinary refs reach by now."""
-    refs = read_refs(repository)
-    own = [r for r in refs if r.name.startswith((TIPS, WAS)) and r.kind != MISSING]
+    # Read again, although the caller has just moved refs: its judging may have taken long, and one that went meanwhile
+    # must not count as what holds a commit.
+    places = read_places(repository)
+    found = add_kinds(repository, {name: oid for name, oid in places.items() if name.startswith((TIPS, WAS))})
+    own = [r for r in found if r.kind != MISSING]
     if not own:
         return
-    alone = set(_alone(repository, own, {r.oid for r in refs if not r.name.startswith(OWN_REFS)}))
+    alone = set(_alone(repository, own, {oid for name, oid in places.items() if not name.startswith(OWN_REFS)}))
     move_refs(repository, [RefMove(r.name, r.oid, None) for r in own if r not in alone])
 
 

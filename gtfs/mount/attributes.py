@@ -59,7 +59,7 @@ class Attributes:
 
     def next_pack(self, entry: pyfuse3.EntryAttributes, info: PackInfo) -> pyfuse3.EntryAttributes:
         """The same in what `pack` gave for another one: a listing makes none anew for each of its packs."""
-        entry.st_ino = inodes.pack_inode(info.ino)
+        entry.st_ino = inodes.pack_inode(info.row)
         entry.st_size = size = info.size
         here = info.local_bytes
         entry.st_blocks = _blocks(here if here < size else size)

@@ -22,6 +22,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.mount.calls import BRIEF_BYTES, Calls
+from gtfs.mount.tree import Judged
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class IncomingFile:
     handles: set[IncomingHandle] = field(default_factory=set)
     writer: IncomingHandle | None = None
     generation: int = 0  # counts changes of the contents
-    approved: int = -1  # the generation that the sink's check accepted
+    judged: Judged | None = None  # what the sink's check made of these contents, which it accepted
     refused: int = -1  # the generation that it refused, for `refusal`
     refusal: GtfsError | None = None
     queued: bool = False  # handed to the sink
@@ -67,6 +68,7 @@ class IncomingFile:
     def changed(self) -> None:
         """The contents are about to be, or were, changed."""
         self.generation += 1
+        self.judged = None
         self.mtime_ns = time.time_ns()
 
 

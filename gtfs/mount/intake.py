@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a written file is a pack: whole, accepted by the sink, and then handed over (design.md §9 "Writing").
 
-Not the judgement of what is in it (design.md §8), which is the sink's. Trio loop; hashing runs in a thread.
+Not the judgement of what is in it (design.md §8), nor whether it is all there: that is the sink's. Trio loop.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 from typing import Final
@@ -16,48 +15,13 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
-from gtfs.mount.calls import BRIEF_BYTES
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
 from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
-from gtfs.pack import format as pack_format
 from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
 
-_CHUNK: Final = 1 << 20
 _IDLE_S: Final = 1.5
-_START: Final = pack_format.HEADER.pack(pack_format.MAGIC, pack_format.VERSION, 0)[:8]
-
-
-def is_whole(path: str | bytes, digest_name: str) -> bool:
-    """Whether a file starts like a pack and ends in the checksum of what stands before; size proves nothing.
-
-    ``digest_name`` is "sha1" or "sha256", the repository's hash. A file that vanished is not whole. Any thread.
-    """
-    digest = hashlib.new(digest_name)
-    try:
-        with open(path, "rb") as f:
-            left = os.fstat(f.fileno()).st_size - digest.digest_size
-            if left < pack_format.HEADER.size:
-                return False
-            start = f.read(len(_START))
-            if start != _START:
-                return False
-            digest.update(start)
-            left -= len(start)
-            while left:
-                chunk = f.read(min(_CHUNK, left))
-                if not chunk:
-                    return False
-                digest.update(chunk)
-                left -= len(chunk)
-            return f.read() == digest.digest()
-    except FileNotFoundError:
-        return False
-
-
-def _digest_name(oid: ObjectId) -> str:
-    return "sha1" if len(oid) == 20 else "sha256"
 
 
 class Intake:
@@ -69,7 +33,6 @@ class Intake:
         self._sink = sink
         self._written = trio.Event()
         files.on_trouble = sink.note_trouble
-        self._hashing = trio.CapacityLimiter(2)  # whole-file hashing: bounded by the disk and the cores
 
     async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
         """Whether ``file`` is whole and the sink accepts it as the pack of ``oid``.
@@ -77,32 +40,24 @@ class Intake:
         False while it is not whole or still changing. Raises the sink's refusal, also again for the same contents.
         """
         async with file.check_lock:
-            generation = file.generation
-            if file.approved == generation:
+            if file.judged is not None and file.judged.oid == oid:
                 return True
+            generation = file.generation
             if file.refused == generation and file.refusal is not None:
                 raise file.refusal
             if file.name is None:
                 return False
             path = self._files.path(file)
-            if file.size <= BRIEF_BYTES:
-                whole = await self._files.briefly(is_whole, os.fsencode(path), _digest_name(oid))
-            else:
-                whole = await trio.to_thread.run_sync(
-                    is_whole, os.fsencode(path), _digest_name(oid), limiter=self._hashing
-                )
-            if not whole or file.generation != generation or file.name is None:
-                return False
             try:
-                await self._sink.check(path, oid)
+                judged = await self._sink.check(path, oid)
             except GtfsError as refusal:
                 log.warning("refused %s: %s", pack_name(oid), refusal)
                 file.refused, file.refusal = generation, refusal
                 self._files.drop_if_gone(file)
                 raise
-            if file.generation != generation:
+            if judged is None or file.generation != generation or file.name is None:
                 return False
-            file.approved = generation
+            file.judged = judged
             return True
 
     async def flush(self, handle: IncomingHandle) -> None:
@@ -171,17 +126,11 @@ class Intake:
             approved = await self.approve(file, oid)
         except GtfsError:
             return  # logged, and told to the writer at flush
-        is_left = file.writer is None or is_idle
-        if approved and is_left and not file.queued and file.name == pack_name(oid).encode():
-            await self._hand_over(file, oid)
-
-    async def _hand_over(self, file: IncomingFile, oid: ObjectId) -> None:
-        file.queued = True
-        try:
-            await self._sink.queue(self._files.path(file), oid)
-        except GtfsError:
-            file.queued = False
-            raise
+        is_left = (file.writer is None or is_idle) and file.name == pack_name(oid).encode()
+        # No await since the contents were approved: what is handed over with `judged` is what was judged.
+        if approved and file.judged is not None and is_left and not file.queued:
+            file.queued = True
+            self._sink.queue(self._files.path(file), file.judged)
 
     async def unlink(self, file: IncomingFile) -> None:
         """Remove a file as its owner wishes; raises EBUSY while the sink takes it in."""

@@ -21,7 +21,8 @@ from typing import Final
 import pyfuse3
 import trio
 
-from gtfs.mount.mountpoint import BACKGROUND, MountpointError, MountWatch, allow_background, read_further_ahead
+from gtfs.mount.mountpoint import BACKGROUND, MountpointError, allow_background, read_further_ahead
+from gtfs.mount.mountwatch import MountWatch
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, libfuse_options
 

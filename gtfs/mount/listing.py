@@ -83,17 +83,17 @@ class RootListing:
             for info in infos:
                 if info.oid not in self._listed:
                     entry = self._of_pack(info) if entry is None else self._next_pack(entry, info)
-                    yield info.oid.hex().encode() + b".pack", entry, _PACKS + info.ino
-            row = infos[-1].ino
+                    yield info.oid.hex().encode() + b".pack", entry, _PACKS + info.row
+            row = infos[-1].row
 
     def _after(self, row: int) -> list[PackInfo]:
         """The next packs: what is left of those asked for last, as long as the listing goes on from there."""
         packs = self._packs
-        if not packs or not self._packs_after <= row < packs[-1].ino:
+        if not packs or not self._packs_after <= row < packs[-1].row:
             self._packs_after, packs = row, self._source.rows(row, _ROWS)
             self._packs = packs
             return packs
-        return packs[bisect_right(packs, row, key=attrgetter("ino")) :]
+        return packs[bisect_right(packs, row, key=attrgetter("row")) :]
 
 
 class ControlListing:

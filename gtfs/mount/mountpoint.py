@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory to mount on: whether it will do, and whether it is still mounted.
+"""The directory to mount on: whether it will do, and what is mounted there. Blocking, but for `mounted_on`.
 
 Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) rather than asking the file system: a ``stat`` of one's own mount
-from the loop that serves it would wait for itself. The check blocks and belongs before the mount; the rest is of the
-trio loop.
+from the loop that serves it would wait for itself.
 """
 
 from __future__ import annotations
@@ -12,17 +11,13 @@ import contextlib
 import errno
 import os
 import re
-import select
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import trio
-
 from gtfs.errors import GtfsError
 
-_MOUNTINFO: Final = Path("/proc/self/mountinfo")
+MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _READ_AHEAD_KIB: Final = 512
@@ -44,9 +39,10 @@ class Mounted(NamedTuple):
     kind: str
 
 
-def _mounts() -> list[Mounted]:
+def mounts() -> list[Mounted]:
+    """The table of mounts. Raises OSError."""
     found = []
-    for line in _MOUNTINFO.read_bytes().splitlines():
+    for line in MOUNTINFO.read_bytes().splitlines():
         fields = line.split(b" ")
         path = _ESCAPE.sub(lambda m: bytes([int(m[1], 8)]), fields[4])
         kind = fields[fields.index(b"-", 6) + 1].decode("ascii", "replace")
@@ -57,7 +53,7 @@ def _mounts() -> list[Mounted]:
 def mounted_on(path: Path) -> Mounted | None:
     """What is mounted on exactly this directory (the topmost, if several), without touching it."""
     wanted = os.path.normpath(os.fsencode(Path.cwd() / path))
-    return next((m for m in reversed(_mounts()) if m.path == wanted), None)
+    return next((m for m in reversed(mounts()) if m.path == wanted), None)
 
 
 def is_dead(path: Path) -> bool:
@@ -135,36 +131,3 @@ def allow_background(mounted: Mounted) -> None:
     with contextlib.suppress(OSError):
         (directory / "max_background").write_text(str(BACKGROUND))
         (directory / "congestion_threshold").write_text(str(BACKGROUND * 3 // 4))
-
-
-class MountWatch:
-    """Notices that a mount is gone, also while requests are still being answered."""
-
-    def __init__(self, path: Path) -> None:
-        found = mounted_on(path)
-        if found is None:
-            raise MountpointError(f"{path} was unmounted at once")
-        self.mounted = found
-
-    def is_mounted(self) -> bool:
-        """Whether it still stands in the table of mounts."""
-        return self.mounted in _mounts()
-
-    async def wait_unmounted(self) -> None:
-        """Return when it is gone from the table of mounts."""
-        with _mount_events() as fd:
-            while self.is_mounted():
-                await trio.lowlevel.wait_readable(fd)
-
-
-@contextlib.contextmanager
-def _mount_events() -> Iterator[int]:
-    """A descriptor that becomes readable when the table of mounts changes.
-
-    mountinfo itself always counts as readable and tells a change by POLLPRI, which trio cannot wait for; an epoll
-    instance that watches for that alone can be waited for like any descriptor. A change is reported once, when it is
-    looked for: so look at the table after each wake-up, and wait only then.
-    """
-    with _MOUNTINFO.open("rb") as table, select.epoll() as events:
-        events.register(table.fileno(), select.EPOLLPRI)
-        yield events.fileno()

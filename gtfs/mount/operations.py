@@ -99,7 +99,7 @@ class Operations(MetadataOperations):
         info = self._source.info(oid)
         if info is not None and self._served:
             try:
-                pyfuse3.invalidate_inode(inodes.pack_inode(info.ino), attr_only=True)
+                pyfuse3.invalidate_inode(inodes.pack_inode(info.row), attr_only=True)
             except OSError as error:
                 if error.errno != errno.ENOENT:  # the kernel never heard of it
                     log.debug("cannot invalidate %s: %s", oid.hex(), error)

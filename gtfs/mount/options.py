@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gtfs.errors import GtfsError
+from gtfs.pack import limits
+from gtfs.pack.limits import GIB, MIB
 
-MIB: Final = 1 << 20
-GIB: Final = 1 << 30
 _YEAR_S: Final = 365 * 24 * 3600.0
 
 _IGNORED: Final = frozenset(
@@ -30,8 +30,6 @@ _KERNEL: Final = frozenset(("noexec", "noatime", "nodiratime", "sync", "dirsync"
 _TAKES_BACK: Final = {"exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "async": "sync"}
 _YES: Final = frozenset(("yes", "true", "on", "1"))
 _NO: Final = frozenset(("no", "false", "off", "0"))
-_SIZE: Final = re.compile(r"([0-9]{1,18})(?:([KMGT])(?:iB)?)?\Z", re.IGNORECASE)
-_SIZE_UNITS: Final = (("T", 1 << 40), ("G", GIB), ("M", MIB), ("K", 1 << 10))
 _TIME: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([smhd])?\Z", re.IGNORECASE)
 _TIME_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 
@@ -91,11 +89,11 @@ def parse_flag(text: str | None, option: str) -> bool:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Bytes behind "65536", "512K", "64M" or "10G"; raises `BadMountOption`."""
-    found = _SIZE.match(text)
-    if not found:
-        raise BadMountOption(f"{option}={text}: not a size such as 65536, 512K, 64M or 10G (powers of 1024)")
-    return int(found[1]) * dict(_SIZE_UNITS).get((found[2] or "").upper(), 1)
+    """See `gtfs.pack.limits.parse_size`; raises `BadMountOption`."""
+    try:
+        return limits.parse_size(text, option)
+    except limits.BadSize as error:
+        raise BadMountOption(str(error)) from None
 
 
 def parse_seconds(text: str, option: str) -> float:
@@ -112,7 +110,7 @@ def _with_unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
 
 
 def _show_size(value: int) -> str:
-    return _with_unit(value, _SIZE_UNITS)
+    return _with_unit(value, limits.SIZE_UNITS)
 
 
 def _show_seconds(value: float) -> str:

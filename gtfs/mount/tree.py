@@ -40,11 +40,11 @@ class NotLocal(GtfsError):
 class PackInfo(NamedTuple):
     """One commit pack as the mount shows it."""
 
-    ino: int  # the pack's row in the index, >= 1 and never reused; the inode is this plus inodes.PACK_BASE
+    row: int  # of the index, >= 1 and never reused; the inode is this plus inodes.PACK_BASE
     oid: ObjectId
     size: int  # bytes, exact before one of them is here
     time_s: int  # committer (or tagger) time
-    state: str  # of design.md §8: remote, fetching, waiting, refused, verified, unpacked
+    state: str  # of design.md §8: remote, waiting, refused, verified, unpacked
     local_bytes: int  # how many of `size` are on this machine
 
 
@@ -82,6 +82,13 @@ class PackSource(Protocol):
         """Sizes for statfs."""
 
 
+@dataclass(eq=False)
+class Judged:
+    """A file's contents that a sink has accepted as the pack of ``oid``; what more it knows of them is its own."""
+
+    oid: ObjectId
+
+
 class IncomingSink(Protocol):
     """Where a written pack goes."""
 
@@ -92,16 +99,17 @@ class IncomingSink(Protocol):
     def note_trouble(self, text: str | None) -> None:
         """What the disk does to writers, for the status; None when it is over. Already logged."""
 
-    async def check(self, path: Path, oid: ObjectId) -> None:
-        """Judge the whole file at ``path`` as the pack of ``oid`` (design.md §8.1–2 and policy).
+    async def check(self, path: Path, oid: ObjectId) -> Judged | None:
+        """Judge the file at ``path`` as the pack of ``oid`` (design.md §8.1–2 and policy); None if it is not whole.
 
+        Whole: it starts like a pack and ends in the checksum of what stands before; size proves nothing.
         Raises `CorruptPack` (EBADMSG), or another `GtfsError` of exit code 4, such as a policy's refusal (EACCES). On
         refusal the sink logs the reason and moves the file to quarantine. A pack whose parents are missing is no
         refusal. Must not raise because ``oid`` is already known.
         """
 
-    async def queue(self, path: Path, oid: ObjectId) -> None:
-        """Take a checked file over for design.md §8.3–9; returns at once, not when it is ingested.
+    def queue(self, path: Path, judged: Judged) -> None:
+        """Take a file over for design.md §8.3–9, with what `check` made of it; what is let in is what was judged.
 
         The sink takes the file away when the pack's state is verified, or when it is refused after all. Until then
         (parents may be missing for long) the file stays, and its owner may have it back: see `withdraw`.

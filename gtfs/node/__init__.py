@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One repository on one machine, wired: its state on disk, its swarm, the way in, the way out (design.md §1, §2).
+"""One repository while it runs: its swarm, the way in, the feeds, and who asks over its socket (design.md §1, §2).
 
-state
-    what lies in ``$GIT_DIR/gtfs``, opened under its lock (`gtfs.node.state`).
-stock
-    the reels on this disk (`gtfs.node.stock`); which there should be is the matter of `gtfs.node.succession`.
 node
-    all of it together while it runs (`gtfs.node.node`); a SOURCE becomes one in `gtfs.node.source`.
+    all of it together (`gtfs.node.node`); a SOURCE becomes one in `gtfs.node.opening`.
+reel torrents
+    the reels as the swarm has them (`gtfs.node.reeltorrents`).
 
-Beside `gtfs.cli` the only station that sees all others.
+Trio. Beside `gtfs.cli` the only station that sees all others.
 """

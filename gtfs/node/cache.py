@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection
 import trio
 
 from gtfs.durable import replace_file
-from gtfs.node.config import BadConfig
-from gtfs.node.reels import Reels
-from gtfs.node.state import State
-from gtfs.node.stock import TABLE_SUFFIX
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
+from gtfs.state.config import BadConfig
+from gtfs.state.reelfiles import TABLE_SUFFIX
+from gtfs.state.state import State
 from gtfs.swarm.eviction import evict
 from gtfs.swarm.peers import copies_elsewhere
 from gtfs.swarm.pieces import SwarmError
@@ -39,7 +39,7 @@ class Cache:
     def __init__(
         self,
         state: State,
-        reels: Reels,
+        reels: ReelTorrents,
         session: Session,
         writing: trio.CapacityLimiter,
         forget: Callable[[], None],
@@ -108,7 +108,7 @@ class Cache:
     def _evictable(self) -> list[tuple[ReelRow, Torrent]]:
         """The reels of which pieces may go, as far as this node is concerned."""
         found = []
-        for row in self._state.index.reels():
+        for row in self._state.index.reels.all():
             torrent = self._reels.reel(row.id)
             if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
                 continue
@@ -129,7 +129,7 @@ class Cache:
             try:
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
-                    self._state.index.set_reel_state([row.id], "partial")
+                    self._state.index.reels.set_state([row.id], "partial")
                 self._forget()
                 self._reels.replace(row, await evict(self._session, torrent, going))
             finally:
@@ -140,8 +140,8 @@ class Cache:
 
     def _keep_table(self, row: ReelRow) -> None:
         """The table outlives the pieces that hold it."""
-        stock = self._state.stock
-        path = stock.reels / (row.name + TABLE_SUFFIX)
-        table = None if path.exists() else stock.table(row)
+        reel_files = self._state.reel_files
+        path = reel_files.reels / (row.name + TABLE_SUFFIX)
+        table = None if path.exists() else reel_files.table(row)
         if table is not None:
-            replace_file(path, encode_table(table.packs, stock.fmt))
+            replace_file(path, encode_table(table.packs, reel_files.fmt))

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A running node answers other gtfs commands on a Unix socket, ``$GIT_DIR/gtfs/control``: JSON, one object a line.
+"""A running node answers other gtfs commands, which ask as `gtfs.state.control` says. Trio loop.
 
-Request ``{"do": NAME, ...}``; answers ``{"progress": {...}}`` any number of times, then ``{"done": {...}}`` or
-``{"error": TEXT, "exit_code": N}``. Only the owner of the repository can open the socket (mode 0600).
+Only the owner of the repository can open the socket (mode 0600).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,89 +19,14 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import open_flat_nursery
-from gtfs.node.private import open_private
+from gtfs.state.control import Tell, read_object, socket_path
 
 log = logging.getLogger(__name__)
 
-CONTROL = "control"
 _MAX_LINE = 1 << 20
-_MAX_ANSWER = 256 << 20  # a line of status or of a sync's end may name some 100,000 refs
 _MAX_JOBS = 1024
 
-Tell = Callable[[dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
-
-
-class NodeFailed(GtfsError):
-    """What the running node answered; carries its exit code."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-@contextlib.contextmanager
-def _short_path(state: Path) -> Iterator[str]:
-    """A path to the socket that fits sun_path (108 bytes), however deep the repository lies."""
-    with open_private(state) as fd:
-        if fd is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state))
-        yield f"/proc/self/fd/{fd}/{CONTROL}"
-
-
-def ask_node(state: Path, request: Mapping[str, object], on_progress: Tell) -> dict[str, Any] | None:
-    """Ask the node that runs on this state directory; None when none does.
-
-    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
-    connection, upon which the node ends the work.
-    """
-    with socket.socket(socket.AF_UNIX) as s:
-        try:
-            with _short_path(state) as path:
-                s.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        try:
-            s.sendall(json.dumps(request).encode() + b"\n")
-            answers = s.makefile("rb")
-            while line := answers.readline(_MAX_ANSWER):
-                kind, value, code = _read_answer(line)
-                if kind == "done":
-                    done: dict[str, Any] = value
-                    return done
-                if kind == "error":
-                    raise NodeFailed(value, code)
-                try:
-                    on_progress(value)
-                except (KeyError, TypeError, ValueError):
-                    raise _unknown_answer() from None
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-    raise NodeFailed("the node ended before it answered; see its log", 1)
-
-
-def _unknown_answer() -> NodeFailed:
-    return NodeFailed("what answers at the node's socket is no node of this version; unmount and mount it again", 1)
-
-
-def _read_answer(line: bytes) -> tuple[str, Any, int]:
-    """The kind of an answer, what it holds, and the exit code of an error. Raises `NodeFailed`."""
-    answer = _read_object(line)
-    for kind, type_ in (("progress", dict), ("error", str), ("done", dict)):
-        if answer is not None and isinstance(answer.get(kind), type_):
-            code = answer.get("exit_code", 0)
-            if kind != "error" or (type(code) is int and 0 < code < 256):
-                return kind, answer[kind], code
-    raise _unknown_answer()
-
-
-def _read_object(line: bytes) -> dict[str, Any] | None:
-    """A JSON object, None for anything else: whatever the nesting, and whatever the numbers."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _is_name(value: object) -> bool:
@@ -149,7 +72,7 @@ def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) 
 def listen(state: Path) -> trio.SocketListener:
     """The node's socket, in the place of one that a crash left: the lock says that no other node lives."""
     s = socket.socket(socket.AF_UNIX)
-    with _short_path(state) as path:
+    with socket_path(state) as path:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
         s.bind(path)
@@ -185,7 +108,7 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
         line = await _read_line(stream)
         if not line:
             return
-        request = _read_object(line)
+        request = read_object(line)
         objection = _objection(request, handlers)
         if request is None or objection is not None:
             await _send(stream, {"error": objection, "exit_code": 1})

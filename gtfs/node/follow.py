@@ -12,12 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import trio
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept
-from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
@@ -25,42 +23,23 @@ from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
-from gtfs.node.mending import look_at_git
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.reels import Reels
-from gtfs.node.standing import why_all_stay
-from gtfs.node.state import State
-from gtfs.node.store import Store
-from gtfs.node.succession import Guess
-from gtfs.pack.limits import key_of, option_of
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row
 from gtfs.repo.pushes import refuse_pushes
+from gtfs.state.divergence import why_all_stay
+from gtfs.state.firsttrust import LimitTooLow, NotFollowing
+from gtfs.state.repair import look_at_git
+from gtfs.state.state import State
+from gtfs.state.turnover import Guess
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
+from gtfs.view.packs import Packs
 
 log = logging.getLogger(__name__)
 
 FOLLOWED = "followed-version"  # in the index: the last catalogue of which nothing was missing when refs moved
 _AT_ONCE = 4  # reels; while one waits for its only peer, the others go on
-
-
-class NotFollowing(GtfsError):
-    """This node holds no catalogue, or nothing that its keyring could check one with; the text says what to give."""
-
-    exit_code = 4
-
-
-class LimitTooLow(GtfsError):
-    """The catalogue says that its packs need more than a limit of this node allows: said before they are fetched."""
-
-    exit_code = 4
-
-    def __init__(self, limit: str, allowed: int, needed: int, config: Path) -> None:
-        super().__init__(
-            f"the catalogue's packs need {limit} {needed} where this node allows {allowed}: nothing is fetched and no "
-            f"ref moves until it is raised, with -o {option_of(limit)}={needed} or gtfs.{key_of(limit)} in {config}"
-        )
-        self.limit = limit
 
 
 @dataclass
@@ -95,15 +74,15 @@ class Follower:
     def __init__(
         self,
         state: State,
-        reels: Reels,
-        store: Store,
+        reels: ReelTorrents,
+        store: Packs,
         writing: trio.CapacityLimiter,
         first: FirstTrust,
         changed: Callable[[], None],
     ) -> None:
         self._state = state
-        self._reels = reels
-        self._store = store
+        self._reel_torrents = reels
+        self._packs = store
         self._writing = writing
         self._first = first
         self._changed = changed
@@ -121,8 +100,8 @@ class Follower:
         if accepted is None:
             return False
         if join:
-            await self._reels.update()
-        self._store.forget_reels()
+            await self._reel_torrents.update()
+        self._packs.forget_reels()
         return True
 
     def _accept(self, document: bytes) -> Accepted | None:
@@ -160,12 +139,12 @@ class Follower:
         held = self._state.held
         if held is None:
             return []
-        rows = [self._state.index.reel_by_name(entry.name) for entry in held.catalogue.reels]
+        rows = [self._state.index.reels.by_name(entry.name) for entry in held.catalogue.reels]
         return [row for row in rows if row is not None]
 
     def lacks_tables(self) -> bool:
         """Whether a reel of the catalogue cannot be listed yet."""
-        return not all(self._reels.has_table(row) for row in self._listed())
+        return not all(self._reel_torrents.has_table(row) for row in self._listed())
 
     async def bring_tables(self, deadline_s: float) -> dict[ReelName, SwarmError | CorruptReel]:
         """Fetch the tables that are missing, several at once; gives what went wrong, by reel."""
@@ -176,15 +155,15 @@ class Follower:
             async def bring(row: ReelRow) -> None:
                 async with some:
                     try:
-                        await self._reels.bring_table(row, deadline_s)
-                        await self._reels.fill(row)
+                        await self._reel_torrents.bring_table(row, deadline_s)
+                        await self._reel_torrents.fill(row)
                     except (SwarmError, CorruptReel) as e:
                         log.info("%s", e)
                         failed[row.name] = e
 
-            await self._reels.make(*await trio.to_thread.run_sync(self._guess, limiter=self._writing))
+            await self._reel_torrents.make(*await trio.to_thread.run_sync(self._guess, limiter=self._writing))
             for row in self._listed():
-                if not self._reels.has_table(row):
+                if not self._reel_torrents.has_table(row):
                     nursery.start_soon(bring, row)
         self._changed()
         return failed
@@ -194,12 +173,12 @@ class Follower:
         state, held = self._state, self._state.held
         listed = self._listed()
         # What was taken up and lies in no reel yet is the sign of an existing clone.
-        if held is None or all(map(self._reels.has_table, listed)) or not state.index.open_items():
+        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.packs.open_items():
             return []
-        guess = Guess(state.stock, list(held.catalogue.refs.values()))
+        guess = Guess(state.reel_files, list(held.catalogue.refs.values()))
         found = []
         for row in listed:
-            table = state.stock.table(row)
+            table = state.reel_files.table(row)
             if table is not None:
                 guess.leave_out(table)
             elif (packs := guess.packs(row)) is not None:
@@ -211,9 +190,13 @@ class Follower:
     async def _fill(self, listed: Sequence[ReelRow]) -> None:
         """Let git give once what it has of reels that are not whole."""
         for row in listed:
-            if row.name not in self._filled and self._reels.is_wanted(row) and self._reels.has_table(row):
+            if (
+                row.name not in self._filled
+                and self._reel_torrents.is_wanted(row)
+                and self._reel_torrents.has_table(row)
+            ):
                 self._filled.add(row.name)
-                await self._reels.fill(row)
+                await self._reel_torrents.fill(row)
 
     async def sync(
         self, progress: Callable[[Progress], None], stall_s: float = 120.0, *, is_once_more: bool = True
@@ -232,14 +215,14 @@ class Follower:
         report = SyncReport(unusable=held.catalogue.unusable)
         # What is recorded is believed below: git may have lost objects, and the disk files, since then.
         await trio.to_thread.run_sync(look_at_git, self._state, cancelled, limiter=self._writing)
-        await self._reels.mend()
-        if self._state.index.last_row():
+        await self._reel_torrents.mend()
+        if self._state.index.packs.last_row():
             # What nobody gives must not hold up the rest.
             report.missing.update(await self.bring_tables(stall_s))
         else:
             # Nothing here could be part of a reel, and tables come with the rest: asked for first, and by every
             # mirror at once, they would all come from the publisher.
-            await self._reels.update()
+            await self._reel_torrents.update()
         listed = [row for row in self._listed() if row.name not in report.missing]
         await self._fill(listed)
         here = {row.id: row.size if row.is_whole else 0 for row in listed}
@@ -255,14 +238,14 @@ class Follower:
 
             async def fetch_task() -> None:
                 for row in waiting:
-                    if self._reels.is_wanted(row):
+                    if self._reel_torrents.is_wanted(row):
 
                         def fetched(count: int, _size: int, reel_id: int = row.id) -> None:
                             here[reel_id] = count
                             tell(0)
 
                         try:
-                            await self._reels.fetch(row, fetched, stall_s)
+                            await self._reel_torrents.fetch(row, fetched, stall_s)
                         except (Offline, DiskTrouble):
                             raise
                         except (SwarmError, CorruptReel) as e:
@@ -270,7 +253,7 @@ class Follower:
                         else:
                             report.reels += 1
                     here[row.id] = 0 if row.name in report.missing else row.size
-                    self._store.forget_reels()
+                    self._packs.forget_reels()
                     came[row.id].set()
 
             try:
@@ -285,7 +268,7 @@ class Follower:
                         outcome = await trio.to_thread.run_sync(
                             self._let_in, row, lambda n: trio.from_thread.run_sync(tell, n), limiter=self._writing
                         )
-                        self._reels.unpin(row)
+                        self._reel_torrents.unpin(row)
                         done_before[0] += row.rows
                         report.packs += len(outcome.unpacked)
                         report.refused.update((c.oid, str(e)) for c, e in outcome.refused)
@@ -293,7 +276,7 @@ class Follower:
                         report.faults.merge(outcome.faults)
                         self._changed()
             finally:
-                self._reels.unpin()
+                self._reel_torrents.unpin()
             for name, (count, first) in report.faults.kinds.items():
                 log.info("let in: %s: %d objects, %s first", name, count, first.hex())
             self._settled.intersection_update(row.name for row in listed)
@@ -318,19 +301,19 @@ class Follower:
         path = self._state.reel_path(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._settled:
-            self._reels.settle(reel)
+            self._reel_torrents.settle(reel)
             self._settled.add(reel.name)
-        is_news = index.holds_any(reel.id, ("remote", "fetching", "waiting", "refused", "verified"))
-        rows = [row for row in index.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
+        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
+        rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
         if not rows:
             return Outcome()
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():
-            index.set_state([c.oid for c, _ in outcome.waiting], "waiting")
+            index.packs.set_state([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
                 log.error("%s of reel %s is refused: %s", candidate.oid.hex(), reel.name, error)
-                index.set_state([candidate.oid], "refused", str(error))
+                index.packs.set_state([candidate.oid], "refused", str(error))
         return outcome
 
     def _move_refs(self) -> RefReport:
@@ -343,7 +326,7 @@ class Follower:
             return RefReport(0, dict.fromkeys(catalogue.refs, why))
         report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
         if NOT_YET not in report.held_back.values():
-            state.index.set_meta(FOLLOWED, str(catalogue.version))
+            state.index.meta.set(FOLLOWED, str(catalogue.version))
         sources = state.config.get_all("source")
         place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
         refuse_pushes(state.repository, catalogue.refs, place)

@@ -13,10 +13,10 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
-from gtfs.node.standing import Standing
-from gtfs.node.state import State
-from gtfs.repo.history import MISSING, OWN_REFS
+from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
 from gtfs.repo.watch import RefsWatch
+from gtfs.state.divergence import Divergence
+from gtfs.state.state import State
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class GitNews:
     def __init__(
         self,
         state: State,
-        standing: Standing,
+        standing: Divergence,
         writing: trio.CapacityLimiter,
         jobs: int | None,
         show: Callable[[dict[bytes, ObjectId]], None],
@@ -43,7 +43,7 @@ class GitNews:
     ) -> None:
         self.takes_up = False
         self._state = state
-        self._standing = standing
+        self._divergence = standing
         self._writing = writing
         self._jobs = jobs
         self._show = show
@@ -54,21 +54,23 @@ class GitNews:
     def look_again(self) -> None:
         """This node moved refs, or may now tell more of them."""
         self._stale.set()
-        self._standing.is_old = True
+        self._divergence.is_old = True
 
     async def watch_task(self) -> None:
         """Look for ever."""
         watch, read_at, said = RefsWatch(self._state.repository), -math.inf, ""
         while True:
             self._stale = trio.Event()
+            refs: list[Ref] | None = None  # read once for both looks; what moves meanwhile is seen by the next
             try:
                 moved = await trio.to_thread.run_sync(watch.changed)
                 if moved or trio.current_time() - read_at > _AGAIN_S:
                     read_at = trio.current_time()
-                    self._standing.is_old = self._standing.is_old or moved
-                    await self._read()
-                if self._standing.is_due(trio.current_time()):
-                    await trio.to_thread.run_sync(self._standing.look)
+                    self._divergence.is_old = self._divergence.is_old or moved
+                    refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
+                    await self._read(refs)
+                if self._divergence.is_due(trio.current_time()):
+                    await trio.to_thread.run_sync(self._divergence.look, refs)
                 said = ""
             except (GtfsError, OSError) as e:
                 read_at = -math.inf
@@ -79,15 +81,16 @@ class GitNews:
             with trio.move_on_after(_EVERY_S):
                 await self._stale.wait()
 
-    async def _read(self) -> None:
+    async def _read(self, all_refs: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = (await trio.to_thread.run_sync(self._state.refs)).chosen
+        found = (await trio.to_thread.run_sync(self._state.refs, all_refs)).chosen
         shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
         refs = {r.name: r.oid for r in shown if r.kind != MISSING}
         if refs == self._refs:
             return
         if self.takes_up:
-            take_up = partial(self._state.take_up, jobs=self._jobs, retry=False, stop=cancelled)
+            # By the refs that were read: another look follows whatever has moved them meanwhile.
+            take_up = partial(self._state.take_up, refs=found, jobs=self._jobs, retry=False, stop=cancelled)
             if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
                 self._changed()
         self._refs = refs

@@ -19,35 +19,37 @@ import trio
 
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.errors import GtfsError
+from gtfs.feed import Feed, parse_feed
 from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
-from gtfs.node.control import NodeFailed, Tell, answer_task, listen
-from gtfs.node.copied import take_copied
-from gtfs.node.describe import describe_progress, describe_published, describe_state, describe_sync
-from gtfs.node.firsttrust import TrustGiven, first_trust
+from gtfs.node.control import answer_task, listen
+from gtfs.node.dhtfeed import PointerKeeper
+from gtfs.node.droppedin import take_copied
 from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
 from gtfs.node.gitnews import GitNews
-from gtfs.node.handout import hand_out
-from gtfs.node.mending import look_at_git
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.pointing import Pointing
-from gtfs.node.publish import publish_now
-from gtfs.node.reels import Reels
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
-from gtfs.node.shelf import Shelf
-from gtfs.node.sink import Sink
-from gtfs.node.standing import Standing
-from gtfs.node.state import State
-from gtfs.node.store import Store
-from gtfs.node.traffic import describe_connections, describe_share
+from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
+from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
-from gtfs.swarm.feeds import Feed, FeedError, FeedPoller, parse_feed
+from gtfs.state.control import NodeFailed, Tell
+from gtfs.state.describe import describe_published, describe_state
+from gtfs.state.divergence import Divergence
+from gtfs.state.firsttrust import TrustGiven, first_trust
+from gtfs.state.publish import publish_now
+from gtfs.state.repair import look_at_git
+from gtfs.state.state import State
+from gtfs.swarm.feeds import FeedError, FeedPoller
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
+from gtfs.view.controlfiles import ControlFiles
+from gtfs.view.packs import Packs
+from gtfs.view.written import WrittenPacks
 
 log = logging.getLogger(__name__)
 
@@ -82,24 +84,26 @@ class Node:
         self.options = options
         self.session = session
         self._writing = trio.CapacityLimiter(1)
-        self.reels = Reels(state, session, options.read_timeout_s, self._writing, client)
-        self.store = Store(state, self.reels)
+        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, client)
+        self.packs = Packs(state, self.reel_torrents)
         trackers = options.swarm.trackers if options.swarm is not None else ()
-        self.shelf = Shelf(state, self.store, self.status, self._read_reel, self._take_copied, trackers)
-        self.sink = Sink(state, self._writing, self._packs_changed)
-        self.follower = Follower(state, self.reels, self.store, self._writing, options.first, self._came_in)
-        self.standing = Standing(state)
+        self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
+        self.written = WrittenPacks(state, self._writing, self._packs_changed)
+        self.follower = Follower(state, self.reel_torrents, self.packs, self._writing, options.first, self._came_in)
+        self.divergence = Divergence(state)
         self.upkeep = Upkeep(state.repository)
-        self.pointing = Pointing(state, session)
+        self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
-            options.feeds, self._take, client, follow_pointer=self.pointing.follow, interval_s=options.poll_s
+            options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.reels.forget = self.store.forget_reels
-        self.store.on_lost = lambda: self._news.set()
+        self.reel_torrents.forget = self.packs.forget_reels
+        self.packs.on_lost = lambda: self._news.set()
         self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
         self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self._last_row = state.index.last_row()
-        self.git_news = GitNews(state, self.standing, self._writing, options.jobs, self.shelf.show_refs, self._changed)
+        self._last_row = state.index.packs.last_row()
+        self.git_news = GitNews(
+            state, self.divergence, self._writing, options.jobs, self.control_files.show_refs, self._changed
+        )
         self._news = trio.Event()
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -108,19 +112,19 @@ class Node:
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
-            forget = self.store.forget_reels
-            self.shelf.is_cache = True
-            self._cache = Cache(state, self.reels, session, self._writing, forget, options.cache_bytes)
+            forget = self.packs.forget_reels
+            self.control_files.is_cache = True
+            self._cache = Cache(state, self.reel_torrents, session, self._writing, forget, options.cache_bytes)
 
     def _changed(self) -> None:
-        self.store.forget_reels()
+        self.packs.forget_reels()
         self.git_news.look_again()
-        self.sink.look_again()
-        last_row = self.state.index.last_row()
+        self.written.look_again()
+        last_row = self.state.index.packs.last_row()
         if last_row > self._last_row:
             after = max(self._last_row, last_row - _TOLD_AT_ONCE)
             self._last_row = last_row
-            self.on_packs_added([oid for _, oid, *_ in self.state.index.listed_after(after, _TOLD_AT_ONCE)])
+            self.on_packs_added([oid for _, oid, *_ in self.state.index.packs.listed_after(after, _TOLD_AT_ONCE)])
 
     def _came_in(self) -> None:
         self._changed()
@@ -131,10 +135,10 @@ class Node:
         self.on_packs_changed(oids)
 
     async def _read_reel(self, row: ReelRow, offset: int, length: int) -> bytes:
-        torrent = self.reels.reel(row.id)
+        torrent = self.reel_torrents.reel(row.id)
         if torrent is None:
             raise NotLocal
-        return await self.reels.read(torrent, offset, length, 0)
+        return await self.reel_torrents.read(torrent, offset, length, 0)
 
     async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
         """Encode what plain git brought since the last time, and from now on whenever it moves a ref."""
@@ -158,12 +162,12 @@ class Node:
     async def _take_catalogue(self, document: bytes) -> None:
         followed = self._has_followed()
         if await self.follower.take_document(document):
-            self.pointing.renew()
+            self.pointer.renew()
             self._keep_whole = self._keep_whole or followed
             self._news.set()
 
     async def _take_copied(self, document: bytes) -> None:
-        await take_copied(self.state, self.reels, self._take_catalogue, document)
+        await take_copied(self.state, self.reel_torrents, self._take_catalogue, document)
 
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
@@ -187,7 +191,7 @@ class Node:
     async def _follow(self) -> str | None:
         """One try; gives what hindered it."""
         try:
-            await self.reels.mend()
+            await self.reel_torrents.mend()
             failed = await self.follower.bring_tables(self.options.table_s)
             if self._keep_whole:
                 failed = (await self.sync(lambda _p: None)).missing
@@ -203,7 +207,7 @@ class Node:
             return False
         # That a ref is held back is no reason to leave the others behind from now on.
         index = self.state.index
-        return index.get_meta(FOLLOWED) == str(held.catalogue.version) or index.held_refs() == held.catalogue.refs
+        return index.meta.get(FOLLOWED) == str(held.catalogue.version) or index.refs.held() == held.catalogue.refs
 
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""
@@ -211,7 +215,7 @@ class Node:
         await trio.to_thread.run_sync(self.state.reread, limiter=self._writing)
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
-        self.pointing.renew()
+        self.pointer.renew()
         self._news.set()
 
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
@@ -235,8 +239,8 @@ class Node:
 
         result = await trio.to_thread.run_sync(work, limiter=self._writing)
         self._changed()
-        self.pointing.renew()
-        await self.reels.update()
+        self.pointer.renew()
+        await self.reel_torrents.update()
         return result
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
@@ -294,14 +298,14 @@ class Node:
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
-            self.state, self.store, Path(request["out"]), request["trackers"], with_packs=request["packs"], tell=tell
+            self.state, self.packs, Path(request["out"]), request["trackers"], with_packs=request["packs"], tell=tell
         )
 
     async def _asked_status(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        await self.reels.refresh()
+        await self.reel_torrents.refresh()
         if self.session is not None:
             await self.session.refresh()
-        self._connections = await describe_connections(self.reels.torrents())
+        self._connections = await describe_connections(self.reel_torrents.torrents())
         return self.status()
 
     def _feeds(self) -> list[dict[str, Any]]:
@@ -318,22 +322,22 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.standing.held_back)
+        out = describe_state(self.state, self.divergence.held_back)
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
             "peers": statistics.peers if statistics else 0,
             "downloaded": statistics.downloaded_bytes if statistics else 0,
             "uploaded": statistics.uploaded_bytes if statistics else 0,
-            "share": describe_share(self.reels.torrents()),
+            "share": describe_share(self.reel_torrents.torrents()),
             "connections": self._connections,
-            "reels": self.reels.traffic(),
+            "reels": self.reel_torrents.traffic(),
         }
         if self._cache is not None:
             out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
         out["feeds"] = self._feeds()
-        out["pointer"] = self.pointing.status()
-        out["incoming"] = self.sink.statistics()
+        out["pointer"] = self.pointer.status()
+        out["incoming"] = self.written.statistics()
         out["running"] = True
         return out
 
@@ -341,7 +345,7 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
         handlers["torrents"] = self._asked_torrents
-        await self.reels.update()  # a catalogue may have been taken without
+        await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
                 nursery.start_soon(self.git_news.watch_task)
@@ -349,10 +353,10 @@ class Node:
                 return
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self.git_news.watch_task)
-            nursery.start_soon(self.sink.ingest_task)
+            nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
-            nursery.start_soon(self.pointing.announce_task)
+            nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
@@ -379,10 +383,10 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         if options.swarm is not None and session is None:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options)
-        stack.callback(node.store.close)
+        stack.callback(node.packs.close)
         with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
-            await trio.to_thread.run_sync(node.standing.look)
+            await trio.to_thread.run_sync(node.divergence.look)
         if not state.read_only:
-            await node.reels.mend()
-        await node.reels.update()
+            await node.reel_torrents.mend()
+        await node.reel_torrents.update()
         yield node

@@ -12,7 +12,7 @@ from typing import Final
 from gtfs.catalogue.accept import CatalogueRefused, FromFuture
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.errors import GtfsError
-from gtfs.node.state import State
+from gtfs.state.state import State
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,23 @@ limits accepts. The name of a limit is its option's (``limit_object_bytes=``), a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Final
+
+from gtfs.errors import GtfsError
 
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+SIZE_UNITS: Final = (("T", 1 << 40), ("G", GIB), ("M", MIB), ("K", KIB))
+_SIZE: Final = re.compile(r"([0-9]{1,18})(?:([KMGT])(?:iB)?)?", re.IGNORECASE)
+
+
+class BadSize(GtfsError):
+    """Text that is no size."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -45,3 +56,11 @@ def option_of(limit: str) -> str:
 def key_of(limit: str) -> str:
     """The key that sets a limit in the node's config: git allows no underscore there."""
     return "limit" + limit.replace("_", "")
+
+
+def parse_size(text: str, name: str) -> int:
+    """Bytes behind "65536", "512K", "64M" or "10G"; raises `BadSize`, which names what the size is for."""
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise BadSize(f"{name}={text}: not a size such as 65536, 512K, 64M or 10G (powers of 1024)")
+    return int(found[1]) * dict(SIZE_UNITS).get((found[2] or "").upper(), 1)

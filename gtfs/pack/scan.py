@@ -39,6 +39,10 @@ _NUMBER_BYTES: Final = 10  # the longest variable-length number: 64 bits and mor
 _DELTA_HEAD_BYTES: Final = 2 * _NUMBER_BYTES
 
 
+class NotWhole(CorruptPack):
+    """No pack, or not all of one: it does not start like a pack, or does not end in the hash of what it has."""
+
+
 class Entry(NamedTuple):
     """One entry of a pack; offsets count from the pack's start."""
 
@@ -85,19 +89,22 @@ def scan(
 
     ``digest`` is the SHA-256 that a table promises. With ``prefix`` more bytes may follow the pack. Up to ``keep``
     bytes of inflated streams are handed on, so that `decode` need not inflate small packs again.
-    Raises `CorruptPack`, and `LimitExceeded` for what the limits forbid.
+    Raises `NotWhole` before all else (with ``prefix``, after all else), `CorruptPack`, and `LimitExceeded` for what
+    the limits forbid.
     """
     with memoryview(pack) as view:
         length = len(view)
         account = Account(limits)
-        count = _read_head(view, fmt, account)
+        _check_start(view, fmt)
         if prefix:
+            count = _read_count(view, fmt, account)
             entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
             length = end + fmt.oid_bytes
             account.check_ratio(length)
             trailer, found = _check_hashes(view, length, fmt, digest)
         else:
             trailer, found = _check_hashes(view, length, fmt, digest)
+            count = _read_count(view, fmt, account)
             entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
             if end != length - fmt.oid_bytes:
                 raise CorruptPack(f"{length - fmt.oid_bytes - end} bytes after the last entry", end)
@@ -125,15 +132,21 @@ def inflate_stream(pack: PackBytes, entry: Entry) -> Iterator[bytes]:
             yield stream.read(1)
 
 
-def _read_head(view: memoryview, fmt: ObjectFormat, account: Account) -> int:
+def _check_start(view: memoryview, fmt: ObjectFormat) -> None:
+    if len(view) < HEADER.size + fmt.oid_bytes:
+        raise NotWhole(f"{len(view)} bytes are too few for a commit pack")
+    magic, version, _ = HEADER.unpack_from(view)
+    if magic != MAGIC:
+        raise NotWhole("no pack: the magic is missing")
+    if version != VERSION:
+        raise NotWhole(f"pack version {version}, only {VERSION} is known", 4)
+
+
+def _read_count(view: memoryview, fmt: ObjectFormat, account: Account) -> int:
+    count = HEADER.unpack_from(view)[2]
     room = len(view) - HEADER.size - fmt.oid_bytes
     if room < MIN_ENTRY_BYTES:
         raise CorruptPack(f"{len(view)} bytes are too few for a commit pack")
-    magic, version, count = HEADER.unpack_from(view)
-    if magic != MAGIC:
-        raise CorruptPack("no pack: the magic is missing")
-    if version != VERSION:
-        raise CorruptPack(f"pack version {version}, only {VERSION} is known", 4)
     account.begin(count, 8)
     if not 0 < count * MIN_ENTRY_BYTES <= room:
         raise CorruptPack(f"{count} objects cannot be in {len(view)} bytes", 8)
@@ -146,11 +159,16 @@ def _check_hashes(
     end = length - fmt.oid_bytes
     trailer = bytes(view[end:length])
     if fmt.new(view[:end]).digest() != trailer:  # type: ignore[arg-type]
-        raise CorruptPack("the trailer is not the hash of what stands before it", end)
+        raise NotWhole("the trailer is not the hash of what stands before it", end)
     found = PackDigest(hashlib.sha256(view[:length]).digest())
+    check_digest(found, promised)
+    return trailer, found
+
+
+def check_digest(found: PackDigest, promised: PackDigest | None) -> None:
+    """Raise `CorruptPack` unless a pack's SHA-256 is the one that was promised, if one was."""
     if promised is not None and found != promised:
         raise CorruptPack(f"the pack's SHA-256 is {found.hex()}, not {promised.hex()} as promised")
-    return trailer, found
 
 
 def _walk(

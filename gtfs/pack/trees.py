@@ -79,11 +79,6 @@ class Tree(NamedTuple):
     raw: bytes
 
 
-def entry_oid(entry: bytes, oid_bytes: int) -> ObjectId:
-    """The id an entry ends with."""
-    return ObjectId(entry[-oid_bytes:])
-
-
 def entry_name(entry: bytes, oid_bytes: int) -> bytes:
     """The name between the first space and the NUL before the id."""
     return entry[entry.index(b" ") + 1 : -oid_bytes - 1]

@@ -2,8 +2,8 @@
 """Which reels are merged into larger ones, and how a mirror finds out (design.md §4, gtfs-reel(5)).
 
 A merged reel is the packs of its neighbours in order: its table is the concatenation of their tables, so its name and
-bytes follow from what every mirror of the catalogue before it has. Not about bytes: node/stock.py writes them. Pure
-functions, any thread.
+bytes follow from what every mirror of the catalogue before it has. Not about bytes: state/reelfiles.py writes them.
+Pure functions, any thread.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote
 
 from gtfs.errors import GtfsError
@@ -43,8 +42,8 @@ _SCHEMA: Final = (
         time INTEGER, -- committer or tagger, s; while kind is NULL, what its reel's catalogue says at best
         size INTEGER NOT NULL,
         digest BLOB CHECK (length(digest) = 32), -- SHA-256 of the pack
-        state TEXT NOT NULL
-            CHECK (state IN ('remote', 'fetching', 'waiting', 'refused', 'verified', 'unpacked')),
+        state TEXT NOT NULL -- older files allow one more, 'fetching', which no row ever had
+            CHECK (state IN ('remote', 'waiting', 'refused', 'verified', 'unpacked')),
         reel INTEGER REFERENCES reels, -- NULL with an offset: the open reel
         offset INTEGER, -- NULL: its bytes are in no reel
         reason TEXT,
@@ -80,7 +79,7 @@ _ADDED: Final = (
         keyring BLOB NOT NULL -- the SHA-256 of the one that it was found with
     ) STRICT, WITHOUT ROWID""",
     "DROP TABLE IF EXISTS signers",
-    "DROP TABLE IF EXISTS verdicts",
+    "DROP TABLE IF EXISTS verdicts",  # of early indexes: nothing was ever written there
     # What a pack asks of limits, of those that ask for much.
     """CREATE TABLE IF NOT EXISTS needs (
         oid BLOB PRIMARY KEY, object_bytes INTEGER NOT NULL, expanded_bytes INTEGER NOT NULL, objects INTEGER NOT NULL
@@ -119,7 +118,7 @@ class IndexBusy(IndexUnusable):
 
 
 class Database:
-    """Connections and transactions; `ledger.Ledger` and `index.Index` add what is stored."""
+    """Connections and transactions; what is stored is said in ledger.py, packrows.py and reelrows.py."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open ``path``; unless ``read_only`` (then it must exist) an absent or empty one is created."""
@@ -129,7 +128,7 @@ class Database:
         self._owner: int | None = None  # the thread inside a transaction
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._changes = 0  # transactions committed here; what caches of counts depend on
+        self.changes = 0  # transactions committed here; what caches of counts depend on
         self._writer = self._connect(writes=not read_only)
         try:
             self._prepare()
@@ -144,14 +143,6 @@ class Database:
             while self._idle:
                 self._idle.pop().close()
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -177,23 +168,24 @@ class Database:
             finally:
                 if not inner:
                     self._owner = None
-                    self._changes += 1
+                    self.changes += 1
 
     def check(self) -> list[str]:
         """What SQLite finds wrong with its file; empty when all is well. Reads all of it."""
-        found = [str(text) for (text,) in self._rows("PRAGMA quick_check(20)")]
+        found = [str(text) for (text,) in self.rows("PRAGMA quick_check(20)")]
         found += [
             f"row {row} of {table} refers to a {parent} that is not there"
-            for table, row, parent, _ in self._rows("PRAGMA foreign_key_check")
+            for table, row, parent, _ in self.rows("PRAGMA foreign_key_check")
         ]
         return [text for text in found if text != "ok"]
 
-    def _is_writing(self) -> bool:
+    def is_writing(self) -> bool:
         """Whether this thread is inside of a transaction, and so may see what no other does."""
         return self._owner == threading.get_ident()
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        if self._is_writing():
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """What a statement selects."""
+        if self.is_writing():
             return self._writer.execute(sql, values).fetchall()
         try:
             db = self._idle.pop()
@@ -208,17 +200,18 @@ class Database:
             if self._closed:  # by another thread, meanwhile
                 self._close_idle()
 
-    def _row(self, sql: str, values: Sequence[object] = ()) -> Any:
-        rows = self._rows(sql, values)
+    def row(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """Its first row, None if there is none."""
+        rows = self.rows(sql, values)
         return rows[0] if rows else None
 
-    def _rows_in(self, sql: str, keys: Iterable[object]) -> Iterator[Any]:
+    def rows_in(self, sql: str, keys: Iterable[object]) -> Iterator[Any]:
         """The rows of a statement with one ``IN (%s)`` for any number of keys."""
         for part in chunked(keys, VARIABLES):
             # A few lengths, filled with NULL, so that SQLite's few prepared statements serve them all.
             width = next(width for width in (1, 8, 64, VARIABLES) if width >= len(part))
             part += [None] * (width - len(part))
-            yield from self._rows(sql % ",".join("?" * width), part)
+            yield from self.rows(sql % ",".join("?" * width), part)
 
     def _connect(self, *, writes: bool) -> sqlite3.Connection:
         if self._closed:

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The index: one row for each known commit pack, and the reels they lie in. Any thread.
+"""The index of a node (node.db): packs, the reels they lie in, history, refs and sign-offs, each a part of it.
 
-A pack's **place** is (reel, offset); reel None with an offset is the open reel; no offset, no bytes in any reel.
-Rows follow the files and never run ahead of them: write and sync the bytes first (design.md §8). All look-ups are
-by an SQL index; none waits for the network or for the writer.
+All look-ups are by an SQL index; none waits for the network or for the writer. Any thread.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from types import TracebackType
 
-from gtfs.ids import InfoHash, ObjectId, PackDigest, ReelName
-from gtfs.reel.database import IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
-from gtfs.reel.ledger import Ledger, SignOff
-from gtfs.reel.order import Item, clamp_time_s
-from gtfs.reel.table import CorruptReel
+from gtfs.reel.database import Database, IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
+from gtfs.reel.ledger import HeldRefs, History, Meta, PackNeeds, Signers, SignOff, SignOffs, Unencodable
+from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackState, ReelPack, SeenPack
+from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelState
 
 __all__ = [
     "Index",
@@ -37,355 +34,44 @@ __all__ = [
     "SignOff",
 ]
 
-PackState = Literal["remote", "fetching", "waiting", "refused", "verified", "unpacked"]
-ReelState = Literal["remote", "partial", "complete", "retired"]
 
-_PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
-_RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
-_REELS: Final = "SELECT id, name, infohash, size, rows, version, state FROM reels"
-_SEALABLE: Final = "reel IS NULL AND offset IS NOT NULL AND state IN ('verified', 'unpacked')"
-# Whether the bytes of an existing row of packs are certainly on this disk.
-_IS_LOCAL: Final = (
-    "(packs.offset IS NOT NULL AND coalesce("
-    "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
-)
-_PUT_LOCAL: Final = f"""
-    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (oid) DO UPDATE SET
-        kind = excluded.kind, time = excluded.time, size = excluded.size, digest = excluded.digest,
-        state = excluded.state, reason = NULL,
-        reel = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN reel END,
-        offset = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN offset ELSE excluded.offset END
-"""  # noqa: S608
-_PUT_REMOTE: Final = """
-    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen)
-    VALUES (?, ?, ?, ?, 'remote', ?, ?, ?)
-    ON CONFLICT (oid) DO UPDATE SET
-        reel = excluded.reel, offset = excluded.offset, size = excluded.size, digest = excluded.digest,
-        state = CASE WHEN digest IS NOT excluded.digest AND state = 'refused' THEN 'remote' ELSE state END,
-        reason = CASE WHEN digest IS NOT excluded.digest THEN NULL ELSE reason END
-    WHERE CASE
-        WHEN digest IS NOT NULL AND digest <> excluded.digest THEN state = 'refused'
-        ELSE offset IS NULL OR (
-            (SELECT state FROM reels WHERE id = excluded.reel) = 'complete'
-            AND (SELECT state FROM reels WHERE id = packs.reel) <> 'complete')
-    END
-"""
-
-
-class ReelConflict(CorruptReel):
-    """A reel's name came with another infohash or size than it had: one of the two is a lie."""
-
-
-class PackRow(NamedTuple):
-    """A known pack. ``row`` is stable for life; ``kind`` is 1 (commit), 4 (tag) or None while never seen."""
-
-    row: int
-    oid: ObjectId
-    kind: int | None
-    time_s: int | None
-    size: int
-    digest: PackDigest | None
-    state: PackState
-    reel: int | None
-    offset: int | None
-    reason: str | None
-    first_seen_s: int
-
-
-# Of a listed pack: row, oid, time_s, size, state, reel, offset. A plain tuple, as listings ask for very many.
-ListedPack = tuple[int, ObjectId, int | None, int, PackState, int | None, int]
-
-
-class ReelRow(NamedTuple):
-    """A known reel; ``version`` is the catalogue's that first listed it, 0 while unpublished."""
-
-    id: int
-    name: ReelName
-    infohash: InfoHash
-    size: int
-    rows: int
-    version: int
-    state: ReelState
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every byte of it is here; a retired reel was whole before."""
-        return self.state in ("complete", "retired")
-
-
-class LocalPack(NamedTuple):
-    """A pack whose bytes were seen here; ``offset`` in the open reel, or None while they wait elsewhere."""
-
-    oid: ObjectId
-    kind: int
-    time_s: int
-    size: int
-    digest: PackDigest
-    offset: int | None
-    parents: Sequence[ObjectId]
-    state: PackState
-
-
-class ReelPack(NamedTuple):
-    """A pack as a reel's table has it."""
-
-    oid: ObjectId
-    size: int
-    digest: PackDigest
-    offset: int
-
-
-class SeenPack(NamedTuple):
-    """What a pack's own bytes say of it: kind, time, parents (a tag's target)."""
-
-    oid: ObjectId
-    kind: int
-    time_s: int
-    parents: Sequence[ObjectId]
-
-
-class Index(Ledger):
-    """See the module. Writes are transactions, or parts of the caller's ``with index.transaction():``."""
+class Index:
+    """Its parts. A write is a transaction, or a part of the caller's ``with index.transaction():``."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        super().__init__(path, read_only=read_only)
-        self._totals: tuple[int, int, int] | None = None  # changes, packs, bytes
-        self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
+        """Open ``path``; unless ``read_only`` (then it must exist) an absent or empty one is created.
 
-    def get(self, oid: ObjectId) -> PackRow | None:
-        """The row of a pack."""
-        return self._recent_row(oid, "oid")
-
-    def get_by_row(self, row: int) -> PackRow | None:
-        """The pack with this row number."""
-        return self._recent_row(row, "row")
-
-    def _recent_row(self, key: ObjectId | int, column: str) -> PackRow | None:
-        # One read of a file through the mount asks for the same row five times. Rows count only until the next
-        # transaction of this process: there is one writer, and a read-only index keeps none.
-        changes = self._changes
-        if self._recent[0] != changes or len(self._recent[1]) > _RECENT_ROWS:
-            self._recent = (changes, {})
-        recent = self._recent
-        if recent[0] == changes and not self._is_writing() and (found := recent[1].get(key)) is not None:
-            return found
-        row = self._row(f"{_PACKS} WHERE {column} = ?", (key,))
-        if row is None:
-            return None
-        found = PackRow._make(row)
-        if recent[0] == changes and not self.read_only and not self._is_writing():
-            recent[1][found.oid] = recent[1][found.row] = found
-        return found
-
-    def get_many(self, oids: Iterable[ObjectId]) -> dict[ObjectId, PackRow]:
-        """The rows of those that are known."""
-        rows = self._rows_in(f"{_PACKS} WHERE oid IN (%s)", oids)
-        return {row[1]: PackRow._make(row) for row in rows}
-
-    def known(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
-        """Those of the ids that have a row, whatever its state."""
-        return {ObjectId(oid) for (oid,) in self._rows_in("SELECT oid FROM packs WHERE oid IN (%s)", oids)}
-
-    def rows_after(self, row: int, limit: int) -> list[PackRow]:
-        """The next packs in row order, for listings; start with 0."""
-        return self._packs("WHERE row > ? ORDER BY row LIMIT ?", row, limit)
-
-    def listed_after(self, row: int, limit: int) -> list[ListedPack]:
-        """The next packs that have a place, in row order, with what a listing shows of them and no more."""
-        return self._rows(
-            "SELECT row, oid, time, size, state, reel, offset FROM packs "
-            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
-            (row, limit),
-        )
-
-    def last_row(self) -> int:
-        """The highest row number, 0 while there is none."""
-        return int(self._row("SELECT coalesce(max(row), 0) FROM packs")[0])
-
-    def with_state(self, state: PackState, after_row: int = 0, limit: int = 1000) -> list[PackRow]:
-        """The next packs in this state, in row order."""
-        return self._packs("WHERE state = ? AND row > ? ORDER BY row LIMIT ?", state, after_row, limit)
-
-    def unpacked(self) -> list[ObjectId]:
-        """The ids of everything that git has, in row order."""
-        return [ObjectId(oid) for (oid,) in self._rows("SELECT oid FROM packs WHERE state = 'unpacked' ORDER BY row")]
-
-    def open_rows(self) -> list[PackRow]:
-        """The packs of the open reel by offset."""
-        return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
-
-    def reel_rows(self, reel_id: int) -> list[PackRow]:
-        """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
-        return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
-
-    def open_items(self) -> list[Item]:
-        """The verified packs of the open reel with their history, for `order.canonical_order`."""
-        return self._items(_SEALABLE)
-
-    def unpacked_items(self) -> list[Item]:
-        """The packs of everything that git has, with their history, wherever they lie."""
-        return self._items("state = 'unpacked'")
-
-    def _items(self, where: str) -> list[Item]:
-        parents: dict[ObjectId, list[ObjectId]] = {}
-        for child, parent in self._rows(
-            f"SELECT p.oid, a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE {where}"  # noqa: S608
-        ):
-            parents.setdefault(child, []).append(parent)
-        rows = self._rows(f"SELECT oid, time FROM packs WHERE {where}")  # noqa: S608
-        return [Item(oid, time_s or 0, parents.get(oid, ())) for oid, time_s in rows]
-
-    def ready(self) -> list[PackRow]:
-        """The waiting packs that have no missing parent any more (design.md §8.2)."""
-        return self._packs(
-            "WHERE state = 'waiting' AND NOT EXISTS ("
-            "  SELECT 1 FROM parents a LEFT JOIN packs q ON q.oid = a.parent WHERE a.child = packs.row"
-            "  AND (q.state IS NULL OR q.state NOT IN ('verified', 'unpacked'))) ORDER BY row"
-        )
-
-    def tips(self) -> list[ObjectId]:
-        """The verified commits that no verified commit has as parent."""
-        rows = self._rows(
-            "SELECT oid FROM packs WHERE kind = 1 AND state IN ('verified', 'unpacked') AND NOT EXISTS ("
-            "  SELECT 1 FROM parents a JOIN packs q ON q.row = a.child WHERE a.parent = packs.oid"
-            "  AND q.kind = 1 AND q.state IN ('verified', 'unpacked')) ORDER BY row"
-        )
-        return [ObjectId(oid) for (oid,) in rows]
-
-    def count(self) -> int:
-        """How many packs are known."""
-        return self._count_and_bytes()[0]
-
-    def total_bytes(self) -> int:
-        """The size of all known packs together, local or not."""
-        return self._count_and_bytes()[1]
-
-    def count_by_state(self) -> dict[PackState, int]:
-        """How many packs are in each state; states without any are left out."""
-        return dict(self._rows("SELECT state, count(*) FROM packs GROUP BY state"))
-
-    def put_local(self, packs: Iterable[LocalPack]) -> None:
-        """Record packs whose bytes were seen, their state and history. A local place that a pack already has
-        (the open reel, a complete reel) stays its place; one in a reel that is not here gives way."""
-        now = int(time.time())
-        packs = list(packs)
-        with self.transaction() as db:
-            db.executemany(
-                _PUT_LOCAL,
-                ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.state, p.offset, now) for p in packs),
-            )
-            self._put_parents((pack.oid, pack.parents) for pack in packs)
-
-    def put_reel(self, name: ReelName, infohash: InfoHash, size: int, rows: int, version: int, state: ReelState) -> int:
-        """Make a reel known and return its id. A known one keeps its version unless that was 0, and its state;
-        raises `ReelConflict` if it was known with another infohash, size or row count."""
-        with self.transaction() as db:
-            db.execute(
-                "INSERT INTO reels (name, infohash, size, rows, version, state) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET version = excluded.version WHERE version = 0",
-                (name, infohash, size, rows, version, state),
-            )
-            reel = self.reel_by_name(name)
-            assert reel is not None
-            if (reel.infohash, reel.size, reel.rows) != (infohash, size, rows):
-                raise ReelConflict(f"the reel {name} is listed with another infohash, size or number of packs")
-            return reel.id
-
-    def put_reel_rows(self, reel_id: int, packs: Iterable[ReelPack], time_s: int) -> list[ObjectId]:
-        """Record what a reel's table says: unknown packs become remote, ``time_s`` their time until they are seen.
-
-        Known packs keep their place, unless they have none or this reel is complete and theirs is not. Returns the
-        packs that are known here with another digest (which stay untouched): the table lies about those. Refused
-        bytes have no word in that: their pack starts again as remote.
+        Raises `IndexUnusable`.
         """
-        packs = list(packs)
-        now = int(time.time())
-        with self.transaction() as db:
-            db.executemany(
-                _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, reel_id, p.offset, now) for p in packs),
-            )
-            digests = {pack.oid: pack.digest for pack in packs}
-            rows = list(self._rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
-        return [ObjectId(oid) for oid, digest in rows if digest != digests[oid]]
+        self._db = db = Database(path, read_only=read_only)
+        self.path = path
+        self.read_only = read_only
+        self.meta = Meta(db)
+        self.history = History(db)
+        self.packs = PackRows(db, self.history, self.meta)
+        self.reels = ReelRows(db)
+        self.refs = HeldRefs(db)
+        self.signoffs = SignOffs(db)
+        self.signers = Signers(db)
+        self.unencodable = Unencodable(db)
+        self.needs = PackNeeds(db)
 
-    def move_to_reel(self, reel_id: int, places: Iterable[tuple[ObjectId, int]]) -> None:
-        """Give packs their places in a reel that is now local (sealed, merged or fetched)."""
-        with self.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET reel = ?, offset = ? WHERE oid = ?",
-                ((reel_id, offset, oid) for oid, offset in places),
-            )
+    def __enter__(self) -> Index:
+        return self
 
-    def set_state(self, oids: Iterable[ObjectId], state: PackState, reason: str | None = None) -> None:
-        """Put known packs into a state; the reason of an earlier one goes."""
-        with self.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((state, reason, oid) for oid in oids)
-            )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-    def set_kind_time(self, seen: Iterable[SeenPack]) -> None:
-        """Record what the bytes of known packs say of them."""
-        seen = list(seen)
-        with self.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET kind = ?, time = ? WHERE oid = ?",
-                ((pack.kind, clamp_time_s(pack.time_s), pack.oid) for pack in seen),
-            )
-            self._put_parents((pack.oid, pack.parents) for pack in seen)
+    def close(self) -> None:
+        """Close every connection; a transaction of another thread is waited for."""
+        self._db.close()
 
-    def drop_packs(self, oids: Iterable[ObjectId]) -> None:
-        """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
-        with self.transaction() as db:
-            lost = [(oid,) for oid in oids]
-            db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
-            db.executemany("DELETE FROM packs WHERE oid = ?", lost)
-            self.set_taken_up(())
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """See `Database.transaction`."""
+        return self._db.transaction()
 
-    def reels(self) -> list[ReelRow]:
-        """All reels; their order tells nothing once some were dropped: the catalogue has one."""
-        return [ReelRow._make(row) for row in self._rows(f"{_REELS} ORDER BY id")]
-
-    def reel(self, reel_id: int) -> ReelRow | None:
-        """The reel with this id."""
-        row = self._row(f"{_REELS} WHERE id = ?", (reel_id,))
-        return None if row is None else ReelRow._make(row)
-
-    def reel_by_name(self, name: ReelName) -> ReelRow | None:
-        """The reel with this name."""
-        row = self._row(f"{_REELS} WHERE name = ?", (name,))
-        return None if row is None else ReelRow._make(row)
-
-    def holds(self, reel_id: int | None) -> bool:
-        """Whether any pack has its place in this reel; None is the open reel."""
-        sql = "SELECT 1 FROM packs WHERE reel IS ? AND offset IS NOT NULL LIMIT 1"
-        return self._row(sql, (reel_id,)) is not None
-
-    def holds_any(self, reel_id: int, states: Sequence[PackState]) -> bool:
-        """Whether any pack in one of these states, of which there should be few, has its place in this reel."""
-        # The plus: by the index of states, as all rows of a reel are many.
-        sql = f"SELECT 1 FROM packs WHERE state IN ({','.join('?' * len(states))}) AND +reel = ? LIMIT 1"  # noqa: S608
-        return self._row(sql, (*states, reel_id)) is not None
-
-    def drop_reels(self, names: Iterable[ReelName]) -> None:
-        """Forget reels in which no pack has its place; a later one may get the id."""
-        with self.transaction() as db:
-            db.executemany("DELETE FROM reels WHERE name = ?", ((name,) for name in names))
-
-    def set_reel_state(self, reel_ids: Iterable[int], state: ReelState) -> None:
-        """Say how much of these reels is here, or that they are retired."""
-        with self.transaction() as db:
-            db.executemany("UPDATE reels SET state = ? WHERE id = ?", ((state, id_) for id_ in reel_ids))
-
-    def _packs(self, rest: str, *values: object) -> list[PackRow]:
-        return list(map(PackRow._make, self._rows(f"{_PACKS} {rest}", values)))
-
-    def _count_and_bytes(self) -> tuple[int, int]:
-        # statfs asks this twice a second for some clients: counted again only after a change. Another process's
-        # changes go unnoticed by this, so a reader beside a running node counts anew each time.
-        changes = self._changes
-        if self._totals is None or self._totals[0] != changes or self.read_only:
-            self._totals = (changes, *self._rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
-        return self._totals[1:]
+    def check(self) -> list[str]:
+        """See `Database.check`."""
+        return self._db.check()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The index's small tables: history, held refs, sign-offs, signatures, what cannot be encoded, settings. Any thread.
+"""The index's small tables: history, held refs, sign-offs, signers, what cannot be encoded, settings. Any thread.
 
-Not about bytes: where packs lie is index.py.
+Not about bytes: where packs lie is packrows.py. Each write is a transaction or a part of the caller's.
 """
 
 from __future__ import annotations
@@ -25,23 +25,16 @@ class SignOff(NamedTuple):
     time_s: int
 
 
-class SignatureRow(NamedTuple):
-    """A signature that fits its object, as a keyring showed it: by which part of which primary key, times in s."""
+class History:
+    """Whose parent is who."""
 
-    signer: str
-    part: str
-    made_s: int
-    expires_s: int | None
-    keyring: bytes  # SHA-256
-
-
-class Ledger(Database):
-    """Reads and writes of the small tables; each write is a transaction or a part of the caller's."""
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     def parents_of(self, oid: ObjectId) -> list[ObjectId]:
         """The parents of a commit (a tag's target), repeats removed, by id; empty also for what is not yet seen."""
         return _ids(
-            self._rows(
+            self._db.rows(
                 "SELECT a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE p.oid = ? ORDER BY a.parent",
                 (oid,),
             )
@@ -50,132 +43,179 @@ class Ledger(Database):
     def children_of(self, oid: ObjectId) -> list[ObjectId]:
         """The seen commits and tags that have this one as parent or target."""
         return _ids(
-            self._rows(
+            self._db.rows(
                 "SELECT p.oid FROM parents a JOIN packs p ON p.row = a.child WHERE a.parent = ? ORDER BY p.oid", (oid,)
             )
         )
 
-    def missing_parents(self, oid: ObjectId) -> list[ObjectId]:
-        """The parents of a seen commit or tag that are not verified here yet."""
-        return _ids(
-            self._rows(
-                "SELECT a.parent FROM packs c JOIN parents a ON a.child = c.row LEFT JOIN packs p ON p.oid = a.parent "
-                "WHERE c.oid = ? AND (p.state IS NULL OR p.state NOT IN ('verified', 'unpacked')) "
-                "ORDER BY a.parent",
-                (oid,),
+    def put(self, history: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> None:
+        """Record the parents of seen commits, and tags' targets."""
+        with self._db.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO parents SELECT row, ? FROM packs WHERE oid = ?",
+                ((parent, child) for child, parents in history for parent in parents),
             )
-        )
 
-    def held_refs(self) -> dict[bytes, ObjectId]:
+
+class HeldRefs:
+    """The refs that were accepted, and where those stood that a catalogue dropped."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def held(self) -> dict[bytes, ObjectId]:
         """The refs that were accepted and that the backing repository must have (design.md §8.9)."""
-        return dict(self._rows("SELECT name, oid FROM held_refs ORDER BY name"))
+        return dict(self._db.rows("SELECT name, oid FROM held_refs ORDER BY name"))
 
-    def set_held_refs(self, refs: Mapping[bytes, ObjectId]) -> None:
+    def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
         """Hold exactly these refs."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             db.execute("DELETE FROM held_refs")
             db.executemany("INSERT INTO held_refs VALUES (?, ?)", refs.items())
 
-    def change_held_refs(
+    def change(
         self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None
     ) -> None:
         """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             db.executemany("DELETE FROM held_refs WHERE name = ?", ((name,) for name in drop))
             db.executemany("INSERT OR REPLACE INTO held_refs VALUES (?, ?)", put.items())
             db.executemany("INSERT OR REPLACE INTO left_refs VALUES (?, ?)", (left or {}).items())
 
-    def left_refs(self) -> dict[bytes, ObjectId]:
+    def left(self) -> dict[bytes, ObjectId]:
         """The refs that a catalogue gave once and a later one did not, where each stood last."""
-        return dict(self._rows("SELECT name, oid FROM left_refs"))
+        return dict(self._db.rows("SELECT name, oid FROM left_refs"))
 
-    def add_signoffs(self, signoffs: Iterable[SignOff]) -> None:
+
+class SignOffs:
+    """This node's sign-offs of packs."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def add(self, signoffs: Iterable[SignOff]) -> None:
         """Record sign-offs; a later one of the same pack replaces the earlier."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO signoffs VALUES (?, ?, ?, ?)", signoffs)
 
-    def signoff(self, oid: ObjectId) -> SignOff | None:
+    def get(self, oid: ObjectId) -> SignOff | None:
         """This node's sign-off of a pack."""
-        row = self._row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
+        row = self._db.row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
         return None if row is None else SignOff._make(row)
 
-    def signed_off(self) -> list[ObjectId]:
+    def oids(self) -> list[ObjectId]:
         """The packs with a sign-off."""
-        return _ids(self._rows("SELECT oid FROM signoffs"))
+        return _ids(self._db.rows("SELECT oid FROM signoffs"))
 
-    def put_signatures(self, signatures: Mapping[ObjectId, SignatureRow]) -> None:
-        """Remember what was found of the signatures that these carry (design.md §10)."""
-        with self.transaction() as db:
+
+class SignatureRow(NamedTuple):
+    """A signature that fits its object, as some keys showed it: by which part of which primary key, times in s.
+
+    An SSH key is its own part, and its signatures have no time.
+    """
+
+    signer: str
+    part: str
+    made_s: int
+    expires_s: int | None
+    keyring: bytes  # SHA-256 of the keys
+
+
+class Signers:
+    """What was found of the signatures that objects carry; a hint, as the ring may be another one today."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def put(self, signatures: Mapping[ObjectId, SignatureRow]) -> None:
+        """Remember what was found, each with the digest of the keys that told (design.md §10)."""
+        with self._db.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?, ?, ?)",
                 ((oid, *row) for oid, row in signatures.items()),
             )
 
-    def signatures(self, oids: Iterable[ObjectId]) -> dict[ObjectId, SignatureRow]:
-        """What `put_signatures` remembered of them."""
-        rows = self._rows_in("SELECT oid, signer, part, made, expires, keyring FROM signatures WHERE oid IN (%s)", oids)
+    def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, SignatureRow]:
+        """What `put` remembered of them."""
+        rows = self._db.rows_in(
+            "SELECT oid, signer, part, made, expires, keyring FROM signatures WHERE oid IN (%s)", oids
+        )
         return {ObjectId(oid): SignatureRow(*row) for oid, *row in rows}
 
-    def put_unencodable(self, reasons: Mapping[ObjectId, str]) -> None:
+
+class Unencodable:
+    """Commits whose packs cannot be made."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def put(self, reasons: Mapping[ObjectId, str]) -> None:
         """Remember why these commits' packs cannot be made (design.md §3.0, §3.1)."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO unencodable VALUES (?, ?)", reasons.items())
 
-    def drop_unencodable(self, oids: Iterable[ObjectId] | None = None) -> None:
+    def drop(self, oids: Iterable[ObjectId] | None = None) -> None:
         """Forget these, or all of them: they will be tried again."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             if oids is None:
                 db.execute("DELETE FROM unencodable")
             else:
                 db.executemany("DELETE FROM unencodable WHERE oid = ?", ((oid,) for oid in oids))
 
-    def unencodable(self) -> dict[ObjectId, str]:
+    def all(self) -> dict[ObjectId, str]:
         """The commits whose packs cannot be made, and why."""
-        return dict(self._rows("SELECT oid, reason FROM unencodable"))
+        return dict(self._db.rows("SELECT oid, reason FROM unencodable"))
 
-    def put_needs(self, needs: Mapping[ObjectId, Needs]) -> None:
+
+class PackNeeds:
+    """What packs need of limits."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def put(self, needs: Mapping[ObjectId, Needs]) -> None:
         """Remember what these packs need of limits, where it is worth a word."""
         rows = [(oid, *needed) for oid, needed in needs.items() if any(needed)]
         if rows:
-            with self.transaction() as db:
+            with self._db.transaction() as db:
                 db.executemany("INSERT OR REPLACE INTO needs VALUES (?, ?, ?, ?)", rows)
 
-    def needs_in(self, reel: int | None) -> dict[ObjectId, Needs]:
+    def of_reel(self, reel: int | None) -> dict[ObjectId, Needs]:
         """What the packs of a reel (None: of the open reel) need, as far as any needs much."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT n.oid, object_bytes, expanded_bytes, objects FROM needs n JOIN packs p ON p.oid = n.oid "
             "WHERE p.reel IS ? AND p.offset IS NOT NULL",
             (reel,),
         )
         return {ObjectId(oid): Needs(*needed) for oid, *needed in rows}
 
-    def taken_up(self) -> frozenset[ObjectId]:
-        """Tips of which all history has its packs, or a reason why not; a walk of what is new ends there."""
-        return frozenset(ObjectId(bytes.fromhex(word)) for word in (self.get_meta(_TAKEN_UP) or "").split())
 
-    def set_taken_up(self, tips: Iterable[ObjectId]) -> None:
-        """Keep these tips instead; none, and all of history is walked again."""
-        self.set_meta(_TAKEN_UP, " ".join(sorted(oid.hex() for oid in tips)) or None)
+class Meta:
+    """Settings and versions that the node keeps in the index."""
 
-    def get_meta(self, key: str) -> str | None:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get(self, key: str) -> str | None:
         """A setting or version that the node keeps here."""
-        row = self._row("SELECT value FROM meta WHERE key = ?", (key,))
+        row = self._db.row("SELECT value FROM meta WHERE key = ?", (key,))
         return None if row is None else str(row[0])
 
-    def set_meta(self, key: str, value: str | None) -> None:
+    def set(self, key: str, value: str | None) -> None:
         """Keep it, or with None forget it."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             if value is None:
                 db.execute("DELETE FROM meta WHERE key = ?", (key,))
             else:
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _put_parents(self, history: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> None:
-        with self.transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO parents SELECT row, ? FROM packs WHERE oid = ?",
-                ((parent, child) for child, parents in history for parent in parents),
-            )
+    def taken_up(self) -> frozenset[ObjectId]:
+        """Tips of which all history has its packs, or a reason why not; a walk of what is new ends there."""
+        return frozenset(ObjectId(bytes.fromhex(word)) for word in (self.get(_TAKEN_UP) or "").split())
+
+    def set_taken_up(self, tips: Iterable[ObjectId]) -> None:
+        """Keep these tips instead; none, and all of history is walked again."""
+        self.set(_TAKEN_UP, " ".join(sorted(oid.hex() for oid in tips)) or None)
 
 
 def _ids(rows: list[tuple[bytes]]) -> list[ObjectId]:

@@ -111,19 +111,6 @@ def build_metainfo(path: Path, name: str | None = None) -> tuple[bytes, InfoHash
     return metainfo_of(name or path.name, path.stat().st_size, _read(path))
 
 
-def with_trackers(metainfo: bytes, trackers: Sequence[str], web_seeds: Sequence[str]) -> bytes:
-    """The same torrent (same infohash) with announce URLs, a tier each, and web seeds (BEP 12, BEP 19)."""
-    outer = _decode_dict(metainfo)
-    changed: dict[bytes, Bencodable] = {b"info": outer.get(b"info", b"")}
-    urls = [tracker.encode() for tracker in trackers]
-    if urls:
-        changed[b"announce"] = urls[0]
-        changed[b"announce-list"] = [[url] for url in urls]
-    if web_seeds:
-        changed[b"url-list"] = [seed.encode() for seed in web_seeds]
-    return bencode(changed)
-
-
 def parse_metainfo(metainfo: bytes) -> Metainfo:
     """What a .torrent made here (or by a tool that writes no more into the info) says; raises `BadMetainfo`."""
     info = _decode_dict(metainfo).get(b"info")

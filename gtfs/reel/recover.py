@@ -76,7 +76,7 @@ def recover_open_reel(path: Path, index: Index, fmt: ObjectFormat) -> Recovered:
     whole. Damage further inside is for fsck (`verify_open_reel`).
     """
     size = path.stat().st_size if path.exists() else 0
-    rows = index.open_rows()
+    rows = index.packs.open_rows()
     dropped: list[ObjectId] = []
     while rows:
         last = rows[-1]
@@ -87,7 +87,7 @@ def recover_open_reel(path: Path, index: Index, fmt: ObjectFormat) -> Recovered:
         rows.pop()
     end = _offset(rows[-1]) + rows[-1].size if rows else 0
     if dropped:
-        index.drop_packs(dropped)
+        index.packs.drop(dropped)
     if end < size:
         with OpenReelWriter(path, fmt) as writer:
             writer.truncate_to(end)
@@ -134,11 +134,11 @@ def rebuild_index(
     for path in sorted(reels.glob(f"*{REEL_SUFFIX}")):
         found.take_reel(path, fmt, listed)
     for name, reel in listed.items():
-        if index.reel_by_name(name) is None:
-            index.put_reel(name, *reel, state="remote")
+        if index.reels.by_name(name) is None:
+            index.reels.put(name, *reel, state="remote")
     if open_reel.exists() and open_reel.stat().st_size:
         found.take_open_reel(open_reel, scan_prefix)
-    return Rebuilt(len(index.reels()), index.count(), tuple(found.problems))
+    return Rebuilt(len(index.reels.all()), index.packs.count(), tuple(found.problems))
 
 
 class _Finds:
@@ -157,7 +157,7 @@ class _Finds:
             # Lazily fetched reels may lack their end: the catalogue makes them known, the swarm brings it.
             name = ReelName(path.name.removesuffix(REEL_SUFFIX))
             if name in listed:
-                self._index.put_reel(name, *listed[name], state="partial")
+                self._index.reels.put(name, *listed[name], state="partial")
             else:
                 self.problems.append(error.reason)
             return
@@ -178,13 +178,13 @@ class _Finds:
             self.problems.append(f"{path.name}: the catalogue lists it with another size or number of packs")
             return
         with self._index.transaction():
-            reel_id = self._index.put_reel(foot.name, *reel, state="complete" if whole else "partial")
+            reel_id = self._index.reels.put(foot.name, *reel, state="complete" if whole else "partial")
             packs = [ReelPack(r.oid, r.length, r.digest, o) for r, o in zip(rows, offsets, strict=True)]
-            for oid in self._index.put_reel_rows(reel_id, packs, 0):
+            for oid in self._index.packs.put_reel_rows(reel_id, packs, 0):
                 self.problems.append(f"{path.name}: the pack of {oid.hex()} differs from that of another reel")
-            self._index.set_kind_time(SeenPack(d.oid, d.kind, d.time_s, d.parents) for d in good.values())
+            self._index.packs.set_kind_time(SeenPack(d.oid, d.kind, d.time_s, d.parents) for d in good.values())
             for described in good.values():
-                self._index.set_state((described.oid,), described.state)
+                self._index.packs.set_state((described.oid,), described.state)
 
     def take_open_reel(self, path: Path, scan_prefix: ScanPrefix) -> None:
         batch: list[LocalPack] = []
@@ -203,19 +203,19 @@ class _Finds:
                     self._progress(following - at)
                     at = following
                     continue
-                known = self._index.get(described.oid)
+                known = self._index.packs.get(described.oid)
                 if known is None or not self._is_whole_elsewhere(known):
                     oid, kind, time_s, parents, state = described
                     batch.append(LocalPack(oid, kind, time_s, length, digest, at, parents, state))
                 if len(batch) >= _BATCH:
-                    self._index.put_local(batch)
+                    self._index.packs.put_local(batch)
                     batch.clear()
                 at += length
                 self._progress(length)
-        self._index.put_local(batch)
+        self._index.packs.put_local(batch)
 
     def _is_whole_elsewhere(self, known: PackRow) -> bool:
-        reel = self._index.reel(known.reel) if known.reel is not None else None
+        reel = self._index.reels.get(known.reel) if known.reel is not None else None
         return reel is not None and reel.state == "complete"
 
     def _read_row(self, pack: memoryview, row: Row, path: Path) -> Described | None:

@@ -25,7 +25,7 @@ def descending(repository: Repository, pairs: Collection[Pair]) -> set[Pair]:
     left = [pair for pair in pairs if pair not in found]
     if not left:
         return found
-    peeled = _peel(repository, {oid for pair in left for oid in pair})
+    peeled = peel(repository, {oid for pair in left for oid in pair})
     commits = {pair: (peeled[pair[0]], peeled[pair[1]]) for pair in left if pair[0] in peeled and pair[1] in peeled}
     asked = set(commits.values())
     good = {pair for pair in asked if pair[0] == pair[1]}
@@ -34,7 +34,7 @@ def descending(repository: Repository, pairs: Collection[Pair]) -> set[Pair]:
     return found | {pair for pair, pair_commits in commits.items() if pair_commits in good}
 
 
-def _peel(repository: Repository, oids: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
+def peel(repository: Repository, oids: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
     """The commits that these are or name; what is missing, or names no commit, is left out."""
     ordered = list(oids)
     asked = b"".join(b"%s^{commit}\n" % oid.hex().encode() for oid in ordered)

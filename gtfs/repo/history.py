@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -32,17 +32,24 @@ class Ref(NamedTuple):
 
 def read_refs(repository: Repository) -> list[Ref]:
     """Every ref, sorted by name; raises `GitFailed`."""
-    out = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
-    named = [(line.partition(b" ")[0], line.partition(b" ")[2]) for line in out.splitlines()]
-    # Asked for the kind itself, git opens the object for each ref anew, and gives up over one that is missing.
-    ids = list({oid: None for oid, _ in named})
-    asked = b"".join(oid + b"\n" for oid in ids)
-    kinds = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines() if ids else []
-    known = {
-        oid: (ObjectId(bytes.fromhex(oid.decode())), MISSING if b" " in kind else kind)
-        for oid, kind in zip(ids, kinds, strict=True)
-    }
-    return [Ref(name, *known[oid]) for oid, name in named]
+    return add_kinds(repository, read_places(repository))
+
+
+def read_places(repository: Repository) -> dict[bytes, ObjectId]:
+    """Where every ref stands, sorted by name, for who needs no kinds; raises `GitFailed`."""
+    lines = repository.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+    pairs = (line.partition(b" ") for line in lines)
+    return {name: ObjectId(bytes.fromhex(oid.decode())) for oid, _, name in pairs}
+
+
+def add_kinds(repository: Repository, places: Mapping[bytes, ObjectId]) -> list[Ref]:
+    """The refs that stand there; raises `GitFailed`."""
+    # Asked for the kind by for-each-ref, git opens the object for each ref anew, and gives up over one that is missing.
+    ids = list(dict.fromkeys(places.values()))
+    asked = b"".join(oid.hex().encode() + b"\n" for oid in ids)
+    said = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines() if ids else []
+    kinds = {oid: MISSING if b" " in kind else kind for oid, kind in zip(ids, said, strict=True)}
+    return [Ref(name, oid, kinds[oid]) for name, oid in places.items()]
 
 
 def read_head(repository: Repository) -> bytes | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
@@ -39,11 +39,13 @@ class RefsNotMoved(GtfsError):
     exit_code = 6
 
 
-def move_refs(repository: Repository, moves: Iterable[RefMove]) -> dict[bytes, str]:
+def move_refs(
+    repository: Repository, moves: Iterable[RefMove], names: Collection[bytes] | None = None
+) -> dict[bytes, str]:
     """Make the moves, removals first (a/b may replace a); gives the names of those that were not made, and why.
 
-    What was made is durable. Raises `RefsNotMoved` or OSError for what concerns no single ref, as a full disk; then
-    some may have moved.
+    ``names``: those of all refs, where the caller has read them for this. What was made is durable. Raises
+    `RefsNotMoved` or OSError for what concerns no single ref, as a full disk; then some may have moved.
     """
     moves = [m for m in moves if m.old != m.new]
     refused = {m.name: why for m in moves if (why := trouble(repository, m.name)) is not None}
@@ -52,10 +54,16 @@ def move_refs(repository: Repository, moves: Iterable[RefMove]) -> dict[bytes, s
         return refused
     make = _make_many if len(left) > _FEW and can_pack(repository, left) else _make_few
     with Moving(repository, {m.name: m.new for m in left} | {PACKED: None}) as moving:
-        refused |= make([m for m in left if m.new is None], repository, moving)
+        removals = [m for m in left if m.new is None]
+        refused |= make(removals, repository, moving)
         made = [m for m in left if m.new is not None]
-        existing = repository.git("for-each-ref", "--format=%(refname)").splitlines() if made else []
-        refused |= conflicts([m.name for m in made if m.old is None], existing)
+        if new := [m.name for m in made if m.old is None]:
+            # What the caller has read may be old by now. Of few moves git refuses what conflicts; of many it does not,
+            # as we write its file.
+            if names is None or make is _make_many:
+                names = repository.git("for-each-ref", "--format=%(refname)").splitlines()
+            gone = {m.name for m in removals if m.name not in refused}
+            refused |= conflicts(new, [name for name in names if name not in gone])
         refused |= make([m for m in made if m.name not in refused], repository, moving)
     return refused
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import resource
 import shutil
 import signal
@@ -19,23 +18,21 @@ from typing import Final
 from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
+from gtfs.repo.place import GTFS_DIRECTORY, BadRepository, owner_name
+
+__all__ = [
+    "GTFS_DIRECTORY", "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
+    "git_environment", "list_of_paths", "open_repository", "owner_name",
+]  # fmt: skip
 
 _MAKING: Final = ".making-"  # in the name of the directory where a repository is made
 _LEFT_S: Final = 600  # so old, it is nobody's work any more
-
-GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
 
 # No setting of a repository may start a program, whoever owns it: what is given here counts before its config file.
 _NO_PROGRAMS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.alternateRefsCommand=false")
 _DUBIOUS: Final = b"detected dubious ownership"  # what git says, with LC_ALL=C
 # By default git maps packs in pieces of 1 GiB: a limit of the address space leaves no room for two of them.
 WINDOW_SETTINGS: Final = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
-
-
-class BadRepository(GtfsError):
-    """A path that is no repository gtfs can use; the text says what to do."""
-
-    exit_code = 3
 
 
 class GitFailed(GtfsError):
@@ -203,14 +200,6 @@ def _ask_git(path: Path) -> list[str]:
         failed = GitFailed(["rev-parse"], done.returncode, done.stderr)
         raise BadRepository(f"git does not accept {path} as a repository: {failed}")
     return done.stdout.decode().split()
-
-
-def owner_name(uid: int) -> str:
-    """A user as messages call him."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def open_repository(path: Path) -> Repository:

@@ -28,8 +28,6 @@ ALERT_MASK: int = (
     | lt.alert_category.stats
 )
 
-_METRICS = {metric.name: metric.value_index for metric in lt.session_stats_metrics()}
-
 
 @dataclass(frozen=True)
 class Listening:

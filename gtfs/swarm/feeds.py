@@ -14,23 +14,19 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import httpx
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed
 from gtfs.swarm.httpget import HttpFailed, get
-from gtfs.swarm.pointers import SALT_BYTES
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
 WHOLE_S = 60.0  # for a file, which may lie on another machine
 VALIDATOR_CHARACTERS = 1024
-LATEST = "latest.asc"  # the catalogue in a directory of them
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
-_KEY = re.compile(r"[0-9A-Fa-f]{64}")
 _PRINTABLE = re.compile(r"[ -~]+")
 
 
@@ -43,40 +39,6 @@ class FeedError(GtfsError):
         super().__init__(f"feed {feed}: {reason}")
         self.feed = feed
         self.reason = reason
-
-
-class BadFeed(FeedError):
-    """Text that is no feed."""
-
-    exit_code = 2
-
-
-@dataclass(frozen=True)
-class FileFeed:
-    """A catalogue file, or a directory with ``latest.asc``."""
-
-    text: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class HttpFeed:
-    """A catalogue under an http or https URL."""
-
-    text: str
-    url: str
-
-
-@dataclass(frozen=True)
-class DhtFeed:
-    """A publisher's pointer in the DHT: ``gtfs:KEY`` or ``gtfs:KEY/NAME``, the key in hex."""
-
-    text: str
-    key: bytes
-    salt: bytes
-
-
-Feed = FileFeed | HttpFeed | DhtFeed
 
 
 @dataclass(frozen=True)
@@ -110,42 +72,6 @@ class FeedReport:
 
 
 FollowPointer = Callable[[DhtFeed, FeedState], Awaitable[FeedAnswer]]
-
-
-def parse_feed(text: str) -> Feed:
-    """A feed from what a user or a catalogue wrote: a path, a ``file:``, ``http:`` or ``https:`` URL, or ``gtfs:``."""
-    scheme, colon, rest = text.partition(":")
-    scheme = scheme.lower()
-    if scheme in ("http", "https") and colon:
-        try:
-            has_host = bool(httpx.URL(text).host)
-        except httpx.InvalidURL as error:
-            raise BadFeed(text, str(error)) from None
-        if not has_host:
-            raise BadFeed(text, "the URL names no host")
-        return HttpFeed(text, text)
-    if scheme == "gtfs" and colon:
-        return _parse_dht(text, rest)
-    if scheme == "file" and colon:
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise BadFeed(text, "a file URL has the form file:///absolute/path")
-        return FileFeed(text, Path(os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))))
-    if colon and rest.startswith("//"):
-        raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https, gtfs")
-    if not text:
-        raise BadFeed(text, "it is empty")
-    return FileFeed(text, Path(text))
-
-
-def _parse_dht(text: str, rest: str) -> DhtFeed:
-    key, slash, name = rest.partition("/")
-    salt = unquote(name).encode()
-    if _KEY.fullmatch(key) is None or (slash and not salt):
-        raise BadFeed(text, "it has the form gtfs:KEY or gtfs:KEY/NAME, with a key of 64 hex digits")
-    if len(salt) > SALT_BYTES:
-        raise BadFeed(text, f"over the limit of {SALT_BYTES} bytes for a name")
-    return DhtFeed(text, bytes.fromhex(key), salt)
 
 
 async def fetch(

@@ -8,10 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote, urlsplit
-
-import libtorrent as lt
 
 from gtfs.errors import GtfsError
 
@@ -35,26 +32,6 @@ class Proxy:
     password: str = ""
     url: str = ""
 
-    def settings(self) -> dict[str, Any]:
-        """libtorrent's part. What would go around the proxy is switched off, and nobody can connect to us."""
-        kind = lt.proxy_type_t.socks5_pw if self.user else lt.proxy_type_t.socks5
-        return {
-            "proxy_type": int(kind),
-            "proxy_hostname": self.host,
-            "proxy_port": self.port,
-            "proxy_username": self.user,
-            "proxy_password": self.password,
-            "proxy_hostnames": True,
-            "proxy_peer_connections": True,
-            "proxy_tracker_connections": True,
-            "enable_dht": False,
-            "enable_lsd": False,
-            "enable_upnp": False,
-            "enable_natpmp": False,
-            "enable_incoming_utp": False,
-            "enable_outgoing_utp": False,
-        }
-
 
 def parse_proxy(text: str) -> Proxy:
     """A proxy from ``socks5://[USER:PASSWORD@]HOST:PORT``; raises `BadManners`."""
@@ -68,17 +45,6 @@ def parse_proxy(text: str) -> Proxy:
         raise wrong
     url = "socks5" + text[text.index(":") :]
     return Proxy(host, port, unquote(parts.username or ""), unquote(parts.password or ""), url)
-
-
-def encryption_settings(encryption: str) -> dict[str, Any]:
-    """libtorrent's part of one of `ENCRYPTION`; it hides from a middlebox, and proves nobody's identity."""
-    if encryption == "required":
-        policy, level = lt.enc_policy.pe_forced, lt.enc_level.pe_rc4
-    elif encryption == "disabled":
-        policy, level = lt.enc_policy.pe_disabled, lt.enc_level.pe_plaintext
-    else:
-        policy, level = lt.enc_policy.pe_enabled, lt.enc_level.pe_both
-    return {"out_enc_policy": int(policy), "in_enc_policy": int(policy), "allowed_enc_level": int(level)}
 
 
 def parse_ports(text: str) -> tuple[int, int]:

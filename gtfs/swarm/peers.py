@@ -15,7 +15,7 @@ import libtorrent as lt
 import trio
 
 from gtfs.swarm.nodelay import hang_up, plain_address
-from gtfs.swarm.rendezvous import CACHE_ID, MIRROR_ID, score, scores
+from gtfs.swarm.rendezvous import CACHE, client_of, score, scores
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _copies(handle: Any, pieces: int, me: bytes) -> Sequence[int]:
         if peer.connection_type != lt.peer_info.standard_bittorrent or len(held) != pieces:
             continue
         peer_id = peer.pid.to_bytes()
-        theirs = scores(peer_id, pieces) if peer_id.startswith(CACHE_ID) else None
+        theirs = scores(peer_id, pieces) if client_of(peer_id) == CACHE else None
         for piece, has in enumerate(held):
             copies[piece] += has and (theirs is None or score(theirs, piece) > score(mine, piece))
     return copies
@@ -109,7 +109,7 @@ def _company(handle: Any, pieces: int) -> Company:
             seeds += 1
         else:
             peer_id = peer.pid.to_bytes()
-            if peer_id.startswith((MIRROR_ID, CACHE_ID)):
+            if client_of(peer_id):
                 mirrors[peer_id] = peer.num_pieces
     return Company(seeds, mirrors, [copies > seeds for copies in _availability(handle, pieces)])
 
@@ -146,3 +146,8 @@ def _status(peer: Any) -> PeerStatus:
         download_rate=peer.payload_down_speed,
         upload_rate=peer.payload_up_speed,
     )
+
+
+def share_ratio(given: int, taken: int, size: int) -> float:
+    """What was given for each byte taken; a reel that was made here counts as taken."""
+    return round(given / (taken or size), 3) if taken or size else 0.0

@@ -2,35 +2,23 @@
 """A publisher's pointer in the DHT: a BEP 44 mutable item whose value is the infohash of a catalogue (BEP 46).
 
 Who holds the ed25519 key decides where a feed leads, never what is believed: that is OpenPGP's part. The sequence
-number is the catalogue's version. Any thread; the key file is read and written blockingly.
+number is the catalogue's version. Any thread.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import libtorrent as lt
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 
-SALT_BYTES: Final = 64  # BEP 44
-_SEED_BYTES: Final = 32
 _MAX_SEQUENCE: Final = (1 << 63) - 1
-
-
-class BadFeedKey(GtfsError):
-    """A feed key that is not there or cannot be used; names the file."""
-
-    exit_code = 3
 
 
 @dataclass(frozen=True)
@@ -50,44 +38,20 @@ class Pointer:
         return target_of(self.key, self.salt)
 
 
-class FeedKey:
-    """The secret half of a ``gtfs:`` address."""
+class SigningKey(Protocol):
+    """An ed25519 key of which the secret half is here."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public: bytes = self._key.public_key().public_bytes_raw()
+    public: bytes
 
-    def point(self, salt: bytes, sequence: int, infohash: InfoHash) -> Pointer:
-        """A pointer to this infohash, signed."""
-        value: bytes = lt.bencode({b"ih": bytes(infohash)})  # type: ignore[arg-type]
-        return Pointer(
-            self.public, salt, sequence, infohash, value, self._key.sign(_signed_bytes(salt, sequence, value))
-        )
+    def sign(self, data: bytes) -> bytes:
+        """The 64 bytes of a signature."""
+        ...
 
 
-def read_feed_key(path: Path) -> FeedKey | None:
-    """The key of a file, None if there is none; raises `BadFeedKey`."""
-    try:
-        text = path.read_text("ascii")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        raise BadFeedKey(f"{path} is not a feed key") from None
-    try:
-        return FeedKey(bytes.fromhex(text.strip()))
-    except ValueError:
-        raise BadFeedKey(f"{path} is not a feed key: {_SEED_BYTES} bytes in hex are expected") from None
-
-
-def make_feed_key(path: Path) -> FeedKey:
-    """The key of a file, made at the first time, readable by its owner only."""
-    found = read_feed_key(path)
-    if found is not None:
-        return found
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed = os.urandom(_SEED_BYTES)
-    replace_file(path, seed.hex().encode() + b"\n", mode=0o600)
-    return FeedKey(seed)
+def sign_pointer(key: SigningKey, salt: bytes, sequence: int, infohash: InfoHash) -> Pointer:
+    """A pointer to this infohash."""
+    value: bytes = lt.bencode({b"ih": bytes(infohash)})  # type: ignore[arg-type]
+    return Pointer(key.public, salt, sequence, infohash, value, key.sign(_signed_bytes(salt, sequence, value)))
 
 
 def target_of(key: bytes, salt: bytes) -> bytes:

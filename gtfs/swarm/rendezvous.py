@@ -7,14 +7,19 @@ pieces of its own change hands. Pure.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Collection, Iterable
 from hashlib import shake_128
 from typing import Final
 
-# How the peer ids of gtfs begin, in BEP 20's form; a cache may let go of what it has.
-MIRROR_ID: Final = b"-gt0100-"
-CACHE_ID: Final = b"-gc0100-"
+from gtfs.version import version
+
+# The clients in BEP 20's form, `-XXnnnn-`. A cache may let go of what it has.
+MIRROR: Final = b"gt"
+CACHE: Final = b"gc"
+_OURS: Final = re.compile(b"-(%b|%b)[0-9A-Z]{4}-" % (MIRROR, CACHE))
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 LEFT_ALONE = 3  # the pieces of each that nobody helps with: most likely they are on their way already
 SCORE = 4  # bytes
@@ -22,7 +27,19 @@ SCORE = 4  # bytes
 
 def make_peer_id(is_cache: bool) -> bytes:
     """A peer id for one session, 20 bytes; libtorrent would not tell us the one that it makes."""
-    return (CACHE_ID if is_cache else MIRROR_ID) + secrets.token_hex(6).encode()
+    return b"-%b%b-%b" % (CACHE if is_cache else MIRROR, _four_digits(version()), secrets.token_hex(6).encode())
+
+
+def _four_digits(number: str) -> bytes:
+    """A version as BEP 20 has it: ``1.2.10`` is 12A0."""
+    parts = [int(part) for part in re.findall(r"\d+", number)[:3]] + [0] * 4
+    return "".join(_DIGITS[min(part, len(_DIGITS) - 1)] for part in parts[:4]).encode()
+
+
+def client_of(peer_id: bytes) -> bytes | None:
+    """`MIRROR` or `CACHE`, of whatever version: all of them share by the same rule. None for other programs."""
+    found = _OURS.match(peer_id)
+    return found[1] if found else None
 
 
 def scores(peer_id: bytes, pieces: int) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user may choose about the swarm, and what that and the measurements of facts.md mean to libtorrent.
+"""What the options of the swarm, and the measurements of facts.md, mean to libtorrent.
 
 Any thread; `make_session` blocks for a moment.
 """
@@ -7,47 +7,18 @@ Any thread; `make_session` blocks for a moment.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import Any
 
 import libtorrent as lt
 
 from gtfs.swarm.alerts import ALERT_MASK
-from gtfs.swarm.manners import Proxy, encryption_settings, free_port
+from gtfs.swarm.manners import Proxy, free_port
+from gtfs.swarm.options import SwarmOptions
 
 __all__ = ["SwarmOptions", "fill_ports", "free_port", "libtorrent_settings", "make_session"]
 
 UNLIMITED = (1 << 31) - 1
 ALERT_QUEUE = 200_000
-
-
-@dataclass(frozen=True)
-class SwarmOptions:
-    """How a session meets the world; rates in bytes a second with 0 for no limit.
-
-    ``listen`` is libtorrent's list ``ADDRESS:PORT,...``; port 0 means one free port, the same on every address.
-    ``trackers`` and ``peers`` are asked for every torrent, besides a torrent's own. ``dht``, ``lsd`` and
-    ``port_mapping`` speak to strangers and to the router, and are off unless asked for. The DHT is entered by way of
-    ``dht_nodes`` and of peers that are in it; no node is built in.
-    """
-
-    listen: str = "0.0.0.0:0,[::]:0"
-    upload_rate: int = 0
-    download_rate: int = 0
-    connections: int = 2000  # a lazy torrent keeps its few for good, and a repository may have hundreds of reels
-    utp: bool = False
-    trackers: tuple[str, ...] = ()
-    peers: tuple[tuple[str, int], ...] = ()
-    dht: bool = False
-    dht_nodes: tuple[tuple[str, int], ...] = ()
-    lsd: bool = False
-    pex: bool = True
-    port_mapping: bool = False
-    ports: tuple[int, int] | None = None  # the range for port 0 in ``listen``
-    interface: str = ""  # or an address: the only one that peers are dialled from
-    proxy: Proxy | None = None
-    encryption: str = "enabled"
-    seeks_seeds: bool = False  # a torrent that has all it wants looks for peers too: a cache asks who has what
 
 
 def fill_ports(listen: str, port: int) -> str:
@@ -143,4 +114,36 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "outgoing_interfaces": options.interface,
         **encryption_settings(options.encryption),
     }
-    return {**settings, **(options.proxy.settings() if options.proxy is not None else {})}
+    return {**settings, **(proxy_settings(options.proxy) if options.proxy is not None else {})}
+
+
+def proxy_settings(proxy: Proxy) -> dict[str, Any]:
+    """libtorrent's part. What would go around the proxy is switched off, and nobody can connect to us."""
+    kind = lt.proxy_type_t.socks5_pw if proxy.user else lt.proxy_type_t.socks5
+    return {
+        "proxy_type": int(kind),
+        "proxy_hostname": proxy.host,
+        "proxy_port": proxy.port,
+        "proxy_username": proxy.user,
+        "proxy_password": proxy.password,
+        "proxy_hostnames": True,
+        "proxy_peer_connections": True,
+        "proxy_tracker_connections": True,
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_incoming_utp": False,
+        "enable_outgoing_utp": False,
+    }
+
+
+def encryption_settings(encryption: str) -> dict[str, Any]:
+    """libtorrent's part of one of `ENCRYPTION`; it hides from a middlebox, and proves nobody's identity."""
+    if encryption == "required":
+        policy, level = lt.enc_policy.pe_forced, lt.enc_level.pe_rc4
+    elif encryption == "disabled":
+        policy, level = lt.enc_policy.pe_disabled, lt.enc_level.pe_plaintext
+    else:
+        policy, level = lt.enc_policy.pe_enabled, lt.enc_level.pe_both
+    return {"out_enc_policy": int(policy), "in_enc_policy": int(policy), "allowed_enc_level": int(level)}

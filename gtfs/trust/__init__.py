@@ -17,7 +17,14 @@ clear-signed document
 signed object
     a commit or tag with a signature inside (`gtfs.trust.objects`).
 policy
-    what a ref demands: ``local``, ``catalogue``, ``tag`` or ``every-commit`` (`gtfs.trust.policy`).
+    what a ref demands: ``local``, ``catalogue``, ``tag``, ``path`` or ``every-commit`` (`gtfs.trust.policy`).
+tree policy
+    a project's own list of who may sign, in its tree: ``openpgp-policy.toml`` or ``.guix-authorizations``
+    (`gtfs.trust.treepolicy`). What counts for a commit is the one of its parent.
+way
+    commits from a trusted one to another, each signed by one whom its parent's policy lets (`gtfs.trust.path`).
+allowed signers
+    the SSH keys that this node trusts, in ssh-keygen's own form (`gtfs.trust.sshsig`).
 vouch
     the reason for which an object was accepted: who stands for it, and how. What a catalogue or a tag vouches for is
     never called signed.

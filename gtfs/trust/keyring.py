@@ -230,6 +230,11 @@ def open_keyring(path: Path) -> Keyring:
     return _keyring(path, data, reader.keys)
 
 
+def keyring_of(keys: Keys) -> Keyring:
+    """Keys that stand in no file, as a keyring."""
+    return _keyring(Path(), b"".join(keys[fingerprint].to_bytes() for fingerprint in sorted(keys)), keys)
+
+
 def _keyring(path: Path, data: bytes, keys: Keys) -> Keyring:
     holders: dict[str, list[Fingerprint]] = {}
     for primary, key in sorted(keys.items()):

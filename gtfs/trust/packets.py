@@ -270,6 +270,20 @@ def claim_of(packet: Packet) -> SignatureClaim:
     return SignatureClaim(body[1], body[3], issuer)
 
 
+def only_issuer_of(packet: Packet) -> str | None:
+    """The fingerprint that a signature packet names, if it names no other key in any way; raises `BadPackets`."""
+    hashed_end = 6 + int.from_bytes(packet.body[4:6], "big")
+    unhashed_end = hashed_end + 2 + int.from_bytes(packet.body[hashed_end : hashed_end + 2], "big")
+    fingerprint = claim_of(packet).issuer
+    for area in (packet.body[6:hashed_end], packet.body[hashed_end + 2 : unhashed_end]):
+        for kind, value in _subpackets(area):
+            if (kind == 33 and value[1:].hex().upper() != fingerprint) or (
+                kind == 16 and value.hex().upper() != key_id(fingerprint)
+            ):
+                return None
+    return fingerprint if len(fingerprint) >= 40 else None
+
+
 def revokers_of(packet: Packet) -> list[Fingerprint]:
     """Whom a self-signature lets revoke its key (RFC 4880 §5.2.3.15)."""
     hashed = packet.body[6 : 6 + int.from_bytes(packet.body[4:6], "big")]

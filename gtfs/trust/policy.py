@@ -1,38 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policies: what a ref demands before it moves, and whether one commit or tag meets it (design.md §10).
 
-A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward] [strict-expiry]``. Of several lines
-the first whose pattern matches counts; a local line can only tighten the catalogue's. Any thread; judging may run gpgv.
+A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward]
+[strict-expiry]``. Of several lines the first whose pattern matches counts; a local line can only tighten the
+catalogue's. What `path` demands of a history is for `gtfs.trust.path`. Any thread; judging may run gpgv.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal
 
 from gtfs.errors import GtfsError
-from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.ids import BadId, Fingerprint, ObjectId, parse_object_id, parse_signer
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
+from gtfs.trust.packets import SIGNATURE_BLOCK, BadPackets, dearmor, only_issuer_of, only_signatures
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
-from gtfs.trust.verify import At, Found, find_detached, judge_found
+from gtfs.trust.verify import SIGNATURE_BYTES, At, Found, find_detached, judge_found
 
-PolicyKind = Literal["local", "catalogue", "tag", "every-commit"]
+PolicyKind = Literal["local", "catalogue", "tag", "path", "every-commit"]
 VouchKind = Literal["local", "catalogue", "tag", "signed"]
 
-_STRICTNESS: Final[dict[str, int]] = {"local": 0, "catalogue": 1, "tag": 2, "every-commit": 3}
+# `path` is neither stricter nor looser than `tag` and `every-commit`: beside one of these both hold.
+_STRICTNESS: Final[dict[str, int]] = {"local": 0, "catalogue": 1, "tag": 2, "path": 2, "every-commit": 3}
 _KINDS: Final[dict[str, PolicyKind]] = {
     "local": "local",
     "catalogue": "catalogue",
     "tag": "tag",
+    "path": "path",
     "every-commit": "every-commit",
 }
-_FORM: Final = "PATTERN KIND [threshold=K] [by=FPR,FPR] [non-fast-forward] [strict-expiry]"
+_FORM: Final = "PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward] [strict-expiry]"
 THRESHOLD_MOST: Final = 64
+TREE_FILES: Final = ("openpgp-policy.toml", ".guix-authorizations")  # which `path` can read who may sign from
 _TAGS: Final = b"refs/tags/"
 
 
@@ -65,7 +70,10 @@ class Policy:
     threshold: int = 0  # sign-offs by that many distinct primary keys before the ref moves
     signers: frozenset[Fingerprint] | None = None  # who may sign tags or commits; None: every key of the keyring
     non_fast_forward: bool = False
+    files: frozenset[str] = frozenset()  # of `path`: of TREE_FILES, those that say as well who may sign
+    roots: frozenset[ObjectId] = frozenset()  # of `path`: commits that are trusted; there must be a way from each
     strict_expiry: bool = False  # keys have to be good now, also of what the catalogue lists
+    also: Policy | None = None  # of a joined `path`: the `tag` or `every-commit` that holds beside it
 
     def to_line(self) -> str:
         """The line that `parse_policy` reads."""
@@ -74,6 +82,8 @@ class Policy:
             words.append(f"threshold={self.threshold}")
         if self.signers is not None:
             words.append("by=" + ",".join(sorted(self.signers)))
+        words += [f"file={name}" for name in sorted(self.files)]
+        words += [f"root={oid.hex()}" for oid in sorted(self.roots)]
         if self.non_fast_forward:
             words.append("non-fast-forward")
         if self.strict_expiry:
@@ -89,6 +99,10 @@ class Policy:
         so that counts only where a catalogue, whose signers' keys are good now, lists what was signed.
         """
         return "made" if vouched_by_catalogue and not self.strict_expiry else "now"
+
+    def part(self, kind: PolicyKind) -> Policy | None:
+        """What holds here of this kind: this policy, or the one beside it."""
+        return next((policy for policy in (self, self.also) if policy is not None and policy.kind == kind), None)
 
 
 @dataclass(frozen=True)
@@ -133,25 +147,37 @@ def parse_policy(line: str) -> Policy:
     kind = _KINDS.get(words[1])
     if kind is None:
         raise BadPolicy(line, f"the kind must be one of {', '.join(_KINDS)}")
-    threshold, signers, seen = 0, None, set()
-    flags = {"non-fast-forward": False, "strict-expiry": False}
+    policy, seen = Policy(pattern, kind), set()
     for word in words[2:]:
         name, equals, value = word.partition("=")
         if name in seen:
             raise BadPolicy(line, f"{name} is given twice")
         seen.add(name)
         if name == "threshold" and re.fullmatch(r"[1-9][0-9]?", value) and int(value) <= THRESHOLD_MOST:
-            threshold = int(value)
+            policy = replace(policy, threshold=int(value))
         elif name == "by" and value:
             try:
-                signers = frozenset(parse_fingerprint(text) for text in value.split(","))
+                policy = replace(policy, signers=frozenset(parse_signer(text) for text in value.split(",")))
             except BadId as error:
                 raise BadPolicy(line, str(error)) from None
-        elif name in flags and not equals:
-            flags[name] = True
+        elif name == "non-fast-forward" and not equals:
+            policy = replace(policy, non_fast_forward=True)
+        elif name == "strict-expiry" and not equals:
+            policy = replace(policy, strict_expiry=True)
+        elif name in ("file", "root") and kind != "path":
+            raise BadPolicy(line, f"{name}= is for the kind path only")
+        elif name == "file":
+            if value not in TREE_FILES:
+                raise BadPolicy(line, f"file= must be one of {', '.join(TREE_FILES)}")
+            policy = replace(policy, files=frozenset({value}))
+        elif name == "root":
+            try:
+                policy = replace(policy, roots=frozenset({parse_object_id(value)}))
+            except BadId as error:
+                raise BadPolicy(line, str(error)) from None
         else:
             raise BadPolicy(line, f"unknown word {word[:60]!r}")
-    return Policy(pattern, kind, threshold, signers, flags["non-fast-forward"], flags["strict-expiry"])
+    return policy
 
 
 def named_subkeys(policies: Sequence[Policy], keyring: Keyring) -> list[tuple[str, Fingerprint, Fingerprint]]:
@@ -171,6 +197,19 @@ def policy_for(ref: bytes, policies: Sequence[Policy]) -> Policy | None:
 
 def tighten(local: Policy, catalogue: Policy) -> Policy:
     """Both at once: the stricter of each demand, so that neither loosens the other."""
+    path, other = (local, catalogue) if local.kind == "path" else (catalogue, local)
+    threshold = max(local.threshold, catalogue.threshold)
+    non_fast_forward = local.non_fast_forward and catalogue.non_fast_forward
+    strict_expiry = local.strict_expiry or catalogue.strict_expiry
+    if path.kind == "path" and other.kind in ("tag", "every-commit"):
+        return replace(
+            path,
+            pattern=catalogue.pattern,
+            threshold=threshold,
+            non_fast_forward=non_fast_forward,
+            strict_expiry=strict_expiry,
+            also=replace(other, strict_expiry=strict_expiry),
+        )
     stricter = max(local, catalogue, key=lambda policy: _STRICTNESS[policy.kind])
     signers = catalogue.signers
     if local.signers is not None:
@@ -178,10 +217,12 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
     return Policy(
         catalogue.pattern,
         stricter.kind,
-        max(local.threshold, catalogue.threshold),
+        threshold,
         signers,
-        local.non_fast_forward and catalogue.non_fast_forward,
-        local.strict_expiry or catalogue.strict_expiry,
+        non_fast_forward,
+        files=local.files | catalogue.files,
+        roots=local.roots | catalogue.roots,
+        strict_expiry=strict_expiry,
     )
 
 
@@ -268,6 +309,22 @@ def judge_signer(found: Found, keyring: Keyring, at: At, now_s: int) -> Fingerpr
         return judge_found(found, keyring, at, now_s).primary
     except BadSignature as error:
         raise PolicyRefused(error.reason) from None
+
+
+def named_signing_key(raw: bytes) -> Fingerprint | None:
+    """The primary key or subkey that an object's OpenPGP signature names alone; only of good ones is it worth asking.
+
+    gpgv finds the key by this name, so of a good signature it is the key that made it.
+    """
+    try:
+        signed = split_signed_object(raw)
+        if signed.signature is None or signed.kind != "openpgp":
+            return None
+        packets = only_signatures(dearmor(signed.signature, SIGNATURE_BLOCK), 1, SIGNATURE_BYTES)
+        issuer = only_issuer_of(packets[0])
+    except (BadSignedObject, BadPackets):
+        return None
+    return None if issuer is None else Fingerprint(issuer)
 
 
 def check_tag_name(raw: bytes, ref: bytes) -> None:

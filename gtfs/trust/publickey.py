@@ -103,6 +103,11 @@ class PublicKey:
         """The keys that its owner lets revoke it."""
         return [f for signature in self._own() for f in revokers_of(signature)]
 
+    def has_revocation(self) -> bool:
+        """Whether something says that the key or a subkey is revoked; who said it is not asked."""
+        both = (_KEY_REVOKED, _SUBKEY_REVOKED)
+        return any(_class_of(s) in both for part in self.parts.values() for s in part.signatures.values())
+
     def revocations(self, part: Fingerprint) -> list[Packet]:
         """What says that the key, or this part of it, is revoked, wherever it stands; who said it is not asked."""
         wanted = (_KEY_REVOKED,) if part == self.fingerprint else (_KEY_REVOKED, _SUBKEY_REVOKED)

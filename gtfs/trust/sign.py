@@ -132,6 +132,7 @@ def node_signer(keys_dir: Path) -> Iterator[Signer]:
 
 def node_public_key(keys_dir: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
+    # For attesters (design.md §10); no command shows it yet.
     with own_home(keys_dir) as home:
         gpg = open_gnupg(home)
         return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")

@@ -279,6 +279,7 @@ def unverified_signers(document: bytes) -> tuple[str, ...]:
 
 def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
     """One document with the signatures of all, which must have signed the same text; raises `BadSignature`."""
+    # For catalogues that several sign (design.md §5); no command does yet.
     texts: set[bytes] = set()
     packets: dict[bytes, None] = {}
     for document in documents:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from keys import Keys
 
-from gtfs.ids import SHA1, ObjectId
+from gtfs.ids import SHA1, ObjectFormat, ObjectId
 from gtfs.repo.repository import Repository, create_repository
 
 WHO = b"A U Thor <author@example.org> 1700000000 +0000"
@@ -17,8 +18,8 @@ WHO = b"A U Thor <author@example.org> 1700000000 +0000"
 class History:
     """Each commit has a message of its own, so that no two are the same."""
 
-    def __init__(self, path: Path, keys: Keys | None = None) -> None:
-        self.repository: Repository = create_repository(path, SHA1)
+    def __init__(self, path: Path, keys: Keys | None = None, fmt: ObjectFormat = SHA1) -> None:
+        self.repository: Repository = create_repository(path, fmt)
         self.path = path
         self.keys = keys
         self.count = 0
@@ -33,18 +34,32 @@ class History:
         out = self.git("hash-object", "-w", "-t", kind, "--stdin", stdin=raw)
         return ObjectId(bytes.fromhex(out.decode()))
 
-    def commit(self, *parents: ObjectId, by: str | None = None) -> ObjectId:
+    def tree_of(self, files: Mapping[str, bytes], mode: str = "100644") -> ObjectId:
+        lines = [f"{mode} blob {self.put('blob', data).hex()}\t{name}\n" for name, data in files.items()]
+        return ObjectId(bytes.fromhex(self.git("mktree", stdin="".join(lines).encode()).decode()))
+
+    def commit(
+        self, *parents: ObjectId, by: str | None = None, tree: ObjectId | None = None, ssh: Path | None = None
+    ) -> ObjectId:
+        """``by``: the name of an OpenPGP key; ``ssh``: an SSH key's file."""
         self.count += 1
-        head = b"tree %s\n" % self.tree.hex().encode()
+        head = b"tree %s\n" % (tree or self.tree).hex().encode()
         head += b"".join(b"parent %s\n" % p.hex().encode() for p in parents)
         head += b"author %s\ncommitter %s\n" % (WHO, WHO)
         body = b"\ncommit %d\n" % self.count
         signature = b""
-        if by is not None:
-            assert self.keys is not None
-            lines = self.keys.sign(head + body, by).rstrip(b"\n").split(b"\n")
-            signature = b"gpgsig " + b"\n ".join(lines) + b"\n"
+        if by is not None or ssh is not None:
+            name = b"gpgsig " if self.repository.fmt is SHA1 else b"gpgsig-sha256 "
+            lines = self.sign(head + body, by, ssh).rstrip(b"\n").split(b"\n")
+            signature = name + b"\n ".join(lines) + b"\n"
         return self.put("commit", head + signature + body)
+
+    def sign(self, data: bytes, by: str | None, ssh: Path | None = None, namespace: str = "git") -> bytes:
+        if ssh is not None:
+            command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(ssh), "-n", namespace]
+            return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+        assert self.keys is not None and by is not None
+        return self.keys.sign(data, by)
 
     def chain(self, length: int, *start: ObjectId, by: str | None = None) -> list[ObjectId]:
         made: list[ObjectId] = []

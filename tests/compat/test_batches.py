@@ -12,12 +12,12 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.state import State
 from gtfs.pack import decode
 from gtfs.pack.format import OFS_DELTA
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import scan
 from gtfs.repo.repository import create_repository, open_repository
+from gtfs.state.state import State
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> list[Candidate]:
         state.take_up()
         return [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()
+            for row in state.index.packs.open_rows()
         ]
 
 

@@ -12,15 +12,15 @@ import pytest
 from oddities import OddRepository
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.node.acceptedfaults import accept_faults
-from gtfs.node.against import compare, open_other
-from gtfs.node.config import Config
-from gtfs.node.fsck import check
-from gtfs.node.publish import seal
-from gtfs.node.state import State
 from gtfs.pack.walk import Introduced, Walker
 from gtfs.reel.index import Index
 from gtfs.repo.repository import open_repository
+from gtfs.state.acceptedfaults import accept_faults
+from gtfs.state.compare import compare, open_other
+from gtfs.state.config import Config
+from gtfs.state.fsck import check
+from gtfs.state.publish import seal
+from gtfs.state.state import State
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_pack_whose_parent_has_none_is_seen(odd: OddRepository) -> None:
     first = odd.git("rev-list", "--max-parents=0", "refs/heads/main")
     index = Index(odd.path / "gtfs" / "node.db")
     with index.transaction():
-        index.drop_packs([ObjectId(bytes.fromhex(first))])
+        index.packs.drop([ObjectId(bytes.fromhex(first))])
     index.close()
     found = complaints(odd.path, take_up=False)
     assert sum(f"there is no pack of its parent {first}" in line for line in found) == 2
@@ -84,7 +84,7 @@ def test_a_publisher_hears_of_what_an_older_program_sealed_for_no_mirror(odd: Od
     Config(repository).set("signkey", "A" * 40)
     assert complaints(odd.path) == []  # publish will say it
     with State(repository) as state:
-        seal(state, dict.fromkeys(row.oid for row in state.index.open_rows()))
+        seal(state, dict.fromkeys(row.oid for row in state.index.packs.open_rows()))
     (line,) = complaints(odd.path)
     assert "refused by every mirror" in line
     assert f"--accept-fault {dotgit}" in line

@@ -15,11 +15,11 @@ from dulwich.pack import write_pack_index_v2
 
 from gtfs.ids import SHA1
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.state import State
 from gtfs.pack.format import entry_header
 from gtfs.pack.limits import GIB
 from gtfs.repo import bounds, unpack
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
+from gtfs.state.state import State
 
 BLOCK = 65535  # the longest that deflate stores
 HUGE = (GIB * 3 // 2) // BLOCK * BLOCK
@@ -48,7 +48,7 @@ def offered(publisher: Repository) -> list[Candidate]:
         state.take_up()
         return [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()
+            for row in state.index.packs.open_rows()
         ]
 
 
@@ -123,7 +123,7 @@ def test_lack_of_memory_is_no_refusal(
             with pytest.raises(GitFailed) as caught:
                 state.ingest().run(offered)
         assert caught.value.exit_code == 7
-        assert state.index.count_by_state() == {}
+        assert state.index.packs.count_by_state() == {}
         assert len(state.ingest().run(offered).unpacked) == 2
 
 

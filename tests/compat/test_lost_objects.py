@@ -13,12 +13,12 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import batch, ingest, lost
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.fsck import check, rebuild
-from gtfs.node.mending import look_at_git
-from gtfs.node.state import State
 from gtfs.repo.refs import RefsNotMoved
 from gtfs.repo.repository import Repository, create_repository, open_repository
 from gtfs.repo.unpack import kept_marks
+from gtfs.state.fsck import check, rebuild
+from gtfs.state.repair import look_at_git
+from gtfs.state.state import State
 
 HOUSEKEEPING = [
     ("repack", "-a", "-d", "-q"),
@@ -38,7 +38,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> list[Candidate]:
         state.take_up()
         return [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, None, is_ours=True)
-            for row in state.index.open_rows()
+            for row in state.index.packs.open_rows()
         ]
 
 
@@ -51,7 +51,7 @@ def faults(state: State) -> list[str]:
 
 
 def all_is_here(state: State, offered: list[Candidate]) -> None:
-    assert state.index.count_by_state() == {"unpacked": len(offered)}
+    assert state.index.packs.count_by_state() == {"unpacked": len(offered)}
     assert faults(state) == []
     assert kept_marks(state.repository) == []
 

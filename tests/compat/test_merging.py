@@ -16,15 +16,15 @@ from keys import shared_keys
 from gtfs.catalogue.accept import FirstTrust, Held, accept
 from gtfs.ids import SHA1
 from gtfs.ingest.candidate import Candidate
-from gtfs.node import publish as publishing
-from gtfs.node import succession
-from gtfs.node.fsck import check, rebuild
 from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.publish import initialise, publish_now
-from gtfs.node.state import State
-from gtfs.node.stock import Stock
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, create_repository
+from gtfs.state import publish as publishing
+from gtfs.state import turnover
+from gtfs.state.fsck import check, rebuild
+from gtfs.state.publish import initialise, publish_now
+from gtfs.state.reelfiles import ReelFiles
+from gtfs.state.state import State
 from gtfs.trust.keyring import export_user_keys
 
 
@@ -92,20 +92,20 @@ def fetch(state: State, origin: State) -> list[str]:
     fetched = []
     assert state.held is not None
     for name in listed(state):
-        reel = state.index.reel_by_name(name)  # type: ignore[arg-type]
+        reel = state.index.reels.by_name(name)  # type: ignore[arg-type]
         assert reel is not None
         if reel.is_whole:
             continue
-        for source in (origin.stock.metainfo_path(reel.name), origin.stock.path(reel.name)):
+        for source in (origin.reel_files.metainfo_path(reel.name), origin.reel_files.path(reel.name)):
             shutil.copy(source, state.reels)
-        source_reel = origin.index.reel_by_name(reel.name)
+        source_reel = origin.index.reels.by_name(reel.name)
         assert source_reel is not None
-        table = origin.stock.table(source_reel)
+        table = origin.reel_files.table(source_reel)
         assert table is not None
-        state.stock.keep_table(reel, table.packs, 0)
-        state.index.set_reel_state([reel.id], "complete")
-        succession.settle_in(state.stock, state.held.catalogue, reel)
-        rows = [row for row in state.index.reel_rows(reel.id) if row.state != "unpacked"]
+        state.reel_files.keep_table(reel, table.packs, 0)
+        state.index.reels.set_state([reel.id], "complete")
+        turnover.settle_in(state.reel_files, state.held.catalogue, reel)
+        rows = [row for row in state.index.packs.reel_rows(reel.id) if row.state != "unpacked"]
         path = state.reel_path(reel.name)
         outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
         assert not outcome.refused and not outcome.waiting
@@ -123,23 +123,23 @@ def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones
             assert origin.held is not None
             take_catalogue(state, origin.held)
             for name in fetch(state, origin):
-                reel = state.index.reel_by_name(name)  # type: ignore[arg-type]
+                reel = state.index.reels.by_name(name)  # type: ignore[arg-type]
                 assert reel is not None
                 fetched_rows += reel.rows
             assert fetched_rows == n
             assert len(listed(origin)) <= 8
         assert len(listed(origin)) < 39
         for name in listed(origin):
-            same = [s.stock.path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            same = [s.reel_files.path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
             assert same[0] == same[1]
-            torrents = [s.stock.metainfo_path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            torrents = [s.reel_files.metainfo_path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
             assert torrents[0] == torrents[1]
-        assert state.index.count_by_state() == {"unpacked": 39}
+        assert state.index.packs.count_by_state() == {"unpacked": 39}
         for each in (origin, state):
             all_is_well(each)
             # What left is kept for the time of one catalogue, and no longer.
             files = {p.name.removesuffix(".reel") for p in each.reels.glob("*.reel")}
-            retired = {r.name for r in each.index.reels() if r.state == "retired"}
+            retired = {r.name for r in each.index.reels.all() if r.state == "retired"}
             assert files == set(listed(each)) | retired
             assert len(retired) <= 8
 
@@ -150,7 +150,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
 ) -> None:
     with State(pub.repository) as origin, State(mirror) as state:
         read: set[str] = set()
-        table, rows = state.stock.table, state.index.reel_rows
+        table, rows = state.reel_files.table, state.index.packs.reel_rows
         async with open_node(state, NodeOptions(swarm=None)) as node:
             for _ in range(12):  # with a merge among them
                 before = set() if state.held is None else set(listed(state))
@@ -159,8 +159,10 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
                 take_catalogue(state, origin.held)
                 fetch(state, origin)
                 with monkeypatch.context() as patch:
-                    patch.setattr(state.stock, "table", lambda reel: read.add(reel.name) or table(reel))
-                    patch.setattr(state.index, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id))
+                    patch.setattr(state.reel_files, "table", lambda reel: read.add(reel.name) or table(reel))
+                    patch.setattr(
+                        state.index.packs, "reel_rows", lambda reel_id: read.add(str(reel_id)) or rows(reel_id)
+                    )
                     for _ in range(2):
                         read.clear()
                         report = await node.sync(lambda _p: None)
@@ -178,15 +180,15 @@ def test_retired_reels_stay_for_one_catalogue_and_then_go(pub: Publisher) -> Non
         assert len(before) == 8
         pub.publish(state)
         assert len(listed(state)) == 2
-        retired = [row for row in state.index.reels() if row.state == "retired"]
+        retired = [row for row in state.index.reels.all() if row.state == "retired"]
         assert {row.name for row in retired} == set(before)
-        assert all(state.stock.path(row.name).exists() for row in retired)
-        assert not any(state.index.holds(row.id) for row in retired)
+        assert all(state.reel_files.path(row.name).exists() for row in retired)
+        assert not any(state.index.reels.holds(row.id) for row in retired)
         all_is_well(state)
     with State(pub.repository) as state:  # a start drops none of them
-        assert sum(row.state == "retired" for row in state.index.reels()) == 8
+        assert sum(row.state == "retired" for row in state.index.reels.all()) == 8
         pub.publish(state)
-        assert [row for row in state.index.reels() if row.state == "retired"] == []
+        assert [row for row in state.index.reels.all() if row.state == "retired"] == []
         assert {p.suffix for p in state.reels.iterdir()} == {".reel", ".torrent"}
         assert len(list(state.reels.iterdir())) == 2 * len(listed(state)) == 6
         all_is_well(state)
@@ -214,7 +216,7 @@ def test_a_mirror_that_missed_catalogues_makes_what_it_can(pub: Publisher, mirro
         pub.publish(origin, 20)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         fetch(state, origin)
-        assert state.index.count_by_state() == {"unpacked": 33}
+        assert state.index.packs.count_by_state() == {"unpacked": 33}
         all_is_well(state)
 
 
@@ -223,27 +225,27 @@ def test_a_lazy_mirror_makes_the_table_and_brings_the_packs_that_are_here(pub: P
         pub.publish(origin, 8)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         for n, name in enumerate(listed(state)):
-            reel, source = state.index.reel_by_name(name), origin.index.reel_by_name(name)  # type: ignore[arg-type]
+            reel, source = state.index.reels.by_name(name), origin.index.reels.by_name(name)  # type: ignore[arg-type]
             assert reel is not None and source is not None
-            table = origin.stock.table(source)
+            table = origin.reel_files.table(source)
             assert table is not None
-            state.stock.keep_table(reel, table.packs, 0)
+            state.reel_files.keep_table(reel, table.packs, 0)
             if n % 2:  # here in part: its torrent would have the piece with the pack
-                shutil.copy(origin.stock.path(reel.name), state.reels)
-                state.index.set_reel_state([reel.id], "partial")
+                shutil.copy(origin.reel_files.path(reel.name), state.reels)
+                state.index.reels.set_state([reel.id], "partial")
         pub.publish(origin)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
-        merged = state.index.reel_by_name(listed(state)[0])  # type: ignore[arg-type]
+        merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
         assert merged is not None and merged.rows == 8 and merged.state == "remote"
-        assert len(state.index.reel_rows(merged.id)) == 8
-        whole, part = origin.stock.path(merged.name).read_bytes(), state.stock.path(merged.name).read_bytes()
-        for n, row in enumerate(state.index.reel_rows(merged.id)):
+        assert len(state.index.packs.reel_rows(merged.id)) == 8
+        whole, part = origin.reel_files.path(merged.name).read_bytes(), state.reel_files.path(merged.name).read_bytes()
+        for n, row in enumerate(state.index.packs.reel_rows(merged.id)):
             assert row.offset is not None
             there = part[row.offset : row.offset + row.size] == whole[row.offset : row.offset + row.size]
             assert there == bool(n % 2)
         assert part[-100:] == whole[-100:]
         # Nothing points into the parts any more; they were no use to others.
-        assert {row.name for row in state.index.reels()} == set(listed(state))
+        assert {row.name for row in state.index.reels.all()} == set(listed(state))
         assert sorted(p.name for p in state.reels.glob("*.reel")) == [f"{merged.name}.reel"]
 
 
@@ -253,22 +255,22 @@ def test_a_merged_reel_with_a_false_infohash_is_not_made(pub: Publisher, mirror:
         pub.publish(origin, 8)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         fetch(state, origin)
-        tables = [origin.stock.table(row) for row in origin.index.reels()]
-        made = origin.stock.make([pack for table in tables if table for pack in table.packs])
+        tables = [origin.reel_files.table(row) for row in origin.index.reels.all()]
+        made = origin.reel_files.make([pack for table in tables if table for pack in table.packs])
         assert made is not None
-        reel_id = state.index.put_reel(made.name, made.infohash[::-1], made.size, made.rows, 9, "remote")  # type: ignore[arg-type]
-        reel = state.index.reel(reel_id)
+        reel_id = state.index.reels.put(made.name, made.infohash[::-1], made.size, made.rows, 9, "remote")  # type: ignore[arg-type]
+        reel = state.index.reels.get(reel_id)
         assert reel is not None
         packs = [pack for table in tables if table for pack in table.packs]
-        assert state.stock.make_listed(reel, packs, 0) is False
-        assert not state.stock.path(made.name).exists()
+        assert state.reel_files.make_listed(reel, packs, 0) is False
+        assert not state.reel_files.path(made.name).exists()
 
 
 STEPS: dict[str, tuple[object, str]] = {
-    "the merged reel is written": (Stock, "make"),
+    "the merged reel is written": (ReelFiles, "make"),
     "the catalogue is kept": (publishing, "publish"),
-    "listed reels are known": (succession, "_leaving"),
-    "packs are moved": (succession, "_empty"),
+    "listed reels are known": (turnover, "_leaving"),
+    "packs are moved": (turnover, "_empty"),
     "reels are retired": (State, "empty_open_reel"),
 }
 
@@ -300,7 +302,13 @@ def test_a_publisher_that_dies_goes_on_where_it_was(
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(succession, "_leaving"), (Stock, "make"), (Stock, "make_listed"), (Stock, "adopt"), (succession, "_empty")],
+    [
+        (turnover, "_leaving"),
+        (ReelFiles, "make"),
+        (ReelFiles, "make_listed"),
+        (ReelFiles, "adopt"),
+        (turnover, "_empty"),
+    ],
 )
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_mirror_that_dies_goes_on_where_it_was(
@@ -319,9 +327,9 @@ def test_a_mirror_that_dies_goes_on_where_it_was(
         with State(mirror) as state:
             assert len(fetch(state, origin)) == 1
             all_is_well(state)
-            assert state.index.count_by_state() == {"unpacked": 9}
-            merged = state.index.reel_by_name(listed(state)[0])  # type: ignore[arg-type]
-            assert merged is not None and merged.is_whole and len(state.index.reel_rows(merged.id)) == 8
+            assert state.index.packs.count_by_state() == {"unpacked": 9}
+            merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
+            assert merged is not None and merged.is_whole and len(state.index.packs.reel_rows(merged.id)) == 8
 
 
 class Died(BaseException):
@@ -346,23 +354,23 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
         publish_now(state, jobs=1)
         superseded = state.take_superseded()
         assert len(superseded) == 8
-        state.stock.remove(superseded[0].name)  # files first: this one's row is still there
+        state.reel_files.remove(superseded[0].name)  # files first: this one's row is still there
     with State(pub.repository) as state:
-        assert {row.name for row in state.index.reels()} == set(listed(state))
+        assert {row.name for row in state.index.reels.all()} == set(listed(state))
         all_is_well(state)
 
 
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 9)
-        before = {row.name: row.state for row in state.index.reels()}
+        before = {row.name: row.state for row in state.index.reels.all()}
         assert sorted(before.values()) == ["complete"] * 2 + ["retired"] * 8
         c = state.held.catalogue  # type: ignore[union-attr]
         known = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
     assert rebuild(pub.repository, known, lambda _n: None).problems == ()
     with State(pub.repository) as state:
-        assert {row.name: row.state for row in state.index.reels()} == before
-        assert not any(state.index.holds(row.id) for row in state.index.reels() if row.state == "retired")
+        assert {row.name: row.state for row in state.index.reels.all()} == before
+        assert not any(state.index.reels.holds(row.id) for row in state.index.reels.all() if row.state == "retired")
         all_is_well(state)
         assert not publish_now(state).is_new
 
@@ -370,8 +378,8 @@ def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
 def test_a_stray_reel_whose_packs_are_elsewhere_is_swept(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 3)
-        tables = [state.stock.table(row) for row in state.index.reels()]
-        made = state.stock.make([pack for table in tables if table for pack in table.packs])
+        tables = [state.reel_files.table(row) for row in state.index.reels.all()]
+        made = state.reel_files.make([pack for table in tables if table for pack in table.packs])
         assert made is not None and made.path.exists()
     with State(pub.repository) as state:
         assert not made.path.exists() and not made.metainfo_path.exists()
@@ -382,7 +390,7 @@ def test_a_stray_reel_whose_packs_are_elsewhere_is_swept(pub: Publisher) -> None
 def test_a_damaged_part_is_not_merged_and_publishing_goes_on(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 8)
-        path = state.stock.path(listed(state)[3])  # type: ignore[arg-type]
+        path = state.reel_files.path(listed(state)[3])  # type: ignore[arg-type]
         data = bytearray(path.read_bytes())
         data[30] ^= 1
         path.write_bytes(data)

@@ -13,11 +13,12 @@ from keys import NOW_S, Keys, shared_keys
 
 from gtfs.catalogue.accept import NotSigned, WrongSigner
 from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.feed import parse_feed
 from gtfs.ids import SHA256, Fingerprint
-from gtfs.node.firsttrust import Confirm
 from gtfs.node.node import NodeOptions
-from gtfs.node.source import Source, TrustGiven, open_source
-from gtfs.swarm.feeds import parse_feed
+from gtfs.node.opening import open_source
+from gtfs.state.firsttrust import Confirm, TrustGiven
+from gtfs.state.source import Source
 
 
 @pytest.fixture(scope="module")

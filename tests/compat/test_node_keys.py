@@ -16,12 +16,11 @@ from keys import DAY_S, NOW_S, Keys, gpg_time, now_s, shared_keys
 from gtfs.catalogue.accept import FirstTrust, WrongSigner, accept
 from gtfs.catalogue.document import Catalogue
 from gtfs.ids import SHA1, Fingerprint
-from gtfs.node import publish as publish_module
-from gtfs.node.firsttrust import TrustGiven, first_trust
-from gtfs.node.follow import NotFollowing
-from gtfs.node.publish import initialise, publish_now, refuse_subkeys
-from gtfs.node.state import State
 from gtfs.repo.repository import GitMissing, create_repository, open_repository
+from gtfs.state import publish as publish_module
+from gtfs.state.firsttrust import NotFollowing, TrustGiven, first_trust
+from gtfs.state.publish import initialise, publish_now, refuse_subkeys
+from gtfs.state.state import State
 from gtfs.trust.gnupghome import BadGnupgHome, GnupgUnusable, search_path, socket_trouble
 from gtfs.trust.keyring import MissingKeyring, SubkeyNamed, freeze, load_keyrings, read_keyrings
 from gtfs.trust.policy import BadPolicy, parse_policy

@@ -15,17 +15,17 @@ from keys import shared_keys
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.takeup import find_new, parents_first
-from gtfs.node.fsck import check, rebuild
-from gtfs.node.holdback import Unpublishable
-from gtfs.node.lock import Busy
-from gtfs.node.publish import initialise, publish_now
-from gtfs.node.state import State
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
 from gtfs.repo.unpack import UNPACKING
+from gtfs.state.fsck import check, rebuild
+from gtfs.state.lock import Busy
+from gtfs.state.publish import initialise, publish_now
+from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused
 
 
@@ -51,7 +51,7 @@ def packs(odd: Path, tmp_path: Path) -> Iterator[dict[ObjectId, Path]]:
     with State(open_repository(odd)) as state:
         state.take_up()
         data = state.open_reel_path.read_bytes()
-        for row in state.index.open_rows():
+        for row in state.index.packs.open_rows():
             found[row.oid] = directory / pack_name(row.oid)
             found[row.oid].write_bytes(data[row.offset : row.offset + row.size])
     yield found
@@ -98,7 +98,7 @@ def test_packs_come_in_whatever_their_order(packs: dict[ObjectId, Path], tmp_pat
         random.Random(seed).shuffle(left)
         rounds = 0
         while left:
-            named = {c.oid: state.ingest().parents(c) for c in left}
+            named = {c.oid: state.ingest().scan(c).parents for c in left}
             by_oid = {c.oid: c for c in left}
             half = [by_oid[oid] for oid in parents_first(named.items())][:: 2 if rounds == 0 else 1]
             outcome = state.ingest().run(half)
@@ -107,7 +107,7 @@ def test_packs_come_in_whatever_their_order(packs: dict[ObjectId, Path], tmp_pat
             rounds += 1
         assert rounds > 1
         all_is_well(state)
-        assert state.index.count_by_state() == {"unpacked": 184}
+        assert state.index.packs.count_by_state() == {"unpacked": 184}
     for oid in packs:
         assert git(target.path, "cat-file", "-t", oid.hex()) in ("commit", "tag")
     # Tips hold all of it: git gc loses nothing.
@@ -133,7 +133,7 @@ def test_what_came_in_is_shown_in_its_canonical_bytes(packs: dict[ObjectId, Path
             foreign.write_bytes(made)
             outcome = state.ingest().run([Candidate(oid, foreign, 0, len(made), None, is_ours=False)])
             assert outcome.unpacked == [oid], outcome
-            row = state.index.get(oid)
+            row = state.index.packs.get(oid)
             assert row is not None and row.size == path.stat().st_size
         all_is_well(state)
 
@@ -162,13 +162,13 @@ def test_a_rebuilt_index_says_the_same(odd: Path) -> None:
     with State(repository) as state:
         initialise(state, "odd", keys.fingerprints["alice"], str(keys.home))
         publish_now(state)
-        before = [row[1:-1] for row in state.index.rows_after(0, 1000)]
+        before = [row[1:-1] for row in state.index.packs.rows_after(0, 1000)]
         c = state.held.catalogue
         listed = {e.name: Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
     result = rebuild(repository, listed, lambda _n: None)
     assert result.problems == ()
     with State(repository) as state:
-        assert sorted(row[1:-1] for row in state.index.rows_after(0, 1000)) == sorted(before)
+        assert sorted(row[1:-1] for row in state.index.packs.rows_after(0, 1000)) == sorted(before)
         all_is_well(state)
 
 
@@ -234,7 +234,7 @@ def test_a_bad_pack_is_refused_and_leaves_nothing(packs: dict[ObjectId, Path], t
     with State(target) as state:
         outcome = state.ingest().run(candidates({oid: path}))
         assert [isinstance(e, CorruptPack) for _, e in outcome.refused] == [True]
-        assert state.index.count() == 0
+        assert state.index.packs.count() == 0
         all_is_well(state)
     assert git(target.path, "count-objects") == "0 objects, 0 kilobytes"
     assert not list((target.objects / "pack").iterdir())
@@ -283,9 +283,9 @@ def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_
         tips = {r.oid for r in read_refs(target) if r.name.startswith(TIPS)}
         commits = {oid for oid in packs if git(target.path, "cat-file", "-t", oid.hex()) == "commit"}
         # A commit that a tag names is held by the tag.
-        assert tips & commits <= set(state.index.tips())
-        assert set(state.index.tips()) - tips <= {
-            p for oid in packs.keys() - commits for p in state.index.parents_of(oid)
+        assert tips & commits <= set(state.index.packs.tips())
+        assert set(state.index.packs.tips()) - tips <= {
+            p for oid in packs.keys() - commits for p in state.index.history.parents_of(oid)
         }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gtfs.cli.ask import ask
 from gtfs.repo.repository import BadRepository, open_repository
 
 STRANGER = 65534
@@ -119,3 +120,16 @@ def test_a_missing_object_of_a_partial_clone_starts_no_transport(tmp_path: Path)
     assert not mark.exists()
     subprocess.run(["git", f"--git-dir={path}", "cat-file", "--batch"], input=missing, check=True, capture_output=True)
     assert mark.exists()  # which git alone does start
+
+
+def test_the_node_of_another_owners_repository_is_asked_only_where_git_would_use_it(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("gtfs.cli.ask.ask_node", lambda state, *_: asked.append(state))
+    with pytest.raises(BadRepository, match="not to you"):
+        ask(theirs, {"do": "status"})
+    assert not asked
+    allow(theirs)
+    ask(theirs, {"do": "status"})
+    assert asked == [theirs / "gtfs"]

@@ -12,17 +12,17 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
-from gtfs.node import store
-from gtfs.node.config import BadConfig
-from gtfs.node.fsck import check
-from gtfs.node.holdback import Unpublishable, check_fits
-from gtfs.node.publish import Published, initialise, publish_now
-from gtfs.node.selection import parse_pattern
-from gtfs.node.state import State
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
+from gtfs.state.config import BadConfig
+from gtfs.state.fsck import check
+from gtfs.state.publish import Published, initialise, publish_now
+from gtfs.state.selection import parse_pattern
+from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable, check_fits
+from gtfs.view import packs
 
 WHO = "A U Thor <author@example.org> 1700000000 +0000"
 
@@ -146,7 +146,7 @@ def test_a_commit_that_cannot_be_made_keeps_only_the_refs_back_that_reach_it(
     done, refs, _ = origin.publish()
     assert done.held_back == {} and {oid.hex() for oid in refs.values()} == {good}
     with State(open_repository(origin.path)) as state:
-        assert state.index.unencodable() == {}
+        assert state.index.unencodable.all() == {}
 
 
 @pytest.mark.warns
@@ -278,7 +278,7 @@ def test_hidden_history_is_not_encoded(origin: Origin) -> None:
     origin.ref("refs/pull/1/head", origin.commit({"p": b"p\n"}))
     assert origin.publish()[0].packs == 1
     with State(open_repository(origin.path)) as state:
-        assert state.index.count() == 1
+        assert state.index.packs.count() == 1
 
 
 def test_more_refs_than_a_catalogue_can_name_are_told_with_the_pattern_to_hide(origin: Origin) -> None:
@@ -322,18 +322,18 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
 ) -> None:
     origin.ref("refs/heads/other", origin.commit({"b": bytes(5000)}))
     origin.publish()
-    monkeypatch.setattr(store, "_IN_MEMORY", 1)
-    monkeypatch.setattr(store, "_MADE_BYTES", 1)
+    monkeypatch.setattr(packs, "_IN_MEMORY", 1)
+    monkeypatch.setattr(packs, "_MADE_BYTES", 1)
     with State(open_repository(origin.path)) as state:
-        reel = state.index.reels()[0]
-        rows = state.index.reel_rows(reel.id)
+        reel = state.index.reels.all()[0]
+        rows = state.index.packs.reel_rows(reel.id)
         whole = state.reel_path(reel.name).read_bytes()
-        state.index.set_reel_state([reel.id], "remote")
-        reads = store.Store(state, NoSwarm())
+        state.index.reels.set_state([reel.id], "remote")
+        reads = packs.Packs(state, NoSwarm())
         for row in [*rows, *rows]:
             at = row.offset or 0
             assert trio.run(reads.read, row.oid, 3, row.size - 5) == whole[at + 3 : at + row.size - 2]
             assert list(reads._made) == [row.oid]
         reads.close()
         assert not reads._made
-        state.index.set_reel_state([reel.id], "complete")
+        state.index.reels.set_state([reel.id], "complete")

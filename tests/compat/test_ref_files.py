@@ -14,11 +14,11 @@ import pytest
 from history import History
 
 from gtfs.ids import ObjectId
-from gtfs.node.state import State
 from gtfs.repo.ancestry import descending
 from gtfs.repo.moving import MOVING, Moving, sweep_moving
 from gtfs.repo.packedrefs import RefMove
 from gtfs.repo.refs import move_refs, set_head
+from gtfs.state.state import State
 
 MANY = 100  # by packed-refs; by git update-ref if it is 30
 
@@ -76,6 +76,17 @@ def test_each_ref_is_compared_before_it_moves(history: History, count: int) -> N
     assert set(refused) == {b"refs/heads/topic/n%d" % n for n in range(3)}
     assert history.refs()["refs/heads/topic/n0"] == history.refs()["refs/heads/topic/n1"] == second
     assert len(history.refs()) == count - 1
+
+
+@pytest.mark.parametrize("count", [30, MANY])
+def test_a_name_that_was_taken_since_the_caller_looked_is_refused_alone(history: History, count: int) -> None:
+    (commit,) = history.chain(1)
+    history.ref("refs/heads/topic/n0/x", commit)
+    history.git("pack-refs", "--all")
+    refused = move_refs(history.repository, [RefMove(n, None, commit) for n in names(count)], names=[])
+    assert set(refused) == {b"refs/heads/topic/n0"}
+    assert len(history.refs()) == count
+    git_finds_it_sound(history)
 
 
 def test_tags_are_packed_with_what_they_name(history: History) -> None:

@@ -16,8 +16,8 @@ from keys import NOW_S, YEAR_S, Keys, shared_keys
 from gtfs.ids import ObjectId
 from gtfs.ingest.refjudge import NOT_YET, Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
-from gtfs.node.state import State
 from gtfs.repo.history import TIPS, WAS
+from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
 
@@ -474,7 +474,7 @@ def test_a_ref_to_a_lost_object_stops_no_other_and_can_be_moved(mirror: Mirror, 
 
 
 def test_a_recorded_move_that_the_policy_of_now_forbids_is_not_made_at_a_start(mirror: Mirror, two: Any) -> None:
-    mirror.state.index.change_held_refs({b"refs/heads/main": two[0], b"refs/heads/other": two[0]})
+    mirror.state.index.refs.change({b"refs/heads/main": two[0], b"refs/heads/other": two[0]})
     mirror.lines = ["refs/heads/main every-commit", "** catalogue"]
     assert mirror.reassert() == 1
     assert mirror.history.refs() == {"refs/heads/other": two[0]}

@@ -16,15 +16,15 @@ from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
 from gtfs.node import upkeep as node_upkeep
-from gtfs.node.fsck import check
 from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.state import State
 from gtfs.node.upkeep import Upkeep
 from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
 from gtfs.repo.upkeep import REPACKING, repack
+from gtfs.state.fsck import check
+from gtfs.state.state import State
 
 MANY = 60  # packs, over the limit of 50 that git has
 
@@ -98,7 +98,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> Iterator[list[Candidate]]:
         state.take_up()
         yield [
             Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in state.index.open_rows()[: MANY + 20]
+            for row in state.index.packs.open_rows()[: MANY + 20]
         ]
 
 

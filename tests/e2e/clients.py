@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from house import House, free_port, wait_for
+from house import WAIT_S, House, wait_for
+from ports import free_port
 
 PEER = Path(__file__).with_name("torrent_peer.py")
 
@@ -34,7 +35,7 @@ class Running:
         """As its user ends it, and wait until it is gone: it may still write."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=WAIT_S)
 
     def text(self) -> str:
         return self.said.read_text(errors="replace")
@@ -104,7 +105,7 @@ def transmission(house: House, torrent: Path, directory: Path, preallocation: in
     (home / "settings.json").write_text(json.dumps(settings))
     running = _start(house, "transmission", port, ["transmission-daemon", "--foreground", "--config-dir", home])
     remote = ["transmission-remote", f"127.0.0.1:{rpc}"]
-    wait_for(lambda: house.run([*remote, "--session-info"], code=None).code == 0, "transmission answers", 20)
+    wait_for(lambda: house.run([*remote, "--session-info"], code=None).code == 0, "transmission answers")
     house.run([*remote, "--add", torrent, "--download-dir", directory])
     return running
 

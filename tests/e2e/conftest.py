@@ -11,8 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, House, Key, environment
+from house import ROOT, WAIT_S, House, Key, environment
+from installed import install_once
 from project import make_project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where ``gtfs`` and its ``python`` are; the first of PATH, for every program that a test starts."""
+    own = tmp_path_factory.getbasetemp()
+    found = install_once(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{found}{os.pathsep}{os.environ['PATH']}")
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +94,17 @@ def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
     shim = ROOT / "tests" / "compat" / "otherzlib.c"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, shim, "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
+    return library
+
+
+@pytest.fixture(scope="session")
+def disk_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """disk.c, built; a test has a copy of its own."""
+    library = tmp_path_factory.mktemp("disk") / "disk.so"
+    source = Path(__file__).with_name("disk.c")
+    command = ["gcc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 

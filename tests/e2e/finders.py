@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from house import House, free_port, wait_for
+from house import House, wait_for
+from ports import free_port
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

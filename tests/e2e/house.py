@@ -11,10 +11,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,16 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
-GTFS = [sys.executable, "-m", "gtfs.cli.main"]
-WAIT_S = 60
+WAIT_S = 180  # for what comes in any case: a loaded machine is slow, and a test that is right never waits for long
 SWARMING = ("mount", "sync", "seed")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Ours without what could lead a program to the user's own keys, settings or repositories."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB"))}
+    """Ours without what could lead a program to the user's own keys, settings or repositories, or to another gtfs."""
+    left_out = ("GIT_", "GNUPG", "GPG", "XDG_", "OTHERZLIB", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     person = {"NAME": "A U Thor", "EMAIL": "author@example.org", "DATE": "1700000000 +0100"}
     git = {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in person.items()}
     return {
@@ -39,15 +39,8 @@ def environment(home: Path) -> dict[str, str]:
         **git,
         "HOME": str(home),
         "GIT_CONFIG_NOSYSTEM": "1",
-        "PYTHONPATH": str(ROOT),
         "LC_ALL": "C.UTF-8",
     }
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def mounted_at(directory: Path) -> bool:
@@ -180,7 +173,7 @@ class Mount:
             for how in ("-u", "-uz"):
                 if self.is_mounted():
                     subprocess.run(["fusermount3", how, self.dir], capture_output=True)
-            end = time.monotonic() + 15
+            end = time.monotonic() + WAIT_S
             while self.alive() and time.monotonic() < end:
                 time.sleep(0.05)
             if self.alive():
@@ -238,7 +231,7 @@ class House:
         code: int | None = 0,
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
-        timeout: float = WAIT_S * 2,
+        timeout: float = WAIT_S * 3,
     ) -> Done:
         done = subprocess.run(
             [str(part) for part in command],
@@ -256,7 +249,7 @@ class House:
         if words and words[0] in SWARMING and not self.calls_neighbours:
             # Every test publishes the same reels: nodes of others must not join in, and nothing leaves the machine.
             words = (*words, "-o", "nolsd")
-        return self.run([*self.enter, *GTFS, *words], code=code, env=env, stdin=stdin)
+        return self.run([*self.enter, "gtfs", *words], code=code, env=env, stdin=stdin)
 
     def start(
         self,
@@ -409,7 +402,7 @@ class House:
         wrong: list[str] = []
         _end(self._users)
         mounted = [str(m.dir) for m in self.mounts if not m.ended and m.is_mounted()]
-        wrong += self._all([[*GTFS, "umount", directory] for directory in mounted])
+        wrong += self._all([["gtfs", "umount", directory] for directory in mounted])
         for mount in self.mounts:
             wrong += mount.close()
         _end(self._other_processes)
@@ -419,7 +412,7 @@ class House:
                 wrong.append(f"{place} was still mounted")
                 subprocess.run(["umount", "-l", place], capture_output=True)
         sound = [str(r) for r, sound in self.repositories.items() if sound and r.exists()]
-        wrong += self._all([[*GTFS, "fsck", repository] for repository in sound])
+        wrong += self._all([["gtfs", "fsck", repository] for repository in sound])
         shutil.rmtree(self.root, ignore_errors=True)
         assert not wrong, "\n".join(wrong)
 
@@ -431,7 +424,7 @@ class House:
             out, err = process.communicate(timeout=WAIT_S)
             if process.returncode or err:
                 said = (out + err).decode(errors="replace")
-                wrong.append(f"{' '.join(command[3:])} ended with {process.returncode}:\n{said}")
+                wrong.append(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
         return wrong
 
 
@@ -450,7 +443,7 @@ class Key:
     def gpg(self, *args: str, data: bytes = b"") -> bytes:
         command = ["gpg", "--homedir", str(self.gnupg_home), "--batch", "--yes", "--no-tty"]
         command += ["--pinentry-mode", "loopback", "--passphrase", "", *args]
-        done = subprocess.run(command, input=data, capture_output=True, env={"PATH": "/usr/bin:/bin"}, timeout=60)
+        done = subprocess.run(command, input=data, capture_output=True, env={"PATH": "/usr/bin:/bin"}, timeout=WAIT_S)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 

@@ -23,7 +23,7 @@ class Author:
     def git(self, *words: str) -> str:
         date = f"{_EPOCH + 3600 * self._commits} +0200"
         env = {**self._env, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-        done = subprocess.run(["git", *words], cwd=self.dir, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["git", *words], cwd=self.dir, env=env, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, f"git {words}: {done.stderr}"
         return done.stdout.strip()
 

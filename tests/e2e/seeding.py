@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from house import GTFS, House, wait_for
+from house import WAIT_S, House, wait_for
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Seeder:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(WAIT_S)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(WAIT_S)
 
 
 def seed(house: House, *repositories: Any, options: str = "") -> Seeder:
@@ -37,7 +37,7 @@ def seed(house: House, *repositories: Any, options: str = "") -> Seeder:
     log = house.root / f"seed{len(list(house.root.glob('seed*.log')))}.log"
     words = ["seed", *repositories, "-o", ",".join(["listen=127.0.0.1:0", "nodht", "nolsd", *filter(None, [options])])]
     with log.open("wb") as out:
-        process = house.start([*GTFS, *words], out=out)
+        process = house.start(["gtfs", *words], out=out)
 
     def line() -> str | None:
         assert process.poll() is None, log.read_text()

@@ -272,7 +272,7 @@ def test_a_state_whose_catalogue_and_index_have_such_a_reel_starts(house: House,
     for name in ("2.asc", "latest.asc"):
         (b.repository / "gtfs" / "catalogue" / name).write_bytes(document)
     index = Index(b.repository / "gtfs" / "node.db")
-    index.put_reel(ReelName("a" * 64), InfoHash(b"\xbb" * 20), 10**17, 1, 2, "remote")
+    index.reels.put(ReelName("a" * 64), InfoHash(b"\xbb" * 20), 10**17, 1, 2, "remote")
     index.close()
     feed.write_bytes(document)
     b = house.mount(feed, "B", *house.mirror_options(a), repository=b.repository)

@@ -10,7 +10,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, free_port, mounted_at, open_files, wait_for
+from house import WAIT_S, House, mounted_at, open_files, wait_for
+from ports import free_port
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]
@@ -136,7 +137,7 @@ def test_a_new_mirror_without_a_peer_mounts_and_lists_when_one_comes(house: Hous
     a_dir.mkdir()
     house.gtfs("mount", pub, a_dir, "-o", f"listen=127.0.0.1:{port},logfile={house.root / 'A.log'}")
     house.adopt(a_dir, pub, port, house.root / "A.log")
-    wait_for(lambda: b.packs() == set(house.history(pub)), f"listed when a peer came; log:\n{b.text()}", 90)
+    wait_for(lambda: b.packs() == set(house.history(pub)), f"listed when a peer came; log:\n{b.text()}")
     wait_for(lambda: house.refs(mirror) == house.refs(pub), "and followed, as it shall prefetch")
 
 
@@ -164,7 +165,7 @@ def test_a_waiting_read_ends_at_once_with_the_mount(house: House, pub: Path, how
         os.kill(b.pid, signal.SIGTERM)
     else:
         house.gtfs("umount", "--lazy", b.dir)
-    _, err = reader.communicate(timeout=20)
+    _, err = reader.communicate(timeout=WAIT_S)
     assert reader.returncode == 1 and b"Error: [Errno " in err
     wait_for(lambda: not b.alive(), "the node ended")
     b.detach()
@@ -183,7 +184,7 @@ def test_a_read_can_be_interrupted(house: House, pub: Path) -> None:
     reader = house.start(["cat", b.pack(old)])
     wait_for(lambda: reads_in(b.dir, reader.pid), "it reads")
     reader.send_signal(signal.SIGKILL)
-    reader.communicate(timeout=20)
+    reader.communicate(timeout=WAIT_S)
     assert b.alive() and len(b.packs()) > 60
 
 
@@ -191,10 +192,10 @@ def test_publish_ends_on_ctrl_c_and_keeps_what_it_encoded(house: House, fresh: P
     words = ["--name", "project", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
     house.gtfs("init", fresh, *words)
     spool = fresh / "gtfs" / "spool"
-    process = house.start([*GTFS, "publish", fresh, "--jobs", "1"])
+    process = house.start(["gtfs", "publish", fresh, "--jobs", "1"])
     wait_for(lambda: spool.is_dir() or process.poll() is not None, "it encodes")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode in (130, 0), err
     assert b"Traceback" not in err
     house.gtfs("fsck", fresh)
@@ -206,10 +207,10 @@ def test_sync_ends_on_ctrl_c_with_130_and_the_node_goes_on(house: House, pub: Pa
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B")
     a.unmount()
-    process = house.start([*GTFS, "sync", b.dir])
+    process = house.start(["gtfs", "sync", b.dir])
     wait_for(lambda: _connected(process.pid), "it asked the node")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in err
     assert b.alive() and len(b.packs()) > 60

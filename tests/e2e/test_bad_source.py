@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from house import House, free_port
+from house import House
+from ports import free_port
 
 
 @pytest.fixture

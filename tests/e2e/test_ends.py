@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import GTFS, ROOT, House, Mount, mounted_at, open_files, wait_for
+from house import ROOT, WAIT_S, House, Mount, mounted_at, open_files, wait_for
 
 UNITS = ROOT / "contrib" / "systemd"
 
@@ -82,24 +82,24 @@ def test_a_service_manager_is_told_when_the_mount_stands(house: House, pub: Path
     directory.mkdir()
     address = str(house.root / "n")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(60)
+        manager.settimeout(WAIT_S)
         manager.bind(address)
         process = house.start(
-            [*GTFS, "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address}
+            ["gtfs", "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address}
         )
         assert manager.recv(4096).startswith(b"READY=1\n")
         assert mounted_at(directory) and len(os.listdir(directory)) > 60
         process.send_signal(signal.SIGTERM)
         assert manager.recv(4096) == b"STOPPING=1\n"
-    assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 0
+    assert process.communicate(timeout=WAIT_S) == (b"", b"") and process.returncode == 0
     assert not mounted_at(directory)
     # Nobody listens: no reason not to mount.
     process = house.start(
-        [*GTFS, "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address + "x"}
+        ["gtfs", "mount", "--foreground", pub, directory, "-o", "offline"], env={"NOTIFY_SOCKET": address + "x"}
     )
     wait_for(lambda: mounted_at(directory), "it is mounted")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(WAIT_S) == 0
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from finders import for_web_server, nginx, opentracker, own_network
-from house import House, Mount, free_port, wait_for
+from house import House, Mount, wait_for
+from ports import free_port
 
 ALONE = ("nodht", "nopex")  # and nolsd, which every test has
 

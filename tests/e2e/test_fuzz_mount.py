@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key, Mount, environment, wait_for
+from house import WAIT_S, House, Key, Mount, environment, wait_for
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -265,7 +265,7 @@ class MountMachine(RuleBasedStateMachine):
         pack = self.packs[which]
         path = self.house.root / os.fsdecode(pack.name)
         path.write_bytes(pack.data)
-        done = subprocess.run([*program, path, self.m.dir], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*program, path, self.m.dir], capture_output=True, text=True, timeout=WAIT_S)
         if pack.oid in self.model.taken | self.model.maybe:
             # It stands in the way of cp; rsync takes it for the same, or replaces it, which is checked.
             assert done.returncode == 0 or "Operation not permitted" in done.stderr or "busy" in done.stderr, done
@@ -448,7 +448,7 @@ def machine(project: Path, key: Key, tmp_path: Path) -> type[MountMachine]:
 
     lines = [line.split() for line in git("rev-list", "--all", "--topo-order", "--reverse", "--parents").splitlines()]
     made = tmp_path / "packs"
-    subprocess.run([*GTFS, "pack", project, "--all", "-o", made], check=True, env=env, capture_output=True)
+    subprocess.run(["gtfs", "pack", project, "--all", "-o", made], check=True, env=env, capture_output=True)
     MountMachine.packs = [Pack(w[0], (made / f"{w[0]}.pack").read_bytes(), tuple(w[1:])) for w in lines[:8]]
     MountMachine.root, MountMachine.key = tmp_path, key
     shutil.rmtree(made)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, House, free_port
+from house import ROOT, House
+from ports import free_port
 
 
 def tracked(*below: str) -> set[str]:
@@ -67,10 +68,20 @@ def test_the_wheel_brings_pages_and_completions(installed: Path) -> None:
     assert (share / "fish" / "vendor_completions.d" / "gtfs.fish").is_file()
 
 
+def test_the_programs_of_this_ring_are_those_of_a_wheel(house: House, programs: Path) -> None:
+    where = Path(house.run(["python", "-c", "import gtfs; print(gtfs.__file__)"]).out.strip())
+    assert where.is_relative_to(programs.parent) and "site-packages" in where.parts
+    assert not where.is_relative_to(ROOT)
+    version = house.gtfs("--version").out.split()[-1]
+    (wheel,) = programs.parents[1].glob("*.whl")
+    assert wheel.name.startswith(f"gtfs-{version}-")
+    for name in ("gtfs", "mount.fuse.gtfs"):
+        assert (programs / name).read_text().startswith(f"#!{programs / 'python'}")
+
+
 @pytest.fixture
 def elsewhere(house: House, installed: Path) -> Iterator[House]:
     """A house whose gtfs is the installed one."""
-    del house.environment["PYTHONPATH"]
     house.environment["PATH"] = f"{installed / 'bin'}{os.pathsep}{house.environment['PATH']}"
     yield house
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key
+from house import WAIT_S, House, Key
 
 from gtfs.mount.options import escape_value
 
@@ -113,14 +113,14 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
     source, mirror = pub / "gtfs" / "catalogue" / "latest.asc", house.root / "mirror.git"
     ours, theirs = os.openpty()
     options = f"offline,table_timeout=1,nolsd,repo={mirror},keyring={ring}"
-    process = house.start([*GTFS, "sync", source, "-o", options], terminal=theirs)
+    process = house.start(["gtfs", "sync", source, "-o", options], terminal=theirs)
     os.close(theirs)
     seen = b""
     while b"Type yes: " not in seen:
         seen += os.read(ours, 1024)
     assert house.key.fingerprint.encode() in seen and b"publisher <publisher@example.org>" in seen
     os.write(ours, b"yes\n")
-    process.wait(60)
+    process.wait(WAIT_S)
     os.close(ours)
     assert house.gtfs("status", "--json", mirror).json()["catalogue"]["version"] == 1
 

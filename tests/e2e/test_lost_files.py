@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disks import Disk
 from house import House, Mount, tmpfs, wait_for
-
-HERE = Path(__file__).resolve().parent
 
 
 def reel_of(repository: Path) -> Path:
@@ -151,60 +150,43 @@ def test_a_disk_without_inodes_is_told_and_waited_out(house: House, pub: Path, f
             house.gtfs("fsck", sound)
 
 
-@pytest.fixture(scope="module")
-def failat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("failat") / "failat.so"
-    command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "failat.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+@pytest.fixture
+def dying(house: House, disk_library: Path) -> Disk:
+    return Disk(house, disk_library, "fail")
 
 
-class Dying:
-    """Runs a command on a disk that fails from a step on."""
-
-    def __init__(self, house: House, library: Path, below: Path) -> None:
-        self._house = house
-        self._env = {"LD_PRELOAD": str(library), "FAILAT_DIR": str(below), "FAILAT_PROGRAM": "python"}
-
-    def steps(self, *words: object) -> int:
-        log = self._house.root / "steps"
-        self._house.gtfs(*words, env={**self._env, "FAILAT": "0", "FAILAT_LOG": str(log)})
-        return log.stat().st_size
-
-    def fails(self, at: int, number: int, *words: object) -> None:
-        """One clear line and exit code 7; or the step was not needed."""
-        done = self._house.gtfs(*words, code=None, env={**self._env, "FAILAT": str(at), "FAILAT_ERRNO": str(number)})
-        assert done.code in (0, 7), done.err
-        assert "Traceback" not in done.err and "bug" not in done.err, done.err
-        assert done.code == 0 or os.strerror(number).lower() in done.err.lower() or "node.db" in done.err, done.err
+def fails(house: House, dying: Disk, at: int, number: int, *words: object) -> None:
+    """One clear line and exit code 7; or the step was not needed."""
+    done = house.gtfs(*words, code=None, env=dying.at(at, number))
+    assert done.code in (0, 7), done.err
+    assert "Traceback" not in done.err and "bug" not in done.err, done.err
+    assert done.code == 0 or os.strerror(number).lower() in done.err.lower() or "node.db" in done.err, done.err
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "dying"])
 def test_publish_on_a_disk_that_fails_at_any_step_goes_on_afterwards(
-    house: House, fresh: Path, failat: Path, number: int
+    house: House, fresh: Path, dying: Disk, number: int
 ) -> None:
     words = ["--name", "project", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
     house.gtfs("init", fresh, *words)
     other = house.root / "other.git"
     subprocess.run(["cp", "-r", fresh, other], check=True)
-    dying = Dying(house, failat, house.root)
-    total = dying.steps("publish", other, "--jobs", "1")
+    total = dying.count("publish", other, "--jobs", "1")
     for at in (1, 4, total // 4, total // 2, total * 3 // 4, total - 12):
-        dying.fails(at, number, "publish", fresh, "--jobs", "1")
+        fails(house, dying, at, number, "publish", fresh, "--jobs", "1")
     house.gtfs("publish", fresh)
     house.keep_sound(fresh)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "dying"])
 def test_sync_on_a_disk_that_fails_at_any_step_goes_on_afterwards(
-    house: House, pub: Path, failat: Path, number: int
+    house: House, pub: Path, dying: Disk, number: int
 ) -> None:
     a = house.mount(pub, "A")
     mirror, other = house.root / "m.git", house.root / "other.git"
-    dying = Dying(house, failat, house.root)
-    total = dying.steps(*sync_words(house, a, other))
+    total = dying.count(*sync_words(house, a, other))
     for at in (2, total // 5, total // 3, total // 2, total * 2 // 3, total - 30):
-        dying.fails(at, number, *sync_words(house, a, mirror))
+        fails(house, dying, at, number, *sync_words(house, a, mirror))
     house.gtfs(*sync_words(house, a, mirror))
     house.run(["git", "-C", mirror, "fsck", "--strict"])
     house.keep_sound(mirror)

@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from house import GTFS, House, Mount, mounted_at, wait_for
+from house import WAIT_S, House, Mount, mounted_at, wait_for
 
 from gtfs.reel.metainfo import piece_length
 
@@ -199,12 +199,12 @@ def test_gtfs_mount_in_the_foreground_ends_cleanly_on_every_signal(house: House,
     directory = house.root / "A"
     directory.mkdir()
     for number, code in ((15, 0), (2, 0)):
-        command = [*GTFS, "mount", pub, directory, "-f", "-o", "listen=127.0.0.1:0"]
+        command = ["gtfs", "mount", pub, directory, "-f", "-o", "listen=127.0.0.1:0"]
         process = house.start(command)
         wait_for(lambda: mounted_at(directory), "mounted")
         assert len(os.listdir(directory)) > 60
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=WAIT_S)
         assert (process.returncode, out, err) == (code, b"", b"")
         assert not mounted_at(directory)
         assert os.listdir(directory) == []

@@ -8,7 +8,6 @@ the node's /proc/PID/root.
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,18 +18,17 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture(params=["mount.fuse.gtfs", "gtfs"])
-def in_namespace(house: House, request: pytest.FixtureRequest) -> Iterator[Run]:
+def in_namespace(house: House, programs: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a command where /usr/sbin also has the helper: as ``mount.fuse.gtfs``, or as the ``gtfs`` that mount.fuse
     runs."""
-    programs = house.root / "sbin"
+    sbin = house.root / "sbin"
     work = house.root / "work"
-    programs.mkdir()
+    sbin.mkdir()
     work.mkdir()
-    helper = programs / request.param
-    python = f"import sys; sys.argv[0] = {request.param!r}; from gtfs.cli.main import main; main()"
-    helper.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{python}" "$@"\n')
+    helper = sbin / request.param
+    helper.write_text(f'#!/bin/sh\nexec {programs / request.param} "$@"\n')
     helper.chmod(0o755)
-    overlay = f"mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir={programs},workdir={work} /usr/sbin"
+    overlay = f"mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir={sbin},workdir={work} /usr/sbin"
 
     def run(*command: object, code: int | None = 0) -> Done:
         # A mount that this namespace has a copy of would not end with its own umount.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, tmpfs
+from house import WAIT_S, House, tmpfs
 
 STRANGER = 65534
 HOOKS = """applypatch-msg commit-msg fsmonitor-watchman post-applypatch post-checkout post-commit post-index-change
@@ -130,7 +130,7 @@ def open_place() -> Iterator[Path]:
 
 def as_stranger(*command: object) -> subprocess.CompletedProcess[str]:
     become = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
-    return subprocess.run([*become, *map(str, command)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*become, *map(str, command)], capture_output=True, text=True, timeout=WAIT_S)
 
 
 def test_nobody_else_reads_the_state_or_holds_its_lock(house: House, pub: Path, open_place: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from house import House, Mount, open_files, wait_for
+from house import WAIT_S, House, Mount, open_files, wait_for
 
 
 def check_answers(house: House, b: Mount, waiting: subprocess.Popen[bytes], packs: int) -> None:
@@ -67,9 +67,9 @@ def test_a_peer_that_is_suspended_under_a_read_delivers_when_it_is_resumed(house
         killed = reading(house, b, other)
         wait_for(lambda: is_waiting(killed, b.pack(other)), "it reads")
         killed.kill()
-        killed.communicate(timeout=20)
+        killed.communicate(timeout=WAIT_S)
         check_answers(house, b, reader, packs)
-    assert reader.communicate(timeout=60)[0].split()[0] == wanted
+    assert reader.communicate(timeout=WAIT_S)[0].split()[0] == wanted
     assert sum_of(b, other) == sum_of(a, other)
 
 
@@ -82,7 +82,7 @@ def test_a_mirror_that_is_suspended_under_a_read_goes_on(house: House, a: Mount)
         with stopped(b.pid):
             assert reader.poll() is None
         check_answers(house, b, reader, len(b.packs()))
-    assert reader.communicate(timeout=60)[0].split()[0] == sum_of(a, oid)
+    assert reader.communicate(timeout=WAIT_S)[0].split()[0] == sum_of(a, oid)
 
 
 def test_a_read_outlives_its_peer_when_the_peer_comes_back(house: House, a: Mount) -> None:
@@ -97,7 +97,7 @@ def test_a_read_outlives_its_peer_when_the_peer_comes_back(house: House, a: Moun
     directory = house.root / "A"
     house.gtfs("mount", a.repository, directory, "-o", f"listen=127.0.0.1:{a.port},logfile={house.root / 'A2.log'}")
     house.adopt(directory, a.repository, a.port, house.root / "A2.log")
-    assert reader.communicate(timeout=90)[0].split()[0] == wanted
+    assert reader.communicate(timeout=WAIT_S)[0].split()[0] == wanted
 
 
 def test_a_read_whose_peer_vanished_ends_at_its_deadline_and_offline_at_once(house: House, a: Mount) -> None:
@@ -107,7 +107,7 @@ def test_a_read_whose_peer_vanished_ends_at_its_deadline_and_offline_at_once(hou
     reader = reading(house, b, oid)
     wait_for(lambda: is_waiting(reader, b.pack(oid)), "it reads")
     a.kill()
-    _, err = reader.communicate(timeout=60)
+    _, err = reader.communicate(timeout=WAIT_S)
     assert reader.returncode == 1 and b"Connection timed out" in err
     assert len(b.packs()) > 60
     b.unmount()

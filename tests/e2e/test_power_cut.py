@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A power cut takes gtfs and every git that it started at the same moment: nothing is lost, and nobody has to mend.
 
-The moments are steps on the disk, counted over all of these processes (powercut.c). Each cut begins with the same
+The moments are steps on the disk, counted over all of these processes (disk.c). Each cut begins with the same
 files; afterwards the same command has to end well and silently. GTFS_POWER_CUTS is how many moments of each command are
 tried, or "all".
 """
@@ -11,59 +11,23 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from disks import Disk
 from house import House, Mount, wait_for
 
-HERE = Path(__file__).resolve().parent
 CUTS = os.environ.get("GTFS_POWER_CUTS", "8")
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("powercut") / "powercut.so"
-    command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", made, HERE / "powercut.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return made
-
-
-class Power:
-    """The switch of one test."""
-
-    def __init__(self, house: House, library: Path) -> None:
-        self._house = house
-        self._library = house.root / "powercut.so"
-        shutil.copy(library, self._library)
-        self._at, self._steps = (self._library.with_name(f"powercut.so.{what}") for what in ("at", "steps"))
-
-    def cut_at(self, step: int) -> dict[str, str]:
-        """The environment of what is to die at a step, 0 for none."""
-        self._steps.write_bytes(b"")
-        self._at.write_text(str(step))
-        return {"LD_PRELOAD": str(self._library)}
-
-    def steps(self) -> int:
-        """How many there have been since `cut_at`."""
-        return self._steps.stat().st_size
-
-    def moments(self, first: int, last: int) -> list[int]:
-        every = range(first, last + 1)
-        return list(every) if CUTS == "all" else sorted(random.Random(9).sample(every, min(int(CUTS), len(every))))
-
-    def cut(self, step: int, *words: Any) -> bool:
-        """Run gtfs until the cut; False if it came to its end before."""
-        done = self._house.gtfs(*words, code=None, env=self.cut_at(step))
-        assert done.code in (0, -signal.SIGKILL), done
-        return done.code != 0
+def moments(first: int, last: int) -> list[int]:
+    every = range(first, last + 1)
+    return list(every) if CUTS == "all" else sorted(random.Random(9).sample(every, min(int(CUTS), len(every))))
 
 
 @pytest.fixture
-def power(house: House, library: Path) -> Power:
-    return Power(house, library)
+def power(house: House, disk_library: Path) -> Disk:
+    return Disk(house, disk_library, "cut")
 
 
 @pytest.fixture
@@ -95,16 +59,16 @@ def assert_nothing_is_left_over(repository: Path) -> None:
     assert not left
 
 
-def test_publish_cut_at_any_step(house: House, small: Path, power: Power) -> None:
+def test_publish_cut_at_any_step(house: House, small: Path, power: Disk) -> None:
     place = house.root / "p.git"
     again(small, place)
-    house.gtfs("publish", place, "--jobs", "1", env=power.cut_at(0))
+    house.gtfs("publish", place, "--jobs", "1", env=power.at(0))
     steps = power.steps()
     expected = {p.name for p in (place / "gtfs" / "reels").glob("*.reel")}
     refs, cuts = house.refs(small), 0
-    for step in power.moments(1, steps):
+    for step in moments(1, steps):
         again(small, place)
-        cuts += power.cut(step, "publish", place, "--jobs", "1")
+        cuts += power.ends(step, "publish", place, "--jobs", "1")
         house.acknowledged(place)
         assert house.gtfs("publish", place).err == "", step
         assert {p.name for p in (place / "gtfs" / "reels").glob("*.reel")} == expected, step
@@ -121,7 +85,7 @@ def seeder(house: House, small: Path) -> Mount:
 
 
 @pytest.mark.parametrize("has_earlier", [False, True])
-def test_sync_cut_at_any_step(house: House, small: Path, power: Power, has_earlier: bool) -> None:
+def test_sync_cut_at_any_step(house: House, small: Path, power: Disk, has_earlier: bool) -> None:
     a = seeder(house, small)
     source = small / "gtfs" / "catalogue" / "latest.asc"
     options = ",".join([*house.mirror_options(a), "listen=127.0.0.1:0"])
@@ -134,12 +98,12 @@ def test_sync_cut_at_any_step(house: House, small: Path, power: Power, has_earli
         house.gtfs("publish", small)
     again(before, place)
     words = ("sync", source, "--into", place, "-o", options)
-    house.gtfs(*words, env=power.cut_at(0))
+    house.gtfs(*words, env=power.at(0))
     steps, cuts = power.steps(), 0
     refs, objects = house.refs(small), house.objects(small)
-    for step in power.moments(1, steps):
+    for step in moments(1, steps):
         again(before, place)
-        cuts += power.cut(step, *words)
+        cuts += power.ends(step, *words)
         if (place / "HEAD").exists():
             house.acknowledged(place)
         assert house.gtfs(*words).err == "", step
@@ -151,7 +115,7 @@ def test_sync_cut_at_any_step(house: House, small: Path, power: Power, has_earli
     assert cuts
 
 
-def test_rsync_into_a_mount_cut_at_any_step(house: House, small: Path, power: Power) -> None:
+def test_rsync_into_a_mount_cut_at_any_step(house: House, small: Path, power: Disk) -> None:
     a = seeder(house, small)
     before, place = house.empty("before.git"), house.root / "b.git"
     history, objects = house.history(small), house.objects(small)
@@ -159,7 +123,7 @@ def test_rsync_into_a_mount_cut_at_any_step(house: House, small: Path, power: Po
 
     def cut(step: int) -> bool:
         """Whether the power was cut before everything was taken in and the mount had ended."""
-        b = house.mount(place, "B", "offline", env=power.cut_at(step), expected=["."])
+        b = house.mount(place, "B", "offline", env=power.at(step), expected=["."])
         house.run(command, code=None)
         wait_for(lambda: not b.alive() or all(b.state(oid) == "unpacked" for oid in history), "taken in, or dead")
         house.gtfs("umount", b.dir, code=None)
@@ -168,14 +132,14 @@ def test_rsync_into_a_mount_cut_at_any_step(house: House, small: Path, power: Po
         return power.steps() >= step
 
     again(before, place)
-    b = house.mount(place, "B", "offline", env=power.cut_at(0))
+    b = house.mount(place, "B", "offline", env=power.at(0))
     starting = power.steps()
     house.run(command)
     b.wait_unpacked(*history)
     steps = power.steps()
     b.unmount()
     cuts = 0
-    for step in power.moments(starting + 1, steps):
+    for step in moments(starting + 1, steps):
         again(before, place)
         cuts += cut(step)
         house.acknowledged(place)

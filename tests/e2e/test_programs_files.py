@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import Done, House, Key, Mount, free_port, wait_for
+from house import WAIT_S, Done, House, Key, Mount, wait_for
+from ports import free_port
 
 # Run by sh -e in a directory of its own. $D is the mount, $P the name of a pack there, $S the directory of the same
 # packs in plain files, $R a repository that has the parent of $P.
@@ -75,7 +76,7 @@ WRITERS = {
     "cp --preserve=xattr": 'setx "$F"; cp --preserve=xattr "$F" "$D/"',
     "rsync -a": 'rsync -a "$F" "$D/"',
     "rsync -a --inplace": 'rsync -a --inplace "$F" "$D/"',
-    "rsync -a --partial": 'rsync -a --partial --timeout=20 "$F" "$D/"',
+    "rsync -a --partial": 'rsync -a --partial --timeout=300 "$F" "$D/"',
     "rsync -a --append-verify": 'head -c 5000 "$F" >"$D/$P" 2>/dev/null || true; rsync -a --append-verify "$F" "$D/"',
     "rsync -aX": 'setx "$F"; rsync -aX "$F" "$D/"',
     "rsync -a --sparse": 'rsync -a --sparse "$F" "$D/"',
@@ -222,10 +223,10 @@ server {{ listen 127.0.0.1:{port}; location / {{ root {field_.a.dir}; }} }} }}
     wait_for(listens, "nginx listens")
     url = f"http://127.0.0.1:{port}/{field_.last}.pack"
     data = (field_.packs / f"{field_.last}.pack").read_bytes()
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
         assert answer.read() == data
     part = urllib.request.Request(url, headers={"Range": "bytes=70000-90000"})
-    with urllib.request.urlopen(part, timeout=30) as answer:
+    with urllib.request.urlopen(part, timeout=WAIT_S) as answer:
         assert (answer.status, answer.read()) == (206, data[70_000:90_001])
     nginx.terminate()
     nginx.wait(10)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from clients import CLIENTS, Running, libtorrent
-from house import House, Key, Mount, environment, free_port, wait_for
+from house import House, Key, Mount, environment, wait_for
+from ports import free_port
 from project import Author
 
 

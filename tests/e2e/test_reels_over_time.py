@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import GTFS, House, Mount, wait_for
+from house import House, Mount, wait_for
 
 
 def moved(mount: Mount) -> int:
@@ -170,4 +170,3 @@ def test_mounting_a_clone_as_a_mirror_fetches_nothing_either(house: House, pub: 
     assert {b.state(oid) for oid in b.packs()} == {"unpacked"}
     assert moved(b) == 0
     shutil.rmtree(house.root / "nothing", ignore_errors=True)
-    assert GTFS

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from house import GTFS, House, Key
+from house import WAIT_S, House, Key
 from seeding import catalogue, seed, sync_options
 from test_bad_catalogue import field, next_version, text_of
 
@@ -26,7 +26,7 @@ def test_the_rest_is_synced_when_nobody_has_a_reel(house: House, pub: Path, mirr
     house.commit(pub, "more", {"more": b"more\n"})
     house.gtfs("publish", pub)
     only_old = seed(house, older)
-    options = sync_options(house, mirror, only_old.port, more="read_timeout=2")
+    options = sync_options(house, mirror, only_old.port, more="read_timeout=15")
     done = house.gtfs("sync", catalogue(pub), "-o", options, "--json", code=5)
     assert "1 of 2 reels did not come" in done.err
     ((_, why),) = done.json()["missing"].items()
@@ -91,10 +91,10 @@ def test_eight_mirrors_at_once(house: House, pub: Path) -> None:
     origin = seed(house, pub)
     mirrors = [house.root / f"m{n}.git" for n in range(8)]
     house.keep_sound(*mirrors)
-    command = [*GTFS, "sync", catalogue(pub), "-o"]
+    command = ["gtfs", "sync", catalogue(pub), "-o"]
     running = [house.start([*command, sync_options(house, mirror, origin.port)]) for mirror in mirrors]
     for process in running:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=WAIT_S)
         assert process.returncode == 0, (out, err)
     wanted = house.refs(pub)
     assert all(house.refs(mirror) == wanted for mirror in mirrors)
@@ -106,7 +106,7 @@ def test_a_catalogue_with_a_reel_that_never_was_ends_in_one_line(house: House, p
     text = next_version(catalogue(pub).read_bytes())
     feed = house.root / "feed.asc"
     feed.write_bytes(house.key.clearsign(field(text, "Repository", "project").rstrip() + b"\n " + NEVER + b"\n"))
-    done = house.gtfs("sync", feed, "-o", sync_options(house, mirror, origin.port, more="read_timeout=2"), code=5)
+    done = house.gtfs("sync", feed, "-o", sync_options(house, mirror, origin.port, more="read_timeout=15"), code=5)
     assert "1 of 2 reels did not come" in done.line
     assert house.refs(mirror) == house.refs(pub)  # nothing of them is missing
     assert origin.end() == 0

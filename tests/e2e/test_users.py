@@ -19,8 +19,7 @@ import pytest
 from house import ROOT, Done, House, wait_for
 
 HELPER = """#!/bin/sh
-PYTHONPATH={root} HOME={home} exec {python} -c \
-'import sys; sys.argv[0] = "mount.fuse.gtfs"; from gtfs.cli.main import main; main()' "$@"
+HOME={home} exec {programs}/mount.fuse.gtfs "$@"
 """
 
 
@@ -30,9 +29,10 @@ def hidden_by(path: Path) -> Path | None:
     return above[0] if above else None
 
 
-def script(house: House) -> str:
+def script(house: House, programs: Path) -> str:
     """What the namespace needs, in shell."""
-    wanted = list(dict.fromkeys(Path(p).resolve() for p in (sys.prefix, sys.base_prefix, ROOT, house.root)))
+    needed = (sys.prefix, sys.base_prefix, programs.parent, ROOT, house.root)
+    wanted = list(dict.fromkeys(Path(p).resolve() for p in needed))
     stage = house.root / "stage"
     lines = ["set -e", f"mkdir -p {stage}"]
     hidden = {p: h for p in wanted if (h := hidden_by(p)) is not None}
@@ -61,7 +61,7 @@ def script(house: House) -> str:
 class Users:
     """The namespace and who acts in it."""
 
-    def __init__(self, house: House, pub: Path) -> None:
+    def __init__(self, house: House, pub: Path, programs: Path) -> None:
         self.house = house
         self.home = house.root / "nobody"
         self.home.mkdir()
@@ -77,11 +77,11 @@ class Users:
         helper = house.root / "sbin" / "mount.fuse.gtfs"
         helper.parent.mkdir()
         (house.root / "work").mkdir()
-        helper.write_text(HELPER.format(root=ROOT, home=self.home, python=sys.executable))
+        helper.write_text(HELPER.format(home=self.home, programs=programs))
         helper.chmod(0o755)
         subprocess.run(["chown", "-R", "nobody:nogroup", self.home], check=True)
         house.root.chmod(0o755)
-        self.holder = house.start(["unshare", "--mount", "sh", "-c", script(house)])
+        self.holder = house.start(["unshare", "--mount", "sh", "-c", script(house, programs)])
         assert self.holder.stdout is not None
         said = self.holder.stdout.readline()
         assert said == b"ready\n", self.holder.communicate()
@@ -97,7 +97,7 @@ class Users:
         return self.house.run([*enter, *become, *command], code=code, env={"HOME": str(self.home)})
 
     def gtfs(self, user: str, *words: object, code: int | None = 0) -> Done:
-        return self.run(user, sys.executable, "-m", "gtfs.cli.main", *words, code=code)
+        return self.run(user, "gtfs", *words, code=code)
 
     def pid(self) -> int:
         return int((self.repository / "gtfs" / "lock").read_text())
@@ -112,8 +112,8 @@ class Users:
 
 
 @pytest.fixture
-def users(house: House, pub: Path) -> Iterator[Users]:
-    made = Users(house, pub)
+def users(house: House, pub: Path, programs: Path) -> Iterator[Users]:
+    made = Users(house, pub, programs)
     yield made
     if made.mount_line():
         made.run("nobody", "fusermount3", "-uz", made.dir, code=None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakefs import WAIT_S
 
 FAKEFS = Path(__file__).with_name("fakefs.py")
 
@@ -31,7 +32,7 @@ class FakeMount:
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Ends with the condition, or fails the test; asserts nothing on time."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < end, f"{what} did not happen; log:\n{self.log.read_text()}"
             time.sleep(0.01)
@@ -43,8 +44,8 @@ class FakeMount:
         self.wait(lambda: self.state_of(name) == "verified", f"{name} verified")
 
     def unmount(self) -> int:
-        subprocess.run(["fusermount3", "-u", str(self.dir)], check=True, timeout=20)
-        return self.process.wait(20)
+        subprocess.run(["fusermount3", "-u", str(self.dir)], check=True, timeout=WAIT_S)
+        return self.process.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
         mount = FakeMount(directory, state, process, log)
         mounts.append(mount)
         assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 20)[0], log.read_text()
+        assert select.select([process.stdout], [], [], WAIT_S)[0], log.read_text()
         assert process.stdout.readline() == b"mounted\n", log.read_text()
         return mount
 
@@ -83,10 +84,10 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
                 if subprocess.run(["fusermount3", how, str(mount.dir)], capture_output=True).returncode == 0:
                     break
             try:
-                mount.process.wait(10)
+                mount.process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 mount.process.kill()
-                mount.process.wait(10)
+                mount.process.wait(WAIT_S)
                 subprocess.run(["fusermount3", "-uz", str(mount.dir)], capture_output=True)
                 pytest.fail(f"the mount did not end; log:\n{mount.log.read_text()}")
         assert mount.process.stdout is not None

@@ -14,6 +14,7 @@ import logging
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -25,8 +26,10 @@ from gtfs.mount.lifetime import serve
 from gtfs.mount.mountpoint import check_mountpoint
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, read_options
-from gtfs.mount.tree import ControlEntry, NotLocal, NotTakeable, PackInfo, StoreStatistics
+from gtfs.mount.tree import ControlEntry, Judged, NotLocal, NotTakeable, PackInfo, StoreStatistics
 from gtfs.pack.format import CorruptPack
+
+WAIT_S = 120  # for what comes in any case, on a loaded machine too
 
 
 def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
@@ -102,8 +105,11 @@ class Store:
     def note_trouble(self, text: str | None) -> None:
         self.trouble = text
 
-    async def check(self, path: Path, oid: ObjectId) -> None:
-        payload = path.read_bytes()[12:-20]  # noqa: ASYNC240
+    async def check(self, path: Path, oid: ObjectId) -> Judged | None:
+        data = path.read_bytes() if path.exists() else b""  # noqa: ASYNC240
+        if not data.startswith(b"PACK\0\0\0\2") or hashlib.sha1(data[:-20]).digest() != data[-20:]:
+            return None
+        payload = data[12:-20]
         refusal: GtfsError | None = None
         if hashlib.sha1(payload).digest() != oid:
             refusal = CorruptPack("the first entry is not the object of the name", 12)
@@ -112,9 +118,10 @@ class Store:
         if refusal is not None:
             path.rename(self.quarantine / path.name)  # noqa: ASYNC240
             raise refusal
+        return Judged(oid)
 
-    async def queue(self, path: Path, oid: ObjectId) -> None:
-        self.send.send_nowait((path, oid))
+    def queue(self, path: Path, judged: Judged) -> None:
+        self.send.send_nowait((path, judged.oid))
 
     def withdraw(self, oid: ObjectId) -> bool:
         return True  # what is gone is passed over below
@@ -192,7 +199,7 @@ def fill(store: Store, many: int) -> None:
         store.add(b"many %d" % i)
 
 
-async def run(args: argparse.Namespace, ready) -> int:  # type: ignore[no-untyped-def]
+async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     options = MountOptions(**read_options(args.o)[MountOptions])
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))

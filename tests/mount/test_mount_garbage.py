@@ -12,10 +12,11 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 
 PACK = make_pack(b"old")[0].hex() + ".pack"
 MANY = 20_000
@@ -65,7 +66,7 @@ def test_twenty_thousand_garbage_files_are_listed_read_and_removed(fake_mount, t
         with open(directory + b"/" + garbage(n), "wb") as f:
             f.write(garbage(n)) if n % 5 != 2 else None
     # Some removed while all are listed.
-    subprocess.run(["find", m.dir, "-name", "*7.torrent", "-delete"], check=True, timeout=120)
+    subprocess.run(["find", m.dir, "-name", "*7.torrent", "-delete"], check=True, timeout=WAIT_S)
     left = set(os.listdir(directory))
     assert left == {n for n in left if not n.endswith(b"7.torrent")} and len(left) > MANY * 0.8
     assert set(os.listdir(incoming)) <= left
@@ -128,8 +129,8 @@ def test_deep_and_long_paths(fake_mount):
         f"{PACK}/" + "y/" * 500,
     ):
         wanted = "ENOTDIR" if deep.startswith(PACK) else "ENOENT"
-        assert result(lambda deep=deep: os.stat(m.dir / deep)) == wanted
-        assert result(lambda deep=deep: (m.dir / deep).write_bytes(b"")) == wanted
+        assert result(partial(os.stat, m.dir / deep)) == wanted
+        assert result(partial((m.dir / deep).write_bytes, b"")) == wanted
     for name in ("x" * 256, "ß" * 128, f"{'0' * 251}.pack"):
         for call in (
             lambda name=name: (m.dir / name).write_bytes(b""),
@@ -231,7 +232,7 @@ def test_every_errno_says_what_is_wrong(fake_mount):
     for name, wanted, call in ERRNOS:
         (m.dir / "file").write_bytes(b"text")
         os.chdir(m.dir.parent)
-        got = result(lambda call=call: call(m.dir / "file", m.dir / PACK, m.dir / "new"))
+        got = result(partial(call, m.dir / "file", m.dir / PACK, m.dir / "new"))
         close_all_in(m.dir)
         if got not in wanted.split():
             wrong.append(f"{name}: {got} and not {wanted}")

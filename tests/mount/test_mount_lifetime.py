@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import fakefs as program
+from fakefs import WAIT_S
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -18,7 +19,7 @@ ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 def fakefs(mountpoint: Path, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "state").mkdir(exist_ok=True)
     command = [sys.executable, program.__file__, str(mountpoint), str(tmp_path / "state"), *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=ENV)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, env=ENV)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -54,7 +55,7 @@ def test_mounting_twice_is_one_clear_line(fake_mount, tmp_path):
 def test_a_dead_mount_is_told_how_to_be_removed(fake_mount, tmp_path):
     m = fake_mount()
     m.process.kill()
-    m.process.wait(10)
+    m.process.wait(WAIT_S)
     done = fakefs(m.dir, tmp_path)
     assert done.returncode == 7 and f"run fusermount3 -u {m.dir}" in one_line(done)
     subprocess.run(["fusermount3", "-u", str(m.dir)], check=True)
@@ -70,7 +71,7 @@ def test_libfuses_own_reason_reaches_the_user(tmp_path):
         "from gtfs.mount.options import MountOptions\n"
         f"_mount(pyfuse3.Operations(), Path({str(mountpoint)!r}), MountOptions(kernel=('no_such_flag',)), 'x')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=ENV)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, env=ENV)
     assert "MountpointError: cannot mount on" in done.stderr and "no_such_flag" in done.stderr
 
 
@@ -104,7 +105,7 @@ if isinstance(daemon, Daemon):
     os.kill(os.getpid(), signal.SIGKILL)
 print(daemon)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=ENV)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, env=ENV)
     assert "exit_code=1" in done.stdout and f"by signal {signal.SIGKILL.value}" in done.stdout
 
 
@@ -121,6 +122,6 @@ def test_a_signal_in_the_moment_of_mounting_leaves_no_dead_mount(tmp_path):
         "sys.exit(fakefs.main())"
     )
     env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}:{Path(program.__file__).parent}"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=env)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, env=env)
     assert done.returncode == 0 and "ended by SIGTERM" in done.stderr, done
     assert f" {mountpoint} " not in Path("/proc/self/mountinfo").read_text()

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 
 
 def name_of(payload: bytes) -> str:
@@ -102,8 +102,8 @@ def test_a_bug_costs_one_read_an_eio_and_the_mount_stays_up(fake_mount):
     assert "KeyError: 'bug'" in m.log.read_text()
 
 
-def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int]]:
-    errors: list[int] = []
+def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int | None]]:
+    errors: list[int | None] = []
 
     def read() -> None:
         fd = os.open(m.dir / name_of(b"slow remote"), os.O_RDONLY)
@@ -128,7 +128,7 @@ def test_hanging_reads_do_not_stop_other_requests(fake_mount):
     assert (m.dir / name_of(b"old")).read_bytes() == make_pack(b"old")[1]
     m.process.send_signal(signal.SIGTERM)
     for thread in threads:
-        thread.join(20)
+        thread.join(WAIT_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -136,8 +136,8 @@ def test_a_signal_ends_hanging_reads_at_once_and_unmounts(fake_mount, number):
     m = fake_mount("read_timeout=1h")
     threads, errors = hanging_reads(m)
     m.process.send_signal(number)
-    assert m.process.wait(20) == 0
-    threads[0].join(20)
+    assert m.process.wait(WAIT_S) == 0
+    threads[0].join(WAIT_S)
     assert errors and errors[0] in (errno.ESHUTDOWN, errno.ECONNABORTED, errno.ENOTCONN)
     assert not os.path.ismount(m.dir) and os.listdir(m.dir) == []
     assert f"ended by {number.name}" in m.log.read_text()
@@ -148,27 +148,27 @@ def test_control_c_ends_a_program_whose_read_hangs(fake_mount):
     cat = subprocess.Popen(["cat", m.dir / name_of(b"slow remote")], stdout=subprocess.DEVNULL)
     m.wait(lambda: m.status()["reads"] != [], "the hanging read")
     cat.send_signal(signal.SIGINT)
-    assert cat.wait(20) == -signal.SIGINT
+    assert cat.wait(WAIT_S) == -signal.SIGINT
     m.process.send_signal(signal.SIGTERM)
-    assert m.process.wait(20) == 0
+    assert m.process.wait(WAIT_S) == 0
 
 
 def test_a_lazy_unmount_ends_hanging_reads_and_then_the_process(fake_mount):
     m = fake_mount("read_timeout=1h")
     threads, errors = hanging_reads(m)
-    subprocess.run(["umount", "-l", str(m.dir)], check=True, timeout=20)
-    threads[0].join(20)
+    subprocess.run(["umount", "-l", str(m.dir)], check=True, timeout=WAIT_S)
+    threads[0].join(WAIT_S)
     assert errors == [errno.ESHUTDOWN]
-    assert m.process.wait(20) == 0
+    assert m.process.wait(WAIT_S) == 0
 
 
 def test_a_forced_unmount_ends_the_process(fake_mount):
     m = fake_mount("read_timeout=1h")
     threads, _ = hanging_reads(m)
-    subprocess.run(["umount", "-f", str(m.dir)], capture_output=True, timeout=20)
-    threads[0].join(20)
-    subprocess.run(["umount", str(m.dir)], capture_output=True, timeout=20)
-    assert m.process.wait(20) == 0
+    subprocess.run(["umount", "-f", str(m.dir)], capture_output=True, timeout=WAIT_S)
+    threads[0].join(WAIT_S)
+    subprocess.run(["umount", str(m.dir)], capture_output=True, timeout=WAIT_S)
+    assert m.process.wait(WAIT_S) == 0
 
 
 def test_unmount_ends_the_process_cleanly(fake_mount):

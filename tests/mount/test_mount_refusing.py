@@ -8,7 +8,7 @@ import os
 import subprocess
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 from written_pack import DATA, NAME, is_taken_in, written
 
 
@@ -50,7 +50,7 @@ def test_a_policys_refusal_is_eacces(fake_mount):
 def test_cp_says_what_is_wrong(fake_mount, tmp_path):
     m = fake_mount()
     (tmp_path / NAME).write_bytes(DATA[:-5])
-    done = subprocess.run(["cp", tmp_path / NAME, m.dir], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["cp", tmp_path / NAME, m.dir], capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 1 and "Bad message" in done.stderr
 
 

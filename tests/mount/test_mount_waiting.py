@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 
 SLOW = make_pack(b"slow remote")[0].hex()
 PACK = f"{SLOW}.pack"
@@ -51,7 +51,7 @@ def reader(m, command: list[str], path: Path | None = None) -> Iterator[subproce
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=WAIT_S)
 
 
 def check_alive(m) -> None:
@@ -74,7 +74,7 @@ def test_a_killed_reader_dies_and_the_mount_goes_on(fake_mount, name, number):
         with reader(m, READERS[name]) as process:
             check_alive(m)
             process.send_signal(number)
-            assert process.wait(10) != 0
+            assert process.wait(WAIT_S) != 0
         check_alive(m)
     assert m.unmount() == 0
 
@@ -84,14 +84,14 @@ def test_a_reader_of_a_torrent_that_is_made_on_look_up_can_be_killed(fake_mount)
     with reader(m, ["cat"], m.dir / ".gtfs" / "slow") as process:
         check_alive(m)
         process.kill()
-        process.wait(20)
+        process.wait(WAIT_S)
     check_alive(m)
 
 
 def test_a_child_goes_on_reading_when_the_opener_is_gone(fake_mount, tmp_path):
     m = fake_mount("read_timeout=1h")
     script = f'exec 3<"$1"; cat <&3 & echo $! >{tmp_path}/pid'
-    subprocess.run(["sh", "-c", script, "sh", m.dir / PACK], check=True, timeout=20, stderr=subprocess.DEVNULL)
+    subprocess.run(["sh", "-c", script, "sh", m.dir / PACK], check=True, timeout=WAIT_S, stderr=subprocess.DEVNULL)
     m.wait(lambda: reads(m) == 1, "the waiting read")
     pid = int((tmp_path / "pid").read_text())
     time.sleep(1)  # that nothing happens cannot be waited for
@@ -106,18 +106,18 @@ def test_other_signals_and_other_processes_interrupt_no_read(fake_mount):
         process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGTERM)
         other.kill()
-        other.wait(20)
+        other.wait(WAIT_S)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         process.kill()
-        process.wait(20)
+        process.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("name", ["cat", "O_DIRECT", "no read-ahead", "mmap"])
 def test_a_read_waits_once_for_the_timeout(fake_mount, name):
     # A second try of the kernel's would double the wait, and could not be killed.
     m = fake_mount("read_timeout=0.5")
-    done = subprocess.run([*READERS[name], m.dir / PACK], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*READERS[name], m.dir / PACK], capture_output=True, text=True, timeout=WAIT_S)
     assert "Connection timed out" in done.stderr or done.returncode == -signal.SIGBUS
     assert reads(m) == 1
 
@@ -150,10 +150,10 @@ def test_a_hundred_waiting_readers_leave_the_rest_alone_and_end_with_the_unmount
         thread.start()
     m.wait(lambda: reads(m) > 0, "the waiting reads")
     check_alive(m)
-    subprocess.run(["fusermount3", "-uz", m.dir], check=True, timeout=20)
+    subprocess.run(["fusermount3", "-uz", m.dir], check=True, timeout=WAIT_S)
     for thread in threads:
-        thread.join(20)
-    assert len(errors) == 100 and m.process.wait(20) == 0
+        thread.join(WAIT_S)
+    assert len(errors) == 100 and m.process.wait(WAIT_S) == 0
 
 
 def test_a_stopped_daemon_goes_on_where_it_was(fake_mount):
@@ -164,7 +164,7 @@ def test_a_stopped_daemon_goes_on_where_it_was(fake_mount):
         time.sleep(0.5)  # nothing can be waited for: nobody answers
         assert listing.poll() is None
         m.process.send_signal(signal.SIGCONT)
-        assert len(listing.communicate(timeout=20)[0].split()) == 6
+        assert len(listing.communicate(timeout=WAIT_S)[0].split()) == 6
         check_alive(m)
         assert waiting.poll() is None
     assert m.unmount() == 0

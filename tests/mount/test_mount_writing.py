@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakefs import make_pack
+from fakefs import WAIT_S, make_pack
 from written_pack import DATA, NAME, PAYLOAD, is_taken_in, name_of, written
 
 
@@ -25,7 +25,7 @@ def pack_file(tmp_path: Path, payload: bytes = PAYLOAD) -> Path:
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60)
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=WAIT_S)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def written(m, data: bytes, name: str = NAME) -> int:
     finally:
         try:
             os.close(fd)
-            result = 0
+            said = 0
         except OSError as error:
-            result = error.errno
-    return result
+            said = error.errno or -1
+    return said

@@ -6,18 +6,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
+from ports import free_port
 
 from gtfs.ids import InfoHash
 from gtfs.swarm.session import open_session
-from gtfs.swarm.settings import SwarmOptions, free_port
+from gtfs.swarm.settings import SwarmOptions
 from gtfs.swarm.torrents import TorrentSpec
 
 PIECE = 64 << 10
+WAIT_S = 120  # for what comes in any case: a loaded machine is slow, and a test that is right never waits for long
 LOOPBACK = SwarmOptions(listen="127.0.0.1:0")
+
+# Messages have a form that libtorrent's types do not know.
+bencode: Callable[[Any], bytes] = lt.bencode
+bdecode: Callable[[bytes], Any] = lt.bdecode
 
 
 def content(size: int, seed: int = 1) -> bytes:
@@ -26,9 +34,14 @@ def content(size: int, seed: int = 1) -> bytes:
 
 def make_info(name: str, data: bytes, piece_length: int = PIECE, **more: object) -> bytes:
     pieces = b"".join(hashlib.sha1(data[i : i + piece_length]).digest() for i in range(0, len(data), piece_length))
-    info = {b"length": len(data), b"name": name.encode(), b"piece length": piece_length, b"pieces": pieces}
+    info: dict[bytes, Any] = {
+        b"length": len(data),
+        b"name": name.encode(),
+        b"piece length": piece_length,
+        b"pieces": pieces,
+    }
     info.update({key.encode().replace(b"_", b" "): value for key, value in more.items()})
-    return lt.bencode(info)
+    return bencode(info)
 
 
 def infohash_of(info: bytes) -> InfoHash:
@@ -58,7 +71,7 @@ def at_mirror(spec: TorrentSpec, directory: Path, **changes: object) -> TorrentS
     """The same reel where nothing of it is known but what the catalogue says."""
     reels = directory / "reels"
     reels.mkdir(parents=True, exist_ok=True)
-    fields = {
+    fields: dict[str, Any] = {
         "file_name": spec.file_name,
         "infohash": spec.infohash,
         "size": spec.size,
@@ -90,6 +103,7 @@ def foreign_seeder(directory: Path, info: bytes, data: bytes, name: str, *, lies
     )
     params = lt.load_torrent_buffer(b"d4:info" + info + b"e")
     if lies:
+        assert params.ti is not None
         params.have_pieces = [True] * params.ti.num_pieces()
     else:
         params.flags |= lt.torrent_flags.seed_mode

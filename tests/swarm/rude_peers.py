@@ -9,8 +9,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import libtorrent as lt
 import trio
+from loopback import bdecode, bencode
 
 PROTOCOL = b"\x13BitTorrent protocol"
 CHOKE, UNCHOKE, BITFIELD, REQUEST, PIECE, EXTENDED = 0, 1, 5, 6, 7, 20
@@ -82,7 +82,7 @@ def claims_all(pieces: int, what: str, info_bytes: int = 0) -> Serve:
         for piece in range(pieces):
             bits[piece // 8] |= 0x80 >> piece % 8
         if what == "metadata":
-            said = lt.bencode({b"m": {b"ut_metadata": 3}, b"metadata_size": info_bytes})
+            said = bencode({b"m": {b"ut_metadata": 3}, b"metadata_size": info_bytes})
             await stream.send_all(message(EXTENDED, b"\0" + said))
         await stream.send_all(message(BITFIELD, bytes(bits)))
         if what == "endless":
@@ -101,10 +101,10 @@ def claims_all(pieces: int, what: str, info_bytes: int = 0) -> Serve:
                 await stream.send_all(message(PIECE, struct.pack(">II", piece, begin) + os.urandom(size)))
             elif body[0] == EXTENDED and what == "metadata":
                 if body[1] == 0:
-                    theirs = lt.bdecode(body[2:])[b"m"].get(b"ut_metadata", 0)
+                    theirs = bdecode(body[2:])[b"m"].get(b"ut_metadata", 0)
                 elif theirs:
-                    asked = lt.bdecode(body[2:])
-                    answer = lt.bencode({b"msg_type": 1, b"piece": asked[b"piece"], b"total_size": info_bytes})
+                    asked = bdecode(body[2:])
+                    answer = bencode({b"msg_type": 1, b"piece": asked[b"piece"], b"total_size": info_bytes})
                     noise = os.urandom(min(16384, info_bytes))
                     await stream.send_all(message(EXTENDED, bytes([theirs]) + answer + noise))
 

@@ -6,21 +6,21 @@ from __future__ import annotations
 import dataclasses
 from contextlib import asynccontextmanager
 
-import libtorrent as lt
 import pytest
 import trio
-from loopback import LOOPBACK, at_mirror, content, make_reel
+from loopback import LOOPBACK, WAIT_S, at_mirror, bdecode, bencode, content, make_reel
 
 from gtfs.ids import InfoHash
+from gtfs.state.feedkey import FeedKey
 from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.pieces import SwarmTimeout
-from gtfs.swarm.pointers import FeedKey
+from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
 
 KEY = FeedKey(bytes(range(32)))
-NEW, OLD = (KEY.point(b"demo", n, InfoHash(bytes([n]) * 20)) for n in (7, 6))
+NEW, OLD = (sign_pointer(KEY, b"demo", n, InfoHash(bytes([n]) * 20)) for n in (7, 6))
 
 
 @asynccontextmanager
@@ -59,23 +59,23 @@ async def liar(sock, give, named=()):
     nodes = b"".join(b"i" * 20 + bytes([127, 0, 0, 1]) + port.to_bytes(2, "big") for port in named)
     while True:
         data, sender = await sock.recvfrom(4096)
-        question = lt.bdecode(data)
+        question = bdecode(data)
         if question.get(b"y") != b"q":
             continue
         identity = question[b"a"].get(b"target", b"l" * 20)
         answer = {b"id": identity, b"token": b"t", b"nodes": nodes, **give}
-        await sock.sendto(lt.bencode({b"t": question[b"t"], b"y": b"r", b"r": answer}), sender)
+        await sock.sendto(bencode({b"t": question[b"t"], b"y": b"r", b"r": answer}), sender)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 async def test_lying_nodes_neither_forge_nor_hide_the_newest_pointer(order):
     forged = {b"k": KEY.public, b"seq": 9, b"sig": b"s" * 64, b"v": {b"ih": b"x" * 20}}
-    foreign = FeedKey(b"f" * 32).point(b"demo", 99, InfoHash(b"y" * 20))
-    others = {b"k": foreign.key, b"seq": 99, b"sig": foreign.signature, b"v": lt.bdecode(foreign.value)}
-    old = {b"k": KEY.public, b"seq": OLD.sequence, b"sig": OLD.signature, b"v": lt.bdecode(OLD.value)}
+    foreign = sign_pointer(FeedKey(b"f" * 32), b"demo", 99, InfoHash(b"y" * 20))
+    others = {b"k": foreign.key, b"seq": 99, b"sig": foreign.signature, b"v": bdecode(foreign.value)}
+    old = {b"k": KEY.public, b"seq": OLD.sequence, b"sig": OLD.signature, b"v": bdecode(OLD.value)}
     garbage = {b"seq": b"", b"sig": 5, b"v": [[[1]]], b"nodes": 7, b"nodes6": b"cut"}
     async with trio.open_nursery() as nursery:
-        ports = []
+        ports: list[int] = []
         for give in (forged, others, old, garbage)[::order]:
             sock = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
             await sock.bind(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ async def test_peers_meet_by_the_dht(tmp_path):
     async with member() as entry, member(entry) as publisher, member(entry) as mirror:
         await publisher.add(reel)
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-        assert await torrent.read(5, 10, deadline_s=40) == data[5:15]
+        assert await torrent.read(5, 10, deadline_s=WAIT_S) == data[5:15]
 
 
 async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
@@ -108,7 +108,7 @@ async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
     async with member() as publisher:
         await publisher.add(reel)
         async with member(publisher, peers=(("127.0.0.1", publisher.port),)) as mirror:
-            info = await mirror.learn_info(reel.infohash, tmp_path / "staging", deadline_s=20)
+            info = await mirror.learn_info(reel.infohash, tmp_path / "staging", deadline_s=WAIT_S)
             assert b"d4:info" + info + b"e" == reel.metainfo.read_bytes()
             assert not (tmp_path / "staging").exists()
             assert not mirror.torrents()
@@ -116,4 +116,4 @@ async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
                 await mirror.learn_info(InfoHash(b"?" * 20), tmp_path / "staging", deadline_s=1)
             # And it may be added like any other afterwards.
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            assert len(await torrent.read(0, 100, deadline_s=20)) == 100
+            assert len(await torrent.read(0, 100, deadline_s=WAIT_S)) == 100

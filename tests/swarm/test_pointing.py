@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from loopback import LOOPBACK, content, foreign_seeder, infohash_of, make_info
+from loopback import LOOPBACK, WAIT_S, content, foreign_seeder, infohash_of, make_info
 
+from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import InfoHash
-from gtfs.node.pointing import BadPointer, Pointing, address, feed_key_path, first_document
+from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
+from gtfs.state.feedkey import address, feed_key_path, make_feed_key
 from gtfs.swarm.dht import put_pointer
-from gtfs.swarm.feeds import FeedAnswer, FeedError, FeedState, parse_feed
-from gtfs.swarm.pointers import make_feed_key
+from gtfs.swarm.feeds import FeedAnswer, FeedError, FeedState
+from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
@@ -45,13 +47,19 @@ def key(tmp_path):
     return make_feed_key(feed_key_path(tmp_path / "publisher"))
 
 
+def dht_feed(text: str) -> DhtFeed:
+    feed = parse_feed(text)
+    assert isinstance(feed, DhtFeed)
+    return feed
+
+
 @pytest.fixture
 def feed(key):
-    return parse_feed(address(key.public, "demo"))
+    return dht_feed(address(key.public, "demo"))
 
 
 async def announced(pointing):
-    with trio.fail_after(20):
+    with trio.fail_after(WAIT_S):
         while not pointing.status()["nodes"]:  # noqa: ASYNC110  (no event to wait for)
             await trio.sleep(0.05)
 
@@ -59,17 +67,17 @@ async def announced(pointing):
 async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key, feed, tmp_path):
     document = content(200_000)
     async with open_session(AT_HOME) as publisher, trio.open_nursery() as nursery:
-        pointing = Pointing(state(tmp_path / "publisher", document, 3, key), publisher)
+        pointing = PointerKeeper(state(tmp_path / "publisher", document, 3, key), publisher)
         nursery.start_soon(pointing.announce_task)
         await announced(pointing)
         assert pointing.status()["key"] == key.public.hex()
         assert pointing.status()["version"] == 3
         async with open_session(mirror_options(publisher)) as session:
-            mirror = Pointing(state(tmp_path / "mirror"), session)
+            mirror = PointerKeeper(state(tmp_path / "mirror"), session)
             answer = await mirror.follow(feed, FeedState())
             assert answer.document == document
             assert (await mirror.follow(feed, answer.state)).document is None
-            unnamed = await mirror.follow(parse_feed(f"gtfs:{key.public.hex()}"), FeedState())
+            unnamed = await mirror.follow(dht_feed(f"gtfs:{key.public.hex()}"), FeedState())
             assert unnamed.document == document
             assert await first_document(feed, session) == document
             assert not session.torrents()
@@ -79,8 +87,8 @@ async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key
 
 async def test_an_older_pointer_changes_nothing(key, feed, tmp_path):
     async with open_session(AT_HOME) as publisher, open_session(mirror_options(publisher)) as session:
-        await put_pointer(publisher.options, publisher.port, key.point(b"demo", 4, InfoHash(b"4" * 20)))
-        mirror = Pointing(state(tmp_path / "mirror", b"the held one", version=5), session)
+        await put_pointer(publisher.options, publisher.port, sign_pointer(key, b"demo", 4, InfoHash(b"4" * 20)))
+        mirror = PointerKeeper(state(tmp_path / "mirror", b"the held one", version=5), session)
         known = FeedState(pointer=(5, b"5" * 20))
         assert await mirror.follow(feed, known) == FeedAnswer(None, known)
 
@@ -102,8 +110,8 @@ async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name
     with foreign_seeder(tmp_path / "seeder", info, data, name.replace("/", "_").replace("..", "_")) as port:
         options = dataclasses.replace(AT_HOME, peers=(("127.0.0.1", port),))
         async with open_session(options) as session:
-            await put_pointer(session.options, session.port, key.point(b"demo", 1, infohash_of(info)))
-            mirror = Pointing(state(tmp_path / "mirror"), session)
+            await put_pointer(session.options, session.port, sign_pointer(key, b"demo", 1, infohash_of(info)))
+            mirror = PointerKeeper(state(tmp_path / "mirror"), session)
             with pytest.raises(BadPointer) as caught:
                 await mirror.follow(feed, FeedState())
             assert caught.value.exit_code == 4
@@ -114,9 +122,9 @@ async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name
 async def test_who_has_no_dht_says_so(feed, tmp_path):
     async with open_session(LOOPBACK) as session:
         with pytest.raises(FeedError, match="switched off"):
-            await Pointing(state(tmp_path / "m"), session).follow(feed, FeedState())
+            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, FeedState())
     with pytest.raises(FeedError, match="offline"):
-        await Pointing(state(tmp_path / "m"), None).follow(feed, FeedState())
+        await PointerKeeper(state(tmp_path / "m"), None).follow(feed, FeedState())
     async with open_session(AT_HOME) as session:
         with pytest.raises(FeedError, match="no DHT node answers"):
-            await Pointing(state(tmp_path / "m"), session).follow(feed, FeedState())
+            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, FeedState())

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
+from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel, pair
+from ports import free_range
 from rude_peers import server, socks5
 
+from gtfs.feed import parse_feed
 from gtfs.swarm.eviction import evict
-from gtfs.swarm.feeds import FeedState, fetch, parse_feed
+from gtfs.swarm.feeds import FeedState, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.manners import parse_proxy
 from gtfs.swarm.peers import connections, copies_elsewhere
@@ -43,19 +45,6 @@ async def two(reel, directory, publisher=None, **more):
             yield mirror, await mirror.add(at_mirror(reel, directory)), seeder
 
 
-def free_range() -> tuple[int, int]:
-    """Two neighbouring ports that are free, below those that the kernel gives away."""
-    for first in range(21000, 30000, 2):
-        with socket.socket() as one, socket.socket() as two:
-            try:
-                one.bind(("127.0.0.1", first))
-                two.bind(("127.0.0.1", first + 1))
-            except OSError:
-                continue
-        return first, first + 1
-    raise AssertionError("no ports")
-
-
 async def test_a_port_of_the_range_is_taken_and_a_full_range_is_an_error():
     first, last = free_range()
     options = dataclasses.replace(LOOPBACK, ports=(first, last))
@@ -71,7 +60,7 @@ async def test_a_session_on_an_interface_listens_and_dials_there(reel, tmp_path)
         await origin.add(reel)
         async with open_session(with_peer(origin.port, listen="lo:0", interface="lo")) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+            assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
 
 async def test_peers_are_reached_by_way_of_the_proxy_only(reel, tmp_path):
@@ -81,7 +70,7 @@ async def test_peers_are_reached_by_way_of_the_proxy_only(reel, tmp_path):
         proxy = parse_proxy(f"socks5://127.0.0.1:{port}")
         async with open_session(with_peer(origin.port, proxy=proxy)) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            await torrent.fetch_all(stall_s=20)
+            await torrent.fetch_all(stall_s=WAIT_S)
             assert set(connects) == {("127.0.0.1", origin.port)}
 
 
@@ -124,7 +113,7 @@ async def test_encryption_is_agreed_or_there_is_no_connection(reel, tmp_path, ou
             with pytest.raises(ReadTimeout):
                 await torrent.read(0, 10, deadline_s=3)
             return
-        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+        assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
         assert {peer.encrypted for peer in await connections(torrent)} == {ours == "required"}
 
 
@@ -142,59 +131,59 @@ async def test_a_limit_of_connections_holds(reel, tmp_path):
 
 async def test_what_each_peer_gave_and_took_is_told_and_the_total_survives_a_restart(reel, tmp_path):
     async with two(reel, tmp_path / "mirror") as (_, torrent, seeder):
-        await torrent.fetch_all(stall_s=20)
+        await torrent.fetch_all(stall_s=WAIT_S)
         (giver,) = await connections(torrent)
         assert (giver.downloaded_bytes, giver.progress, giver.client) == (len(DATA), 1.0, "gtfs")
         assert not giver.incoming
         (taker,) = await connections(seeder)
         assert taker.incoming
         assert taker.uploaded_bytes == len(DATA)
-        with trio.fail_after(20):  # libtorrent adds it up once a second
+        with trio.fail_after(WAIT_S):  # libtorrent adds it up once a second
             while (await seeder.refresh()).ever_uploaded_bytes < len(DATA):  # noqa: ASYNC110
                 await trio.sleep(0.1)
     async with open_session(LOOPBACK) as origin:
         seeder = await origin.add(reel)
-        await seeder.wait_metadata(5)
+        await seeder.wait_metadata(WAIT_S)
         assert (await seeder.refresh()).ever_uploaded_bytes == len(DATA)
 
 
 async def test_evicted_pieces_are_holes_that_nobody_is_offered_and_can_be_fetched_again(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
-        await torrent.fetch_all(stall_s=20)
+        await torrent.fetch_all(stall_s=WAIT_S)
         before = torrent.spec.path.stat().st_blocks
         copies = await copies_elsewhere(torrent, mirror.peer_id)
         assert set(copies) == {1}
-        await torrent.read(0, PIECE, deadline_s=5)
+        await torrent.read(0, PIECE, deadline_s=WAIT_S)
         again = await evict(mirror, torrent, set(range(3, 40)))
         assert torrent.failure is not None
-        await again.wait_metadata(5)
+        await again.wait_metadata(WAIT_S)
         assert [p for p in range(again.board.count) if not again.board.is_held(p)] == list(range(3, 40))
         assert before - again.spec.path.stat().st_blocks == 37 * PIECE // 512
         assert 0 in again.last_used
         assert (await again.refresh()).downloaded_bytes == 0
-        assert await again.read(4 * PIECE, PIECE, deadline_s=20) == DATA[4 * PIECE : 5 * PIECE]
+        assert await again.read(4 * PIECE, PIECE, deadline_s=WAIT_S) == DATA[4 * PIECE : 5 * PIECE]
         # A third node is told the truth: this one alone cannot give it everything.
         async with open_session(with_peer(mirror.port, pex=False)) as third:
             taker = await third.add(at_mirror(reel, tmp_path / "third"))
-            assert await taker.read(0, 10, deadline_s=20) == DATA[:10]
+            assert await taker.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
             with pytest.raises(ReadTimeout):
                 await taker.read(20 * PIECE, 10, deadline_s=1)
 
 
 async def test_a_reader_of_an_evicted_torrent_hears_of_it(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
-        await torrent.fetch_all(stall_s=20)
+        await torrent.fetch_all(stall_s=WAIT_S)
         await evict(mirror, torrent, {1})
         with pytest.raises(SessionClosed):
-            await torrent.read(PIECE, 1, deadline_s=5)
+            await torrent.read(PIECE, 1, deadline_s=WAIT_S)
 
 
 async def test_a_liar_and_a_peer_that_has_a_part_are_no_copy(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
-        await torrent.read(5 * PIECE, 10, deadline_s=20)
-        async with open_session(with_peer(mirror.port)) as third:
+        await torrent.read(5 * PIECE, 10, deadline_s=WAIT_S)
+        async with open_session(with_peer(mirror.port, pex=False)) as third:
             other = await third.add(at_mirror(reel, tmp_path / "third"))
-            await other.read(5 * PIECE, 10, deadline_s=20)
+            await other.read(5 * PIECE, 10, deadline_s=WAIT_S)
             copies = await copies_elsewhere(other, third.peer_id)
             assert copies[5] >= 1
             assert min(copies) == 0
@@ -207,15 +196,15 @@ async def test_of_two_caches_each_piece_has_one_that_keeps_it(reel, tmp_path):
         one_options = dataclasses.replace(caches, peers=(("127.0.0.1", origin.port),))
         async with open_session(one_options) as one:
             here = await one.add(at_mirror(reel, tmp_path / "one"))
-            await here.fetch_all(stall_s=20)
+            await here.fetch_all(stall_s=WAIT_S)
             two_options = dataclasses.replace(caches, peers=(("127.0.0.1", one.port),))
             async with open_session(two_options) as two:
                 there = await two.add(at_mirror(reel, tmp_path / "two"))
-                await there.fetch_all(stall_s=20)
+                await there.fetch_all(stall_s=WAIT_S)
                 # A publisher keeps everything; without it, either keeps what the other may let go of.
                 assert min(await copies_elsewhere(here, one.peer_id)) >= 1
                 await origin.remove(reel.infohash)
-                with trio.fail_after(20):
+                with trio.fail_after(WAIT_S):
                     while len(await connections(here)) > 1 or len(await connections(there)) > 1:  # noqa: ASYNC110
                         await trio.sleep(0.1)
                 kept_there = await copies_elsewhere(here, one.peer_id)
@@ -228,7 +217,7 @@ async def test_a_reel_in_two_places_is_seeded_once_and_the_lacking_one_is_filled
     async with open_session(LOOPBACK) as session:
         lacking = await session.add(at_mirror(reel, tmp_path / "mirror"))
         assert await session.add(reel) is lacking
-        await lacking.fetch_all(stall_s=20)
+        await lacking.fetch_all(stall_s=WAIT_S)
         assert lacking.spec.path.read_bytes() == DATA
         assert len(session.torrents()) == 1
         assert (await session.refresh()).downloaded_bytes == 0

@@ -8,17 +8,19 @@ import dataclasses
 import itertools
 import os
 import shutil
+from functools import partial
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, at_mirror, content, make_info, make_reel
+from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_info, make_reel
 from rude_peers import claims_all, garbage, server
 
 from gtfs.swarm.adding import plan_add
 from gtfs.swarm.alerts import HashFailed
 from gtfs.swarm.amnesty import FIRST_S, LAST_S, TRICKLE_S, _Patience
 from gtfs.swarm.pieces import SwarmTimeout
-from gtfs.swarm.session import open_session
+from gtfs.swarm.session import Session, open_session
+from gtfs.swarm.torrents import Torrent
 
 pytestmark = pytest.mark.trio
 
@@ -50,7 +52,7 @@ async def test_a_rude_peer_does_not_keep_a_good_one_from_giving_everything(reel,
                 await torrent.wait_metadata(1)  # it is there first, and all there is
             await origin.add(reel)
             torrent.add_peer("127.0.0.1", origin.port)
-            await torrent.fetch_all(stall_s=45)
+            await torrent.fetch_all(stall_s=WAIT_S)
         assert torrent.spec.path.read_bytes() == DATA
 
 
@@ -61,7 +63,7 @@ async def test_rude_peers_together_do_not_either(reel, tmp_path):
         await origin.add(reel)
         mirror = await stack.enter_async_context(open_session(among(*bad, origin.port)))
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-        await torrent.fetch_all(stall_s=45)
+        await torrent.fetch_all(stall_s=WAIT_S)
     assert torrent.spec.path.read_bytes() == DATA
 
 
@@ -77,18 +79,18 @@ async def test_the_only_good_peer_is_not_banned_for_ever(reel, tmp_path, monkeyp
         another = make_reel(tmp_path / "publisher", DATA[:PIECE], "b" * 64 + ".reel")
         await origin.add(another)
         neighbour = await mirror.add(at_mirror(another, tmp_path / "mirror"))
-        await neighbour.fetch_all(stall_s=30)
+        await neighbour.fetch_all(stall_s=WAIT_S)
         (was,) = (peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info())
         spec = at_mirror(reel, tmp_path / "mirror")
         shutil.copy(reel.metainfo, spec.metainfo)  # who is banned gives no metadata
         monkeypatch.setattr("gtfs.swarm.session.plan_add", plan_with_a_ban)
         torrent = await mirror.add(spec)
-        await torrent.wait_metadata(10)
+        await torrent.wait_metadata(WAIT_S)
         assert await torrent.ask_banned() == (("127.0.0.1", origin.port),)
         with pytest.raises(SwarmTimeout):
             await torrent.fetch_all(stall_s=4)  # nobody lied, so no ban is lifted
         torrent.on_event(HashFailed(spec.infohash, 0))
-        await torrent.fetch_all(stall_s=30)
+        await torrent.fetch_all(stall_s=WAIT_S)
         assert await torrent.ask_banned() == ()
         # The same peer's connection in another torrent is the one it was.
         assert [peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info()] == [was]
@@ -119,7 +121,7 @@ async def test_liars_who_are_many_do_not_win(reel, tmp_path):
         await origin.add(reel)
         mirror = await stack.enter_async_context(open_session(among(*bad, origin.port)))
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-        await torrent.fetch_all(stall_s=45)
+        await torrent.fetch_all(stall_s=WAIT_S)
     assert torrent.spec.path.read_bytes() == DATA
 
 
@@ -131,19 +133,19 @@ async def test_two_halves_make_a_whole(reel, tmp_path):
         for n, (start, end) in enumerate([(0, PIECES // 2 * PIECE), (PIECES // 2 * PIECE, len(DATA))]):
             session = await stack.enter_async_context(open_session(among(origin.port, pex=False)))
             half = await session.add(at_mirror(reel, tmp_path / f"half{n}"))
-            await half.read(start, end - start, deadline_s=20)
+            await half.read(start, end - start, deadline_s=WAIT_S)
             halves.append(half)
             ports.append(session.port)
         await origin.remove(reel.infohash)
         assert not any(half.is_complete() for half in halves)
         third = await stack.enter_async_context(open_session(among(*ports)))
         torrent = await third.add(at_mirror(reel, tmp_path / "third"))
-        await torrent.fetch_all(stall_s=30)
+        await torrent.fetch_all(stall_s=WAIT_S)
         assert torrent.spec.path.read_bytes() == DATA
         # And the halves become whole by way of each other.
         halves[0].add_peer("127.0.0.1", ports[1])
         for half in halves:
-            await half.fetch_all(stall_s=30)
+            await half.fetch_all(stall_s=WAIT_S)
 
 
 async def test_what_no_peer_has_ends_in_a_clear_error_and_what_came_stays(reel, tmp_path):
@@ -152,7 +154,7 @@ async def test_what_no_peer_has_ends_in_a_clear_error_and_what_came_stays(reel, 
         await origin.add(reel)
         session = await stack.enter_async_context(open_session(among(origin.port)))
         half = await session.add(at_mirror(reel, tmp_path / "half"))
-        await half.read(0, len(DATA) // 2, deadline_s=20)
+        await half.read(0, len(DATA) // 2, deadline_s=WAIT_S)
         await origin.remove(reel.infohash)
         other = await stack.enter_async_context(open_session(among(session.port)))
         torrent = await other.add(at_mirror(reel, tmp_path / "other"))
@@ -166,7 +168,7 @@ async def test_all_mirrors_finish_though_the_publisher_is_gone_once_its_pieces_a
         # Slow enough to be caught with every piece given and no mirror whole.
         origin = await stack.enter_async_context(open_session(among(upload_rate=1 << 20)))
         seeder = await origin.add(reel)
-        mirrors = []
+        mirrors: list[tuple[Session, Torrent]] = []
         for n in range(4):
             known = [session.port for session, _ in mirrors]
             session = await stack.enter_async_context(open_session(among(origin.port, *known)))
@@ -174,8 +176,8 @@ async def test_all_mirrors_finish_though_the_publisher_is_gone_once_its_pieces_a
         torrents = [torrent for _, torrent in mirrors]
         async with trio.open_nursery() as nursery:
             for torrent in torrents:
-                nursery.start_soon(lambda torrent=torrent: torrent.fetch_all(stall_s=60))
-            with trio.fail_after(60):
+                nursery.start_soon(partial(torrent.fetch_all, stall_s=WAIT_S))
+            with trio.fail_after(WAIT_S):
                 while not all(any(t.board.is_held(p) for t in torrents) for p in range(PIECES)):  # noqa: ASYNC110
                     await trio.sleep(0.01)  # four boards have no common event
             given = (await seeder.refresh()).uploaded_bytes
@@ -193,7 +195,7 @@ async def test_a_crowd_that_comes_at_once_is_served(reel, tmp_path):
 
         async def join(n):
             torrent = await crowd[n].add(at_mirror(reel, tmp_path / f"m{n}"))
-            await torrent.fetch_all(stall_s=60)
+            await torrent.fetch_all(stall_s=WAIT_S)
             assert torrent.spec.path.read_bytes() == DATA
 
         async with trio.open_nursery() as nursery:

@@ -10,18 +10,11 @@ import time
 
 import pytest
 import trio
-from loopback import (
-    LOOPBACK,
-    PIECE,
-    at_mirror,
-    content,
-    make_reel,
-    pair,
-)
+from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel, pair
+from ports import free_port
 
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
-from gtfs.swarm.settings import free_port
 
 pytestmark = pytest.mark.trio
 
@@ -36,10 +29,10 @@ def reel(tmp_path):
 async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
         assert torrent.local_bytes() == 0
-        got = await torrent.read(100_000, 5000, deadline_s=20)
+        got = await torrent.read(100_000, 5000, deadline_s=WAIT_S)
         assert got == DATA[100_000:105_000]
         # The piece that was read, and the last one, where every reel has its footer.
-        footer = await torrent.read(len(DATA) - 100, 100, deadline_s=20)
+        footer = await torrent.read(len(DATA) - 100, 100, deadline_s=WAIT_S)
         assert footer == DATA[-100:]
         held = [i for i in range(torrent.board.count) if torrent.board.is_held(i)]
         assert held == [1, torrent.board.count - 1]
@@ -70,7 +63,7 @@ async def test_reads_are_right_at_every_kind_of_range(reel, tmp_path):
             (3 * PIECE - 5, 2 * PIECE + 10),
         ):
             for _ in range(2):
-                assert await torrent.read(offset, length, deadline_s=20) == DATA[offset : offset + length]
+                assert await torrent.read(offset, length, deadline_s=WAIT_S) == DATA[offset : offset + length]
         with pytest.raises(ValueError, match="no such range"):
             await torrent.read(-1, 5, deadline_s=1)
 
@@ -79,7 +72,7 @@ async def test_many_readers_at_once_each_get_their_bytes(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
 
         async def check(offset: int) -> None:
-            assert await torrent.read(offset, 4096, deadline_s=30) == DATA[offset : offset + 4096]
+            assert await torrent.read(offset, 4096, deadline_s=WAIT_S) == DATA[offset : offset + 4096]
 
         async with trio.open_nursery() as nursery:
             for offset in range(0, len(DATA), 30_000):
@@ -88,8 +81,8 @@ async def test_many_readers_at_once_each_get_their_bytes(reel, tmp_path):
 
 async def test_read_ahead_comes_without_a_second_read(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
-        await torrent.read(0, 1000, deadline_s=20, read_ahead=4 * PIECE)
-        with trio.fail_after(20):
+        await torrent.read(0, 1000, deadline_s=WAIT_S, read_ahead=4 * PIECE)
+        with trio.fail_after(WAIT_S):
             while torrent.board.held(0, 5) < 5:
                 await torrent.board.wait_change()
         assert not torrent.board.is_held(6)
@@ -98,7 +91,7 @@ async def test_read_ahead_comes_without_a_second_read(reel, tmp_path):
 async def test_fetch_all_brings_the_whole_file_and_reports_progress(reel, tmp_path):
     seen = []
     async with pair(reel, tmp_path / "mirror") as (_, torrent, seeder):
-        await torrent.fetch_all(lambda here, size: seen.append((here, size)), stall_s=30)
+        await torrent.fetch_all(lambda here, size: seen.append((here, size)), stall_s=WAIT_S)
         assert torrent.is_complete()
         assert torrent.spec.path.read_bytes() == DATA
         assert torrent.spec.path.stat().st_mode & 0o111 == 0
@@ -116,12 +109,12 @@ async def test_reads_work_after_their_peer_was_away(reel, tmp_path):
         async with open_session(seeding) as publisher:
             await publisher.add(reel)
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
+            assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
         with pytest.raises(ReadTimeout):
             await torrent.read(10 * PIECE, 10, deadline_s=0.5)
         async with open_session(seeding) as publisher:
             await publisher.add(reel)
-            assert await torrent.read(20 * PIECE, 10, deadline_s=30) == DATA[20 * PIECE : 20 * PIECE + 10]
+            assert await torrent.read(20 * PIECE, 10, deadline_s=WAIT_S) == DATA[20 * PIECE : 20 * PIECE + 10]
             # What the timed-out reader wanted was not fetched behind its back.
             assert not torrent.board.is_held(10)
 
@@ -133,7 +126,7 @@ async def test_a_peer_that_is_added_late_serves_a_waiting_read(reel, tmp_path):
         async with trio.open_nursery() as nursery:
 
             async def read() -> None:
-                assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
+                assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
             nursery.start_soon(read)
             await trio.testing.wait_all_tasks_blocked(0.05)
@@ -145,25 +138,25 @@ async def test_a_host_name_serves_as_peer(reel, tmp_path):
         await publisher.add(reel)
         async with open_session(dataclasses.replace(LOOPBACK, peers=(("localhost", publisher.port),))) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            assert await torrent.read(0, 10, deadline_s=30) == DATA[:10]
+            assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
 
 async def test_a_dead_peer_means_a_timeout_within_the_deadline(reel, tmp_path):
     options = dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", free_port()),))
     async with open_session(options) as mirror:
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-        with trio.fail_after(5), pytest.raises(ReadTimeout):
+        with trio.fail_after(WAIT_S), pytest.raises(ReadTimeout):
             await torrent.read(0, 10, deadline_s=0.5)
-        with trio.fail_after(5), pytest.raises(SwarmTimeout):
+        with trio.fail_after(WAIT_S), pytest.raises(SwarmTimeout):
             await torrent.wait_metadata(0.3)
-        with trio.fail_after(5), pytest.raises(SwarmTimeout):
+        with trio.fail_after(WAIT_S), pytest.raises(SwarmTimeout):
             await torrent.fetch_all(stall_s=0.3)
         assert torrent.peers() == 0
 
 
 async def test_a_silent_peer_means_a_timeout_and_nothing_stays_wanted(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, seeder):
-        await torrent.read(len(DATA) - 1, 1, deadline_s=20)
+        await torrent.read(len(DATA) - 1, 1, deadline_s=WAIT_S)
         seeder.link.call("pause")
         with pytest.raises(ReadTimeout):
             await torrent.read(0, 10, deadline_s=0.5, read_ahead=5 * PIECE)
@@ -193,14 +186,14 @@ async def test_closing_the_session_ends_every_wait(reel, tmp_path):
 
 async def test_removing_a_torrent_ends_its_waits_and_allows_adding_it_again(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
-        await torrent.read(0, 10, deadline_s=20)
+        await torrent.read(0, 10, deadline_s=WAIT_S)
         await mirror.remove(torrent.spec.infohash)
         with pytest.raises(SessionClosed):
             await torrent.read(10 * PIECE, 10, deadline_s=1)
         again = await mirror.add(torrent.spec)
-        await again.wait_metadata(20)
+        await again.wait_metadata(WAIT_S)
         assert again.board.is_held(0)
-        assert await again.read(0, 10, deadline_s=20) == DATA[:10]
+        assert await again.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
 
 async def test_adding_twice_gives_the_same_torrent_and_another_spec_is_refused(reel, tmp_path):
@@ -261,22 +254,20 @@ def nodelay_of_loopback_connections() -> list[int]:
 
 async def test_both_ends_of_a_connection_have_nodelay(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_mirror, torrent, _):
-        await torrent.read(0, 10, deadline_s=20)
-        with trio.fail_after(10):  # it is set in a thread, soon after the connection
+        await torrent.read(0, 10, deadline_s=WAIT_S)
+        with trio.fail_after(WAIT_S):  # it is set in a thread, soon after the connection
             while len(found := nodelay_of_loopback_connections()) < 2 or not all(found):  # noqa: ASYNC110
                 await trio.sleep(0.05)
 
 
 async def test_a_dead_tracker_does_no_harm(reel, tmp_path):
     url = f"http://127.0.0.1:{free_port()}/announce"
-    before = time.monotonic()
     async with pair(reel, tmp_path / "mirror", trackers=(url,)) as (_, torrent, _seeder):
-        assert await torrent.read(0, 10, deadline_s=20) == DATA[:10]
-        with trio.fail_after(20):
+        assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
+        with trio.fail_after(WAIT_S):
             while url not in torrent.statistics().trackers:  # noqa: ASYNC110  (statistics have no event)
                 await trio.sleep(0.05)
         assert torrent.statistics().trackers[url]
-    assert time.monotonic() - before < 30
 
 
 async def test_a_rate_limit_holds_on_loopback_too(reel, tmp_path):
@@ -285,8 +276,8 @@ async def test_a_rate_limit_holds_on_loopback_too(reel, tmp_path):
         await publisher.add(reel)
         async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", publisher.port),))) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
-            await torrent.wait_metadata(20)
-            with trio.move_on_after(1):
-                await torrent.fetch_all()
-            # Unlimited, all of it takes 0.05 s.
-            assert 0 < torrent.local_bytes() < 2.5 * rate
+            await torrent.wait_metadata(WAIT_S)
+            begun = time.monotonic()
+            await torrent.fetch_all(stall_s=WAIT_S)
+            # A slow machine only makes it longer. At first there is some to spare.
+            assert torrent.local_bytes() < rate * (2 + time.monotonic() - begun)

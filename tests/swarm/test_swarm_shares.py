@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel
+from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel
 
 from gtfs.swarm.peers import company
 from gtfs.swarm.pieces import UNWANTED
@@ -43,15 +43,15 @@ async def mirrors(reel, tmp_path):
 
 async def all_are_met(torrents) -> None:
     for torrent in torrents:
-        await torrent.wait_metadata(10)
+        await torrent.wait_metadata(WAIT_S)
         while len((await company(torrent)).mirrors) < len(torrents) - 1:  # noqa: ASYNC110
             await trio.sleep(0.05)
 
 
 async def test_mirrors_know_each_other_and_leave_each_other_pieces(mirrors):
-    with trio.fail_after(60):
+    with trio.fail_after(WAIT_S):
         await all_are_met(mirrors)
-        left = set()
+        left: set[int] = set()
         async with trio.open_nursery() as nursery:
             for torrent in mirrors:
                 nursery.start_soon(torrent.fetch_all)
@@ -66,19 +66,19 @@ async def test_mirrors_know_each_other_and_leave_each_other_pieces(mirrors):
 async def test_one_that_never_asks_and_one_that_goes_away_hold_nobody_up(mirrors):
     """The first only reads now and then; the second gives up when it has a third."""
     reader, quitter, *others = mirrors
-    with trio.fail_after(60):
+    with trio.fail_after(WAIT_S):
         await all_are_met(mirrors)
         async with trio.open_nursery() as nursery:
             for torrent in others:
                 nursery.start_soon(torrent.fetch_all)
             nursery.start_soon(quit_early, quitter)
             while not all(torrent.is_complete() for torrent in others):
-                await reader.read(len(DATA) // 2, 100, deadline_s=30)
+                await reader.read(len(DATA) // 2, 100, deadline_s=WAIT_S)
                 await trio.sleep(0.5)
     for torrent in others:
         assert torrent.spec.path.read_bytes() == DATA
     assert not reader.is_complete()
-    assert await quitter.read(5, len(DATA), deadline_s=30) == DATA[5:]
+    assert await quitter.read(5, len(DATA), deadline_s=WAIT_S) == DATA[5:]
 
 
 async def quit_early(torrent) -> None:

@@ -10,20 +10,25 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-import libtorrent as lt
 import pytest
 import trio
-from loopback import LOOPBACK, at_mirror, content, make_reel
+from loopback import LOOPBACK, WAIT_S, at_mirror, bencode, content, make_reel
+from ports import free_port
 
 from gtfs.swarm.session import open_session
-from gtfs.swarm.settings import free_port
 
 pytestmark = pytest.mark.trio
 
 DATA = content(1 << 20)
 
 
+class Server(ThreadingHTTPServer):
+    swarms: dict[bytes, list[bytes]]
+
+
 class Tracker(BaseHTTPRequestHandler):
+    server: Server
+
     def do_GET(self):
         query = parse_qs(urlsplit(self.path).query, encoding="latin-1")
         swarm = self.server.swarms.setdefault(query["info_hash"][0].encode("latin-1"), [])
@@ -33,7 +38,7 @@ class Tracker(BaseHTTPRequestHandler):
             swarm.remove(me)
         elif me not in swarm:
             swarm.append(me)
-        body = lt.bencode({b"interval": 60, b"peers": others})
+        body = bencode({b"interval": 60, b"peers": others})
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -48,7 +53,7 @@ class Tracker(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tracker():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Tracker) as httpd:
+    with Server(("127.0.0.1", 0), Tracker) as httpd:
         httpd.swarms = {}
         thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -64,15 +69,15 @@ async def test_a_tracker_brings_peers_together_even_beside_a_dead_one(tracker, t
     options = dataclasses.replace(LOOPBACK, trackers=(dead, live))
     async with open_session(options) as publisher:
         seeder = await publisher.add(reel)
-        with trio.fail_after(20):
+        with trio.fail_after(WAIT_S):
             while not {dead, live} <= set(seeder.statistics().trackers):  # noqa: ASYNC110  (no event to wait for)
                 await trio.sleep(0.05)
         assert seeder.statistics().trackers[live] is None
         assert seeder.statistics().trackers[dead]
         async with open_session(LOOPBACK) as mirror:
             torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror", trackers=(dead, live)))
-            assert await torrent.read(5, 10, deadline_s=20) == DATA[5:15]
+            assert await torrent.read(5, 10, deadline_s=WAIT_S) == DATA[5:15]
     assert list(tracker.swarms) == [reel.infohash]
-    with trio.fail_after(20):
+    with trio.fail_after(WAIT_S):
         while tracker.swarms[reel.infohash]:  # noqa: ASYNC110  (both say goodbye; the server's thread lags behind)
             await trio.sleep(0.05)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import gtfs
+from gtfs.version import version
 
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
@@ -23,20 +27,22 @@ MAY_IMPORT = {
     "ingest": {"pack", "repo", "reel", "trust"},
     "swarm": set(),
     "mount": {"pack"},
-    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount"},
-    "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "node"},
+    "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
+    "view": {"pack", "repo", "reel", "ingest", "mount", "state", "swarm"},
+    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
+    "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable"}
+FREE = {"errors", "ids", "durable", "feed", "version"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
     "dulwich": {"pack", "repo"},
-    "cryptography": {"swarm"},
+    "cryptography": {"swarm", "state"},
     "httpx": {"swarm", "node"},
     "debian": {"trust", "catalogue"},
-    "trio": {"swarm", "mount", "node", "cli"},
+    "trio": {"swarm", "mount", "view", "node", "cli"},
     "click": {"cli"},
     "rich": {"cli"},
     "platformdirs": {"cli"},
@@ -78,9 +84,24 @@ def test_each_dependency_lives_in_its_folders(path: Path) -> None:
         assert homes is None or room(path) in homes, f"{name} does not belong in {room(path) or 'the top'}"
 
 
+def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
+    modules = [".".join(p.relative_to(HOUSE.parent).with_suffix("").parts) for p in MODULES if room(p) == "state"]
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\n"
+    code += "print(sorted({'trio', 'libtorrent', 'pyfuse3', 'httpx', 'click', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n")
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert len(text.splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_the_version_stands_in_no_module(path: Path) -> None:
+    text = path.read_text()
+    assert version() not in text and f"{version().replace('.', '')}0" not in re.findall(r"\d+", text)
+    assert path.name == "version.py" or "metadata.version" not in text

@@ -27,18 +27,18 @@ from gtfs.cli.commands import cli
 from gtfs.cli.nodeoptions import TABLE, default_text
 from gtfs.cli.shape import EXIT_STATUS
 from gtfs.errors import GtfsError
+from gtfs.feed import FileFeed
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.describe import describe_state, describe_sync
 from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
-from gtfs.node.state import State
-from gtfs.node.traffic import describe_peer
+from gtfs.node.status import describe_peer, describe_sync
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
-from gtfs.swarm.feeds import FileFeed
+from gtfs.state.describe import describe_state
+from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
 from gtfs.swarm.pieces import SwarmError
 
@@ -206,12 +206,12 @@ def test_every_key_of_the_state_of_a_node_is_told(state: State) -> None:
 
 
 def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None:
-    reel = state.index.put_reel(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
+    reel = state.index.reels.put(REEL, InfoHash(bytes(20)), 10, 1, 1, "remote")
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
         async with open_node(state, NodeOptions(swarm=None, feeds=feeds)) as node:
-            node.reels._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
+            node.reel_torrents._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
             return node.status()
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
@@ -240,7 +240,7 @@ def test_every_setting_that_is_read_is_told() -> None:
 
 
 def test_every_extended_attribute_is_told() -> None:
-    text = "".join(path.read_text() for path in [*(HOUSE / "node").glob("*.py"), *(HOUSE / "mount").glob("*.py")])
+    text = "".join(path.read_text() for path in [*(HOUSE / "view").glob("*.py"), *(HOUSE / "mount").glob("*.py")])
     used = set(re.findall(r'b"user\.gtfs\.(\w+)"', text)) | set(re.findall(r'XATTR_PREFIX \+ b"(\w+)"', text))
     told = items(subsection(page("mount.fuse.gtfs.8"), "Extended attributes"))
     assert used == set(re.findall(r"user\.gtfs\.(\w+)", told))

@@ -40,3 +40,16 @@ def test_a_narrow_line_does_not_hide_the_wide_one_behind_it() -> None:
     lines = [parse_policy("refs/heads/* catalogue"), parse_policy("refs/heads/** every-commit")]
     with pytest.raises(PolicyRefused, match="no keyring is given"):
         PolicyGate(catalogue=lines).judge(COMMIT, RAW, promised=True)
+
+
+def test_path_is_for_refs_and_what_a_catalogue_promises_comes_in() -> None:
+    path = parse_policy("** path file=openpgp-policy.toml")
+    assert PolicyGate(catalogue=[path]).judge(COMMIT, RAW, promised=True) == Vouch("catalogue")
+    for gate in (PolicyGate(catalogue=[path]), PolicyGate([path])):  # a stranger's needs a signature of its own
+        with pytest.raises(PolicyRefused, match="no keyring is given"):
+            gate.judge(COMMIT, RAW, promised=False)
+    both = PolicyGate([parse_policy("** every-commit")], catalogue=[path])
+    with pytest.raises(PolicyRefused, match="no keyring is given"):
+        both.judge(COMMIT, RAW, promised=True)
+    tagged = PolicyGate([parse_policy("** tag")], catalogue=[path])
+    assert tagged.judge(COMMIT, RAW, promised=True) == Vouch("catalogue")

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 
@@ -14,34 +13,8 @@ from gtfs.mount.attributes import Attributes
 from gtfs.mount.handles import ReadAhead
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.inodes import PACK_BASE, PassingInodes, pack_inode, pack_row
-from gtfs.mount.intake import is_whole
 from gtfs.mount.mountpoint import mounted_on
 from gtfs.mount.tree import PackInfo
-
-
-def pack(payload: bytes, digest: str = "sha1") -> bytes:
-    body = b"PACK\0\0\0\2\0\0\0\1" + payload
-    return body + hashlib.new(digest, body).digest()
-
-
-@pytest.mark.parametrize("digest", ["sha1", "sha256"])
-def test_a_file_is_whole_when_its_end_is_the_checksum_of_the_rest(tmp_path, digest):
-    path = tmp_path / "f"
-    good = pack(b"x" * 3_000_000, digest)
-    for data, whole in [
-        (good, True),
-        (pack(b"", digest), True),
-        (good[:-1], False),
-        (good + b"\0", False),
-        (good[:100] + b"y" + good[101:], False),
-        (b"PACX" + good[4:], False),
-        (b"PACK\0\0\0\3" + good[8:], False),
-        (b"", False),
-        (bytes(len(good)), False),
-    ]:
-        path.write_bytes(data)
-        assert is_whole(path, digest) is whole
-    assert not is_whole(tmp_path / "none", digest)
 
 
 def test_pack_inodes_are_rows_and_never_collide_with_passing_ones():

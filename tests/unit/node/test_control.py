@@ -12,7 +12,8 @@ import trio
 import trio.testing
 
 from gtfs.errors import GtfsError
-from gtfs.node.control import NodeFailed, answer_task, ask_node, listen
+from gtfs.node.control import answer_task, listen
+from gtfs.state.control import NodeFailed, ask_node
 
 NEEDED = {"do": "torrents", "out": "/tmp/x", "packs": False, "trackers": []}
 

@@ -95,7 +95,7 @@ def fill(writer: OpenReelWriter, index, packs) -> None:
     """Append packs as the node does: bytes, sync, rows."""
     placed = [(pack, writer.append(pack.data).offset) for pack in packs]
     writer.sync()
-    index.put_local(pack.local(offset) for pack, offset in placed)
+    index.packs.put_local(pack.local(offset) for pack, offset in placed)
 
 
 @pytest.fixture(scope="session")

@@ -39,92 +39,92 @@ def table_of(packs, start=0):
 
 def test_a_pack_in_the_open_reel_is_found_by_id_and_by_row(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(0), b.local(500, "verified")])
-    row = index.get(b.oid)
-    assert row == index.get_by_row(row.row) == index.get_many([b.oid, b"\0" * 20])[b.oid]
+    index.packs.put_local([a.local(0), b.local(500, "verified")])
+    row = index.packs.get(b.oid)
+    assert row == index.packs.get_by_row(row.row) == index.packs.get_many([b.oid, b"\0" * 20])[b.oid]
     assert row[1:10] == (b.oid, 1, 1, len(b.data), b.digest, "verified", None, 500, None)
     assert row.first_seen_s > 1_600_000_000
-    assert index.get(b"\0" * 20) is None
-    assert index.get_by_row(99) is None
-    assert [r.oid for r in index.open_rows()] == [a.oid, b.oid]
+    assert index.packs.get(b"\0" * 20) is None
+    assert index.packs.get_by_row(99) is None
+    assert [r.oid for r in index.packs.open_rows()] == [a.oid, b.oid]
 
 
 def test_listings_go_on_where_they_stopped(index, packs):
     made = packs.chain(5)
-    index.put_local(pack.local(n) for n, pack in enumerate(made))
-    first = index.rows_after(0, 2)
-    rest = index.rows_after(first[-1].row, 100)
+    index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+    first = index.packs.rows_after(0, 2)
+    rest = index.packs.rows_after(first[-1].row, 100)
     assert [row.oid for row in first + rest] == [pack.oid for pack in made]
-    assert index.rows_after(rest[-1].row, 10) == []
+    assert index.packs.rows_after(rest[-1].row, 10) == []
 
 
 def test_a_listing_leaves_out_what_has_no_place(index, packs):
     made = packs.chain(4)
-    index.put_local(pack.local(None if n == 1 else 100 * n) for n, pack in enumerate(made))
-    first = index.listed_after(0, 2)
-    rest = index.listed_after(first[-1][0], 10)
+    index.packs.put_local(pack.local(None if n == 1 else 100 * n) for n, pack in enumerate(made))
+    first = index.packs.listed_after(0, 2)
+    rest = index.packs.listed_after(first[-1][0], 10)
     assert [row[1:] for row in first + rest] == [
         (made[n].oid, made[n].time_s, len(made[n].data), "unpacked", None, 100 * n) for n in (0, 2, 3)
     ]
-    assert index.last_row() == rest[-1][0]
+    assert index.packs.last_row() == rest[-1][0]
 
 
 def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
     (a,) = packs.chain(1)
-    assert (index.get(a.oid), index.get_by_row(1)) == (None, None)
-    index.put_local([a.local(0, "verified")])
-    assert index.get(a.oid).state == index.get_by_row(1).state == "verified"
+    assert (index.packs.get(a.oid), index.packs.get_by_row(1)) == (None, None)
+    index.packs.put_local([a.local(0, "verified")])
+    assert index.packs.get(a.oid).state == index.packs.get_by_row(1).state == "verified"
     with index.transaction():
-        index.set_state([a.oid], "unpacked")
-        assert index.get(a.oid).state == "unpacked"
+        index.packs.set_state([a.oid], "unpacked")
+        assert index.packs.get(a.oid).state == "unpacked"
         seen = []
-        other = threading.Thread(target=lambda: seen.append(index.get(a.oid).state))
+        other = threading.Thread(target=lambda: seen.append(index.packs.get(a.oid).state))
         other.start()
         other.join()
         assert seen == ["verified"]
-    assert index.get(a.oid).state == index.get_by_row(1).state == "unpacked"
-    index.drop_packs([a.oid])
-    assert (index.get(a.oid), index.get_by_row(1)) == (None, None)
+    assert index.packs.get(a.oid).state == index.packs.get_by_row(1).state == "unpacked"
+    index.packs.drop([a.oid])
+    assert (index.packs.get(a.oid), index.packs.get_by_row(1)) == (None, None)
 
 
 def test_lost_packs_make_all_of_history_be_walked_again(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(0), b.local(500)])
-    index.set_taken_up([a.oid, b.oid])
-    assert index.taken_up() == {a.oid, b.oid}
-    index.drop_packs([a.oid])
-    assert index.taken_up() == frozenset()
+    index.packs.put_local([a.local(0), b.local(500)])
+    index.meta.set_taken_up([a.oid, b.oid])
+    assert index.meta.taken_up() == {a.oid, b.oid}
+    index.packs.drop([a.oid])
+    assert index.meta.taken_up() == frozenset()
 
 
 def test_totals_follow_the_changes(index, packs):
     made = packs.chain(3)
-    assert (index.count(), index.total_bytes(), index.count_by_state()) == (0, 0, {})
-    index.put_local(pack.local(0) for pack in made[:2])
-    assert (index.count(), index.total_bytes()) == (2, len(made[0].data) + len(made[1].data))
-    index.put_local([made[2].local(None, "waiting")])
-    assert index.count() == 3
-    assert index.count_by_state() == {"unpacked": 2, "waiting": 1}
+    assert (index.packs.count(), index.packs.total_bytes(), index.packs.count_by_state()) == (0, 0, {})
+    index.packs.put_local(pack.local(0) for pack in made[:2])
+    assert (index.packs.count(), index.packs.total_bytes()) == (2, len(made[0].data) + len(made[1].data))
+    index.packs.put_local([made[2].local(None, "waiting")])
+    assert index.packs.count() == 3
+    assert index.packs.count_by_state() == {"unpacked": 2, "waiting": 1}
 
 
 def test_known_takes_any_number_of_ids(index, packs):
     made = packs.chain(1203)
-    index.put_local(pack.local(n) for n, pack in enumerate(made))
+    index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
     others = [n.to_bytes(20, "big") for n in range(1000)]
-    assert index.known([*others, *(pack.oid for pack in made)]) == {pack.oid for pack in made}
-    assert len(index.get_many(pack.oid for pack in made)) == 1203
-    assert index.known([]) == set()
+    assert index.packs.known([*others, *(pack.oid for pack in made)]) == {pack.oid for pack in made}
+    assert len(index.packs.get_many(pack.oid for pack in made)) == 1203
+    assert index.packs.known([]) == set()
 
 
 def test_row_numbers_are_never_given_twice(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(0)])
-    index.put_local([b.local(0)])
-    row = index.get(b.oid).row
-    index.drop_packs([b.oid])
-    assert (index.parents_of(b.oid), index.children_of(a.oid)) == ([], [])
-    index.put_local([b.local(0)])
-    assert index.get(b.oid).row > row
-    assert (index.parents_of(b.oid), index.children_of(a.oid)) == ([a.oid], [b.oid])
+    index.packs.put_local([a.local(0)])
+    index.packs.put_local([b.local(0)])
+    row = index.packs.get(b.oid).row
+    index.packs.drop([b.oid])
+    assert (index.history.parents_of(b.oid), index.history.children_of(a.oid)) == ([], [])
+    index.packs.put_local([b.local(0)])
+    assert index.packs.get(b.oid).row > row
+    assert (index.history.parents_of(b.oid), index.history.children_of(a.oid)) == ([a.oid], [b.oid])
 
 
 def test_a_transaction_is_all_or_nothing_and_its_thread_sees_it_at_once(index, packs):
@@ -132,25 +132,25 @@ def test_a_transaction_is_all_or_nothing_and_its_thread_sees_it_at_once(index, p
     seen_elsewhere = []
 
     def look():
-        seen_elsewhere.append(index.get(a.oid))
+        seen_elsewhere.append(index.packs.get(a.oid))
 
     with pytest.raises(ZeroDivisionError), index.transaction():
-        index.put_local([a.local(0)])
-        index.set_meta("k", "v")
-        assert index.get(a.oid) is not None
+        index.packs.put_local([a.local(0)])
+        index.meta.set("k", "v")
+        assert index.packs.get(a.oid) is not None
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
         raise ZeroDivisionError
     assert seen_elsewhere == [None]
-    assert index.get(a.oid) is None
-    assert index.get_meta("k") is None
+    assert index.packs.get(a.oid) is None
+    assert index.meta.get("k") is None
     with index.transaction():
         with pytest.raises(ZeroDivisionError), index.transaction():
-            index.put_local([a.local(0)])
+            index.packs.put_local([a.local(0)])
             raise ZeroDivisionError
-        index.put_local([b.local(0)])
-    assert index.known([a.oid, b.oid]) == {b.oid}
+        index.packs.put_local([b.local(0)])
+    assert index.packs.known([a.oid, b.oid]) == {b.oid}
 
 
 def test_threads_read_and_write_together(index, packs):
@@ -159,14 +159,14 @@ def test_threads_read_and_write_together(index, packs):
 
     def write(part):
         for pack in part:
-            index.put_local([pack.local(0)])
+            index.packs.put_local([pack.local(0)])
 
     def read():
         for pack in made:
-            row = index.get(pack.oid)
+            row = index.packs.get(pack.oid)
             if row is not None and row.digest != pack.digest:
                 failures.append(row)
-            index.rows_after(0, 50)
+            index.packs.rows_after(0, 50)
 
     threads = [threading.Thread(target=write, args=(made[n::2],)) for n in range(2)]
     threads += [threading.Thread(target=read) for _ in range(3)]
@@ -175,210 +175,204 @@ def test_threads_read_and_write_together(index, packs):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert index.count() == 200
+    assert index.packs.count() == 200
 
 
 def test_a_reels_packs_are_remote_until_seen(index, packs):
     made = packs.chain(3)
-    reel = index.put_reel(NAME, HASH, 5000, 3, 7, "remote")
-    assert index.put_reel_rows(reel, table_of(made), time_s=77) == []
-    row = index.get(made[1].oid)
+    reel = index.reels.put(NAME, HASH, 5000, 3, 7, "remote")
+    assert index.packs.put_reel_rows(reel, table_of(made), time_s=77) == []
+    row = index.packs.get(made[1].oid)
     assert (row.state, row.kind, row.time_s, row.reel, row.offset) == ("remote", None, 77, reel, len(made[0].data))
-    index.set_kind_time([SeenPack(made[1].oid, 1, 5, made[1].parents)])
-    row = index.get(made[1].oid)
+    index.packs.set_kind_time([SeenPack(made[1].oid, 1, 5, made[1].parents)])
+    row = index.packs.get(made[1].oid)
     assert (row.kind, row.time_s) == (1, 5)
-    assert index.parents_of(made[1].oid) == [made[0].oid]
-    assert [r.oid for r in index.reel_rows(reel)] == [pack.oid for pack in made]
-    assert index.reels() == [index.reel(reel)] == [index.reel_by_name(NAME)]
-    assert index.reel(reel)[1:] == (NAME, HASH, 5000, 3, 7, "remote")
+    assert index.history.parents_of(made[1].oid) == [made[0].oid]
+    assert [r.oid for r in index.packs.reel_rows(reel)] == [pack.oid for pack in made]
+    assert index.reels.all() == [index.reels.get(reel)] == [index.reels.by_name(NAME)]
+    assert index.reels.get(reel)[1:] == (NAME, HASH, 5000, 3, 7, "remote")
 
 
 def test_packs_of_the_open_reel_keep_their_place_when_a_reel_lists_them(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(123)])
-    reel = index.put_reel(NAME, HASH, 5000, 2, 1, "complete")
-    index.put_reel_rows(reel, table_of([a, b]), 0)
-    assert (index.get(a.oid).reel, index.get(a.oid).offset, index.get(a.oid).state) == (None, 123, "unpacked")
-    assert index.get(b.oid).reel == reel
+    index.packs.put_local([a.local(123)])
+    reel = index.reels.put(NAME, HASH, 5000, 2, 1, "complete")
+    index.packs.put_reel_rows(reel, table_of([a, b]), 0)
+    assert (index.packs.get(a.oid).reel, index.packs.get(a.oid).offset, index.packs.get(a.oid).state) == (
+        None,
+        123,
+        "unpacked",
+    )
+    assert index.packs.get(b.oid).reel == reel
 
 
 def test_a_pack_written_here_leaves_the_reel_that_is_not_here(index, packs):
     pack = packs.make(1)
-    reel = index.put_reel(NAME, HASH, 5000, 1, 1, "remote")
-    index.put_reel_rows(reel, table_of([pack]), 0)
-    row = index.get(pack.oid).row
-    index.put_local([pack.local(None, "waiting")])
-    assert (index.get(pack.oid).reel, index.get(pack.oid).offset) == (reel, 0)
-    index.put_local([pack.local(40)])
-    assert (index.get(pack.oid).reel, index.get(pack.oid).offset, index.get(pack.oid).row) == (None, 40, row)
-    index.put_local([pack.local(90)])
-    assert index.get(pack.oid).offset == 40
+    reel = index.reels.put(NAME, HASH, 5000, 1, 1, "remote")
+    index.packs.put_reel_rows(reel, table_of([pack]), 0)
+    row = index.packs.get(pack.oid).row
+    index.packs.put_local([pack.local(None, "waiting")])
+    assert (index.packs.get(pack.oid).reel, index.packs.get(pack.oid).offset) == (reel, 0)
+    index.packs.put_local([pack.local(40)])
+    assert (index.packs.get(pack.oid).reel, index.packs.get(pack.oid).offset, index.packs.get(pack.oid).row) == (
+        None,
+        40,
+        row,
+    )
+    index.packs.put_local([pack.local(90)])
+    assert index.packs.get(pack.oid).offset == 40
 
 
 def test_a_pack_in_a_complete_reel_stays_there(index, packs):
     pack = packs.make(1)
-    reel = index.put_reel(NAME, HASH, 5000, 1, 0, "complete")
-    index.put_local([pack.local(40)])
-    index.move_to_reel(reel, [(pack.oid, 8)])
-    index.put_local([pack.local(99)])
-    assert (index.get(pack.oid).reel, index.get(pack.oid).offset) == (reel, 8)
-    assert index.open_rows() == []
+    reel = index.reels.put(NAME, HASH, 5000, 1, 0, "complete")
+    index.packs.put_local([pack.local(40)])
+    index.packs.move_to_reel(reel, [(pack.oid, 8)])
+    index.packs.put_local([pack.local(99)])
+    assert (index.packs.get(pack.oid).reel, index.packs.get(pack.oid).offset) == (reel, 8)
+    assert index.packs.open_rows() == []
 
 
 def test_what_holds_packs_is_known_without_looking_at_them_all(index, packs):
     a, b, c = packs.chain(3)
-    reel = index.put_reel(NAME, HASH, 5000, 2, 1, "partial")
-    empty = index.put_reel("cd" * 32, HASH, 6000, 1, 2, "remote")
-    assert not index.holds(None) and not index.holds(reel)
-    index.put_reel_rows(reel, table_of([a, b]), 0)
-    assert index.holds(reel) and not index.holds(empty) and not index.holds(None)
-    index.set_state([a.oid], "unpacked")
-    index.set_state([b.oid], "refused", "for a reason")
-    assert index.holds_any(reel, ("remote", "refused")) and not index.holds_any(empty, ("remote", "refused"))
-    assert not index.holds_any(reel, ("remote", "waiting"))
-    index.put_local([c.local(None)])
-    assert not index.holds(None)
-    index.put_local([c.local(0)])
-    assert index.holds(None)
+    reel = index.reels.put(NAME, HASH, 5000, 2, 1, "partial")
+    empty = index.reels.put("cd" * 32, HASH, 6000, 1, 2, "remote")
+    assert not index.reels.holds(None) and not index.reels.holds(reel)
+    index.packs.put_reel_rows(reel, table_of([a, b]), 0)
+    assert index.reels.holds(reel) and not index.reels.holds(empty) and not index.reels.holds(None)
+    index.packs.set_state([a.oid], "unpacked")
+    index.packs.set_state([b.oid], "refused", "for a reason")
+    assert index.reels.holds_any(reel, ("remote", "refused")) and not index.reels.holds_any(
+        empty, ("remote", "refused")
+    )
+    assert not index.reels.holds_any(reel, ("remote", "waiting"))
+    index.packs.put_local([c.local(None)])
+    assert not index.reels.holds(None)
+    index.packs.put_local([c.local(0)])
+    assert index.reels.holds(None)
 
 
 def test_a_complete_reel_takes_over_packs_from_one_that_is_not(index, packs):
     pack = packs.make(1)
-    far = index.put_reel(NAME, HASH, 5000, 1, 1, "partial")
-    index.put_reel_rows(far, table_of([pack]), 0)
-    also_far = index.put_reel("cd" * 32, HASH, 6000, 1, 2, "remote")
-    index.put_reel_rows(also_far, table_of([pack], 10), 0)
-    assert index.get(pack.oid).reel == far
-    here = index.put_reel("ef" * 32, HASH, 7000, 1, 3, "complete")
-    index.put_reel_rows(here, table_of([pack], 20), 0)
-    assert (index.get(pack.oid).reel, index.get(pack.oid).offset) == (here, 20)
+    far = index.reels.put(NAME, HASH, 5000, 1, 1, "partial")
+    index.packs.put_reel_rows(far, table_of([pack]), 0)
+    also_far = index.reels.put("cd" * 32, HASH, 6000, 1, 2, "remote")
+    index.packs.put_reel_rows(also_far, table_of([pack], 10), 0)
+    assert index.packs.get(pack.oid).reel == far
+    here = index.reels.put("ef" * 32, HASH, 7000, 1, 3, "complete")
+    index.packs.put_reel_rows(here, table_of([pack], 20), 0)
+    assert (index.packs.get(pack.oid).reel, index.packs.get(pack.oid).offset) == (here, 20)
 
 
 def test_a_table_with_another_digest_is_told_and_changes_nothing(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(0)])
-    before = index.get(a.oid)
-    reel = index.put_reel(NAME, HASH, 5000, 2, 1, "complete")
+    index.packs.put_local([a.local(0)])
+    before = index.packs.get(a.oid)
+    reel = index.reels.put(NAME, HASH, 5000, 2, 1, "complete")
     lie = [ReelPack(a.oid, 99, b"\1" * 32, 0), *table_of([b], 99)]
-    assert index.put_reel_rows(reel, lie, 0) == [a.oid]
-    assert index.get(a.oid) == before
-    assert index.get(b.oid).reel == reel
+    assert index.packs.put_reel_rows(reel, lie, 0) == [a.oid]
+    assert index.packs.get(a.oid) == before
+    assert index.packs.get(b.oid).reel == reel
 
 
 def test_a_refused_pack_starts_again_when_a_reel_brings_other_bytes(index, packs):
     a, b = packs.chain(2)
-    index.put_local([a.local(None)._replace(digest=b"\2" * 32), b.local(None)])
-    index.set_state([a.oid, b.oid], "refused", "bad")
-    assert index.get(a.oid).reason == "bad"
-    reel = index.put_reel(NAME, HASH, 5000, 2, 1, "remote")
-    assert index.put_reel_rows(reel, table_of([a, b]), 0) == []
-    row = index.get(a.oid)
+    index.packs.put_local([a.local(None)._replace(digest=b"\2" * 32), b.local(None)])
+    index.packs.set_state([a.oid, b.oid], "refused", "bad")
+    assert index.packs.get(a.oid).reason == "bad"
+    reel = index.reels.put(NAME, HASH, 5000, 2, 1, "remote")
+    assert index.packs.put_reel_rows(reel, table_of([a, b]), 0) == []
+    row = index.packs.get(a.oid)
     assert (row.state, row.reason, row.digest, row.reel) == ("remote", None, a.digest, reel)
     # The same bytes are refused for the same reason.
-    assert (index.get(b.oid).state, index.get(b.oid).reason) == ("refused", "bad")
+    assert (index.packs.get(b.oid).state, index.packs.get(b.oid).reason) == ("refused", "bad")
 
 
 def test_a_reel_keeps_the_version_that_first_listed_it(index):
-    reel = index.put_reel(NAME, HASH, 5000, 2, 0, "complete")
+    reel = index.reels.put(NAME, HASH, 5000, 2, 0, "complete")
     for version in (4, 5):
-        assert index.put_reel(NAME, HASH, 5000, 2, version, "remote") == reel
-        assert index.reel(reel)[5:] == (4, "complete")
-    index.set_reel_state([reel], "retired")
-    assert index.reel(reel).state == "retired"
+        assert index.reels.put(NAME, HASH, 5000, 2, version, "remote") == reel
+        assert index.reels.get(reel)[5:] == (4, "complete")
+    index.reels.set_state([reel], "retired")
+    assert index.reels.get(reel).state == "retired"
 
 
 def test_a_reel_under_a_known_name_with_other_contents_is_refused(index):
-    index.put_reel(NAME, HASH, 5000, 2, 0, "remote")
+    index.reels.put(NAME, HASH, 5000, 2, 0, "remote")
     for infohash, size, rows in ((b"\1" * 20, 5000, 2), (HASH, 5001, 2), (HASH, 5000, 3)):
         with pytest.raises(ReelConflict):
-            index.put_reel(NAME, infohash, size, rows, 9, "remote")
-    assert index.reel_by_name(NAME).version == 0
+            index.reels.put(NAME, infohash, size, rows, 9, "remote")
+    assert index.reels.by_name(NAME).version == 0
 
 
-def test_a_waiting_pack_is_ready_when_its_last_parent_is_verified(index, packs):
+def test_children_are_known_before_their_parents(index, packs):
     a, b = packs.make(1), packs.make(2)
     c = packs.make(3, a, b)
-    index.put_local([c.local(None, "waiting"), a.local(0, "verified")])
-    assert index.missing_parents(c.oid) == [b.oid]
-    assert index.children_of(b.oid) == [c.oid]
-    assert index.ready() == []
-    index.put_local([b.local(100, "fetching")])
-    assert index.ready() == []
-    index.set_state([b.oid], "unpacked")
-    assert index.missing_parents(c.oid) == []
-    assert [row.oid for row in index.ready()] == [c.oid]
-    assert [row.oid for row in index.with_state("waiting")] == [c.oid]
-
-
-def test_tips_are_the_verified_commits_without_verified_child_commits(index, packs):
-    a, b, c, d = packs.chain(4)
-    index.put_local([a.local(0), b.local(1, "verified"), c.local(2, "waiting")])
-    index.put_local([d.local(3)._replace(kind=4, parents=(b.oid,))])
-    assert index.tips() == [b.oid]
-    index.set_state([c.oid], "verified")
-    assert index.tips() == [c.oid]
+    index.packs.put_local([c.local(None, "waiting"), a.local(0, "verified")])
+    assert index.history.children_of(b.oid) == [c.oid]
+    assert [row.oid for row in index.packs.with_state("waiting")] == [c.oid]
 
 
 def test_what_can_be_sealed_comes_with_its_history(index, packs):
     a, b, c = packs.chain(3)
-    index.put_local([a.local(0), b.local(10, "verified"), c.local(20, "fetching")])
-    items = {item.oid: item for item in index.open_items()}
+    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "refused")])
+    items = {item.oid: item for item in index.packs.open_items()}
     assert items.keys() == {a.oid, b.oid}
     assert (items[b.oid].time_s, list(items[b.oid].parents)) == (1, [a.oid])
 
 
 def test_times_beyond_64_bits_are_kept_as_the_last_second(index, packs):
-    index.put_local([packs.make(1).local(0)._replace(time_s=1 << 70)])
-    assert index.rows_after(0, 1)[0].time_s == (1 << 63) - 1
+    index.packs.put_local([packs.make(1).local(0)._replace(time_s=1 << 70)])
+    assert index.packs.rows_after(0, 1)[0].time_s == (1 << 63) - 1
 
 
 def test_the_small_tables_keep_what_they_are_given(index, packs):
     a, b = packs.chain(2)
-    index.set_held_refs({b"refs/heads/a": a.oid, b"refs/x/\xff": b.oid})
-    index.change_held_refs({b"refs/heads/b": b.oid, b"refs/heads/a": b.oid}, [b"refs/x/\xff"])
-    assert index.held_refs() == {b"refs/heads/a": b.oid, b"refs/heads/b": b.oid}
-    index.set_held_refs({})
-    assert index.held_refs() == {}
-    index.add_signoffs([SignOff(a.oid, "1.asc", "catalogue 3", 5)])
-    assert index.signoff(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
-    assert index.signoff(b.oid) is None
-    assert index.signed_off() == [a.oid]
+    index.refs.set_held({b"refs/heads/a": a.oid, b"refs/x/\xff": b.oid})
+    index.refs.change({b"refs/heads/b": b.oid, b"refs/heads/a": b.oid}, [b"refs/x/\xff"])
+    assert index.refs.held() == {b"refs/heads/a": b.oid, b"refs/heads/b": b.oid}
+    index.refs.set_held({})
+    assert index.refs.held() == {}
+    index.signoffs.add([SignOff(a.oid, "1.asc", "catalogue 3", 5)])
+    assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
+    assert index.signoffs.get(b.oid) is None
+    assert index.signoffs.oids() == [a.oid]
     row = SignatureRow("A" * 40, "B" * 40, 5, None, b"k" * 32)
-    index.put_signatures({a.oid: row})
-    index.put_signatures({a.oid: row._replace(expires_s=7)})
-    assert index.signatures([a.oid, b.oid]) == {a.oid: row._replace(expires_s=7)}
-    index.change_held_refs({}, [b"refs/heads/c"], left={b"refs/heads/c": a.oid})
-    assert (index.held_refs(), index.left_refs()) == ({}, {b"refs/heads/c": a.oid})
-    index.put_unencodable({a.oid: "no tree", b.oid: "no tree"})
-    index.drop_unencodable([a.oid])
-    assert index.unencodable() == {b.oid: "no tree"}
-    index.drop_unencodable()
-    assert index.unencodable() == {}
-    index.set_meta("feed", "x")
-    index.set_meta("feed", "y")
-    assert index.get_meta("feed") == "y"
-    index.set_meta("feed", None)
-    assert index.get_meta("feed") is None
+    index.signers.put({a.oid: row})
+    index.signers.put({a.oid: row._replace(expires_s=7)})
+    assert index.signers.of([a.oid, b.oid]) == {a.oid: row._replace(expires_s=7)}
+    index.refs.change({}, [b"refs/heads/c"], left={b"refs/heads/c": a.oid})
+    assert (index.refs.held(), index.refs.left()) == ({}, {b"refs/heads/c": a.oid})
+    index.unencodable.put({a.oid: "no tree", b.oid: "no tree"})
+    index.unencodable.drop([a.oid])
+    assert index.unencodable.all() == {b.oid: "no tree"}
+    index.unencodable.drop()
+    assert index.unencodable.all() == {}
+    index.meta.set("feed", "x")
+    index.meta.set("feed", "y")
+    assert index.meta.get("feed") == "y"
+    index.meta.set("feed", None)
+    assert index.meta.get("feed") is None
 
 
 def test_what_was_committed_is_there_after_a_new_start(tmp_path, packs):
     pack = packs.make(1)
     with Index(tmp_path / "node.db") as index:
-        index.put_local([pack.local(0)])
-        row = index.get(pack.oid)
+        index.packs.put_local([pack.local(0)])
+        row = index.packs.get(pack.oid)
     with Index(tmp_path / "node.db") as index:
-        assert index.get(pack.oid) == row
+        assert index.packs.get(pack.oid) == row
 
 
 def test_another_process_may_read_beside_the_node(index, packs):
     pack = packs.make(1)
     with Index(index.path, read_only=True) as reader:
-        assert reader.count() == 0
-        index.put_local([pack.local(0)])
-        assert reader.count() == 1
-        assert reader.get(pack.oid) == index.get(pack.oid)
+        assert reader.packs.count() == 0
+        index.packs.put_local([pack.local(0)])
+        assert reader.packs.count() == 1
+        assert reader.packs.get(pack.oid) == index.packs.get(pack.oid)
         with pytest.raises(IndexUnusable):
-            reader.set_meta("a", "b")
+            reader.meta.set("a", "b")
 
 
 def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, packs):
@@ -390,7 +384,7 @@ def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, pack
         db.execute("INSERT INTO signers VALUES (?, 'A', ?)", (packs.make(1).oid, b"k" * 32))
     db.close()
     with Index(path) as index:
-        assert index.signatures([packs.make(1).oid]) == {}
+        assert index.signers.of([packs.make(1).oid]) == {}
     with sqlite3.connect(path) as db:
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'signers'").fetchall()
     db.close()
@@ -400,7 +394,7 @@ def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, pack
 def test_a_damaged_or_foreign_index_says_what_to_do(tmp_path, packs, damage):
     path = tmp_path / "node.db"
     with Index(path) as index:
-        index.put_local(pack.local(0) for pack in packs.chain(20))
+        index.packs.put_local(pack.local(0) for pack in packs.chain(20))
     if damage == "garbage":
         path.write_bytes(b"no database at all" * 500)
     elif damage == "schema":
@@ -419,19 +413,19 @@ def test_damage_that_is_met_later_is_named_too(tmp_path, packs):
     path = tmp_path / "node.db"
     made = packs.chain(400)
     with Index(path) as index:
-        index.put_local(pack.local(0) for pack in made)
+        index.packs.put_local(pack.local(0) for pack in made)
     data = bytearray(path.read_bytes())
     data[4096 * 2 :] = b"\xa5" * (len(data) - 4096 * 2)
     path.write_bytes(data)
     with Index(path) as index, pytest.raises(IndexCorrupt):
         for pack in made:
-            index.get(pack.oid)
+            index.packs.get(pack.oid)
 
 
 def test_a_second_writer_is_told_that_the_index_is_held(index, monkeypatch):
     monkeypatch.setattr("gtfs.reel.database.BUSY_TIMEOUT_S", 0.05)
     with Index(index.path) as other, index.transaction(), pytest.raises(IndexBusy) as caught:
-        other.set_meta("a", "b")
+        other.meta.set("a", "b")
     assert caught.value.exit_code == 6
 
 
@@ -441,10 +435,29 @@ def test_an_index_that_is_closed_or_cannot_be_opened_says_so(tmp_path):
     with pytest.raises(IndexUnusable):
         Index(tmp_path / "absent.db", read_only=True)
     index = Index(tmp_path / "node.db")
-    index.count()
+    index.packs.count()
     index.close()
     index.close()
     with pytest.raises(IndexUnusable, match="closed"):
-        index.get(b"\0" * 20)
+        index.packs.get(b"\0" * 20)
     with pytest.raises(IndexUnusable, match="closed"):
-        index.set_meta("a", "b")
+        index.meta.set("a", "b")
+
+
+def test_an_index_from_when_packs_had_one_state_more_is_used_as_it_is(tmp_path, packs):
+    path = tmp_path / "node.db"
+    Index(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        wider = ("'waiting'", "'fetching', 'waiting'")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'packs'", wider)
+        db.execute("CREATE TABLE verdicts (oid BLOB PRIMARY KEY) STRICT")
+    db.close()
+    with Index(path) as index:
+        index.packs.put_local([packs.make(1).local(0)])
+        assert index.packs.count_by_state() == {"unpacked": 1}
+        assert index.check() == []
+    with sqlite3.connect(path) as db:
+        (schema,) = db.execute("SELECT group_concat(sql) FROM sqlite_master").fetchone()
+        assert "fetching', 'waiting'" in schema and "verdicts" not in schema
+    db.close()

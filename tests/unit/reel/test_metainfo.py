@@ -17,7 +17,6 @@ from gtfs.reel.metainfo import (
     metainfo_of,
     parse_metainfo,
     piece_length,
-    with_trackers,
 )
 
 values = st.recursive(
@@ -66,17 +65,6 @@ def test_a_file_on_disk_gives_the_same_as_its_bytes(tmp_path):
 def test_the_length_of_a_torrent_is_known_before_its_bytes(size):
     metainfo, _ = metainfo_of("some.pack", size, [b"x" * size])
     assert metainfo_bytes("some.pack", size) == len(metainfo)
-
-
-def test_trackers_and_web_seeds_leave_the_infohash_alone():
-    metainfo, infohash = metainfo_of("n", 3, [b"abc"])
-    more = with_trackers(metainfo, ["http://a/announce", "udp://b:1"], ["http://c/reels/"])
-    assert parse_metainfo(more).infohash == infohash
-    assert more.startswith(
-        b"d8:announce17:http://a/announce13:announce-listll17:http://a/announceel9:udp://b:1ee4:info"
-    )
-    assert more.endswith(b"8:url-listl15:http://c/reels/ee")
-    assert with_trackers(more, [], []) == metainfo
 
 
 @given(values)

@@ -43,7 +43,7 @@ def test_a_tail_that_no_row_knows_is_cut_at_every_length(index, path, packs, fil
         path.write_bytes(kept + made[3].data[:end])
         assert recover_open_reel(path, index, SHA1) == Recovered((), end)
         assert path.read_bytes() == kept
-    assert [row.oid for row in index.open_rows()] == [pack.oid for pack in made[:3]]
+    assert [row.oid for row in index.packs.open_rows()] == [pack.oid for pack in made[:3]]
 
 
 def test_rows_whose_packs_are_cut_off_are_forgotten_at_every_length(tmp_path, path, packs, fill_open_reel):
@@ -56,9 +56,9 @@ def test_rows_whose_packs_are_cut_off_are_forgotten_at_every_length(tmp_path, pa
             path.write_bytes(whole[:end])
             assert recover_open_reel(path, index, SHA1) == Recovered((made[2].oid,), end - start)
             assert path.read_bytes() == whole[:start]
-            assert index.known([made[2].oid]) == set()
-            assert all(check.good for check in verify_open_reel(path, index.open_rows()))
-            index.put_local([made[2].local(start)])
+            assert index.packs.known([made[2].oid]) == set()
+            assert all(check.good for check in verify_open_reel(path, index.packs.open_rows()))
+            index.packs.put_local([made[2].local(start)])
 
 
 def test_a_tail_of_zeros_where_a_pack_should_be_is_cut(index, path, packs, fill_open_reel):
@@ -78,7 +78,7 @@ def test_an_open_reel_that_is_gone_takes_its_rows_along(index, path, packs, fill
         fill_open_reel(writer, index, made)
     path.unlink()
     assert set(recover_open_reel(path, index, SHA1).dropped) == {pack.oid for pack in made}
-    assert index.count() == 0
+    assert index.packs.count() == 0
     assert recover_open_reel(path, index, SHA1) == Recovered((), 0)
 
 
@@ -88,10 +88,10 @@ def test_an_open_reel_whose_packs_are_all_sealed_is_emptied(index, tmp_path, pat
         fill_open_reel(writer, index, made)
     size = path.stat().st_size
     sealed = write_reel(tmp_path, [pack.source for pack in made], SHA1)
-    reel = index.put_reel(sealed.name, sealed.infohash, sealed.size, sealed.rows, 0, "complete")
-    index.move_to_reel(reel, sealed.places)
+    reel = index.reels.put(sealed.name, sealed.infohash, sealed.size, sealed.rows, 0, "complete")
+    index.packs.move_to_reel(reel, sealed.places)
     assert recover_open_reel(path, index, SHA1) == Recovered((), size)
-    assert index.count_by_state() == {"unpacked": 3}
+    assert index.packs.count_by_state() == {"unpacked": 3}
 
 
 def test_damage_inside_is_left_for_fsck_and_told_there(index, path, packs, fill_open_reel):
@@ -102,7 +102,7 @@ def test_damage_inside_is_left_for_fsck_and_told_there(index, path, packs, fill_
         file.seek(len(made[0].data) + 30)
         file.write(b"\0\0\0\0")
     assert recover_open_reel(path, index, SHA1) == Recovered((), 0)
-    assert [check.good for check in verify_open_reel(path, index.open_rows())] == [True, False, True]
+    assert [check.good for check in verify_open_reel(path, index.packs.open_rows())] == [True, False, True]
 
 
 def test_leftovers_of_sealing_are_swept(tmp_path):
@@ -132,9 +132,9 @@ def store(tmp_path, packs, fill_open_reel):
         sealed = []
         for part, version in ((made[0:2], 3), (made[2:4], 0)):
             reel = write_reel(reels, [pack.source for pack in part], SHA1)
-            index.put_local(pack.local(None) for pack in part)
-            id_ = index.put_reel(reel.name, reel.infohash, reel.size, reel.rows, version, "complete")
-            index.move_to_reel(id_, reel.places)
+            index.packs.put_local(pack.local(None) for pack in part)
+            id_ = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, version, "complete")
+            index.packs.move_to_reel(id_, reel.places)
             sealed.append(reel)
         fill_open_reel(writer, index, made[4:])
     return made, sealed, tmp_path
@@ -154,10 +154,12 @@ def listed_as(reel, version):
 
 
 def facts(index):
-    rows = index.rows_after(0, 100)
-    reels = {reel.id: reel.name for reel in index.reels()}
+    rows = index.packs.rows_after(0, 100)
+    reels = {reel.id: reel.name for reel in index.reels.all()}
     return {
-        (r.oid, r.kind, r.time_s, r.size, r.digest, r.state, reels.get(r.reel), r.offset): index.parents_of(r.oid)
+        (r.oid, r.kind, r.time_s, r.size, r.digest, r.state, reels.get(r.reel), r.offset): index.history.parents_of(
+            r.oid
+        )
         for r in rows
     }
 
@@ -166,12 +168,12 @@ def test_a_rebuilt_index_says_the_same_as_the_lost_one(store, packs):
     made, sealed, directory = store
     with Index(directory / "node.db") as index:
         before = facts(index)
-        reels = {reel[1:] for reel in index.reels()}
+        reels = {reel[1:] for reel in index.reels.all()}
     index, rebuilt, read = rebuild(store, packs, [listed_as(sealed[0], 3)])
     with index:
         assert rebuilt == (2, 6, ())
         assert facts(index) == before
-        assert {reel[1:] for reel in index.reels()} == reels
+        assert {reel[1:] for reel in index.reels.all()} == reels
         assert recover_open_reel(directory / "open.reel", index, SHA1) == Recovered((), 0)
     assert read == sum(len(pack.data) for pack in made)
 
@@ -183,10 +185,10 @@ def test_a_reel_with_a_hole_is_partial_and_its_packs_remote(store, packs):
     index, rebuilt, _ = rebuild(store, packs)
     with index:
         assert rebuilt == (2, 6, ())
-        assert index.reel_by_name(sealed[1].name).state == "partial"
-        assert index.reel_by_name(sealed[1].name).infohash == sealed[1].infohash
-        assert index.get(made[2].oid).state == "remote"
-        assert index.get(made[3].oid).state == "unpacked"
+        assert index.reels.by_name(sealed[1].name).state == "partial"
+        assert index.reels.by_name(sealed[1].name).infohash == sealed[1].infohash
+        assert index.packs.get(made[2].oid).state == "remote"
+        assert index.packs.get(made[3].oid).state == "unpacked"
 
 
 def test_a_damaged_reel_that_nobody_lists_is_a_problem(store, packs):
@@ -207,8 +209,8 @@ def test_a_listed_reel_without_its_end_or_its_file_is_known(store, packs):
     index, rebuilt, _ = rebuild(store, packs, [listed_as(reel, 9) for reel in sealed])
     with index:
         assert rebuilt == (2, 2, ())
-        assert index.reel_by_name(sealed[0].name)[5:] == (9, "partial")
-        assert index.reel_by_name(sealed[1].name)[5:] == (9, "remote")
+        assert index.reels.by_name(sealed[0].name)[5:] == (9, "partial")
+        assert index.reels.by_name(sealed[1].name)[5:] == (9, "remote")
 
 
 def test_a_listing_with_another_size_is_not_believed(store, packs):
@@ -225,10 +227,10 @@ def test_packs_behind_a_damaged_one_in_the_open_reel_are_found(store, packs):
     path.write_bytes(b"junk" + path.read_bytes().replace(made[4].data[:60], bytes(60)) + made[0].data + b"PACK\0\0\0\2")
     index, rebuilt, _ = rebuild(store, packs)
     with index:
-        assert [row.oid for row in index.open_rows()] == [made[5].oid]
+        assert [row.oid for row in index.packs.open_rows()] == [made[5].oid]
         assert len(rebuilt.problems) == 2
-        assert index.get(made[0].oid).reel is not None
-        assert all(check.good for check in verify_open_reel(path, index.open_rows()))
+        assert index.packs.get(made[0].oid).reel is not None
+        assert all(check.good for check in verify_open_reel(path, index.packs.open_rows()))
 
 
 CRASHER = """
@@ -255,7 +257,7 @@ writer.sync()
 if step == "rows":
     die()
 with index.transaction():
-    index.put_local([LocalPack(b"\\1" * 20, COMMIT, 0, place.length, place.digest, place.offset, (), "verified")])
+    index.packs.put_local([LocalPack(b"\\1" * 20, COMMIT, 0, place.length, place.digest, place.offset, (), "verified")])
     if step == "commit":
         die()
 print("acknowledged")
@@ -273,5 +275,5 @@ def test_a_kill_at_any_step_leaves_what_was_acknowledged_and_nothing_else(tmp_pa
     with Index(tmp_path / "node.db") as index:
         found = recover_open_reel(tmp_path / "open.reel", index, SHA1)
         assert found.dropped == ()
-        assert index.count() == (1 if done.stdout else 0) == (step == "end")
-        assert (tmp_path / "open.reel").stat().st_size == index.total_bytes()
+        assert index.packs.count() == (1 if done.stdout else 0) == (step == "end")
+        assert (tmp_path / "open.reel").stat().st_size == index.packs.total_bytes()

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
-from gtfs.swarm.rendezvous import LEFT_ALONE, MIRROR_ID, Owners, scores
+from gtfs.swarm.rendezvous import CACHE, LEFT_ALONE, MIRROR, Owners, client_of, make_peer_id, scores
 from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, TRICKLE_S, Fetch
 
 PIECES = 100
-IDS = [MIRROR_ID + f"{n:012d}".encode() for n in range(6)]
+IDS = [b"-gt0100-%012d" % n for n in range(6)]
 
 
 def share(wanted, mine, others):
@@ -21,6 +21,19 @@ def share(wanted, mine, others):
     # What it remembers says the same.
     assert owners.share(wanted) == owners.share(wanted)
     return owners.share(wanted)
+
+
+def test_a_peer_id_says_the_client_and_the_version(monkeypatch):
+    for number, digits in (("0.1.0", b"0100"), ("1.12.3", b"1C30"), ("2.0", b"2000"), ("0.2.0rc1", b"0200")):
+        monkeypatch.setattr("gtfs.swarm.rendezvous.version", lambda number=number: number)
+        assert make_peer_id(is_cache=False)[:8] == b"-gt%b-" % digits
+        assert make_peer_id(is_cache=True)[:8] == b"-gc%b-" % digits
+        assert len(make_peer_id(is_cache=True)) == 20
+
+
+def test_a_gtfs_of_another_version_is_known_as_one():
+    assert client_of(b"-gt0Z91-0123456789ab") == MIRROR and client_of(b"-gc9000-0123456789ab") == CACHE
+    assert client_of(b"-TR4000-0123456789ab") is None and client_of(b"-gt0100x0123456789ab") is None
 
 
 def test_scores_are_the_same_on_every_machine():

@@ -152,3 +152,56 @@ def test_patterns_match_what_a_plain_regular_expression_of_them_matches(pattern:
 @pytest.mark.parametrize("pattern", ["refs/" + "*a" * 7 + "*b", "**a**a**a*b", "**a*a**a*a**a/b"])
 def test_stars_take_no_time_by_the_power_of_their_number(pattern: str) -> None:
     assert not parse_policy(f"{pattern} catalogue").matches(b"refs/" + b"a" * 1019)  # else this never ends
+
+
+# -- path -----------------------------------------------------------------------------------------------------------
+
+SSH = "SHA256:" + "aB3+/" * 8 + "xyz"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "refs/heads/* path",
+        f"refs/heads/* path by={A},{SSH}",
+        f"refs/heads/main path file=openpgp-policy.toml root={'1' * 40}",
+        f"** path threshold=2 by={A} file=.guix-authorizations root={'2' * 64} non-fast-forward",
+    ],
+)
+def test_lines_of_path_are_written_as_they_are_read(line: str) -> None:
+    assert parse_policy(line).to_line() == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "** path root=", "** path root=1234", f"** path root={'A' * 40}", "** path file=", "** path file=README",
+        "** path file=../openpgp-policy.toml", f"** tag root={'1' * 40}", "** every-commit file=openpgp-policy.toml",
+        "** path by=SHA256:abc", f"** path root={'1' * 40} root={'2' * 40}",
+        "** path file=openpgp-policy.toml file=.guix-authorizations",
+    ],
+)  # fmt: skip
+def test_lines_of_path_that_are_not_understood_are_refused(line: str) -> None:
+    with pytest.raises(BadPolicy):
+        parse_policy(line)
+
+
+def test_path_beside_another_kind_holds_with_it() -> None:
+    path = parse_policy(f"** path by={A} file=openpgp-policy.toml root={'1' * 40} non-fast-forward")
+    for text in (f"** every-commit by={B} threshold=3", f"** tag by={B} threshold=3"):
+        other = parse_policy(text)
+        for both in (tighten(path, other), tighten(other, path)):
+            assert both.part("path") == both and both.part(other.kind) == other
+            assert (both.signers, both.files, both.roots) == (path.signers, path.files, path.roots)
+            assert (both.threshold, both.non_fast_forward) == (3, False)
+    for looser in ("** catalogue", "** catalogue non-fast-forward"):
+        assert tighten(path, parse_policy(looser)).part("path") == tighten(parse_policy(looser), path)
+    assert effective_policy(b"refs/heads/x", [path], (), has_keyring=False).kind == "path"
+
+
+def test_two_lines_of_path_are_joined_part_by_part() -> None:
+    one = parse_policy(f"** path by={A},{B} file=openpgp-policy.toml root={'1' * 40}")
+    two = parse_policy(f"** path by={A} file=.guix-authorizations root={'2' * 40}")
+    both = tighten(one, two)
+    assert both.signers == {A} and both.files == one.files | two.files and both.roots == one.roots | two.roots
+    assert both.also is None

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a REPO or SOURCE as users write it to the node that runs there, and what that answers. Main thread.
+
+This is nearly all of a command that a node does, so it starts no process and imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gtfs.mount.mountpoint import is_dead
+from gtfs.repo.place import GTFS_DIRECTORY, BadRepository
+from gtfs.state.control import Tell, ask_node
+
+
+def repository_of_mount(directory: Path) -> Path | None:
+    """The backing repository of a mounted directory, None for any other directory."""
+    if not os.path.ismount(directory):  # what lies in a plain directory is anybody's word
+        return None
+    try:
+        status = json.loads((directory / ".gtfs" / "status").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    repository = status.get("repository") if isinstance(status, dict) else None
+    return Path(repository) if isinstance(repository, str) else None
+
+
+def place_at(path: Path) -> Path:
+    """Where the repository at a path, or behind the mount there, should be; git is not asked about it.
+
+    Raises `BadRepository` for what cannot be one.
+    """
+    if is_dead(path):
+        raise BadRepository(f"{path} is a dead mount, its process is gone: gtfs umount {path} takes it away")
+    mounted = repository_of_mount(path)
+    if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
+        raise BadRepository(f"nothing is mounted on {path}, and it is not a bare git repository")
+    return mounted or path
+
+
+def ask(
+    place: Path, request: Mapping[str, object], tell: Tell = lambda _p: None, on_wait: Callable[[], None] = lambda: None
+) -> dict[str, Any] | None:
+    """What the node answers that runs on the repository at ``place``, None when none does.
+
+    Raises `BadRepository` for one of another owner that git would not touch, and what `ask_node` raises.
+    """
+    if not place.is_dir():
+        return None
+    if not _is_ours(place):
+        from gtfs.repo.repository import open_repository
+
+        place = open_repository(place).path
+    return ask_node(place / GTFS_DIRECTORY, request, tell, on_wait)
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether git has nothing to say against the owner: safe.directory is asked only about what is somebody else's."""
+    try:
+        return place.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

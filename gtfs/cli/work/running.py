@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What mount, seed and sync share: a SOURCE with its options, and the question about a first signer."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import click
+
+from gtfs.catalogue.document import Catalogue
+from gtfs.cli.nodeoptions import NodeSettings
+from gtfs.cli.terminal import complain
+from gtfs.errors import GtfsError
+from gtfs.feed import DhtFeed, parse_feed
+from gtfs.ids import Fingerprint
+from gtfs.node.dhtfeed import FIRST_S
+from gtfs.node.node import NodeOptions
+from gtfs.state.firsttrust import TrustGiven
+from gtfs.state.source import Source
+
+_FILES = 65536
+_LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
+_LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never used
+
+
+class LimitTooLow(GtfsError):
+    """This process may use too little of the machine for a swarm: libtorrent would end it without a word."""
+
+    exit_code = 7
+
+
+def raise_file_limit() -> None:
+    """A swarm keeps its connections and its reels open: the soft limit of descriptors is often only 1024.
+
+    Raises `LimitTooLow` where even the hard one, or that of the address space, cannot do.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if wanted < _LEAST_FILES:
+        raise LimitTooLow(f"only {wanted} files may be open (ulimit -n, LimitNOFILE=); allow at least {_LEAST_FILES}")
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY and space < _LEAST_SPACE:
+        raise LimitTooLow(
+            f"only {space >> 20} MiB of address space are allowed (ulimit -v, LimitAS=); "
+            f"allow at least {_LEAST_SPACE >> 20} MiB"
+        )
+
+
+def ask_first(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+    """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
+    if not sys.stdin.isatty():
+        return False
+    for primary, user_ids in signers:
+        click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
+        for user_id in user_ids:
+            click.echo(f"    {user_id}", err=True)
+    answer = input("Shall this key say what the repository holds, from now on? Type yes: ")
+    return answer.strip() == "yes"
+
+
+def given_trust(settings: NodeSettings) -> TrustGiven:
+    """Whom the options trust."""
+    return TrustGiven(settings.keyrings, settings.signers, settings.gnupg_home, ask_first)
+
+
+def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
+    """How the options want the node to run."""
+    return NodeOptions(
+        swarm=settings.swarm,
+        feeds=tuple(parse_feed(text) for text in settings.feeds),
+        read_timeout_s=read_timeout_s,
+        poll_s=settings.poll_s,
+        table_s=settings.table_s,
+        prefetch=settings.prefetch,
+        jobs=settings.jobs,
+        proxy=settings.proxy,
+        cache_bytes=settings.cache_bytes,
+        limits=settings.limits,
+    )
+
+
+def tell_wait(source: Source) -> None:
+    """At a terminal: that a new mirror's first question, to the DHT, may take long."""
+    if isinstance(source.feed, DhtFeed) and not source.repository.exists() and sys.stderr.isatty():
+        complain(f"looking for {source.text} in the DHT, for up to {FIRST_S:.0f} s")

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs sync`` where no node runs: by one for this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gtfs.cli.nodeoptions import parse
+from gtfs.cli.work.running import given_trust, node_options, raise_file_limit, tell_wait
+from gtfs.node.nursery import first_error
+from gtfs.node.opening import open_source
+from gtfs.state.control import Tell
+from gtfs.state.source import Source
+
+
+def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell: Tell) -> dict[str, Any]:
+    """What was done; ``found`` None: ``place`` is the SOURCE. Raises KeyboardInterrupt for Ctrl-C, whatever it met."""
+    mount_options, settings = parse(words)
+    source = found or Source(text, place, None)
+    raise_file_limit()
+    tell_wait(source)
+
+    async def work() -> dict[str, Any]:
+        options = node_options(settings, mount_options.read_timeout_s)
+        async with open_source(source, given_trust(settings), options) as node:
+            # What an existing clone has need not be fetched.
+            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            done = await node.sync_once(tell)
+            await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
+            return done
+
+    try:
+        return trio.run(work)
+    except BaseExceptionGroup as group:
+        if isinstance(first_error(group), KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

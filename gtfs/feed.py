@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A feed as a user or a catalogue writes it: where a newer catalogue may be found (design.md §6). Nobody is asked here.
+
+Any thread; `gtfs.swarm.feeds` asks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from gtfs.errors import GtfsError
+
+LATEST: Final = "latest.asc"  # the catalogue in a directory of them
+SALT_BYTES: Final = 64  # BEP 44
+_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+class BadFeed(GtfsError):
+    """Text that is no feed; ``feed`` is the text."""
+
+    exit_code = 2
+
+    def __init__(self, feed: str, reason: str) -> None:
+        super().__init__(f"feed {feed}: {reason}")
+        self.feed = feed
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class FileFeed:
+    """A catalogue file, or a directory with ``latest.asc``."""
+
+    text: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class HttpFeed:
+    """A catalogue under an http or https URL."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class DhtFeed:
+    """A publisher's pointer in the DHT: ``gtfs:KEY`` or ``gtfs:KEY/NAME``, the key in hex."""
+
+    text: str
+    key: bytes
+    salt: bytes
+
+
+Feed = FileFeed | HttpFeed | DhtFeed
+
+
+def parse_feed(text: str) -> Feed:
+    """A feed from what a user or a catalogue wrote: a path, a ``file:``, ``http:`` or ``https:`` URL, or ``gtfs:``."""
+    scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
+    if scheme in ("http", "https") and colon:
+        try:
+            parts = urlsplit(text)
+            has_host = bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            raise BadFeed(text, str(error)) from None
+        if not has_host:
+            raise BadFeed(text, "the URL names no host")
+        return HttpFeed(text, text)
+    if scheme == "gtfs" and colon:
+        return _parse_dht(text, rest)
+    if scheme == "file" and colon:
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise BadFeed(text, "a file URL has the form file:///absolute/path")
+        return FileFeed(text, Path(os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))))
+    if colon and rest.startswith("//"):
+        raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https, gtfs")
+    if not text:
+        raise BadFeed(text, "it is empty")
+    return FileFeed(text, Path(text))
+
+
+def _parse_dht(text: str, rest: str) -> DhtFeed:
+    key, slash, name = rest.partition("/")
+    salt = unquote(name).encode()
+    if _KEY.fullmatch(key) is None or (slash and not salt):
+        raise BadFeed(text, "it has the form gtfs:KEY or gtfs:KEY/NAME, with a key of 64 hex digits")
+    if len(salt) > SALT_BYTES:
+        raise BadFeed(text, f"over the limit of {SALT_BYTES} bytes for a name")
+    return DhtFeed(text, bytes.fromhex(key), salt)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is copied into ``DIR/.gtfs``: a catalogue, judged like a feed's, or a listed reel's ``.torrent``. Trio loop.
+
+Copying proves nothing: whoever may write there may also hand over anything that he got from anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from gtfs.errors import GtfsError
+from gtfs.mount.tree import NotTakeable
+from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.state.state import State
+from gtfs.swarm.metainfo import BadMetadata, info_of
+
+_CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
+
+
+class NotListed(GtfsError):
+    """A torrent of something that the held catalogue does not name."""
+
+    exit_code = 4
+
+
+async def take_copied(
+    state: State, reels: ReelTorrents, take_catalogue: Callable[[bytes], Awaitable[None]], document: bytes
+) -> None:
+    """Take in a document, told by its contents. Raises `NotTakeable`, `NotListed`, `CatalogueRefused`, OSError."""
+    if document.startswith(_CLEAR_SIGNED):
+        await take_catalogue(document)
+        return
+    try:
+        info = info_of(document, "what was copied here")
+    except BadMetadata as e:
+        raise NotTakeable(f"neither a signed catalogue nor a torrent: {e}") from None
+    infohash = hashlib.sha1(info).digest()
+    held = state.held
+    names = [] if held is None else [r.name for r in held.catalogue.reels if r.infohash == infohash]
+    row = state.index.reels.by_name(names[0]) if names else None
+    if row is None:
+        raise NotListed(f"the held catalogue lists no reel whose torrent is {infohash.hex()}")
+    await reels.take_metainfo(row, info)

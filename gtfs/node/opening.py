@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a SOURCE to the node of its backing repository, which is made if need be (design.md §6). Trio loop."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from gtfs.catalogue.accept import FirstTrust, NotSigned, accept
+from gtfs.durable import replace_file
+from gtfs.feed import DhtFeed, Feed, parse_feed
+from gtfs.node.dhtfeed import first_document
+from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.repo.repository import Repository, create_repository, open_repository
+from gtfs.state.config import Config
+from gtfs.state.firsttrust import NewRing, TrustGiven, first_trust
+from gtfs.state.source import Source
+from gtfs.state.state import KEYRING, State
+from gtfs.swarm.feeds import FeedError, FeedState, fetch
+from gtfs.swarm.httpget import open_client
+from gtfs.swarm.session import Session, open_session
+from gtfs.trust.verify import BadSignature
+
+
+async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
+    if isinstance(feed, DhtFeed):
+        return await first_document(feed, session)
+    async with open_client(options.proxy) as client:
+        answer = await fetch(feed, FeedState(), client)
+    if answer.document is None:
+        raise FeedError(feed.text, "it has no catalogue")
+    return answer.document
+
+
+def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Repository, FirstTrust]:
+    """A repository as the catalogue wants it, with the keyring in it, once the catalogue is believed.
+
+    Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
+    """
+    with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
+        ring = NewRing(Path(directory) / KEYRING)
+        try:
+            first = first_trust(ring, given, document)
+        except BadSignature as e:
+            raise NotSigned(e.reason) from None
+        assert ring.keyring is not None
+        accepted = accept(document, None, ring.keyring, first, int(time.time()))
+        repository = create_repository(path, accepted.catalogue.object_format)
+        try:
+            repository.state.mkdir(mode=0o700, exist_ok=True)
+            replace_file(repository.state / KEYRING, ring.keyring_path.read_bytes())
+            if ring.keyring.named_only:
+                Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+    believed = frozenset(signature.primary for signature in accepted.signatures)
+    return repository, replace(first, allowed=believed, confirm=None)
+
+
+@asynccontextmanager
+async def open_source(
+    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None = None
+) -> AsyncIterator[Node]:
+    """The node of a source: its repository made if need be, its catalogue accepted, its feeds known, not yet running.
+
+    A feed that does not answer is no error where a catalogue is held already. Raises what `find_source`, `accept` and
+    `open_node` raise; a repository that was made for a refused catalogue is removed again.
+    """
+    if session is None and isinstance(source.feed, DhtFeed) and options.swarm is not None:
+        # The address is asked by the session that the node will have: it is in the DHT then, and knows peers.
+        async with open_session(options.swarm) as opened, _open_source(source, given, options, opened) as node:
+            yield node
+    else:
+        async with _open_source(source, given, options, session) as node:
+            yield node
+
+
+@asynccontextmanager
+async def _open_source(
+    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None
+) -> AsyncIterator[Node]:
+    document: bytes | None = None
+    first: FirstTrust | None = None
+    if source.feed is not None and not source.repository.exists():
+        document = await _first_document(source.feed, options, session)
+        repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, given, document)
+    else:
+        repository = await trio.to_thread.run_sync(open_repository, source.repository)
+    async with contextlib.AsyncExitStack() as stack:
+        if first is not None:
+            stack.callback(shutil.rmtree, source.repository, True)
+        opened = partial(State, repository, given=options.limits, may_be_read_only=options.may_be_read_only)
+        state = await trio.to_thread.run_sync(opened)
+        with state:
+            if source.feed is not None and state.held is None and document is None:
+                document = await _first_document(source.feed, options, session)
+            if first is None:
+                first = FirstTrust()
+                if not state.read_only:
+                    first = await trio.to_thread.run_sync(first_trust, state, given, document)
+            is_known = state.read_only or source.text in state.config.get_all("source")
+            if source.feed is not None and not is_known:
+                state.config.set("source", *state.config.get_all("source"), source.text)
+            feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
+            async with open_node(state, replace(options, feeds=tuple(feeds), first=first), session) as node:
+                if document is not None:
+                    await node.follower.take_document(document, join=False)
+                stack.pop_all()
+                yield node

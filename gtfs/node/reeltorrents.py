@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's reels in the swarm: whole ones seeded, the others fetched in place (design.md §4, §11). Trio loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+import trio
+
+from gtfs.durable import replace_file
+from gtfs.errors import GtfsError
+from gtfs.ids import REEL_SUFFIX, InfoHash
+from gtfs.mount.tree import NotLocal, ReadTimedOut
+from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.reel.index import ReelRow
+from gtfs.reel.metainfo import piece_length
+from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
+from gtfs.state.repair import encode_into, remake, short_reels
+from gtfs.state.state import State
+from gtfs.state.turnover import settle_in
+from gtfs.swarm import files
+from gtfs.swarm.metainfo import check_info, wrap_info
+from gtfs.swarm.peers import share_ratio
+from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.session import Session
+from gtfs.swarm.sharing import take_copy
+from gtfs.swarm.torrents import Torrent, TorrentSpec
+from gtfs.swarm.webseeds import bring_info_task, seed_url
+from gtfs.view.packs import SwarmReel
+
+log = logging.getLogger(__name__)
+
+_ADDRESSES = 10  # trackers, and web seeds, of those that a catalogue lists: every torrent has its copy of them
+
+
+class ReelTorrents:
+    """Torrents by their reel's id in the index; without a session every read of what is not here fails at once."""
+
+    def __init__(
+        self,
+        state: State,
+        session: Session | None,
+        read_timeout_s: float,
+        writing: trio.CapacityLimiter,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._client = client  # for the metadata that web seeds have
+        self._state = state
+        self._writing = writing
+        self._session = session
+        self._read_timeout_s = read_timeout_s
+        self._torrents: dict[int, Torrent] = {}
+        self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
+        self.evictions: dict[InfoHash, trio.Event] = {}
+        self.forget: Callable[[], None] = lambda: None  # lets go of what is remembered of whole reels
+        self.is_cache = False  # whether what is unpacked may leave again
+
+    def reel(self, reel_id: int) -> Torrent | None:
+        """See `packs.SwarmReads`."""
+        return self._torrents.get(reel_id)
+
+    async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
+        """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`."""
+        assert isinstance(reel, Torrent)
+        try:
+            while True:
+                await self.wait_evicted(reel.spec.infohash)
+                try:
+                    return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+                except SessionClosed:
+                    await self.wait_evicted(reel.spec.infohash)
+                    again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
+                    if again is None or again is reel:
+                        raise
+                    reel = again
+        except DiskTrouble:
+            raise
+        except (ReadTimeout, SwarmTimeout) as e:
+            raise ReadTimedOut(str(e)) from None
+        except (SessionClosed, SwarmError) as e:
+            raise NotLocal(str(e)) from None
+
+    async def update(self) -> None:
+        """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones."""
+        await self._drop_superseded()
+        if self._session is None:
+            return
+        for row in self._state.index.reels.all():
+            present = self._torrents.get(row.id)
+            # Another node of this process may have taken a torrent out that both had.
+            is_gone = present is None or isinstance(present.failure, SessionClosed)
+            if is_gone and row.infohash not in self.evictions:
+                try:
+                    self._torrents[row.id] = await self._session.add(self._spec(row))
+                except SwarmError as e:
+                    log.error("reel %s is not in the swarm: %s", row.name, e)
+
+    async def mend(self) -> None:
+        """Look at the files of whole reels before they are believed, and make again from git what is not there.
+
+        What git does not have either is for a sync to fetch.
+        """
+        short = await trio.to_thread.run_sync(short_reels, self._state, limiter=self._writing)
+        try:
+            for row in short:
+                log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
+                await self.wait_evicted(row.infohash)
+                await self._leave(row)
+                self._state.index.reels.set_state([row.id], "partial")
+                self.forget()
+                try:
+                    await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
+                except (GtfsError, OSError) as e:
+                    log.error("reel %s cannot be made again just now: %s", row.name, e)
+        finally:
+            if short:
+                self.forget()
+                await self.update()
+
+    async def _drop_superseded(self) -> None:
+        superseded = self._state.take_superseded()
+        for row in superseded:
+            await self.wait_evicted(row.infohash)
+            await self._leave(row)
+        if superseded:
+            await trio.to_thread.run_sync(self._state.drop_superseded, superseded, limiter=self._writing)
+
+    async def _leave(self, row: ReelRow) -> None:
+        torrent = self._torrents.pop(row.id, None)
+        # What lies in another node's place is that node's to take out.
+        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.reels:
+            await self._session.remove(row.infohash)
+
+    def _spec(self, row: ReelRow) -> TorrentSpec:
+        held, reel_files = self._state.held, self._state.reel_files
+        return TorrentSpec(
+            file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
+            piece_length=piece_length(row.size), directory=self._state.reels,
+            metainfo=reel_files.metainfo_path(row.name),
+            resume=reel_files.resume_path(row.name),
+            complete=row.is_whole,
+            trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
+            web_seeds=()
+            if held is None
+            else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds[:_ADDRESSES]),
+        )  # fmt: skip
+
+    async def take_metainfo(self, row: ReelRow, info: bytes) -> None:
+        """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetadata`, OSError."""
+        spec = self._spec(row)
+
+        def work() -> None:
+            check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
+            replace_file(spec.metainfo, wrap_info(info))
+
+        await trio.to_thread.run_sync(work)
+        torrent = self._torrents.get(row.id)
+        if torrent is not None and not torrent.is_ready():
+            torrent.link.call("set_metadata", info)
+
+    def has_table(self, row: ReelRow) -> bool:
+        """Whether the reel's packs are in the index."""
+        return row.is_whole or self._state.reel_files.table(row) is not None
+
+    async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
+        """Fetch a reel's footer and table, check them against its name and make its packs known.
+
+        Raises `SwarmError`, `CorruptReel` (a table that is not the one the signed catalogue names).
+        """
+        torrent = self._torrents.get(row.id)
+        if torrent is None:
+            raise SwarmTimeout(f"reel {row.name} is not in the swarm")
+        with trio.move_on_after(deadline_s) as scope:
+            async with self._info_from_web_seeds(torrent):
+                await torrent.wait_metadata(math.inf)
+            at, length = footer_range(row.size)
+            foot = parse_footer(await torrent.read(at, length, deadline_s=deadline_s), self._state.repository.fmt)
+            if foot.name != row.name or foot.rows != row.rows:
+                raise CorruptReel(f"reel {row.name}: its footer names another table than the catalogue does")
+            at, length = table_range(row.size, foot)
+            table = await torrent.read(at, length, deadline_s=deadline_s)
+        if scope.cancelled_caught:
+            raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
+        packs = parse_table(table, foot)
+        await trio.to_thread.run_sync(
+            self._state.reel_files.keep_table, row, packs, self._date_s(), limiter=self._writing
+        )
+
+    @asynccontextmanager
+    async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
+        """Ask web seeds for the metadata, too, as long as the block runs."""
+        async with open_flat_nursery() as nursery:
+            if self._client is not None and not torrent.is_ready():
+                nursery.start_soon(bring_info_task, self._client, torrent)
+            yield
+            nursery.cancel_scope.cancel()
+
+    def _date_s(self) -> int:
+        held = self._state.held
+        return 0 if held is None else held.catalogue.date_s
+
+    async def fill(self, row: ReelRow) -> int:
+        """Take from this machine what it has of a reel, once its table is known; gives the bytes of packs.
+
+        Raises `SwarmError`, OSError.
+        """
+        torrent = self._torrents.get(row.id)
+        reel_files = self._state.reel_files
+        table = None if torrent is None or row.is_whole else await trio.to_thread.run_sync(reel_files.table, row)
+        if torrent is None or table is None:
+            return 0
+        if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
+            return sum(pack.length for pack in table.packs)
+        filled = await trio.to_thread.run_sync(reel_files.fill, row, table, limiter=self._writing)
+        filled += await trio.to_thread.run_sync(encode_into, self._state, row, table, cancelled, limiter=self._writing)
+        if filled:
+            await torrent.recheck()
+            log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
+        return filled
+
+    async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
+        """Make reels whole from packs that are here, and seed them; False if one cannot be. Raises OSError.
+
+        Every other reel is in the swarm afterwards, too.
+        """
+        for row, _ in reels:
+            await self._leave(row)
+        try:
+            made = [await trio.to_thread.run_sync(self._make, *reel, limiter=self._writing) for reel in reels]
+        finally:
+            await self.update()
+        return all(made)
+
+    def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
+        if not self._state.reel_files.make_listed(row, packs, self._date_s()):
+            return False
+        self.settle(row)
+        log.info("reel %s was made from what is here, %d bytes", row.name, row.size)
+        return True
+
+    def settle(self, row: ReelRow) -> None:
+        """Let the index point into a reel that has become whole. Blocking; in the writing thread."""
+        held = self._state.held
+        settle_in(self._state.reel_files, None if held is None else held.catalogue, row)
+        self._state.empty_open_reel()
+
+    def is_wanted(self, row: ReelRow) -> bool:
+        """Whether a full sync has to fetch this reel; a cache does without what git has already."""
+        if row.is_whole:
+            return False
+        return not self.is_cache or not self.has_table(row) or not self.is_let_in(row)
+
+    def is_let_in(self, row: ReelRow) -> bool:
+        """Whether the way in has no use for this reel any more."""
+        return not self._state.index.reels.holds_any(row.id, ("remote", "waiting", "verified"))
+
+    def unpin(self, row: ReelRow | None = None) -> None:
+        """The way in has read this reel (None: every reel)."""
+        self.pinned.difference_update(set(self.pinned) if row is None else (row.id,))
+
+    def torrents(self) -> list[Torrent]:
+        """This node's torrents."""
+        return list(self._torrents.values())
+
+    def replace(self, row: ReelRow, torrent: Torrent) -> None:
+        """The reel's torrent left the swarm and came back."""
+        self._torrents[row.id] = torrent
+
+    async def wait_evicted(self, infohash: InfoHash) -> None:
+        """Return when no piece of the reel is being evicted."""
+        while (gone := self.evictions.get(infohash)) is not None:
+            await gone.wait()
+
+    async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
+        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`."""
+        await self.wait_evicted(row.infohash)
+        torrent = self._torrents.get(row.id)
+        if torrent is None:
+            raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
+        self.pinned.add(row.id)
+        async with self._info_from_web_seeds(torrent):
+            await torrent.fetch_all(progress, stall_s=stall_s)
+        await torrent.flush()
+        await self._check_size(row, torrent, progress, stall_s)
+        await torrent.save_resume()
+        if not self.has_table(row):
+            await self.bring_table(row, stall_s)
+        spec = self._spec(row)
+        if torrent.spec.path != spec.path:
+            await trio.to_thread.run_sync(take_copy, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo)
+        now = self._state.index.reels.get(row.id)
+        if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
+            self._state.index.reels.set_state([row.id], "complete")
+
+    @staticmethod
+    async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:
+        """Pieces that were here long before may have gone with their file; the ones that came are in it."""
+        path = torrent.spec.path
+        if await trio.to_thread.run_sync(files.file_size, path) != row.size:
+            log.error("%s has lost its end; it is fetched again", path)
+            await torrent.recheck()
+            await torrent.fetch_all(progress, stall_s=stall_s)
+            await torrent.flush()
+            if await trio.to_thread.run_sync(files.file_size, path) != row.size:
+                raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")
+
+    def traffic(self) -> dict[str, object]:
+        """Bytes moved since the start, by reel, and peers; for status."""
+        found: dict[str, object] = {}
+        for row in self._state.index.reels.all():
+            torrent = self._torrents.get(row.id)
+            if torrent is None:
+                continue
+            s = torrent.statistics()
+            failure: GtfsError | None = torrent.failure
+            found[row.name] = {
+                "peers": s.peers,
+                "downloaded": s.downloaded_bytes,
+                "uploaded": s.uploaded_bytes,
+                "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
+                "local": torrent.local_bytes(),
+                "size": row.size,
+                "trackers": s.trackers,
+                "failure": str(failure) if failure else None,
+            }
+        return found
+
+    async def refresh(self) -> None:
+        """Make `traffic` say what is so at this moment."""
+        for torrent in list(self._torrents.values()):
+            try:
+                with trio.move_on_after(1):
+                    await torrent.refresh()
+            except SwarmError as e:
+                log.debug("no counters: %s", e)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a running node says beside its state: a sync, share ratios and connections, as gtfs(1) has them. Trio loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from gtfs.catalogue.document import BadCatalogue
+from gtfs.ids import REEL_SUFFIX
+from gtfs.node.follow import Progress, SyncReport
+from gtfs.swarm.peers import PeerStatus, connections, share_ratio
+from gtfs.swarm.torrents import Torrent
+
+
+def describe_share(torrents: Iterable[Torrent]) -> dict[str, object]:
+    """Bytes given and taken since the reels came here, restarts included, and their ratio."""
+    given = taken = here = 0
+    for torrent in torrents:
+        statistics = torrent.statistics()
+        given += statistics.ever_uploaded_bytes
+        taken += statistics.ever_downloaded_bytes
+        here += torrent.local_bytes()
+    return {"given": given, "taken": taken, "ratio": share_ratio(given, taken, here)}
+
+
+async def describe_connections(torrents: Iterable[Torrent]) -> list[dict[str, object]]:
+    """Every connection to a peer."""
+    return [
+        {"reel": torrent.spec.file_name.removesuffix(REEL_SUFFIX), **describe_peer(peer)}
+        for torrent in torrents
+        if torrent.peers()
+        for peer in await connections(torrent)
+    ]
+
+
+def describe_peer(peer: PeerStatus) -> dict[str, object]:
+    """One connection, without the reel."""
+    return {
+        "address": peer.address,
+        "port": peer.port,
+        "client": peer.client,
+        "kind": peer.kind,
+        "incoming": peer.incoming,
+        "encrypted": peer.encrypted,
+        "progress": round(peer.progress, 4),
+        "downloaded": peer.downloaded_bytes,
+        "uploaded": peer.uploaded_bytes,
+        "download_rate": peer.download_rate,
+        "upload_rate": peer.upload_rate,
+    }
+
+
+def describe_progress(p: Progress) -> dict[str, Any]:
+    """A sync's progress as it goes over the control socket."""
+    return {"bytes": p.bytes_here, "bytes_of": p.bytes_total, "packs": p.packs_done, "packs_of": p.packs_total}
+
+
+def describe_sync(report: SyncReport) -> dict[str, Any]:
+    """What `gtfs sync` shows."""
+    missing = {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()}
+    unusable = {name: {"reason": why, "exit_code": BadCatalogue.exit_code} for name, why in report.unusable.items()}
+    return {
+        "packs": report.packs,
+        "reels": report.reels,
+        "bytes": report.total_bytes,
+        "refs_moved": report.refs.moved,
+        "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
+        "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
+        "waiting": report.waiting,
+        "faults": report.faults.describe(),
+        "listed": report.listed,
+        "missing": missing | unusable,
+    }

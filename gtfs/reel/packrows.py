@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The index's packs: what is known of each, and the place of its bytes. Any thread.
+
+A pack's **place** is (reel, offset); reel None with an offset is the open reel; no offset, no bytes in any reel.
+Rows follow the files and never run ahead of them: write and sync the bytes first (design.md §8).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+from gtfs.ids import ObjectId, PackDigest
+from gtfs.reel.database import Database
+from gtfs.reel.ledger import History, Meta
+from gtfs.reel.order import Item, clamp_time_s
+
+PackState = Literal["remote", "waiting", "refused", "verified", "unpacked"]
+
+_PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
+_RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
+_SEALABLE: Final = "reel IS NULL AND offset IS NOT NULL AND state IN ('verified', 'unpacked')"
+# Whether the bytes of an existing row of packs are certainly on this disk.
+_IS_LOCAL: Final = (
+    "(packs.offset IS NOT NULL AND coalesce("
+    "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
+)
+_PUT_LOCAL: Final = f"""
+    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (oid) DO UPDATE SET
+        kind = excluded.kind, time = excluded.time, size = excluded.size, digest = excluded.digest,
+        state = excluded.state, reason = NULL,
+        reel = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN reel END,
+        offset = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN offset ELSE excluded.offset END
+"""  # noqa: S608
+_PUT_REMOTE: Final = """
+    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen)
+    VALUES (?, ?, ?, ?, 'remote', ?, ?, ?)
+    ON CONFLICT (oid) DO UPDATE SET
+        reel = excluded.reel, offset = excluded.offset, size = excluded.size, digest = excluded.digest,
+        state = CASE WHEN digest IS NOT excluded.digest AND state = 'refused' THEN 'remote' ELSE state END,
+        reason = CASE WHEN digest IS NOT excluded.digest THEN NULL ELSE reason END
+    WHERE CASE
+        WHEN digest IS NOT NULL AND digest <> excluded.digest THEN state = 'refused'
+        ELSE offset IS NULL OR (
+            (SELECT state FROM reels WHERE id = excluded.reel) = 'complete'
+            AND (SELECT state FROM reels WHERE id = packs.reel) <> 'complete')
+    END
+"""
+
+
+class PackRow(NamedTuple):
+    """A known pack. ``row`` is stable for life; ``kind`` is 1 (commit), 4 (tag) or None while never seen."""
+
+    row: int
+    oid: ObjectId
+    kind: int | None
+    time_s: int | None
+    size: int
+    digest: PackDigest | None
+    state: PackState
+    reel: int | None
+    offset: int | None
+    reason: str | None
+    first_seen_s: int
+
+
+# Of a listed pack: row, oid, time_s, size, state, reel, offset. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int | None, int, PackState, int | None, int]
+
+
+class LocalPack(NamedTuple):
+    """A pack whose bytes were seen here; ``offset`` in the open reel, or None while they wait elsewhere."""
+
+    oid: ObjectId
+    kind: int
+    time_s: int
+    size: int
+    digest: PackDigest
+    offset: int | None
+    parents: Sequence[ObjectId]
+    state: PackState
+
+
+class ReelPack(NamedTuple):
+    """A pack as a reel's table has it."""
+
+    oid: ObjectId
+    size: int
+    digest: PackDigest
+    offset: int
+
+
+class SeenPack(NamedTuple):
+    """What a pack's own bytes say of it: kind, time, parents (a tag's target)."""
+
+    oid: ObjectId
+    kind: int
+    time_s: int
+    parents: Sequence[ObjectId]
+
+
+class PackRows:
+    """One row for each known commit pack."""
+
+    def __init__(self, db: Database, history: History, meta: Meta) -> None:
+        self._db = db
+        self._history = history
+        self._meta = meta
+        self._totals: tuple[int, int, int] | None = None  # changes, packs, bytes
+        self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
+
+    def get(self, oid: ObjectId) -> PackRow | None:
+        """The row of a pack."""
+        return self._recent_row(oid, "oid")
+
+    def get_by_row(self, row: int) -> PackRow | None:
+        """The pack with this row number."""
+        return self._recent_row(row, "row")
+
+    def _recent_row(self, key: ObjectId | int, column: str) -> PackRow | None:
+        # One read of a file through the mount asks for the same row five times. Rows count only until the next
+        # transaction of this process: there is one writer, and a read-only index keeps none.
+        changes = self._db.changes
+        if self._recent[0] != changes or len(self._recent[1]) > _RECENT_ROWS:
+            self._recent = (changes, {})
+        recent = self._recent
+        if recent[0] == changes and not self._db.is_writing() and (found := recent[1].get(key)) is not None:
+            return found
+        row = self._db.row(f"{_PACKS} WHERE {column} = ?", (key,))
+        if row is None:
+            return None
+        found = PackRow._make(row)
+        if recent[0] == changes and not self._db.read_only and not self._db.is_writing():
+            recent[1][found.oid] = recent[1][found.row] = found
+        return found
+
+    def get_many(self, oids: Iterable[ObjectId]) -> dict[ObjectId, PackRow]:
+        """The rows of those that are known."""
+        rows = self._db.rows_in(f"{_PACKS} WHERE oid IN (%s)", oids)
+        return {row[1]: PackRow._make(row) for row in rows}
+
+    def known(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Those of the ids that have a row, whatever its state."""
+        return {ObjectId(oid) for (oid,) in self._db.rows_in("SELECT oid FROM packs WHERE oid IN (%s)", oids)}
+
+    def rows_after(self, row: int, limit: int) -> list[PackRow]:
+        """The next packs in row order, for listings; start with 0."""
+        return self._packs("WHERE row > ? ORDER BY row LIMIT ?", row, limit)
+
+    def listed_after(self, row: int, limit: int) -> list[ListedPack]:
+        """The next packs that have a place, in row order, with what a listing shows of them and no more."""
+        return self._db.rows(
+            "SELECT row, oid, time, size, state, reel, offset FROM packs "
+            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+            (row, limit),
+        )
+
+    def last_row(self) -> int:
+        """The highest row number, 0 while there is none."""
+        return int(self._db.row("SELECT coalesce(max(row), 0) FROM packs")[0])
+
+    def with_state(self, state: PackState, after_row: int = 0, limit: int = 1000) -> list[PackRow]:
+        """The next packs in this state, in row order."""
+        return self._packs("WHERE state = ? AND row > ? ORDER BY row LIMIT ?", state, after_row, limit)
+
+    def unpacked(self) -> list[ObjectId]:
+        """The ids of everything that git has, in row order."""
+        return [
+            ObjectId(oid) for (oid,) in self._db.rows("SELECT oid FROM packs WHERE state = 'unpacked' ORDER BY row")
+        ]
+
+    def open_rows(self) -> list[PackRow]:
+        """The packs of the open reel by offset."""
+        return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
+
+    def reel_rows(self, reel_id: int) -> list[PackRow]:
+        """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
+        return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
+
+    def open_items(self) -> list[Item]:
+        """The verified packs of the open reel with their history, for `order.canonical_order`."""
+        return self._items(_SEALABLE)
+
+    def unpacked_items(self) -> list[Item]:
+        """The packs of everything that git has, with their history, wherever they lie."""
+        return self._items("state = 'unpacked'")
+
+    def _items(self, where: str) -> list[Item]:
+        parents: dict[ObjectId, list[ObjectId]] = {}
+        for child, parent in self._db.rows(
+            f"SELECT p.oid, a.parent FROM packs p JOIN parents a ON a.child = p.row WHERE {where}"  # noqa: S608
+        ):
+            parents.setdefault(child, []).append(parent)
+        rows = self._db.rows(f"SELECT oid, time FROM packs WHERE {where}")  # noqa: S608
+        return [Item(oid, time_s or 0, parents.get(oid, ())) for oid, time_s in rows]
+
+    def count(self) -> int:
+        """How many packs are known."""
+        return self._count_and_bytes()[0]
+
+    def total_bytes(self) -> int:
+        """The size of all known packs together, local or not."""
+        return self._count_and_bytes()[1]
+
+    def count_by_state(self) -> dict[PackState, int]:
+        """How many packs are in each state; states without any are left out."""
+        return dict(self._db.rows("SELECT state, count(*) FROM packs GROUP BY state"))
+
+    def put_local(self, packs: Iterable[LocalPack]) -> None:
+        """Record packs whose bytes were seen, their state and history. A local place that a pack already has
+        (the open reel, a complete reel) stays its place; one in a reel that is not here gives way."""
+        now = int(time.time())
+        packs = list(packs)
+        with self._db.transaction() as db:
+            db.executemany(
+                _PUT_LOCAL,
+                ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.state, p.offset, now) for p in packs),
+            )
+            self._history.put((pack.oid, pack.parents) for pack in packs)
+
+    def put_reel_rows(self, reel_id: int, packs: Iterable[ReelPack], time_s: int) -> list[ObjectId]:
+        """Record what a reel's table says: unknown packs become remote, ``time_s`` their time until they are seen.
+
+        Known packs keep their place, unless they have none or this reel is complete and theirs is not. Returns the
+        packs that are known here with another digest (which stay untouched): the table lies about those. Refused
+        bytes have no word in that: their pack starts again as remote.
+        """
+        packs = list(packs)
+        now = int(time.time())
+        with self._db.transaction() as db:
+            db.executemany(
+                _PUT_REMOTE,
+                ((p.oid, clamp_time_s(time_s), p.size, p.digest, reel_id, p.offset, now) for p in packs),
+            )
+            digests = {pack.oid: pack.digest for pack in packs}
+            rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
+        return [ObjectId(oid) for oid, digest in rows if digest != digests[oid]]
+
+    def move_to_reel(self, reel_id: int, places: Iterable[tuple[ObjectId, int]]) -> None:
+        """Give packs their places in a reel that is now local (sealed, merged or fetched)."""
+        with self._db.transaction() as db:
+            db.executemany(
+                "UPDATE packs SET reel = ?, offset = ? WHERE oid = ?",
+                ((reel_id, offset, oid) for oid, offset in places),
+            )
+
+    def set_state(self, oids: Iterable[ObjectId], state: PackState, reason: str | None = None) -> None:
+        """Put known packs into a state; the reason of an earlier one goes."""
+        with self._db.transaction() as db:
+            db.executemany(
+                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((state, reason, oid) for oid in oids)
+            )
+
+    def set_kind_time(self, seen: Iterable[SeenPack]) -> None:
+        """Record what the bytes of known packs say of them."""
+        seen = list(seen)
+        with self._db.transaction() as db:
+            db.executemany(
+                "UPDATE packs SET kind = ?, time = ? WHERE oid = ?",
+                ((pack.kind, clamp_time_s(pack.time_s), pack.oid) for pack in seen),
+            )
+            self._history.put((pack.oid, pack.parents) for pack in seen)
+
+    def drop(self, oids: Iterable[ObjectId]) -> None:
+        """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
+        with self._db.transaction() as db:
+            lost = [(oid,) for oid in oids]
+            db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
+            db.executemany("DELETE FROM packs WHERE oid = ?", lost)
+            self._meta.set_taken_up(())
+
+    def _packs(self, rest: str, *values: object) -> list[PackRow]:
+        return list(map(PackRow._make, self._db.rows(f"{_PACKS} {rest}", values)))
+
+    def _count_and_bytes(self) -> tuple[int, int]:
+        # statfs asks this twice a second for some clients: counted again only after a change. Another process's
+        # changes go unnoticed by this, so a reader beside a running node counts anew each time.
+        changes = self._db.changes
+        if self._totals is None or self._totals[0] != changes or self._db.read_only:
+            self._totals = (changes, *self._db.rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
+        return self._totals[1:]

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One repository's state on this machine's disk, and what is done with it that needs no network (design.md §2, §7).
+
+state
+    what lies in ``$GIT_DIR/gtfs``, opened under its lock (`gtfs.state.state`).
+reel files
+    the reels on this disk (`gtfs.state.reelfiles`); which there should be is the matter of `gtfs.state.turnover`.
+publish
+    refs of the repository into reels and the next signed catalogue (`gtfs.state.publish`).
+fsck
+    whether all of it is whole (`gtfs.state.fsck`).
+
+Synchronous: no trio and no libtorrent, here and in all that is imported here.
+"""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
+
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, one for each limit, and, any number of times,
+source, tracker, webseed, policy, refs, hide.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.trust.policy import Policy, parse_policy
+
+VALID_DAYS = 3650  # at most
+
+
+class BadConfig(GtfsError):
+    """A setting that cannot be understood; names the file and the key."""
+
+    exit_code = 2
+
+
+class Config:
+    """Reads on opening, writes through at each change."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self.path: Path = repository.state / "config"
+        self._values: dict[str, list[str]] = {}
+        if not self.path.exists():
+            return
+        try:
+            out = repository.git("config", "--file", str(self.path), "--list", "-z")
+        except GitFailed as e:
+            raise BadConfig(f"{self.path} is not in git-config syntax: {e}") from None
+        for item in os.fsdecode(out).split("\0"):
+            key, _, value = item.partition("\n")
+            if key.startswith("gtfs."):
+                self._values.setdefault(key.removeprefix("gtfs."), []).append(value)
+
+    def get(self, key: str) -> str | None:
+        """The last value of a key."""
+        values = self._values.get(key)
+        return values[-1] if values else None
+
+    def get_all(self, key: str) -> list[str]:
+        """Every value of a key."""
+        return list(self._values.get(key, ()))
+
+    def set(self, key: str, *values: str) -> None:
+        """Replace a key's values; raises `GitFailed`."""
+        name = f"gtfs.{key}"
+        self._repository.git("config", "--file", str(self.path), "--unset-all", name, check=False, umask=0o077)
+        for value in values:
+            self._repository.git("config", "--file", str(self.path), "--add", name, value, umask=0o077)
+        self._values[key] = list(values)
+
+    def sign_key(self) -> Fingerprint | None:
+        """The publisher's key, None for a node that does not publish; raises `BadId`."""
+        value = self.get("signkey")
+        return None if value is None else parse_fingerprint(value)
+
+    def gnupg_home(self) -> Path | None:
+        """Where the publisher's key is; None for gpg's own default."""
+        value = self.get("gnupghome")
+        return None if value is None else Path(value)
+
+    def valid_days(self) -> int:
+        """How long a catalogue counts; raises `BadConfig`."""
+        value = self.get("validdays") or "30"
+        if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= VALID_DAYS):
+            raise BadConfig(f"{self.path}: gtfs.validdays is {value}: not a number from 1 to {VALID_DAYS}")
+        return int(value)
+
+    def limits(self, given: Mapping[str, int] | None = None) -> Limits:
+        """The limits of this node, ``given`` those that options set; raises `BadSize`."""
+        found = {name: parse_size(text, f"gtfs.{key_of(name)}") for name in LIMITS if (text := self.get(key_of(name)))}
+        return Limits(**{**found, **(given or {})})
+
+    def policies(self) -> Sequence[Policy]:
+        """The local policy lines; raises `BadPolicy`."""
+        return [parse_policy(line) for line in self.get_all("policy")]

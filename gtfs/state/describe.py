@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a state directory and a publish look like, as gtfs(1) documents them under JSON. Any thread."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gtfs.catalogue.accept import is_stale
+from gtfs.ingest.refmoves import HeldBack
+from gtfs.state.divergence import refs_held_back
+from gtfs.state.feedkey import address, feed_key_path, read_feed_key
+from gtfs.state.publish import Published
+from gtfs.state.state import State
+
+_HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
+
+
+def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dict[str, Any]:
+    """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`."""
+    held = state.held
+    if held_back is None:
+        held_back = refs_held_back(state)
+    out: dict[str, Any] = {
+        "repository": str(state.repository.path),
+        "object_format": state.repository.fmt.name,
+        "packs": {
+            "known": state.index.packs.count(),
+            "bytes": state.index.packs.total_bytes(),
+            **state.index.packs.count_by_state(),
+        },
+        "unencodable": len(state.index.unencodable.all()),
+        "reels": len(state.index.reels.all()),
+        "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
+        "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
+        "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
+        "running": False,
+        "read_only": state.read_only,
+    }
+    if held is not None:
+        c = held.catalogue
+        out["catalogue"] = {
+            "repository": c.repository,
+            "version": c.version,
+            "date": c.date_s,
+            "valid_until": c.valid_until_s,
+            "stale": is_stale(c, int(time.time())),
+            "equivocation": c.version in state.catalogues.equivocations(),
+            "signers": list(c.signers),
+            "refs": len(c.refs),
+            "reels": len(c.reels),
+            "followed": not held_back,
+            "held_back": len(held_back),
+        }
+        out["refs_held_back"] = [
+            {
+                "ref": h.name.decode("utf-8", "replace"),
+                "reason": h.reason,
+                "at": h.now.hex() if h.now is not None else None,
+                "wanted": h.wanted.hex() if h.wanted is not None else None,
+                "sync": h.sync_helps,
+            }
+            for h in held_back[:_HELD_BACK_MOST]
+        ]
+    return out
+
+
+def describe_published(state: State, published: Published) -> dict[str, Any]:
+    """What `gtfs publish` shows."""
+    reels = () if state.held is None else state.held.catalogue.reels
+    key, name = read_feed_key(feed_key_path(state.repository.state)), state.config.get("name")
+    pointer = [address(key.public, name)] if key is not None and name is not None else []
+    return {
+        "version": published.version,
+        "new": published.is_new,
+        "packs": published.packs,
+        "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
+        "refs_left_out": published.left_out,
+        "faults": published.faults.describe(),
+        "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
+        "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
+    }

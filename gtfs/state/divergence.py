@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which refs of a mirror are elsewhere than the held catalogue says, and why: from the refs as they are. Any thread.
+
+`Divergence` is a running node's last look, which `gtfs status` and ``.gtfs/status`` show at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from gtfs.catalogue.accept import is_stale
+from gtfs.ingest.refmoves import HeldBack, survey_refs
+from gtfs.repo.history import Ref
+from gtfs.state.state import State
+from gtfs.trust.stanza import write_time
+
+_SHARE = 20.0  # times as long as a look takes, none is taken
+
+
+def why_all_stay(state: State) -> str | None:
+    """What keeps every ref where it is, whatever the policy says; None without such a thing."""
+    held = state.held
+    if held is None:
+        return "there is no catalogue"
+    if is_stale(held.catalogue, int(time.time())):
+        until = write_time(held.catalogue.valid_until_s)
+        return f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
+    if held.catalogue.version in state.catalogues.equivocations():
+        return "the publisher signed two catalogues of this version"
+    return None
+
+
+def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
+    """Of all ``refs`` (None: as they stand) those that are elsewhere than the held catalogue says.
+
+    None for a publisher. Raises `GitFailed`.
+    """
+    held = state.held
+    if held is None or state.config.sign_key() is not None:
+        return []
+    found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
+    why = why_all_stay(state)
+    return found if why is None else [h._replace(reason=why, sync_helps=False) for h in found]
+
+
+class Divergence:
+    """What was found at the last look; ``is_old`` says that another one is wanted."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.held_back: list[HeldBack] = []
+        self.is_old = True
+        self._took_s = 0.0
+        self._looked_s = -math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether to look again now: so rarely that it takes little of the time, however many refs there are."""
+        if not self.is_old or now_s < self._looked_s + _SHARE * self._took_s:
+            return False
+        self._looked_s = now_s
+        return True
+
+    def look(self, refs: Sequence[Ref] | None = None) -> None:
+        """Look again, at refs that were just read if they are given; raises `GitFailed`."""
+        self.is_old = False
+        start_s = time.monotonic()
+        self.held_back = refs_held_back(self._state, refs)
+        self._took_s = time.monotonic() - start_s

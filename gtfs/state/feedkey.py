@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The key of a publisher's ``gtfs:`` address: who holds it decides where a feed leads, never what is believed.
+
+Blocking; any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gtfs.durable import replace_file
+from gtfs.errors import GtfsError
+
+KEYS: Final = "keys"
+FEED_KEY: Final = "feed.key"
+_SEED_BYTES: Final = 32
+
+
+class BadFeedKey(GtfsError):
+    """A feed key that is not there or cannot be used; names the file."""
+
+    exit_code = 3
+
+
+class FeedKey:
+    """The secret half of a ``gtfs:`` address."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public: bytes = self._key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature, 64 bytes."""
+        return self._key.sign(data)
+
+
+def feed_key_path(state: Path) -> Path:
+    """Where a publisher's feed key is, below the node's state directory."""
+    return state / KEYS / FEED_KEY
+
+
+def address(key: bytes, name: str) -> str:
+    """The SOURCE that leads to a publisher's pointer."""
+    return f"gtfs:{key.hex()}/{name}"
+
+
+def read_feed_key(path: Path) -> FeedKey | None:
+    """The key of a file, None if there is none; raises `BadFeedKey`."""
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise BadFeedKey(f"{path} is not a feed key") from None
+    try:
+        return FeedKey(bytes.fromhex(text.strip()))
+    except ValueError:
+        raise BadFeedKey(f"{path} is not a feed key: {_SEED_BYTES} bytes in hex are expected") from None
+
+
+def make_feed_key(path: Path) -> FeedKey:
+    """The key of a file, made at the first time, readable by its owner only."""
+    found = read_feed_key(path)
+    if found is not None:
+        return found
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    seed = os.urandom(_SEED_BYTES)
+    replace_file(path, seed.hex().encode() + b"\n", mode=0o600)
+    return FeedKey(seed)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What mirrors will say of packs that are about to be sealed, said to their publisher first.
+
+The same steps as on the way in, by the same `Examiner` and the same table of faults. Synchronous, under the node's
+lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import NamedTuple
+
+from gtfs.durable import replace_file
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.ingest.candidate import Candidate, Views
+from gtfs.ingest.examine import Examiner
+from gtfs.ingest.faults import FaultCounts, Finding, Severity
+from gtfs.pack.format import CorruptPack
+from gtfs.pack.limits import UNLIMITED
+from gtfs.pack.trees import MissingObject
+from gtfs.repo.catfile import CatFile
+from gtfs.state.state import State
+
+UNLISTED = "unlisted-faults"  # in the node's state directory: what the last publish stopped for
+
+_SHOWN = 200  # characters of a path in a message
+_PATHS = 200  # objects whose path is looked for, each by a git
+
+
+class Unlisted(NamedTuple):
+    """A fault that no mirror accepts yet, and the first commit or tag that brings it."""
+
+    pack: ObjectId
+    finding: Finding
+
+
+class UnlistedFaults(GtfsError):
+    """What is to be published has objects that every mirror would refuse; the text says how to accept them."""
+
+    exit_code = 3
+
+
+class Unacceptable(GtfsError):
+    """A pack that no mirror can let in, whatever the catalogue says."""
+
+    exit_code = 3
+
+
+def foresee(
+    state: State,
+    wanted: Collection[ObjectId],
+    accepted: Collection[ObjectId],
+    stop: Callable[[], bool],
+    begin: Callable[[int], None],
+    progress: Callable[[int, int], None],
+) -> FaultCounts:
+    """Look at the open reel's packs of ``wanted`` as mirrors will; gives what they will carry.
+
+    Raises `UnlistedFaults`, `Unacceptable`, OSError.
+    """
+    counts = FaultCounts()
+    unlisted: dict[ObjectId, Unlisted] = {}
+    rows = sorted((r for r in state.index.packs.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
+    begin(len(rows))
+    # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
+    limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
+    examiner = Examiner(state.repository.fmt, limits, state.gate())
+    allowed = frozenset(accepted)
+    seen_bytes = 0
+    with CatFile(state.repository) as reader, Views(state.repository.state) as views:
+
+        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
+            try:
+                raw = reader.read(oid, state.limits.object_bytes)
+            except MissingObject:
+                return None
+            return None if raw.data is None else (raw.kind, raw.data)
+
+        for number, row in enumerate(rows, 1):
+            if stop():
+                break
+            pack = views.bytes_of(Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, None, True))
+            try:
+                findings = examiner.foresee(pack, row.oid, lookup)
+            except CorruptPack as e:
+                raise Unacceptable(f"no mirror can take the pack of {row.oid.hex()}: {e}") from None
+            for finding in findings:
+                if finding.fault.severity is Severity.LISTED and finding.oid not in allowed:
+                    unlisted.setdefault(finding.oid, Unlisted(row.oid, finding))
+            counts.add(findings)
+            seen_bytes += row.size
+            if number % 64 == 0 or number == len(rows):
+                progress(number, seen_bytes)
+    if unlisted and not stop():
+        _refuse(state, list(unlisted.values()))
+    (state.repository.state / UNLISTED).unlink(missing_ok=True)
+    return counts
+
+
+def _refuse(state: State, unlisted: list[Unlisted]) -> None:
+    repository = state.repository
+    file = repository.state / UNLISTED
+    lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()}" for u in unlisted]
+    for at, one in enumerate(unlisted[:_PATHS]):
+        lines[at] += f" {_path_of(state, one)}"
+    replace_file(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+    pack, finding = unlisted[0]
+    init = f"gtfs init {repository.path}"
+    more, how = "", f"{init} --accept-fault {finding.oid.hex()}"
+    if unlisted[1:]:
+        more, how = f", and {len(unlisted) - 1} more", f"{init} --accept-faults {file}"
+    raise UnlistedFaults(
+        f"commit {pack.hex()}, path {_path_of(state, unlisted[0])}, object {finding.oid.hex()}: {finding.text}{more}; "
+        f"mirrors refuse what the catalogue does not list; list it with: {how}"
+    )
+
+
+def _path_of(state: State, unlisted: Unlisted) -> str:
+    """Where in the commit the object stands, quoted if it must be; '/' for its root."""
+    listed = state.repository.git("ls-tree", "-r", "-t", "-z", unlisted.pack.hex(), check=False)
+    wanted = unlisted.finding.oid.hex().encode()
+    for line in listed.split(b"\0"):
+        facts, _, path = line.partition(b"\t")
+        if facts.endswith(wanted):
+            text = path.decode("utf-8", "backslashreplace")
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+            return text if text.isprintable() else ascii(text)
+    return "/"

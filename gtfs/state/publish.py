@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Out: refs of the repository into reels and the next signed catalogue (design.md §4, §5).
+
+Order: encode, seal, merge what the held catalogue lists already, catalogue, index, and only then is the open reel
+emptied. A crash between leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
+done is in proportion to what is new. Synchronous, under the node's lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gtfs.catalogue.accept import FUTURE_S, Held
+from gtfs.catalogue.document import Catalogue, ReelEntry
+from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
+from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ingest.faults import FaultCounts
+from gtfs.ingest.refjudge import moves_back, refused_by_path
+from gtfs.pack.account import Needs
+from gtfs.reel.index import PackRow, ReelRow
+from gtfs.reel.openreel import file_chunks
+from gtfs.reel.order import canonical_order, cut
+from gtfs.reel.seal import Source, write_reel
+from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
+from gtfs.repo.repository import Repository
+from gtfs.state.acceptedfaults import accepted_faults
+from gtfs.state.config import BadConfig
+from gtfs.state.feedkey import feed_key_path, read_feed_key
+from gtfs.state.foresee import foresee
+from gtfs.state.selection import describe_left_out, unreached_head
+from gtfs.state.state import State
+from gtfs.state.turnover import compact
+from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
+from gtfs.trust.gnupghome import GnupgUnusable
+from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
+from gtfs.trust.policy import BadPolicy, Policy
+from gtfs.trust.sign import Signer
+from gtfs.trust.stanza import write_time
+
+log = logging.getLogger(__name__)
+
+_DAY_S = 24 * 3600
+_NAMED = 10  # refs that warnings name
+_RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
+
+
+@dataclass(frozen=True)
+class Published:
+    """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists.
+
+    ``held_back``: the refs whose commits cannot be published, and why; they stay where the catalogue before had them.
+    ``left_out``: what `selection.describe_left_out` says of the refs that were not chosen.
+    ``faults``: what the newly sealed packs have, and mirrors carry.
+    """
+
+    version: int
+    is_new: bool
+    reels: tuple[ReelEntry, ...]
+    packs: int
+    held_back: dict[bytes, str] = field(default_factory=dict)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    faults: FaultCounts = field(default_factory=FaultCounts)
+
+
+def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
+    """Make the node a publisher's: its repository id and signing key, checked to be usable; gives the id.
+
+    Raises `BadConfig`, `BadKeyring`, `SigningFailed`, `BadId`.
+    """
+    config = state.config
+    if state.held is not None and config.sign_key() is None:
+        raise BadConfig(f"{state.repository.path} follows the catalogue of {state.held.catalogue.repository}")
+    known = config.get("name")
+    if known is not None and name is not None and known != name:
+        raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")
+    repository_id = name or known or _first_root(state.repository)
+    key = parse_fingerprint(fingerprint)
+    home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
+    # Tried before anything is changed: a publisher keeps the key that works.
+    Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
+    own = choose([key], read_user_keys([key], home), "of GnuPG")
+    before, old = state.keyring, config.sign_key()
+    freeze(own, state.keyring_path, before=before, stay=before.primaries - {old} if before is not None else ())
+    state.use_keyring(state.keyring.named_only - {key} if state.keyring is not None else ())
+    if gnupg_home is not None:
+        config.set("gnupghome", gnupg_home)
+    config.set("signkey", key)
+    config.set("name", repository_id)
+    return repository_id
+
+
+def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:
+    """Raise `BadPolicy` for a line that names a subkey, as far as the keyring or the user's GnuPG knows it for one."""
+    named = {fingerprint for policy in policies for fingerprint in policy.signers or ()}
+    keys = dict(state.keyring.keys) if state.keyring is not None else {}
+    if named - keys.keys():
+        merge_keys(keys, read_user_keys(named, gnupg_home or state.config.gnupg_home()))
+    for policy in policies:
+        for fingerprint in sorted(policy.signers or ()):
+            try:
+                refuse_subkey(fingerprint, keys)
+            except SubkeyNamed as error:
+                raise BadPolicy(policy.to_line(), str(error)) from None
+
+
+def _first_root(repository: Repository) -> str:
+    roots = repository.git("rev-list", "--max-parents=0", "HEAD", check=False).split()
+    if not roots:
+        raise Unpublishable("the repository has no commit to be named after; give a name with --name")
+    return roots[-1].decode()
+
+
+def publish_now(
+    state: State,
+    *,
+    force: bool = False,
+    jobs: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    begin: Callable[[int], None] = lambda _n: None,
+    progress: Callable[[int, int], None] = lambda _n, _b: None,
+    phase: Callable[[str], None] = lambda _name: None,
+) -> Published:
+    """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
+
+    Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
+    """
+    repository, index, config = state.repository, state.index, state.config
+    key = config.sign_key()
+    name = config.get("name")
+    if key is None or name is None:
+        raise BadConfig(f"{repository.path} is no publisher's; run: gtfs init {repository.path} --sign-key FINGERPRINT")
+    if repository.is_shallow():
+        raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
+    renew_own_key(state, key)
+    held = state.held
+    selection = state.refs()
+    check_fits(repository, selection.chosen)
+    state.take_up(refs=selection.chosen, jobs=jobs, stop=stop, begin=begin, progress=progress)
+    if stop():
+        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+    held_back = hold_back(state, selection.chosen)
+    refs = [ref for ref in selection.chosen if ref.name not in held_back]
+    if held_back and not refs:
+        raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
+    stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
+    branch = read_head(repository)
+    head = unreached_head(repository, branch, refs)
+    left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
+    wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
+    phase("checking")
+    # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
+    faults = foresee(state, wanted, accepted_ids, stop, begin, progress)
+    if stop():
+        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+    phase("sealing")
+    seal(state, wanted)
+
+    # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
+    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
+    now_s = int(time.time())
+    valid_s = config.valid_days() * _DAY_S
+    feed_key = read_feed_key(feed_key_path(repository.state))
+    settings = PublishSettings(
+        repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
+        feed_key=None if feed_key is None else feed_key.public.hex(),
+        trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
+        policy=tuple(config.policies()), accepted_faults=accepted_ids,
+    )  # fmt: skip
+    named = {**stay, **{r.name: r.oid for r in refs}}
+    needs = needs_of(state, held, fresh)
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs)
+    if held is not None and not fresh and not force:
+        same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
+        left_s = held.catalogue.valid_until_s - now_s
+        if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
+            return _published(held.catalogue, False, held_back, left_out, faults)
+    if held is not None and _is_ahead(held, now_s):
+        log.warning(
+            "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
+            " signed now, at once; if it is this clock that is wrong, set it and publish again",
+            held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
+        )  # fmt: skip
+    phase("signing")
+    kept = [] if held is None else compact(state.reel_files, held.catalogue)
+    entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
+    catalogue = dataclasses.replace(catalogue, reels=entries)
+    assert state.keyring is not None
+    refuse_subkeys(state, settings.policy, config.gnupg_home())
+    _say_what_goes_back(state, catalogue)
+    _say_what_has_no_way(state, catalogue)
+    accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
+    with index.transaction():
+        state.hold(accepted)
+        index.refs.set_held(catalogue.refs)
+    state.empty_open_reel()
+    return _published(catalogue, True, held_back, left_out, faults)
+
+
+def _is_ahead(held: Held, now_s: int) -> bool:
+    """Whether mirrors with this clock refuse the held catalogue, as its date has not come."""
+    return held.catalogue.date_s > now_s + FUTURE_S
+
+
+def renew_own_key(state: State, key: Fingerprint) -> None:
+    """Let the frozen copy of the publisher's key follow the user's GnuPG: a new subkey, a later expiry, a revocation.
+
+    A key that is not there any more, or a gpg that is not, is no fault before something has to be signed.
+    """
+    try:
+        own = read_user_keys([key], state.config.gnupg_home())
+    except GnupgUnusable as error:
+        log.info("the publisher's key is used as it was frozen: %s", error)
+        return
+    before = state.keyring
+    if key in own:
+        freeze({key: own[key]}, state.keyring_path, before=before, stay=before.primaries if before is not None else ())
+        state.use_keyring()
+
+
+def _say_what_goes_back(state: State, new: Catalogue) -> None:
+    """Mirrors hold these refs back; the publisher hears it first."""
+    back = [] if state.held is None else moves_back(state.repository, state.held.catalogue.refs, new.refs, new.policy)
+    if back:
+        log.warning(
+            "%d refs do not descend from where they stood, or are tags that moved, %s first: mirrors hold them back "
+            "unless a policy line says non-fast-forward (gtfs init --policy)",
+            len(back), back[0].decode("utf-8", "replace"),
+        )  # fmt: skip
+
+
+def _say_what_has_no_way(state: State, new: Catalogue) -> None:
+    """The same of refs under the policy kind `path`."""
+    before = {} if state.held is None else state.held.catalogue.refs
+    refused = refused_by_path(state.repository, state.index, state.keyring, before, new.refs, new.policy)
+    for name, reason in list(refused.items())[:_NAMED]:
+        log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
+    if len(refused) > _NAMED:
+        log.warning("and %d more refs of the kind", len(refused) - _NAMED)
+
+
+def _published(
+    catalogue: Catalogue,
+    is_new: bool,
+    held_back: dict[bytes, str],
+    left_out: list[dict[str, Any]],
+    faults: FaultCounts,
+) -> Published:
+    packs = sum(reel.rows for reel in catalogue.reels)
+    return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out, faults)
+
+
+def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs:
+    """What a mirror's limits must be at least: for what was listed so far, as none of it goes, and for new reels."""
+    needs = Needs() if held is None else held.catalogue.needs
+    for reel in fresh:
+        for needed in state.index.needs.of_reel(reel.id).values():
+            needs = needs.and_those_of(needed)
+    return needs
+
+
+def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
+    """What the refs reach, as far as no listed reel has it."""
+    listed = () if state.held is None else set(state.held.catalogue.refs.values())
+    wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
+    if any(item.oid not in wanted for item in state.index.packs.open_items()):
+        # Not new and in no reel: it is reached by no ref, or a reel was lost.
+        wanted = _reached(state, refs, ())
+    return wanted
+
+
+def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+    if not refs:
+        return {}
+    wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))
+    wanted.update(dict.fromkeys(tags_reachable(state.repository, refs)))
+    return wanted
+
+
+def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
+    """Seal the open reel's packs of ``wanted`` into reels, in canonical order, cut at 256 MiB."""
+    index = state.index
+    items = [item for item in index.packs.open_items() if item.oid in wanted]
+    sealed: list[ReelRow] = []
+    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
+    for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
+        sources = [
+            Source(r.oid, r.size, r.digest or b"", file_chunks(state.open_reel_path, r.offset or 0, r.size))  # type: ignore[arg-type]
+            for r in group
+        ]
+        reel = write_reel(state.reels, sources, state.repository.fmt)
+        with index.transaction():
+            reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
+            index.packs.move_to_reel(reel_id, reel.places)
+        row = index.reels.get(reel_id)
+        assert row is not None
+        sealed.append(row)
+    return sealed

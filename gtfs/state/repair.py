@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the index says is here and is not any more: git's objects, and the files of reels.
+
+Found by cheap looks, at start and before a sync; then let in or encoded again from what is left. What that does not
+give is for the swarm.
+
+Blocking; under the node's lock, in the thread that writes. The swarm must not have the reels meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gtfs.durable import replace_file
+from gtfs.ids import ObjectId
+from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.lost import absent, find_lost
+from gtfs.ingest.takeup import SPOOL, parents_first
+from gtfs.pack.limits import UNLIMITED
+from gtfs.reel.index import ReelRow
+from gtfs.reel.metainfo import build_metainfo
+from gtfs.reel.openreel import file_chunks
+from gtfs.reel.seal import check_packs
+from gtfs.reel.table import Row, encode_table, reel_name
+from gtfs.repo.encoding import encode_many
+from gtfs.state.reelfiles import Table
+from gtfs.state.state import State
+
+log = logging.getLogger(__name__)
+
+
+def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
+    """Put rows back of which git has lost objects, and let in again what of them lies in the open reel."""
+    index = state.index
+    if state.config.sign_key() is not None:  # what its owner lets git throw away stays in the reels
+        return
+    find_lost(state.repository, index)
+    if not index.packs.with_state("verified", limit=1):
+        return
+    rows = {row.oid: row for row in index.packs.open_rows() if row.state == "verified"}
+    order = parents_first((oid, index.history.parents_of(oid)) for oid in rows)
+    candidates = [
+        Candidate(oid, state.open_reel_path, rows[oid].offset or 0, rows[oid].size, None, is_ours=True) for oid in order
+    ]
+    outcome = state.ingest().run(candidates, stop=stop)
+    for candidate, error in outcome.refused:
+        log.error("%s, which git has lost, is refused: %s", candidate.oid.hex(), error)
+        index.packs.set_state([candidate.oid], "refused", str(error))
+
+
+def short_reels(state: State) -> list[ReelRow]:
+    """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
+    found = []
+    for row in state.index.reels.all():
+        if row.is_whole and (_size(state.reel_path(row.name)) != row.size or not _has_metainfo(state, row)):
+            found.append(row)
+    return found
+
+
+def _has_metainfo(state: State, row: ReelRow) -> bool:
+    return state.reel_files.metainfo_path(row.name).is_file()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Write what git has of a reel that was whole and is called partial by now; call it whole if that was all.
+
+    Nobody may believe the file meanwhile: what was not written yet is a hole.
+    """
+    reel_files, index = state.reel_files, state.index
+    reel_files.resume_path(reel.name).unlink(missing_ok=True)  # it says what was here
+    table = reel_files.table(reel._replace(state="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
+    if table is None:
+        return False
+    encode_into(state, reel, table, stop)
+    path = reel_files.path(reel.name)
+    if _size(path) != reel.size:
+        return False
+    metainfo, infohash = build_metainfo(path)
+    if infohash != reel.infohash:
+        return False
+    replace_file(reel_files.metainfo_path(reel.name), metainfo)
+    index.reels.set_state([reel.id], "complete")
+    log.warning("reel %s was made again from git", reel.name)
+    return True
+
+
+def _table_by_rows(state: State, reel: ReelRow) -> Table | None:
+    """The table as the index has it, if all packs of the reel have their place in it."""
+    packs = [Row(r.oid, r.size, r.digest) for r in state.index.packs.reel_rows(reel.id) if r.digest is not None]
+    if reel_name(encode_table(packs, state.repository.fmt)) != reel.name:
+        return None
+    state.reel_files.keep_table(reel, packs, 0)
+    return state.reel_files.table(reel)
+
+
+def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bool] = lambda: False) -> int:
+    """Write packs that git has, and the reel's file has not, to their offsets, and the reel's end; gives their bytes.
+
+    Raises OSError.
+    """
+    repository = state.repository
+    missing = set(absent(repository, [pack.oid for pack in table.packs]))
+    if len(missing) == len(table.packs):
+        return 0
+    path = state.reel_path(reel.name)
+    wanted = {p.oid: (p, at) for p, at in zip(table.packs, table.offsets, strict=True) if p.oid not in missing}
+    if _size(path) is not None:
+        for check in check_packs(path, list(wanted.values())):
+            if check.good:
+                del wanted[check.oid]
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(fd, reel.size)
+        made = _write_packs(state, fd, wanted, stop)
+        os.pwrite(fd, table.end, reel.size - len(table.end))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return made
+
+
+def _write_packs(state: State, fd: int, wanted: dict[ObjectId, tuple[Row, int]], stop: Callable[[], bool]) -> int:
+    made = 0
+    oids: Sequence[ObjectId] = list(wanted)
+    for run in encode_many(state.repository, oids, state.repository.state / SPOOL, UNLIMITED, stop=stop):
+        for stamp, offset in run.made:
+            pack, at = wanted[stamp.oid]
+            if stamp.digest != pack.digest:
+                continue  # not as its publisher made it
+            for chunk in file_chunks(run.spool, offset, stamp.length)():
+                at += os.pwrite(fd, chunk, at)
+            made += stamp.length
+        run.spool.unlink()
+    return made

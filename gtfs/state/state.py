@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's state on disk (design.md §7), opened under its lock and swept of what a crash left. One writer.
+
+Synchronous: `Node` and the commands that need no network use it alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from gtfs.catalogue.accept import Accepted, Held
+from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.durable import sweep_temporaries
+from gtfs.feed import parse_feed
+from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
+from gtfs.ingest.gate import PolicyGate
+from gtfs.ingest.ingest import Ingest, sweep
+from gtfs.ingest.lost import doubt
+from gtfs.ingest.quarantine import Quarantine
+from gtfs.ingest.refjudge import Demands
+from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
+from gtfs.ingest.tips import hold_kept
+from gtfs.pack.limits import Limits
+from gtfs.reel.index import Index, ReelRow
+from gtfs.reel.openreel import OpenReelWriter
+from gtfs.reel.recover import recover_open_reel
+from gtfs.repo.history import OWN_REFS, Ref
+from gtfs.repo.reach import find_blamed
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.state.config import Config
+from gtfs.state.lock import Lock
+from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
+from gtfs.state.reelfiles import ReelFiles
+from gtfs.state.selection import Selection, select_refs
+from gtfs.state.turnover import drop, settle
+from gtfs.trust.keyring import Keyring, open_keyring
+from gtfs.trust.ownhome import sweep_homes
+from gtfs.trust.policy import Policy, named_subkeys
+from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.signoff import SignoffRow, write_signoff
+
+log = logging.getLogger(__name__)
+
+INDEX = "node.db"
+OPEN_REEL = "open.reel"
+REELS = "reels"
+INCOMING = "incoming"
+QUARANTINE = "quarantine"
+SIGNOFFS = "signoffs"
+KEYS = "keys"
+CATALOGUE = "catalogue"
+KEYRING = "keyring.gpg"
+LOCK = "lock"
+
+
+class State:
+    """Opens everything and closes it in reverse; a context manager.
+
+    ``limits``: instead of those that the config, and options (``given``), say. ``may_be_read_only``: do with a state
+    directory that cannot be written; then `read_only` says so, nothing is swept or mended, and what would write raises
+    `ReadOnly`, IndexUnusable or OSError.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        limits: Limits | None = None,
+        *,
+        given: Mapping[str, int] | None = None,
+        may_be_read_only: bool = False,
+    ) -> None:
+        self.repository = repository
+        root = repository.state
+        self.read_only = is_read_only(root)
+        if self.read_only:
+            check_private(root)
+            if not may_be_read_only or not os.path.lexists(root):
+                raise ReadOnly(root)
+        else:
+            make_private(root, writers_modes=(INCOMING,))
+            for name in (REELS, INCOMING, SIGNOFFS):
+                (root / name).mkdir(mode=0o700, exist_ok=True)
+        self.reels = root / REELS
+        self.incoming = root / INCOMING
+        self.open_reel_path = root / OPEN_REEL
+        self._exit = contextlib.ExitStack()
+        try:
+            self.lock = Lock(root / LOCK)
+            self._exit.callback(self.lock.release)
+            if self.read_only:
+                self.lock.take_shared()
+            else:
+                self.lock.take()
+                self._sweep()
+            self.config = Config(repository)
+            self.limits = limits or self.config.limits(given)
+            self.index = Index(root / INDEX, read_only=self.read_only)
+            self._exit.callback(self.index.close)
+            self._open_reel = None if self.read_only else self._recover()
+            self._exit.callback(self._close_open_reel)
+            self.reel_files = ReelFiles(self.index, self.reels, self.open_reel_path, repository.fmt)
+            self.quarantine = Quarantine(root / QUARANTINE, self.limits.quarantine_bytes)
+            self.catalogues = CatalogueStore(root / CATALOGUE, read_only=self.read_only)
+            self.held: Held | None = self.catalogues.highest()
+            self._previous: Catalogue | None = None
+            self._superseded: list[ReelRow] = []
+            if not self.read_only:
+                self._settle_at_start()
+                hold_kept(repository, self.index)
+            self._warned_of: set[Fingerprint] = set()
+            self.keyring: Keyring | None = None
+            self.load_keyring()
+        except BaseException:
+            self._exit.close()
+            raise
+        self._signer: Signer | None = None
+        self._ingest: Ingest | None = None
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._exit.close()
+
+    @property
+    def keyring_path(self) -> Path:
+        """The small ring frozen for this repository (design.md §10)."""
+        return self.repository.state / KEYRING
+
+    def load_keyring(self) -> None:
+        """Read the frozen ring again after a change; raises `BadKeyring`."""
+        self.keyring = None
+        if self.keyring_path.exists():
+            named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
+            self.keyring = open_keyring(self.keyring_path).with_named_only(named_only)
+
+    def own_key(self) -> Fingerprint | None:
+        """The publisher's key, None for a node that does not publish; raises `BadId`."""
+        return self.config.sign_key()
+
+    def use_keyring(self, named_only: Collection[Fingerprint] | None = None) -> None:
+        """Act on a frozen ring that was written, and on who in it counts by name only (None: as before)."""
+        if named_only is not None and set(named_only) != set(self.config.get_all("cataloguekey")):
+            self.config.set("cataloguekey", *sorted(named_only))
+        self.load_keyring()
+        self.renew_gate()
+
+    def _sweep(self) -> None:
+        """Drop what a crash left."""
+        root = self.repository.state
+        sweep(self.repository)
+        sweep_spool(self.repository)
+        sweep_homes(root / KEYS)
+        for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
+            sweep_temporaries(directory)
+
+    def reread(self) -> None:
+        """Read settings and frozen ring again; raises `BadConfig`, `BadPolicy`, `BadId`, `BadFeed`, `BadKeyring`."""
+        config = Config(self.repository)
+        config.policies()
+        config.sign_key()
+        config.valid_days()
+        for text in config.get_all("source"):
+            parse_feed(text)
+        self.load_keyring()
+        self.config = config
+        self.renew_gate()
+
+    def _recover(self) -> OpenReelWriter:
+        recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
+        if recovered.cut_bytes or recovered.dropped:
+            log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
+        if recovered.dropped:
+            self.index.meta.set_taken_up(())  # they are to be found again
+        return OpenReelWriter(self.open_reel_path, self.repository.fmt)
+
+    def _close_open_reel(self) -> None:
+        if self._open_reel is not None:
+            self._open_reel.close()
+
+    def open_reel(self) -> OpenReelWriter:
+        """The open reel's writer; after a failed write (a full disk) a new one on what is certainly there.
+
+        Raises `ReadOnly`.
+        """
+        if self._open_reel is None:
+            raise ReadOnly(self.repository.state)
+        if self._open_reel.is_broken:
+            self._open_reel.close()
+            self._open_reel = self._recover()
+        return self._open_reel
+
+    def empty_open_reel(self) -> None:
+        """Give the open reel's space back once no row points into it; until then its dead bytes stay."""
+        if self.open_reel().size and not self.index.reels.holds(None):
+            self.open_reel().truncate_to(0)
+
+    def hold(self, accepted: Accepted) -> None:
+        """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
+        self._previous = None if self.held is None else self.held.catalogue
+        self.held = accepted
+        self.renew_gate()
+        self._superseded = settle(self.reel_files, accepted.catalogue, self._previous)
+
+    def _settle_at_start(self) -> None:
+        """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
+        self.reel_files.sweep_strays()
+        if self.held is not None:
+            before = self.catalogues.before(self.held.catalogue.version)
+            self._previous = None if before is None else before.catalogue
+            self._superseded = settle(self.reel_files, self.held.catalogue, self._previous)
+            self.drop_superseded(self.take_superseded())
+
+    def take_superseded(self) -> list[ReelRow]:
+        """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
+        found, self._superseded = self._superseded, []
+        return found
+
+    def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
+        """Delete their files and rows. Raises OSError; the next start tries again."""
+        if reels:
+            drop(self.reel_files, reels)
+
+    def gate(self) -> PolicyGate:
+        """Step 4 of design.md §8 as this node demands it now."""
+        catalogue = None if self.held is None else self.held.catalogue
+        policy = None if catalogue is None else catalogue.policy
+        local = self.config.policies()
+        self._warn_of_subkeys((*local, *(policy or ())))
+        accepted = frozenset(() if catalogue is None else catalogue.accepted_faults)
+        return PolicyGate(local, policy, self.keyring, accepted)
+
+    def _warn_of_subkeys(self, policies: Sequence[Policy]) -> None:
+        """Say once what would else only be noticed as refusals."""
+        for line, subkey, primary in named_subkeys(policies, self.keyring) if self.keyring is not None else ():
+            if subkey not in self._warned_of:
+                self._warned_of.add(subkey)
+                log.warning("policy %r: %s is a subkey and lets nobody sign; name its key, %s", line, subkey, primary)
+
+    def demands(self) -> Demands:
+        """Step 9: what refs must meet to move, as this node demands it now."""
+        policy = None if self.held is None else self.held.catalogue.policy
+        return Demands(self.config.policies(), policy, self.keyring)
+
+    def ingest(self) -> Ingest:
+        """The one way in."""
+        if self._ingest is None:
+            self._ingest = self.new_ingest()
+        return self._ingest
+
+    def new_ingest(self) -> Ingest:
+        """Another one, for another thread to check with; only one at a time may run."""
+        return self._exit.enter_context(
+            Ingest(self.repository, self.index, self.open_reel, self.gate(), self._sign_off, self.limits)
+        )
+
+    def renew_gate(self) -> None:
+        """Let the next ingest see a new catalogue, keyring or policy."""
+        if self._ingest is not None:
+            self._ingest.use_gate(self.gate())
+
+    def reel_path(self, name: ReelName) -> Path:
+        """Where a reel lies, whole or in part."""
+        return self.reel_files.path(name)
+
+    def take_up(
+        self,
+        *,
+        refs: Sequence[Ref] | None = None,
+        jobs: int | None = None,
+        retry: bool = True,
+        stop: Callable[[], bool] = lambda: False,
+        begin: Callable[[int], None] = lambda _n: None,
+        progress: Callable[[int, int], None] = lambda _n, _b: None,
+    ) -> TakenUp:
+        """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
+
+        ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
+        ``retry``, neither is what could not be made then. A read-only state stays as it is.
+        """
+        if self.read_only:
+            return TakenUp(0, 0, {})
+        refs = self.refs().chosen if refs is None else refs
+        tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
+        before = self.index.meta.taken_up()
+        again = list(self.index.unencodable.all()) if retry else []
+        if tips == before and not again:
+            return TakenUp(0, 0, {})
+        try:
+            new = self._find_new(refs, before)
+        except GitFailed as e:
+            if self.config.sign_key() is not None:
+                raise
+            log.warning("what refs reach cannot be read (%s); a sync brings what git has lost", e)
+            doubt(self.index)
+            return TakenUp(0, 0, {})
+        if again and before:
+            new = list(dict.fromkeys((*again, *new)))
+        begin(len(new))
+        done = take_up(
+            self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
+        )
+        if not stop():
+            self.index.meta.set_taken_up(tips)
+        return done
+
+    def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
+        """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
+        try:
+            return find_new(self.repository, self.index, before, refs)
+        except GitFailed:
+            found = find_blamed(self.repository, refs, ())
+            if not found.blamed:
+                raise
+            self.index.unencodable.put(found.unreadable)
+            sound = [ref for ref in refs if ref.name not in found.blamed]
+            return find_new(self.repository, self.index, (), sound)
+
+    def refs(self, refs: Sequence[Ref] | None = None) -> Selection:
+        """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
+        return select_refs(self.repository, self.config, self.held, refs)
+
+    def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+        if self._signer is None:
+            keys = self.repository.state / KEYS
+            make_node_key(keys)
+            self._signer = self._exit.enter_context(node_signer(keys))
+        now_s = int(time.time())
+        return write_signoff(self.repository.state / SIGNOFFS, packs, self._signer, now_s).name, now_s

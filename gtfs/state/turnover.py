@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reels over time: what a new catalogue lists is made from what the one before it listed, which then goes (§4).
+
+Everything here follows from two catalogues, the held one and the one before it, and may be done again after a crash
+at any point. A reel that is not listed any more is **retired** while the next catalogue holds: seeded for those who are
+late. Then it is **superseded**: the swarm lets go of it, and its files and its row in the index go. One thread, under
+the node's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+from gtfs.catalogue.document import Catalogue
+from gtfs.ids import ObjectId
+from gtfs.reel.compaction import ReelSize, adding_up, plan
+from gtfs.reel.index import ReelRow
+from gtfs.reel.order import canonical_order
+from gtfs.reel.seal import SealedReel
+from gtfs.reel.table import Row, encode_table, reel_name
+from gtfs.state.reelfiles import ReelFiles, Table
+
+log = logging.getLogger(__name__)
+
+
+def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow]:
+    """The publisher's side: the whole reels of the held catalogue as the next one shall list them, some merged.
+
+    Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged reel
+    until `settle`. Raises OSError.
+    """
+    live = [row for row in _rows(reel_files, held) if row.is_whole]
+    found: list[SealedReel | ReelRow] = []
+    for group in plan([row.size for row in live]):
+        run = live[group.start : group.stop]
+        merged = _merge(reel_files, run) if len(run) > 1 else None
+        if merged is None:
+            found += run
+            continue
+        reel_files.index.reels.put(merged.name, merged.infohash, merged.size, merged.rows, 0, "complete")
+        log.info("%d reels are merged into %s, %d bytes", len(run), merged.name, merged.size)
+        found.append(merged)
+    return found
+
+
+def _merge(reel_files: ReelFiles, run: Sequence[ReelRow]) -> SealedReel | None:
+    tables = [reel_files.table(row) for row in run]
+    packs = [pack for table in tables if table is not None for pack in table.packs]
+    # A pack that stands in two of them, which a damaged and rebuilt index may bring about, cannot stand twice in one.
+    if None in tables or len({pack.oid for pack in packs}) < len(packs):
+        return None
+    return reel_files.make(packs)
+
+
+def settle(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -> list[ReelRow]:
+    """Let index and disk follow the held catalogue; gives the superseded reels, for `drop`. Raises OSError."""
+    index = reel_files.index
+    with index.transaction():
+        for e in held.reels:
+            index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+    listed = _rows(reel_files, held)
+    index.reels.set_state([row.id for row in listed if row.state == "retired"], "complete")
+    ids = {row.id for row in listed}
+    before = set() if previous is None else {entry.name for entry in previous.reels}
+    leaving = _leaving(reel_files, ids, before)
+    if previous is not None:
+        lacking = [row for row in listed if not row.is_whole and reel_files.table(row) is None]
+        _make_merged(reel_files, lacking, _rows(reel_files, previous), held.date_s, leaving)
+    _empty(reel_files, held, leaving)
+    index.reels.set_state([id_ for id_, row in leaving.items() if row.state == "complete"], "retired")
+    return [
+        row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.reels.holds(id_)
+    ]
+
+
+def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow]) -> None:
+    """Delete superseded reels, which the swarm must not have any more: first their files, then their rows."""
+    for row in superseded:
+        reel_files.remove(row.name)
+    reel_files.index.reels.drop(row.name for row in superseded)
+
+
+def _rows(reel_files: ReelFiles, catalogue: Catalogue) -> list[ReelRow]:
+    """The reels of a catalogue that the index knows, in its order."""
+    by_name = {row.name: row for row in reel_files.index.reels.all()}
+    return [by_name[entry.name] for entry in catalogue.reels if entry.name in by_name]
+
+
+def _leaving(reel_files: ReelFiles, listed: Collection[int], before: Collection[str]) -> dict[int, ReelRow]:
+    """The reels that are not listed any more. Those that never were are to be, unless nothing lies in them: they were
+    merged for a catalogue that was not signed after all."""
+    return {
+        row.id: row
+        for row in reel_files.index.reels.all()
+        if row.id not in listed and (row.version or row.name in before or not reel_files.index.reels.holds(row.id))
+    }
+
+
+def _make_merged(
+    reel_files: ReelFiles, lacking: Sequence[ReelRow], before: Sequence[ReelRow], time_s: int, leaving: Collection[int]
+) -> None:
+    """Make what the catalogue merged: whole if its parts are, else its table and what is here of it."""
+    sizes = [ReelSize(row.size, row.rows) for row in before]
+    for reel in lacking:
+        for run in adding_up(sizes, ReelSize(reel.size, reel.rows)):
+            tables = [reel_files.table(before[i]) for i in run]
+            packs = [pack for table in tables if table is not None for pack in table.packs]
+            if None in tables or reel_name(encode_table(packs, reel_files.fmt)) != reel.name:
+                continue
+            if not reel_files.make_listed(reel, packs, time_s):
+                reel_files.keep_table(reel, packs, time_s)
+                table = reel_files.table(reel)
+                assert table is not None
+                here = reel_files.fill(reel, table)
+                reel_files.adopt(reel, table, leaving)
+                log.info("reel %s is merged from what is here of %d others: %d bytes", reel.name, len(run), here)
+            break
+
+
+def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow]) -> None:
+    """Move packs out of reels that leave, into the listed reels that have them; the newest are the likeliest."""
+    holding = {id_ for id_ in leaving if reel_files.index.reels.holds(id_)}
+    for reel in sorted(_rows(reel_files, held), key=lambda row: -row.version):
+        if not holding:
+            return
+        table = reel_files.table(reel) if reel.is_whole else None
+        if table is not None and reel_files.adopt(reel, table, holding):
+            holding = {id_ for id_ in holding if reel_files.index.reels.holds(id_)}
+
+
+def settle_in(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
+    """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
+    now = reel_files.index.reels.get(reel.id)
+    table = reel_files.table(now) if now is not None and now.name == reel.name and now.is_whole else None
+    if now is None or table is None:
+        return
+    listed = set() if held is None else {row.id for row in _rows(reel_files, held)}
+    if held is None or now.id in listed:
+        reel_files.adopt(now, table, _leaving(reel_files, listed | {now.id}, ()))
+
+
+class Guess:
+    """The packs of reels whose tables are not here, if this is a clone that has their history (design.md §4).
+
+    Where a publisher sealed in one go what the refs of his catalogue reach, a reel's packs are in canonical order,
+    after those of the reels before it; the catalogue says how many. The name tells whether it is so.
+    """
+
+    def __init__(self, reel_files: ReelFiles, tips: Sequence[ObjectId]) -> None:
+        self.reel_files = reel_files
+        items = {item.oid: item for item in reel_files.index.packs.unpacked_items()}
+        reached: dict[ObjectId, None] = {}
+        todo = [oid for oid in tips if oid in items]
+        while todo:
+            oid = todo.pop()
+            if oid not in reached:
+                reached[oid] = None
+                todo += [parent for parent in items[oid].parents if parent in items]
+        self._order = [item.oid for item in canonical_order(items[oid] for oid in reached)]
+
+    def packs(self, reel: ReelRow) -> list[Row] | None:
+        """The next packs, if they are this reel's: then they are not tried again."""
+        first = self._order[: reel.rows]
+        known = self.reel_files.index.packs.get_many(first)
+        packs = [Row(oid, known[oid].size, known[oid].digest) for oid in first]  # type: ignore[arg-type]
+        if len(packs) < reel.rows or reel_name(encode_table(packs, self.reel_files.fmt)) != reel.name:
+            return None
+        del self._order[: reel.rows]
+        return packs
+
+    def leave_out(self, table: Table) -> None:
+        """Go on without the packs of a reel that is known."""
+        known = {pack.oid for pack in table.packs}
+        self._order = [oid for oid in self._order if oid not in known]

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SSH signatures on commits and tags: one run of ssh-keygen for each, judged by all that it says (design.md §10).
+
+Who counts stands in a file of allowed signers (ssh-keygen(1)) of this repository alone, whose bytes are read once. Any
+thread; it waits for the child.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gtfs.errors import GtfsError
+from gtfs.ids import Fingerprint
+from gtfs.trust.gnupghome import search_path
+from gtfs.trust.gpgv import BadSignature
+
+ALLOWED_SIGNERS: Final = "allowed_signers"  # in the node's state directory
+ALLOWED_BYTES: Final = 1 << 20
+PRINCIPALS: Final = 4  # that share one key; each costs a run
+TIMEOUT_S: Final = 30
+CPU_S: Final = 20
+MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
+
+_NAMESPACE: Final = b"git"  # git's gpg-interface.c
+_BEGIN: Final = b"-----BEGIN SSH SIGNATURE-----\n"
+_END: Final = b"-----END SSH SIGNATURE-----\n"
+_HASHES: Final = (b"sha256", b"sha512")
+_ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
+_SAID = re.compile(rb'Good "git" signature for (.+) with [A-Z0-9-]+ key (SHA256:[A-Za-z0-9+/]{43})\n\Z')
+HOW: Final = f"put the file of allowed signers (ssh-keygen(1)) to gtfs/{ALLOWED_SIGNERS} in the repository"
+
+
+class SshKeygenFailed(GtfsError):
+    """ssh-keygen could not be run, so nothing can be said about a signature."""
+
+    exit_code = 7
+
+
+class BadAllowedSigners(GtfsError):
+    """A file of allowed signers that cannot be read, or is too large."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class AllowedSigners:
+    """Who may sign with SSH keys: the file's bytes, and their SHA-256."""
+
+    data: bytes
+    digest: bytes
+
+
+def read_allowed_signers(path: Path) -> AllowedSigners | None:
+    """The file of allowed signers, None where there is none; raises `BadAllowedSigners`."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(ALLOWED_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadAllowedSigners(f"allowed signers {path}: {error.strerror or error}") from error
+    if len(data) > ALLOWED_BYTES:
+        raise BadAllowedSigners(f"allowed signers {path}: over the limit of {ALLOWED_BYTES} bytes")
+    return AllowedSigners(data, hashlib.sha256(data).digest())
+
+
+def verify_ssh(payload: bytes, signature: bytes, allowed: AllowedSigners) -> Fingerprint:
+    """Whose good signature of the namespace git this is; raises `BadSignature`, `SshKeygenFailed`.
+
+    The key is the one in the signature itself, and ssh-keygen has to name the same. Keys count as the file says now:
+    an SSH signature does not tell when it was made.
+    """
+    fingerprint = _claimed(signature)
+    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
+        file, signers = Path(home, "signature"), Path(home, "allowed")
+        file.write_bytes(signature)
+        signers.write_bytes(allowed.data)
+        found = ("-s", str(file), "-f", str(signers))
+        code, out = _run(["-Y", "find-principals", *found], b"", home)
+        principals = out.splitlines()
+        if code or not principals:
+            raise BadSignature(f"the SSH key {fingerprint} is not among the allowed signers")
+        for principal in principals[:PRINCIPALS]:
+            who = ["-I", os.fsdecode(principal), "-n", _NAMESPACE.decode()]
+            code, out = _run(["-Y", "verify", *found, *who], payload, home)
+            said = _SAID.match(out)
+            if code == 0 and said and said[1] == principal and said[2].decode() == fingerprint:
+                return fingerprint
+    raise BadSignature(f"ssh-keygen does not find the signature by {fingerprint} good")
+
+
+def _claimed(signature: bytes) -> Fingerprint:
+    """The key that an armored signature (PROTOCOL.sshsig) names, if its form is known; raises `BadSignature`."""
+    if not (signature.startswith(_BEGIN) and signature.endswith(_END)):
+        raise BadSignature("the SSH signature's armor has an unknown form")
+    try:
+        blob = base64.b64decode(signature[len(_BEGIN) : -len(_END)].replace(b"\n", b""), validate=True)
+        if blob[:10] != b"SSHSIG\0\0\0\1":
+            raise ValueError
+        key, rest = _string(blob[10:])
+        namespace, rest = _string(rest)
+        _reserved, rest = _string(rest)
+        digest, rest = _string(rest)
+        _made, rest = _string(rest)
+        kind, _ = _string(key)
+    except ValueError:
+        raise BadSignature("the SSH signature has an unknown form") from None
+    if rest or namespace != _NAMESPACE or digest not in _HASHES:
+        raise BadSignature("the SSH signature is not one that git makes")
+    if b"-cert-" in kind:
+        raise BadSignature("the SSH signature was made with a certificate; only keys themselves are trusted")
+    return Fingerprint("SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("="))
+
+
+def _string(data: bytes) -> tuple[bytes, bytes]:
+    """A string of RFC 4251 §5 and what comes behind it; raises ValueError."""
+    length = int.from_bytes(data[:4], "big")
+    if len(data) < 4 + length:
+        raise ValueError
+    return data[4 : 4 + length], data[4 + length :]
+
+
+def _run(words: list[str], data: bytes, home: str) -> tuple[int, bytes]:
+    """The exit code and standard output of ssh-keygen, under limits; raises `BadSignature`, `SshKeygenFailed`."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
+        stdin.write(data)
+        stdin.seek(0)
+        try:
+            child = subprocess.Popen(
+                ["ssh-keygen", *words],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                cwd=home,
+            )
+        except OSError as error:
+            raise SshKeygenFailed(
+                f"ssh-keygen cannot be run ({error.strerror}); install the package openssh-client"
+            ) from error
+        try:
+            _limit(child.pid)
+            code = child.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise BadSignature(f"ssh-keygen needed more than {TIMEOUT_S} s") from None
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        stdout.seek(0)
+        return code, stdout.read(ALLOWED_BYTES)
+
+
+def _limit(pid: int) -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_S),
+        (resource.RLIMIT_FSIZE, ALLOWED_BYTES),
+    ):
+        try:
+            lowest = min(most, *(n for n in resource.prlimit(pid, what) if n != resource.RLIM_INFINITY), most)
+            resource.prlimit(pid, what, (lowest, lowest))
+        except ProcessLookupError:  # it has ended already
+            return

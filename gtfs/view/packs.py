@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every commit pack of the node as the mount's PackSource: open reel, whole reels, the swarm, and git (design.md §2).
+
+Look-ups read the index and answer at once; only `Packs.read` waits, for a disk in a thread or for the swarm.
+Trio loop only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Protocol
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.mount.tree import NotLocal, PackInfo, StoreStatistics
+from gtfs.pack.encode import Encoder
+from gtfs.pack.limits import UNLIMITED
+from gtfs.pack.trees import Unencodable
+from gtfs.reel.index import PackRow, PackState, ReelRow
+from gtfs.reel.table import CorruptReel
+from gtfs.repo.catfile import CatFile
+from gtfs.state.state import State
+from gtfs.view.openfiles import OpenFiles
+
+log = logging.getLogger(__name__)
+
+_MADE_BYTES = 32 << 20  # of packs that were encoded on demand and are kept for the next read, the last in any case
+_IN_MEMORY = 4 << 20  # of one such pack; a larger one lies in a file without a name
+
+
+class LostBytes(GtfsError):
+    """A pack that should be local is not what the index says; `gtfs fsck` tells more."""
+
+    exit_code = 7
+
+
+class SwarmReel(Protocol):
+    """A reel in the swarm, as `gtfs.swarm` gives it."""
+
+    def local_bytes(self, offset: int = 0, length: int | None = None) -> int: ...
+
+    def peers(self) -> int: ...
+
+
+class SwarmReads(Protocol):
+    """The node's swarm: reels by their id in the index."""
+
+    def reel(self, reel_id: int) -> SwarmReel | None: ...
+
+    async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
+        """Raises the mount's `ReadTimedOut` and `NotLocal` for the swarm's own errors."""
+
+
+class Packs:
+    """See the module."""
+
+    def __init__(self, state: State, swarm: SwarmReads) -> None:
+        self._state = state
+        self._swarm = swarm
+        self._files = OpenFiles()
+        self._encoding = trio.CapacityLimiter(1)
+        self._made: OrderedDict[ObjectId, SpooledTemporaryFile[bytes]] = OrderedDict()
+        self._made_bytes = 0
+        self._reels: dict[int, ReelRow] = {}
+        self._damaged: set[Path] = set()  # files that were told of
+        self.on_lost: Callable[[], None] = lambda: None
+
+    def forget_reels(self) -> None:
+        """Ask the index again which reels are whole; their files may be others than before."""
+        self._reels.clear()
+        self._damaged.clear()
+        self._files.forget()
+
+    def info(self, oid: ObjectId) -> PackInfo | None:
+        """See `mount.tree.PackSource`."""
+        row = self._state.index.packs.get(oid)
+        return None if row is None or row.offset is None else self._info(row)
+
+    def info_by_row(self, row: int) -> PackInfo | None:
+        """See `mount.tree.PackSource`."""
+        found = self._state.index.packs.get_by_row(row)
+        return None if found is None or found.offset is None else self._info(found)
+
+    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+        """See `mount.tree.PackSource`."""
+        return [
+            PackInfo(row, oid, size, time_s or 0, state, self._local_bytes(state, reel, offset, size))
+            for row, oid, time_s, size, state, reel, offset in self._state.index.packs.listed_after(after_row, limit)
+        ]
+
+    def statistics(self) -> StoreStatistics:
+        """See `mount.tree.PackSource`."""
+        fs = os.statvfs(self._state.repository.path)
+        free = fs.f_bavail * fs.f_frsize
+        return StoreStatistics(self._state.index.packs.total_bytes() + free, free, self._state.index.packs.count())
+
+    def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
+        """See `mount.tree.PackSource`; design.md §9 names them."""
+        row = self._state.index.packs.get(oid)
+        if row is None:
+            return {}
+        out = {b"user.gtfs.state": row.state.encode()}
+        reel = None if row.reel is None else self._reel(row.reel)
+        if reel is not None:
+            out[b"user.gtfs.reel"] = reel.name.encode()
+            out[b"user.gtfs.infohash"] = reel.infohash.hex().encode()
+            torrent = self._swarm.reel(reel.id)
+            out[b"user.gtfs.peers"] = b"%d" % (torrent.peers() if torrent else 0)
+        if row.reason:
+            out[b"user.gtfs.reason"] = row.reason.encode()
+        signoff = self._state.index.signoffs.get(oid)
+        if signoff is not None:
+            out[b"user.gtfs.signers"] = signoff.vouch.encode()
+        return out
+
+    def _reel(self, reel_id: int) -> ReelRow | None:
+        reel = self._reels.get(reel_id)
+        if reel is None:
+            reel = self._state.index.reels.get(reel_id)
+            if reel is not None:
+                self._reels[reel_id] = reel
+        return reel
+
+    def _info(self, row: PackRow) -> PackInfo:
+        here = self._local_bytes(row.state, row.reel, row.offset or 0, row.size)
+        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, here)
+
+    def _local_bytes(self, state: PackState, reel_id: int | None, offset: int, size: int) -> int:
+        if state == "unpacked" or reel_id is None:
+            return size
+        reel = self._reel(reel_id)
+        if reel is None or reel.is_whole:
+            return size
+        torrent = self._swarm.reel(reel.id)
+        return 0 if torrent is None else torrent.local_bytes(offset, size)
+
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
+        """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""
+        while True:
+            row = self._state.index.packs.get(oid)
+            if row is None or row.offset is None:
+                raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
+            # Sealing moves packs out of the open reel, whose offsets are then used again, and merging out of reels that
+            # go: what was read, or was not there to be read, counts only if the pack is still where it was.
+            try:
+                data = await self._read_row(row, offset, length, read_ahead)
+            except (GtfsError, OSError):
+                if self._stays(row):
+                    raise
+            else:
+                if self._stays(row):
+                    return data
+
+    def _stays(self, row: PackRow) -> bool:
+        now = self._state.index.packs.get(row.oid)
+        return now is not None and (now.reel, now.offset) == (row.reel, row.offset)
+
+    async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int) -> bytes:
+        assert row.offset is not None
+        reel = None if row.reel is None else self._reel(row.reel)
+        if reel is None:
+            return await self._read_file(row, self._state.open_reel_path, offset, length)
+        if reel.is_whole:
+            data = await self._read_file(row, self._state.reel_path(reel.name), offset, length)
+            now = self._reel(reel.id)
+            # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
+            whole_still = now is not None and now.is_whole
+            return data if whole_still else await self._read_row(row, offset, length, read_ahead)
+        torrent = self._swarm.reel(reel.id)
+        is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
+        if row.state == "unpacked" and not is_here:
+            return await self._read_made(row, offset, length)
+        if torrent is None:
+            raise NotLocal
+        # Read-ahead ends with the pack: what follows in the reel is another file.
+        read_ahead = max(0, min(read_ahead, row.size - offset - length))
+        return await self._swarm.read(torrent, row.offset + offset, length, read_ahead)
+
+    async def _read_file(self, row: PackRow, path: Path, offset: int, length: int) -> bytes:
+        """A range of a pack from a file that should have it, or else from git; raises `LostBytes`."""
+        assert row.offset is not None
+        try:
+            return await self._files.read(path, row.offset + offset, length)
+        except (OSError, CorruptReel) as e:
+            if not self._stays(row):
+                raise
+            if path not in self._damaged:
+                log.error("%s cannot be read (%s); what it should have is made from git or fetched", path, e)
+                self._damaged.add(path)
+                self.on_lost()
+            if row.state != "unpacked":
+                raise LostBytes(f"the pack of {row.oid.hex()} cannot be read: {e}; run gtfs sync") from None
+            return await self._read_made(row, offset, length)
+
+    async def _read_made(self, row: PackRow, offset: int, length: int) -> bytes:
+        """A range of an unpacked commit's pack whose reel is not here: encoded again, and equal or refused."""
+        async with self._encoding:
+            made = self._made.get(row.oid)
+            if made is None:
+                made = await trio.to_thread.run_sync(self._make, row)
+                self._made[row.oid] = made
+                self._made_bytes += row.size
+                while self._made_bytes > _MADE_BYTES and len(self._made) > 1:
+                    _, oldest = self._made.popitem(last=False)
+                    self._made_bytes -= oldest.seek(0, os.SEEK_END)
+                    oldest.close()
+            self._made.move_to_end(row.oid)
+            return await trio.to_thread.run_sync(_read_at, made, offset, length)
+
+    def close(self) -> None:
+        """Give back the disk space of packs that were made again."""
+        while self._made:
+            self._made.popitem()[1].close()
+
+    def _make(self, row: PackRow) -> SpooledTemporaryFile[bytes]:
+        state = self._state
+        # No limits: what it must be is known.
+        with contextlib.ExitStack() as exit_stack:
+            made = SpooledTemporaryFile(_IN_MEMORY, dir=str(state.repository.state))  # noqa: SIM115  kept open
+            exit_stack.callback(made.close)
+            with CatFile(state.repository) as reader:
+                try:
+                    stamp = Encoder(reader, state.repository.fmt, UNLIMITED).encode(row.oid, made.write)
+                except Unencodable as e:
+                    raise LostBytes(f"the pack of {row.oid.hex()} cannot be made again: {e}; run gtfs fsck") from None
+            if stamp.digest != row.digest:
+                raise LostBytes(f"the pack of {row.oid.hex()} is not what its reel's table promises; run gtfs fsck")
+            exit_stack.pop_all()
+            return made
+
+
+def _read_at(file: SpooledTemporaryFile[bytes], offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)

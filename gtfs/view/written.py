@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where packs written through the mount go: judged at flush, ingested in batches, kept while they wait (design.md §9).
+
+What was scanned and decoded at flush is what the batch lets in: `judged.KeptExaminations` holds a private copy of the
+bytes with what is known of them, and the file is not read again. Policy is asked again: it may be another by then.
+Trio loop; checks and ingest run in threads, each with objects of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId, PackDigest
+from gtfs.ingest.batch import MAX_PACKS
+from gtfs.ingest.candidate import Candidate, is_large, is_whole
+from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.takeup import parents_first
+from gtfs.mount.tree import Judged
+from gtfs.pack.format import CorruptPack
+from gtfs.pack.scan import NotWhole
+from gtfs.state.state import State
+from gtfs.view.judged import JudgedPack, KeptExaminations
+
+log = logging.getLogger(__name__)
+
+_QUIET_S = 0.1  # without another pack, and a batch begins
+_PATIENCE_S = 5.0  # and at the latest after this
+_RETRY_S = 10.0  # after a full disk or a lock of git's
+
+
+class WrittenPack(NamedTuple):
+    """A file that was handed over."""
+
+    path: Path
+    judged: JudgedPack
+
+
+class WrittenPacks:
+    """The mount's IncomingSink."""
+
+    def __init__(self, state: State, writing: trio.CapacityLimiter, changed: Callable[[list[ObjectId]], None]) -> None:
+        self._state = state
+        self._writing = writing
+        self._changed = changed
+        self._checker = state.new_ingest()
+        self._checking = trio.CapacityLimiter(1)
+        self._kept = KeptExaminations()
+        self._queued: dict[ObjectId, WrittenPack] = {}
+        self._in_hand: dict[ObjectId, WrittenPack] = {}
+        self._waiting: dict[ObjectId, WrittenPack] = {}
+        self._children: dict[ObjectId, set[ObjectId]] = {}
+        self._wake = trio.Event()
+        self.last_error: str | None = None
+        self.write_error: str | None = None
+
+    @property
+    def directory(self) -> Path:
+        """``incoming/``."""
+        return self._state.incoming
+
+    def statistics(self) -> dict[str, object]:
+        """For status."""
+        return {
+            "queued": len(self._queued) + len(self._in_hand),
+            "waiting": len(self._waiting),
+            "error": self.last_error or self.write_error,
+        }
+
+    def note_trouble(self, text: str | None) -> None:
+        """See `mount.tree.IncomingSink`."""
+        self.write_error = text
+
+    async def check(self, path: Path, oid: ObjectId) -> JudgedPack | None:
+        """See `mount.tree.IncomingSink`."""
+        try:
+            judged = await trio.to_thread.run_sync(self._check, path, oid, limiter=self._checking)
+        except (FileNotFoundError, NotWhole):
+            return None
+        row = self._state.index.packs.get(oid)
+        if row is not None and row.state == "unpacked":
+            judged.examination = None  # here already: nothing will ask for it
+        else:
+            self._kept.add(judged)
+        return judged
+
+    def _promised(self, oid: ObjectId, digest: PackDigest) -> PackDigest | None:
+        """The digest, if this is byte for byte what the table of an accepted catalogue's reel names."""
+        row = self._state.index.packs.get(oid)
+        return digest if row is not None and row.reel is not None and row.digest == digest else None
+
+    def _check(self, path: Path, oid: ObjectId) -> JudgedPack:
+        self._checker.use_gate(self._state.gate())
+        length = path.stat().st_size
+        # A large one is copied to a file to be judged: for nothing, each time that a part of it came.
+        if is_large(length) and not is_whole(path, self._state.repository.fmt):
+            raise NotWhole("its end is not the checksum of what stands before", length)
+        try:
+            found = self._checker.scan(Candidate(oid, path, 0, length, None, is_ours=False))
+            self._checker.check(found, self._promised(oid, found.scan.digest))
+        except NotWhole:
+            raise
+        except GtfsError as e:
+            if e.exit_code == CorruptPack.exit_code:
+                self._state.quarantine.take(path, oid, str(e))
+            raise
+        return JudgedPack(oid, found.parents, found.scan.digest, found)
+
+    def queue(self, path: Path, judged: Judged) -> None:
+        """See `mount.tree.IncomingSink`."""
+        assert isinstance(judged, JudgedPack)
+        self._queued[judged.oid] = WrittenPack(path, judged)
+        self._wake.set()
+
+    def withdraw(self, oid: ObjectId) -> bool:
+        """See `mount.tree.IncomingSink`. A path is all that is known of a file: while it is in hand it must mean it."""
+        if oid in self._in_hand:
+            return False
+        for place in (self._queued, self._waiting):
+            pack = place.pop(oid, None)
+            if pack is not None:
+                self._kept.drop(pack.judged)
+        return True
+
+    async def ingest_task(self) -> None:
+        """Lets in what is queued, and what waited for it, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._wait_quiet()
+            try:
+                async with self._writing:  # until it is our turn, their owners may have them back
+                    self._wake = trio.Event()
+                    self._in_hand, self._queued = self._queued, {}
+                    outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand)
+            except (OSError, GtfsError) as e:
+                self.last_error = str(e)
+                log.error("%d written packs are kept in %s and tried again: %s", len(self._in_hand), self.directory, e)
+                self._queued = self._in_hand | self._queued
+                self._in_hand = {}
+                with trio.move_on_after(_RETRY_S):
+                    await self._wake.wait()
+                self._wake.set()
+                continue
+            self.last_error = None
+            self._settle(outcome)
+            self._changed(outcome.unpacked)
+
+    async def _wait_quiet(self) -> None:
+        """Let a writer of many files go on: a batch costs a signature and several processes, and the interpreter."""
+        with trio.move_on_after(_PATIENCE_S):
+            count = -1
+            while count < len(self._queued) < MAX_PACKS:
+                count = len(self._queued)
+                await trio.sleep(_QUIET_S)
+
+    def _let_in(self, queued: dict[ObjectId, WrittenPack]) -> Outcome:
+        candidates = {
+            oid: Candidate(
+                oid, pack.path, 0, pack.path.stat().st_size, self._promised(oid, pack.judged.digest),
+                is_ours=False, examination=pack.judged.examination,
+            )
+            for oid, pack in queued.items()
+            if pack.path.exists()  # else it is gone, and not by its owner's wish: see `withdraw`
+        }  # fmt: skip
+        order = parents_first((oid, queued[oid].judged.parents) for oid in candidates)
+        outcome = self._state.ingest().run(candidates[oid] for oid in order)
+        for oid in outcome.unpacked:
+            queued[oid].path.unlink(missing_ok=True)
+        for candidate, error in outcome.refused:
+            self._state.quarantine.take(candidate.path, candidate.oid, str(error))
+        return outcome
+
+    def _settle(self, outcome: Outcome) -> None:
+        in_hand, self._in_hand = self._in_hand, {}
+        for candidate, parents in outcome.waiting:
+            self._waiting[candidate.oid] = in_hand.pop(candidate.oid)
+            for parent in parents:
+                self._children.setdefault(parent, set()).add(candidate.oid)
+        for pack in in_hand.values():
+            self._kept.drop(pack.judged)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
+        rows = self._state.index.packs.get_many([p for p in self._children if p not in self._waiting])
+        # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
+        todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        while todo:
+            for child in self._children.pop(todo.pop(), ()):
+                pack = self._waiting.pop(child, None)
+                if pack is not None:
+                    self._queued[child] = pack
+                    self._wake.set()
+                todo.append(child)
