@@ -11,11 +11,14 @@ History goes one way out and one way in; the folders are its stations, and each 
     ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
     version.py    which gtfs this is
     feed.py       a feed as it is written: path, URL, gtfs:KEY
+    bencode.py    bencoding, canonical both ways
+    metainfo.py   .torrent files: piece length, pieces, infohash, and the check of one that came
+    layout.py     every path of a repository's state directory
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
     repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
-    reel/         open reel, sealing, table, metainfo, index, recovery                     [sqlite3]
-    catalogue/    the signed statement: document, acceptance, store, publishing
+    reel/         open reel, sealing, table, index, recovery                     [sqlite3]
+    catalogue/    the signed statement: document, acceptance, store, issuing
     trust/        keyrings, verification, signing, policies, sign-offs                     [gnupg, gpgv, debian]
     swarm/        session, alerts, torrents, lazy reads, feeds                             [libtorrent, httpx, trio]
     ingest/       scan, decode, check, policy, sign off, unpack, refs; quarantine, take-up

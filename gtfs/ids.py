@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -26,6 +26,7 @@ Fingerprint = NewType("Fingerprint", str)
 
 PACK_SUFFIX = ".pack"
 REEL_SUFFIX = ".reel"
+METAINFO_SUFFIX = ".torrent"
 
 _HEX_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _HEX_NAME = re.compile(r"[0-9a-f]{64}\Z")
@@ -36,7 +37,7 @@ _SSH_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 class BadId(GtfsError):
     """Text that should be an identifier and is not."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, text: str, wanted: str) -> None:
         super().__init__(f"{text!r} is not {wanted}")

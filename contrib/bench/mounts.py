@@ -25,8 +25,8 @@ from pathlib import Path
 from measure import MB, emptied, peer_environment
 from synthetic import make_history
 
+from gtfs.bencode import encode
 from gtfs.reel.index import Index
-from gtfs.reel.metainfo import bencode
 from gtfs.reel.openreel import ReelReader
 
 GTFS = [sys.executable, "-m", "gtfs.cli.main"]
@@ -260,7 +260,7 @@ class Tracker(http.server.ThreadingHTTPServer):
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Tracker)
-        body = bencode({b"interval": 60, b"complete": 1, b"peers": self.server.peer})
+        body = encode({b"interval": 60, b"complete": 1, b"peers": self.server.peer})
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

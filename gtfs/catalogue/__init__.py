@@ -12,6 +12,8 @@ held
     the highest catalogue that this node accepted (`gtfs.catalogue.accept`); it names who may sign the next one.
 equivocation
     two signed catalogues of one version with different texts: somebody with the key says two things.
+issue
+    sign the catalogue that follows the held one, and keep it (`gtfs.catalogue.issue`).
 stale
     past ``Valid-Until``: the node goes on serving, but moves no ref.
 store

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
-from gtfs.repo.place import GTFS_DIRECTORY, BadRepository
+from gtfs.repo.place import BadRepository
 from gtfs.state.control import Tell, ask_node
 
 
@@ -55,7 +56,7 @@ def ask(
         from gtfs.repo.repository import open_repository
 
         place = open_repository(place).path
-    return ask_node(place / GTFS_DIRECTORY, request, tell, on_wait)
+    return ask_node(Layout.in_repository(place).root, request, tell, on_wait)
 
 
 def _is_ours(place: Path) -> bool:

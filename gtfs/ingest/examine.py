@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
-from gtfs.ingest.check import check_pack
+from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What may exist: each fault that is looked for in objects, and what is done about it (gtfs-design(7), WHAT MAY EXIST).
 
-The one list: `gtfs publish`, the way in (`gtfs.ingest.check`) and git's index-pack all go by it. How a fault is found
-is for `headers`, `names`, `gitmodules` and `check`. Any thread.
+The one list: `gtfs publish`, the way in (`gtfs.ingest.checkobjects`) and git's index-pack all go by it. How a fault is
+found is for `headers`, `names`, `gitmodules` and `checkobjects`. Any thread.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
@@ -34,9 +34,10 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.moving import sweep_moving
-from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
+from gtfs.repo.work import Work
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Outcome:
     refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
 
-    def take(self, examined: Examined) -> None:
+    def note(self, examined: Examined) -> None:
         """Note a pack that was let in."""
         self.unpacked.append(examined.oid)
         self.faults.add(examined.findings)
@@ -156,7 +157,7 @@ class Ingest:
                         raise
                     for _, x in done.members:
                         if x.oid not in vanished:
-                            outcome.take(x)
+                            outcome.note(x)
                     todo.extendleft(reversed([c for c, _ in done.members if c.oid in vanished]))
                     progress(len(outcome.unpacked))
                 if not batch.members:
@@ -212,7 +213,7 @@ class Ingest:
                     outcome.refused.append((candidate, e))
                 continue
             except GtfsError as e:
-                if e.exit_code == GitFailed.exit_code:
+                if e.fault is Blame.SYSTEM:
                     batch.discard()
                     raise
                 outcome.refused.append((candidate, e))
@@ -225,7 +226,7 @@ class Ingest:
     def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
         self._spool_number += 1
         self._look_again()
-        path: Path = self._repository.state / f"batch-{self._spool_number}.tmp"
+        path: Path = self._repository.layout.batch(self._spool_number)
         return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
@@ -259,14 +260,12 @@ class Ingest:
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
-            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
+            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.packs.set_state([x.oid for x in examined], "unpacked")
             found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
             self._index.signers.put(found)
-            self._index.signoffs.add(
-                SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
-            )
+            self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
@@ -303,7 +302,7 @@ class Ingest:
             if vanished:
                 outcome.waiting.append((candidate, parents))
             else:
-                outcome.take(single.members[0][1])
+                outcome.note(single.members[0][1])
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""
@@ -340,6 +339,6 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
-    (repository.state / "config.lock").unlink(missing_ok=True)  # of a git config that was killed; ours alone
-    for leftover in repository.state.glob("batch-*.tmp"):
+    repository.layout.config_lock.unlink(missing_ok=True)
+    for leftover in repository.layout.batches():
         leftover.unlink()

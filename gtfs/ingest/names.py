@@ -2,7 +2,7 @@
 """The rules for one component of a path (design.md §8.3): what no tree may name, on any file system that it may meet.
 
 Follows git's fsck for HFS+ and NTFS (utf8.c, path.c), and adds what facts.md found missing there. Where trees are
-checked is `gtfs.ingest.check`. Any thread; no state but a memo of pure functions.
+checked is `gtfs.ingest.checkobjects`. Any thread; no state but a memo of pure functions.
 """
 
 from __future__ import annotations

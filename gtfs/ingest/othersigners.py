@@ -20,7 +20,7 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object
 from gtfs.trust.policy import PolicyRefused, find_signature, judge_signer, named_signing_key
 from gtfs.trust.sshsig import HOW, AllowedSigners, verify_ssh
-from gtfs.trust.verify import At, Found
+from gtfs.trust.verify import At, FoundSignature
 
 _KEEP_AT: Final = 500  # signatures, five seconds of gpgv's work
 
@@ -95,14 +95,14 @@ class OtherSigners:
         self._found = {}
 
 
-def signature_row(found: Found, keyring: bytes) -> SignatureRow:
+def signature_row(found: FoundSignature, keyring: bytes) -> SignatureRow:
     """What the index remembers of a signature that was found with the keys of this digest."""
     return SignatureRow(found.primary, found.part, found.made_s, found.expires_s, keyring)
 
 
-def found_of(row: SignatureRow) -> Found:
+def found_of(row: SignatureRow) -> FoundSignature:
     """The signature that `signature_row` recorded."""
-    return Found(Fingerprint(row.signer), Fingerprint(row.part), row.made_s, row.expires_s, "recorded")
+    return FoundSignature(Fingerprint(row.signer), Fingerprint(row.part), row.made_s, row.expires_s, "recorded")
 
 
 def _digest_of(ring: Keyring, primary: Fingerprint) -> bytes:

@@ -33,7 +33,7 @@ class Quarantine:
         self._limit_bytes = limit_bytes
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def take(self, path: Path, oid: ObjectId, reason: str) -> Path:
+    def keep(self, path: Path, oid: ObjectId, reason: str) -> Path:
         """Move the file here with its reason; raises OSError."""
         log.info("refused %s: %s", path.name, reason)
         place = self.directory / f"{time.time_ns():020d}-{oid.hex()}.pack"

@@ -21,7 +21,7 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import PolicyRefused, judge_signer
 from gtfs.trust.several import Kind, SignedRaw, find_signatures
 from gtfs.trust.sshsig import AllowedSigners
-from gtfs.trust.verify import At, Found
+from gtfs.trust.verify import At, FoundSignature
 
 AT_ONCE = 256  # signatures that are looked for ahead of their turn
 _KEEP_AT = 500  # signatures, seconds of gpgv's work
@@ -38,7 +38,7 @@ class Signers:
         self._index = index
         self._reader = reader
         self._keyring = keyring
-        self._known: dict[ObjectId, Found | PolicyRefused] = {}
+        self._known: dict[ObjectId, FoundSignature | PolicyRefused] = {}
         self._new: dict[ObjectId, SignatureRow] = {}
 
     def raw(self, oid: ObjectId) -> bytes:
@@ -61,7 +61,7 @@ class Signers:
         while part := list(islice(unknown, AT_ONCE)):
             for oid, found in find_signatures(self._raws(part, kind), ring, ring.primaries):
                 self._known[oid] = found
-                if isinstance(found, Found):
+                if isinstance(found, FoundSignature):
                     self._new[oid] = signature_row(found, ring.digest)
             if len(self._new) >= _KEEP_AT:
                 self.keep()

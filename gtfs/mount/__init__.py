@@ -3,13 +3,17 @@
 
 tree
     what the mount reads through: the Protocols `PackSource`, `IncomingSink` and `ControlTree`, which node.py wires.
+mount
+    one mounted repository, `mount.Mount`: its parts, what runs beside the requests, its end.
 operations
-    the answers to the kernel's requests: one `operations.Operations` a mount.
-handles, listing, attributes, inodes
-    an open file with its manner of reading ahead; an open directory; what stat shows; the numbers behind the names.
-metadata
-    the requests beside contents and names: extended attributes, statfs, and what can never be made here.
-inbox
+    the kernel's requests, each handed to the part whose noun it is about.
+names, attributes, inodes
+    what a name or an inode means and who may change it; what stat shows; the numbers behind the names.
+handles, handletable, listing
+    what stands behind an open file, with its manner of reading ahead; all of them by number; open directories.
+changes, xattrs, space, kernelcache
+    names, sizes, times and modes as writers change them; extended attributes; statfs; what the kernel is to forget.
+droppedfiles
     a catalogue or a ``.torrent`` that is being copied into ``.gtfs``.
 incoming, intake
     files that are being written, under any name, and the way of a **whole** one to the ingest: flush checks, the last

@@ -19,7 +19,7 @@ _READY: Final = b"ok"
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Outcome(NamedTuple):
+class StartOutcome(NamedTuple):
     """In the parent: how the child's start went; ``message`` is one line for stderr, or empty."""
 
     exit_code: int
@@ -96,8 +96,8 @@ def tell_manager(address: str, state: str) -> None:
         s.sendto(state.encode("utf-8", "surrogateescape"), "\0" + address[1:] if address[0] == "@" else address)
 
 
-def daemonize() -> Daemon | Outcome:
-    """Fork: a `Daemon` in the child, in a session of its own; in the parent the `Outcome`, once the child knows it.
+def daemonize() -> Daemon | StartOutcome:
+    """Fork: a `Daemon` in the child, in a session of its own; in the parent the `StartOutcome`, once it is known.
 
     A signal that ends the parent while it waits ends the child first. Raises `KeyboardInterrupt`.
     """
@@ -124,11 +124,11 @@ def daemonize() -> Daemon | Outcome:
         os.waitpid(child, 0)
         raise
     if line == _READY:
-        return Outcome(0, "")
+        return StartOutcome(0, "")
     _, status = os.waitpid(child, 0)
     code, _, message = line.decode("utf-8", "surrogateescape").partition(" ")
     if code.isdigit():
-        return Outcome(int(code), message)
+        return StartOutcome(int(code), message)
     ended = os.waitstatus_to_exitcode(status)
     how = f"by signal {-ended}" if ended < 0 else f"with exit code {ended}"
-    return Outcome(1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood")
+    return StartOutcome(1 if ended <= 0 else ended, f"the mount's process ended {how} before the mount stood")

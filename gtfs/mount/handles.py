@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands behind an open file that is only read: a commit pack, or a file under ``.gtfs``. Trio loop only.
+"""What stands behind an open file, and those that are only read: a commit pack, a file under ``.gtfs``. Trio loop only.
 
-(An open incoming file is an `incoming.IncomingHandle`, an open directory a `listing.Listing`.)
+(An open incoming file is an `handletable.WrittenHandle`, one that is copied into ``.gtfs`` a
+`droppedfiles.DroppedHandle`, an open directory a `listing.Listing`.)
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -43,8 +45,44 @@ class ReadAhead:
         return self._window
 
 
+class Handle(Protocol):
+    """An open file, of whatever kind."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """The bytes at ``offset``, short only at the end."""
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Write all of ``data``, and give its length; raises EPERM where only reading is possible."""
+
+    async def flush(self) -> None:
+        """One of its descriptors is being closed: the only moment at which a writer hears what is wrong."""
+
+    async def sync(self, *, data_only: bool) -> None:
+        """Make durable what was written."""
+
+    async def close(self) -> None:
+        """The last descriptor is gone."""
+
+
+class ReadOnlyHandle:
+    """What every `Handle` that is only read has in common."""
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """See `Handle`."""
+        raise OSError(errno.EPERM, "only read")
+
+    async def flush(self) -> None:
+        """Nothing was written."""
+
+    async def sync(self, *, data_only: bool) -> None:
+        """Packs are durable since they are verified."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 @dataclass
-class PackHandle:
+class PackHandle(ReadOnlyHandle):
     """An open commit pack."""
 
     source: PackSource
@@ -80,7 +118,7 @@ class PackHandle:
 
 
 @dataclass
-class ControlHandle:
+class ControlHandle(ReadOnlyHandle):
     """An open file under ``.gtfs``: a text made at open, a real file, or something read through the node."""
 
     text: bytes | None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files that are being written: real files in the incoming directory, under the names that their writers gave them.
 
-Not the judgement of their contents, which is `intake.Intake`. The bookkeeping is on the trio loop; system calls on real
-files go through `calls.Calls`. A change of bookkeeping stands before the await that carries
-it out, so that no two requests can take the same step.
+Not the judgement of their contents, which is `handover.Handover`. The bookkeeping is on the trio loop; system calls on
+real files go through `calls.Calls`. A change of bookkeeping stands before the await that carries it out, so that no
+two requests can take the same step.
 """
 
 from __future__ import annotations

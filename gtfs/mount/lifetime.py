@@ -21,6 +21,7 @@ from typing import Final
 import pyfuse3
 import trio
 
+from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import BACKGROUND, MountpointError, allow_background, read_further_ahead
 from gtfs.mount.mountwatch import MountWatch
 from gtfs.mount.operations import Operations
@@ -34,7 +35,7 @@ END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 async def serve(
-    operations: Operations,
+    mount: Mount,
     mountpoint: Path,
     options: MountOptions,
     *,
@@ -49,16 +50,16 @@ async def serve(
     # Threads of this process encode and verify. By default each of them keeps the loop waiting for 5 ms, at every
     # request and at every return of a system call.
     sys.setswitchinterval(_SWITCH_S)
-    await operations.start()
+    await mount.start()
     # Before the mount stands: a signal that ended the process at once would leave it dead.
     with trio.open_signal_receiver(*end_signals) as signals:
-        _mount(operations, mountpoint, options, source)
+        _mount(mount.operations, mountpoint, options, source)
         gone = trio.Event()
         try:
-            return await _until_ended(operations, mountpoint, signals, gone, on_mounted)
+            return await _until_ended(mount, mountpoint, signals, gone, on_mounted)
         finally:
-            operations.end_waits()
-            operations.close()
+            mount.end_waits()
+            mount.close()
             # Closes the connection first, then detaches the mount if it still stands: requests that were never answered
             # end with ECONNABORTED or ENOTCONN rather than hang.
             # What is gone from here already is not asked for again: libfuse would complain of it.
@@ -66,7 +67,7 @@ async def serve(
 
 
 async def _until_ended(
-    operations: Operations,
+    mount: Mount,
     mountpoint: Path,
     signals: AsyncIterator[int],
     gone: trio.Event,
@@ -81,7 +82,7 @@ async def _until_ended(
             async for number in signals:
                 ended.append(signal.Signals(number))
                 log.info("%s: unmounting %s", ended[0].name, mountpoint)
-                operations.end_waits()
+                mount.end_waits()
                 pyfuse3.terminate()
                 # Requests under way, such as the check of a written pack, may end.
                 nursery.cancel_scope.deadline = trio.current_time() + _GRACE_S
@@ -91,18 +92,18 @@ async def _until_ended(
             # An unmount of a busy file system (umount -l, -f) does not end the session before the last file
             # is closed; but nothing waits for the swarm any more.
             await watch.wait_unmounted()
-            operations.end_waits()
+            mount.end_waits()
             # Nor does the kernel end it while another mount namespace (a container, a sandboxed service) holds
             # a copy of the mount: here it is gone, and the repository is wanted back.
-            await operations.wait_unused()
+            await mount.wait_unused()
             gone.set()
             pyfuse3.terminate()
 
         nursery.start_soon(end_by_signal_task)
         nursery.start_soon(end_waits_task)
-        nursery.start_soon(operations.resume_task)
-        nursery.start_soon(operations.watch_readers_task)
-        nursery.start_soon(operations.watch_writers_task)
+        nursery.start_soon(mount.resume_task)
+        nursery.start_soon(mount.watch_readers_task)
+        nursery.start_soon(mount.watch_writers_task)
         allow_background(watch.mounted)
         read_further_ahead(watch.mounted)
         on_mounted()

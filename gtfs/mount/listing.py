@@ -6,16 +6,19 @@ Trio loop only; never waits.
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final, Protocol
 
 import pyfuse3
 
 from gtfs.ids import parse_pack_name
-from gtfs.mount.incoming import IncomingFile, IncomingFiles
-from gtfs.mount.tree import ControlEntry, ControlTree, PackInfo, PackSource
+from gtfs.mount import inodes
+from gtfs.mount.incoming import IncomingFiles
+from gtfs.mount.names import Names, Parts, fail
+from gtfs.mount.tree import ControlTree, PackInfo, PackSource
 
 _DOTS: Final = (b".", b"..")
 _FIRST: Final = 2  # positions 1 and 2 are behind the dots
@@ -46,19 +49,9 @@ class RootListing:
     A file that becomes a pack meanwhile is listed once: packs whose names the first part had are left out.
     """
 
-    def __init__(
-        self,
-        source: PackSource,
-        files: IncomingFiles,
-        here: Callable[[], pyfuse3.EntryAttributes],
-        of_name: Callable[[bytes], pyfuse3.EntryAttributes | None],
-        of_pack: Callable[[PackInfo], pyfuse3.EntryAttributes],
-        next_pack: Callable[[pyfuse3.EntryAttributes, PackInfo], pyfuse3.EntryAttributes],
-        shows_incoming: Callable[[IncomingFile], bool],
-    ) -> None:
+    def __init__(self, source: PackSource, files: IncomingFiles, names: Names) -> None:
         self._source, self._files = source, files
-        self._here, self._of_name, self._of_pack, self._next_pack = here, of_name, of_pack, next_pack
-        self._shows_incoming = shows_incoming
+        self._meaning = names
         self._names: list[bytes] = []
         self._listed: set[bytes] = set()
         self._packs: list[PackInfo] = []
@@ -68,21 +61,22 @@ class RootListing:
         """See `Listing`."""
         if start == 0:
             self._packs = []
-            self._names = [f.name for f in self._files.all() if f.name is not None and self._shows_incoming(f)]
+            self._names = [f.name for f in self._files.all() if f.name is not None and self._meaning.shows(f)]
             self._listed = {bytes(oid) for name in self._names if (oid := parse_pack_name(name)) is not None}
-        yield from _dots(start, self._here())
+        yield from _dots(start, self._meaning.root())
         if start < _PACKS:
             first = max(start - _FIRST, 0)
             for i, name in enumerate(self._names[first:], first):
-                attributes = self._of_name(name)
+                attributes = self._meaning.of_name(name)
                 if attributes is not None:
                     yield name, attributes, _FIRST + i + 1
         row = max(start - _PACKS, 0)
         entry: pyfuse3.EntryAttributes | None = None
+        of = self._meaning.attributes
         while infos := self._after(row):
             for info in infos:
                 if info.oid not in self._listed:
-                    entry = self._of_pack(info) if entry is None else self._next_pack(entry, info)
+                    entry = of.pack(info) if entry is None else of.next_pack(entry, info)
                     yield info.oid.hex().encode() + b".pack", entry, _PACKS + info.row
             row = infos[-1].row
 
@@ -99,23 +93,53 @@ class RootListing:
 class ControlListing:
     """A directory under ``.gtfs``, as it was at the start of the listing."""
 
-    def __init__(
-        self,
-        control: ControlTree,
-        parts: tuple[bytes, ...],
-        here: Callable[[], pyfuse3.EntryAttributes],
-        of_entry: Callable[[tuple[bytes, ...], ControlEntry], pyfuse3.EntryAttributes],
-    ) -> None:
-        self._control, self._parts, self._here, self._of_entry = control, parts, here, of_entry
+    def __init__(self, control: ControlTree, parts: Parts, names: Names) -> None:
+        self._control, self._parts, self._meaning = control, parts, names
         self._names: list[bytes] = []
 
     def entries(self, start: int) -> Iterator[Entry]:
         """See `Listing`."""
         if start == 0:
             self._names = self._control.names(self._parts)
-        yield from _dots(start, self._here())
+        yield from _dots(start, self._meaning.of_node(self._parts))
         first = max(start - _FIRST, 0)
         for i, name in enumerate(self._names[first:], first):
             found = self._control.look((*self._parts, name))
             if found is not None:
-                yield name, self._of_entry((*self._parts, name), found), _FIRST + i + 1
+                yield name, self._meaning.of_control((*self._parts, name), found), _FIRST + i + 1
+
+
+class OpenDirectories:
+    """Those of one mount, by the number that the kernel has for each."""
+
+    def __init__(self, source: PackSource, files: IncomingFiles, control: ControlTree, names: Names) -> None:
+        self._source, self._files, self._control, self._names = source, files, control, names
+        self._listings: dict[int, Listing] = {}
+        self._next = 1
+
+    def open(self, inode: int) -> int:
+        """Begin to list a directory; raises ENOTDIR."""
+        number = self._next
+        self._next += 1
+        self._listings[number] = self._listing(inode)
+        return number
+
+    def _listing(self, inode: int) -> Listing:
+        if inode == inodes.ROOT:
+            return RootListing(self._source, self._files, self._names)
+        parts = self._names.node(inode)
+        if not isinstance(parts, Parts) or self._names.control(parts).kind != "dir":
+            fail(errno.ENOTDIR)
+        return ControlListing(self._control, parts, self._names)
+
+    def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> None:
+        """Give the kernel entries from ``start`` on until it has enough; each counts as a look-up but for the dots."""
+        for name, attributes, position in self._listings[number].entries(start):
+            if not pyfuse3.readdir_reply(token, name, attributes, position):
+                return
+            if name not in _DOTS:
+                self._names.inodes.looked_up(attributes.st_ino)
+
+    def release(self, number: int) -> None:
+        """It is not listed any more."""
+        self._listings.pop(number, None)

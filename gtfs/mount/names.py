@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which object a name or an inode means, what stat and the extended attributes show of it, and who may change it.
+"""Which object a name or an inode means, what stat shows of it, and who may change it.
 
 Looks only: nothing here waits or changes a file. Trio loop only. Raises `pyfuse3.FUSEError` as the answer itself.
 """
@@ -7,6 +7,7 @@ Looks only: nothing here waits or changes a file. Trio loop only. Raises `pyfuse
 from __future__ import annotations
 
 import errno
+import os
 import time
 from typing import Final, NoReturn
 
@@ -15,14 +16,13 @@ import pyfuse3
 from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.attributes import Attributes
-from gtfs.mount.inbox import PLACES, Inbox, InboxFile
+from gtfs.mount.droppedfiles import PLACES, DroppedFile, DroppedFiles
 from gtfs.mount.incoming import NAME_BYTES, IncomingFile, IncomingFiles
 from gtfs.mount.inodes import PassingInodes
 from gtfs.mount.options import MountOptions
 from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, ControlTree, PackInfo, PackSource
 
 CONTROL_NAME: Final = b".gtfs"
-XATTR_PREFIX: Final = b"user.gtfs."
 
 
 class Parts(tuple[bytes, ...]):
@@ -31,7 +31,7 @@ class Parts(tuple[bytes, ...]):
     __slots__ = ()
 
 
-Node = PackInfo | IncomingFile | InboxFile | Parts  # what an inode other than the root's means
+Node = PackInfo | IncomingFile | DroppedFile | Parts  # what an inode other than the root's means
 
 
 def fail(number: int) -> NoReturn:
@@ -43,12 +43,17 @@ class Names:
     """The name space of one mount."""
 
     def __init__(
-        self, source: PackSource, files: IncomingFiles, control: ControlTree, inbox: Inbox, options: MountOptions
+        self,
+        source: PackSource,
+        files: IncomingFiles,
+        control: ControlTree,
+        dropped: DroppedFiles,
+        options: MountOptions,
     ) -> None:
         self._source = source
         self._files = files
         self._control = control
-        self._inbox = inbox
+        self._dropped = dropped
         self._options = options
         self._writers = frozenset({0, options.uid})
         self._changed_ns = time.time_ns()
@@ -81,7 +86,7 @@ class Names:
             return Parts()
         else:
             key = self.inodes.key(inode)
-            if isinstance(key, Parts | IncomingFile | InboxFile):
+            if isinstance(key, Parts | IncomingFile | DroppedFile):
                 return key
         fail(errno.ENOENT)
 
@@ -108,10 +113,10 @@ class Names:
             fail(errno.EXDEV)
         return Parts((*above, name))
 
-    def inbox_file(self, parent: int, name: bytes) -> InboxFile:
+    def dropped_file(self, parent: int, name: bytes) -> DroppedFile:
         """The file of this name that is being copied into .gtfs, for what everything else there refuses."""
         parts = self.below(parent, name)
-        found = self._inbox.get(parts)
+        found = self._dropped.get(parts)
         if found is None:
             self.control(parts)
             fail(errno.EPERM)
@@ -138,7 +143,7 @@ class Names:
             return self.attributes.pack(node)
         if isinstance(node, IncomingFile):
             return self.attributes.incoming(self.inodes.number(node), node)
-        if isinstance(node, InboxFile):
+        if isinstance(node, DroppedFile):
             found = ControlEntry("file", len(node.data), node.time_s)
             return self.attributes.control(self.inodes.number(node), found, writable=True)
         return self.of_control(node, self.control(node))
@@ -160,8 +165,8 @@ class Names:
             if not isinstance(above, Parts):
                 fail(errno.ENOTDIR)
             parts = (*above, name)
-            inbox = self._inbox.get(parts)
-            entry = self.of_control(parts, self.control(parts)) if inbox is None else self.of_node(inbox)
+            dropped = self._dropped.get(parts)
+            entry = self.of_control(parts, self.control(parts)) if dropped is None else self.of_node(dropped)
         elif name == CONTROL_NAME:
             entry = self.of_control((), self.control(()))
         else:
@@ -172,20 +177,17 @@ class Names:
         self.inodes.looked_up(entry.st_ino)
         return entry
 
-    def xattrs(self, inode: int) -> dict[bytes, bytes]:
-        """Extended attributes by full name."""
-        node = None if inode == inodes.ROOT else self.node(inode)
-        if isinstance(node, PackInfo):
-            return self._source.xattrs(node.oid)
-        if not isinstance(node, IncomingFile):
-            return {}
-        oid = parse_pack_name(node.name) if node.name is not None else None
-        if node.queued and oid is not None and self._source.info(oid) is not None:
-            return self._source.xattrs(oid)
-        found = node.xattrs | {XATTR_PREFIX + b"state": b"queued" if node.queued else b"incoming"}
-        if node.refusal is not None:
-            found[XATTR_PREFIX + b"reason"] = str(node.refusal).encode()
-        return found
+    def of_inode(self, inode: int) -> pyfuse3.EntryAttributes:
+        """Attributes of anything."""
+        return self.root() if inode == inodes.ROOT else self.of_node(self.node(inode))
+
+    def link_target(self, inode: int) -> bytes:
+        """What a link under .gtfs leads to; raises EINVAL for what is none."""
+        node = self.node(inode)
+        target = self.control(node).target if isinstance(node, Parts) else None
+        if target is None:
+            fail(errno.EINVAL)
+        return target
 
     # -- permission -----------------------------------------------------------------------------------------------
 
@@ -199,3 +201,13 @@ class Names:
             fail(errno.EROFS)
         if not self.is_writer(uid):
             fail(errno.EACCES)
+
+    def may_access(self, inode: int, mode: int, uid: int) -> bool:
+        """What access(2) asks, ``mode`` with its bits; raises EROFS."""
+        if not mode & os.W_OK:
+            return True
+        if self._options.read_only:
+            fail(errno.EROFS)
+        node = None if inode == inodes.ROOT else self.node(inode)
+        ours = node is None or isinstance(node, IncomingFile | DroppedFile) or node in PLACES
+        return ours and self.is_writer(uid)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import trio
 
@@ -19,13 +19,13 @@ from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.state.config import BadConfig
-from gtfs.state.reelfiles import TABLE_SUFFIX
 from gtfs.state.state import State
 from gtfs.swarm.eviction import evict
 from gtfs.swarm.peers import copies_elsewhere
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +34,9 @@ GOAL = 0.9  # of the limit: so that it is not reached again at once
 
 
 class Cache:
-    """Keeps the reels of one node below ``limit_bytes``. ``forget`` lets go of what is remembered of whole reels."""
+    """Keeps the reels of one node below a limit."""
 
-    def __init__(
-        self,
-        state: State,
-        reels: ReelTorrents,
-        session: Session,
-        writing: trio.CapacityLimiter,
-        forget: Callable[[], None],
-        limit_bytes: int,
-    ) -> None:
+    def __init__(self, state: State, reels: ReelTorrents, session: Session, writing: Writing, limit_bytes: int) -> None:
         """Raises `BadConfig` on a publisher, whose reels may be the only copy."""
         if state.config.sign_key() is not None:
             raise BadConfig(f"cache_size is for mirrors, and {state.repository.path} publishes; mount it without")
@@ -52,10 +44,9 @@ class Cache:
         self._reels = reels
         self._session = session
         self._writing = writing
-        self._forget = forget
+        self._evictions = reels.evictions
         self._limit_bytes = limit_bytes
         self._one = trio.Lock()
-        reels.is_cache = True
 
     def local_bytes(self) -> int:
         """What the reels take on disk."""
@@ -87,7 +78,7 @@ class Cache:
         for row, torrent in self._evictable():
             copies = await copies_elsewhere(torrent, self._session.peer_id)
             # The last piece, which begins every look at a reel, would be fetched again at once.
-            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_held(p) and copies[p])
+            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_here(p) and copies[p])
             size = torrent.spec.piece_length
             found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
         going: dict[int, set[int]] = defaultdict(set)
@@ -99,7 +90,7 @@ class Cache:
         freed = 0
         for reel_id, pieces in going.items():
             # The way in, and whoever merges reels, reads whole ones: not while this goes on.
-            async with self._writing:
+            async with self._writing.turn():
                 freed += await self._evict(reel_id, pieces)
         if freed:
             log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))
@@ -110,9 +101,9 @@ class Cache:
         found = []
         for row in self._state.index.reels.all():
             torrent = self._reels.reel(row.id)
-            if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
+            if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.state == "retired":
                 continue
-            if torrent.spec.directory == self._state.reels and (not row.is_whole or self._reels.is_let_in(row)):
+            if torrent.spec.directory == self._state.layout.reels and (not row.is_whole or self._reels.is_let_in(row)):
                 found.append((row, torrent))
         return found
 
@@ -122,26 +113,22 @@ class Cache:
             if row.id != reel_id:
                 continue
             copies = await copies_elsewhere(torrent, self._session.peer_id)
-            going = [p for p in pieces if torrent.board.is_held(p) and copies[p]]
-            if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
+            going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
+            if not going or self._evictions.is_pinned(row.id) or self._reels.reel(reel_id) is not torrent:
                 continue
-            gone = self._reels.evictions[row.infohash] = trio.Event()
-            try:
+            with self._evictions.leaving(row.infohash):
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
                     self._state.index.reels.set_state([row.id], "partial")
-                self._forget()
+                self._writing.news.reels.grow()
                 self._reels.replace(row, await evict(self._session, torrent, going))
-            finally:
-                del self._reels.evictions[row.infohash]
-                gone.set()
             return len(going) * torrent.spec.piece_length
         return 0
 
     def _keep_table(self, row: ReelRow) -> None:
         """The table outlives the pieces that hold it."""
         reel_files = self._state.reel_files
-        path = reel_files.reels / (row.name + TABLE_SUFFIX)
+        path = reel_files.layout.table(row.name)
         table = None if path.exists() else reel_files.table(row)
         if table is not None:
             replace_file(path, encode_table(table.packs, reel_files.fmt))

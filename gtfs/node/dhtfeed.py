@@ -20,17 +20,17 @@ import trio
 
 from gtfs.catalogue.accept import Held
 from gtfs.durable import replace_file
+from gtfs.errors import Blame
 from gtfs.feed import SALT_BYTES, DhtFeed
 from gtfs.ids import InfoHash
-from gtfs.reel.metainfo import BadMetainfo, metainfo_of, parse_metainfo, piece_length
+from gtfs.metainfo import BadMetainfo, metainfo_of, parse_info, piece_length, wrap_info
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
-from gtfs.state.feedkey import BadFeedKey, FeedKey, address, feed_key_path, make_feed_key, read_feed_key
+from gtfs.state.feedkey import BadFeedKey, FeedKey, address, make_feed_key, read_feed_key
 from gtfs.state.private import check_private
 from gtfs.state.state import State
 from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, FeedState
-from gtfs.swarm.metainfo import wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import Pointer, sign_pointer
 from gtfs.swarm.session import Session
@@ -39,7 +39,6 @@ from gtfs.swarm.torrents import TorrentSpec
 log = logging.getLogger(__name__)
 
 CATALOGUE_FILE: Final = "catalogue.asc"  # the name in the torrent of every catalogue
-POINTED: Final = "pointed"  # the directory of catalogues that are seeded or fetched as torrents
 FETCH_S = 60.0
 FIRST_S = 90.0  # for the first catalogue of a mirror, while the DHT is still being entered
 AGAIN_S = 2.0
@@ -52,7 +51,7 @@ JITTER = 0.2
 class BadPointer(FeedError):
     """A pointer that leads to no catalogue's torrent."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
 
 class Unaskable(FeedError):
@@ -78,7 +77,7 @@ def make_address(repository: Repository) -> str:
         raise BadConfig(f"{repository.path} is no publisher's; run: gtfs init {repository.path} --sign-key FINGERPRINT")
     if len(name.encode()) > SALT_BYTES:
         raise BadConfig(f"the name {name} is over the limit of {SALT_BYTES} bytes for an address in the DHT")
-    return address(make_feed_key(feed_key_path(repository.state)).public, name)
+    return address(make_feed_key(repository.layout.feed_key).public, name)
 
 
 def _spec(directory: Path, infohash: InfoHash, size: int, trackers: tuple[str, ...], is_whole: bool) -> TorrentSpec:
@@ -105,7 +104,7 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
     """The document behind a pointer; the torrent leaves the session and ``directory`` the disk. Raises `FeedError`."""
     try:
         info = await session.learn_info(infohash, directory / "unchecked", deadline_s=FETCH_S)
-        said = parse_metainfo(wrap_info(info))
+        said = parse_info(info)
         if said.name != CATALOGUE_FILE or not 0 < said.size <= LIMIT_BYTES:
             raise BadPointer(feed.text, f"it leads to {said.name[:80]!r} of {said.size} bytes, which is no catalogue")
         if said.piece_length != piece_length(said.size):
@@ -156,7 +155,7 @@ class PointerKeeper:
     def __init__(self, state: State, session: Session | None) -> None:
         self._state = state
         self._session = session
-        self._root = state.repository.state / POINTED
+        self._root = state.layout.pointed
         self._one = trio.Lock()
         self._news = trio.Event()
         self._seeded: list[InfoHash] = []  # the held catalogue's last
@@ -222,7 +221,7 @@ class PointerKeeper:
         """A publisher's own, or those that led a mirror to what it holds."""
         key: FeedKey | None = None
         if self._state.config.sign_key() is not None:
-            key = read_feed_key(feed_key_path(self._state.repository.state))
+            key = read_feed_key(self._state.layout.feed_key)
         if key is not None and key.public.hex() == held.catalogue.feed_key:
             salts = (held.catalogue.repository.encode(), b"")
             return [sign_pointer(key, salt, held.catalogue.version, infohash) for salt in salts]

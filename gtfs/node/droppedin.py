@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
+from gtfs.metainfo import BadMetainfo, info_of
 from gtfs.mount.tree import NotTakeable
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.state.state import State
-from gtfs.swarm.metainfo import BadMetadata, info_of
 
 _CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
@@ -21,7 +21,7 @@ _CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 class NotListed(GtfsError):
     """A torrent of something that the held catalogue does not name."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 async def take_copied(
@@ -32,8 +32,8 @@ async def take_copied(
         await take_catalogue(document)
         return
     try:
-        info = info_of(document, "what was copied here")
-    except BadMetadata as e:
+        info = info_of(document)
+    except BadMetainfo as e:
         raise NotTakeable(f"neither a signed catalogue nor a torrent: {e}") from None
     infohash = hashlib.sha1(info).digest()
     held = state.held

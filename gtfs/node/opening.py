@@ -24,7 +24,7 @@ from gtfs.repo.repository import Repository, create_repository, open_repository
 from gtfs.state.config import Config
 from gtfs.state.firsttrust import NewRing, TrustGiven, first_trust
 from gtfs.state.source import Source
-from gtfs.state.state import KEYRING, State
+from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedError, FeedState, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
@@ -47,7 +47,7 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
     Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
     """
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
-        ring = NewRing(Path(directory) / KEYRING)
+        ring = NewRing(Path(directory))
         try:
             first = first_trust(ring, given, document)
         except BadSignature as e:
@@ -57,7 +57,7 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
         repository = create_repository(path, accepted.catalogue.object_format)
         try:
             repository.state.mkdir(mode=0o700, exist_ok=True)
-            replace_file(repository.state / KEYRING, ring.keyring_path.read_bytes())
+            replace_file(repository.layout.keyring, ring.layout.keyring.read_bytes())
             if ring.keyring.named_only:
                 Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))
         except BaseException:

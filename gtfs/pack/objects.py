@@ -2,7 +2,7 @@
 """What commits, trees and tags name: the few bytes of git objects that every station has to read.
 
 Not a model of objects: nothing is kept, nothing is written back (a re-serialised tree loses its zero-padded modes), and
-whether an object is acceptable is for `gtfs.ingest.check`. Any thread.
+whether an object is acceptable is for `gtfs.ingest.checkobjects`. Any thread.
 """
 
 from __future__ import annotations

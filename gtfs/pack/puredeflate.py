@@ -55,7 +55,7 @@ class Block(NamedTuple):
     storable: bool
 
 
-class Tree(NamedTuple):
+class CodeTree(NamedTuple):
     """A Huffman tree: bit lengths by symbol, ``max_code`` the last symbol in use, ``bits`` its cost with extra bits."""
 
     lengths: list[int]
@@ -267,7 +267,7 @@ def _static_bits(literal_counts: list[int], distance_counts: list[int]) -> int:
     return literals + lengths + sum(n * (5 + extra) for n, extra in zip(distance_counts, EXTRA_DISTANCE, strict=True))
 
 
-def build_tree(counts: list[int], extra_bits: tuple[int, ...], max_length: int) -> Tree:
+def build_tree(counts: list[int], extra_bits: tuple[int, ...], max_length: int) -> CodeTree:
     """trees.c's build_tree with its heap and its tie-breaks; fewer than two symbols in use are filled up to two."""
     elements = len(counts)
     rank = [(count, 0) for count in counts] + [(0, 0)] * elements  # (frequency, depth), what the heap sorts by
@@ -317,7 +317,7 @@ def build_tree(counts: list[int], extra_bits: tuple[int, ...], max_length: int) 
         if symbol < elements:
             extra = extra_bits[symbol]
             bits += rank[symbol][0] * (lengths[symbol] + extra)
-    return Tree(lengths[:elements], max_code, bits)
+    return CodeTree(lengths[:elements], max_code, bits)
 
 
 def _limited(order: list[int], parent: list[int], root: int, max_length: int, elements: int) -> list[int]:
@@ -349,7 +349,7 @@ def _limited(order: list[int], parent: list[int], root: int, max_length: int, el
     return lengths
 
 
-def _runs(tree: Tree) -> Iterator[tuple[int, int, int]]:
+def _runs(tree: CodeTree) -> Iterator[tuple[int, int, int]]:
     """scan_tree: a tree's bit lengths as (code length symbol, extra value, its width)."""
     before = -1
     place = 0

@@ -13,7 +13,6 @@ and catalogue versions can be rebuilt from the files (``recover``).
 
     durable    files that are whole or absent after a power cut
     table      rows, table, footer, name: the layout of a reel
-    metainfo   piece length, bencoding, .torrent files, infohash
     order      the canonical order, and where one reel ends and the next begins
     compaction which reels are merged into larger ones
     openreel   OpenReelWriter, ReelReader

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from gtfs.reel.database import Database, IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
-from gtfs.reel.ledger import HeldRefs, History, Meta, PackNeeds, Signers, SignOff, SignOffs, Unencodable
+from gtfs.reel.ledger import HeldRefs, History, KnownSigners, Meta, PackNeeds, SignOff, SignOffs, UnencodableCommits
 from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackState, ReelPack, SeenPack
 from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelState
 
@@ -52,8 +52,8 @@ class Index:
         self.reels = ReelRows(db)
         self.refs = HeldRefs(db)
         self.signoffs = SignOffs(db)
-        self.signers = Signers(db)
-        self.unencodable = Unencodable(db)
+        self.signers = KnownSigners(db)
+        self.unencodable = UnencodableCommits(db)
         self.needs = PackNeeds(db)
 
     def __enter__(self) -> Index:

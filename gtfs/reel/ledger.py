@@ -121,7 +121,7 @@ class SignatureRow(NamedTuple):
     keyring: bytes  # SHA-256 of the keys
 
 
-class Signers:
+class KnownSigners:
     """What was found of the signatures that objects carry; a hint, as the ring may be another one today."""
 
     def __init__(self, db: Database) -> None:
@@ -143,7 +143,7 @@ class Signers:
         return {ObjectId(oid): SignatureRow(*row) for oid, *row in rows}
 
 
-class Unencodable:
+class UnencodableCommits:
     """Commits whose packs cannot be made."""
 
     def __init__(self, db: Database) -> None:

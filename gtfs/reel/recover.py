@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 
 from gtfs.durable import sync_directory
 from gtfs.ids import REEL_SUFFIX, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName
+from gtfs.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
 from gtfs.reel.index import Index, LocalPack, PackRow, PackState, ReelPack, SeenPack
-from gtfs.reel.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.seal import PackCheck, check_packs, metainfo_path_of, read_reel
 from gtfs.reel.table import CorruptReel, Row, check_reel_layout

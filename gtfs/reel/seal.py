@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.durable import replace_file, sync_directory, temporary_in
-from gtfs.ids import REEL_SUFFIX, BadId, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName, parse_reel_name
+from gtfs.ids import (
+    METAINFO_SUFFIX,
+    REEL_SUFFIX,
+    BadId,
+    InfoHash,
+    ObjectFormat,
+    ObjectId,
+    PackDigest,
+    ReelName,
+    parse_reel_name,
+)
+from gtfs.metainfo import PieceHasher
 from gtfs.pack.limits import MIB
-from gtfs.reel.metainfo import PieceHasher
 from gtfs.reel.openreel import COPY_BYTES, ReelReader
 from gtfs.reel.table import (
     CorruptReel,
@@ -36,11 +46,10 @@ from gtfs.reel.table import (
     table_range,
 )
 
-METAINFO_SUFFIX: Final = ".torrent"
 _BUFFER_BYTES: Final = MIB
 
 
-class Source(NamedTuple):
+class PackToSeal(NamedTuple):
     """A pack to be sealed: what it must be, and how to read its bytes (see `openreel.file_chunks`)."""
 
     oid: ObjectId
@@ -70,7 +79,7 @@ class PackCheck(NamedTuple):
     good: bool
 
 
-def write_reel(directory: Path, packs: Iterable[Source], fmt: ObjectFormat) -> SealedReel:
+def write_reel(directory: Path, packs: Iterable[PackToSeal], fmt: ObjectFormat) -> SealedReel:
     """Seal these packs, in this order, as ``directory``/NAME.reel and NAME.torrent.
 
     Raises `CorruptReel` if a pack does not have the length and digest it should have: nothing is left behind then.
@@ -158,7 +167,7 @@ def _is_good(reader: ReelReader, row: Row, offset: int) -> bool:
     return digest.digest() == row.digest
 
 
-def _checked(source: Source) -> Iterator[bytes]:
+def _checked(source: PackToSeal) -> Iterator[bytes]:
     digest = hashlib.sha256()
     length = 0
     for chunk in source.read():

@@ -23,7 +23,6 @@ from gtfs.repo.repository import Repository, git_environment
 
 log = logging.getLogger(__name__)
 
-MOVING: Final = "moving"  # in the node's state directory
 LOCK: Final = ".lock"
 
 _PACKED: Final = (b"packed-refs.lock", b"packed-refs.new")
@@ -43,7 +42,7 @@ class Moving:
     def __enter__(self) -> Self:
         self._repository.state.mkdir(exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._repository.state / MOVING, flags, 0o600)
+        self._fd = os.open(self._repository.layout.moving, flags, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             os.ftruncate(self._fd, 0)
@@ -76,7 +75,7 @@ class Moving:
 
 def sweep_moving(repository: Repository) -> list[bytes]:
     """Take away the locks of a git of ours that was killed; gives their names. The caller holds the node's lock."""
-    path = repository.state / MOVING
+    path = repository.layout.moving
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a repository without git: where a node's state is in it, whose it is, that it is none. Any thread.
+"""What is said of a repository without git: whose it is, that it is none. Any thread.
 
 `repository` opens one; who only looks for a node's socket needs no more than this.
 """
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import pwd
 
-from gtfs.errors import GtfsError
-
-GTFS_DIRECTORY = "gtfs"  # design.md §7: the node's state, inside the repository
+from gtfs.errors import Blame, GtfsError
 
 
 class BadRepository(GtfsError):
     """A path that is no repository gtfs can use; the text says what to do."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 def owner_name(uid: int) -> str:

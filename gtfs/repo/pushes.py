@@ -18,7 +18,6 @@ from gtfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
-FOLLOWED: Final = "followed"  # in the node's state directory
 
 _HOOK: Final = "update"
 _WRITING: Final = ".gtfs-update"
@@ -37,7 +36,7 @@ def refuse_pushes(repository: Repository, names: Iterable[bytes], place: str) ->
     """Let pushes to these refs be refused from now on; raises OSError for the list, never for the hook."""
     words = " ".join(place.split()).encode("utf-8", "surrogateescape")
     text = b"# " + words + b"\n" + b"".join(name + b"\n" for name in sorted(names))
-    path = repository.state / FOLLOWED
+    path = repository.layout.followed
     if not path.exists() or path.read_bytes() != text:
         replace_file(path, text)
     try:

@@ -12,16 +12,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
-from gtfs.repo.place import GTFS_DIRECTORY, BadRepository, owner_name
+from gtfs.layout import Layout
+from gtfs.repo.place import BadRepository, owner_name
 
 __all__ = [
-    "GTFS_DIRECTORY", "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
+    "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
     "git_environment", "list_of_paths", "open_repository", "owner_name",
 ]  # fmt: skip
 
@@ -38,7 +40,7 @@ WINDOW_SETTINGS: Final = ("-c", "core.packedGitWindowSize=32m", "-c", "core.pack
 class GitFailed(GtfsError):
     """A git command ended badly; ``stderr`` is what it said."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes) -> None:
         said = stderr.decode("utf-8", "replace").strip().splitlines()
@@ -51,7 +53,7 @@ class GitFailed(GtfsError):
 class GitMissing(GtfsError):
     """There is no git where PATH says."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self) -> None:
         super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")
@@ -102,7 +104,12 @@ class Repository:
     @property
     def state(self) -> Path:
         """``$GIT_DIR/gtfs``, the node's own directory (design.md §7)."""
-        return self.path / GTFS_DIRECTORY
+        return self.layout.root
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The paths in it."""
+        return Layout.in_repository(self.path)
 
     @property
     def objects(self) -> Path:

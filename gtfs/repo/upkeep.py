@@ -24,7 +24,6 @@ from gtfs.repo.unpack import publish_packs
 
 log = logging.getLogger(__name__)
 
-REPACKING = "repacking"  # in the node's state directory; swept at start
 
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
@@ -43,7 +42,7 @@ class _Pack(NamedTuple):
 
 def sweep_repacking(repository: Repository) -> None:
     """Drop what a crash left of a repack."""
-    shutil.rmtree(repository.state / REPACKING, ignore_errors=True)
+    shutil.rmtree(repository.layout.repacking, ignore_errors=True)
 
 
 def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> int:
@@ -57,7 +56,7 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> 
         return 0
     count = choose([pack.size for pack in packs])
     small, large = packs[:count], packs[count:]
-    quarantine = repository.state / REPACKING
+    quarantine = repository.layout.repacking
     sweep_repacking(repository)
     made = quarantine / "pack"
     quarantine.mkdir(mode=0o700)

@@ -24,16 +24,16 @@ class RefsWatch:
     def __init__(self, repository: Repository) -> None:
         self._path = repository.path
         self._seen: tuple[tuple[str, int, int, int], ...] | None = None
-        self._is_settled = False
+        self._is_old = False
 
     def changed(self) -> bool:
         """Whether refs may have moved since the last call; True at the first. Raises OSError."""
         found = tuple(self._look())
-        if found == self._seen and self._is_settled:
+        if found == self._seen and self._is_old:
             return False
         self._seen = found
         newest_ns = max((mtime_ns for _, _, _, mtime_ns in found), default=0)
-        self._is_settled = time.time_ns() - newest_ns > _RACY_NS
+        self._is_old = time.time_ns() - newest_ns > _RACY_NS
         return True
 
     def _look(self) -> list[tuple[str, int, int, int]]:

@@ -5,6 +5,8 @@ state
     what lies in ``$GIT_DIR/gtfs``, opened under its lock (`gtfs.state.state`).
 reel files
     the reels on this disk (`gtfs.state.reelfiles`); which there should be is the matter of `gtfs.state.turnover`.
+initialise
+    make the repository a publisher's (`gtfs.state.initialise`).
 publish
     refs of the repository into reels and the next signed catalogue (`gtfs.state.publish`).
 fsck

@@ -14,8 +14,6 @@ from gtfs.ids import BadId, ObjectId, parse_object_id
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig
 
-ACCEPTED_FAULTS = "accepted-faults"
-
 
 def read_skip_list(path: Path) -> list[ObjectId]:
     """The ids in a file, one a line; ``#`` begins a comment. Raises `BadConfig`, OSError."""
@@ -32,7 +30,7 @@ def read_skip_list(path: Path) -> list[ObjectId]:
 
 def accepted_faults(repository: Repository) -> tuple[ObjectId, ...]:
     """What this publisher accepts, sorted; raises `BadConfig`, OSError."""
-    path = repository.state / ACCEPTED_FAULTS
+    path = repository.layout.accepted_faults
     return tuple(sorted(set(read_skip_list(path)))) if path.exists() else ()
 
 
@@ -43,4 +41,4 @@ def accept_faults(repository: Repository, oids: Iterable[ObjectId]) -> None:
         if len(oid) != repository.fmt.oid_bytes:
             raise BadConfig(f"{oid.hex()} is no id of a {repository.fmt.name} repository")
     known = sorted(new.union(accepted_faults(repository)))
-    replace_file(repository.state / ACCEPTED_FAULTS, "".join(f"{oid.hex()}\n" for oid in known).encode("ascii"))
+    replace_file(repository.layout.accepted_faults, "".join(f"{oid.hex()}\n" for oid in known).encode("ascii"))

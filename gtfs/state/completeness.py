@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
-from gtfs.ingest.check import BadObject, check_pack
+from gtfs.ingest.checkobjects import BadObject, check_pack
 from gtfs.ingest.faults import Leniency
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import CorruptPack
@@ -42,7 +42,7 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
     """
     found = 0
     with CatFile(state.repository) as reader, Views(state.repository.state) as views:
-        check = _PackCheck(state, reader, views)
+        check = _Proof(state, reader, views)
         for path, rows in _local_rows(state):
             for row in rows:
                 is_to_check = row.oid not in damaged and row.state == "unpacked"
@@ -57,13 +57,13 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
 
 def _local_rows(state: State) -> Iterator[tuple[Path, list[PackRow]]]:
     for reel in state.index.reels.all():
-        path = state.reel_path(reel.name)
+        path = state.layout.reel(reel.name)
         if reel.is_whole and path.exists():  # what does not was said
             yield path, state.index.packs.reel_rows(reel.id)
-    yield state.open_reel_path, state.index.packs.open_rows()
+    yield state.layout.open_reel, state.index.packs.open_rows()
 
 
-class _PackCheck:
+class _Proof:
     """Compares packs with what git says that their commits introduce; fastest in history order."""
 
     def __init__(self, state: State, reader: CatFile, views: Views) -> None:

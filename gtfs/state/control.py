@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.errors import GtfsError
+from gtfs.layout import Layout
 from gtfs.state.private import open_private
 
-CONTROL = "control"
 _AT_ONCE_S = 0.3  # an answer that comes in this time was not waited for
 _MAX_ANSWER = 256 << 20  # a line of status or of a sync's end may name some 100,000 refs
 
@@ -28,11 +28,16 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class NodeFailed(GtfsError):
-    """What the running node answered; carries its exit code."""
+    """What the running node answered; carries its exit code, which may be one that only a newer node knows."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
-        self.exit_code = exit_code
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:
+        """The node's."""
+        return self._exit_code
 
 
 @contextlib.contextmanager
@@ -41,7 +46,7 @@ def socket_path(state: Path) -> Iterator[str]:
     with open_private(state) as fd:
         if fd is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state))
-        yield f"/proc/self/fd/{fd}/{CONTROL}"
+        yield f"/proc/self/fd/{fd}/{Layout(state).control.name}"
 
 
 def ask_node(

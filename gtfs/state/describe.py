@@ -8,8 +8,9 @@ from typing import Any
 
 from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack
+from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
-from gtfs.state.feedkey import address, feed_key_path, read_feed_key
+from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.publish import Published
 from gtfs.state.state import State
 
@@ -65,10 +66,15 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
     return out
 
 
+def describe_step(step: Step) -> dict[str, Any]:
+    """How far a publish is, as it goes over the control socket."""
+    return {"phase": step.phase} if step.phase else {"packs": step.packs, "of": step.packs_of, "bytes": step.size}
+
+
 def describe_published(state: State, published: Published) -> dict[str, Any]:
     """What `gtfs publish` shows."""
     reels = () if state.held is None else state.held.catalogue.reels
-    key, name = read_feed_key(feed_key_path(state.repository.state)), state.config.get("name")
+    key, name = read_feed_key(state.layout.feed_key), state.config.get("name")
     pointer = [address(key.public, name)] if key is not None and name is not None else []
     return {
         "version": published.version,

@@ -13,17 +13,15 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
-KEYS: Final = "keys"
-FEED_KEY: Final = "feed.key"
 _SEED_BYTES: Final = 32
 
 
 class BadFeedKey(GtfsError):
     """A feed key that is not there or cannot be used; names the file."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class FeedKey:
@@ -36,11 +34,6 @@ class FeedKey:
     def sign(self, data: bytes) -> bytes:
         """The signature, 64 bytes."""
         return self._key.sign(data)
-
-
-def feed_key_path(state: Path) -> Path:
-    """Where a publisher's feed key is, below the node's state directory."""
-    return state / KEYS / FEED_KEY
 
 
 def address(key: bytes, name: str) -> str:

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from gtfs.catalogue.accept import FirstTrust, Held
 from gtfs.catalogue.document import Catalogue
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
+from gtfs.layout import Layout
 from gtfs.pack.limits import key_of, option_of
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.gpgv import Signature
@@ -39,13 +40,13 @@ Confirm = Callable[[Catalogue, Sequence[tuple[Fingerprint, Sequence[str]]]], boo
 class NotFollowing(GtfsError):
     """This node holds no catalogue, or nothing that its keyring could check one with; the text says what to give."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class LimitTooLow(GtfsError):
     """The catalogue says that its packs need more than a limit of this node allows: said before they are fetched."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, limit: str, allowed: int, needed: int, config: Path) -> None:
         super().__init__(
@@ -68,11 +69,9 @@ class TrustGiven:
 class Holder(Protocol):
     """Who has a frozen keyring: a node's state, or, until there is one, a `NewRing`."""
 
+    layout: Layout
     keyring: Keyring | None
     held: Held | None
-
-    @property
-    def keyring_path(self) -> Path: ...
 
     def own_key(self) -> Fingerprint | None:
         """The key that signs here, which always stays in the ring."""
@@ -84,8 +83,8 @@ class Holder(Protocol):
 class NewRing:
     """The keyring of a mirror that is made only once its catalogue is believed."""
 
-    def __init__(self, path: Path) -> None:
-        self.keyring_path = path
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(directory)
         self.keyring: Keyring | None = None
         self.held: Held | None = None
 
@@ -95,7 +94,7 @@ class NewRing:
 
     def use_keyring(self, named_only: Collection[Fingerprint] | None = None) -> None:
         """See `Holder`."""
-        self.keyring = open_keyring(self.keyring_path).with_named_only(named_only or ())
+        self.keyring = open_keyring(self.layout.keyring).with_named_only(named_only or ())
 
 
 def first_trust(state: Holder, given: TrustGiven, document: bytes | None) -> FirstTrust:
@@ -150,7 +149,7 @@ def _freeze(state: Holder, files: Keys, more: Keys, stay: Collection[Fingerprint
     staying = {*stay, *([own] if own is not None else [])}
     if before is not None and not files:
         staying |= before.primaries
-    ring = freeze({**more, **files}, state.keyring_path, before=before, stay=staying)
+    ring = freeze({**more, **files}, state.layout.keyring, before=before, stay=staying)
     named_only: Collection[Fingerprint] = ()
     if files:
         named_only = ring.primaries - files.keys() - {own}

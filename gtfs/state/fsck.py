@@ -15,11 +15,11 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
 from gtfs.ingest.lost import doubt, missing_objects
+from gtfs.metainfo import build_metainfo
 from gtfs.pack.limits import MIB
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
 from gtfs.reel.index import Index, PackRow, ReelRow
-from gtfs.reel.metainfo import build_metainfo
 from gtfs.reel.recover import Described, Listed, Rebuilt, rebuild_index, set_aside, verify_open_reel
 from gtfs.reel.seal import read_reel, verify_reel
 from gtfs.reel.table import CorruptReel
@@ -30,7 +30,7 @@ from gtfs.state.completeness import check_packs_complete
 from gtfs.state.config import Config
 from gtfs.state.rebuild import restore_held_refs
 from gtfs.state.reelfiles import ReelFiles
-from gtfs.state.state import CATALOGUE, INDEX, OPEN_REEL, REELS, State
+from gtfs.state.state import State
 
 _PAGE = 1000
 _NAMED = 20  # lost objects; of more, only the number is told
@@ -54,7 +54,7 @@ def check(state: State, progress: Progress) -> Iterator[str]:
         done += reel.size
         progress(done, total)
     if open_rows:
-        for pack in verify_open_reel(state.open_reel_path, open_rows):
+        for pack in verify_open_reel(state.layout.open_reel, open_rows):
             if not pack.good:
                 damaged.add(pack.oid)
                 yield f"open reel: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
@@ -68,13 +68,13 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     yield from check_packs_complete(state, damaged, look)
     progress(total, total)
     yield from _check_catalogue(state)
-    for path in sorted(state.reels.glob("*.reel")):
-        if state.index.reels.by_name(path.stem) is None:  # type: ignore[arg-type]
-            yield f"{path.name}: the index does not know this reel; run gtfs fsck --rebuild"
+    for name in state.layout.reel_names():
+        if state.index.reels.by_name(name) is None:
+            yield f"{state.layout.reel(name).name}: the index does not know this reel; run gtfs fsck --rebuild"
 
 
 def _check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator[str]:
-    path = state.reel_path(reel.name)
+    path = state.layout.reel(reel.name)
     try:
         foot, _ = read_reel(path, state.repository.fmt)
         if (foot.name, foot.rows, path.stat().st_size) != (reel.name, reel.rows, reel.size):
@@ -156,9 +156,9 @@ def notes(state: State) -> Iterator[str]:
     lies = state.index.packs.count_by_state().get("refused", 0)
     if lies:
         yield f"{lies} packs of the catalogue's reels are refused; gtfs sync says why"
-    waiting = [p for p in state.incoming.iterdir() if p.is_file()]
+    waiting = [p for p in state.layout.incoming.iterdir() if p.is_file()]
     if waiting:
-        yield f"{len(waiting)} written files are not taken over yet, in {state.incoming}"
+        yield f"{len(waiting)} written files are not taken over yet, in {state.layout.incoming}"
 
 
 def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callable[[int], None]) -> Rebuilt:
@@ -166,10 +166,10 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
 
     The caller holds the lock and no `State`. What those files do not tell, gtfs(1) lists under ``--rebuild``.
     """
-    root = repository.state
+    layout = repository.layout
     limits = Config(repository).limits()
-    set_aside(root / INDEX)
-    index = Index(root / INDEX)
+    set_aside(layout.index)
+    index = Index(layout.index)
     try:
         with KnownObjects(repository) as known:
 
@@ -186,10 +186,10 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
                 return scan(pack, repository.fmt, limits, prefix=True).length
 
             rebuilt = rebuild_index(
-                index, root / REELS, _existing(root / OPEN_REEL), repository.fmt, length, describe,
+                index, layout.reels, _existing(layout.open_reel), repository.fmt, length, describe,
                 listed, progress,  # type: ignore[arg-type]
             )  # fmt: skip
-        restore_held_refs(repository, index, CatalogueStore(root / CATALOGUE))
+        restore_held_refs(repository, index, CatalogueStore(layout.catalogue))
         _take_kept_tables(repository, index)
         # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
         index.packs.set_state([row.oid for row in index.packs.open_rows() if row.state == "remote"], "verified")
@@ -201,7 +201,7 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
 
 def _take_kept_tables(repository: Repository, index: Index) -> None:
     """Know the packs of reels whose end is gone by the tables that were kept beside them."""
-    reel_files = ReelFiles(index, repository.state / REELS, repository.state / OPEN_REEL, repository.fmt)
+    reel_files = ReelFiles(index, repository.layout, repository.fmt)
     for reel in index.reels.all():
         table = None if reel.is_whole else reel_files.table(reel)
         if table is not None:

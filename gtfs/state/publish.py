@@ -11,35 +11,34 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import FUTURE_S, Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish, says_the_same
-from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue, says_the_same
+from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back, refused_by_path
 from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.order import canonical_order, cut
-from gtfs.reel.seal import Source, write_reel
+from gtfs.reel.seal import PackToSeal, write_reel
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
-from gtfs.repo.repository import Repository
+from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
-from gtfs.state.feedkey import feed_key_path, read_feed_key
+from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
+from gtfs.state.initialise import refuse_subkeys
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
 from gtfs.trust.gnupghome import GnupgUnusable
-from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
-from gtfs.trust.policy import BadPolicy, Policy
+from gtfs.trust.keyring import freeze, read_user_keys
 from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import write_time
 
@@ -68,64 +67,7 @@ class Published:
     faults: FaultCounts = field(default_factory=FaultCounts)
 
 
-def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
-    """Make the node a publisher's: its repository id and signing key, checked to be usable; gives the id.
-
-    Raises `BadConfig`, `BadKeyring`, `SigningFailed`, `BadId`.
-    """
-    config = state.config
-    if state.held is not None and config.sign_key() is None:
-        raise BadConfig(f"{state.repository.path} follows the catalogue of {state.held.catalogue.repository}")
-    known = config.get("name")
-    if known is not None and name is not None and known != name:
-        raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")
-    repository_id = name or known or _first_root(state.repository)
-    key = parse_fingerprint(fingerprint)
-    home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
-    # Tried before anything is changed: a publisher keeps the key that works.
-    Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
-    own = choose([key], read_user_keys([key], home), "of GnuPG")
-    before, old = state.keyring, config.sign_key()
-    freeze(own, state.keyring_path, before=before, stay=before.primaries - {old} if before is not None else ())
-    state.use_keyring(state.keyring.named_only - {key} if state.keyring is not None else ())
-    if gnupg_home is not None:
-        config.set("gnupghome", gnupg_home)
-    config.set("signkey", key)
-    config.set("name", repository_id)
-    return repository_id
-
-
-def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:
-    """Raise `BadPolicy` for a line that names a subkey, as far as the keyring or the user's GnuPG knows it for one."""
-    named = {fingerprint for policy in policies for fingerprint in policy.signers or ()}
-    keys = dict(state.keyring.keys) if state.keyring is not None else {}
-    if named - keys.keys():
-        merge_keys(keys, read_user_keys(named, gnupg_home or state.config.gnupg_home()))
-    for policy in policies:
-        for fingerprint in sorted(policy.signers or ()):
-            try:
-                refuse_subkey(fingerprint, keys)
-            except SubkeyNamed as error:
-                raise BadPolicy(policy.to_line(), str(error)) from None
-
-
-def _first_root(repository: Repository) -> str:
-    roots = repository.git("rev-list", "--max-parents=0", "HEAD", check=False).split()
-    if not roots:
-        raise Unpublishable("the repository has no commit to be named after; give a name with --name")
-    return roots[-1].decode()
-
-
-def publish_now(
-    state: State,
-    *,
-    force: bool = False,
-    jobs: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    begin: Callable[[int], None] = lambda _n: None,
-    progress: Callable[[int, int], None] = lambda _n, _b: None,
-    phase: Callable[[str], None] = lambda _name: None,
-) -> Published:
+def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
     Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
@@ -141,8 +83,8 @@ def publish_now(
     held = state.held
     selection = state.refs()
     check_fits(repository, selection.chosen)
-    state.take_up(refs=selection.chosen, jobs=jobs, stop=stop, begin=begin, progress=progress)
-    if stop():
+    state.take_up(work, refs=selection.chosen)
+    if work.stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
     held_back = hold_back(state, selection.chosen)
     refs = [ref for ref in selection.chosen if ref.name not in held_back]
@@ -153,20 +95,20 @@ def publish_now(
     head = unreached_head(repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
-    phase("checking")
+    work.tell(Step(phase="checking"))
     # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
-    faults = foresee(state, wanted, accepted_ids, stop, begin, progress)
-    if stop():
+    faults = foresee(state, wanted, accepted_ids, work)
+    if work.stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
-    phase("sealing")
+    work.tell(Step(phase="sealing"))
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
     fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
-    feed_key = read_feed_key(feed_key_path(repository.state))
-    settings = PublishSettings(
+    feed_key = read_feed_key(repository.layout.feed_key)
+    settings = IssueSettings(
         repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
@@ -186,7 +128,7 @@ def publish_now(
             " signed now, at once; if it is this clock that is wrong, set it and publish again",
             held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
         )  # fmt: skip
-    phase("signing")
+    work.tell(Step(phase="signing"))
     kept = [] if held is None else compact(state.reel_files, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)
@@ -194,7 +136,7 @@ def publish_now(
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
-    accepted = publish(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
+    accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
         index.refs.set_held(catalogue.refs)
@@ -219,7 +161,9 @@ def renew_own_key(state: State, key: Fingerprint) -> None:
         return
     before = state.keyring
     if key in own:
-        freeze({key: own[key]}, state.keyring_path, before=before, stay=before.primaries if before is not None else ())
+        freeze(
+            {key: own[key]}, state.layout.keyring, before=before, stay=before.primaries if before is not None else ()
+        )
         state.use_keyring()
 
 
@@ -290,10 +234,10 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
         sources = [
-            Source(r.oid, r.size, r.digest or b"", file_chunks(state.open_reel_path, r.offset or 0, r.size))  # type: ignore[arg-type]
+            PackToSeal(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
             for r in group
         ]
-        reel = write_reel(state.reels, sources, state.repository.fmt)
+        reel = write_reel(state.layout.reels, sources, state.repository.fmt)
         with index.transaction():
             reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
             index.packs.move_to_reel(reel_id, reel.places)

@@ -11,15 +11,16 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from gtfs.durable import replace_file, sync_directory
-from gtfs.ids import REEL_SUFFIX, ObjectFormat, ObjectId, ReelName
+from gtfs.ids import ObjectFormat, ObjectId, ReelName
+from gtfs.layout import Layout
 from gtfs.reel.index import Index, ReelPack, ReelRow
 from gtfs.reel.openreel import COPY_BYTES, ReelReader, file_chunks
-from gtfs.reel.seal import METAINFO_SUFFIX, SealedReel, Source, read_reel, write_reel
+from gtfs.reel.seal import PackToSeal, SealedReel, read_reel, write_reel
 from gtfs.reel.table import (
     CorruptReel,
     Row,
@@ -32,9 +33,6 @@ from gtfs.reel.table import (
 )
 
 log = logging.getLogger(__name__)
-
-TABLE_SUFFIX: Final = ".table"
-RESUME_SUFFIX: Final = ".resume"
 
 
 class Table(NamedTuple):
@@ -54,36 +52,20 @@ class _Place(NamedTuple):
 class ReelFiles:
     """See the module."""
 
-    def __init__(self, index: Index, reels: Path, open_reel: Path, fmt: ObjectFormat) -> None:
+    def __init__(self, index: Index, layout: Layout, fmt: ObjectFormat) -> None:
         self.index = index
-        self.reels = reels
-        self.open_reel = open_reel
+        self.layout = layout
         self.fmt = fmt
-
-    def path(self, name: ReelName) -> Path:
-        """Where a reel lies, whole or in part."""
-        return self.reels / (name + REEL_SUFFIX)
-
-    def metainfo_path(self, name: ReelName) -> Path:
-        """Where its .torrent lies."""
-        return self.reels / (name + METAINFO_SUFFIX)
-
-    def resume_path(self, name: ReelName) -> Path:
-        """Where libtorrent's resume data lies."""
-        return self.reels / (name + RESUME_SUFFIX)
-
-    def _table_path(self, name: ReelName) -> Path:
-        return self.reels / (name + TABLE_SUFFIX)
 
     # Tables
 
     def table(self, reel: ReelRow) -> Table | None:
         """The table of a reel that is whole, or as it was kept; None where there is none or it is damaged."""
-        path = self._table_path(reel.name)
+        path = self.layout.table(reel.name)
         raw = path.read_bytes() if path.exists() else b""
         if not raw and reel.is_whole:
             try:
-                raw = encode_table(read_reel(self.path(reel.name), self.fmt)[1], self.fmt)
+                raw = encode_table(read_reel(self.layout.reel(reel.name), self.fmt)[1], self.fmt)
             except (CorruptReel, OSError) as e:
                 log.error("reel %s: %s", reel.name, e)
         if not raw or reel_name(raw) != reel.name:
@@ -100,7 +82,7 @@ class ReelFiles:
         )
         for oid in lies:
             log.error("reel %s has other bytes for %s than are known here; it is left out", reel.name, oid.hex())
-        replace_file(self._table_path(reel.name), encode_table(packs, self.fmt))
+        replace_file(self.layout.table(reel.name), encode_table(packs, self.fmt))
 
     # Reels from what is here
 
@@ -117,9 +99,9 @@ class ReelFiles:
             place = None
             if row is not None and row.digest == pack.digest and row.offset is not None:
                 if row.reel is None:
-                    place = _Place(self.open_reel, row.offset, True)
+                    place = _Place(self.layout.open_reel, row.offset, True)
                 elif row.reel != reel_id:
-                    place = _Place(self.path(reels[row.reel].name), row.offset, reels[row.reel].is_whole)
+                    place = _Place(self.layout.reel(reels[row.reel].name), row.offset, reels[row.reel].is_whole)
             found.append(place)
         return found
 
@@ -137,10 +119,10 @@ class ReelFiles:
             if place is None or not place.is_whole:
                 return None
             sources.append(
-                Source(pack.oid, pack.length, pack.digest, file_chunks(place.path, place.offset, pack.length))
+                PackToSeal(pack.oid, pack.length, pack.digest, file_chunks(place.path, place.offset, pack.length))
             )
         try:
-            return write_reel(self.reels, sources, self.fmt)
+            return write_reel(self.layout.reels, sources, self.fmt)
         except (CorruptReel, FileNotFoundError) as e:
             log.error("reel %s is not made from what is here: %s", reel_name(encode_table(packs, self.fmt)), e)
             return None
@@ -175,7 +157,7 @@ class ReelFiles:
                 if place is None or not _is_there(place, pack):
                     continue
                 if fd < 0:
-                    fd = os.open(self.path(reel.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    fd = os.open(self.layout.reel(reel.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                     stack.callback(os.close, fd)
                     os.ftruncate(fd, reel.size)
                 for chunk in file_chunks(place.path, place.offset, pack.length)():
@@ -205,17 +187,15 @@ class ReelFiles:
 
     def remove(self, name: ReelName) -> None:
         """Delete a reel's files, durably; the swarm must not have it any more. Raises OSError."""
-        for path in self._files(name):
+        layout = self.layout
+        for path in (layout.table(name), layout.resume(name), layout.metainfo(name), layout.reel(name)):
             path.unlink(missing_ok=True)
-        sync_directory(self.reels)
-
-    def _files(self, name: ReelName) -> Iterator[Path]:
-        yield from (self._table_path(name), self.resume_path(name), self.metainfo_path(name), self.path(name))
+        sync_directory(layout.reels)
 
     def sweep_strays(self) -> None:
         """Remove reels that a crash left before the index heard of them, if every pack of them is elsewhere too."""
-        for path in self.reels.glob("*" + REEL_SUFFIX):
-            name = ReelName(path.name.removesuffix(REEL_SUFFIX))
+        for name in self.layout.reel_names():
+            path = self.layout.reel(name)
             if self.index.reels.by_name(name) is not None:
                 continue
             try:

@@ -18,14 +18,15 @@ from gtfs.durable import replace_file
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.lost import absent, find_lost
-from gtfs.ingest.takeup import SPOOL, parents_first
+from gtfs.ingest.takeup import parents_first
+from gtfs.metainfo import build_metainfo
 from gtfs.pack.limits import UNLIMITED
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import build_metainfo
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import check_packs
 from gtfs.reel.table import Row, encode_table, reel_name
 from gtfs.repo.encoding import encode_many
+from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
 from gtfs.state.state import State
 
@@ -43,7 +44,8 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
     rows = {row.oid: row for row in index.packs.open_rows() if row.state == "verified"}
     order = parents_first((oid, index.history.parents_of(oid)) for oid in rows)
     candidates = [
-        Candidate(oid, state.open_reel_path, rows[oid].offset or 0, rows[oid].size, None, is_ours=True) for oid in order
+        Candidate(oid, state.layout.open_reel, rows[oid].offset or 0, rows[oid].size, None, is_ours=True)
+        for oid in order
     ]
     outcome = state.ingest().run(candidates, stop=stop)
     for candidate, error in outcome.refused:
@@ -55,13 +57,13 @@ def short_reels(state: State) -> list[ReelRow]:
     """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
     found = []
     for row in state.index.reels.all():
-        if row.is_whole and (_size(state.reel_path(row.name)) != row.size or not _has_metainfo(state, row)):
+        if row.is_whole and (_size(state.layout.reel(row.name)) != row.size or not _has_metainfo(state, row)):
             found.append(row)
     return found
 
 
 def _has_metainfo(state: State, row: ReelRow) -> bool:
-    return state.reel_files.metainfo_path(row.name).is_file()
+    return state.layout.metainfo(row.name).is_file()
 
 
 def _size(path: Path) -> int | None:
@@ -77,18 +79,18 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     Nobody may believe the file meanwhile: what was not written yet is a hole.
     """
     reel_files, index = state.reel_files, state.index
-    reel_files.resume_path(reel.name).unlink(missing_ok=True)  # it says what was here
+    state.layout.resume(reel.name).unlink(missing_ok=True)  # it says what was here
     table = reel_files.table(reel._replace(state="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
     if table is None:
         return False
     encode_into(state, reel, table, stop)
-    path = reel_files.path(reel.name)
+    path = state.layout.reel(reel.name)
     if _size(path) != reel.size:
         return False
     metainfo, infohash = build_metainfo(path)
     if infohash != reel.infohash:
         return False
-    replace_file(reel_files.metainfo_path(reel.name), metainfo)
+    replace_file(state.layout.metainfo(reel.name), metainfo)
     index.reels.set_state([reel.id], "complete")
     log.warning("reel %s was made again from git", reel.name)
     return True
@@ -112,7 +114,7 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
     missing = set(absent(repository, [pack.oid for pack in table.packs]))
     if len(missing) == len(table.packs):
         return 0
-    path = state.reel_path(reel.name)
+    path = state.layout.reel(reel.name)
     wanted = {p.oid: (p, at) for p, at in zip(table.packs, table.offsets, strict=True) if p.oid not in missing}
     if _size(path) is not None:
         for check in check_packs(path, list(wanted.values())):
@@ -132,7 +134,7 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
 def _write_packs(state: State, fd: int, wanted: dict[ObjectId, tuple[Row, int]], stop: Callable[[], bool]) -> int:
     made = 0
     oids: Sequence[ObjectId] = list(wanted)
-    for run in encode_many(state.repository, oids, state.repository.state / SPOOL, UNLIMITED, stop=stop):
+    for run in encode_many(state.repository, oids, state.layout.spool, UNLIMITED, Work(stop=stop)):
         for stamp, offset in run.made:
             pack, at = wanted[stamp.oid]
             if stamp.digest != pack.digest:

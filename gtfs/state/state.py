@@ -10,8 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 
 from gtfs.catalogue.accept import Accepted, Held
@@ -19,7 +18,7 @@ from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
-from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
+from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.lost import doubt
@@ -34,12 +33,13 @@ from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.config import Config
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.selection import Selection, select_refs
-from gtfs.state.turnover import drop, settle
+from gtfs.state.turnover import drop, follow_catalogue
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
@@ -47,17 +47,6 @@ from gtfs.trust.sign import Signer, make_node_key, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
-
-INDEX = "node.db"
-OPEN_REEL = "open.reel"
-REELS = "reels"
-INCOMING = "incoming"
-QUARANTINE = "quarantine"
-SIGNOFFS = "signoffs"
-KEYS = "keys"
-CATALOGUE = "catalogue"
-KEYRING = "keyring.gpg"
-LOCK = "lock"
 
 
 class State:
@@ -77,22 +66,20 @@ class State:
         may_be_read_only: bool = False,
     ) -> None:
         self.repository = repository
-        root = repository.state
+        self.layout = layout = repository.layout
+        root = layout.root
         self.read_only = is_read_only(root)
         if self.read_only:
             check_private(root)
             if not may_be_read_only or not os.path.lexists(root):
                 raise ReadOnly(root)
         else:
-            make_private(root, writers_modes=(INCOMING,))
-            for name in (REELS, INCOMING, SIGNOFFS):
-                (root / name).mkdir(mode=0o700, exist_ok=True)
-        self.reels = root / REELS
-        self.incoming = root / INCOMING
-        self.open_reel_path = root / OPEN_REEL
+            make_private(root, writers_modes=(layout.incoming.name,))
+            for directory in (layout.reels, layout.incoming, layout.signoffs):
+                directory.mkdir(mode=0o700, exist_ok=True)
         self._exit = contextlib.ExitStack()
         try:
-            self.lock = Lock(root / LOCK)
+            self.lock = Lock(layout.lock)
             self._exit.callback(self.lock.release)
             if self.read_only:
                 self.lock.take_shared()
@@ -101,18 +88,18 @@ class State:
                 self._sweep()
             self.config = Config(repository)
             self.limits = limits or self.config.limits(given)
-            self.index = Index(root / INDEX, read_only=self.read_only)
+            self.index = Index(layout.index, read_only=self.read_only)
             self._exit.callback(self.index.close)
             self._open_reel = None if self.read_only else self._recover()
             self._exit.callback(self._close_open_reel)
-            self.reel_files = ReelFiles(self.index, self.reels, self.open_reel_path, repository.fmt)
-            self.quarantine = Quarantine(root / QUARANTINE, self.limits.quarantine_bytes)
-            self.catalogues = CatalogueStore(root / CATALOGUE, read_only=self.read_only)
+            self.reel_files = ReelFiles(self.index, layout, repository.fmt)
+            self.quarantine = Quarantine(layout.quarantine, self.limits.quarantine_bytes)
+            self.catalogues = CatalogueStore(layout.catalogue, read_only=self.read_only)
             self.held: Held | None = self.catalogues.highest()
             self._previous: Catalogue | None = None
             self._superseded: list[ReelRow] = []
             if not self.read_only:
-                self._settle_at_start()
+                self._finish_hold()
                 hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
@@ -129,17 +116,12 @@ class State:
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._exit.close()
 
-    @property
-    def keyring_path(self) -> Path:
-        """The small ring frozen for this repository (design.md §10)."""
-        return self.repository.state / KEYRING
-
     def load_keyring(self) -> None:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = None
-        if self.keyring_path.exists():
+        if self.layout.keyring.exists():
             named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
-            self.keyring = open_keyring(self.keyring_path).with_named_only(named_only)
+            self.keyring = open_keyring(self.layout.keyring).with_named_only(named_only)
 
     def own_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""
@@ -154,11 +136,11 @@ class State:
 
     def _sweep(self) -> None:
         """Drop what a crash left."""
-        root = self.repository.state
+        layout = self.layout
         sweep(self.repository)
         sweep_spool(self.repository)
-        sweep_homes(root / KEYS)
-        for directory in (root, self.reels, *(root / name for name in (CATALOGUE, SIGNOFFS, KEYS))):
+        sweep_homes(layout.keys)
+        for directory in (layout.root, layout.reels, layout.catalogue, layout.signoffs, layout.keys):
             sweep_temporaries(directory)
 
     def reread(self) -> None:
@@ -174,12 +156,12 @@ class State:
         self.renew_gate()
 
     def _recover(self) -> OpenReelWriter:
-        recovered = recover_open_reel(self.open_reel_path, self.index, self.repository.fmt)
+        recovered = recover_open_reel(self.layout.open_reel, self.index, self.repository.fmt)
         if recovered.cut_bytes or recovered.dropped:
             log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
         if recovered.dropped:
             self.index.meta.set_taken_up(())  # they are to be found again
-        return OpenReelWriter(self.open_reel_path, self.repository.fmt)
+        return OpenReelWriter(self.layout.open_reel, self.repository.fmt)
 
     def _close_open_reel(self) -> None:
         if self._open_reel is not None:
@@ -207,15 +189,15 @@ class State:
         self._previous = None if self.held is None else self.held.catalogue
         self.held = accepted
         self.renew_gate()
-        self._superseded = settle(self.reel_files, accepted.catalogue, self._previous)
+        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
 
-    def _settle_at_start(self) -> None:
+    def _finish_hold(self) -> None:
         """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
         self.reel_files.sweep_strays()
         if self.held is not None:
             before = self.catalogues.before(self.held.catalogue.version)
             self._previous = None if before is None else before.catalogue
-            self._superseded = settle(self.reel_files, self.held.catalogue, self._previous)
+            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
             self.drop_superseded(self.take_superseded())
 
     def take_superseded(self) -> list[ReelRow]:
@@ -266,21 +248,8 @@ class State:
         if self._ingest is not None:
             self._ingest.use_gate(self.gate())
 
-    def reel_path(self, name: ReelName) -> Path:
-        """Where a reel lies, whole or in part."""
-        return self.reel_files.path(name)
-
-    def take_up(
-        self,
-        *,
-        refs: Sequence[Ref] | None = None,
-        jobs: int | None = None,
-        retry: bool = True,
-        stop: Callable[[], bool] = lambda: False,
-        begin: Callable[[int], None] = lambda _n: None,
-        progress: Callable[[int, int], None] = lambda _n, _b: None,
-    ) -> TakenUp:
-        """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
+    def take_up(self, work: Work = UNWATCHED, *, refs: Sequence[Ref] | None = None, retry: bool = True) -> TakenUp:
+        """Encode what plain git put into the repository since the last time.
 
         ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
         ``retry``, neither is what could not be made then. A read-only state stays as it is.
@@ -303,11 +272,8 @@ class State:
             return TakenUp(0, 0, {})
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
-        begin(len(new))
-        done = take_up(
-            self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
-        )
-        if not stop():
+        done = take_up(self.repository, self.index, self.open_reel(), new, self.limits, work)
+        if not work.stop():
             self.index.meta.set_taken_up(tips)
         return done
 
@@ -329,8 +295,7 @@ class State:
 
     def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         if self._signer is None:
-            keys = self.repository.state / KEYS
-            make_node_key(keys)
-            self._signer = self._exit.enter_context(node_signer(keys))
+            make_node_key(self.layout.node_key)
+            self._signer = self._exit.enter_context(node_signer(self.layout.node_key))
         now_s = int(time.time())
-        return write_signoff(self.repository.state / SIGNOFFS, packs, self._signer, now_s).name, now_s
+        return write_signoff(self.layout.signoffs, packs, self._signer, now_s).name, now_s

@@ -28,7 +28,7 @@ def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow
     """The publisher's side: the whole reels of the held catalogue as the next one shall list them, some merged.
 
     Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged reel
-    until `settle`. Raises OSError.
+    until `follow_catalogue`. Raises OSError.
     """
     live = [row for row in _rows(reel_files, held) if row.is_whole]
     found: list[SealedReel | ReelRow] = []
@@ -53,7 +53,7 @@ def _merge(reel_files: ReelFiles, run: Sequence[ReelRow]) -> SealedReel | None:
     return reel_files.make(packs)
 
 
-def settle(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -> list[ReelRow]:
+def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -> list[ReelRow]:
     """Let index and disk follow the held catalogue; gives the superseded reels, for `drop`. Raises OSError."""
     index = reel_files.index
     with index.transaction():

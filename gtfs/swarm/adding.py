@@ -17,8 +17,8 @@ from typing import Any
 import libtorrent as lt
 
 from gtfs.ids import InfoHash
+from gtfs.metainfo import MAX_METAINFO_BYTES, BadMetainfo, check_info, info_of, wrap_info
 from gtfs.swarm import files
-from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, check_info, info_of, wrap_info
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.settings import SwarmOptions
 from gtfs.swarm.spec import TorrentSpec
@@ -84,19 +84,19 @@ def clear_staging(spec: TorrentSpec) -> None:
 
 
 def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
-    data = files.read_small(spec.metainfo, LIMIT_BYTES)
+    data = files.read_small(spec.metainfo, MAX_METAINFO_BYTES)
     if data is None:
         return None
     try:
-        info = info_of(data, spec.file_name)
+        info = info_of(data)
         return info, check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
-    except BadMetadata as error:
+    except BadMetainfo as error:
         log.warning("%s is not used: %s", spec.metainfo, error)
         return None
 
 
 def _with_resume(fresh: Any, spec: TorrentSpec) -> Any:
-    data = files.read_small(spec.resume, LIMIT_BYTES)
+    data = files.read_small(spec.resume, MAX_METAINFO_BYTES)
     if data is None:
         return fresh
     try:

@@ -76,7 +76,7 @@ class Amnesty:
             for torrent in waiting:
                 infohash = torrent.spec.infohash
                 patience = self._patience[infohash] = known.get(infohash) or _Patience(now_s)
-                if patience.has_ended(torrent.board.held(), torrent.statistics().downloaded_bytes, now_s):
+                if patience.has_ended(torrent.board.count_here(), torrent.statistics().downloaded_bytes, now_s):
                     await self._forgive(torrent)
 
     async def _forgive(self, torrent: Torrent) -> None:

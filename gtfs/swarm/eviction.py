@@ -19,8 +19,8 @@ import libtorrent as lt
 import trio
 
 from gtfs.durable import replace_file
+from gtfs.metainfo import MAX_METAINFO_BYTES
 from gtfs.swarm import files
-from gtfs.swarm.metainfo import LIMIT_BYTES
 from gtfs.swarm.session import Session
 from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.torrents import Torrent
@@ -52,7 +52,7 @@ async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> 
 
 
 def _forget(spec: TorrentSpec, pieces: frozenset[int]) -> None:
-    data = files.read_small(spec.resume, LIMIT_BYTES)
+    data = files.read_small(spec.resume, MAX_METAINFO_BYTES)
     if data is None:
         return  # it could not be kept: without it nothing may go
     params = lt.read_resume_data(data)

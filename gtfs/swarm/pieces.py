@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 
 class SwarmError(GtfsError):
     """Peers, trackers or the session did not do what was asked."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
 
 class SwarmTimeout(SwarmError):
@@ -33,7 +33,7 @@ class ReadTimeout(SwarmTimeout):
 class DiskTrouble(ReadTimeout):
     """Nothing came because the torrent's file cannot be written: a full disk, a missing permission."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class Offline(SwarmError):
@@ -59,7 +59,7 @@ class Board:
     def __init__(self, count: int, set_priority: Callable[[int, int], None]) -> None:
         self.count = count
         self._set_priority = set_priority
-        self._held = bytearray(count)
+        self._here = bytearray(count)
         self._wants: dict[int, list[int]] = {}
         self._grades: dict[int, int] = {}
         self._events: dict[int, trio.Event] = {}
@@ -76,30 +76,30 @@ class Board:
         if self._failure is not None:
             raise copy.copy(self._failure)
 
-    def is_held(self, piece: int) -> bool:
+    def is_here(self, piece: int) -> bool:
         """Whether the piece's hash matched and it was not lost since."""
-        return bool(self._held[piece])
+        return bool(self._here[piece])
 
-    def held(self, first: int = 0, end: int | None = None) -> int:
+    def count_here(self, first: int = 0, end: int | None = None) -> int:
         """How many of the pieces ``first`` to ``end`` (exclusive) are here."""
-        return self._held.count(1, first, self.count if end is None else end)
+        return self._here.count(1, first, self.count if end is None else end)
 
     def missing(self, start: int = 0) -> int | None:
         """The first piece from ``start`` on that is not here."""
-        found = self._held.find(0, start)
+        found = self._here.find(0, start)
         return None if found < 0 else found
 
     def finish(self, piece: int) -> None:
         """Note that a piece is here now and wake those who wait for it."""
-        if not self._held[piece]:
-            self._held[piece] = 1
+        if not self._here[piece]:
+            self._here[piece] = 1
             self._wake((piece,))
 
     def replace(self, held: bytes) -> None:
         """Take a whole new state (one byte a piece, 0 or 1), as after a check of the file."""
         if len(held) != self.count:
             raise SwarmError(f"the torrent has {len(held)} pieces where {self.count} were expected")
-        self._held[:] = held
+        self._here[:] = held
         self._wake(piece for piece in list(self._events) if held[piece])
         for piece in self._wants:
             self._apply(piece)
@@ -120,7 +120,7 @@ class Board:
 
     def is_hungry(self) -> bool:
         """Whether any wanted piece is not here."""
-        return any(not self._held[piece] for piece in self._wants)
+        return any(not self._here[piece] for piece in self._wants)
 
     def want(self, pieces: Iterable[int], priority: int) -> None:
         """Add one want a piece; each must be taken back by `unwant` with the same priority."""
@@ -139,7 +139,7 @@ class Board:
 
     def in_window(self) -> list[int]:
         """The missing pieces that a full fetch wants."""
-        return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._held[piece]]
+        return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._here[piece]]
 
     def grade(self, grades: dict[int, int]) -> None:
         """Give pieces other priorities than `IN_WINDOW` where that is all they are wanted for, until the next call."""
@@ -166,7 +166,7 @@ class Board:
         """Return once the piece is here; raises the board's failure. The caller holds a want and a deadline."""
         while True:
             self.check()
-            if self._held[piece]:
+            if self._here[piece]:
                 return
             await self._events.setdefault(piece, trio.Event()).wait()
 
@@ -177,7 +177,7 @@ class Board:
         self.check()
 
     def _apply(self, piece: int) -> None:
-        if self._failure is None and not self._held[piece]:
+        if self._failure is None and not self._here[piece]:
             self._set_priority(piece, self._priority(piece))
 
     def _priority(self, piece: int) -> int:
@@ -204,7 +204,7 @@ class Window:
 
     def slide(self) -> bool:
         """Let go of what came and want the next missing pieces instead; whether there are any."""
-        came = {piece for piece in self._pieces if self._board.is_held(piece)}
+        came = {piece for piece in self._pieces if self._board.is_here(piece)}
         self._board.unwant(came, IN_WINDOW)
         self._pieces -= came
         piece = self._board.missing()

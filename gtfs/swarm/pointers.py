@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import libtorrent as lt
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gtfs.bencode import encode
 from gtfs.ids import InfoHash
 
 _MAX_SEQUENCE: Final = (1 << 63) - 1
@@ -50,7 +50,7 @@ class SigningKey(Protocol):
 
 def sign_pointer(key: SigningKey, salt: bytes, sequence: int, infohash: InfoHash) -> Pointer:
     """A pointer to this infohash."""
-    value: bytes = lt.bencode({b"ih": bytes(infohash)})  # type: ignore[arg-type]
+    value = encode({b"ih": infohash})
     return Pointer(key.public, salt, sequence, infohash, value, key.sign(_signed_bytes(salt, sequence, value)))
 
 
@@ -70,7 +70,7 @@ def read_pointer(key: bytes, salt: bytes, answer: Mapping[bytes, Any]) -> Pointe
     if not isinstance(infohash, bytes) or len(infohash) != 20:
         return None
     # Bencoding is canonical: a value that was not written so does not have its signature any more.
-    encoded: bytes = lt.bencode(value)
+    encoded = encode(value)
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _signed_bytes(salt, sequence, encoded))
     except (InvalidSignature, ValueError):

@@ -93,7 +93,7 @@ class PieceReader:
             if whole is not None:
                 return whole[low:high]
             async with self._mending:
-                if self._board.is_held(piece):
+                if self._board.is_here(piece):
                     await self._mend(piece)
         raise SwarmError(f"{self._path.name}: piece {piece} cannot be read back from disk")
 
@@ -118,7 +118,7 @@ class PieceReader:
         """Want pieces for a while; those that became wanted by this call, for `drop_ahead`."""
         added = []
         for piece in pieces:
-            if self._board.is_held(piece):
+            if self._board.is_here(piece):
                 continue
             if piece not in self._ahead:
                 self._board.want((piece,), AHEAD)
@@ -138,4 +138,4 @@ class PieceReader:
     def tick(self) -> None:
         """Drop the read-ahead that came or that nobody came for."""
         now = trio.current_time()
-        self.drop_ahead([p for p, end_s in self._ahead.items() if end_s <= now or self._board.is_held(p)])
+        self.drop_ahead([p for p, end_s in self._ahead.items() if end_s <= now or self._board.is_here(p)])

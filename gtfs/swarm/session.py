@@ -20,6 +20,7 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
+from gtfs.metainfo import check_info, wrap_info
 from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
@@ -28,15 +29,14 @@ from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
-from gtfs.swarm.metainfo import check_info, wrap_info
 from gtfs.swarm.nodelay import set_nodelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
 from gtfs.swarm.rendezvous import make_peer_id
+from gtfs.swarm.samereel import is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
-from gtfs.swarm.sharing import is_same_reel, lend
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
 __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import libtorrent as lt
 
+from gtfs.metainfo import MAX_METAINFO_BYTES
 from gtfs.swarm.alerts import ALERT_MASK
 from gtfs.swarm.manners import Proxy, free_port
 from gtfs.swarm.options import SwarmOptions
@@ -109,7 +110,7 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "announce_to_all_trackers": True,
         "tracker_completion_timeout": 15,
         "stop_tracker_timeout": 1,  # how long a dead tracker may hold up the end of the session
-        "max_metadata_size": 4 << 20,
+        "max_metadata_size": MAX_METAINFO_BYTES,
         "auto_sequential": False,
         "outgoing_interfaces": options.interface,
         **encryption_settings(options.encryption),

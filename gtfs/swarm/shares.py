@@ -33,7 +33,7 @@ class Fetch:
     def __init__(self, me: bytes, board: Board) -> None:
         self._me = me
         self._board = board
-        self._missing = board.count - board.held()  # when it began
+        self._missing = board.count - board.count_here()  # when it began
         self._bytes, self._bytes_s = -1, 0.0
         self._held, self._held_s = -1, 0.0
         self._is_open = False
@@ -62,7 +62,7 @@ class Fetch:
         }
 
     def _look(self, downloaded_bytes: int, now_s: float) -> None:
-        held = self._board.held()
+        held = self._board.count_here()
         if downloaded_bytes != self._bytes:
             self._bytes, self._bytes_s = downloaded_bytes, now_s
         if held != self._held:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gtfs.ids import InfoHash
-from gtfs.swarm.metainfo import piece_count
+from gtfs.metainfo import piece_count
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Torrent:
 
     def is_complete(self) -> bool:
         """Whether every piece is here."""
-        return self.board.held() == self.board.count
+        return self.board.count_here() == self.board.count
 
     def local_bytes(self, offset: int = 0, length: int | None = None) -> int:
         """How many bytes of the range are here."""
@@ -102,17 +102,17 @@ class Torrent:
             return 0
         size = self.spec.piece_length
         first, last = start // size, (end - 1) // size
-        total = self.board.held(first, last + 1) * size
-        if self.board.is_held(last):
+        total = self.board.count_here(first, last + 1) * size
+        if self.board.is_here(last):
             total -= (last + 1) * size - end
-        if self.board.is_held(first):
+        if self.board.is_here(first):
             total -= start - first * size
         return total
 
     # Waiting for content
 
     async def wait_metadata(self, deadline_s: float) -> None:
-        """Return when the metadata is here and checked; raises `SwarmTimeout`, `BadMetadata`, `SessionClosed`."""
+        """Return when the metadata is here and checked; raises `SwarmTimeout`, `BadMetainfo`, `SessionClosed`."""
         with trio.move_on_after(deadline_s):
             await self._wait_ready()
             return
@@ -121,7 +121,7 @@ class Torrent:
     async def read(self, offset: int, length: int, *, deadline_s: float, read_ahead: int = 0) -> bytes:
         """The bytes of a range, cut at the end of the file like pread(2), from pieces whose hash matched.
 
-        ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetadata`,
+        ``read_ahead`` bytes after it become wanted too, for a while. Raises `ReadTimeout`, `BadMetainfo`,
         `SessionClosed`, and `DiskTrouble` as soon as the file cannot be written. A read that is cancelled or times out
         wants nothing any more.
         """
@@ -159,9 +159,9 @@ class Torrent:
                 if self._trouble.reason is not None:
                     raise self._nothing_came(DiskTrouble, "it cannot be written")
                 is_wanting = window.slide()
-                if self.board.held() > most:
+                if self.board.count_here() > most:
                     # Pieces that come and are lost again, on a full disk, are no progress.
-                    most = self.board.held()
+                    most = self.board.count_here()
                     stalled_s = trio.current_time() + stall_s
                     if progress is not None:
                         progress(self.local_bytes(), self.spec.size)
@@ -210,7 +210,7 @@ class Torrent:
         """The board says that a piece is here and it is not: make the board true."""
         # Either libtorrent lost it again while writing, and knows; or it was damaged behind its back.
         await self.learn_pieces()
-        if self.board.is_held(piece):
+        if self.board.is_here(piece):
             log.warning("%s: piece %d is damaged on disk; checking the file", self.spec.file_name, piece)
             await self.recheck()
 
@@ -256,7 +256,7 @@ class Torrent:
         if self._vouched:
             self.board.replace(b"\1" * self.board.count)
             self._reader.trust_all()
-        elif not self._fetches and not self.board.is_held(self.board.count - 1):
+        elif not self._fetches and not self.board.is_here(self.board.count - 1):
             # The last piece holds the footer, every reader's first step; and who wants nothing looks for no peers.
             self.board.want((self.board.count - 1,), IN_WINDOW)
         self._ready.set()

@@ -13,16 +13,15 @@ import logging
 import httpx
 import trio
 
-from gtfs.ids import REEL_SUFFIX
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX
+from gtfs.metainfo import MAX_METAINFO_BYTES, BadMetainfo, info_of
 from gtfs.swarm.httpget import HttpFailed, get
-from gtfs.swarm.metainfo import LIMIT_BYTES, BadMetadata, info_of
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
 
 AGAIN_FIRST_S = 5.0
 AGAIN_LAST_S = 300.0
-METAINFO_SUFFIX = ".torrent"
 
 
 def seed_url(base: str, file_name: str) -> str:
@@ -53,12 +52,12 @@ async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
 
 async def _ask(client: httpx.AsyncClient, url: str, torrent: Torrent) -> bytes | None:
     try:
-        answer = await get(client, url, what="metadata", limit_bytes=LIMIT_BYTES)
+        answer = await get(client, url, what="metadata", limit_bytes=MAX_METAINFO_BYTES)
         if answer.status != httpx.codes.OK:
             log.info("web seed %s: HTTP status %d", url, answer.status)
             return None
-        info = info_of(answer.body, torrent.spec.file_name)
-    except (HttpFailed, BadMetadata) as error:
+        info = info_of(answer.body)
+    except (HttpFailed, BadMetainfo) as error:
         log.info("web seed %s: %s", url, error)
         return None
     if hashlib.sha1(info).digest() == torrent.spec.infohash:

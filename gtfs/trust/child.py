@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
 CPU_S: Final = 20
@@ -24,19 +24,19 @@ STATUS_FD: Final = "STATUS-FD"  # the word of a command that stands for the numb
 class ChildTimedOut(GtfsError):
     """The child took too long and was ended."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class ChildTooLoud(GtfsError):
     """The child wrote more than it may."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class ChildNotStarted(GtfsError):
     """The program is not there or cannot be run."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 def run_child(

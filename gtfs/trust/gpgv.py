@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.child import STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
 from gtfs.trust.gnupghome import search_path
@@ -29,7 +29,6 @@ _ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
 # KEYEXPIRED is said of every expired signing part of the key, and of a good one beside it; of the part that signed, or
 # of its primary key, EXPKEYSIG says it in the place of GOODSIG.
 _HARMLESS: Final = frozenset({"KEY_CONSIDERED", "SIG_ID", "POLICY_URL", "KEYEXPIRED"})
-FROM_FUTURE: Final = "the signature was made in the future"
 NOT_IN_RING: Final = "the key that signed is not in the keyring"
 EXPIRED: Final = "the key that signed has expired"
 REVOKED: Final = "the key that signed is revoked"
@@ -51,7 +50,7 @@ _REASONS: Final = {
 class BadSignature(GtfsError):
     """A signature that does not count; ``reason`` says why in a few words."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str, *, is_key_useless: bool = False) -> None:
         super().__init__(f"signature refused: {reason}")
@@ -59,13 +58,21 @@ class BadSignature(GtfsError):
         self.is_key_useless = is_key_useless  # gpgv found the key that signed, or should have, and cannot use it
 
 
+class UnknownKey(BadSignature):
+    """A signature by a key that the keyring does not have."""
+
+
+class MadeInFuture(BadSignature):
+    """A signature whose time has not come."""
+
+
 class GpgvFailed(GtfsError):
     """gpgv could not be run, so nothing can be said about a signature."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
-class Found(NamedTuple):
+class FoundSignature(NamedTuple):
     """A signature that fits its data: by which key, by which part of it, and when (Unix seconds).
 
     It does not count yet: whether the key was good then, or is now, is `gtfs.trust.validity`'s to judge.
@@ -94,7 +101,7 @@ def check(
     *,
     now_s: int,
     sig_class: str,
-) -> Found:
+) -> FoundSignature:
     """The signature in ``packet`` (one binary packet) over ``data``; raises `BadSignature` or `GpgvFailed`.
 
     ``keys`` are the public keys that gpgv may look at, as packets; ``allowed`` are whole primary fingerprints;
@@ -128,7 +135,7 @@ def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
             raise GpgvFailed(f"{error}; install the package gpgv") from error
 
 
-def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: int, sig_class: str) -> Found:
+def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: int, sig_class: str) -> FoundSignature:
     """All conditions of design.md §10 on one run; raises `BadSignature` with the first that does not hold."""
     seen: dict[str, list[bytes]] = {}
     for line in status.split(b"\n")[:-1]:
@@ -140,7 +147,8 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     is_key_useless = bool(seen.keys() & {"NO_PUBKEY", "ERRSIG"})
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
-            raise BadSignature(reason, is_key_useless=is_key_useless)
+            kind = UnknownKey if word == "NO_PUBKEY" else BadSignature
+            raise kind(reason, is_key_useless=is_key_useless)
     fits = [word for word in _FITS if word in seen]
     for word in seen:
         if word not in (*_ONCE, *fits) and word not in _HARMLESS and not word.startswith("NOTATION_"):
@@ -165,10 +173,10 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     if not (made.isdigit() and expires.isdigit()):
         raise BadSignature("gpgv gives the time in an unknown form")
     if int(made) > now_s + FUTURE_S:
-        raise BadSignature(FROM_FUTURE)
+        raise MadeInFuture("the signature was made in the future")
     if int(expires) and int(expires) <= now_s:
         raise BadSignature(EXPIRED_SIGNATURE)
     if primary not in allowed:
         raise BadSignature(f"{primary} may not sign this")
     standing = _FITS[fits[0]]
-    return Found(Fingerprint(primary), Fingerprint(fields[0]), int(made), int(expires) or None, standing)
+    return FoundSignature(Fingerprint(primary), Fingerprint(fields[0]), int(made), int(expires) or None, standing)

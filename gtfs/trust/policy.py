@@ -12,16 +12,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, parse_object_id, parse_signer
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
 from gtfs.trust.packets import SIGNATURE_BLOCK, BadPackets, dearmor, only_issuer_of, only_signatures
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
-from gtfs.trust.verify import SIGNATURE_BYTES, At, Found, find_detached, judge_found
+from gtfs.trust.verify import SIGNATURE_BYTES, At, FoundSignature, find_detached, judge_found
 
 PolicyKind = Literal["local", "catalogue", "tag", "path", "every-commit"]
 VouchKind = Literal["local", "catalogue", "tag", "signed"]
@@ -44,7 +44,7 @@ _TAGS: Final = b"refs/tags/"
 class BadPolicy(GtfsError):
     """A policy line that cannot be understood; it is never half applied."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, line: str, reason: str) -> None:
         super().__init__(f"policy line {line[:120]!r}: {reason}")
@@ -54,7 +54,7 @@ class BadPolicy(GtfsError):
 class PolicyRefused(GtfsError):
     """A commit or tag that nobody who may has vouched for; ``reason`` says what is missing."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"refused by policy: {reason}")
@@ -112,7 +112,18 @@ class Vouch:
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
     keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
-    found: Found | None = field(default=None, compare=False)  # the signature of ``signed``
+    found: FoundSignature | None = field(default=None, compare=False)  # the signature of ``signed``
+
+    def to_text(self) -> str:
+        """As the index keeps it and the mount shows it: KIND, and after a colon each signer. See `parse_vouch`."""
+        return ":".join([self.kind, *self.signers])
+
+
+def parse_vouch(text: str) -> Vouch | None:
+    """What `Vouch.to_text` gave; None for anything else."""
+    kind, *signers = text.split(":")
+    known = next((name for name in get_args(VouchKind) if name == kind), None)
+    return None if known is None else Vouch(known, tuple(map(Fingerprint, signers)))
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines
@@ -287,7 +298,7 @@ def judge_object(
 
 def find_signature(
     raw: bytes, kind: Literal["commit", "tag"], keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int
-) -> Found:
+) -> FoundSignature:
     """The signature that fits a commit or tag object; raises `PolicyRefused`. `judge_signer` says whether it counts."""
     try:
         signed = split_signed_object(raw)
@@ -303,7 +314,7 @@ def find_signature(
         raise PolicyRefused(error.reason) from None
 
 
-def judge_signer(found: Found, keyring: Keyring, at: At, now_s: int) -> Fingerprint:
+def judge_signer(found: FoundSignature, keyring: Keyring, at: At, now_s: int) -> Fingerprint:
     """Whose signature it is, if the key counts (see `Policy.at`); raises `PolicyRefused`."""
     try:
         return judge_found(found, keyring, at, now_s).primary

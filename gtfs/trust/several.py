@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId
-from gtfs.trust.gpgv import Found
+from gtfs.trust.gpgv import FoundSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import PolicyRefused, find_signature
 
@@ -31,12 +31,12 @@ class SignedRaw(NamedTuple):
 
 def find_signatures(
     objects: Iterable[SignedRaw], keyring: Keyring, allowed: frozenset[Fingerprint] | None
-) -> Iterator[tuple[ObjectId, Found | PolicyRefused]]:
+) -> Iterator[tuple[ObjectId, FoundSignature | PolicyRefused]]:
     """What `find_signature` says of each, in order; the objects are taken as they are needed. Raises `GpgvFailed`."""
     at_once = len(os.sched_getaffinity(0)) + 1  # one more, as each begins and ends with Python's own work
-    pending: deque[tuple[ObjectId, Future[Found | PolicyRefused]]] = deque()
+    pending: deque[tuple[ObjectId, Future[FoundSignature | PolicyRefused]]] = deque()
 
-    def find(signed: SignedRaw) -> Found | PolicyRefused:
+    def find(signed: SignedRaw) -> FoundSignature | PolicyRefused:
         try:
             return find_signature(signed.raw, signed.kind, keyring, allowed, now_s=int(time.time()))
         except PolicyRefused as error:

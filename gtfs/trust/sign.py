@@ -23,7 +23,6 @@ from gtfs.trust.ownhome import own_home
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
-NODE_KEY: Final = "node.asc"
 DIGEST: Final = "SHA512"  # long enough for every curve; gpg cuts it for smaller keys
 
 _HINTS: Final = (
@@ -100,13 +99,12 @@ def _reason(stderr: str) -> str:
     return f"{reason} ({hint})" if hint else reason
 
 
-def make_node_key(keys_dir: Path) -> Fingerprint:
-    """The fingerprint of the node's own ed25519 key, made now if ``keys_dir/node.asc`` does not exist yet.
+def make_node_key(path: Path) -> Fingerprint:
+    """The fingerprint of the node's own ed25519 key, made now if ``keys/node.asc`` does not exist yet.
 
     Raises `SigningFailed`, OSError.
     """
-    path = keys_dir / NODE_KEY
-    with own_home(keys_dir) as home:
+    with own_home(path.parent) as home:
         gpg = open_gnupg(home)
         if path.exists():
             return _import_node_key(gpg, path)
@@ -124,18 +122,18 @@ def make_node_key(keys_dir: Path) -> Fingerprint:
 
 
 @contextmanager
-def node_signer(keys_dir: Path) -> Iterator[Signer]:
+def node_signer(path: Path) -> Iterator[Signer]:
     """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
-    with own_home(keys_dir) as home:
-        yield Signer(_import_node_key(open_gnupg(home), keys_dir / NODE_KEY), home)
+    with own_home(path.parent) as home:
+        yield Signer(_import_node_key(open_gnupg(home), path), home)
 
 
-def node_public_key(keys_dir: Path) -> bytes:
+def node_public_key(path: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
     # For attesters (design.md §10); no command shows it yet.
-    with own_home(keys_dir) as home:
+    with own_home(path.parent) as home:
         gpg = open_gnupg(home)
-        return str(gpg.export_keys(_import_node_key(gpg, keys_dir / NODE_KEY))).encode("ascii")
+        return str(gpg.export_keys(_import_node_key(gpg, path))).encode("ascii")
 
 
 def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import BadSignature
 
-ALLOWED_SIGNERS: Final = "allowed_signers"  # in the node's state directory
 ALLOWED_BYTES: Final = 1 << 20
 PRINCIPALS: Final = 4  # that share one key; each costs a run
 TIMEOUT_S: Final = 30
@@ -36,19 +35,19 @@ _END: Final = b"-----END SSH SIGNATURE-----\n"
 _HASHES: Final = (b"sha256", b"sha512")
 _ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
 _SAID = re.compile(rb'Good "git" signature for (.+) with [A-Z0-9-]+ key (SHA256:[A-Za-z0-9+/]{43})\n\Z')
-HOW: Final = f"put the file of allowed signers (ssh-keygen(1)) to gtfs/{ALLOWED_SIGNERS} in the repository"
+HOW: Final = "put the file of allowed signers (ssh-keygen(1)) to gtfs/allowed_signers in the repository"
 
 
 class SshKeygenFailed(GtfsError):
     """ssh-keygen could not be run, so nothing can be said about a signature."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class BadAllowedSigners(GtfsError):
     """A file of allowed signers that cannot be read, or is too large."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 @dataclass(frozen=True)

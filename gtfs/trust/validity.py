@@ -20,13 +20,13 @@ from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import (
     EXPIRED,
     EXPIRED_SIGNATURE,
-    FROM_FUTURE,
     FUTURE_S,
     REVOKED,
     WEAK,
     BadSignature,
-    Found,
+    FoundSignature,
     GpgvFailed,
+    MadeInFuture,
     Signature,
 )
 from gtfs.trust.packets import BadPackets, Packet, claim_of, key_id, revocation_of
@@ -62,10 +62,10 @@ class _Listed(NamedTuple):
     revokers: frozenset[str]  # whom the owner lets revoke the key
 
 
-def judge(found: Found, key: PublicKey, validity: Validity | None, at: At, now_s: int) -> Signature:
+def judge(found: FoundSignature, key: PublicKey, validity: Validity | None, at: At, now_s: int) -> Signature:
     """The signature, if its key counts; raises `BadSignature`. ``validity`` may be None if `needs_validity` says no."""
     if found.made_s > now_s + FUTURE_S:
-        raise BadSignature(FROM_FUTURE)
+        raise MadeInFuture("the signature was made in the future")
     if found.expires_s is not None and found.expires_s <= now_s:
         raise BadSignature(EXPIRED_SIGNATURE)
     if at == "now" and found.standing in ("expired", "revoked"):
@@ -75,12 +75,12 @@ def judge(found: Found, key: PublicKey, validity: Validity | None, at: At, now_s
     return Signature(found.primary, found.made_s)
 
 
-def needs_validity(found: Found, key: PublicKey) -> bool:
+def needs_validity(found: FoundSignature, key: PublicKey) -> bool:
     """Whether gpgv's word is not all there is to know: good now, and nobody says that the key is revoked."""
     return found.standing != "good" or bool(key.revocations(found.part))
 
 
-def _judge_times(found: Found, key: PublicKey, validity: Validity, at: At, now_s: int) -> None:
+def _judge_times(found: FoundSignature, key: PublicKey, validity: Validity, at: At, now_s: int) -> None:
     if found.standing == "expired" and not (validity.expires_s and validity.expires_s <= now_s + FUTURE_S):
         raise BadSignature("gpgv says that the key has expired, gpg that it has not")
     if found.standing == "revoked" and validity.revoked_s is None:
@@ -145,10 +145,10 @@ def _ask_revoked(key: PublicKey, part: Fingerprint, revokers: bytes) -> tuple[in
     hard: list[Packet] = []
     for packet in key.revocations(part):
         claim = claims[packet.raw]
-        is_mild = claim.made_s is not None and claim.reason in _HARMLESS_REASONS
+        is_mild = claim.made_s is not None and claim.code in _HARMLESS_REASONS
         (mild if is_mild else hard).append(packet)
     if is_genuine(hard):
-        reasons = {claims[packet.raw].reason for packet in hard}
+        reasons = {claims[packet.raw].code for packet in hard}
         words = {_OTHER_REASONS.get(reason, "for a reason of its own") for reason in reasons}
         return 0, f"{' or '.join(sorted(words))}, so that nothing it signed counts"
     if not is_genuine(mild):
@@ -161,7 +161,7 @@ def _ask_revoked(key: PublicKey, part: Fingerprint, revokers: bytes) -> tuple[in
         low, high = (low, middle) if is_genuine(mild[:middle]) else (middle + 1, high)
     first = claims[mild[low - 1].raw]
     made_s = first.made_s or 0
-    return made_s, f"as {_HARMLESS_REASONS.get(first.reason or 0, '')} on {_day(made_s)}"
+    return made_s, f"as {_HARMLESS_REASONS.get(first.code or 0, '')} on {_day(made_s)}"
 
 
 def _list(

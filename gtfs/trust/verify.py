@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import NOT_IN_RING, BadSignature, Found, GpgvFailed, Signature, check
+from gtfs.trust.gpgv import (
+    NOT_IN_RING,
+    BadSignature,
+    FoundSignature,
+    GpgvFailed,
+    MadeInFuture,
+    Signature,
+    UnknownKey,
+    check,
+)
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
     SIGNATURE_BLOCK,
@@ -31,9 +40,12 @@ __all__ = [
     "At",
     "BadSignature",
     "ClearSigned",
-    "Found",
+    "FoundSignature",
     "GpgvFailed",
+    "MadeInFuture",
+    "Rejected",
     "Signature",
+    "UnknownKey",
     "combine_clearsigned",
     "find_detached",
     "judge_found",
@@ -56,12 +68,22 @@ _HEAD = re.compile(re.escape(_BEGIN_TEXT) + rb"\n(?:Hash: [A-Z0-9, -]{1,200}\n){
 _NO_CONTROL: Final = b"\t\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 
+class Rejected(NamedTuple):
+    """A signature that does not count."""
+
+    issuer: str  # what it claims; "" if nothing
+    error: BadSignature
+
+    def __str__(self) -> str:
+        return f"{self.issuer or 'unknown key'}: {self.error.reason}"
+
+
 class ClearSigned(NamedTuple):
     """A clear-signed document after verification; only ``text`` was signed, by each of ``signatures``."""
 
     text: bytes  # lines, each ended by LF
     signatures: tuple[Signature, ...]  # good ones by allowed keys, one for each primary key
-    rejected: tuple[str, ...]  # why the others do not count
+    rejected: tuple[Rejected, ...]  # the others
 
 
 def verify_detached(
@@ -84,7 +106,7 @@ def verify_detached(
     )
 
 
-def judge_found(found: Found, keyring: Keyring, at: At, now_s: int) -> Signature:
+def judge_found(found: FoundSignature, keyring: Keyring, at: At, now_s: int) -> Signature:
     """What was found, now or earlier with this very keyring, if its key counts today; raises `BadSignature`."""
     key = keyring.keys[found.primary]
     validity = keyring.validity(found.primary, found.part) if needs_validity(found, key) else None
@@ -99,7 +121,7 @@ def find_detached(
     *,
     now_s: int,
     sig_class: str = "00",
-) -> Found:
+) -> FoundSignature:
     """The signature that `verify_detached` judges; it counts only if `judge_found` says so. Raises `BadSignature`."""
     if len(signature) > SIGNATURE_BYTES:
         raise BadSignature(f"over the limit signature: {len(signature)} bytes where {SIGNATURE_BYTES} are allowed")
@@ -118,7 +140,7 @@ def _find(
     allowed: frozenset[Fingerprint] | None,
     now_s: int,
     sig_class: str,
-) -> Found:
+) -> FoundSignature:
     may = keyring.everybody if allowed is None else allowed & keyring.primaries
     claim = claim_of(packet)  # what would be refused anyway gets a clearer reason here, and gpgv need not be asked
     if f"{claim.sig_class:02x}" != sig_class:
@@ -127,7 +149,7 @@ def _find(
         raise BadSignature("the signature uses a weak digest")
     holders = keyring.who_has(claim.issuer)
     if not holders:
-        raise BadSignature(NOT_IN_RING)
+        raise UnknownKey(NOT_IN_RING)
     refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()))
     # One, or as many as have a copy of the subkey that signed: whose it is, is known once gpgv has found it good.
     for primary, part in [(p, f) for p in holders if p in may for f in keyring.keys[p].parts_of(claim.issuer)]:
@@ -139,7 +161,7 @@ def _find(
             refused = error
             if error.is_key_useless:
                 why = keyring.keys[primary].objection(claim.issuer, now_s)
-                if why is None and error.reason == NOT_IN_RING:
+                if why is None and isinstance(error, UnknownKey):
                     why = "gpgv does not read the copy that the keyring has"
                 refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
     raise refused
@@ -230,7 +252,7 @@ def read_clearsigned(
         try:
             worth.append((packet, _claimed(packet, keyring, may)))
         except BadSignature as error:
-            rejected.append(_why(packet, error))
+            rejected.append(Rejected(claim_of(packet).issuer, error))
     if not worth:
         return ClearSigned(b"", (), tuple(rejected))
     text = _text(document, end)
@@ -246,14 +268,10 @@ def read_clearsigned(
                 raise BadSignature(f"{TRIES} others by this key are bad")
             signature = judge_found(_find(packet, signed, keyring, primaries, now_s, "01"), keyring, "now", now_s)
         except BadSignature as error:
-            rejected.append(_why(packet, error))
+            rejected.append(Rejected(claim_of(packet).issuer, error))
         else:
             good.setdefault(signature.primary, signature)
     return ClearSigned(text, tuple(good.values()), tuple(rejected))
-
-
-def _why(packet: Packet, error: BadSignature) -> str:
-    return f"{claim_of(packet).issuer or 'unknown key'}: {error.reason}"
 
 
 def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> frozenset[Fingerprint]:
@@ -265,7 +283,7 @@ def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> f
     issuer = claim_of(packet).issuer
     holders = keyring.who_has(issuer)
     if not holders:
-        raise BadSignature(NOT_IN_RING)
+        raise UnknownKey(NOT_IN_RING)
     allowed = frozenset(holders) & may
     if not allowed:
         raise BadSignature(_has_no_right(holders[0], issuer, may))

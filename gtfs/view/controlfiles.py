@@ -13,19 +13,18 @@ from typing import Final
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.ids import REEL_SUFFIX, BadId, ObjectId, pack_name, parse_object_id, parse_reel_name
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, BadId, ObjectId, parse_object_id, parse_reel_name
+from gtfs.metainfo import info_of, metainfo_bytes, with_trackers, wrap_info
 from gtfs.mount.tree import ControlEntry
 from gtfs.reel.index import ReelRow
-from gtfs.reel.metainfo import metainfo_bytes
-from gtfs.state.state import SIGNOFFS, State
-from gtfs.swarm.metainfo import dress, info_of, wrap_info
+from gtfs.state.state import State
 from gtfs.view.packmetainfo import pack_metainfo
 from gtfs.view.packs import Packs
 
 log = logging.getLogger(__name__)
 
 _DIRECTORY: Final = ControlEntry("dir")
-_TORRENT: Final = b".torrent"
+_TORRENT: Final = METAINFO_SUFFIX.encode()
 _ASC: Final = b".asc"
 
 Parts = tuple[bytes, ...]
@@ -54,18 +53,12 @@ class ControlFiles:
         self._read_reel = read_reel
         self._take_copied = take_copied
         self._trackers = trackers
-        self.is_cache = False
-        self._refs: dict[bytes, ObjectId] = {}
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
             b"reels": (self._reel_names, self._reel),
             b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signoffs.oids()], self._signoff),
             b"torrents": (lambda: [n + _TORRENT for n in self._reel_names()], self._torrent),
         }
-
-    def show_refs(self, refs: dict[bytes, ObjectId]) -> None:
-        """Replace what is below ``refs``; the caller reads them from git in a thread."""
-        self._refs = refs
 
     async def take(self, parts: Parts, document: bytes) -> None:
         """See `mount.tree.ControlTree`."""
@@ -83,7 +76,7 @@ class ControlFiles:
             return [*top, b"catalogue"] if self._state.held is not None else top
         if parts[0] == b"refs":
             prefix = b"/".join(parts) + b"/"
-            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._refs if n.startswith(prefix)})
+            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._packs.news.refs if n.startswith(prefix)})
         if len(parts) == 1 and parts[0] in self._rooms:
             return self._rooms[parts[0]][0]()
         return []
@@ -111,12 +104,12 @@ class ControlFiles:
 
     def _ref(self, parts: Parts) -> ControlEntry | None:
         name = b"/".join(parts)
-        oid = self._refs.get(name)
+        oid = self._packs.news.refs.get(name)
         if oid is not None:
             # From .gtfs/refs/heads/main up to the root of the mount.
             target = b"../" * len(parts) + oid.hex().encode() + b".pack"
             return ControlEntry("link", len(target), target=target)
-        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._refs)
+        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._packs.news.refs)
         return _DIRECTORY if is_directory else None
 
     def _files(self, directory: Path) -> list[bytes]:
@@ -146,8 +139,8 @@ class ControlFiles:
         if row is None:
             return None
         # A cache may let go of any piece at any time: its readers must not hold the file itself.
-        if row.is_whole and not self.is_cache:
-            return self._file(self._state.reel_path(row.name))
+        if row.is_whole and not self._packs.is_cache:
+            return self._file(self._state.layout.reel(row.name))
         return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
 
     def _torrent(self, name: bytes) -> ControlEntry | None:
@@ -157,7 +150,7 @@ class ControlFiles:
             return None
         if stem.endswith(REEL_SUFFIX.encode()):
             row = self._reel_row(stem.removesuffix(REEL_SUFFIX.encode()))
-            kept = None if row is None else self._file(self._state.reels / (row.name + ".torrent"))
+            kept = None if row is None else self._file(self._state.layout.metainfo(row.name))
             if row is None or kept is None or kept.path is None:
                 return None
             size = kept.size + len(self._dressed(b"")) - len(wrap_info(b""))
@@ -174,11 +167,11 @@ class ControlFiles:
 
     async def _pack_metainfo(self, oid: ObjectId, size: int) -> bytes:
         metainfo = await pack_metainfo(self._packs, oid, size)
-        return self._dressed(info_of(metainfo, pack_name(oid)), ())
+        return self._dressed(info_of(metainfo), ())
 
     async def _reel_metainfo(self, path: Path) -> bytes:
         metainfo = await trio.to_thread.run_sync(path.read_bytes)
-        return self._dressed(info_of(metainfo, path.name))
+        return self._dressed(info_of(metainfo))
 
     def _dressed(self, info: bytes, web_seeds: Sequence[str] | None = None) -> bytes:
         """A torrent that tells other clients where to look; its infohash is that of ``info`` alone."""
@@ -186,7 +179,7 @@ class ControlFiles:
         trackers = [*self._trackers, *(held.catalogue.trackers if held is not None else ())]
         if web_seeds is None:
             web_seeds = held.catalogue.web_seeds if held is not None else ()
-        return dress(info, trackers, web_seeds)
+        return with_trackers(info, trackers, web_seeds)
 
     def _signoff(self, name: bytes) -> ControlEntry | None:
         try:
@@ -194,7 +187,7 @@ class ControlFiles:
         except BadId:
             return None
         signoff = self._state.index.signoffs.get(oid)
-        return None if signoff is None else self._file(self._state.repository.state / SIGNOFFS / signoff.file)
+        return None if signoff is None else self._file(self._state.layout.signoff(signoff.file))
 
 
 async def _give(data: bytes) -> bytes:

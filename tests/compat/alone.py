@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from gtfs.ids import SHA1
-from gtfs.ingest.check import check_pack
+from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, Finding
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TREE

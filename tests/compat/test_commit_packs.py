@@ -22,6 +22,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import Repository, open_repository
+from gtfs.repo.work import Work
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ROWS = [line.split() for line in (VECTORS / "odd.packs").read_text().splitlines() if not line.startswith("#")]
@@ -83,7 +84,7 @@ def test_replace_refs_and_grafts_change_nothing(odd_repository: Path, tmp_path: 
 def test_every_vector_by_several_processes(odd_repository: Path, tmp_path: Path, jobs: int) -> None:
     repository = open_repository(odd_repository)
     found = {}
-    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), jobs=jobs):
+    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), Work(jobs)):
         data = run.spool.read_bytes()
         for stamp, offset in run.made:
             found[stamp.oid.hex()] = hashlib.sha256(data[offset : offset + stamp.length]).hexdigest()
@@ -244,7 +245,7 @@ def test_stopping_keeps_what_was_finished(odd_repository: Path, tmp_path: Path, 
         return asked
 
     made = 0
-    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), jobs=jobs, stop=stop):
+    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), Work(jobs, stop)):
         size = run.spool.stat().st_size
         assert size == sum(stamp.length for stamp, _ in run.made), "a torn pack is in the spool"
         made += len(run.made)

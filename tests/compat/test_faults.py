@@ -14,7 +14,7 @@ from oddities import EXAMPLES, Example, OddRepository
 
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest.candidate import Candidate
-from gtfs.ingest.check import BadObject
+from gtfs.ingest.checkobjects import BadObject
 from gtfs.ingest.faults import FAULTS, TABLE, FaultCounts, Severity, git_levels
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Outcome
@@ -22,8 +22,9 @@ from gtfs.pack.format import COMMIT, TAG, TREE
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
+from gtfs.repo.work import Work
 from gtfs.state.acceptedfaults import accept_faults, accepted_faults
-from gtfs.state.foresee import UNLISTED, UnlistedFaults, foresee
+from gtfs.state.foresee import UnlistedFaults, foresee
 from gtfs.state.state import State
 
 CASES = [pytest.param(name, make, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, make in enumerate(some)]
@@ -45,12 +46,12 @@ class Case:
         self.odd = odd
         self.path = path
         self.state = State(open_repository(odd.path), LIMITS)
-        self.state.take_up(jobs=1)
+        self.state.take_up(Work(jobs=1))
 
     def foresee(self) -> FaultCounts:
         wanted = {row.oid for row in self.state.index.packs.open_rows()}
         accepted = accepted_faults(self.state.repository)
-        return foresee(self.state, wanted, accepted, lambda: False, lambda n: None, lambda n, b: None)
+        return foresee(self.state, wanted, accepted)
 
     def let_in(self, *, promised: bool, accepted: frozenset[ObjectId] = frozenset()) -> Outcome:
         number = len(list(self.path.iterdir()))
@@ -60,7 +61,7 @@ class Case:
             return mirror.ingest().run(
                 Candidate(
                     row.oid,
-                    self.state.open_reel_path,
+                    self.state.layout.open_reel,
                     row.offset or 0,
                     row.size,
                     row.digest if promised else None,
@@ -107,7 +108,7 @@ def test_publish_says_what_mirrors_will(case: Case, name: str) -> None:
     with pytest.raises(UnlistedFaults, match=f"object {case.blamed.hex()}: {name}: .*--accept-fault") as stopped:
         case.foresee()
     assert str(stopped.value).isprintable()
-    assert case.blamed.hex() in (case.state.repository.state / UNLISTED).read_text()
+    assert case.blamed.hex() in (case.state.layout.unlisted_faults).read_text()
     accept_faults(case.state.repository, [case.blamed])
     assert case.foresee().kinds[name] == (1, case.blamed)
 

@@ -12,7 +12,7 @@ import pytest
 from alone import find_in
 
 from gtfs.ids import SHA1
-from gtfs.ingest.check import BadObject
+from gtfs.ingest.checkobjects import BadObject
 from gtfs.ingest.faults import FAULTS, Severity
 from gtfs.ingest.gitmodules import find_faults
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE

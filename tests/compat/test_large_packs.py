@@ -47,7 +47,7 @@ def offered(publisher: Repository) -> list[Candidate]:
     with State(publisher) as state:
         state.take_up()
         return [
-            Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
+            Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, row.digest, is_ours=True)
             for row in state.index.packs.open_rows()
         ]
 

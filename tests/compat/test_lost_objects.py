@@ -37,7 +37,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> list[Candidate]:
     with State(open_repository(path)) as state:
         state.take_up()
         return [
-            Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, None, is_ours=True)
+            Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, None, is_ours=True)
             for row in state.index.packs.open_rows()
         ]
 

@@ -19,10 +19,12 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, create_repository
+from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
 from gtfs.state.fsck import check, rebuild
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
 from gtfs.trust.keyring import export_user_keys
@@ -50,7 +52,7 @@ class Publisher:
     def publish(self, state: State, times: int = 1) -> None:
         for _ in range(times):
             self.commit()
-            publish_now(state, jobs=1)
+            publish_now(state, Work(jobs=1))
             state.drop_superseded(state.take_superseded())
 
 
@@ -64,7 +66,7 @@ def mirror(tmp_path: Path) -> Repository:
     repository = create_repository(tmp_path / "mirror.git", SHA1)
     keys = shared_keys()
     with State(repository) as state:
-        export_user_keys([keys["alice"]], state.keyring_path, keys.home)
+        export_user_keys([keys["alice"]], state.layout.keyring, keys.home)
     return repository
 
 
@@ -96,8 +98,8 @@ def fetch(state: State, origin: State) -> list[str]:
         assert reel is not None
         if reel.is_whole:
             continue
-        for source in (origin.reel_files.metainfo_path(reel.name), origin.reel_files.path(reel.name)):
-            shutil.copy(source, state.reels)
+        for source in (origin.layout.metainfo(reel.name), origin.layout.reel(reel.name)):
+            shutil.copy(source, state.layout.reels)
         source_reel = origin.index.reels.by_name(reel.name)
         assert source_reel is not None
         table = origin.reel_files.table(source_reel)
@@ -106,7 +108,7 @@ def fetch(state: State, origin: State) -> list[str]:
         state.index.reels.set_state([reel.id], "complete")
         turnover.settle_in(state.reel_files, state.held.catalogue, reel)
         rows = [row for row in state.index.packs.reel_rows(reel.id) if row.state != "unpacked"]
-        path = state.reel_path(reel.name)
+        path = state.layout.reel(reel.name)
         outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
         assert not outcome.refused and not outcome.waiting
         fetched.append(name)
@@ -130,15 +132,15 @@ def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones
             assert len(listed(origin)) <= 8
         assert len(listed(origin)) < 39
         for name in listed(origin):
-            same = [s.reel_files.path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            same = [s.layout.reel(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
             assert same[0] == same[1]
-            torrents = [s.reel_files.metainfo_path(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
+            torrents = [s.layout.metainfo(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
             assert torrents[0] == torrents[1]
         assert state.index.packs.count_by_state() == {"unpacked": 39}
         for each in (origin, state):
             all_is_well(each)
             # What left is kept for the time of one catalogue, and no longer.
-            files = {p.name.removesuffix(".reel") for p in each.reels.glob("*.reel")}
+            files = {p.name.removesuffix(".reel") for p in each.layout.reels.glob("*.reel")}
             retired = {r.name for r in each.index.reels.all() if r.state == "retired"}
             assert files == set(listed(each)) | retired
             assert len(retired) <= 8
@@ -182,15 +184,15 @@ def test_retired_reels_stay_for_one_catalogue_and_then_go(pub: Publisher) -> Non
         assert len(listed(state)) == 2
         retired = [row for row in state.index.reels.all() if row.state == "retired"]
         assert {row.name for row in retired} == set(before)
-        assert all(state.reel_files.path(row.name).exists() for row in retired)
+        assert all(state.layout.reel(row.name).exists() for row in retired)
         assert not any(state.index.reels.holds(row.id) for row in retired)
         all_is_well(state)
     with State(pub.repository) as state:  # a start drops none of them
         assert sum(row.state == "retired" for row in state.index.reels.all()) == 8
         pub.publish(state)
         assert [row for row in state.index.reels.all() if row.state == "retired"] == []
-        assert {p.suffix for p in state.reels.iterdir()} == {".reel", ".torrent"}
-        assert len(list(state.reels.iterdir())) == 2 * len(listed(state)) == 6
+        assert {p.suffix for p in state.layout.reels.iterdir()} == {".reel", ".torrent"}
+        assert len(list(state.layout.reels.iterdir())) == 2 * len(listed(state)) == 6
         all_is_well(state)
 
 
@@ -231,14 +233,14 @@ def test_a_lazy_mirror_makes_the_table_and_brings_the_packs_that_are_here(pub: P
             assert table is not None
             state.reel_files.keep_table(reel, table.packs, 0)
             if n % 2:  # here in part: its torrent would have the piece with the pack
-                shutil.copy(origin.reel_files.path(reel.name), state.reels)
+                shutil.copy(origin.layout.reel(reel.name), state.layout.reels)
                 state.index.reels.set_state([reel.id], "partial")
         pub.publish(origin)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
         assert merged is not None and merged.rows == 8 and merged.state == "remote"
         assert len(state.index.packs.reel_rows(merged.id)) == 8
-        whole, part = origin.reel_files.path(merged.name).read_bytes(), state.reel_files.path(merged.name).read_bytes()
+        whole, part = origin.layout.reel(merged.name).read_bytes(), state.layout.reel(merged.name).read_bytes()
         for n, row in enumerate(state.index.packs.reel_rows(merged.id)):
             assert row.offset is not None
             there = part[row.offset : row.offset + row.size] == whole[row.offset : row.offset + row.size]
@@ -246,7 +248,7 @@ def test_a_lazy_mirror_makes_the_table_and_brings_the_packs_that_are_here(pub: P
         assert part[-100:] == whole[-100:]
         # Nothing points into the parts any more; they were no use to others.
         assert {row.name for row in state.index.reels.all()} == set(listed(state))
-        assert sorted(p.name for p in state.reels.glob("*.reel")) == [f"{merged.name}.reel"]
+        assert sorted(p.name for p in state.layout.reels.glob("*.reel")) == [f"{merged.name}.reel"]
 
 
 @pytest.mark.warns
@@ -263,12 +265,12 @@ def test_a_merged_reel_with_a_false_infohash_is_not_made(pub: Publisher, mirror:
         assert reel is not None
         packs = [pack for table in tables if table for pack in table.packs]
         assert state.reel_files.make_listed(reel, packs, 0) is False
-        assert not state.reel_files.path(made.name).exists()
+        assert not state.layout.reel(made.name).exists()
 
 
 STEPS: dict[str, tuple[object, str]] = {
     "the merged reel is written": (ReelFiles, "make"),
-    "the catalogue is kept": (publishing, "publish"),
+    "the catalogue is kept": (publishing, "issue"),
     "listed reels are known": (turnover, "_leaving"),
     "packs are moved": (turnover, "_empty"),
     "reels are retired": (State, "empty_open_reel"),
@@ -286,18 +288,18 @@ def test_a_publisher_that_dies_goes_on_where_it_was(
     die_at(monkeypatch, place, name, before)
     pub.commit()
     with pytest.raises(Died), State(pub.repository) as state:
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
     monkeypatch.undo()
     with State(pub.repository) as state:
         all_is_well(state)
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
         all_is_well(state)
         assert len(listed(state)) == 2
         assert state.held is not None
         assert [entry.rows for entry in state.held.catalogue.reels] == [8, 1]
         pub.publish(state, 2)
         all_is_well(state)
-        assert sorted(p.stem for p in state.reels.glob("*.reel")) == sorted(listed(state))
+        assert sorted(p.stem for p in state.layout.reels.glob("*.reel")) == sorted(listed(state))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +353,7 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
     with State(pub.repository) as state:
         pub.publish(state, 9)
         pub.commit()
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
         superseded = state.take_superseded()
         assert len(superseded) == 8
         state.reel_files.remove(superseded[0].name)  # files first: this one's row is still there
@@ -390,7 +392,7 @@ def test_a_stray_reel_whose_packs_are_elsewhere_is_swept(pub: Publisher) -> None
 def test_a_damaged_part_is_not_merged_and_publishing_goes_on(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 8)
-        path = state.reel_files.path(listed(state)[3])  # type: ignore[arg-type]
+        path = state.layout.reel(listed(state)[3])  # type: ignore[arg-type]
         data = bytearray(path.read_bytes())
         data[30] ^= 1
         path.write_bytes(data)

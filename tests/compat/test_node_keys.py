@@ -19,7 +19,8 @@ from gtfs.ids import SHA1, Fingerprint
 from gtfs.repo.repository import GitMissing, create_repository, open_repository
 from gtfs.state import publish as publish_module
 from gtfs.state.firsttrust import NotFollowing, TrustGiven, first_trust
-from gtfs.state.publish import initialise, publish_now, refuse_subkeys
+from gtfs.state.initialise import initialise, refuse_subkeys
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.trust.gnupghome import BadGnupgHome, GnupgUnusable, search_path, socket_trouble
 from gtfs.trust.keyring import MissingKeyring, SubkeyNamed, freeze, load_keyrings, read_keyrings

@@ -20,10 +20,11 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
-from gtfs.repo.unpack import UNPACKING
+from gtfs.repo.work import Step, Work
 from gtfs.state.fsck import check, rebuild
+from gtfs.state.initialise import initialise
 from gtfs.state.lock import Busy
-from gtfs.state.publish import initialise, publish_now
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import PolicyRefused
@@ -50,7 +51,7 @@ def packs(odd: Path, tmp_path: Path) -> Iterator[dict[ObjectId, Path]]:
     found: dict[ObjectId, Path] = {}
     with State(open_repository(odd)) as state:
         state.take_up()
-        data = state.open_reel_path.read_bytes()
+        data = state.layout.open_reel.read_bytes()
         for row in state.index.packs.open_rows():
             found[row.oid] = directory / pack_name(row.oid)
             found[row.oid].write_bytes(data[row.offset : row.offset + row.size])
@@ -78,15 +79,16 @@ def test_what_git_brought_is_taken_up_once(odd: Path) -> None:
 def test_an_interrupted_take_up_goes_on_where_it_stopped(odd: Path) -> None:
     asked = False
 
-    def progress(_packs: int, _bytes: int) -> None:
+    def tell(step: Step) -> None:
         nonlocal asked
         asked = True
+        assert 0 < step.packs < step.packs_of == 184 and step.size
 
     with State(open_repository(odd)) as state:
-        some = state.take_up(jobs=1, stop=lambda: asked, progress=progress).packs
+        some = state.take_up(Work(1, lambda: asked, tell)).packs
         assert 0 < some < 184
     with State(open_repository(odd)) as state:
-        assert state.take_up(jobs=2).packs == 184 - some
+        assert state.take_up(Work(jobs=2)).packs == 184 - some
         all_is_well(state)
 
 
@@ -145,7 +147,7 @@ def test_publishing_twice_changes_nothing_and_a_new_commit_adds_a_reel(odd: Path
         state.config.set("refs", "refs/")  # it has some in odd places
         first = publish_now(state)
         assert (first.version, first.is_new, len(first.reels), first.packs) == (1, True, 1, 184)
-        assert state.open_reel_path.stat().st_size == 0
+        assert state.layout.open_reel.stat().st_size == 0
         again = publish_now(state)
         assert (again.version, again.is_new) == (1, False)
         tree = git(odd, "rev-parse", "refs/heads/deltas^{tree}")
@@ -259,8 +261,8 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     repository = open_repository(odd)
     with State(repository) as state:
         state.take_up()
-        end = state.open_reel_path.stat().st_size
-    quarantine = repository.state / UNPACKING / "pack"
+        end = state.layout.open_reel.stat().st_size
+    quarantine = repository.layout.unpacking / "pack"
     quarantine.mkdir(parents=True)
     (quarantine / "pack-x.pack").write_bytes(b"half")
     (repository.state / "batch-7.tmp").write_bytes(b"half")
@@ -269,10 +271,10 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     with (repository.state / "open.reel").open("ab") as f:
         f.write(b"PACK torn")
     with State(repository) as state:
-        assert state.open_reel_path.stat().st_size == end
+        assert state.layout.open_reel.stat().st_size == end
         all_is_well(state)
     left = {p.name for p in repository.state.iterdir()}
-    assert not left & {UNPACKING, "batch-7.tmp", "spool"}
+    assert not left & {"unpacking", "batch-7.tmp", "spool"}
 
 
 def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_path: Path) -> None:
@@ -282,11 +284,11 @@ def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_
         state.ingest().run(chain)
         tips = {r.oid for r in read_refs(target) if r.name.startswith(TIPS)}
         commits = {oid for oid in packs if git(target.path, "cat-file", "-t", oid.hex()) == "commit"}
+        history = state.index.history
+        ends = {oid for oid in commits if not commits & set(history.children_of(oid))}
+        assert tips & commits <= ends
         # A commit that a tag names is held by the tag.
-        assert tips & commits <= set(state.index.packs.tips())
-        assert set(state.index.packs.tips()) - tips <= {
-            p for oid in packs.keys() - commits for p in state.index.history.parents_of(oid)
-        }
+        assert ends - tips <= {p for oid in packs.keys() - commits for p in history.parents_of(oid)}
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from gtfs.ingest import pathjudge
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.repo.repository import open_repository
-from gtfs.state.publish import initialise, publish_now
+from gtfs.repo.work import Work
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
-from gtfs.trust.sshsig import ALLOWED_SIGNERS
 
 MAIN = b"refs/heads/main"
 ALL = "sign_commit sign_tag sign_archive add_user retire_user audit"
@@ -63,7 +64,7 @@ class Pair:
                 initialise(state, "demo", self.keys["alice"], str(self.keys.home))
             state.config.set("policy", *self.lines)
             caplog.clear()
-            publish_now(state, jobs=1)
+            publish_now(state, Work(jobs=1))
             said = "\n".join(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
             assert state.held is not None
             self.wanted = dict(state.held.catalogue.refs)
@@ -76,7 +77,7 @@ class Pair:
         oids = self.history.refs("refs/all")
         mirror.git("fetch", "--quiet", str(self.history.path), "refs/all/*:refs/made/*")
         with State(mirror.repository) as state:
-            state.take_up(jobs=1)
+            state.take_up(Work(jobs=1))
             for number, _ in enumerate(oids):
                 mirror.git("update-ref", "-d", f"refs/made/{number}")
             lines = self.demanded if wanted is None else [parse_policy(line) for line in self.lines]
@@ -404,7 +405,7 @@ def with_signature(history: History, data: bytes, signature: bytes) -> ObjectId:
 def allow(pair: Pair, *lines: str) -> None:
     directory = pair.mirror.repository.state
     directory.mkdir(mode=0o700, exist_ok=True)
-    (directory / ALLOWED_SIGNERS).write_text("".join(f"{line}\n" for line in lines))
+    (directory / "allowed_signers").write_text("".join(f"{line}\n" for line in lines))
 
 
 def test_ssh_signatures_count_by_the_nodes_allowed_signers(pair: Pair, ssh_keys: dict[str, Path]) -> None:

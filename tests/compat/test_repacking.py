@@ -22,9 +22,10 @@ from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
-from gtfs.repo.upkeep import REPACKING, repack
+from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
 from gtfs.state.state import State
+from gtfs.view.news import Count
 
 MANY = 60  # packs, over the limit of 50 that git has
 
@@ -55,7 +56,7 @@ def objects(repository: Repository) -> set[bytes]:
 
 
 def nothing_is_left(repository: Repository) -> None:
-    assert not (repository.state / REPACKING).exists()
+    assert not (repository.layout.repacking).exists()
     assert all(name.startswith(("pack-", "multi-pack-index")) for name in packs(repository))
 
 
@@ -97,7 +98,7 @@ def offered(odd_repository: Path, tmp_path: Path) -> Iterator[list[Candidate]]:
     with State(open_repository(path)) as state:
         state.take_up()
         yield [
-            Candidate(row.oid, state.open_reel_path, row.offset or 0, row.size, row.digest, is_ours=True)
+            Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, row.digest, is_ours=True)
             for row in state.index.packs.open_rows()[: MANY + 20]
         ]
 
@@ -206,7 +207,7 @@ def is_running(pid: Path) -> bool:
 
 
 def test_a_full_disk_changes_nothing(many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = many.state / REPACKING / "pack" / "pack-half.pack"
+    out = many.layout.repacking / "pack" / "pack-half.pack"
     fake(tmp_path, monkeypatch, f"echo half > {out}\necho 'fatal: No space left on device' >&2\nexit 128")
     before = packs(many)
     with pytest.raises(OSError, match="No space left"):
@@ -219,9 +220,7 @@ def test_what_is_stopped_ends_at_once_and_changes_nothing(
     many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = tmp_path / "pid"
-    fake(
-        tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.state / REPACKING}/pack/tmp_pack_x\nexec sleep 600"
-    )
+    fake(tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.layout.repacking}/pack/tmp_pack_x\nexec sleep 600")
     before = packs(many)
     assert repack(many, stop=lambda: pid.exists() and bool(pid.read_text())) == 0
     assert not is_running(pid)
@@ -231,7 +230,7 @@ def test_what_is_stopped_ends_at_once_and_changes_nothing(
 
 def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     repository = create_repository(tmp_path / "r.git", SHA1)
-    left = repository.state / REPACKING / "pack" / "tmp_pack_abc"
+    left = repository.layout.repacking / "pack" / "tmp_pack_abc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     with State(repository):
@@ -331,7 +330,7 @@ async def test_a_running_node_repacks_after_something_came(many: Repository) -> 
     with State(many) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
             await nursery.start(node.run_task)
-            node._came_in()
+            node.news.came_in()
             await until(lambda: count(many) < MANY)
             nursery.cancel_scope.cancel()
     assert count(many) < 10
@@ -346,12 +345,13 @@ async def test_a_failure_is_logged_once_and_tried_again(
     monkeypatch.setattr(node_upkeep, "AGAIN_S", 0.01)
     tries = tmp_path / "tries"
     fake(tmp_path, monkeypatch, f"echo >> {tries}\necho 'fatal: No space left on device' >&2\nexit 128")
-    kept = Upkeep(many)
+    unpacked = Count()
+    kept = Upkeep(many, unpacked)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kept.run_task)
-        await until(lambda: kept.wake() or (tries.exists() and tries.stat().st_size >= 3))
+        await until(lambda: unpacked.grow() or (tries.exists() and tries.stat().st_size >= 3))
         (tmp_path / "bin" / "nice").unlink()
-        await until(lambda: kept.wake() or count(many) < MANY)
+        await until(lambda: unpacked.grow() or count(many) < MANY)
         nursery.cancel_scope.cancel()
     assert [r.levelname for r in caplog.records if r.name == node_upkeep.__name__] == ["WARNING"]
 
@@ -363,8 +363,9 @@ async def test_the_end_of_a_node_ends_its_upkeep(
     pid = tmp_path / "pid"
     fake(tmp_path, monkeypatch, f"echo $$ > {pid}\nexec sleep 600")
     before = packs(many)
-    kept = Upkeep(many)
-    kept.wake()
+    unpacked = Count()
+    kept = Upkeep(many, unpacked)
+    unpacked.grow()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kept.run_task)
         await until(lambda: pid.exists() and bool(pid.read_text()))

@@ -12,7 +12,7 @@ from keys import Keys, now_s, shared_keys
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, NotSigned, WrongSigner, accept
 from gtfs.catalogue.document import Catalogue
-from gtfs.catalogue.publish import PublishSettings, next_catalogue, publish
+from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.trust.sign import Signer
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> CatalogueStore:
 
 
 def make(keys: Keys, held: Accepted | None, byte: int, **changes: object) -> Catalogue:
-    settings = dataclasses.replace(PublishSettings("demo", (keys["alice"],)), **changes)  # type: ignore[arg-type]
+    settings = dataclasses.replace(IssueSettings("demo", (keys["alice"],)), **changes)  # type: ignore[arg-type]
     return next_catalogue(held, {b"refs/heads/main": ObjectId(bytes([byte]) * 20)}, [], settings, now_s())
 
 
@@ -39,7 +39,7 @@ def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: Catalogu
     first = FirstTrust(allowed=frozenset({keys["alice"]}))
     held: Accepted | None = None
     for byte in (1, 2, 3):
-        published = publish(store, make(keys, store.highest(), byte), signer, keys.ring, now_s())
+        published = issue(store, make(keys, store.highest(), byte), signer, keys.ring, now_s())
         held = accept(store.latest.read_bytes(), held, keys.ring, first, now_s())
         assert held.news and held.catalogue == published.catalogue
         assert [signature.primary for signature in held.signatures] == [keys["alice"]]
@@ -48,17 +48,17 @@ def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: Catalogu
 
 def test_previous_is_what_gpg_and_sha256sum_print(keys: Keys, store: CatalogueStore) -> None:
     signer = Signer(keys["alice"], keys.home)
-    publish(store, make(keys, None, 1), signer, keys.ring, now_s())
+    issue(store, make(keys, None, 1), signer, keys.ring, now_s())
     text = keys.gpg("--decrypt", data=store.latest.read_bytes())
     assert make(keys, store.highest(), 2).previous == hashlib.sha256(text).hexdigest()
 
 
 def test_a_harmless_change_of_the_armor_does_not_break_the_chain(keys: Keys, store: CatalogueStore) -> None:
     signer, first = Signer(keys["alice"], keys.home), FirstTrust(allowed=frozenset({keys["alice"]}))
-    publish(store, make(keys, None, 1), signer, keys.ring, now_s())
+    issue(store, make(keys, None, 1), signer, keys.ring, now_s())
     touched = store.latest.read_bytes().replace(b"SIGNATURE-----\n\n", b"SIGNATURE-----\nComment: hello\n\n")
     held = accept(touched, None, keys.ring, first, now_s())
-    publish(store, make(keys, store.highest(), 2), signer, keys.ring, now_s())
+    issue(store, make(keys, store.highest(), 2), signer, keys.ring, now_s())
     assert accept(store.latest.read_bytes(), held, keys.ring, first, now_s()).catalogue.version == 2
 
 
@@ -79,11 +79,11 @@ def test_unsigned_altered_and_foreign_catalogues_are_refused(keys: Keys) -> None
 def test_a_threshold_needs_that_many_signers(keys: Keys, store: CatalogueStore) -> None:
     both = (keys["alice"], keys["bob"])
     alice, bob = Signer(keys["alice"], keys.home), Signer(keys["bob"], keys.home)
-    publish(store, make(keys, None, 1, signers=both, threshold=2), alice, keys.ring, now_s())
+    issue(store, make(keys, None, 1, signers=both, threshold=2), alice, keys.ring, now_s())
     held = store.highest()
     following = make(keys, held, 2, signers=both, threshold=2)
     with pytest.raises(WrongSigner, match="1 of 2"):
-        publish(store, following, bob, keys.ring, now_s())
+        issue(store, following, bob, keys.ring, now_s())
     assert store.versions() == [1]
     text = following.to_text()
     document = combine_clearsigned([alice.clearsign(text), bob.clearsign(text)])
@@ -92,8 +92,8 @@ def test_a_threshold_needs_that_many_signers(keys: Keys, store: CatalogueStore) 
 
 def test_a_retired_signer_cannot_sign_the_next_version(keys: Keys, store: CatalogueStore) -> None:
     alice = Signer(keys["alice"], keys.home)
-    publish(store, make(keys, None, 1, signers=(keys["carol"],)), alice, keys.ring, now_s())
+    issue(store, make(keys, None, 1, signers=(keys["carol"],)), alice, keys.ring, now_s())
     following = make(keys, store.highest(), 2)
     with pytest.raises(WrongSigner):
-        publish(store, following, alice, keys.ring, now_s())
-    assert publish(store, following, Signer(keys["carol"], keys.home), keys.ring, now_s()).catalogue.version == 2
+        issue(store, following, alice, keys.ring, now_s())
+    assert issue(store, following, Signer(keys["carol"], keys.home), keys.ring, now_s()).catalogue.version == 2

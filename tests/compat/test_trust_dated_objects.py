@@ -97,10 +97,10 @@ def test_no_document_counts_whose_signer_is_revoked_even_with_sha1_or_expired(
     document = owner.clearsign(b"text\n", "plain", time_s=EARLY)
     key = revoked(owner.export("plain"), owner.revocation("plain", SUPERSEDED, digest=digest))
     signed = read_clearsigned(document, ring_of(owner, key, tmp_path), None, now_s=now_s())
-    assert not signed.signatures and "is revoked" in signed.rejected[0]
+    assert not signed.signatures and "is revoked" in signed.rejected[0].error.reason
     old = owner.clearsign(b"text\n", "expired", time_s=EARLY)
     signed = read_clearsigned(old, ring_of(owner, owner.short["expired"], tmp_path), None, now_s=now_s())
-    assert not signed.signatures and HAS_EXPIRED in signed.rejected[0]
+    assert not signed.signatures and HAS_EXPIRED in signed.rejected[0].error.reason
 
 
 def test_a_key_is_asked_about_once_a_keyring(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

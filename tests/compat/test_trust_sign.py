@@ -121,13 +121,13 @@ def keys_dir(tmp_path: Path) -> Path:
 
 
 def test_the_node_key_is_private_stable_and_leaves_no_agent(tmp_path: Path, keys_dir: Path) -> None:
-    fingerprint = make_node_key(keys_dir)
-    assert make_node_key(keys_dir) == fingerprint
+    fingerprint = make_node_key(keys_dir / "node.asc")
+    assert make_node_key(keys_dir / "node.asc") == fingerprint
     assert stat.S_IMODE(keys_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((keys_dir / "node.asc").stat().st_mode) == 0o600
-    (tmp_path / "node.pub").write_bytes(node_public_key(keys_dir))
+    (tmp_path / "node.pub").write_bytes(node_public_key(keys_dir / "node.asc"))
     ring = load_keyrings([tmp_path / "node.pub"], tmp_path / "ring")
-    with node_signer(keys_dir) as signer:
+    with node_signer(keys_dir / "node.asc") as signer:
         assert signer.fingerprint == fingerprint
         armored = signer.detach_sign(b"x")
         assert agents_of(os.getpid())
@@ -162,8 +162,8 @@ elif moment == "made":
     gnupg.GPG.export_keys = die
 elif moment == "exported":
     sign.replace_file = die
-sign.make_node_key(keys_dir)
-with sign.node_signer(keys_dir) as signer:
+sign.make_node_key(keys_dir / "node.asc")
+with sign.node_signer(keys_dir / "node.asc") as signer:
     signer.detach_sign(b"x")
     die()
 """
@@ -184,7 +184,7 @@ def test_a_kill_while_the_node_key_is_in_use_leaves_no_secret_elsewhere_and_no_a
     sweep_homes(keys_dir)
     assert not list(keys_dir.glob("home-*"))
     wait_no_agent(maker.pid)
-    make_node_key(keys_dir)
+    make_node_key(keys_dir / "node.asc")
     assert os.listdir(keys_dir) == ["node.asc"]
     wait_no_agent(os.getpid())
 
@@ -192,9 +192,9 @@ def test_a_kill_while_the_node_key_is_in_use_leaves_no_secret_elsewhere_and_no_a
 def test_a_damaged_node_key_is_reported(tmp_path: Path) -> None:
     for data in (b"", b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n"):
         (tmp_path / "node.asc").write_bytes(data)
-        with pytest.raises(SigningFailed, match="damaged"), node_signer(tmp_path):
+        with pytest.raises(SigningFailed, match="damaged"), node_signer(tmp_path / "node.asc"):
             pass
-    with pytest.raises(SigningFailed, match="cannot be read"), node_signer(tmp_path / "none"):
+    with pytest.raises(SigningFailed, match="cannot be read"), node_signer(tmp_path / "none" / "node.asc"):
         pass
 
 

@@ -17,9 +17,9 @@ import trio
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest import candidate as candidates
 from gtfs.ingest.candidate import Candidate
-from gtfs.ingest.check import _PackCheck
+from gtfs.ingest.checkobjects import _PackCheck
+from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
-from gtfs.mount.intake import Intake
 from gtfs.node.node import Node, NodeOptions, open_node
 from gtfs.pack import scan as scanning
 from gtfs.pack.decode import _Decoder
@@ -60,7 +60,7 @@ def packs(origin: Path) -> Packs:
     """Their packs, parents first."""
     with State(open_repository(origin)) as state:
         state.take_up()
-        data = state.open_reel_path.read_bytes()
+        data = state.layout.open_reel.read_bytes()
         return [(row.oid, data[row.offset : row.offset + row.size]) for row in state.index.packs.open_rows()]
 
 
@@ -69,7 +69,7 @@ async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            await node.take_up()
             await nursery.start(node.run_task)
             yield node
             nursery.cancel_scope.cancel()
@@ -144,7 +144,7 @@ def test_a_file_that_is_taken_in_cannot_be_had_back(
 def test_a_pack_is_its_owners_while_other_work_keeps_the_sink_waiting(packs: Packs, tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 await trio.sleep(0.5)  # longer than a batch is gathered
                 assert node.written.withdraw(packs[0][0])
@@ -173,7 +173,7 @@ def test_what_waits_goes_on_when_plain_git_brings_the_parents(packs: Packs, tmp_
 async def write_as_a_program_does(node: Node, packs: Packs) -> None:
     """Create, write, close: what the mount makes of `cp`."""
     files = IncomingFiles(node.written.directory, 1 << 30)
-    intake = Intake(files, node.packs, node.written)
+    intake = Handover(files, node.packs, node.written)
     for oid, data in packs:
         handle = await files.create(pack_name(oid).encode(), 0o644, writing=True)
         for at in range(0, len(data), 100):
@@ -238,7 +238,7 @@ def test_a_pack_of_a_reel_is_hashed_scanned_decoded_and_checked_once(
     packs: Packs, origin: Path, tmp_path: Path, looks: Counter[str]
 ) -> None:
     with State(open_repository(origin)) as state, State(create_repository(tmp_path / "target.git", SHA1)) as target:
-        rows = [(row, state.open_reel_path) for row in state.index.packs.open_rows()]
+        rows = [(row, state.layout.open_reel) for row in state.index.packs.open_rows()]
         outcome = target.ingest().run(Candidate(r.oid, p, r.offset or 0, r.size, r.digest, True) for r, p in rows)
         assert len(outcome.unpacked) == len(packs)
         assert looks == ONCE_EACH
@@ -247,7 +247,7 @@ def test_a_pack_of_a_reel_is_hashed_scanned_decoded_and_checked_once(
 def test_what_is_let_in_is_what_was_judged_whatever_becomes_of_the_file(packs: Packs, tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 path.write_bytes(packs[1][1])
             await until(lambda: is_unpacked(node, packs[0][0]))
@@ -274,7 +274,7 @@ def test_a_file_that_changed_behind_the_node_s_back_is_refused_where_nothing_was
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
             node.written._kept = KeptExaminations(0)
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 path.write_bytes(packs[1][1])
             await until(lambda: bool(node.state.quarantine.refused()))
@@ -295,7 +295,7 @@ def test_a_policy_that_changed_after_the_close_decides_what_is_let_in(
 
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 await hand_over(node, packs[0])
                 node.state.ingest().use_gate(Closed())
             await until(lambda: bool(node.state.quarantine.refused()))
@@ -329,7 +329,7 @@ def test_a_file_that_was_accepted_under_one_name_is_judged_again_under_another(p
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
             files = IncomingFiles(node.written.directory, 1 << 30)
-            intake = Intake(files, node.packs, node.written)
+            intake = Handover(files, node.packs, node.written)
             handle = await files.create(pack_name(packs[0][0]).encode(), 0o644, writing=True)
             await files.write(handle, 0, packs[0][1])
             await intake.flush(handle)

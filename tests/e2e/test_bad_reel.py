@@ -15,7 +15,7 @@ import pytest
 from house import House, Mount, wait_for
 from ports import free_port
 
-from gtfs.reel.metainfo import build_metainfo
+from gtfs.metainfo import build_metainfo
 from gtfs.trust.verify import split_clearsigned
 
 

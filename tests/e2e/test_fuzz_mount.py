@@ -28,7 +28,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 EXAMPLES = int(os.environ.get("GTFS_FUZZ_EXAMPLES", "0"))
 STEPS = 50
-EXPECTED = ["WARNING gtfs.mount.intake: refused", "WARNING gtfs.ingest.ingest: git refused", "over the limit incoming"]
+EXPECTED = [
+    "WARNING gtfs.mount.handover: refused",
+    "WARNING gtfs.ingest.ingest: git refused",
+    "over the limit incoming",
+]
 LONGEST_S = 120.0  # after which a hanging example is ended by killing its daemon
 HALF = """
 import os, sys, time

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from house import WAIT_S, House, Mount, mounted_at, wait_for
 
-from gtfs.reel.metainfo import piece_length
+from gtfs.metainfo import piece_length
 
 
 def moved(mount: Mount) -> int:

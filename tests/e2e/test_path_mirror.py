@@ -62,6 +62,6 @@ def test_a_line_may_name_ssh_keys_and_says_what_it_does_not_know(mirror: Follow)
     house, pub = mirror.house, mirror.pub
     line = f"refs/heads/* path by={house.key.fingerprint},SHA256:{'x' * 43} file=.guix-authorizations"
     house.gtfs("init", pub, *mirror.init, "--policy", line)
-    assert house.git(pub, "config", "gtfs.policy") == line
+    assert house.git(pub, "config", "--file", pub / "gtfs/config", "gtfs.policy") == line
     for bad in ("refs/heads/* path file=README", "refs/heads/* path root=HEAD", "refs/heads/* tag root=" + "1" * 40):
         assert "policy line" in house.gtfs("init", pub, *mirror.init, "--policy", bad, code=2).err

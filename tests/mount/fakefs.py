@@ -19,14 +19,14 @@ from pathlib import Path
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.daemon import Outcome, daemonize
+from gtfs.mount.daemon import StartOutcome, daemonize
 from gtfs.mount.lifetime import serve
+from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint
-from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, read_options
-from gtfs.mount.tree import ControlEntry, Judged, NotLocal, NotTakeable, PackInfo, StoreStatistics
+from gtfs.mount.tree import ControlEntry, Judged, NotLocal, NotTakeable, PackInfo, SpaceStatistics
 from gtfs.pack.format import CorruptPack
 
 WAIT_S = 120  # for what comes in any case, on a loaded machine too
@@ -38,7 +38,7 @@ def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
 
 
 class PolicyRefused(GtfsError):
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class Store:
@@ -57,7 +57,7 @@ class Store:
         self.reads: list[tuple[str, int, int, int]] = []
         self.waiting: dict[ObjectId, Path] = {}
         self.trouble: str | None = None
-        self.operations: Operations | None = None
+        self.mount: Mount | None = None
         self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
 
     def add(
@@ -98,8 +98,8 @@ class Store:
         assert info is not None
         return {b"user.gtfs.state": info.state.encode(), b"user.gtfs.reel": b"ab"}
 
-    def statistics(self) -> StoreStatistics:
-        return StoreStatistics(1 << 40, 1 << 39, len(self.packs))
+    def statistics(self) -> SpaceStatistics:
+        return SpaceStatistics(1 << 40, 1 << 39, len(self.packs))
 
     # sink
     def note_trouble(self, text: str | None) -> None:
@@ -142,8 +142,8 @@ class Store:
                         self.add(payload)
                         path.unlink()
                         again = True
-                        assert self.operations is not None
-                        self.operations.pack_changed_nowait(oid)
+                        assert self.mount is not None
+                        self.mount.pack_changed_nowait(oid)
 
     # control tree
     async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
@@ -204,10 +204,10 @@ async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))
     fill(store, args.many)
-    operations = store.operations = Operations(store, store, store, options)
+    mount = store.mount = Mount(store, store, store, options)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.ingest_task)
-        ended = await serve(operations, mountpoint, options, source="fake, ä", on_mounted=ready)
+        ended = await serve(mount, mountpoint, options, source="fake, ä", on_mounted=ready)
         nursery.cancel_scope.cancel()
     print("ended by", ended.name if ended else "unmount", file=sys.stderr, flush=True)
     return 0
@@ -226,7 +226,7 @@ def main() -> int:
     if args.daemon:
         args.state = os.path.abspath(args.state)
         outcome = daemonize()
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, StartOutcome):
             print(outcome.message, file=sys.stderr)
             return outcome.exit_code
         daemon = outcome

@@ -12,8 +12,9 @@ from loopback import LOOPBACK, WAIT_S, content, foreign_seeder, infohash_of, mak
 
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import InfoHash
+from gtfs.layout import Layout
 from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
-from gtfs.state.feedkey import address, feed_key_path, make_feed_key
+from gtfs.state.feedkey import address, make_feed_key
 from gtfs.swarm.dht import put_pointer
 from gtfs.swarm.feeds import FeedAnswer, FeedError, FeedState
 from gtfs.swarm.pointers import sign_pointer
@@ -44,7 +45,7 @@ def mirror_options(publisher):
 
 @pytest.fixture
 def key(tmp_path):
-    return make_feed_key(feed_key_path(tmp_path / "publisher"))
+    return make_feed_key(Layout(tmp_path / "publisher").feed_key)
 
 
 def dht_feed(text: str) -> DhtFeed:

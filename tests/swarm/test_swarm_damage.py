@@ -27,8 +27,8 @@ from loopback import (
     pair,
 )
 
+from gtfs.metainfo import BadMetainfo
 from gtfs.swarm import trouble
-from gtfs.swarm.metainfo import BadMetadata
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SwarmError
 from gtfs.swarm.session import open_session
 
@@ -103,9 +103,9 @@ async def test_a_byte_flipped_on_our_own_disk_is_noticed_and_fetched_again(reel,
 )
 async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp_path, claim):
     async with pair(reel, tmp_path / "mirror", **claim) as (mirror, torrent, _):
-        with pytest.raises(BadMetadata):
+        with pytest.raises(BadMetainfo):
             await torrent.wait_metadata(WAIT_S)
-        with pytest.raises(BadMetadata):
+        with pytest.raises(BadMetainfo):
             await torrent.read(0, 10, deadline_s=1)
         assert list(torrent.spec.directory.iterdir()) == []
         await mirror.remove(torrent.spec.infohash)
@@ -134,7 +134,7 @@ async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
         (tmp_path / "evil" / "x" / "two").write_bytes(data[PIECE // 2 :])
         async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as mirror:
             torrent = await mirror.add(spec)
-            with pytest.raises(BadMetadata):
+            with pytest.raises(BadMetainfo):
                 await torrent.wait_metadata(WAIT_S)
     assert list(spec.directory.iterdir()) == []
 
@@ -148,8 +148,8 @@ async def test_resume_after_a_restart_knows_the_pieces_without_hashing(reel, tmp
     async with open_session(LOOPBACK) as mirror:
         torrent = await mirror.add(spec)
         await torrent.wait_metadata(WAIT_S)
-        assert torrent.board.is_held(5)
-        assert torrent.board.is_held(6)
+        assert torrent.board.is_here(5)
+        assert torrent.board.is_here(6)
         assert await torrent.read(5 * PIECE, 2 * PIECE, deadline_s=WAIT_S) == DATA[5 * PIECE : 7 * PIECE]
         with pytest.raises(ReadTimeout):
             await torrent.read(0, 10, deadline_s=0.3)
@@ -195,7 +195,7 @@ async def test_losing_alerts_loses_no_pieces(reel, tmp_path):
         torrent.on_dropped()
         with trio.fail_after(WAIT_S):
             await torrent.board.wait_held(1)
-        assert torrent.board.is_held(0)
+        assert torrent.board.is_here(0)
 
 
 async def test_another_process_serves_a_reel_and_its_death_is_survived(reel, tmp_path):

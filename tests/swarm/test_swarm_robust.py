@@ -178,7 +178,7 @@ async def test_all_mirrors_finish_though_the_publisher_is_gone_once_its_pieces_a
             for torrent in torrents:
                 nursery.start_soon(partial(torrent.fetch_all, stall_s=WAIT_S))
             with trio.fail_after(WAIT_S):
-                while not all(any(t.board.is_held(p) for t in torrents) for p in range(PIECES)):  # noqa: ASYNC110
+                while not all(any(t.board.is_here(p) for t in torrents) for p in range(PIECES)):  # noqa: ASYNC110
                     await trio.sleep(0.01)  # four boards have no common event
             given = (await seeder.refresh()).uploaded_bytes
             await origin.remove(reel.infohash)

@@ -34,7 +34,7 @@ async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
         # The piece that was read, and the last one, where every reel has its footer.
         footer = await torrent.read(len(DATA) - 100, 100, deadline_s=WAIT_S)
         assert footer == DATA[-100:]
-        held = [i for i in range(torrent.board.count) if torrent.board.is_held(i)]
+        held = [i for i in range(torrent.board.count) if torrent.board.is_here(i)]
         assert held == [1, torrent.board.count - 1]
         moved = (await torrent.refresh()).downloaded_bytes
         assert moved == PIECE + len(DATA) % PIECE
@@ -83,9 +83,9 @@ async def test_read_ahead_comes_without_a_second_read(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
         await torrent.read(0, 1000, deadline_s=WAIT_S, read_ahead=4 * PIECE)
         with trio.fail_after(WAIT_S):
-            while torrent.board.held(0, 5) < 5:
+            while torrent.board.count_here(0, 5) < 5:
                 await torrent.board.wait_change()
-        assert not torrent.board.is_held(6)
+        assert not torrent.board.is_here(6)
 
 
 async def test_fetch_all_brings_the_whole_file_and_reports_progress(reel, tmp_path):
@@ -116,7 +116,7 @@ async def test_reads_work_after_their_peer_was_away(reel, tmp_path):
             await publisher.add(reel)
             assert await torrent.read(20 * PIECE, 10, deadline_s=WAIT_S) == DATA[20 * PIECE : 20 * PIECE + 10]
             # What the timed-out reader wanted was not fetched behind its back.
-            assert not torrent.board.is_held(10)
+            assert not torrent.board.is_here(10)
 
 
 async def test_a_peer_that_is_added_late_serves_a_waiting_read(reel, tmp_path):
@@ -192,7 +192,7 @@ async def test_removing_a_torrent_ends_its_waits_and_allows_adding_it_again(reel
             await torrent.read(10 * PIECE, 10, deadline_s=1)
         again = await mirror.add(torrent.spec)
         await again.wait_metadata(WAIT_S)
-        assert again.board.is_held(0)
+        assert again.board.is_here(0)
         assert await again.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
 

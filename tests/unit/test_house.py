@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from gtfs.version import version
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
 
-# Each station and those of its neighbours that it may import (errors and ids are everybody's).
+# Each station and those of its neighbours that it may import (FREE is everybody's).
 MAY_IMPORT = {
     "pack": set(),
     "reel": {"pack"},
@@ -28,11 +29,11 @@ MAY_IMPORT = {
     "swarm": set(),
     "mount": {"pack"},
     "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
-    "view": {"pack", "repo", "reel", "ingest", "mount", "state", "swarm"},
+    "view": {"pack", "repo", "reel", "ingest", "mount", "state"},
     "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
     "cli": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "node"},
 }
-FREE = {"errors", "ids", "durable", "feed", "version"}
+FREE = {"errors", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
@@ -92,6 +93,60 @@ def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
     assert done.stdout == "[]\n"
 
 
+# Other programs' words, where they tell a thing in no other way: Python's, pyfuse3's, git's, libtorrent's.
+HEARS_OTHERS = {
+    "cli/commands.py": {"start new thread"},
+    "cli/terminal.py": {"failed with No such file or directory"},
+    "mount/lifetime.py": {"No such file"},
+    "repo/unpack.py": {"error: object "},
+    "swarm/alerts.py": {"outgoing connection"},
+}
+
+
+def sentences(node: ast.AST, names: dict[str, set[str]]) -> set[str]:
+    """The texts of several words, and the reasons of errors, that a comparison's operand is."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip(" "):
+        return {node.value}
+    if isinstance(node, ast.Name):
+        return names.get(node.id, set())
+    if isinstance(node, ast.Attribute) and node.attr == "reason":
+        return {ast.unparse(node)}
+    return {text for child in getattr(node, "elts", ()) for text in sentences(child, names)}
+
+
+def constants(module: ast.Module) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {t.id: sentences(node.value, {}) for t in targets if isinstance(t, ast.Name)}
+    return found
+
+
+def compared(module: ast.Module, names: dict[str, set[str]]) -> set[str]:
+    operands: list[ast.AST] = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.Is | ast.IsNot):
+            operands += [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            operands += [node.func.value, *node.args] if node.func.attr in ("startswith", "endswith") else []
+    return {text for operand in operands for text in sentences(operand, names)}
+
+
+def test_no_sentence_is_compared_to_know_what_it_means() -> None:
+    modules = {str(path.relative_to(HOUSE)): ast.parse(path.read_text()) for path in MODULES}
+    theirs = {"gtfs." + name.removesuffix(".py").replace("/", "."): constants(m) for name, m in modules.items()}
+    found = {}
+    for name, module in modules.items():
+        names = constants(module)
+        for node in ast.walk(module):
+            if isinstance(node, ast.ImportFrom) and node.module in theirs:
+                names |= {a.asname or a.name: theirs[node.module].get(a.name, set()) for a in node.names}
+        if said := compared(module, names):
+            found[name] = said
+    assert found == HEARS_OTHERS
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
     text = path.read_text()
@@ -105,3 +160,35 @@ def test_the_version_stands_in_no_module(path: Path) -> None:
     text = path.read_text()
     assert version() not in text and f"{version().replace('.', '')}0" not in re.findall(r"\d+", text)
     assert path.name == "version.py" or "metadata.version" not in text
+
+
+def stem(name: str) -> str:
+    return re.sub(r"(ing|ers?|es|s|ed|e)\Z", "", name)
+
+
+def is_near(one: str, other: str) -> bool:
+    """Whether one letter more, less or another one makes one of the other, or nothing but an ending does."""
+    if stem(one) == stem(other):
+        return True
+    short, long = sorted((one, other), key=len)
+    if len(short) == len(long):
+        return sum(a != b for a, b in zip(short, long, strict=True)) <= 1
+    return len(short) + 1 == len(long) and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+
+
+def test_no_two_modules_of_a_folder_differ_by_one_letter_or_an_ending() -> None:
+    assert is_near("sharing", "shares") and is_near("ref", "refs") and is_near("walk", "talk")
+    # In cli/ a file has the name of its command.
+    for folder in {path.parent for path in MODULES} - {HOUSE / "cli", HOUSE / "cli" / "work"}:
+        names = [path.stem for path in folder.glob("*.py")]
+        near = [(a, b) for a, b in itertools.combinations(sorted(names), 2) if is_near(a, b)]
+        assert near == [], folder
+
+
+def test_no_two_classes_of_the_house_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(HOUSE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

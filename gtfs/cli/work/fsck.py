@@ -14,7 +14,7 @@ from gtfs.state.compare import compare, open_other
 from gtfs.state.fsck import check, notes, rebuild
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, is_read_only, make_private
-from gtfs.state.state import CATALOGUE, LOCK, State
+from gtfs.state.state import State
 
 
 def run(repo: Path, again: bool, against: Path | None) -> int:
@@ -44,8 +44,8 @@ def _rebuild(repository: Repository) -> int:
     if is_read_only(repository.state):
         raise ReadOnly(repository.state)
     make_private(repository.state)
-    with Lock(repository.state / LOCK), bar("rebuilding") as show:
-        held = CatalogueStore(repository.state / CATALOGUE).highest()
+    with Lock(repository.layout.lock), bar("rebuilding") as show:
+        held = CatalogueStore(repository.layout.catalogue).highest()
         listed = {}
         if held is not None:
             c = held.catalogue

@@ -12,7 +12,7 @@ import click
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.cli.terminal import complain
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import Fingerprint
 from gtfs.node.dhtfeed import FIRST_S
@@ -25,26 +25,28 @@ _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
 _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never used
 
 
-class LimitTooLow(GtfsError):
+class ResourcesTooLow(GtfsError):
     """This process may use too little of the machine for a swarm: libtorrent would end it without a word."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 def raise_file_limit() -> None:
     """A swarm keeps its connections and its reels open: the soft limit of descriptors is often only 1024.
 
-    Raises `LimitTooLow` where even the hard one, or that of the address space, cannot do.
+    Raises `ResourcesTooLow` where even the hard one, or that of the address space, cannot do.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if wanted < _LEAST_FILES:
-        raise LimitTooLow(f"only {wanted} files may be open (ulimit -n, LimitNOFILE=); allow at least {_LEAST_FILES}")
+        raise ResourcesTooLow(
+            f"only {wanted} files may be open (ulimit -n, LimitNOFILE=); allow at least {_LEAST_FILES}"
+        )
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if space != resource.RLIM_INFINITY and space < _LEAST_SPACE:
-        raise LimitTooLow(
+        raise ResourcesTooLow(
             f"only {space >> 20} MiB of address space are allowed (ulimit -v, LimitAS=); "
             f"allow at least {_LEAST_SPACE >> 20} MiB"
         )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import complain
+from gtfs.errors import Blame
+from gtfs.layout import Layout
 from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
-from gtfs.repo.repository import GTFS_DIRECTORY
 from gtfs.state.lock import lock_holder
-from gtfs.state.state import LOCK
 
 _END_S = 30
 
@@ -27,11 +27,11 @@ def run(directory: Path, lazy: bool) -> int:
         complain(f"detached the dead mount on {directory}: its process was gone")
         return 0
     repository = repository_of_mount(path)
-    pid = lock_holder(repository / GTFS_DIRECTORY / LOCK) if repository else None
+    pid = lock_holder(Layout.in_repository(repository).lock) if repository else None
     detach(path, lazy=lazy)
     if pid and not lazy and not _wait_for_end(pid):
         complain(f"unmounted, but process {pid} has not ended after {_END_S} s; {_log_of(pid)}")
-        return 7
+        return Blame.SYSTEM.exit_code
     return 0
 
 

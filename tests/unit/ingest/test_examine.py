@@ -9,7 +9,7 @@ import pytest
 
 from gtfs.ids import SHA1, ObjectId, PackDigest
 from gtfs.ingest import examine
-from gtfs.ingest.check import BadObject
+from gtfs.ingest.checkobjects import BadObject
 from gtfs.ingest.examine import Examination, Examiner, Lookup
 from gtfs.ingest.gate import PolicyGate
 from gtfs.pack.format import BLOB, COMMIT, HEADER, MAGIC, TREE, VERSION, CorruptPack, entry_header

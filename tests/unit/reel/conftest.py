@@ -15,7 +15,7 @@ from gtfs.pack.format import COMMIT, HEADER, CorruptPack, entry_header
 from gtfs.reel.index import LocalPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import Described
-from gtfs.reel.seal import Source
+from gtfs.reel.seal import PackToSeal
 from gtfs.reel.table import Row
 
 
@@ -34,8 +34,8 @@ class Pack(NamedTuple):
         return Row(self.oid, len(self.data), self.digest)
 
     @property
-    def source(self) -> Source:
-        return Source(self.oid, len(self.data), self.digest, lambda: [self.data])
+    def source(self) -> PackToSeal:
+        return PackToSeal(self.oid, len(self.data), self.digest, lambda: [self.data])
 
     def local(self, offset: int | None, state="unpacked") -> LocalPack:
         return LocalPack(self.oid, COMMIT, self.time_s, len(self.data), self.digest, offset, self.parents, state)

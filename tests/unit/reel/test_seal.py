@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtfs.ids import SHA1, SHA256
-from gtfs.reel.metainfo import build_metainfo, parse_metainfo
+from gtfs.metainfo import build_metainfo, parse_metainfo
 from gtfs.reel.openreel import OpenReelWriter, file_chunks
-from gtfs.reel.seal import Source, read_reel, verify_reel, write_reel
+from gtfs.reel.seal import PackToSeal, read_reel, verify_reel, write_reel
 from gtfs.reel.table import CorruptReel
 
 
@@ -74,7 +74,7 @@ def test_the_same_packs_make_the_same_reel_wherever_they_lie(make_packs, tmp_pat
 def test_a_pack_that_is_not_what_was_recorded_is_not_sealed(tmp_path, packs, change):
     a, b = packs.chain(2)
     bad = {"flip": b.data[:-1] + b"\0", "shorten": b.data[:-1], "lengthen": b.data + b"\0"}[change]
-    source = Source(b.oid, len(b.data), b.digest, lambda: [bad])
+    source = PackToSeal(b.oid, len(b.data), b.digest, lambda: [bad])
     with pytest.raises(CorruptReel, match=b.oid.hex()):
         write_reel(tmp_path, [a.source, source], SHA1)
     assert list(tmp_path.iterdir()) == []

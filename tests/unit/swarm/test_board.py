@@ -72,7 +72,7 @@ async def test_a_new_state_wakes_those_it_satisfies_and_sets_priorities_of_what_
     await trio.testing.wait_all_tasks_blocked()
     board.replace(bytes(1 if piece == 7 else 0 for piece in range(10)))
     assert calls == [(2, NOW)]
-    assert board.held() == 1
+    assert board.count_here() == 1
     assert board.missing() == 0
     assert board.missing(7) == 8
     with pytest.raises(SwarmError):

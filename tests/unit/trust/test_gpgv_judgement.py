@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import BadSignature, Found, Standing, _judge
+from gtfs.trust.gpgv import BadSignature, FoundSignature, Standing, _judge
 
 P = Fingerprint("A" * 40)
 NOW_S = 1_800_000_000
@@ -14,10 +14,10 @@ GOOD = (
     "[GNUPG:] VALIDSIG {s} 2027-01-15 1799999000 0 4 0 22 8 00 {p}\n"
 ).format(p=P, s="B" * 40, k="B" * 16)
 
-GOOD_FOUND = Found(P, Fingerprint("B" * 40), 1_799_999_000, None, "good")
+GOOD_FOUND = FoundSignature(P, Fingerprint("B" * 40), 1_799_999_000, None, "good")
 
 
-def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> Found:
+def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> FoundSignature:
     return _judge(code, status.encode(), allowed, NOW_S, "00")
 
 

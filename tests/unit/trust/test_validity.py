@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import BadSignature, Found, Standing
+from gtfs.trust.gpgv import BadSignature, FoundSignature, Standing
 from gtfs.trust.packets import Packet, is_whole_signature, revocation_of
 from gtfs.trust.publickey import PublicKey
 from gtfs.trust.validity import At, Validity, _read_list, judge
@@ -63,7 +63,7 @@ def test_any_signature_packet_is_whole_or_not_and_claims_something_or_nothing(bo
 
 def verdict(at: At, made_s: int, validity: Validity | None, standing: Standing = "recorded") -> str:
     try:
-        judge(Found(P, P, made_s, None, standing), PublicKey(P), validity, at, NOW_S)
+        judge(FoundSignature(P, P, made_s, None, standing), PublicKey(P), validity, at, NOW_S)
     except BadSignature as error:
         return error.reason
     return ""

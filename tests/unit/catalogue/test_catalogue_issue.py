@@ -8,10 +8,10 @@ from documents import DAY_S, NOW_S, A, catalogue, document
 
 from gtfs.catalogue.accept import Accepted
 from gtfs.catalogue.document import BadCatalogue, digest
-from gtfs.catalogue.publish import PublishSettings, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, next_catalogue, says_the_same
 from gtfs.ids import ObjectId
 
-SETTINGS = PublishSettings("demo", (A,), valid_s=DAY_S)
+SETTINGS = IssueSettings("demo", (A,), valid_s=DAY_S)
 REFS = {b"refs/heads/b": ObjectId(b"\1" * 20), b"refs/heads/a": ObjectId(b"\2" * 20)}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The publisher's side: the next catalogue, signed, held to the rules that its mirrors apply, and kept.
+"""Issuing: the catalogue that follows the held one, signed, held to the rules that its mirrors apply, and kept.
 
 Any thread; signing may ask the user for a passphrase.
 """
@@ -24,7 +24,7 @@ VALID_S: Final = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
-class PublishSettings:
+class IssueSettings:
     """What a publisher decides about its catalogues; the rest comes from the repository."""
 
     repository: str
@@ -43,7 +43,7 @@ def next_catalogue(
     held: Held | None,
     refs: Mapping[bytes, ObjectId],
     reels: Sequence[ReelEntry],
-    settings: PublishSettings,
+    settings: IssueSettings,
     now_s: int,
     *,
     head: bytes | None = None,
@@ -74,12 +74,12 @@ def next_catalogue(
 
 
 def says_the_same(one: Catalogue, other: Catalogue) -> bool:
-    """Whether they differ in nothing but version, previous and times, so that publishing can wait."""
+    """Whether they differ in nothing but version, previous and times, so that issuing it can wait."""
     plain = dataclasses.replace(other, version=one.version, previous=one.previous)
     return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
 
 
-def publish(store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int) -> Accepted:
+def issue(store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int) -> Accepted:
     """Sign ``catalogue``, accept it by the rules that mirrors apply, and keep it; only then may it be told to others.
 
     Raises `SigningFailed`, a `CatalogueRefused` (for example when the held catalogue does not name the signer),

@@ -21,7 +21,7 @@ _NAME_BYTES: Final = 255
 
 
 @dataclass(eq=False)
-class InboxFile:
+class DroppedFile:
     """A file that is being copied in."""
 
     parts: tuple[bytes, ...]
@@ -32,35 +32,46 @@ class InboxFile:
 
 
 @dataclass(eq=False)
-class InboxHandle:
+class DroppedHandle:
     """One open of it."""
 
-    inbox: Inbox
-    file: InboxFile
+    dropped: DroppedFiles
+    file: DroppedFile
 
     async def read(self, offset: int, length: int) -> bytes:
         """What was written so far."""
         return bytes(self.file.data[offset : offset + length])
 
+    async def write(self, offset: int, data: bytes) -> int:
+        """See `DroppedFiles.write`."""
+        return self.dropped.write(self.file, offset, data)
+
+    async def flush(self) -> None:
+        """See `DroppedFiles.flush`."""
+        await self.dropped.flush(self.file)
+
+    async def sync(self, *, data_only: bool) -> None:
+        """It is kept in memory until it is judged."""
+
     async def close(self) -> None:
         """What was judged, or never will be, is forgotten at the last close."""
         self.file.opens -= 1
         if not self.file.opens and not _is_temporary(self.file):
-            self.inbox.drop(self.file)
+            self.dropped.forget(self.file)
 
 
-class Inbox:
+class DroppedFiles:
     """The files that are being copied into ``.gtfs`` at the moment."""
 
     def __init__(self, control: ControlTree) -> None:
         self._control = control
-        self._files: dict[tuple[bytes, ...], InboxFile] = {}
+        self._files: dict[tuple[bytes, ...], DroppedFile] = {}
 
-    def get(self, parts: tuple[bytes, ...]) -> InboxFile | None:
+    def get(self, parts: tuple[bytes, ...]) -> DroppedFile | None:
         """The file at this place."""
         return self._files.get(parts)
 
-    def create(self, parts: tuple[bytes, ...]) -> InboxHandle:
+    def create(self, parts: tuple[bytes, ...]) -> DroppedHandle:
         """A new file, also in the place of what the control directory shows there; raises EPERM, EBUSY, EDQUOT."""
         if parts[:-1] not in PLACES:
             raise OSError(errno.EPERM, "nothing can be put there")
@@ -70,24 +81,24 @@ class Inbox:
             raise OSError(errno.ENAMETOOLONG, "name too long")
         if len(self._files) >= _FILES:
             raise OSError(errno.EDQUOT, "too many files are being copied into .gtfs")
-        file = self._files[parts] = InboxFile(parts, time_s=int(time.time()))
+        file = self._files[parts] = DroppedFile(parts, time_s=int(time.time()))
         return self.open(file, writing=True, truncate=False)
 
-    def open(self, file: InboxFile, *, writing: bool, truncate: bool) -> InboxHandle:
+    def open(self, file: DroppedFile, *, writing: bool, truncate: bool) -> DroppedHandle:
         """Open a file that is there; raises EBUSY for a second writer."""
         if (writing or truncate) and file.opens:
             raise OSError(errno.EBUSY, "already being written")
         if truncate:
             self.truncate(file, 0)
         file.opens += 1
-        return InboxHandle(self, file)
+        return DroppedHandle(self, file)
 
-    def drop(self, file: InboxFile) -> None:
+    def forget(self, file: DroppedFile) -> None:
         """Forget it; open handles keep working on what they hold."""
         if self._files.get(file.parts) is file:
             del self._files[file.parts]
 
-    def write(self, file: InboxFile, offset: int, data: bytes) -> int:
+    def write(self, file: DroppedFile, offset: int, data: bytes) -> int:
         """Write all of ``data``; raises EFBIG."""
         if offset + len(data) > _FILE_BYTES:
             raise OSError(errno.EFBIG, "larger than any catalogue")
@@ -97,7 +108,7 @@ class Inbox:
         file.is_judged = False
         return len(data)
 
-    def truncate(self, file: InboxFile, size: int) -> None:
+    def truncate(self, file: DroppedFile, size: int) -> None:
         """Set the size; raises EFBIG."""
         if size > _FILE_BYTES:
             raise OSError(errno.EFBIG, "larger than any catalogue")
@@ -105,28 +116,28 @@ class Inbox:
         file.data.extend(bytes(size - len(file.data)))
         file.is_judged = False
 
-    async def flush(self, file: InboxFile) -> None:
+    async def flush(self, file: DroppedFile) -> None:
         """A descriptor is being closed: judge what is there. Raises the refusal."""
         if not _is_temporary(file):
             await self._judge(file, file.parts)
 
-    async def rename(self, file: InboxFile, parts: tuple[bytes, ...]) -> None:
+    async def rename(self, file: DroppedFile, parts: tuple[bytes, ...]) -> None:
         """Give it another name, under which it is judged; raises EPERM and the refusal, upon which nothing changed."""
         if parts[:-1] not in PLACES:
             raise OSError(errno.EPERM, "nothing can be put there")
         if not parts[-1].startswith(b"."):
             await self._judge(file, parts)
-        self.drop(file)
+        self.forget(file)
         file.parts = parts
         if _is_temporary(file) or file.opens:
             self._files[parts] = file
 
-    async def _judge(self, file: InboxFile, parts: tuple[bytes, ...]) -> None:
+    async def _judge(self, file: DroppedFile, parts: tuple[bytes, ...]) -> None:
         # At size 0 nothing was written yet: shells close a copy of the descriptor before the first write.
         if file.data and not file.is_judged:
             file.is_judged = True
             await self._control.take(parts, bytes(file.data))
 
 
-def _is_temporary(file: InboxFile) -> bool:
+def _is_temporary(file: DroppedFile) -> bool:
     return file.parts[-1].startswith(b".")

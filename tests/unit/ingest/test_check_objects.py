@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.ingest.check import BadObject, check_pack
+from gtfs.ingest.checkobjects import BadObject, check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, TABLE, Finding, Leniency, Severity
 from gtfs.pack.decode import Decoded, decode
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE

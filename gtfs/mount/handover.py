@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
-from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackSource
+from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackInfo, PackSource
 from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _IDLE_S: Final = 1.5
 
 
-class Intake:
+class Handover:
     """The way of written files to the sink."""
 
     def __init__(self, files: IncomingFiles, source: PackSource, sink: IncomingSink) -> None:
@@ -60,6 +60,20 @@ class Intake:
             file.judged = judged
             return True
 
+    async def begin_anew(self, info: PackInfo) -> NoReturn:
+        """A file of its own for who would write what is listed and was not verified here: by another way it may come.
+
+        Raises ESTALE, which lets the kernel look the name up again, and open that file; EPERM for what was verified.
+        """
+        if info.state in VERIFIED_STATES:
+            raise OSError(errno.EPERM, "verified")
+        name = pack_name(info.oid).encode()
+        if self._files.get(name) is None:
+            handle = await self._files.create(name, 0o644, writing=False)
+            handle.file.in_place = True
+            await self._files.close(handle)
+        raise OSError(errno.ESTALE, "to be written anew")
+
     async def flush(self, handle: IncomingHandle) -> None:
         """A descriptor is being closed: the only moment at which its writer hears what is wrong."""
         file = handle.file
@@ -81,7 +95,7 @@ class Intake:
         self._files.closing(handle)
         try:
             if handle.writing:
-                await self._settle(handle.file)
+                await self._hand_over_if_whole(handle.file)
         finally:
             await self._files.close(handle)
         file = handle.file
@@ -109,7 +123,7 @@ class Intake:
                     continue
                 looked[file] = -file.generation
                 try:
-                    await self._settle(file, is_idle=True)
+                    await self._hand_over_if_whole(file, is_idle=True)
                 except (GtfsError, OSError) as error:
                     log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -117,7 +131,7 @@ class Intake:
         """A file was written to: see `watch_task`."""
         self._written.set()
 
-    async def _settle(self, file: IncomingFile, *, is_idle: bool = False) -> None:
+    async def _hand_over_if_whole(self, file: IncomingFile, *, is_idle: bool = False) -> None:
         """Hand over what is whole and acceptable and has no writer, or one that ``is_idle``."""
         oid = parse_pack_name(file.name) if file.name is not None else None
         if oid is None or file.size == 0 or file.queued or (file.writer is not None and not is_idle):
@@ -147,7 +161,7 @@ class Intake:
         """At start: hand over what an earlier run left behind whole; one file that fails stops no other."""
         for file in self._files.all():
             try:
-                await self._settle(file)
+                await self._hand_over_if_whole(file)
             except (GtfsError, OSError) as error:
                 log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -179,7 +193,7 @@ class Intake:
         elif info is not None and info.state in VERIFIED_STATES:
             raise OSError(errno.EPERM, "verified")
         await self._files.rename(file, name)
-        await self._settle(file)
+        await self._hand_over_if_whole(file)
 
     def _check_free(self, file: IncomingFile, name: bytes) -> None:
         there = self._files.get(name)

@@ -13,8 +13,8 @@ from pathlib import Path
 import trio
 
 from gtfs.durable import replace_file, sync_directory, temporary_in
+from gtfs.metainfo import MAX_METAINFO_BYTES, info_of
 from gtfs.swarm import files
-from gtfs.swarm.metainfo import LIMIT_BYTES, info_of
 from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.torrents import Torrent
 
@@ -46,8 +46,8 @@ def _copy(spec: TorrentSpec, to: TorrentSpec) -> bytes | None:
         shutil.copyfileobj(source, target, 1 << 20)
         target.flush()
         os.fsync(target.fileno())
-    metainfo = files.read_small(spec.metainfo, LIMIT_BYTES)
-    return None if metainfo is None else info_of(metainfo, spec.file_name)
+    metainfo = files.read_small(spec.metainfo, MAX_METAINFO_BYTES)
+    return None if metainfo is None else info_of(metainfo)
 
 
 def take_copy(path: Path, metainfo: Path, to: Path, to_metainfo: Path) -> None:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where everything lies in a repository's state directory, ``$GIT_DIR/gtfs`` (design.md §7). Paths only; any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gtfs.feed import LATEST
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ReelName
+
+_DIRECTORY: Final = "gtfs"  # in the repository
+_TABLE_SUFFIX: Final = ".table"
+_RESUME_SUFFIX: Final = ".resume"
+
+
+class Layout:
+    """The paths below ``root``; nothing is made or looked at."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock = root / "lock"
+        self.control = root / "control"  # the socket of a running node
+        # Settings and trust.
+        self.config = root / "config"
+        self.keyring = root / "keyring.gpg"  # the small ring frozen for this repository (design.md §10)
+        self.allowed_signers = root / "allowed_signers"  # SSH keys that the user put there
+        self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG
+        self.node_key = self.keys / "node.asc"
+        self.feed_key = self.keys / "feed.key"
+        self.accepted_faults = root / "accepted-faults"
+        self.unlisted_faults = root / "unlisted-faults"  # what the last publish stopped for
+        # What is held.
+        self.index = root / "node.db"
+        self.open_reel = root / "open.reel"
+        self.reels = root / "reels"
+        self.catalogue = root / "catalogue"
+        self.latest = self.catalogue / LATEST
+        self.signoffs = root / "signoffs"
+        self.incoming = root / "incoming"
+        self.quarantine = root / "quarantine"
+        self.pointed = root / "pointed"  # catalogues that are seeded or fetched as torrents
+        # What git is told, and is about to do.
+        self.followed = root / "followed"  # refs that pushes are refused to
+        self.moving = root / "moving"
+        # Work under way, swept at start.
+        self.spool = root / "spool"
+        self.unpacking = root / "unpacking"
+        self.repacking = root / "repacking"
+        self.config_lock = root / "config.lock"  # of a git config that was killed; ours alone
+
+    @classmethod
+    def in_repository(cls, repository: Path) -> Layout:
+        """That of a bare repository, whether there is one or not."""
+        return cls(repository / _DIRECTORY)
+
+    def reel(self, name: ReelName) -> Path:
+        """Where a reel lies, whole or in part."""
+        return self.reels / (name + REEL_SUFFIX)
+
+    def metainfo(self, name: ReelName) -> Path:
+        """Where its .torrent lies."""
+        return self.reels / (name + METAINFO_SUFFIX)
+
+    def table(self, name: ReelName) -> Path:
+        """Where its table lies, once it is known to be the reel's."""
+        return self.reels / (name + _TABLE_SUFFIX)
+
+    def resume(self, name: ReelName) -> Path:
+        """Where libtorrent's resume data lies."""
+        return self.reels / (name + _RESUME_SUFFIX)
+
+    def reel_names(self) -> list[ReelName]:
+        """The reels of which there is a file, sorted."""
+        return sorted(ReelName(path.name.removesuffix(REEL_SUFFIX)) for path in self.reels.glob("*" + REEL_SUFFIX))
+
+    def signoff(self, file_name: str) -> Path:
+        """Where a sign-off lies that the index names."""
+        return self.signoffs / file_name
+
+    def batch(self, number: int) -> Path:
+        """Where the packs of a batch of the ingest lie while they are judged; swept at start."""
+        return self.root / f"batch-{number}.tmp"
+
+    def batches(self) -> Iterator[Path]:
+        """Those that are there."""
+        return self.root.glob("batch-*.tmp")
