@@ -1,15 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The root of every error that gtfs raises on purpose; each subclass stands beside the code that raises it."""
+"""The root of every error that gtfs raises on purpose, and what such an error means; each subclass stands beside the
+code that raises it."""
 
 from __future__ import annotations
 
+from enum import Enum
+
+
+class Blame(Enum):
+    """Whose fault a failure is: the exit code (gtfs(1), EXIT STATUS) and the mount's errno follow from it."""
+
+    OTHER = "other", 1
+    USAGE = "usage", 2  # the command line or a setting
+    SOURCE = "source", 3  # the source or the repository cannot be used
+    DATA = "data", 4  # bytes that are damaged, or not what they should be
+    TRUST = "trust", 4  # nobody who may stands for it: signature, policy, catalogue
+    NETWORK = "network", 5  # no peer, no feed, too late
+    BUSY = "busy", 6  # somebody else has it just now
+    SYSTEM = "system", 7  # disk, permission, FUSE
+    INTERRUPT = "interrupt", 130
+
+    def __init__(self, _word: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether something was looked at and found wrong, so that trying again helps nobody."""
+        return self in (Blame.DATA, Blame.TRUST)
+
 
 class GtfsError(Exception):
-    """A known failure: its text is one line that says what is wrong and, where it can, what to do next.
+    """A known failure: its text is one line that says what is wrong and, where it can, what to do next."""
 
-    ``exit_code`` is what the command line ends with (gtfs(1), EXIT STATUS): 1 failure, 2 usage, 3 the source or the
-    repository is unusable, 4 refused by verification or trust, 5 network or time-out, 6 busy, 7 the system (disk,
-    permission, FUSE).
-    """
+    fault: Blame = Blame.OTHER
 
-    exit_code: int = 1
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return self.fault.exit_code

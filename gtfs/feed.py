@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 LATEST: Final = "latest.asc"  # the catalogue in a directory of them
 SALT_BYTES: Final = 64  # BEP 44
@@ -23,7 +23,7 @@ _KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 class BadFeed(GtfsError):
     """Text that is no feed; ``feed`` is the text."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, feed: str, reason: str) -> None:
         super().__init__(f"feed {feed}: {reason}")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -37,7 +37,7 @@ _SSH_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 class BadId(GtfsError):
     """Text that should be an identifier and is not."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, text: str, wanted: str) -> None:
         super().__init__(f"{text!r} is not {wanted}")

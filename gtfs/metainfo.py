@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.bencode import Bencodable, NotBencoded, decode, encode
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import InfoHash
 
 _KIB: Final = 1 << 10
@@ -27,7 +27,7 @@ _KEYS: Final = {b"length", b"name", b"piece length", b"pieces"}
 class BadMetainfo(GtfsError):
     """A .torrent that is not bencoded canonically, or is not of the one v1 file that it should be of."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
 
 class Metainfo(NamedTuple):

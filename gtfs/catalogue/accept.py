@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import FROM_FUTURE, NOT_IN_RING
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.stanza import write_time
-from gtfs.trust.verify import BadSignature, ClearSigned, Signature, read_clearsigned
+from gtfs.trust.verify import BadSignature, ClearSigned, MadeInFuture, Signature, UnknownKey, read_clearsigned
 
 FUTURE_S: Final = 300
 # Lines of policy times the bytes of all refs' names: each line is held to each name when refs move, and the worst
@@ -28,7 +27,7 @@ POLICY_WORK: Final = 100_000_000
 class CatalogueRefused(GtfsError):
     """A document that is not believed; its subclass is the rule that it breaks."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"catalogue refused: {reason}")
@@ -147,11 +146,11 @@ def accept(
 def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint]) -> None:
     """Raise `WrongSigner` unless ``threshold`` distinct primary keys signed."""
     if len(signed.signatures) < threshold:
-        why = "; ".join(signed.rejected) or "there is no other signature"
+        why = "; ".join(map(str, signed.rejected)) or "there is no other signature"
         hint = ""
-        if FROM_FUTURE in why:
+        if any(isinstance(r.error, MadeInFuture) for r in signed.rejected):
             hint = "; is the clock of this machine right?"
-        elif NOT_IN_RING in why and allowed:
+        elif allowed and any(isinstance(r.error, UnknownKey) for r in signed.rejected):
             # A new subkey of the publisher's, most likely.
             hint = f"; it has to be by {', '.join(sorted(allowed)[:3])}: give the newest copy with -o keyring=FILE"
         raise WrongSigner(f"{len(signed.signatures)} of {threshold} needed signatures are good ({why}){hint}")

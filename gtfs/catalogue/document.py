@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Final, NoReturn, TypeVar
 
 from gtfs.catalogue.addresses import TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import (
     OBJECT_FORMATS,
     SHA1,
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class BadCatalogue(GtfsError):
     """A text that is no catalogue of this format; ``field`` is where, "" for the text as a whole."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str, field: str = "") -> None:
         super().__init__(f"catalogue refused: {field + ': ' if field else ''}{reason}")

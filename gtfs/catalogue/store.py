@@ -16,7 +16,7 @@ from typing import Final
 from gtfs.catalogue.accept import Accepted, Equivocation, Held
 from gtfs.catalogue.document import BadCatalogue, digest, from_text
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
@@ -28,7 +28,7 @@ _EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z
 class DamagedStore(GtfsError):
     """A catalogue that was accepted once can no longer be read; going back to an older one would be a rollback."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is damaged ({reason}); put a copy of that catalogue there, the publisher has it")

@@ -24,7 +24,7 @@ from gtfs.cli.sync import sync
 from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_name, start_log
 from gtfs.cli.torrent import torrent
 from gtfs.cli.umount import umount
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
 
 log = logging.getLogger(__name__)
@@ -100,10 +100,10 @@ def explain(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         complain(os_error_text(error))
         log.debug("where it happened", exc_info=error)
-        return 7
+        return Blame.SYSTEM.exit_code
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         complain("there is not enough memory, or a limit (ulimit -v, ulimit -u, LimitAS=) allows too little of it")
-        return 7
+        return Blame.SYSTEM.exit_code
     print_exception(error)
     complain("this is a bug in gtfs; please report it with the lines above")
-    return 1
+    return Blame.OTHER.exit_code

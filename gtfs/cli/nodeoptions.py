@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gtfs.catalogue.addresses import TRACKER_SCHEMES, is_address
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import FileFeed, parse_feed
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
 from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
@@ -28,7 +28,7 @@ _SWARM = SwarmOptions(dht=True, lsd=True)
 class BadNodeOption(GtfsError):
     """An option's value that does not fit."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)

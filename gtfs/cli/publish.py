@@ -11,9 +11,9 @@ import click
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
+from gtfs.errors import Blame
 
 _NAMED = 20  # refs in one line
-_HELD_BACK = 3  # as if nothing could be published
 
 
 @click.command(cls=Command)
@@ -48,7 +48,7 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
-    return _HELD_BACK if done["refs_held_back"] else 0
+    return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
 
 
 def _show(done: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import click
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
+from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead
 
@@ -119,15 +120,12 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
         note_faults(done["faults"])
+    # What did not come, or was refused, is the news; that refs wait for it only follows.
+    late = set(done.get("refs_late", ()) if done["missing"] else ())  # not from an older node
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
-        held_back.setdefault(reason, []).append(name)
-    # What did not come, or was refused, is the news; that refs wait for it only follows.
-    late: list[str] = []
-    if done["missing"]:
-        from gtfs.ingest.refjudge import NOT_YET
-
-        late = held_back.pop(NOT_YET, [])
+        if name not in late:
+            held_back.setdefault(reason, []).append(name)
     for reason, names in held_back.items():
         stay = (
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"
@@ -150,8 +148,9 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     missing_codes = [why["exit_code"] for _, why in missing]
     # One feed that answers is enough, but a catalogue that must not be believed is never passed over. Refs that wait
     # for reels which did not come are not refused.
-    if done["refused"] or 4 in [*codes, *missing_codes] or (held_back and not missing):
-        return 4
+    refused = Blame.TRUST.exit_code
+    if done["refused"] or refused in [*codes, *missing_codes] or (held_back and not missing):
+        return refused
     if missing:
         return int(max(missing_codes))
     return max(codes) if codes and all(codes) else 0

@@ -11,6 +11,7 @@ import click
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import bar, complain, say
+from gtfs.errors import Blame
 from gtfs.repo.place import BadRepository
 
 
@@ -43,5 +44,5 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> in
     say(f"{done['reels']} reels, {done['packs']} packs: {out}")
     if done["lacking"]:
         complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
-        return 5
+        return Blame.NETWORK.exit_code
     return 0

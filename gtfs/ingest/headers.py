@@ -40,6 +40,7 @@ def find_in_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
     """The faults of a commit, each as "name: text"; raises `CorruptPack` where its tree and parents cannot be read."""
     m = _COMMIT[fmt.oid_bytes].match(raw)
     found: list[str] = []
+    head = b""
     if m is not None and raw[m.end() : m.end() + 1] in (b"\n", b""):
         pass  # the common commit: nothing after its committer but the message
     else:
@@ -62,7 +63,7 @@ def find_in_commit(raw: bytes, fmt: ObjectFormat) -> list[str]:
             else:
                 found.append("missingCommitter: no committer line where it has to be")
         _find_in_signatures(head, found)
-    if b"\0" in raw and not any(text.startswith("nulInHeader") for text in found):
+    if b"\0" in raw and b"\0" not in head:
         found.append("nulInCommit: NUL in the message")
     return found
 

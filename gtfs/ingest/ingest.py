@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
@@ -33,9 +33,10 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.moving import sweep_moving
-from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
+from gtfs.repo.work import Work
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ class Ingest:
                     outcome.refused.append((candidate, e))
                 continue
             except GtfsError as e:
-                if e.exit_code == GitFailed.exit_code:
+                if e.fault is Blame.SYSTEM:
                     batch.discard()
                     raise
                 outcome.refused.append((candidate, e))
@@ -258,14 +259,12 @@ class Ingest:
         unpromised = [x.oid for c, x in batch.members if c.promised is None]
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
-            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, jobs=1)
+            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.packs.set_state([x.oid for x in examined], "unpacked")
             signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
             self._index.signers.put(signed_by)
-            self._index.signoffs.add(
-                SignOff(x.oid, file, ":".join([x.vouch.kind, *x.vouch.signers]), time_s) for x in examined
-            )
+            self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)

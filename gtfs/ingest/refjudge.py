@@ -23,7 +23,7 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name, effective_policy
 from gtfs.trust.sshsig import read_allowed_signers
 
-NOT_YET = "what it would move to is not verified here yet"
+_NOT_YET = "what it would move to is not verified here yet"
 
 _TAGS = b"refs/tags/"
 _HEADS = b"refs/heads/"
@@ -47,10 +47,14 @@ class Asked(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Why refs may not move, by name; ``ahead`` are those that need not: they stand beyond the catalogue."""
+    """Why refs may not move, by name; ``ahead`` are those that need not: they stand beyond the catalogue.
+
+    ``late`` are those of ``against`` that wait for packs and nothing else.
+    """
 
     against: dict[bytes, str]
     ahead: dict[bytes, str]
+    late: frozenset[bytes]
 
 
 _Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, str]]
@@ -102,7 +106,7 @@ class RefJudge:
             left = [a for a in left if a.name not in against]
             parts = _parts(left, policies, kind)
             against |= judge([a for a in left if a.name in parts], parts, rows)
-        return Judgement(against, ahead)
+        return Judgement(against, ahead, frozenset(a.name for a in asked if _is_late(rows.get(a.wanted))))
 
     def policy(self, name: bytes) -> Policy:
         """What is demanded of this ref."""
@@ -290,10 +294,15 @@ def _parts(asked: Sequence[Asked], policies: Mapping[bytes, Policy], kind: Polic
     return {name: policy for name, policy in found.items() if policy is not None}
 
 
+def _is_late(row: PackRow | None) -> bool:
+    """Whether what a ref would move to has not come yet; what was refused does not come any more."""
+    return row is None or (row.state != "unpacked" and not row.reason)
+
+
 def _not_here(a: Asked, row: PackRow | None) -> str | None:
     if row is None or row.state != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
-        return NOT_YET + (f" ({row.reason})" if row and row.reason else "")
+        return _NOT_YET + (f" ({row.reason})" if row and row.reason else "")
     if row.kind == TAG and a.name.startswith(_HEADS):
         return "it would hold a tag object, which a branch cannot"
     return None

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.refjudge import NOT_YET, Asked, Demands, Judgement, RefJudge
+from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge
 from gtfs.ingest.signers import Signers
 from gtfs.ingest.tips import keep_places, let_go
 from gtfs.reel.index import Index
 from gtfs.repo.ancestry import descending
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
-from gtfs.repo.reffiles import EMPTY, conflicts, heal_empty, ref_files, trouble
+from gtfs.repo.reffiles import conflicts, heal_empty, ref_files, trouble
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
 from gtfs.repo.repository import Repository
 from gtfs.trust.sshsig import read_allowed_signers
@@ -33,11 +33,15 @@ GONE = "the catalogue has it no more; gtfs sync removes it"
 
 
 class RefReport(NamedTuple):
-    """What came of the refs: how many moved, why others stay where they are, and which stand beyond the catalogue."""
+    """What came of the refs: how many moved, why others stay where they are, and which stand beyond the catalogue.
+
+    ``late`` are those of ``held_back`` that wait for packs and nothing else.
+    """
 
     moved: int
     held_back: dict[bytes, str]
     ahead: dict[bytes, str] = {}  # noqa: RUF012  never changed
+    late: frozenset[bytes] = frozenset()
 
 
 class HeldBack(NamedTuple):
@@ -90,7 +94,7 @@ def follow_refs(
         if why is not None:
             held_back[b"HEAD"] = why
     let_go(repository)
-    return RefReport(len(moves) - len(refused), held_back, judged.ahead)
+    return RefReport(len(moves) - len(refused), held_back, judged.ahead, judged.late)
 
 
 def survey_refs(
@@ -110,12 +114,13 @@ def survey_refs(
     found = []
     for a in asked:
         against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
-        reason = against or trouble(repository, a.name) or READY
-        found.append(HeldBack(a.name, reason, a.now, a.wanted, reason in (NOT_YET, READY, EMPTY)))
+        stuck = None if against else trouble(repository, a.name)
+        helps = a.name in judged.late if against else stuck is None or stuck.heals
+        found.append(HeldBack(a.name, against or (stuck.text if stuck else READY), a.now, a.wanted, helps))
     for name, oid in index.refs.held().items():
         if name not in wanted and name in standing and standing[name].oid == oid:
-            why = trouble(repository, name)
-            found.append(HeldBack(name, why or GONE, oid, None, why is None))
+            stuck = trouble(repository, name)
+            found.append(HeldBack(name, stuck.text if stuck else GONE, oid, None, stuck is None))
     return found
 
 

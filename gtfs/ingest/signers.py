@@ -18,7 +18,7 @@ from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index
 from gtfs.repo.catfile import CatFile
 from gtfs.trust.keyring import Keyring
-from gtfs.trust.policy import PolicyRefused, SignerExpired, read_signer
+from gtfs.trust.policy import PolicyRefused, SignerExpired, parse_vouch, read_signer
 from gtfs.trust.sshsig import AllowedSigners
 
 _KEEP_AT = 500  # signatures, five seconds of gpgv's work
@@ -85,7 +85,8 @@ class Signers:
     def _signed_off(self, oid: ObjectId) -> str:
         """Whose good signature this node saw when it let the object in; "" if none."""
         signoff = self._index.signoffs.get(oid)
-        return signoff.vouch.removeprefix("signed:") if signoff and signoff.vouch.startswith("signed:") else ""
+        vouch = None if signoff is None else parse_vouch(signoff.vouch)
+        return vouch.signers[0] if vouch is not None and vouch.kind == "signed" and vouch.signers else ""
 
     def keep(self) -> None:
         """Remember what was found for the next time."""

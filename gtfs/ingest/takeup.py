@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -19,6 +19,7 @@ from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import Ref, history
 from gtfs.repo.repository import Repository
+from gtfs.repo.work import UNWATCHED, Step, Work
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +64,16 @@ def take_up(
     open_reel: OpenReelWriter,
     oids: Sequence[ObjectId],
     limits: Limits,
-    *,
-    jobs: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int], None] = lambda _done, _bytes: None,
+    work: Work = UNWATCHED,
 ) -> TakenUp:
     """Encode ``oids``, append them to the open reel and record them as unpacked.
 
-    ``progress`` hears of packs done and their bytes. Raises OSError, GitFailed; what was recorded before stays.
+    Raises OSError, GitFailed; what was recorded before stays.
     """
     made: list[ObjectId] = []
     packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
-    for run in encode_many(repository, oids, repository.layout.spool, limits, jobs=jobs, stop=stop):
+    for run in encode_many(repository, oids, repository.layout.spool, limits, work):
         local: list[LocalPack] = []
         for stamp, offset in run.made:
             place = open_reel.append_file(run.spool, offset, stamp.length)
@@ -101,7 +99,7 @@ def take_up(
         unmade.update((u.oid, u.reason) for u in run.unmade)
         made += [p.oid for p in local]
         packed_bytes += sum(p.size for p in local)
-        progress(len(made) + len(unmade), packed_bytes)
+        work.tell(Step(len(made) + len(unmade), len(oids), packed_bytes))
     if unmade:
         oid, reason = next(iter(unmade.items()))
         log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)

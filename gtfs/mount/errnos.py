@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Domain error to errno: the only module that makes this translation. Any thread.
 
-Errors are told apart by class where the class is of this folder or of ``pack``, else by the fault that their exit code
-names (gtfs(1), EXIT STATUS): so the mount needs to know neither the swarm nor the trust policies.
+Errors are told apart by whom they blame, and by class where this folder itself raises them: so the mount needs to know
+neither the swarm nor the trust policies.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Final, ParamSpec, TypeVar
 
 import pyfuse3
 
-from gtfs.errors import GtfsError
-from gtfs.mount.tree import NotLocal, NotTakeable, ReadTimedOut
-from gtfs.mount.waits import MountClosing, ReaderStopped
-from gtfs.pack.format import CorruptPack
+from gtfs.errors import Blame, GtfsError
+from gtfs.mount.tree import NotLocal
+from gtfs.mount.waits import MountClosing
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +27,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
-    (CorruptPack, errno.EBADMSG),
-    (NotTakeable, errno.EBADMSG),
-    (ReadTimedOut, errno.ETIMEDOUT),
     (NotLocal, errno.ENODATA),
     (MountClosing, errno.ESHUTDOWN),
-    (ReaderStopped, errno.EINTR),
     (TimeoutError, errno.ETIMEDOUT),
 )
-_BY_EXIT_CODE: Final = {
-    2: errno.EINVAL,
-    4: errno.EACCES,  # refused by verification or trust: policy, signature
-    5: errno.ETIMEDOUT,
-    6: errno.EBUSY,
+_BY_BLAME: Final = {
+    Blame.OTHER: errno.EIO,
+    Blame.USAGE: errno.EINVAL,
+    Blame.SOURCE: errno.EIO,
+    Blame.DATA: errno.EBADMSG,
+    Blame.TRUST: errno.EACCES,
+    Blame.NETWORK: errno.ETIMEDOUT,
+    Blame.BUSY: errno.EBUSY,
+    Blame.SYSTEM: errno.EIO,
+    Blame.INTERRUPT: errno.EINTR,
 }
 
 
@@ -52,7 +52,7 @@ def errno_of(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno:
         return error.errno
     if isinstance(error, GtfsError):
-        return _BY_EXIT_CODE.get(error.exit_code, errno.EIO)
+        return _BY_BLAME[error.fault]
     return errno.EIO
 
 

@@ -6,8 +6,6 @@ What is told from outside (a pack changed, packs came) arrives here; the kernel'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gtfs.ids import ObjectId
 from gtfs.mount.changes import Changes
 from gtfs.mount.droppedfiles import DroppedFiles
@@ -19,7 +17,7 @@ from gtfs.mount.listing import OpenDirectories
 from gtfs.mount.names import Names
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions
-from gtfs.mount.tree import ControlTree, IncomingSink, PackSource
+from gtfs.mount.tree import ControlTree, IncomingSink, PackSource, TreeNews
 from gtfs.mount.waits import Waits
 
 
@@ -83,10 +81,14 @@ class Mount:
         if info is not None:
             self._kernel.forget(info)
 
-    def packs_added_nowait(self, oids: Sequence[ObjectId]) -> None:
-        """Packs became known: the directory has changed, as its mtime says at the next look. On the loop.
+    async def watch_news_task(self, news: TreeNews) -> None:
+        """Whenever the packs changed, the directory did, as its mtime says at the next look.
 
-        Their names are found at once, since that they were not there is nothing that the kernel was ever told to keep.
+        New names are found at once, since that they were not there is nothing that the kernel was ever told to keep.
         """
-        if oids:
+        seen = news.number
+        while True:
+            before, seen = seen, await news.wait_beyond(seen)
             self._names.changed()
+            for oid in news.since(before):
+                self.pack_changed_nowait(oid)

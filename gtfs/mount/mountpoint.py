@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
@@ -27,7 +27,7 @@ BACKGROUND: Final = 512  # requests that the kernel may have under way in the ba
 class MountpointError(GtfsError):
     """It cannot be mounted there; the text says what to do."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class Mounted(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.pack import limits
 from gtfs.pack.limits import GIB, MIB
 
@@ -37,7 +37,7 @@ _TIME_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 class BadMountOption(GtfsError):
     """An option that nobody here knows, or with a value that does not fit."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 
 VERIFIED_STATES: Final = frozenset({"verified", "unpacked"})  # of design.md §8: the bytes are ours and never change
@@ -22,7 +22,7 @@ VERIFIED_STATES: Final = frozenset({"verified", "unpacked"})  # of design.md §8
 class ReadTimedOut(GtfsError):
     """The bytes did not come within the read timeout (ETIMEDOUT)."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
     def __init__(self, message: str = "no peer delivered the data within the read timeout") -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class ReadTimedOut(GtfsError):
 class NotLocal(GtfsError):
     """The bytes are not here and the node is offline (ENODATA)."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
     def __init__(self, message: str = "the data is not local and this node is offline") -> None:
         super().__init__(message)
@@ -103,7 +103,7 @@ class IncomingSink(Protocol):
         """Judge the file at ``path`` as the pack of ``oid`` (design.md §8.1–2 and policy); None if it is not whole.
 
         Whole: it starts like a pack and ends in the checksum of what stands before; size proves nothing.
-        Raises `CorruptPack` (EBADMSG), or another `GtfsError` of exit code 4, such as a policy's refusal (EACCES). On
+        Raises a `GtfsError` that blames the data (EBADMSG: `CorruptPack`) or the trust (EACCES: a policy's refusal). On
         refusal the sink logs the reason and moves the file to quarantine. A pack whose parents are missing is no
         refusal. Must not raise because ``oid`` is already known.
         """
@@ -135,10 +135,22 @@ class ControlEntry:
     read_at: Callable[[int, int], Awaitable[bytes]] | None = None  # (offset, length), for what may be not local
 
 
+class TreeNews(Protocol):
+    """Changes of the packs that the kernel does not make itself; the ``number`` grows with each."""
+
+    number: int
+
+    async def wait_beyond(self, seen: int) -> int:
+        """The number, once it is another than ``seen``."""
+
+    def since(self, seen: int) -> Sequence[ObjectId]:
+        """Packs that were there at ``seen`` and are others now, in state or in what is local of them."""
+
+
 class NotTakeable(GtfsError):
     """What was copied into ``.gtfs`` is nothing that could be used there (EBADMSG)."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
 
 class ControlTree(Protocol):
@@ -147,7 +159,7 @@ class ControlTree(Protocol):
     async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
         """Check a document that was copied to ``parts``, and act on it.
 
-        Raises `NotTakeable`, or another `GtfsError` of exit code 4 (EACCES).
+        Raises `NotTakeable`, or a `GtfsError` that blames the trust (EACCES).
         """
 
     def look(self, parts: tuple[bytes, ...]) -> ControlEntry | None:

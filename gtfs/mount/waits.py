@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.mount.tree import ReadTimedOut
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _ENDING: Final = sum(
 class MountClosing(GtfsError):
     """The mount is going away and waits for nothing any more (ESHUTDOWN)."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self) -> None:
         super().__init__("the file system is being unmounted")
@@ -40,7 +40,7 @@ class MountClosing(GtfsError):
 class ReaderStopped(GtfsError):
     """Whoever opened the file is being killed (EINTR)."""
 
-    exit_code = 130
+    fault = Blame.INTERRUPT
 
     def __init__(self) -> None:
         super().__init__("the reader was interrupted")

@@ -4,7 +4,9 @@
 node
     all of it together (`gtfs.node.node`); a SOURCE becomes one in `gtfs.node.opening`.
 reel torrents
-    the reels as the swarm has them (`gtfs.node.reeltorrents`).
+    the reels as the swarm has them (`gtfs.node.reeltorrents`); what of them may leave the disk: `gtfs.node.evictions`.
+sync
+    all that a catalogue lists, fetched and let in (`gtfs.node.follow`, each round in `gtfs.node.sync`).
 
 Trio. Beside `gtfs.cli` the only station that sees all others.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import trio
 
@@ -25,6 +25,7 @@ from gtfs.swarm.peers import copies_elsewhere
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +34,9 @@ GOAL = 0.9  # of the limit: so that it is not reached again at once
 
 
 class Cache:
-    """Keeps the reels of one node below ``limit_bytes``. ``forget`` lets go of what is remembered of whole reels."""
+    """Keeps the reels of one node below a limit."""
 
-    def __init__(
-        self,
-        state: State,
-        reels: ReelTorrents,
-        session: Session,
-        writing: trio.CapacityLimiter,
-        forget: Callable[[], None],
-        limit_bytes: int,
-    ) -> None:
+    def __init__(self, state: State, reels: ReelTorrents, session: Session, writing: Writing, limit_bytes: int) -> None:
         """Raises `BadConfig` on a publisher, whose reels may be the only copy."""
         if state.config.sign_key() is not None:
             raise BadConfig(f"cache_size is for mirrors, and {state.repository.path} publishes; mount it without")
@@ -51,10 +44,9 @@ class Cache:
         self._reels = reels
         self._session = session
         self._writing = writing
-        self._forget = forget
+        self._evictions = reels.evictions
         self._limit_bytes = limit_bytes
         self._one = trio.Lock()
-        reels.is_cache = True
 
     def local_bytes(self) -> int:
         """What the reels take on disk."""
@@ -98,7 +90,7 @@ class Cache:
         freed = 0
         for reel_id, pieces in going.items():
             # The way in, and whoever merges reels, reads whole ones: not while this goes on.
-            async with self._writing:
+            async with self._writing.turn():
                 freed += await self._evict(reel_id, pieces)
         if freed:
             log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))
@@ -109,7 +101,7 @@ class Cache:
         found = []
         for row in self._state.index.reels.all():
             torrent = self._reels.reel(row.id)
-            if torrent is None or not torrent.is_ready() or row.id in self._reels.pinned or row.state == "retired":
+            if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.state == "retired":
                 continue
             if torrent.spec.directory == self._state.layout.reels and (not row.is_whole or self._reels.is_let_in(row)):
                 found.append((row, torrent))
@@ -122,18 +114,14 @@ class Cache:
                 continue
             copies = await copies_elsewhere(torrent, self._session.peer_id)
             going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
-            if not going or row.id in self._reels.pinned or self._reels.reel(reel_id) is not torrent:
+            if not going or self._evictions.is_pinned(row.id) or self._reels.reel(reel_id) is not torrent:
                 continue
-            gone = self._reels.evictions[row.infohash] = trio.Event()
-            try:
+            with self._evictions.leaving(row.infohash):
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
                     self._state.index.reels.set_state([row.id], "partial")
-                self._forget()
+                self._writing.news.reels.grow()
                 self._reels.replace(row, await evict(self._session, torrent, going))
-            finally:
-                del self._reels.evictions[row.infohash]
-                gone.set()
             return len(going) * torrent.spec.piece_length
         return 0
 

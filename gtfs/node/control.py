@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.control import Tell, read_object, socket_path
 
@@ -111,7 +111,7 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
         request = read_object(line)
         objection = _objection(request, handlers)
         if request is None or objection is not None:
-            await _send(stream, {"error": objection, "exit_code": 1})
+            await _send(stream, {"error": objection, "exit_code": Blame.OTHER.exit_code})
             return
         handler = handlers[request["do"]]
         # The newest progress is enough: a slow reader must not make the node hold a queue of it.
@@ -140,7 +140,10 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
             except GtfsError as e:
                 last = {"error": str(e), "exit_code": e.exit_code}
             except OSError as e:
-                last = {"error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""), "exit_code": 7}
+                last = {
+                    "error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""),
+                    "exit_code": Blame.SYSTEM.exit_code,
+                }
             nursery.cancel_scope.cancel()
         with trio.move_on_after(5):
             await _send(stream, last)

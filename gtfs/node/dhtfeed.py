@@ -20,6 +20,7 @@ import trio
 
 from gtfs.catalogue.accept import Held
 from gtfs.durable import replace_file
+from gtfs.errors import Blame
 from gtfs.feed import SALT_BYTES, DhtFeed
 from gtfs.ids import InfoHash
 from gtfs.metainfo import BadMetainfo, metainfo_of, parse_info, piece_length, wrap_info
@@ -50,7 +51,7 @@ JITTER = 0.2
 class BadPointer(FeedError):
     """A pointer that leads to no catalogue's torrent."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
 
 class Unaskable(FeedError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.metainfo import BadMetainfo, info_of
 from gtfs.mount.tree import NotTakeable
 from gtfs.node.reeltorrents import ReelTorrents
@@ -21,7 +21,7 @@ _CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 class NotListed(GtfsError):
     """A torrent of something that the held catalogue does not name."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 async def take_copied(

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from functools import partial
 
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
 from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
 from gtfs.repo.watch import RefsWatch
+from gtfs.repo.work import Work
 from gtfs.state.divergence import Divergence
 from gtfs.state.state import State
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -27,40 +27,27 @@ _RETRY_S = 10.0  # after git could not be read
 
 
 class GitNews:
-    """Looks at the refs; ``show`` gets them, and ``changed`` is called when packs were made of what they reach.
+    """Looks at the refs, and tells where they stand and that packs were made of what they reach.
 
     ``takes_up``: whether packs are to be made, by so many ``jobs`` (None: one for each core).
     """
 
-    def __init__(
-        self,
-        state: State,
-        standing: Divergence,
-        writing: trio.CapacityLimiter,
-        jobs: int | None,
-        show: Callable[[dict[bytes, ObjectId]], None],
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, state: State, standing: Divergence, writing: Writing, jobs: int | None) -> None:
         self.takes_up = False
         self._state = state
         self._divergence = standing
         self._writing = writing
         self._jobs = jobs
-        self._show = show
-        self._changed = changed
-        self._refs: dict[bytes, ObjectId] = {}
-        self._stale = trio.Event()
-
-    def look_again(self) -> None:
-        """This node moved refs, or may now tell more of them."""
-        self._stale.set()
-        self._divergence.is_old = True
+        self._news = writing.news
 
     async def watch_task(self) -> None:
         """Look for ever."""
         watch, read_at, said = RefsWatch(self._state.repository), -math.inf, ""
+        seen = self._news.git.number
         while True:
-            self._stale = trio.Event()
+            if seen != self._news.git.number:  # this node moved refs, or may now tell more of them
+                seen = self._news.git.number
+                self._divergence.is_old = True
             refs: list[Ref] | None = None  # read once for both looks; what moves meanwhile is seen by the next
             try:
                 moved = await trio.to_thread.run_sync(watch.changed)
@@ -79,19 +66,18 @@ class GitNews:
                 said = str(e)
             await trio.sleep(_LEAST_S if not said else _RETRY_S)
             with trio.move_on_after(_EVERY_S):
-                await self._stale.wait()
+                await self._news.git.wait_beyond(seen)
 
     async def _read(self, all_refs: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
         found = (await trio.to_thread.run_sync(self._state.refs, all_refs)).chosen
         shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
         refs = {r.name: r.oid for r in shown if r.kind != MISSING}
-        if refs == self._refs:
+        if refs == self._news.refs:
             return
         if self.takes_up:
             # By the refs that were read: another look follows whatever has moved them meanwhile.
-            take_up = partial(self._state.take_up, refs=found, jobs=self._jobs, retry=False, stop=cancelled)
-            if (await trio.to_thread.run_sync(take_up, limiter=self._writing)).made:
-                self._changed()
-        self._refs = refs
-        self._show(refs)
+            take_up = partial(self._state.take_up, Work(self._jobs, cancelled), refs=found, retry=False)
+            if (await self._writing.run(take_up)).made:
+                self._news.changed()
+        self._news.refs = refs

@@ -18,37 +18,41 @@ import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
-from gtfs.ids import ObjectId
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
 from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
-from gtfs.node.follow import FOLLOWED, Follower, Progress, SyncReport
+from gtfs.node.evictions import Evictions
+from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
+from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
+from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
-from gtfs.state.describe import describe_published, describe_state
+from gtfs.state.describe import describe_published, describe_state, describe_step
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
-from gtfs.swarm.feeds import FeedError, FeedPoller
+from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, SwarmOptions, open_session
 from gtfs.view.controlfiles import ControlFiles
+from gtfs.view.news import News
 from gtfs.view.packs import Packs
+from gtfs.view.writing import Writing
 from gtfs.view.written import WrittenPacks
 
 log = logging.getLogger(__name__)
@@ -56,7 +60,6 @@ log = logging.getLogger(__name__)
 _SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
 _TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does for a mount
 _RETRY_S = 10.0  # after a catalogue could not be followed
-_TOLD_AT_ONCE = 1000  # new packs of which `on_packs_added` hears; of a longer list, the last
 
 
 @dataclass(frozen=True)
@@ -84,56 +87,30 @@ class Node:
         self.state = state
         self.options = options
         self.session = session
-        self._writing = trio.CapacityLimiter(1)
-        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, client)
-        self.packs = Packs(state, self.reel_torrents)
+        self.news = News(state.index)
+        self._writing = Writing(self.news)
+        evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
+        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
+        self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = options.swarm.trackers if options.swarm is not None else ()
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
-        self.written = WrittenPacks(state, self._writing, self._packs_changed)
-        self.follower = Follower(state, self.reel_torrents, self.packs, self._writing, options.first, self._came_in)
+        self.written = WrittenPacks(state, self._writing)
+        self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
         self.divergence = Divergence(state)
-        self.upkeep = Upkeep(state.repository)
+        self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.reel_torrents.forget = self.packs.forget_reels
-        self.packs.on_lost = lambda: self._news.set()
-        self.on_packs_changed: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self.on_packs_added: Callable[[list[ObjectId]], None] = lambda _oids: None
-        self._last_row = state.index.packs.last_row()
-        self.git_news = GitNews(
-            state, self.divergence, self._writing, options.jobs, self.control_files.show_refs, self._changed
-        )
-        self._news = trio.Event()
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
         if options.prefetch:
-            self._news.set()
+            self.news.wanted.grow()
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
-            forget = self.packs.forget_reels
-            self.control_files.is_cache = True
-            self._cache = Cache(state, self.reel_torrents, session, self._writing, forget, options.cache_bytes)
-
-    def _changed(self) -> None:
-        self.packs.forget_reels()
-        self.git_news.look_again()
-        self.written.look_again()
-        last_row = self.state.index.packs.last_row()
-        if last_row > self._last_row:
-            after = max(self._last_row, last_row - _TOLD_AT_ONCE)
-            self._last_row = last_row
-            self.on_packs_added([oid for _, oid, *_ in self.state.index.packs.listed_after(after, _TOLD_AT_ONCE)])
-
-    def _came_in(self) -> None:
-        self._changed()
-        self.upkeep.wake()
-
-    def _packs_changed(self, oids: list[ObjectId]) -> None:
-        self._came_in()
-        self.on_packs_changed(oids)
+            self._cache = Cache(state, self.reel_torrents, session, self._writing, options.cache_bytes)
 
     async def _read_reel(self, row: ReelRow, offset: int, length: int) -> bytes:
         torrent = self.reel_torrents.reel(row.id)
@@ -141,15 +118,14 @@ class Node:
             raise NotLocal
         return await self.reel_torrents.read(torrent, offset, length, 0)
 
-    async def take_up(self, begin: Callable[[int], None], progress: Callable[[int, int], None]) -> None:
-        """Encode what plain git brought since the last time, and from now on whenever it moves a ref."""
+    async def take_up(self, tell: Callable[[Step], None] = lambda _step: None) -> None:
+        """Encode what plain git brought since the last time, and from now on whenever it moves a ref.
+
+        ``tell`` hears of it in a thread.
+        """
         self.git_news.takes_up = True
-
-        def work() -> None:
-            self.state.take_up(jobs=self.options.jobs, stop=cancelled, begin=begin, progress=progress)
-
-        await trio.to_thread.run_sync(work, limiter=self._writing)
-        self._changed()
+        await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
+        self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
@@ -165,7 +141,7 @@ class Node:
         if await self.follower.take_document(document):
             self.pointer.renew()
             self._keep_whole = self._keep_whole or followed
-            self._news.set()
+            self.news.wanted.grow()
 
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, document)
@@ -174,10 +150,10 @@ class Node:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
         said: str | None = None
         if self.follower.lacks_tables():
-            self._news.set()
+            self.news.wanted.grow()
+        seen = 0
         while True:
-            await self._news.wait()
-            self._news = trio.Event()
+            seen = await self.news.wanted.wait_beyond(seen)
             trouble = await self._follow()
             if trouble is None:
                 said = None
@@ -186,8 +162,8 @@ class Node:
                 log.warning("the catalogue cannot be followed yet: %s", trouble)
             said = trouble
             with trio.move_on_after(_RETRY_S):
-                await self._news.wait()
-            self._news.set()
+                await self.news.wanted.wait_beyond(seen)
+            seen = -1  # again, whatever came meanwhile
 
     async def _follow(self) -> str | None:
         """One try; gives what hindered it."""
@@ -213,33 +189,24 @@ class Node:
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""
         before = {parse_feed(text) for text in self.state.config.get_all("source")}
-        await trio.to_thread.run_sync(self.state.reread, limiter=self._writing)
+        await self._writing.run(self.state.reread)
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.pointer.renew()
-        self._news.set()
+        self.news.wanted.grow()
 
     async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
         """Publish what the refs say; the new reels are seeded at once."""
-        total = [0]
+
+        def tell_step(step: Step) -> None:
+            trio.from_thread.run_sync(tell, describe_step(step))
 
         def work() -> dict[str, Any]:
-            def begin(n: int) -> None:
-                total[0] = n
-
-            def progress(done: int, size: int) -> None:
-                trio.from_thread.run_sync(tell, {"packs": done, "of": total[0], "bytes": size})
-
-            def phase(name: str) -> None:
-                trio.from_thread.run_sync(tell, {"phase": name})
-
-            done = publish_now(
-                self.state, force=force, jobs=jobs, stop=cancelled, begin=begin, progress=progress, phase=phase
-            )
+            done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
             return describe_published(self.state, done)
 
-        result = await trio.to_thread.run_sync(work, limiter=self._writing)
-        self._changed()
+        result = await self._writing.run(work)
+        self.news.changed()
         self.pointer.renew()
         await self.reel_torrents.update()
         return result
@@ -291,10 +258,10 @@ class Node:
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = request.get("keyrings") or []
         if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
-            raise NodeFailed("keyrings: these are no names of files", 2)
+            raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
         if files:
             given = TrustGiven([Path(file) for file in files])
-            await trio.to_thread.run_sync(first_trust, self.state, given, None, limiter=self._writing)
+            await self._writing.run(first_trust, self.state, given, None)
         return await self.sync_once(tell)
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -310,16 +277,11 @@ class Node:
         return self.status()
 
     def _feeds(self) -> list[dict[str, Any]]:
-        found = []
-        for r in self.poller.reports():
-            refusal = self._refusals.last(r.feed)
-            is_refused = refusal is not None and r.error == str(refusal)
-            code = 0 if r.error is None else refusal.exit_code if refusal and is_refused else FeedError.exit_code
-            found.append(
-                {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
-                 "exit_code": code, "failures": r.failures}
-            )  # fmt: skip
-        return found
+        return [
+            {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
+             "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures}
+            for r in self.poller.reports()
+        ]  # fmt: skip
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
@@ -355,6 +317,8 @@ class Node:
             nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
             nursery.start_soon(self.git_news.watch_task)
             nursery.start_soon(self.written.ingest_task)
+            nursery.start_soon(self.written.look_again_task)
+            nursery.start_soon(self.packs.forget_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.pointer.announce_task)

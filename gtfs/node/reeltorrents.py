@@ -13,9 +13,10 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.ids import REEL_SUFFIX, InfoHash
+from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
+from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
@@ -30,6 +31,7 @@ from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.webseeds import bring_info_task, seed_url
 from gtfs.view.packs import SwarmReel
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class ReelTorrents:
         state: State,
         session: Session | None,
         read_timeout_s: float,
-        writing: trio.CapacityLimiter,
+        writing: Writing,
+        evictions: Evictions,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self._client = client  # for the metadata that web seeds have
@@ -53,10 +56,12 @@ class ReelTorrents:
         self._session = session
         self._read_timeout_s = read_timeout_s
         self._torrents: dict[int, Torrent] = {}
-        self.pinned: set[int] = set()  # reels that are fetched, or read by the way in: nothing of them is evicted
-        self.evictions: dict[InfoHash, trio.Event] = {}
-        self.forget: Callable[[], None] = lambda: None  # lets go of what is remembered of whole reels
-        self.is_cache = False  # whether what is unpacked may leave again
+        self.evictions = evictions
+
+    @property
+    def is_cache(self) -> bool:
+        """See `packs.SwarmReads`."""
+        return self.evictions.is_cache
 
     def reel(self, reel_id: int) -> Torrent | None:
         """See `packs.SwarmReads`."""
@@ -67,11 +72,11 @@ class ReelTorrents:
         assert isinstance(reel, Torrent)
         try:
             while True:
-                await self.wait_evicted(reel.spec.infohash)
+                await self.evictions.wait_left(reel.spec.infohash)
                 try:
                     return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
                 except SessionClosed:
-                    await self.wait_evicted(reel.spec.infohash)
+                    await self.evictions.wait_left(reel.spec.infohash)
                     again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
                     if again is None or again is reel:
                         raise
@@ -92,7 +97,7 @@ class ReelTorrents:
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
             is_gone = present is None or isinstance(present.failure, SessionClosed)
-            if is_gone and row.infohash not in self.evictions:
+            if is_gone and not self.evictions.is_leaving(row.infohash):
                 try:
                     self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
@@ -103,30 +108,30 @@ class ReelTorrents:
 
         What git does not have either is for a sync to fetch.
         """
-        short = await trio.to_thread.run_sync(short_reels, self._state, limiter=self._writing)
+        short = await self._writing.run(short_reels, self._state)
         try:
             for row in short:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
-                await self.wait_evicted(row.infohash)
+                await self.evictions.wait_left(row.infohash)
                 await self._leave(row)
                 self._state.index.reels.set_state([row.id], "partial")
-                self.forget()
+                self._writing.news.reels.grow()
                 try:
-                    await trio.to_thread.run_sync(remake, self._state, row, cancelled, limiter=self._writing)
+                    await self._writing.run(remake, self._state, row, cancelled)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
             if short:
-                self.forget()
+                self._writing.news.reels.grow()
                 await self.update()
 
     async def _drop_superseded(self) -> None:
         superseded = self._state.take_superseded()
         for row in superseded:
-            await self.wait_evicted(row.infohash)
+            await self.evictions.wait_left(row.infohash)
             await self._leave(row)
         if superseded:
-            await trio.to_thread.run_sync(self._state.drop_superseded, superseded, limiter=self._writing)
+            await self._writing.run(self._state.drop_superseded, superseded)
 
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
@@ -184,9 +189,7 @@ class ReelTorrents:
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
         packs = parse_table(table, foot)
-        await trio.to_thread.run_sync(
-            self._state.reel_files.keep_table, row, packs, self._date_s(), limiter=self._writing
-        )
+        await self._writing.run(self._state.reel_files.keep_table, row, packs, self._date_s())
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
@@ -213,8 +216,8 @@ class ReelTorrents:
             return 0
         if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
-        filled = await trio.to_thread.run_sync(reel_files.fill, row, table, limiter=self._writing)
-        filled += await trio.to_thread.run_sync(encode_into, self._state, row, table, cancelled, limiter=self._writing)
+        filled = await self._writing.run(reel_files.fill, row, table)
+        filled += await self._writing.run(encode_into, self._state, row, table, cancelled)
         if filled:
             await torrent.recheck()
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
@@ -228,7 +231,7 @@ class ReelTorrents:
         for row, _ in reels:
             await self._leave(row)
         try:
-            made = [await trio.to_thread.run_sync(self._make, *reel, limiter=self._writing) for reel in reels]
+            made = [await self._writing.run(self._make, *reel) for reel in reels]
         finally:
             await self.update()
         return all(made)
@@ -256,10 +259,6 @@ class ReelTorrents:
         """Whether the way in has no use for this reel any more."""
         return not self._state.index.reels.holds_any(row.id, ("remote", "waiting", "verified"))
 
-    def unpin(self, row: ReelRow | None = None) -> None:
-        """The way in has read this reel (None: every reel)."""
-        self.pinned.difference_update(set(self.pinned) if row is None else (row.id,))
-
     def torrents(self) -> list[Torrent]:
         """This node's torrents."""
         return list(self._torrents.values())
@@ -268,18 +267,13 @@ class ReelTorrents:
         """The reel's torrent left the swarm and came back."""
         self._torrents[row.id] = torrent
 
-    async def wait_evicted(self, infohash: InfoHash) -> None:
-        """Return when no piece of the reel is being evicted."""
-        while (gone := self.evictions.get(infohash)) is not None:
-            await gone.wait()
-
     async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
         """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`."""
-        await self.wait_evicted(row.infohash)
+        await self.evictions.wait_left(row.infohash)
         torrent = self._torrents.get(row.id)
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
-        self.pinned.add(row.id)
+        self.evictions.pin(row.id)
         async with self._info_from_web_seeds(torrent):
             await torrent.fetch_all(progress, stall_s=stall_s)
         await torrent.flush()

@@ -33,11 +33,6 @@ class Refusals:
         self._state = state
         self._last: dict[str, _Refusal] = {}
 
-    def last(self, feed: str) -> GtfsError | None:
-        """Why the last document that was refused was."""
-        refusal = self._last.get(feed)
-        return None if refusal is None else refusal.error
-
     def judge_again(self) -> None:
         """Somebody who may have mended what was wrong asks."""
         self._last = {feed: _Refusal((), refusal.error, refusal.judged_s) for feed, refusal in self._last.items()}
@@ -50,8 +45,8 @@ class Refusals:
 
     def note(self, feed: str, document: bytes, error: GtfsError) -> None:
         """Remember, and say, why a document was refused."""
-        before = self.last(feed)
-        if before is None or str(before) != str(error):  # it is asked for again and again
+        before = self._last.get(feed)
+        if before is None or str(before.error) != str(error):  # it is asked for again and again
             log.warning("feed %s: %s", feed, error)
         is_lasting = isinstance(error, BadCatalogue | CatalogueRefused) and not isinstance(error, FromFuture)
         self._last[feed] = _Refusal(self._key(document) if is_lasting else (), error, time.monotonic())

@@ -8,7 +8,7 @@ from typing import Any
 
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.ids import REEL_SUFFIX
-from gtfs.node.follow import Progress, SyncReport
+from gtfs.node.sync import Progress, SyncReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
 from gtfs.swarm.torrents import Torrent
 
@@ -59,13 +59,16 @@ def describe_progress(p: Progress) -> dict[str, Any]:
 def describe_sync(report: SyncReport) -> dict[str, Any]:
     """What `gtfs sync` shows."""
     missing = {name: {"reason": str(e), "exit_code": e.exit_code} for name, e in report.missing.items()}
-    unusable = {name: {"reason": why, "exit_code": BadCatalogue.exit_code} for name, why in report.unusable.items()}
+    unusable = {
+        name: {"reason": why, "exit_code": BadCatalogue.fault.exit_code} for name, why in report.unusable.items()
+    }
     return {
         "packs": report.packs,
         "reels": report.reels,
         "bytes": report.total_bytes,
         "refs_moved": report.refs.moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refs_late": sorted(n.decode("utf-8", "replace") for n in report.refs.late),
         "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
         "waiting": report.waiting,

@@ -14,6 +14,7 @@ from gtfs.errors import GtfsError
 from gtfs.node.nursery import cancelled
 from gtfs.repo.repository import Repository
 from gtfs.repo.upkeep import repack
+from gtfs.view.news import Count
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +25,16 @@ AGAIN_S = 600.0  # after a failure, which most likely is a full disk
 class Upkeep:
     """One node's."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, unpacked: Count) -> None:
         self._repository = repository
-        self._wake = trio.Event()
+        self._unpacked = unpacked
         self._said = ""
-
-    def wake(self) -> None:
-        """Something was unpacked."""
-        self._wake.set()
 
     async def run_task(self) -> None:
         """Look whenever something was unpacked."""
+        seen = 0
         while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
+            seen = await self._unpacked.wait_beyond(seen)
             await trio.sleep(REST_S if await self.look() else AGAIN_S)
 
     async def look(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Final, NamedTuple, Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.pack import puredeflate
 from gtfs.pack.limits import MIB
 
@@ -31,7 +31,7 @@ KNOWN_ANSWER: Final = "b2c724e76cff737e732fae3753b233b3a158488430e99267b4a904eda
 class WrongSize(GtfsError):
     """A stream that did not hold the number of bytes its object declares; at least ``got`` bytes came."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
     def __init__(self, size: int, got: int) -> None:
         super().__init__(f"an object of {size} bytes gave {got}; check the repository with git fsck")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 MAGIC: Final = b"PACK"
 VERSION: Final = 2
@@ -26,7 +26,7 @@ KIND_NUMBERS: Final = {name: number for number, name in KIND_NAMES.items()}
 class CorruptPack(GtfsError):
     """Bytes that are no acceptable pack; ``offset`` is where it was noticed, counted from the pack's start."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
     def __init__(self, reason: str, offset: int = 0) -> None:
         super().__init__(f"{reason} (at byte {offset})")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -23,7 +23,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,18})(?:([KMGT])(?:iB)?)?", re.IGNORECASE)
 class BadSize(GtfsError):
     """Text that is no size."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)

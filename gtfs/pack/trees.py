@@ -11,7 +11,7 @@ import re
 from collections import OrderedDict
 from typing import Final, NamedTuple, Protocol
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.objects import kind_of_mode
@@ -22,7 +22,7 @@ MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
 class Unencodable(GtfsError):
     """The commit pack cannot be made from what this repository holds; never guessed (design.md §3.0)."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class MissingObject(Unencodable):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_S: Final = 10.0
@@ -83,7 +83,7 @@ _ADDED: Final = (
 class IndexUnusable(GtfsError):
     """The index cannot be opened, read or written: disk, permission, or a file system without shared memory."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"the index {path}: {reason}")
@@ -107,7 +107,7 @@ class IndexFull(IndexUnusable):
 class IndexBusy(IndexUnusable):
     """Another process holds the index's write lock."""
 
-    exit_code = 6
+    fault = Blame.BUSY
 
 
 class Database:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from gtfs.durable import sync_directory
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectFormat, PackDigest
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
 from gtfs.pack.limits import MIB
@@ -32,7 +32,7 @@ _WOULD_WAIT: Final = (errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL)  # the latte
 class BrokenWriter(GtfsError):
     """The open reel could not be written earlier; this writer takes nothing more."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, path: Path, cause: BaseException) -> None:
         super().__init__(f"{path} could not be written ({cause}); restart gtfs once that is repaired")

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest, ReelName
 from gtfs.pack.format import HEADER
 
@@ -31,7 +31,7 @@ FOOTER_BYTES: Final = _FOOTER.size
 class CorruptReel(GtfsError):
     """Bytes that are no acceptable reel, table or footer."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -11,6 +11,8 @@ unpack
     `unpack`: batches of verified objects into a quarantine, then renamed in.
 repack
     `upkeep`: the many small packs that unpacking leaves become few.
+work
+    `work.Work`: something long, with its processes, its end and who hears of it, as one value.
 refs
     `refs`: compare-and-swap moves, fsynced.
 

@@ -28,6 +28,7 @@ from gtfs.pack.limits import Limits
 from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.work import UNWATCHED, Work
 
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
@@ -93,19 +94,17 @@ def encode_many(
     oids: Sequence[ObjectId],
     spools: Path,
     limits: Limits,
-    *,
-    jobs: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    work: Work = UNWATCHED,
 ) -> Iterator[Run]:
     """Encode ``oids`` (history order is fastest) and yield runs in that order, each with its spool file in the
     directory ``spools``, which the caller deletes.
 
-    What cannot be made, or is over a limit, is said of each and stops none of the others.
-    ``jobs`` is a number of processes, by default one for each core. When ``stop`` turns true workers end at the
-    commit at hand, and what they finished is still yielded; a caller who closes the iterator drops it.
+    What cannot be made, or is over a limit, is said of each and stops none of the others. When ``work`` is to stop,
+    workers end at the commit at hand, and what they finished is still yielded; a caller who closes the iterator drops
+    it.
     """
     spools.mkdir(mode=0o700, parents=True, exist_ok=True)
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs, stop = work.jobs or len(os.sched_getaffinity(0)), work.stop
     if jobs == 1 or len(oids) < _IN_PROCESS:
         yield from _in_process(repository, oids, spools, limits, stop)
         return
@@ -142,8 +141,10 @@ def _end_tracker() -> None:
     """End the process that multiprocessing starts beside the workers and keeps for life.
 
     It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
-    node in the background ends.
+    node in the background ends. A process that multiprocessing itself started has its parent's.
     """
+    if multiprocessing.parent_process() is not None:
+        return
     gc.collect()  # semaphores tell it of their end when they are collected
     stop = getattr(resource_tracker._resource_tracker, "_stop", None)
     if stop is not None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pwd
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 
 class BadRepository(GtfsError):
     """A path that is no repository gtfs can use; the text says what to do."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 def owner_name(uid: int) -> str:

@@ -13,12 +13,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gtfs.repo.moving import Moving
 from gtfs.repo.repository import Repository
-
-EMPTY: Final = "its file is empty, as a crash leaves one"
 
 _FILE_BYTES: Final = 4096  # a ref file has one id or one name
 _ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\s*\Z")
@@ -45,27 +43,34 @@ def _show(name: bytes) -> str:
     return name.decode("utf-8", "replace")
 
 
-def trouble(repository: Repository, name: bytes) -> str | None:
+class Trouble(NamedTuple):
+    """What keeps a ref from moving; ``heals``: until `heal_empty` is asked."""
+
+    text: str
+    heals: bool = False
+
+
+def trouble(repository: Repository, name: bytes) -> Trouble | None:
     """What keeps this ref from moving; None if nothing is seen."""
     lock = name + b".lock"
     if os.path.lexists(_path(repository, lock)):
-        return f"{_show(lock)} is there: another git moves it, or was killed; if none runs, remove that file"
+        return Trouble(f"{_show(lock)} is there: another git moves it, or was killed; if none runs, remove that file")
     try:
         contents = _contents(repository, name)
     except OSError as error:
-        return f"its file cannot be read: {error.strerror}"
+        return Trouble(f"its file cannot be read: {error.strerror}")
     if contents is None or _ID.match(contents):
         return None
     if symbolic := _SYMBOLIC.match(contents):
-        return f"it is a symbolic ref to {_show(symbolic[1])} here; git symbolic-ref --delete frees the name"
+        return Trouble(f"it is a symbolic ref to {_show(symbolic[1])} here; git symbolic-ref --delete frees the name")
     if not contents.strip(b"\0 \t\n"):
-        return EMPTY
-    return f"its file holds no object id; remove {_show(name)} in the repository and it is made anew"
+        return Trouble("its file is empty, as a crash leaves one", heals=True)
+    return Trouble(f"its file holds no object id; remove {_show(name)} in the repository and it is made anew")
 
 
 def heal_empty(repository: Repository, names: Iterable[bytes]) -> list[bytes]:
     """Take away the empty files of these refs, whose place the caller knows; gives the refs."""
-    empty = [name for name in names if trouble(repository, name) == EMPTY]
+    empty = [name for name in names if (found := trouble(repository, name)) is not None and found.heals]
     healed = []
     with Moving(repository, dict.fromkeys(empty)) if empty else contextlib.nullcontext():
         for name in empty:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.repo.moving import Moving
 from gtfs.repo.packedrefs import PACKED, RefMove, can_pack, move_packed
 from gtfs.repo.reffiles import conflicts, trouble
@@ -36,7 +36,7 @@ _HOPELESS: Final = (
 class RefsNotMoved(GtfsError):
     """No ref can be moved now, or one that must: the text has git's word."""
 
-    exit_code = 6
+    fault = Blame.BUSY
 
 
 def move_refs(
@@ -48,7 +48,7 @@ def move_refs(
     `RefsNotMoved` or OSError for what concerns no single ref, as a full disk; then some may have moved.
     """
     moves = [m for m in moves if m.old != m.new]
-    refused = {m.name: why for m in moves if (why := trouble(repository, m.name)) is not None}
+    refused = {m.name: why.text for m in moves if (why := trouble(repository, m.name)) is not None}
     left = [m for m in moves if m.name not in refused]
     if not left:
         return refused

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
 from gtfs.layout import Layout
 from gtfs.repo.place import BadRepository, owner_name
@@ -40,7 +40,7 @@ WINDOW_SETTINGS: Final = ("-c", "core.packedGitWindowSize=32m", "-c", "core.pack
 class GitFailed(GtfsError):
     """A git command ended badly; ``stderr`` is what it said."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes) -> None:
         said = stderr.decode("utf-8", "replace").strip().splitlines()
@@ -53,7 +53,7 @@ class GitFailed(GtfsError):
 class GitMissing(GtfsError):
     """There is no git where PATH says."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self) -> None:
         super().__init__("git cannot be run; install the package git, or let PATH name the place where it is")

@@ -17,28 +17,28 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_directory, sync_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.repo.bounds import index_pack_command, machine_fault, memory_bytes
 from gtfs.repo.repository import Repository, git_environment, list_of_paths
 
 KEEP_SUFFIX: Final = ".keep"
+_LACKING: Final = ("unresolved delta", "did not receive expected object")  # git's words (index-pack.c), LC_ALL=C
 _KEEP_MARK: Final = b"gtfs: until refs hold these objects\n"
 
 
 class GitRefused(GtfsError):
-    """git index-pack did not accept the objects; ``reason`` is its own word."""
+    """git index-pack did not accept the objects; ``reason`` is its own word.
 
-    exit_code = 4
+    ``lacks_objects``: something that these name was neither in the pack nor in the repository.
+    """
 
-    def __init__(self, reason: str) -> None:
+    fault = Blame.DATA
+
+    def __init__(self, reason: str, *, lacks_objects: bool = False) -> None:
         super().__init__(f"git index-pack refused the objects: {reason}")
         self.reason = reason
-
-    @property
-    def lacks_objects(self) -> bool:
-        """Whether something that these objects name was neither in the pack nor in the repository."""
-        return any(words in self.reason for words in ("unresolved delta", "did not receive expected object"))
+        self.lacks_objects = lacks_objects
 
 
 def sweep_unpacking(repository: Repository) -> None:
@@ -120,7 +120,7 @@ def _index(
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         # Its last line says that it ended; what is wrong with which object stands above.
         why = next((line for line in said if line.startswith("error: object ")), said[-1])
-        raise GitRefused(why.removeprefix("error: "))
+        raise GitRefused(why.removeprefix("error: "), lacks_objects=any(words in why for words in _LACKING))
 
 
 def publish_packs(packs: Path, objects_pack: Path, *, keep: bool = False) -> list[Path]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
 from gtfs.repo.repository import GitFailed, Repository
@@ -23,7 +23,7 @@ VALID_DAYS = 3650  # at most
 class BadConfig(GtfsError):
     """A setting that cannot be understood; names the file and the key."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 class Config:

@@ -28,11 +28,16 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class NodeFailed(GtfsError):
-    """What the running node answered; carries its exit code."""
+    """What the running node answered; carries its exit code, which may be one that only a newer node knows."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
-        self.exit_code = exit_code
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:
+        """The node's."""
+        return self._exit_code
 
 
 @contextlib.contextmanager

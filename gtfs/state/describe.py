@@ -8,6 +8,7 @@ from typing import Any
 
 from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack
+from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.publish import Published
@@ -63,6 +64,11 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
             for h in held_back[:_HELD_BACK_MOST]
         ]
     return out
+
+
+def describe_step(step: Step) -> dict[str, Any]:
+    """How far a publish is, as it goes over the control socket."""
+    return {"phase": step.phase} if step.phase else {"packs": step.packs, "of": step.packs_of, "bytes": step.size}
 
 
 def describe_published(state: State, published: Published) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 _SEED_BYTES: Final = 32
 
@@ -21,7 +21,7 @@ _SEED_BYTES: Final = 32
 class BadFeedKey(GtfsError):
     """A feed key that is not there or cannot be used; names the file."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class FeedKey:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gtfs.catalogue.accept import FirstTrust, Held
 from gtfs.catalogue.document import Catalogue
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.layout import Layout
 from gtfs.pack.limits import key_of, option_of
@@ -40,13 +40,13 @@ Confirm = Callable[[Catalogue, Sequence[tuple[Fingerprint, Sequence[str]]]], boo
 class NotFollowing(GtfsError):
     """This node holds no catalogue, or nothing that its keyring could check one with; the text says what to give."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class LimitTooLow(GtfsError):
     """The catalogue says that its packs need more than a limit of this node allows: said before they are fetched."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, limit: str, allowed: int, needed: int, config: Path) -> None:
         super().__init__(

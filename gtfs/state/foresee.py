@@ -7,12 +7,12 @@ lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examiner
@@ -21,6 +21,7 @@ from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
+from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.state import State
 
 _SHOWN = 200  # characters of a path in a message
@@ -37,22 +38,20 @@ class Unlisted(NamedTuple):
 class UnlistedFaults(GtfsError):
     """What is to be published has objects that every mirror would refuse; the text says how to accept them."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class Unacceptable(GtfsError):
     """A pack that no mirror can let in, whatever the catalogue says."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 def foresee(
     state: State,
     wanted: Collection[ObjectId],
     accepted: Collection[ObjectId],
-    stop: Callable[[], bool],
-    begin: Callable[[int], None],
-    progress: Callable[[int, int], None],
+    work: Work = UNWATCHED,
 ) -> FaultCounts:
     """Look at the open reel's packs of ``wanted`` as mirrors will; gives what they will carry.
 
@@ -61,7 +60,6 @@ def foresee(
     counts = FaultCounts()
     unlisted: dict[ObjectId, Unlisted] = {}
     rows = sorted((r for r in state.index.packs.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
-    begin(len(rows))
     # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
     limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
     examiner = Examiner(state.repository.fmt, limits, state.gate())
@@ -77,7 +75,7 @@ def foresee(
             return None if raw.data is None else (raw.kind, raw.data)
 
         for number, row in enumerate(rows, 1):
-            if stop():
+            if work.stop():
                 break
             pack = views.bytes_of(Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, None, True))
             try:
@@ -90,8 +88,8 @@ def foresee(
             counts.add(findings)
             seen_bytes += row.size
             if number % 64 == 0 or number == len(rows):
-                progress(number, seen_bytes)
-    if unlisted and not stop():
+                work.tell(Step(number, len(rows), seen_bytes))
+    if unlisted and not work.stop():
         _refuse(state, list(unlisted.values()))
     state.layout.unlisted_faults.unlink(missing_ok=True)
     return counts

@@ -12,13 +12,13 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 
 class Busy(GtfsError):
     """Another node holds the repository; ``pid`` is its process, 0 when unknown."""
 
-    exit_code = 6
+    fault = Blame.BUSY
 
     def __init__(self, path: Path, pid: int) -> None:
         who = f"process {pid}" if pid else "another process"

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.repo.place import owner_name
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -24,13 +24,13 @@ _FOR_OTHERS: Final = 0o077
 class NotPrivate(GtfsError):
     """Something in the state directory, or itself, is not what gtfs made; the text names it."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 class ReadOnly(GtfsError):
     """What was asked for writes, and the state directory cannot be written."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
     def __init__(self, root: Path) -> None:
         what = "cannot be written" if os.path.lexists(root) else "cannot be made"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from gtfs.reel.openreel import file_chunks
 from gtfs.reel.order import canonical_order, cut
 from gtfs.reel.seal import PackToSeal, write_reel
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
+from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
@@ -66,16 +67,7 @@ class Published:
     faults: FaultCounts = field(default_factory=FaultCounts)
 
 
-def publish_now(
-    state: State,
-    *,
-    force: bool = False,
-    jobs: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    begin: Callable[[int], None] = lambda _n: None,
-    progress: Callable[[int, int], None] = lambda _n, _b: None,
-    phase: Callable[[str], None] = lambda _name: None,
-) -> Published:
+def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
     Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
@@ -91,8 +83,8 @@ def publish_now(
     held = state.held
     selection = state.refs()
     check_fits(repository, selection.chosen)
-    state.take_up(refs=selection.chosen, jobs=jobs, stop=stop, begin=begin, progress=progress)
-    if stop():
+    state.take_up(work, refs=selection.chosen)
+    if work.stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
     held_back = hold_back(state, selection.chosen)
     refs = [ref for ref in selection.chosen if ref.name not in held_back]
@@ -103,12 +95,12 @@ def publish_now(
     head = unreached_head(repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
     wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
-    phase("checking")
+    work.tell(Step(phase="checking"))
     # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
-    faults = foresee(state, wanted, accepted_ids, stop, begin, progress)
-    if stop():
+    faults = foresee(state, wanted, accepted_ids, work)
+    if work.stop():
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
-    phase("sealing")
+    work.tell(Step(phase="sealing"))
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
@@ -136,7 +128,7 @@ def publish_now(
             " signed now, at once; if it is this clock that is wrong, set it and publish again",
             held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
         )  # fmt: skip
-    phase("signing")
+    work.tell(Step(phase="signing"))
     kept = [] if held is None else compact(state.reel_files, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)

@@ -26,6 +26,7 @@ from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import check_packs
 from gtfs.reel.table import Row, encode_table, reel_name
 from gtfs.repo.encoding import encode_many
+from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
 from gtfs.state.state import State
 
@@ -133,7 +134,7 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
 def _write_packs(state: State, fd: int, wanted: dict[ObjectId, tuple[Row, int]], stop: Callable[[], bool]) -> int:
     made = 0
     oids: Sequence[ObjectId] = list(wanted)
-    for run in encode_many(state.repository, oids, state.layout.spool, UNLIMITED, stop=stop):
+    for run in encode_many(state.repository, oids, state.layout.spool, UNLIMITED, Work(stop=stop)):
         for stamp, offset in run.made:
             pack, at = wanted[stamp.oid]
             if stamp.digest != pack.digest:

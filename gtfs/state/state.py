@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 
 from gtfs.catalogue.accept import Accepted, Held
@@ -33,6 +33,7 @@ from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.config import Config
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
@@ -247,17 +248,8 @@ class State:
         if self._ingest is not None:
             self._ingest.use_gate(self.gate())
 
-    def take_up(
-        self,
-        *,
-        refs: Sequence[Ref] | None = None,
-        jobs: int | None = None,
-        retry: bool = True,
-        stop: Callable[[], bool] = lambda: False,
-        begin: Callable[[int], None] = lambda _n: None,
-        progress: Callable[[int, int], None] = lambda _n, _b: None,
-    ) -> TakenUp:
-        """Encode what plain git put into the repository since the last time; ``begin`` hears how many.
+    def take_up(self, work: Work = UNWATCHED, *, refs: Sequence[Ref] | None = None, retry: bool = True) -> TakenUp:
+        """Encode what plain git put into the repository since the last time.
 
         ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
         ``retry``, neither is what could not be made then. A read-only state stays as it is.
@@ -280,11 +272,8 @@ class State:
             return TakenUp(0, 0, {})
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
-        begin(len(new))
-        done = take_up(
-            self.repository, self.index, self.open_reel(), new, self.limits, jobs=jobs, stop=stop, progress=progress
-        )
-        if not stop():
+        done = take_up(self.repository, self.index, self.open_reel(), new, self.limits, work)
+        if not work.stop():
             self.index.meta.set_taken_up(tips)
         return done
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gtfs.catalogue.document import TEXT_BYTES
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.limits import LIMITS, key_of
 from gtfs.repo.history import MISSING, Ref
@@ -25,7 +25,7 @@ _REST_BYTES = 1 << 20  # of a catalogue's text for all but its refs: a reel take
 class Unpublishable(GtfsError):
     """The repository cannot be published as it is; the text says what to do."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 def check_fits(repository: Repository, refs: Sequence[Ref]) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import httpx
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed
 from gtfs.swarm.httpget import HttpFailed, get
 
@@ -33,7 +33,7 @@ _PRINTABLE = re.compile(r"[ -~]+")
 class FeedError(GtfsError):
     """A feed gave no catalogue; ``feed`` says which."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
     def __init__(self, feed: str, reason: str) -> None:
         super().__init__(f"feed {feed}: {reason}")
@@ -68,6 +68,7 @@ class FeedReport:
     asked_s: int | None = None
     answered_s: int | None = None
     error: str | None = None
+    fault: Blame | None = None  # of the error
     failures: int = 0  # in a row
 
 
@@ -217,7 +218,10 @@ class FeedPoller:
                     await self._on_document(feed, answer.document)
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
-                self._reports[feed] = replace(old, asked_s=asked_s, error=str(error), failures=old.failures + 1)
+                fault = error.fault if isinstance(error, GtfsError) else Blame.SYSTEM
+                self._reports[feed] = replace(
+                    old, asked_s=asked_s, error=str(error), fault=fault, failures=old.failures + 1
+                )
             else:
                 self._states[feed] = answer.state
                 self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()))

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 REDIRECTS = 5
 CONNECT_S = 15.0
@@ -33,7 +33,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 class HttpFailed(GtfsError):
     """No answer, or one that cannot be used; the text says why, in few words."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from gtfs.errors import Blame
 from gtfs.swarm import alerts
 from gtfs.swarm.manners import port_choices
 from gtfs.swarm.pieces import SwarmError
@@ -20,7 +21,7 @@ GRACE_S = 1.0  # between the first address that cannot be listened on and giving
 class ListenRefused(SwarmError):
     """No TCP socket could be opened on the chosen addresses and port."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class Listener:

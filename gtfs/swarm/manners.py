@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 ENCRYPTION = ("required", "enabled", "disabled")
 ANY_PORT_TRIES = 5
@@ -19,7 +19,7 @@ ANY_PORT_TRIES = 5
 class BadManners(GtfsError):
     """A setting of the swarm that does not fit; names itself."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)

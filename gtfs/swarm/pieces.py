@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 
 class SwarmError(GtfsError):
     """Peers, trackers or the session did not do what was asked."""
 
-    exit_code = 5
+    fault = Blame.NETWORK
 
 
 class SwarmTimeout(SwarmError):
@@ -33,7 +33,7 @@ class ReadTimeout(SwarmTimeout):
 class DiskTrouble(ReadTimeout):
     """Nothing came because the torrent's file cannot be written: a full disk, a missing permission."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class Offline(SwarmError):

@@ -12,7 +12,7 @@ from typing import Final
 
 import gnupg
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 # python-gnupg logs gpg's own warnings; what matters of them is in the errors that this station raises.
 logging.getLogger("gnupg").propagate = False
@@ -27,13 +27,13 @@ _SOCKET_PATH_BYTES: Final = 107  # unix(7)
 class GnupgUnusable(GtfsError):
     """gpg is not here, or cannot use the home that it was given; the text says what to do."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class BadGnupgHome(GnupgUnusable):
     """A home of GnuPG that is no directory."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
 
 def search_path() -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
@@ -33,7 +33,6 @@ _ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
 # KEYEXPIRED is said of every expired signing part of the key, and of a good one beside it; of the part that signed, or
 # of its primary key, EXPKEYSIG says it in the place of GOODSIG.
 _HARMLESS: Final = frozenset({"KEY_CONSIDERED", "SIG_ID", "POLICY_URL", "KEYEXPIRED"})
-FROM_FUTURE: Final = "the signature was made in the future"
 NOT_IN_RING: Final = "the key that signed is not in the keyring"
 _ONCE: Final = ("NEWSIG", "GOODSIG", "VALIDSIG")
 _REASONS: Final = {
@@ -49,7 +48,7 @@ _REASONS: Final = {
 class BadSignature(GtfsError):
     """A signature that does not count; ``reason`` says why in a few words."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str, *, is_key_useless: bool = False) -> None:
         super().__init__(f"signature refused: {reason}")
@@ -57,14 +56,25 @@ class BadSignature(GtfsError):
         self.is_key_useless = is_key_useless  # gpgv found the key that signed, or should have, and cannot use it
 
 
+class UnknownKey(BadSignature):
+    """A signature by a key that the keyring does not have."""
+
+
+class MadeInFuture(BadSignature):
+    """A signature whose time has not come."""
+
+
 class ExpiredKey(BadSignature):
     """A signature by a key that has expired; gpgv does not say whether it is revoked as well."""
+
+
+_KINDS: Final = {"NO_PUBKEY": UnknownKey, "EXPKEYSIG": ExpiredKey}
 
 
 class GpgvFailed(GtfsError):
     """gpgv could not be run, so nothing can be said about a signature."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 @dataclass(frozen=True)
@@ -182,8 +192,7 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     is_key_useless = bool(seen.keys() & {"NO_PUBKEY", "ERRSIG"})
     for word, reason in _REASONS.items():  # the telling ones first, whatever else was said
         if word in seen and word != "ERRSIG":
-            kind = ExpiredKey if word == "EXPKEYSIG" else BadSignature
-            raise kind(reason, is_key_useless=is_key_useless)
+            raise _KINDS.get(word, BadSignature)(reason, is_key_useless=is_key_useless)
     for word in seen:
         if word not in _ONCE and word not in _HARMLESS and not word.startswith("NOTATION_"):
             raise BadSignature(_REASONS.get(word, f"gpgv reports {word}"), is_key_useless=is_key_useless)
@@ -205,7 +214,7 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     if not (made.isdigit() and expires.isdigit()):
         raise BadSignature("gpgv gives the time in an unknown form")
     if int(made) > now_s + FUTURE_S:
-        raise BadSignature(FROM_FUTURE)
+        raise MadeInFuture("the signature was made in the future")
     if int(expires) and int(expires) <= now_s:
         raise BadSignature(_REASONS["EXPSIG"])
     if primary not in allowed:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.armor import read_key_blocks
 from gtfs.trust.gnupghome import open_gnupg
@@ -35,7 +35,7 @@ Keys = dict[Fingerprint, PublicKey]
 class BadKeyring(GtfsError):
     """A keyring file whose contents are no usable public keys."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"keyring {where}: {reason}")
@@ -45,7 +45,7 @@ class BadKeyring(GtfsError):
 class MissingKeyring(BadKeyring):
     """A keyring, or a key in it, that is not there."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def refuse_subkey(fingerprint: Fingerprint, keys: Mapping[Fingerprint, PublicKey
 class SubkeyNamed(GtfsError):
     """A subkey where a primary key has to be named."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, subkey: Fingerprint, primary: Fingerprint) -> None:
         super().__init__(f"{subkey} is a subkey; keys are named by their primary key: {primary}")

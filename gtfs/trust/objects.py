@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 SIGNATURE_BYTES: Final = 16 << 10  # design.md §13
 
@@ -29,7 +29,7 @@ _END_LINE = re.compile(rb"-----END [A-Z0-9 ]+-----\n*\Z")
 class BadSignedObject(GtfsError):
     """A commit or tag whose signature stands where, or as often as, it must not."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

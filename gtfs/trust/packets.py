@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 
 SIGNATURE: Final = 2
@@ -38,7 +38,7 @@ _CRC_LINE = re.compile(rb"=[A-Za-z0-9+/]{4}\Z")
 class BadPackets(GtfsError):
     """Bytes or armor that are not the plain run of OpenPGP packets that was expected."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

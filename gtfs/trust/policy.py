@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, parse_object_id, parse_signer
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
@@ -43,7 +43,7 @@ _TAGS: Final = b"refs/tags/"
 class BadPolicy(GtfsError):
     """A policy line that cannot be understood; it is never half applied."""
 
-    exit_code = 2
+    fault = Blame.USAGE
 
     def __init__(self, line: str, reason: str) -> None:
         super().__init__(f"policy line {line[:120]!r}: {reason}")
@@ -53,7 +53,7 @@ class BadPolicy(GtfsError):
 class PolicyRefused(GtfsError):
     """A commit or tag that nobody who may has vouched for; ``reason`` says what is missing."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"refused by policy: {reason}")
@@ -106,6 +106,17 @@ class Vouch:
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
     keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
+
+    def to_text(self) -> str:
+        """As the index keeps it and the mount shows it: KIND, and after a colon each signer. See `parse_vouch`."""
+        return ":".join([self.kind, *self.signers])
+
+
+def parse_vouch(text: str) -> Vouch | None:
+    """What `Vouch.to_text` gave; None for anything else."""
+    kind, *signers = text.split(":")
+    known = next((name for name in get_args(VouchKind) if name == kind), None)
+    return None if known is None else Vouch(known, tuple(map(Fingerprint, signers)))
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines

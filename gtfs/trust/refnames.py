@@ -11,7 +11,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 NAME_BYTES: Final = 1024
 COMPONENT_BYTES: Final = 255  # what a file name may have, as git's loose refs are files
@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")  # git-check-ref-
 class BadRefName(GtfsError):
     """A ref name that git does not allow, that belongs to gtfs, or that is not spelled as it must be."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"ref name {name[:120]!r}: {reason}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from gtfs.durable import replace_file
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, PackDigest, parse_fingerprint, parse_object_id
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Vouch, VouchKind
@@ -34,7 +34,7 @@ _ROW = re.compile(
 class BadSignoff(GtfsError):
     """A sign-off that says nothing: not signed by anybody who counts, or not understood."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"sign-off refused: {reason}")
@@ -84,7 +84,7 @@ def read_signoff(document: bytes, keyring: Keyring, allowed: frozenset[Fingerpri
     # For a quorum of others' sign-offs (design.md §10); none are collected yet.
     signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
     if not signed.signatures:
-        raise BadSignoff("; ".join(signed.rejected))
+        raise BadSignoff("; ".join(map(str, signed.rejected)))
     return Signoff(signed.signatures, *parse_signoff(signed.text))
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import BadSignature
@@ -41,13 +41,13 @@ HOW: Final = "put the file of allowed signers (ssh-keygen(1)) to gtfs/allowed_si
 class SshKeygenFailed(GtfsError):
     """ssh-keygen could not be run, so nothing can be said about a signature."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class BadAllowedSigners(GtfsError):
     """A file of allowed signers that cannot be read, or is too large."""
 
-    exit_code = 3
+    fault = Blame.SOURCE
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from debian.deb822 import Deb822
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 
 FIELDS: Final = 200
 LINES: Final = 400_000  # more than there are refs in 16 MiB
@@ -27,7 +27,7 @@ _TIME_FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
 class BadStanza(GtfsError):
     """A text that is not one plain stanza of printable ASCII, or that lacks a field."""
 
-    exit_code = 4
+    fault = Blame.DATA
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

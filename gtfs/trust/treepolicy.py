@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint, parse_signer
 from gtfs.trust.armor import read_key_blocks
 from gtfs.trust.keyring import Keys, merge_keys
@@ -43,7 +43,7 @@ _TOKEN = re.compile(r'[ \t\r\n\f]+|;[^\n]*|([()])|"((?>[^"\\]|\\["\\])*)"|([A-Za
 class BadTreePolicy(GtfsError):
     """A list of who may sign that cannot be read; then nobody may."""
 
-    exit_code = 4
+    fault = Blame.TRUST
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")

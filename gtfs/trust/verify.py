@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import NOT_IN_RING, BadSignature, ExpiredKey, GpgvFailed, Signature, check
+from gtfs.trust.gpgv import (
+    NOT_IN_RING,
+    BadSignature,
+    ExpiredKey,
+    GpgvFailed,
+    MadeInFuture,
+    Signature,
+    UnknownKey,
+    check,
+)
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import (
     SIGNATURE_BLOCK,
@@ -30,7 +39,10 @@ __all__ = [
     "ClearSigned",
     "ExpiredKey",
     "GpgvFailed",
+    "MadeInFuture",
+    "Rejected",
     "Signature",
+    "UnknownKey",
     "combine_clearsigned",
     "read_clearsigned",
     "split_clearsigned",
@@ -51,12 +63,22 @@ _HEAD = re.compile(re.escape(_BEGIN_TEXT) + rb"\n(?:Hash: [A-Z0-9, -]{1,200}\n){
 _NO_CONTROL: Final = b"\t\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 
+class Rejected(NamedTuple):
+    """A signature that does not count."""
+
+    issuer: str  # what it claims; "" if nothing
+    error: BadSignature
+
+    def __str__(self) -> str:
+        return f"{self.issuer or 'unknown key'}: {self.error.reason}"
+
+
 class ClearSigned(NamedTuple):
     """A clear-signed document after verification; only ``text`` was signed, by each of ``signatures``."""
 
     text: bytes  # lines, each ended by LF
     signatures: tuple[Signature, ...]  # good ones by allowed keys, one for each primary key
-    rejected: tuple[str, ...]  # why the others do not count
+    rejected: tuple[Rejected, ...]  # the others
 
 
 def verify_detached(
@@ -98,7 +120,7 @@ def _check(
         raise BadSignature("the signature uses a weak digest")
     holders = keyring.who_has(claim.issuer)
     if not holders:
-        raise BadSignature(NOT_IN_RING)
+        raise UnknownKey(NOT_IN_RING)
     refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()))
     # One, or as many as have a copy of the subkey that signed: whose it is, is known once gpgv has found it good.
     for primary in holders:
@@ -112,7 +134,7 @@ def _check(
             refused = error
             if error.is_key_useless:
                 why = keyring.keys[primary].objection(claim.issuer, now_s)
-                if why is None and error.reason == NOT_IN_RING:
+                if why is None and isinstance(error, UnknownKey):
                     why = "gpgv does not read the copy that the keyring has"
                 refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
     raise refused
@@ -203,7 +225,7 @@ def read_clearsigned(
         try:
             worth.append((packet, _claimed(packet, keyring, may)))
         except BadSignature as error:
-            rejected.append(_why(packet, error))
+            rejected.append(Rejected(claim_of(packet).issuer, error))
     if not worth:
         return ClearSigned(b"", (), tuple(rejected))
     text = _text(document, end)
@@ -219,14 +241,10 @@ def read_clearsigned(
                 raise BadSignature(f"{TRIES} others by this key are bad")
             signature = _check(packet, signed, keyring, primaries, now_s, "01")
         except BadSignature as error:
-            rejected.append(_why(packet, error))
+            rejected.append(Rejected(claim_of(packet).issuer, error))
         else:
             good.setdefault(signature.primary, signature)
     return ClearSigned(text, tuple(good.values()), tuple(rejected))
-
-
-def _why(packet: Packet, error: BadSignature) -> str:
-    return f"{claim_of(packet).issuer or 'unknown key'}: {error.reason}"
 
 
 def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> frozenset[Fingerprint]:
@@ -238,7 +256,7 @@ def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> f
     issuer = claim_of(packet).issuer
     holders = keyring.who_has(issuer)
     if not holders:
-        raise BadSignature(NOT_IN_RING)
+        raise UnknownKey(NOT_IN_RING)
     allowed = frozenset(holders) & may
     if not allowed:
         raise BadSignature(_has_no_right(holders[0], issuer, may))

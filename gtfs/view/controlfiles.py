@@ -53,18 +53,12 @@ class ControlFiles:
         self._read_reel = read_reel
         self._take_copied = take_copied
         self._trackers = trackers
-        self.is_cache = False
-        self._refs: dict[bytes, ObjectId] = {}
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
             b"reels": (self._reel_names, self._reel),
             b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signoffs.oids()], self._signoff),
             b"torrents": (lambda: [n + _TORRENT for n in self._reel_names()], self._torrent),
         }
-
-    def show_refs(self, refs: dict[bytes, ObjectId]) -> None:
-        """Replace what is below ``refs``; the caller reads them from git in a thread."""
-        self._refs = refs
 
     async def take(self, parts: Parts, document: bytes) -> None:
         """See `mount.tree.ControlTree`."""
@@ -82,7 +76,7 @@ class ControlFiles:
             return [*top, b"catalogue"] if self._state.held is not None else top
         if parts[0] == b"refs":
             prefix = b"/".join(parts) + b"/"
-            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._refs if n.startswith(prefix)})
+            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._packs.news.refs if n.startswith(prefix)})
         if len(parts) == 1 and parts[0] in self._rooms:
             return self._rooms[parts[0]][0]()
         return []
@@ -110,12 +104,12 @@ class ControlFiles:
 
     def _ref(self, parts: Parts) -> ControlEntry | None:
         name = b"/".join(parts)
-        oid = self._refs.get(name)
+        oid = self._packs.news.refs.get(name)
         if oid is not None:
             # From .gtfs/refs/heads/main up to the root of the mount.
             target = b"../" * len(parts) + oid.hex().encode() + b".pack"
             return ControlEntry("link", len(target), target=target)
-        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._refs)
+        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._packs.news.refs)
         return _DIRECTORY if is_directory else None
 
     def _files(self, directory: Path) -> list[bytes]:
@@ -145,7 +139,7 @@ class ControlFiles:
         if row is None:
             return None
         # A cache may let go of any piece at any time: its readers must not hold the file itself.
-        if row.is_whole and not self.is_cache:
+        if row.is_whole and not self._packs.is_cache:
             return self._file(self._state.layout.reel(row.name))
         return ControlEntry("file", row.size, read_at=partial(self._read_reel, row))
 

@@ -11,14 +11,13 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.mount.tree import NotLocal, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
@@ -28,6 +27,7 @@ from gtfs.reel.index import PackRow, PackState, ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.catfile import CatFile
 from gtfs.state.state import State
+from gtfs.view.news import News
 from gtfs.view.openfiles import OpenFiles
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _IN_MEMORY = 4 << 20  # of one such pack; a larger one lies in a file without a 
 class LostBytes(GtfsError):
     """A pack that should be local is not what the index says; `gtfs fsck` tells more."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 class SwarmReel(Protocol):
@@ -53,6 +53,9 @@ class SwarmReel(Protocol):
 class SwarmReads(Protocol):
     """The node's swarm: reels by their id in the index."""
 
+    @property
+    def is_cache(self) -> bool: ...
+
     def reel(self, reel_id: int) -> SwarmReel | None: ...
 
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
@@ -62,22 +65,36 @@ class SwarmReads(Protocol):
 class Packs:
     """See the module."""
 
-    def __init__(self, state: State, swarm: SwarmReads) -> None:
+    def __init__(self, state: State, swarm: SwarmReads, news: News) -> None:
         self._state = state
         self._swarm = swarm
+        self.news = news
+        self._as_of = news.reels.number
         self._files = OpenFiles()
         self._encoding = trio.CapacityLimiter(1)
         self._made: OrderedDict[ObjectId, SpooledTemporaryFile[bytes]] = OrderedDict()
         self._made_bytes = 0
         self._reels: dict[int, ReelRow] = {}
         self._damaged: set[Path] = set()  # files that were told of
-        self.on_lost: Callable[[], None] = lambda: None
 
-    def forget_reels(self) -> None:
-        """Ask the index again which reels are whole; their files may be others than before."""
-        self._reels.clear()
-        self._damaged.clear()
-        self._files.forget()
+    @property
+    def is_cache(self) -> bool:
+        """Whether a whole reel may let go of pieces at any time."""
+        return self._swarm.is_cache
+
+    def _forget_old(self) -> None:
+        """After news of reels, ask the index again which are whole; their files may be others than before."""
+        if self._as_of != self.news.reels.number:
+            self._as_of = self.news.reels.number
+            self._reels.clear()
+            self._damaged.clear()
+            self._files.forget()
+
+    async def forget_task(self) -> None:
+        """Give back the disk space of files that are gone, though nobody reads."""
+        while True:
+            await self.news.reels.wait_beyond(self._as_of)
+            self._forget_old()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         """See `mount.tree.PackSource`."""
@@ -122,6 +139,7 @@ class Packs:
         return out
 
     def _reel(self, reel_id: int) -> ReelRow | None:
+        self._forget_old()
         reel = self._reels.get(reel_id)
         if reel is None:
             reel = self._state.index.reels.get(reel_id)
@@ -187,6 +205,7 @@ class Packs:
     async def _read_file(self, row: PackRow, path: Path, offset: int, length: int) -> bytes:
         """A range of a pack from a file that should have it, or else from git; raises `LostBytes`."""
         assert row.offset is not None
+        self._forget_old()
         try:
             return await self._files.read(path, row.offset + offset, length)
         except (OSError, CorruptReel) as e:
@@ -195,7 +214,7 @@ class Packs:
             if path not in self._damaged:
                 log.error("%s cannot be read (%s); what it should have is made from git or fetched", path, e)
                 self._damaged.add(path)
-                self.on_lost()
+                self.news.wanted.grow()
             if row.state != "unpacked":
                 raise LostBytes(f"the pack of {row.oid.hex()} cannot be read: {e}; run gtfs sync") from None
             return await self._read_made(row, offset, length)

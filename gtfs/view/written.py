@@ -9,7 +9,6 @@ Trio loop; checks and ingest run in threads, each with objects of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +21,10 @@ from gtfs.ingest.candidate import Candidate, is_large, is_whole
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.takeup import parents_first
 from gtfs.mount.tree import Judged
-from gtfs.pack.format import CorruptPack
 from gtfs.pack.scan import NotWhole
 from gtfs.state.state import State
 from gtfs.view.judged import JudgedPack, KeptExaminations
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +43,9 @@ class WrittenPack(NamedTuple):
 class WrittenPacks:
     """The mount's IncomingSink."""
 
-    def __init__(self, state: State, writing: trio.CapacityLimiter, changed: Callable[[list[ObjectId]], None]) -> None:
+    def __init__(self, state: State, writing: Writing) -> None:
         self._state = state
         self._writing = writing
-        self._changed = changed
         self._checker = state.new_ingest()
         self._checking = trio.CapacityLimiter(1)
         self._kept = KeptExaminations()
@@ -106,7 +104,7 @@ class WrittenPacks:
         except NotWhole:
             raise
         except GtfsError as e:
-            if e.exit_code == CorruptPack.exit_code:
+            if e.fault.is_refusal:
                 self._state.quarantine.keep(path, oid, str(e))
             raise
         return JudgedPack(oid, found.parents, found.scan.digest, found)
@@ -133,7 +131,7 @@ class WrittenPacks:
             await self._wake.wait()
             await self._wait_quiet()
             try:
-                async with self._writing:  # until it is our turn, their owners may have them back
+                async with self._writing.turn():  # until it is our turn, their owners may have them back
                     self._wake = trio.Event()
                     self._in_hand, self._queued = self._queued, {}
                     outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand)
@@ -147,8 +145,8 @@ class WrittenPacks:
                 self._wake.set()
                 continue
             self.last_error = None
-            self._settle(outcome)
-            self._changed(outcome.unpacked)
+            self._keep_waiting(outcome)
+            self._writing.news.came_in(outcome.unpacked)
 
     async def _wait_quiet(self) -> None:
         """Let a writer of many files go on: a batch costs a signature and several processes, and the interpreter."""
@@ -175,7 +173,7 @@ class WrittenPacks:
             self._state.quarantine.keep(candidate.path, candidate.oid, str(error))
         return outcome
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _keep_waiting(self, outcome: Outcome) -> None:
         in_hand, self._in_hand = self._in_hand, {}
         for candidate, parents in outcome.waiting:
             self._waiting[candidate.oid] = in_hand.pop(candidate.oid)
@@ -183,10 +181,15 @@ class WrittenPacks:
                 self._children.setdefault(parent, set()).add(candidate.oid)
         for pack in in_hand.values():
             self._kept.drop(pack.judged)
-        self.look_again()
 
-    def look_again(self) -> None:
-        """Packs came, by plain git or from peers perhaps: queue what waited for them. On the loop."""
+    async def look_again_task(self) -> None:
+        """Whenever packs came, from here, by plain git or from peers: queue what waited for them."""
+        git, seen = self._writing.news.git, -1
+        while True:
+            seen = await git.wait_beyond(seen)
+            self._look_again()
+
+    def _look_again(self) -> None:
         rows = self._state.index.packs.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
         todo = [oid for oid, row in rows.items() if row.state == "unpacked"]

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import Repository, open_repository
+from gtfs.repo.work import Work
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ROWS = [line.split() for line in (VECTORS / "odd.packs").read_text().splitlines() if not line.startswith("#")]
@@ -83,12 +86,24 @@ def test_replace_refs_and_grafts_change_nothing(odd_repository: Path, tmp_path: 
 def test_every_vector_by_several_processes(odd_repository: Path, tmp_path: Path, jobs: int) -> None:
     repository = open_repository(odd_repository)
     found = {}
-    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), jobs=jobs):
+    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), Work(jobs)):
         data = run.spool.read_bytes()
         for stamp, offset in run.made:
             found[stamp.oid.hex()] = hashlib.sha256(data[offset : offset + stamp.length]).hexdigest()
         assert not run.unmade
     assert found == {row[0]: row[3] for row in ROWS}
+
+
+def count_made(path: Path, spools: Path) -> int:
+    runs = encode_many(open_repository(path), [oid_of(r[0]) for r in ROWS], spools, Limits(), Work(jobs=2))
+    return sum(len(run.made) for run in runs)
+
+
+def test_a_process_that_multiprocessing_started_encodes_by_several_processes_too(
+    odd_repository: Path, tmp_path: Path
+) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(count_made, odd_repository, tmp_path).result() == len(ROWS)
 
 
 def test_entries_are_those_of_the_vectors(odd_repository: Path) -> None:
@@ -244,7 +259,7 @@ def test_stopping_keeps_what_was_finished(odd_repository: Path, tmp_path: Path, 
         return asked
 
     made = 0
-    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), jobs=jobs, stop=stop):
+    for run in encode_many(repository, [oid_of(r[0]) for r in ROWS], tmp_path, Limits(), Work(jobs, stop)):
         size = run.spool.stat().st_size
         assert size == sum(stamp.length for stamp, _ in run.made), "a torn pack is in the spool"
         made += len(run.made)

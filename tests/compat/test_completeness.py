@@ -15,6 +15,7 @@ from gtfs.ids import SHA1, ObjectId
 from gtfs.pack.walk import Introduced, Walker
 from gtfs.reel.index import Index
 from gtfs.repo.repository import open_repository
+from gtfs.repo.work import Work
 from gtfs.state.acceptedfaults import accept_faults
 from gtfs.state.compare import compare, open_other
 from gtfs.state.config import Config
@@ -38,7 +39,7 @@ def odd(tmp_path: Path) -> OddRepository:
 def complaints(path: Path, *, take_up: bool = True) -> list[str]:
     with State(open_repository(path)) as state:
         if take_up:
-            state.take_up(jobs=1)
+            state.take_up(Work(jobs=1))
         return list(check(state, lambda done, total: None))
 
 

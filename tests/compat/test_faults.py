@@ -22,6 +22,7 @@ from gtfs.pack.format import COMMIT, TAG, TREE
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, known_fsck_ids, unpack
+from gtfs.repo.work import Work
 from gtfs.state.acceptedfaults import accept_faults, accepted_faults
 from gtfs.state.foresee import UnlistedFaults, foresee
 from gtfs.state.state import State
@@ -45,12 +46,12 @@ class Case:
         self.odd = odd
         self.path = path
         self.state = State(open_repository(odd.path), LIMITS)
-        self.state.take_up(jobs=1)
+        self.state.take_up(Work(jobs=1))
 
     def foresee(self) -> FaultCounts:
         wanted = {row.oid for row in self.state.index.packs.open_rows()}
         accepted = accepted_faults(self.state.repository)
-        return foresee(self.state, wanted, accepted, lambda: False, lambda n: None, lambda n, b: None)
+        return foresee(self.state, wanted, accepted)
 
     def let_in(self, *, promised: bool, accepted: frozenset[ObjectId] = frozenset()) -> Outcome:
         number = len(list(self.path.iterdir()))

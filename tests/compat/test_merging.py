@@ -19,6 +19,7 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, create_repository
+from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
 from gtfs.state.fsck import check, rebuild
@@ -51,7 +52,7 @@ class Publisher:
     def publish(self, state: State, times: int = 1) -> None:
         for _ in range(times):
             self.commit()
-            publish_now(state, jobs=1)
+            publish_now(state, Work(jobs=1))
             state.drop_superseded(state.take_superseded())
 
 
@@ -287,11 +288,11 @@ def test_a_publisher_that_dies_goes_on_where_it_was(
     die_at(monkeypatch, place, name, before)
     pub.commit()
     with pytest.raises(Died), State(pub.repository) as state:
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
     monkeypatch.undo()
     with State(pub.repository) as state:
         all_is_well(state)
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
         all_is_well(state)
         assert len(listed(state)) == 2
         assert state.held is not None
@@ -352,7 +353,7 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
     with State(pub.repository) as state:
         pub.publish(state, 9)
         pub.commit()
-        publish_now(state, jobs=1)
+        publish_now(state, Work(jobs=1))
         superseded = state.take_superseded()
         assert len(superseded) == 8
         state.reel_files.remove(superseded[0].name)  # files first: this one's row is still there

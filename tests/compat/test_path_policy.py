@@ -19,6 +19,7 @@ from gtfs.ingest import pathjudge
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.repo.repository import open_repository
+from gtfs.repo.work import Work
 from gtfs.state.publish import initialise, publish_now
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
@@ -62,7 +63,7 @@ class Pair:
                 initialise(state, "demo", self.keys["alice"], str(self.keys.home))
             state.config.set("policy", *self.lines)
             caplog.clear()
-            publish_now(state, jobs=1)
+            publish_now(state, Work(jobs=1))
             said = "\n".join(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
             assert state.held is not None
             self.wanted = dict(state.held.catalogue.refs)
@@ -75,7 +76,7 @@ class Pair:
         oids = self.history.refs("refs/all")
         mirror.git("fetch", "--quiet", str(self.history.path), "refs/all/*:refs/made/*")
         with State(mirror.repository) as state:
-            state.take_up(jobs=1)
+            state.take_up(Work(jobs=1))
             for number, _ in enumerate(oids):
                 mirror.git("update-ref", "-d", f"refs/made/{number}")
             lines = self.demanded if wanted is None else [parse_policy(line) for line in self.lines]

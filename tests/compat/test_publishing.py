@@ -24,6 +24,7 @@ from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable, check_fits
 from gtfs.view import packs
+from gtfs.view.news import News
 
 WHO = "A U Thor <author@example.org> 1700000000 +0000"
 
@@ -82,6 +83,8 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
 
 class NoSwarm:
     """Reads of a node without one."""
+
+    is_cache = False
 
     def reel(self, reel_id: int) -> None:
         return None
@@ -330,7 +333,7 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         rows = state.index.packs.reel_rows(reel.id)
         whole = state.layout.reel(reel.name).read_bytes()
         state.index.reels.set_state([reel.id], "remote")
-        reads = packs.Packs(state, NoSwarm())
+        reads = packs.Packs(state, NoSwarm(), News(state.index))
         for row in [*rows, *rows]:
             at = row.offset or 0
             assert trio.run(reads.read, row.oid, 3, row.size - 5) == whole[at + 3 : at + row.size - 2]

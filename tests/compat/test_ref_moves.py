@@ -14,9 +14,10 @@ from history import History
 from keys import NOW_S, YEAR_S, Keys, shared_keys
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.refjudge import NOT_YET, Demands
+from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
 from gtfs.repo.history import TIPS, WAS
+from gtfs.repo.work import Work
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
@@ -37,7 +38,7 @@ class Mirror:
         """Record all of history as unpacked, as ingest does, by refs that go again."""
         for number, oid in enumerate(oids):
             self.history.ref(f"refs/made/{number}", oid)
-        self.state.take_up(jobs=1)
+        self.state.take_up(Work(jobs=1))
         for number, _ in enumerate(oids):
             self.history.ref(f"refs/made/{number}", None)
 
@@ -436,7 +437,7 @@ def test_a_ref_to_a_lost_object_stops_no_other_and_can_be_moved(mirror: Mirror, 
     mirror.history.ref("refs/heads/other", lost)
     (mirror.history.path / "objects" / lost.hex()[:2] / lost.hex()[2:]).unlink()
     mirror.reassert()
-    assert mirror.state.take_up(jobs=1).packs == 0
+    assert mirror.state.take_up(Work(jobs=1)).packs == 0
     assert mirror.follow(main=two[1], other=two[1]).held_back == {}
     assert mirror.history.refs() == {"refs/heads/main": two[1], "refs/heads/other": two[1]}
 
@@ -474,9 +475,10 @@ def test_what_could_move_is_said_apart_from_what_a_sync_cannot_help(mirror: Mirr
     assert mirror.survey(main=two[0], strict=two[0], far=unknown) == {
         "refs/heads/main": (READY, True),
         "refs/heads/strict": (f"the commit is not signed ({two[0].hex()})", False),
-        "refs/heads/far": (NOT_YET, True),
+        "refs/heads/far": ("what it would move to is not verified here yet", True),
     }
-    mirror.follow(main=two[0])
+    report = mirror.follow(main=two[0], strict=two[0], far=unknown)
+    assert report.late == {b"refs/heads/far"} < report.held_back.keys()
     assert mirror.survey(main=two[0]) == {}
 
 

@@ -25,6 +25,7 @@ from gtfs.repo.repository import GitFailed, Repository, create_repository, open_
 from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
 from gtfs.state.state import State
+from gtfs.view.news import Count
 
 MANY = 60  # packs, over the limit of 50 that git has
 
@@ -329,7 +330,7 @@ async def test_a_running_node_repacks_after_something_came(many: Repository) -> 
     with State(many) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
             await nursery.start(node.run_task)
-            node._came_in()
+            node.news.came_in()
             await until(lambda: count(many) < MANY)
             nursery.cancel_scope.cancel()
     assert count(many) < 10
@@ -344,12 +345,13 @@ async def test_a_failure_is_logged_once_and_tried_again(
     monkeypatch.setattr(node_upkeep, "AGAIN_S", 0.01)
     tries = tmp_path / "tries"
     fake(tmp_path, monkeypatch, f"echo >> {tries}\necho 'fatal: No space left on device' >&2\nexit 128")
-    kept = Upkeep(many)
+    unpacked = Count()
+    kept = Upkeep(many, unpacked)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kept.run_task)
-        await until(lambda: kept.wake() or (tries.exists() and tries.stat().st_size >= 3))
+        await until(lambda: unpacked.grow() or (tries.exists() and tries.stat().st_size >= 3))
         (tmp_path / "bin" / "nice").unlink()
-        await until(lambda: kept.wake() or count(many) < MANY)
+        await until(lambda: unpacked.grow() or count(many) < MANY)
         nursery.cancel_scope.cancel()
     assert [r.levelname for r in caplog.records if r.name == node_upkeep.__name__] == ["WARNING"]
 
@@ -361,8 +363,9 @@ async def test_the_end_of_a_node_ends_its_upkeep(
     pid = tmp_path / "pid"
     fake(tmp_path, monkeypatch, f"echo $$ > {pid}\nexec sleep 600")
     before = packs(many)
-    kept = Upkeep(many)
-    kept.wake()
+    unpacked = Count()
+    kept = Upkeep(many, unpacked)
+    unpacked.grow()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kept.run_task)
         await until(lambda: pid.exists() and bool(pid.read_text()))

@@ -189,7 +189,7 @@ def test_each_signature_is_judged_alone(keys: Keys) -> None:
     allowed = frozenset({keys["alice"], keys["carol"], keys["mallory"]})
     signed = read_clearsigned(document, keys.ring, allowed, now_s=now_s())
     assert {s.primary for s in signed.signatures} == {keys["alice"], keys["carol"]}
-    assert len(signed.rejected) == 2 and any(keys["mallory"] in why for why in signed.rejected)
+    assert len(signed.rejected) == 2 and any(keys["mallory"] in str(why) for why in signed.rejected)
 
 
 def test_one_key_counts_once_however_often_it_signs(keys: Keys) -> None:
@@ -256,7 +256,7 @@ def test_a_detached_signature_cannot_be_dressed_up_as_a_document(keys: Keys) -> 
     signature = keys.sign(TEXT.removesuffix(b"\n"), "alice")
     document = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n" + TEXT.replace(b"- d", b"- - d") + signature
     signed = read_clearsigned(document, keys.ring, None, now_s=now_s())
-    assert signed.text == TEXT and not signed.signatures and "class 00" in signed.rejected[0]
+    assert signed.text == TEXT and not signed.signatures and "class 00" in str(signed.rejected[0])
 
 
 def test_too_many_signatures_are_refused(keys: Keys) -> None:
@@ -292,7 +292,7 @@ def test_a_text_is_not_looked_at_before_somebody_who_may_claims_to_have_signed_i
         document = rubbish(keys.clearsign(TEXT, name), b"a\n" * 1000)
         signed = read_clearsigned(document, keys.ring, frozenset({keys["alice"]}), now_s=now_s())
         assert not signed.signatures and not signed.text
-        assert len(signed.rejected) == 1 and why in signed.rejected[0]
+        assert len(signed.rejected) == 1 and why in str(signed.rejected[0])
 
 
 @pytest.mark.parametrize("line", [b"a\n", b"\n", b"- \n", b"- -\n", b"a" * 16384 + b"\n", b"Hash: A\n"])

@@ -69,7 +69,7 @@ async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
         async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            await node.take_up()
             await nursery.start(node.run_task)
             yield node
             nursery.cancel_scope.cancel()
@@ -144,7 +144,7 @@ def test_a_file_that_is_taken_in_cannot_be_had_back(
 def test_a_pack_is_its_owners_while_other_work_keeps_the_sink_waiting(packs: Packs, tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 await trio.sleep(0.5)  # longer than a batch is gathered
                 assert node.written.withdraw(packs[0][0])
@@ -247,7 +247,7 @@ def test_a_pack_of_a_reel_is_hashed_scanned_decoded_and_checked_once(
 def test_what_is_let_in_is_what_was_judged_whatever_becomes_of_the_file(packs: Packs, tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 path.write_bytes(packs[1][1])
             await until(lambda: is_unpacked(node, packs[0][0]))
@@ -274,7 +274,7 @@ def test_a_file_that_changed_behind_the_node_s_back_is_refused_where_nothing_was
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
             node.written._kept = KeptExaminations(0)
-            async with node._writing:
+            async with node._writing.turn():
                 path = await hand_over(node, packs[0])
                 path.write_bytes(packs[1][1])
             await until(lambda: bool(node.state.quarantine.refused()))
@@ -295,7 +295,7 @@ def test_a_policy_that_changed_after_the_close_decides_what_is_let_in(
 
     async def main() -> None:
         async with running(tmp_path / "target.git") as node:
-            async with node._writing:
+            async with node._writing.turn():
                 await hand_over(node, packs[0])
                 node.state.ingest().use_gate(Closed())
             await until(lambda: bool(node.state.quarantine.refused()))

@@ -15,11 +15,12 @@ import trio
 import trio.testing
 from loopback import WAIT_S
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame
 from gtfs.feed import BadFeed, FileFeed, HttpFeed, parse_feed
 from gtfs.swarm import feeds, httpget
 from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, fetch
 from gtfs.swarm.httpget import open_client
+from gtfs.trust.policy import PolicyRefused
 
 pytestmark = pytest.mark.trio
 
@@ -192,7 +193,7 @@ async def test_the_poller_reports_each_feed_and_one_bad_feed_does_not_stop_anoth
     assert good_report.answered_s is not None
 
 
-@pytest.mark.parametrize("error", [GtfsError("signed by somebody else"), OSError("signed by somebody else")])
+@pytest.mark.parametrize("error", [PolicyRefused("signed by somebody else"), OSError("a full disk")])
 async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path, error):
     (tmp_path / "c").write_bytes(b"document")
     refusals = [error]
@@ -204,9 +205,11 @@ async def test_a_refused_document_is_reported_and_asked_for_again(tmp_path, erro
     async with open_client() as client:
         poller = FeedPoller([parse_feed(str(tmp_path / "c"))], take, client)
         await poller.poll_once()
-        assert poller.reports()[0].error == "signed by somebody else"
+        report = poller.reports()[0]
+        blamed = Blame.SYSTEM if isinstance(error, OSError) else Blame.TRUST
+        assert (report.error, report.fault) == (str(error), blamed)
         await poller.poll_once()
-        assert poller.reports()[0].error is None
+        assert (poller.reports()[0].error, poller.reports()[0].fault) == (None, None)
 
 
 async def test_waits_are_jittered_and_grow_with_failures(tmp_path):

@@ -93,6 +93,60 @@ def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
     assert done.stdout == "[]\n"
 
 
+# Other programs' words, where they tell a thing in no other way: Python's, pyfuse3's, git's, libtorrent's.
+HEARS_OTHERS = {
+    "cli/commands.py": {"start new thread"},
+    "cli/terminal.py": {"failed with No such file or directory"},
+    "mount/lifetime.py": {"No such file"},
+    "repo/unpack.py": {"error: object "},
+    "swarm/alerts.py": {"outgoing connection"},
+}
+
+
+def sentences(node: ast.AST, names: dict[str, set[str]]) -> set[str]:
+    """The texts of several words, and the reasons of errors, that a comparison's operand is."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip(" "):
+        return {node.value}
+    if isinstance(node, ast.Name):
+        return names.get(node.id, set())
+    if isinstance(node, ast.Attribute) and node.attr == "reason":
+        return {ast.unparse(node)}
+    return {text for child in getattr(node, "elts", ()) for text in sentences(child, names)}
+
+
+def constants(module: ast.Module) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {t.id: sentences(node.value, {}) for t in targets if isinstance(t, ast.Name)}
+    return found
+
+
+def compared(module: ast.Module, names: dict[str, set[str]]) -> set[str]:
+    operands: list[ast.AST] = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.Is | ast.IsNot):
+            operands += [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            operands += [node.func.value, *node.args] if node.func.attr in ("startswith", "endswith") else []
+    return {text for operand in operands for text in sentences(operand, names)}
+
+
+def test_no_sentence_is_compared_to_know_what_it_means() -> None:
+    modules = {str(path.relative_to(HOUSE)): ast.parse(path.read_text()) for path in MODULES}
+    theirs = {"gtfs." + name.removesuffix(".py").replace("/", "."): constants(m) for name, m in modules.items()}
+    found = {}
+    for name, module in modules.items():
+        names = constants(module)
+        for node in ast.walk(module):
+            if isinstance(node, ast.ImportFrom) and node.module in theirs:
+                names |= {a.asname or a.name: theirs[node.module].get(a.name, set()) for a in node.names}
+        if said := compared(module, names):
+            found[name] = said
+    assert found == HEARS_OTHERS
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
     text = path.read_text()

@@ -21,9 +21,8 @@ from gtfs.cli.source import source_at
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
 from gtfs.cli.work.running import given_trust, node_options, raise_file_limit, tell_wait
 from gtfs.cli.work.signals import end_signals, ended_by, reread_task
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
-from gtfs.ids import ObjectId
 from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
@@ -83,15 +82,15 @@ def _in_background(
                 log.error("%s", cause)
             return cause.exit_code
         if isinstance(cause, OSError):
-            if not daemon.fail(os_error_text(cause), 7):
+            if not daemon.fail(os_error_text(cause), Blame.SYSTEM.exit_code):
                 log.error("%s", cause)
-            return 7
+            return Blame.SYSTEM.exit_code
         if isinstance(cause, KeyboardInterrupt):
-            return 130
+            return Blame.INTERRUPT.exit_code
         text = "".join(traceback.format_exception(cause))
         print(text, file=sys.stderr)
-        daemon.fail(f"a bug in gtfs: {type(cause).__name__}: {cause}", 1)
-        return 1
+        daemon.fail(f"a bug in gtfs: {type(cause).__name__}: {cause}", Blame.OTHER.exit_code)
+        return Blame.OTHER.exit_code
     return 0
 
 
@@ -128,13 +127,7 @@ async def _serve(
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
         mounted_tree = Mount(node.packs, node.written, node.control_files, mount_options)
-
-        def changed(oids: list[ObjectId]) -> None:
-            for oid in oids:
-                mounted_tree.pack_changed_nowait(oid)
-
-        node.on_packs_changed = changed
-        node.on_packs_added = mounted_tree.packs_added_nowait
+        nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
 
         def mounted() -> None:
@@ -156,10 +149,5 @@ async def _serve(
 
 
 async def _take_up(node: Node) -> None:
-    total = [0]
     with bar("encoding") as show:
-
-        def begin(count: int) -> None:
-            total[0] = count
-
-        await node.take_up(begin, lambda n, size: show(n, total[0], size_text(size)))
+        await node.take_up(lambda step: show(step.packs, step.packs_of, size_text(step.size)))

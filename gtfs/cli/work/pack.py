@@ -15,6 +15,7 @@ import click
 
 from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
+from gtfs.errors import Blame
 from gtfs.ids import ObjectId, pack_name
 from gtfs.pack.encode import Encoder
 from gtfs.pack.trees import Unencodable
@@ -22,6 +23,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import Run, encode_many
 from gtfs.repo.history import history
 from gtfs.repo.repository import BadRepository, GitFailed, Repository, open_repository
+from gtfs.repo.work import Work
 from gtfs.state.config import Config
 
 
@@ -87,7 +89,7 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
         bar("encoding") as show,
         stop_on_interrupt() as stop,
     ):
-        for run in encode_many(repository, oids, Path(spools), limits, jobs=jobs, stop=stop):
+        for run in encode_many(repository, oids, Path(spools), limits, Work(jobs, stop)):
             size += _split(run, directory)
             done += len(run.made)
             unmade += len(run.unmade)
@@ -98,7 +100,7 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
             complain(f"interrupted after {done} packs; run it again for the rest")
             return INTERRUPTED
     click.echo(f"{done} commit packs, {size} bytes, in {directory}", err=True)
-    return 3 if unmade else 0
+    return Blame.SOURCE.exit_code if unmade else 0
 
 
 def _split(run: Run, directory: Path) -> int:

@@ -12,7 +12,7 @@ import click
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.cli.terminal import complain
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import Fingerprint
 from gtfs.node.dhtfeed import FIRST_S
@@ -28,7 +28,7 @@ _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never
 class ResourcesTooLow(GtfsError):
     """This process may use too little of the machine for a swarm: libtorrent would end it without a word."""
 
-    exit_code = 7
+    fault = Blame.SYSTEM
 
 
 def raise_file_limit() -> None:

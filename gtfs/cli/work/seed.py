@@ -69,7 +69,7 @@ async def _seed(
 
         nursery.start_soon(end_task)
         for node in nodes:
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            await node.take_up()
             await node.reel_torrents.update()
             await nursery.start(node.run_task)
         torrents = session.torrents()

@@ -28,7 +28,7 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
         options = node_options(settings, mount_options.read_timeout_s)
         async with open_source(source, given_trust(settings), options) as node:
             # What an existing clone has need not be fetched.
-            await node.take_up(lambda _n: None, lambda _n, _b: None)
+            await node.take_up()
             done = await node.sync_once(tell)
             await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
             return done

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import complain
+from gtfs.errors import Blame
 from gtfs.layout import Layout
 from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
 from gtfs.state.lock import lock_holder
@@ -30,7 +31,7 @@ def run(directory: Path, lazy: bool) -> int:
     detach(path, lazy=lazy)
     if pid and not lazy and not _wait_for_end(pid):
         complain(f"unmounted, but process {pid} has not ended after {_END_S} s; {_log_of(pid)}")
-        return 7
+        return Blame.SYSTEM.exit_code
     return 0
 
 

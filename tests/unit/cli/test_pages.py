@@ -31,12 +31,13 @@ from gtfs.feed import FileFeed
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.follow import SyncReport
 from gtfs.node.node import NodeOptions, open_node
 from gtfs.node.status import describe_peer, describe_sync
+from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
+from gtfs.state.control import NodeFailed
 from gtfs.state.describe import describe_state
 from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
@@ -149,7 +150,9 @@ def test_every_error_has_an_exit_code_that_is_told() -> None:
     for module in pkgutil.walk_packages(gtfs.__path__, "gtfs."):
         importlib.import_module(module.name)
     told = set(re.findall(r"^\.It (\d+)$", section(page("gtfs.1"), "EXIT STATUS"), re.MULTILINE))
-    assert {str(error.exit_code) for error in errors(GtfsError)} <= told
+    assert {str(error.fault.exit_code) for error in errors(GtfsError)} <= told
+    # It follows from whom the error blames; another process's answer alone brings its own.
+    assert {error for error in errors(GtfsError) if "exit_code" in vars(error)} == {GtfsError, NodeFailed}
 
 
 def held() -> Accepted:

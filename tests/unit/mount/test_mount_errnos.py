@@ -9,19 +9,19 @@ import pytest
 import trio
 import trio.testing
 
-from gtfs.errors import GtfsError
+from gtfs.errors import Blame, GtfsError
 from gtfs.mount.errnos import answering, errno_of
-from gtfs.mount.tree import NotLocal, ReadTimedOut
-from gtfs.mount.waits import MountClosing, Waits
+from gtfs.mount.tree import NotLocal, NotTakeable, ReadTimedOut
+from gtfs.mount.waits import MountClosing, ReaderStopped, Waits
 from gtfs.pack.format import CorruptPack, LimitExceeded
 
 
 class _Refused(GtfsError):
-    exit_code = 4
+    fault = Blame.TRUST
 
 
 class _Busy(GtfsError):
-    exit_code = 6
+    fault = Blame.BUSY
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,8 @@ class _Busy(GtfsError):
         (NotLocal(), errno.ENODATA),
         (MountClosing(), errno.ESHUTDOWN),
         (TimeoutError(), errno.ETIMEDOUT),
+        (ReaderStopped(), errno.EINTR),
+        (NotTakeable("x"), errno.EBADMSG),
         (OSError(errno.ENOSPC, "full"), errno.ENOSPC),
         (FileNotFoundError(errno.ENOENT, "gone"), errno.ENOENT),
         (OSError("no number"), errno.EIO),
@@ -44,6 +46,14 @@ class _Busy(GtfsError):
 )
 def test_each_error_has_its_errno(error, number):
     assert errno_of(error) == number
+
+
+@pytest.mark.parametrize("blame", Blame)
+def test_whoever_is_blamed_there_is_an_errno_for_it(blame):
+    class Failure(GtfsError):
+        fault = blame
+
+    assert errno_of(Failure("x")) > 0
 
 
 @pytest.mark.warns
