@@ -21,7 +21,6 @@ from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
 
 FUTURE_S: Final = 300  # design.md §5: clocks may differ by this much
-FUTURE_S: Final = 300  # design.md §5: clocks may differ by this much
 WEAK: Final = ("SHA1", "RIPEMD160")  # beside MD5, which gpgv calls weak itself
 TIMEOUT_S: Final = 300  # child.CPU_S ends it before, so that a loaded machine judges as an idle one does
 STATUS_BYTES: Final = 256 << 10  # notations of a 16 KiB signature, escaped, stay far below
