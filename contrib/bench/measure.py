@@ -54,6 +54,42 @@ class Times:
         return f"{self.median:.2f} s ({self.best:.2f})"
 
 
+class Course:
+    """How many packs were done when, from the moment it is made on."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._points = [(0, 0.0)]
+
+    def at(self, packs: int) -> None:
+        """So many are done by now."""
+        if packs > self.total:
+            self._points.append((packs, time.perf_counter() - self._start))
+
+    @property
+    def total(self) -> int:
+        return self._points[-1][0]
+
+    @property
+    def rate(self) -> float:
+        """Packs a second over all of it."""
+        return self.total / self._points[-1][1]
+
+    def rates(self, slices: int = 20) -> list[tuple[float, float]]:
+        """Packs a second in each of so many equal slices of the whole, at the slice's middle."""
+        size = self.total / slices
+        times = [self._time_of(n * size) for n in range(slices + 1)]
+        return [((n + 0.5) * size, size / (times[n + 1] - times[n])) for n in range(slices)]
+
+    def _time_of(self, packs: float) -> float:
+        """Seconds until so many were done, between two points on the straight line."""
+        after = next(n for n, (done, _) in enumerate(self._points) if done >= packs)
+        if not after:
+            return 0.0
+        (done0, at0), (done1, at1) = self._points[after - 1 : after + 1]
+        return at0 + (at1 - at0) * (packs - done0) / (done1 - done0)
+
+
 def ratio(over: Times, under: Times, scale: float = 1) -> str:
     """``scale`` times the one's time over the other's: the median of what each run gives, and the extremes."""
     found = sorted(scale * a / b for a, b in zip(over.seconds, under.seconds, strict=True))

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.examine import Examination
-from gtfs.pack.format import MAGIC
+from gtfs.pack.format import HEADER, MAGIC, VERSION
 
 _MAPS = 64
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
+_START = HEADER.pack(MAGIC, VERSION, 0)[:8]
 
 
 def is_whole(path: Path, fmt: ObjectFormat) -> bool:
@@ -24,16 +25,16 @@ def is_whole(path: Path, fmt: ObjectFormat) -> bool:
 
     For those that are too large to be copied for a look, see `is_large`. Any thread; raises OSError.
     """
-    digest = fmt.new(b"")
     with path.open("rb") as f:
         left = os.fstat(f.fileno()).st_size - fmt.oid_bytes
-        start = f.read(min(max(left, 0), _CHUNK))
-        piece = start
-        while piece:
+        if left < HEADER.size or f.read(len(_START)) != _START:  # nor is a hole of a terabyte read
+            return False
+        digest = fmt.new(_START)
+        left -= len(_START)
+        while left and (piece := f.read(min(left, _CHUNK))):
             digest.update(piece)
             left -= len(piece)
-            piece = f.read(min(left, _CHUNK))
-        return left == 0 and start.startswith(MAGIC) and f.read() == digest.digest()
+        return not left and f.read() == digest.digest()
 
 
 def is_large(length: int) -> bool:

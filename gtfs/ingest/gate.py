@@ -28,7 +28,7 @@ class PolicyGate:
 
     An object has no ref yet, so the lines for every ref count: without catalogue and keyring the owner vouches;
     else a pack that an accepted catalogue names comes in on the catalogue's word, unless every commit must be signed,
-    and any other needs a good signature of its own.
+    and any other needs a good signature of its own, by a key that is good now.
     """
 
     local: Sequence[Policy] = ()
@@ -45,7 +45,7 @@ class PolicyGate:
         if policy.kind == "path":  # which way leads to it, only refs can tell
             policy = policy.also or Policy(policy.pattern, "catalogue", signers=policy.signers)
         if policy.kind in ("catalogue", "tag") and not promised:
-            policy = Policy(policy.pattern, "every-commit", signers=policy.signers)
+            policy = Policy(policy.pattern, "every-commit", signers=policy.signers, strict_expiry=policy.strict_expiry)
         elif policy.kind == "tag":
             policy = Policy(policy.pattern, "catalogue")
         return judge_object(

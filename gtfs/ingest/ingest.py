@@ -23,6 +23,7 @@ from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examined, Examiner, Gate, Waiting
 from gtfs.ingest.faults import FaultCounts, git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
+from gtfs.ingest.othersigners import signature_row
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.pack.decode import MissingBase
@@ -262,8 +263,8 @@ class Ingest:
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
             self._index.packs.set_state([x.oid for x in examined], "unpacked")
-            signed_by = {x.oid: (x.vouch.signers[0], x.vouch.keyring) for x in examined if x.vouch.keyring}
-            self._index.signers.put(signed_by)
+            found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
+            self._index.signers.put(found)
             self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
         # 9, and only then may git's own housekeeping have the pack.
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})

@@ -14,11 +14,13 @@ from typing import Final, Literal
 
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.reel.index import Index
+from gtfs.reel.ledger import SignatureRow
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object
-from gtfs.trust.policy import PolicyRefused, SignerExpired, named_signing_key, read_signer
+from gtfs.trust.policy import PolicyRefused, find_signature, judge_signer, named_signing_key
 from gtfs.trust.sshsig import HOW, AllowedSigners, verify_ssh
+from gtfs.trust.verify import At, FoundSignature
 
 _KEEP_AT: Final = 500  # signatures, five seconds of gpgv's work
 
@@ -32,33 +34,30 @@ class OtherSigners:
         self._index = index
         self._raw = raw
         self._ssh = ssh
-        self._known: dict[ObjectId, tuple[str, bytes]] = {}
-        self._found: dict[ObjectId, tuple[str, bytes]] = {}
+        self._known: dict[ObjectId, SignatureRow | None] = {}
+        self._found: dict[ObjectId, SignatureRow] = {}
 
     def look_up(self, oids: Iterable[ObjectId]) -> None:
         """Read at once what is remembered of these."""
         wanted = [oid for oid in oids if oid not in self._known]
-        self._known.update(dict.fromkeys(wanted, ("", b"")))
+        self._known.update(dict.fromkeys(wanted))
         self._known.update(self._index.signers.of(wanted))
 
-    def signer_in(self, oid: ObjectId, kind: Kind, ring: Keyring) -> Fingerprint:
+    def signer_in(self, oid: ObjectId, kind: Kind, ring: Keyring, at: At) -> Fingerprint:
         """The primary key of ``ring`` whose good signature it carries; raises `PolicyRefused`."""
-        before, digest = self._before(oid)
-        if before in ring.primaries and digest == _digest_of(ring, before):
-            return before
-        try:
-            signer = read_signer(self._raw(oid), kind, ring, ring.primaries, now_s=int(time.time()))
-        except SignerExpired:
-            if before not in ring.primaries or ring.keys[before].has_revocation():
-                raise
-            signer = before
-        return self._note(oid, signer, _digest_of(ring, signer))
+        now_s = int(time.time())
+        row = self._before(oid)
+        found = None if row is None or row.signer not in ring.primaries else found_of(row)
+        if row is None or found is None or row.keyring != _digest_of(ring, found.primary):
+            found = find_signature(self._raw(oid), kind, ring, ring.primaries, now_s=now_s)
+            self._note(oid, signature_row(found, _digest_of(ring, found.primary)))
+        return judge_signer(found, ring, at, now_s)
 
     def ssh_signer(self, oid: ObjectId, kind: Kind) -> Fingerprint | None:
         """The SSH key whose good signature it carries, None if it has none of SSH; raises `PolicyRefused`."""
-        before, digest = self._before(oid)
-        if self._ssh is not None and before and digest == self._ssh.digest:
-            return before
+        row = self._before(oid)
+        if self._ssh is not None and row is not None and row.keyring == self._ssh.digest:
+            return Fingerprint(row.signer)
         try:
             signed = split_signed_object(self._raw(oid))
         except BadSignedObject:
@@ -68,26 +67,26 @@ class OtherSigners:
         if self._ssh is None:
             raise PolicyRefused(f"the {kind} has an SSH signature, and this node knows no SSH keys; {HOW}")
         try:
-            return self._note(oid, verify_ssh(signed.payload, signed.signature, self._ssh), self._ssh.digest)
+            signer = verify_ssh(signed.payload, signed.signature, self._ssh)
         except BadSignature as error:
             raise PolicyRefused(error.reason) from None
+        self._note(oid, SignatureRow(signer, signer, 0, None, self._ssh.digest))
+        return signer
 
     def signing_key(self, oid: ObjectId) -> Fingerprint | None:
         """The part of a key that made its OpenPGP signature, if that was found good."""
         return named_signing_key(self._raw(oid))
 
-    def _before(self, oid: ObjectId) -> tuple[Fingerprint, bytes]:
-        """What was found good before, by the keys of which digest; "" if nothing."""
+    def _before(self, oid: ObjectId) -> SignatureRow | None:
+        """What was found before."""
         if oid not in self._known:
             self.look_up([oid])
-        signer, digest = self._known[oid]
-        return Fingerprint(signer), digest
+        return self._known[oid]
 
-    def _note(self, oid: ObjectId, signer: Fingerprint, digest: bytes) -> Fingerprint:
-        self._known[oid] = self._found[oid] = (signer, digest)
+    def _note(self, oid: ObjectId, row: SignatureRow) -> None:
+        self._known[oid] = self._found[oid] = row
         if len(self._found) >= _KEEP_AT:
             self.keep()
-        return signer
 
     def keep(self) -> None:
         """Remember what was found for the next time."""
@@ -96,5 +95,15 @@ class OtherSigners:
         self._found = {}
 
 
+def signature_row(found: FoundSignature, keyring: bytes) -> SignatureRow:
+    """What the index remembers of a signature that was found with the keys of this digest."""
+    return SignatureRow(found.primary, found.part, found.made_s, found.expires_s, keyring)
+
+
+def found_of(row: SignatureRow) -> FoundSignature:
+    """The signature that `signature_row` recorded."""
+    return FoundSignature(Fingerprint(row.signer), Fingerprint(row.part), row.made_s, row.expires_s, "recorded")
+
+
 def _digest_of(ring: Keyring, primary: Fingerprint) -> bytes:
-    return hashlib.sha256(ring.alone(primary)).digest()
+    return hashlib.sha256(ring.keys[primary].to_bytes() + ring.revokers(primary)).digest()

@@ -21,6 +21,7 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.path import Kind, StepJudge, find_way, latest_policy
 from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name
+from gtfs.trust.verify import At
 
 COMMITS: Final = 1 << 21  # of history between a start and where a ref shall be, whether signed or not
 
@@ -30,7 +31,7 @@ _TAGS: Final = b"refs/tags/"
 
 
 # The files and signers of a policy, and what `latest_policy` says: refs that have them in common are judged alike.
-_Rule = tuple[frozenset[str], frozenset[Fingerprint] | None, ObjectId | None]
+_Rule = tuple[frozenset[str], frozenset[Fingerprint] | None, At, ObjectId | None]
 
 
 class Journey(NamedTuple):
@@ -43,12 +44,18 @@ class Journey(NamedTuple):
 
 
 class PathJudge:
-    """Judges by the keys of now; ``own`` is the node's keyring."""
+    """Judges by the keys that are known now; ``own`` is the node's keyring.
 
-    def __init__(self, repository: Repository, reader: CatFile, signers: Signers, own: Keyring | None) -> None:
+    ``is_listed``: an accepted catalogue lists where the refs shall be (see `Policy.at`).
+    """
+
+    def __init__(
+        self, repository: Repository, reader: CatFile, signers: Signers, own: Keyring | None, *, is_listed: bool
+    ) -> None:
         self._repository = repository
         self._signers = signers
-        self._evidence = _Tree(repository, reader, signers)
+        self._evidence: dict[At, _Tree] = {at: _Tree(repository, reader, signers, at) for at in ("made", "now")}
+        self._is_listed = is_listed
         self._own = own
         self._judges: dict[_Rule, StepJudge] = {}
         self._closed: dict[tuple[_Rule, ObjectId], dict[ObjectId, str]] = {}
@@ -86,10 +93,12 @@ class PathJudge:
                 if graph.is_cut:
                     raise PolicyRefused(f"over the limit: {start.hex()} is not among the {COMMITS} newest commits")
                 raise PolicyRefused(f"the policy wants a way from {start.hex()}, and it does not descend from that")
-        rule = (j.policy.files, j.policy.signers, latest_policy(j.policy, self._evidence, target))
+        at = j.policy.at(vouched_by_catalogue=self._is_listed)
+        evidence = self._evidence[at]
+        rule = (j.policy.files, j.policy.signers, at, latest_policy(j.policy, evidence, target))
         judge = self._judges.get(rule)
         if judge is None:
-            judge = self._judges[rule] = StepJudge(j.policy, self._evidence, self._own, rule[2])
+            judge = self._judges[rule] = StepJudge(j.policy, evidence, self._own, rule[3])
         if target != j.wanted:
             if j.name.startswith(_TAGS):
                 check_tag_name(self._signers.raw(j.wanted), j.name)
@@ -156,7 +165,8 @@ class _Steps:
 class _Tree:
     """What the commits of this repository show; see `gtfs.trust.path.Evidence`."""
 
-    def __init__(self, repository: Repository, reader: CatFile, signers: Signers) -> None:
+    def __init__(self, repository: Repository, reader: CatFile, signers: Signers, at: At) -> None:
+        self._at: At = at
         self._fmt = repository.fmt
         self._reader = reader
         self._signers = signers
@@ -195,10 +205,10 @@ class _Tree:
         return raw.data
 
     def signer(self, oid: ObjectId, kind: Kind) -> Fingerprint:
-        return self._signers.signer(oid, kind)
+        return self._signers.signer(oid, kind, self._at)
 
     def signer_in(self, oid: ObjectId, kind: Kind, ring: Keyring) -> Fingerprint:
-        return self._signers.others.signer_in(oid, kind, ring)
+        return self._signers.others.signer_in(oid, kind, ring, self._at)
 
     def signing_key(self, oid: ObjectId) -> Fingerprint | None:
         return self._signers.others.signing_key(oid)

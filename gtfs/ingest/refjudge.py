@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId, is_ssh_key
 from gtfs.ingest.pathjudge import Journey, PathJudge
-from gtfs.ingest.signers import Signers
+from gtfs.ingest.signers import AT_ONCE, Signers
 from gtfs.pack.format import TAG
 from gtfs.reel.index import Index, PackRow
 from gtfs.repo.ancestry import Pair, commits_with_parents, descending
@@ -22,6 +23,7 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name, effective_policy
 from gtfs.trust.sshsig import read_allowed_signers
+from gtfs.trust.verify import At
 
 _NOT_YET = "what it would move to is not verified here yet"
 
@@ -35,6 +37,13 @@ class Demands(NamedTuple):
     local: Sequence[Policy]
     catalogue: Sequence[Policy] | None
     keyring: Keyring | None
+
+
+class _Signed(NamedTuple):
+    """What is demanded of signatures: by whom (None: by everybody who counts), and when the key has to be good."""
+
+    signers: frozenset[Fingerprint] | None
+    at: At
 
 
 class Asked(NamedTuple):
@@ -113,6 +122,9 @@ class RefJudge:
         d = self._demands
         return effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
 
+    def _demand(self, policy: Policy) -> _Signed:
+        return _Signed(policy.signers, policy.at(vouched_by_catalogue=self._demands.catalogue is not None))
+
     def _check_signer(self, signer: Fingerprint, allowed: frozenset[Fingerprint] | None) -> None:
         """Raise `PolicyRefused` unless the signer is named, or counts where nobody is."""
         ring = self._demands.keyring
@@ -125,7 +137,8 @@ class RefJudge:
 
     def _signed(self, oid: ObjectId, policy: Policy, name: bytes) -> None:
         """Raise `PolicyRefused` unless this tag object has a good signature by one who may, and its ref's own name."""
-        self._check_signer(self._signers.signer(oid, "tag"), policy.signers)
+        signers, at = self._demand(policy)
+        self._check_signer(self._signers.signer(oid, "tag", at), signers)
         if name.startswith(_TAGS):
             check_tag_name(self._signers.raw(oid), name)
 
@@ -133,6 +146,8 @@ class RefJudge:
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
     ) -> dict[bytes, str]:
         against = {}
+        tags = [a.wanted for a in asked if a.name.startswith(_TAGS) and rows[a.wanted].kind == TAG]
+        self._signers.find(tags, "tag")
         for a in asked:
             try:
                 if a.name.startswith(_TAGS):
@@ -159,7 +174,8 @@ class RefJudge:
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
     ) -> dict[bytes, str]:
         journeys = [Journey(a.name, _starts(a, policies[a.name]), a.wanted, policies[a.name]) for a in asked]
-        judge = PathJudge(self._repository, self._reader, self._signers, self._demands.keyring)
+        is_listed = self._demands.catalogue is not None
+        judge = PathJudge(self._repository, self._reader, self._signers, self._demands.keyring, is_listed=is_listed)
         return judge.judge(journeys)
 
     def _by_commits(
@@ -177,43 +193,28 @@ class RefJudge:
         if not asked:
             return against
         try:
-            faults = self._faults({a.wanted for a in asked}, {policies[a.name].signers for a in asked})
+            faults = self._faults({a.wanted for a in asked}, {self._demand(policies[a.name]) for a in asked})
         except GitFailed as e:
             return against | {a.name: f"its history cannot be read: {e}" for a in asked}
         for a in asked:
-            reason = faults[policies[a.name].signers].get(a.wanted)
+            reason = faults[self._demand(policies[a.name])].get(a.wanted)
             if reason is not None:
                 against[a.name] = reason
         return against
 
-    def _faults(
-        self, tips: set[ObjectId], allowed: set[frozenset[Fingerprint] | None]
-    ) -> dict[frozenset[Fingerprint] | None, dict[ObjectId, str]]:
-        """For each set of signers, the commits and tips with one in their history that none of these signed."""
+    def _faults(self, tips: set[ObjectId], demands: set[_Signed]) -> dict[_Signed, dict[ObjectId, str]]:
+        """For each demand, the commits and tips with one in their history that does not meet it."""
         history = list(commits_with_parents(self._repository, tips, parents_first=True))
-        self._signers.look_up(commit for commit, _ in history)
-        faults: dict[frozenset[Fingerprint] | None, dict[ObjectId, str]] = {signers: {} for signers in allowed}
-        for commit, parents in history:
-            sound = []
-            for signers, found in faults.items():
-                fault = next((found[p] for p in parents if p in found), None)
-                if fault is None:
-                    sound.append((signers, found))
-                else:
-                    found[commit] = fault
-            if not sound:
-                continue
-            try:
-                signer = self._signers.signer(commit, "commit")
-            except PolicyRefused as e:
-                for _, found in sound:
-                    found[commit] = f"{e.reason} ({commit.hex()})"
-                continue
-            for signers, found in sound:
-                try:
-                    self._check_signer(signer, signers)
-                except PolicyRefused as e:
-                    found[commit] = f"{e.reason} ({commit.hex()})"
+        faults: dict[_Signed, dict[ObjectId, str]] = {demand: {} for demand in demands}
+        left = iter(history)
+        while part := list(islice(left, AT_ONCE)):
+            # What descends from a fault known by now needs no signature.
+            self._signers.find((c for c, parents in part if _has_sound(parents, faults)), "commit")
+            for commit, parents in part:
+                for demand, found in faults.items():
+                    fault = next((found[p] for p in parents if p in found), None) or self._fault(commit, demand)
+                    if fault is not None:
+                        found[commit] = fault
         reached = {commit for commit, _ in history}
         for tip in tips - reached:  # a tag, whose commit counts
             target = self._commit_of(tip)
@@ -223,6 +224,13 @@ class RefJudge:
                 elif target in found:
                     found[tip] = found[target]
         return faults
+
+    def _fault(self, commit: ObjectId, demand: _Signed) -> str | None:
+        try:
+            self._check_signer(self._signers.signer(commit, "commit", demand.at), demand.signers)
+        except PolicyRefused as e:
+            return f"{e.reason} ({commit.hex()})"
+        return None
 
     def _commit_of(self, oid: ObjectId) -> ObjectId | None:
         """What a tag names in the end; the index has its target where others have parents."""
@@ -274,9 +282,14 @@ def refused_by_path(
         return {}
     with CatFile(repository) as reader:
         signers = Signers(index, reader, keyring, read_allowed_signers(repository.layout.allowed_signers))
-        found = PathJudge(repository, reader, signers, keyring).judge(journeys)
+        found = PathJudge(repository, reader, signers, keyring, is_listed=True).judge(journeys)
         signers.keep()
     return found
+
+
+def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, str]]) -> bool:
+    """Whether there is a demand that these parents meet."""
+    return any(not any(p in found for p in parents) for found in faults.values())
 
 
 def _starts(a: Asked, policy: Policy) -> list[ObjectId]:

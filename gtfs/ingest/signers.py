@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who signed commits and tags, by the keyring of now. Whether that one may is the policy's matter. One thread.
 
-What gpgv found is remembered with the digest of the keyring, as it takes 10 ms each time. What an earlier keyring told
-counts for one thing only: a key that has expired since, and was neither removed nor revoked, keeps what was found good
-before (design.md §10). What SSH keys signed is for `othersigners`.
+What gpgv found is remembered with the digest of the keyring, as a run takes 10 ms. Whether the key was good in time is
+judged each time, from its dates: a verdict would grow old (design.md §10). What SSH keys signed is for `othersigners`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from gtfs.ids import Fingerprint, ObjectId
-from gtfs.ingest.othersigners import OtherSigners
+from gtfs.ingest.othersigners import OtherSigners, found_of, signature_row
 from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index
+from gtfs.reel.ledger import SignatureRow
 from gtfs.repo.catfile import CatFile
 from gtfs.trust.keyring import Keyring
-from gtfs.trust.policy import PolicyRefused, SignerExpired, parse_vouch, read_signer
+from gtfs.trust.policy import PolicyRefused, judge_signer
+from gtfs.trust.several import Kind, SignedRaw, find_signatures
 from gtfs.trust.sshsig import AllowedSigners
+from gtfs.trust.verify import At, FoundSignature
 
-_KEEP_AT = 500  # signatures, five seconds of gpgv's work
+AT_ONCE = 256  # signatures that are looked for ahead of their turn
+_KEEP_AT = 500  # signatures, seconds of gpgv's work
 _OBJECT_BYTES = 1 << 30  # of a commit or tag; what comes in is limited to less
 
 
@@ -35,13 +38,8 @@ class Signers:
         self._index = index
         self._reader = reader
         self._keyring = keyring
-        self._revoked: frozenset[Fingerprint] | None = None  # read when it matters
-        self._known: dict[ObjectId, tuple[str, bytes]] = {}
-        self._found: dict[ObjectId, tuple[str, bytes]] = {}
-
-    def look_up(self, oids: Iterable[ObjectId]) -> None:
-        """Read at once what is remembered of these."""
-        self._known.update(self._index.signers.of(oid for oid in oids if oid not in self._known))
+        self._known: dict[ObjectId, FoundSignature | PolicyRefused] = {}
+        self._new: dict[ObjectId, SignatureRow] = {}
 
     def raw(self, oid: ObjectId) -> bytes:
         """The object's bytes; raises `PolicyRefused` for what is not here."""
@@ -50,47 +48,54 @@ class Signers:
         except MissingObject:
             raise PolicyRefused(f"{oid.hex()} is missing in git") from None
 
-    def signer(self, oid: ObjectId, kind: Literal["commit", "tag"]) -> Fingerprint:
+    def find(self, oids: Iterable[ObjectId], kind: Kind) -> None:
+        """Look for the signatures of these, several at a time; `signer` then has them at once."""
+        ring = self._keyring
+        if ring is None:
+            return
+        wanted = [oid for oid in dict.fromkeys(oids) if oid not in self._known]
+        for oid, row in self._index.signers.of(wanted).items():
+            if row.keyring == ring.digest:
+                self._known[oid] = found_of(row)
+        unknown = iter([oid for oid in wanted if oid not in self._known])
+        while part := list(islice(unknown, AT_ONCE)):
+            for oid, found in find_signatures(self._raws(part, kind), ring, ring.primaries):
+                self._known[oid] = found
+                if isinstance(found, FoundSignature):
+                    self._new[oid] = signature_row(found, ring.digest)
+            if len(self._new) >= _KEEP_AT:
+                self.keep()
+
+    def _raws(self, oids: Iterable[ObjectId], kind: Kind) -> Iterator[SignedRaw]:
+        for oid in oids:
+            try:
+                yield SignedRaw(oid, kind, self.raw(oid))
+            except PolicyRefused as error:
+                self._known[oid] = error
+
+    def signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
         """The primary key or SSH key whose good signature it carries; raises `PolicyRefused`."""
         try:
-            return self._openpgp_signer(oid, kind)
+            return self._openpgp_signer(oid, kind, at)
         except PolicyRefused:
             signer = self.others.ssh_signer(oid, kind)
             if signer is None:
                 raise
             return signer
 
-    def _openpgp_signer(self, oid: ObjectId, kind: Literal["commit", "tag"]) -> Fingerprint:
+    def _openpgp_signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
         ring = self._keyring
         if ring is None:
             raise PolicyRefused("signatures are demanded, and no keyring is given (-o keyring=FILE)")
-        if oid not in self._known:
-            self.look_up([oid])
-        before, digest = self._known.get(oid) or (self._signed_off(oid), b"")
-        if before and digest == ring.digest:
-            return Fingerprint(before)
-        try:
-            signer = read_signer(self.raw(oid), kind, ring, ring.primaries, now_s=int(time.time()))
-        except SignerExpired:
-            if self._revoked is None:
-                self._revoked = ring.revoked()
-            if before not in ring.primaries or before in self._revoked:
-                raise
-            signer = Fingerprint(before)
-        self._known[oid] = self._found[oid] = (signer, ring.digest)
-        if len(self._found) >= _KEEP_AT:
-            self.keep()
-        return signer
-
-    def _signed_off(self, oid: ObjectId) -> str:
-        """Whose good signature this node saw when it let the object in; "" if none."""
-        signoff = self._index.signoffs.get(oid)
-        vouch = None if signoff is None else parse_vouch(signoff.vouch)
-        return vouch.signers[0] if vouch is not None and vouch.kind == "signed" and vouch.signers else ""
+        self.find([oid], kind)
+        found = self._known[oid]
+        if isinstance(found, PolicyRefused):
+            raise PolicyRefused(found.reason)
+        return judge_signer(found, ring, at, int(time.time()))
 
     def keep(self) -> None:
         """Remember what was found for the next time."""
         self.others.keep()
-        if self._found and not self._index.read_only:
-            self._index.signers.put(self._found)
-        self._found = {}
+        if self._new and not self._index.read_only:
+            self._index.signers.put(self._new)
+        self._new = {}

@@ -60,6 +60,7 @@ from gtfs.view.written import WrittenPacks
 log = logging.getLogger(__name__)
 
 _SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
+_TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does for a mount
 _RETRY_S = 10.0  # after a catalogue could not be followed
 
 
@@ -171,7 +172,7 @@ class Node:
         """One try; gives what hindered it."""
         try:
             await self.reel_torrents.mend()
-            failed = await self.follower.bring_tables(self.options.table_s)
+            failed = await self.follower.bring_tables(max(_TABLES_S, self.options.table_s))
             if self._keep_whole:
                 failed = (await self.sync(lambda _p: None)).missing
             if failed:

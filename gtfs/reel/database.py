@@ -69,9 +69,16 @@ _SCHEMA: Final = (
 _ADDED: Final = (
     # Where refs stood that a catalogue dropped: they come back no older.
     "CREATE TABLE IF NOT EXISTS left_refs (name BLOB PRIMARY KEY, oid BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    """CREATE TABLE IF NOT EXISTS signers (
-        oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL -- the SHA-256 of the one that said so
+    # What gpgv found; whether the key was good then or is now is judged each time anew.
+    """CREATE TABLE IF NOT EXISTS signatures (
+        oid BLOB PRIMARY KEY,
+        signer TEXT NOT NULL, -- the primary key
+        part TEXT NOT NULL, -- it or its subkey
+        made INTEGER NOT NULL, -- s
+        expires INTEGER, -- s, of the signature; NULL: never
+        keyring BLOB NOT NULL -- the SHA-256 of the one that it was found with
     ) STRICT, WITHOUT ROWID""",
+    "DROP TABLE IF EXISTS signers",
     "DROP TABLE IF EXISTS verdicts",  # of early indexes: nothing was ever written there
     # What a pack asks of limits, of those that ask for much.
     """CREATE TABLE IF NOT EXISTS needs (

@@ -108,23 +108,39 @@ class SignOffs:
         return _ids(self._db.rows("SELECT oid FROM signoffs"))
 
 
+class SignatureRow(NamedTuple):
+    """A signature that fits its object, as some keys showed it: by which part of which primary key, times in s.
+
+    An SSH key is its own part, and its signatures have no time.
+    """
+
+    signer: str
+    part: str
+    made_s: int
+    expires_s: int | None
+    keyring: bytes  # SHA-256 of the keys
+
+
 class KnownSigners:
-    """Whose good signature objects carry; a hint, as the ring may be another one today."""
+    """What was found of the signatures that objects carry; a hint, as the ring may be another one today."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def put(self, signers: Mapping[ObjectId, tuple[str, bytes]]) -> None:
-        """Remember whose good signature these carry, each with the digest of the keyring that told (§10)."""
+    def put(self, signatures: Mapping[ObjectId, SignatureRow]) -> None:
+        """Remember what was found, each with the digest of the keys that told (design.md §10)."""
         with self._db.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO signers VALUES (?, ?, ?)", ((oid, *by) for oid, by in signers.items())
+                "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?, ?, ?)",
+                ((oid, *row) for oid, row in signatures.items()),
             )
 
-    def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, tuple[str, bytes]]:
+    def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, SignatureRow]:
         """What `put` remembered of them."""
-        rows = self._db.rows_in("SELECT oid, signer, keyring FROM signers WHERE oid IN (%s)", oids)
-        return {ObjectId(oid): (signer, keyring) for oid, signer, keyring in rows}
+        rows = self._db.rows_in(
+            "SELECT oid, signer, part, made, expires, keyring FROM signatures WHERE oid IN (%s)", oids
+        )
+        return {ObjectId(oid): SignatureRow(*row) for oid, *row in rows}
 
 
 class UnencodableCommits:

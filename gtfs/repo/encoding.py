@@ -141,8 +141,10 @@ def _end_tracker() -> None:
     """End the process that multiprocessing starts beside the workers and keeps for life.
 
     It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
-    node in the background ends.
+    node in the background ends. A process that multiprocessing itself started has its parent's.
     """
+    if multiprocessing.parent_process() is not None:
+        return
     gc.collect()  # semaphores tell it of their end when they are collected
     stop = getattr(resource_tracker._resource_tracker, "_stop", None)
     if stop is not None:

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 DISK_THREADS = 4
 ANSWER_S = 10.0
 TICK_S = 1.0
+FAILURES = 100  # after so many a peer would not be dialled again; libtorrent counts to 31
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
 NODELAY_REST = 10
@@ -76,6 +77,7 @@ class Session:
         self._counted = trio.Event()
         self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
+        self._failures = 0
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
@@ -309,8 +311,13 @@ class Session:
             self._lt.post_session_stats()
             for torrent in self.torrents():
                 torrent.tick()
-                if torrent.is_lonely():
-                    self._dial(torrent)
+            lonely = [torrent for torrent in self.torrents() if torrent.is_lonely()]
+            if lonely:
+                # Torrents give a peer up for ever after three failures, until they hear of another number (facts.md).
+                self._failures = FAILURES if self._failures != FAILURES else FAILURES + 1
+                self._lt.apply_settings({"max_failcount": self._failures})
+            for torrent in lonely:
+                self._dial(torrent)
 
     async def _save_task(self) -> None:
         while True:

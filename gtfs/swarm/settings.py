@@ -85,7 +85,6 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "close_redundant_connections": False,
         "seeding_outgoing_connections": options.seeks_seeds,
         "min_reconnect_time": 1,
-        "max_failcount": 100,
         "peer_turnover": 0,
         "tick_interval": 100,
         "connection_speed": 1000,

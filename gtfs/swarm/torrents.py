@@ -167,7 +167,9 @@ class Torrent:
                         progress(self.local_bytes(), self.spec.size)
                 if not is_wanting:
                     await self.flush()
-                    if self.is_complete():
+                    # What could not be written is told before the answer, and its pieces are held until libtorrent
+                    # is asked again.
+                    if self.is_complete() and self._trouble.reason is None:
                         return
                     continue
                 with trio.move_on_at(stalled_s) as scope:

@@ -8,8 +8,9 @@ keyring
     the keys that may be asked about, from files that the user gave (`gtfs.trust.keyring`), frozen into one small
     file with a digest. Being in it gives nobody a right: rights are lists of fingerprints.
 signature
-    one packet that gpgv found good, with every reason to doubt it excluded (`gtfs.trust.gpgv`). An exit code or a
-    "good signature" line alone is never one.
+    one packet that gpgv found to fit (`gtfs.trust.gpgv`), by a key that was good when it was made, or that is good now
+    (`gtfs.trust.validity`), with every reason to doubt it excluded. An exit code or a "good signature" line alone is
+    never one.
 clear-signed document
     text with its signatures around it (`gtfs.trust.verify.read_clearsigned`); each signature is judged alone, and
     only the extracted text goes on.

@@ -22,6 +22,7 @@ from gtfs.trust.armor import read_key_blocks
 from gtfs.trust.gnupghome import open_gnupg
 from gtfs.trust.packets import BadPackets, key_id
 from gtfs.trust.publickey import KeyReader, PublicKey, SecretKeyFound
+from gtfs.trust.validity import Validity, ask_validity
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,9 @@ class Keyring:
     keys: Mapping[Fingerprint, PublicKey] = field(default_factory=dict, repr=False, compare=False)
     holders: Mapping[str, Sequence[Fingerprint]] = field(default_factory=dict, repr=False, compare=False)
     """The primaries by the key id of each of their parts: several, where one has a copy of another's subkey."""
+    _validities: dict[tuple[Fingerprint, Fingerprint], Validity] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def everybody(self) -> frozenset[Fingerprint]:
@@ -78,24 +82,29 @@ class Keyring:
         short = issuer if len(issuer) == 16 else key_id(issuer)
         return [primary for primary in self.holders.get(short, ()) if self.keys[primary].has(issuer)]
 
-    def revoked(self) -> frozenset[Fingerprint]:
-        """The primaries that were revoked, or have a subkey that was, as far as the ring says; by anybody.
-
-        gpgv tells of no revocation where a key has expired as well.
-        """
-        return frozenset(primary for primary, key in self.keys.items() if key.has_revocation())
-
     def primary_of(self, fingerprint: Fingerprint) -> Fingerprint | None:
         """The primary key of which this is a subkey; None for a primary key and for what is not here."""
         if fingerprint in self.primaries:
             return None
         return next(iter(self.who_has(fingerprint)), None)
 
-    def alone(self, primary: Fingerprint) -> bytes:
-        """What gpgv is to read for a signature by this key: the key, and whom its owner lets revoke it."""
+    def alone(self, primary: Fingerprint, part: Fingerprint) -> bytes:
+        """What gpgv is to read for a signature by this part of a key: no other, and whom its owner lets revoke it."""
+        key = self.keys[primary]
+        return key.with_only(part, key.revocations(part)) + self.revokers(primary)
+
+    def revokers(self, primary: Fingerprint) -> bytes:
+        """The keys here that the owner of this one lets revoke it, as packets."""
         revokers = dict.fromkeys(self.keys[primary].revokers())
-        keys = [primary, *(f for f in revokers if f != primary and f in self.keys)]
-        return b"".join(self.keys[key].to_bytes() for key in keys)
+        return b"".join(self.keys[f].to_bytes() for f in revokers if f != primary and f in self.keys)
+
+    def validity(self, primary: Fingerprint, part: Fingerprint) -> Validity:
+        """When this part of a key counts, asked once; raises `BadSignature`, `GpgvFailed`."""
+        found = self._validities.get((primary, part))
+        if found is None:
+            found = ask_validity(self.keys[primary], part, self.revokers(primary))
+            self._validities[primary, part] = found
+        return found
 
 
 def load_keyrings(paths: Sequence[Path], into: Path, *, only: frozenset[Fingerprint] | None = None) -> Keyring:

@@ -206,6 +206,30 @@ def is_whole_key(body: bytes) -> bool:
     return at <= len(body)
 
 
+_NUMBERS: Final = {
+    1: 1,
+    3: 1,
+    16: 2,
+    17: 2,
+    19: 2,
+    20: 2,
+    22: 2,
+}  # of a signature, by its kind of key (RFC 4880 §5.2.2)
+
+
+def is_whole_signature(body: bytes) -> bool:
+    """Whether a signature packet of version 4 or 5 holds what its kind of key makes, where the kind is known."""
+    hashed_end = 6 + int.from_bytes(body[4:6], "big")
+    at = hashed_end + 2 + int.from_bytes(body[hashed_end : hashed_end + 2], "big") + 2
+    if len(body) < at:
+        return False
+    for _ in range(_NUMBERS.get(body[2], 0)):
+        if at + 2 > len(body):
+            return False
+        at += 2 + (int.from_bytes(body[at : at + 2], "big") + 7) // 8
+    return at <= len(body)
+
+
 def key_id(fingerprint: str) -> str:
     """The 16 digits by which a signature may name the key of this fingerprint."""
     return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]
@@ -268,6 +292,29 @@ def revokers_of(packet: Packet) -> list[Fingerprint]:
         for kind, value in _subpackets(hashed)
         if kind == 12 and len(value) in (22, 34)
     ]
+
+
+class Revocation(NamedTuple):
+    """What a revocation says of itself: when it was made (s), and why (RFC 4880 §5.2.3.23); None: it does not say."""
+
+    made_s: int | None
+    code: int | None
+
+
+def revocation_of(packet: Packet) -> Revocation:
+    """The claim of a revocation signature of any version; its unhashed part is signed by nobody."""
+    body = packet.body
+    if body[:1] not in (b"\x04", b"\x05"):
+        return Revocation(None, None)
+    found: dict[int, list[bytes]] = {}
+    try:
+        for kind, value in _subpackets(body[6 : 6 + int.from_bytes(body[4:6], "big")]):
+            found.setdefault(kind, []).append(value)
+    except BadPackets:
+        return Revocation(None, None)
+    times, reasons = found.get(2, []), found.get(29, [])
+    made_s = int.from_bytes(times[0], "big") if len(times) == 1 and len(times[0]) == 4 else None
+    return Revocation(made_s, reasons[0][0] if len(reasons) == 1 and reasons[0] else None)
 
 
 def only_signatures(data: bytes, most: int, most_bytes: int) -> list[Packet]:

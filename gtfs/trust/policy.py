@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policies: what a ref demands before it moves, and whether one commit or tag meets it (design.md §10).
 
-A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward]``. Of several
-lines the first whose pattern matches counts; a local line can only tighten the catalogue's. What `path` demands of a
-history is for `gtfs.trust.path`. Any thread; judging may run gpgv.
+A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward]
+[strict-expiry]``. Of several lines the first whose pattern matches counts; a local line can only tighten the
+catalogue's. What `path` demands of a history is for `gtfs.trust.path`. Any thread; judging may run gpgv.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
 from gtfs.trust.packets import SIGNATURE_BLOCK, BadPackets, dearmor, only_issuer_of, only_signatures
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
-from gtfs.trust.verify import SIGNATURE_BYTES, ExpiredKey, verify_detached
+from gtfs.trust.verify import SIGNATURE_BYTES, At, FoundSignature, find_detached, judge_found
 
 PolicyKind = Literal["local", "catalogue", "tag", "path", "every-commit"]
 VouchKind = Literal["local", "catalogue", "tag", "signed"]
@@ -35,6 +35,7 @@ _KINDS: Final[dict[str, PolicyKind]] = {
     "path": "path",
     "every-commit": "every-commit",
 }
+_FORM: Final = "PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward] [strict-expiry]"
 THRESHOLD_MOST: Final = 64
 TREE_FILES: Final = ("openpgp-policy.toml", ".guix-authorizations")  # which `path` can read who may sign from
 _TAGS: Final = b"refs/tags/"
@@ -60,10 +61,6 @@ class PolicyRefused(GtfsError):
         self.reason = reason
 
 
-class SignerExpired(PolicyRefused):
-    """The key that signed has expired; who knows that it was good once may let that count (design.md §10)."""
-
-
 @dataclass(frozen=True)
 class Policy:
     """What the refs that ``pattern`` matches demand."""
@@ -75,6 +72,7 @@ class Policy:
     non_fast_forward: bool = False
     files: frozenset[str] = frozenset()  # of `path`: of TREE_FILES, those that say as well who may sign
     roots: frozenset[ObjectId] = frozenset()  # of `path`: commits that are trusted; there must be a way from each
+    strict_expiry: bool = False  # keys have to be good now, also of what the catalogue lists
     also: Policy | None = None  # of a joined `path`: the `tag` or `every-commit` that holds beside it
 
     def to_line(self) -> str:
@@ -88,11 +86,19 @@ class Policy:
         words += [f"root={oid.hex()}" for oid in sorted(self.roots)]
         if self.non_fast_forward:
             words.append("non-fast-forward")
+        if self.strict_expiry:
+            words.append("strict-expiry")
         return " ".join(words)
 
     def matches(self, ref: bytes) -> bool:
         """Whether this line is about ``ref``."""
         return _compiled(self.pattern).match(ref) is not None
+
+    def at(self, *, vouched_by_catalogue: bool) -> At:
+        """When the keys of signatures have to be good: who holds an expired one could sign with a date of the past,
+        so that counts only where a catalogue, whose signers' keys are good now, lists what was signed.
+        """
+        return "made" if vouched_by_catalogue and not self.strict_expiry else "now"
 
     def part(self, kind: PolicyKind) -> Policy | None:
         """What holds here of this kind: this policy, or the one beside it."""
@@ -106,6 +112,7 @@ class Vouch:
     kind: VouchKind
     signers: tuple[Fingerprint, ...] = ()
     keyring: bytes = field(default=b"", compare=False)  # the digest of the one by which ``signed`` was found
+    found: FoundSignature | None = field(default=None, compare=False)  # the signature of ``signed``
 
     def to_text(self) -> str:
         """As the index keeps it and the mount shows it: KIND, and after a colon each signer. See `parse_vouch`."""
@@ -141,9 +148,7 @@ def parse_policy(line: str) -> Policy:
     """One policy line; raises `BadPolicy`, also for words it does not know, as they could be restrictions."""
     words = line.split(" ")
     if len(words) < 2 or not all(words):
-        raise BadPolicy(
-            line, "it must be PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward]"
-        )
+        raise BadPolicy(line, f"it must be {_FORM}")
     try:
         pattern = decode_name(words[0])
     except BadRefName as error:
@@ -168,6 +173,8 @@ def parse_policy(line: str) -> Policy:
                 raise BadPolicy(line, str(error)) from None
         elif name == "non-fast-forward" and not equals:
             policy = replace(policy, non_fast_forward=True)
+        elif name == "strict-expiry" and not equals:
+            policy = replace(policy, strict_expiry=True)
         elif name in ("file", "root") and kind != "path":
             raise BadPolicy(line, f"{name}= is for the kind path only")
         elif name == "file":
@@ -204,9 +211,15 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
     path, other = (local, catalogue) if local.kind == "path" else (catalogue, local)
     threshold = max(local.threshold, catalogue.threshold)
     non_fast_forward = local.non_fast_forward and catalogue.non_fast_forward
+    strict_expiry = local.strict_expiry or catalogue.strict_expiry
     if path.kind == "path" and other.kind in ("tag", "every-commit"):
         return replace(
-            path, pattern=catalogue.pattern, threshold=threshold, non_fast_forward=non_fast_forward, also=other
+            path,
+            pattern=catalogue.pattern,
+            threshold=threshold,
+            non_fast_forward=non_fast_forward,
+            strict_expiry=strict_expiry,
+            also=replace(other, strict_expiry=strict_expiry),
         )
     stricter = max(local, catalogue, key=lambda policy: _STRICTNESS[policy.kind])
     signers = catalogue.signers
@@ -220,6 +233,7 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
         non_fast_forward,
         files=local.files | catalogue.files,
         roots=local.roots | catalogue.roots,
+        strict_expiry=strict_expiry,
     )
 
 
@@ -275,16 +289,17 @@ def judge_object(
         raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it")
     if keyring is None:
         raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
-    signer = read_signer(raw, kind, keyring, policy.signers, now_s=now_s)
+    found = find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
+    signer = judge_signer(found, keyring, policy.at(vouched_by_catalogue=vouched_by_catalogue), now_s)
     if kind == "tag" and ref is not None:
         check_tag_name(raw, ref)
-    return Vouch("signed", (signer,), keyring.digest)
+    return Vouch("signed", (signer,), keyring.digest, found)
 
 
-def read_signer(
+def find_signature(
     raw: bytes, kind: Literal["commit", "tag"], keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int
-) -> Fingerprint:
-    """Whose good signature a commit or tag object carries; raises `PolicyRefused`, of which `SignerExpired` is one."""
+) -> FoundSignature:
+    """The signature that fits a commit or tag object; raises `PolicyRefused`. `judge_signer` says whether it counts."""
     try:
         signed = split_signed_object(raw)
     except BadSignedObject as error:
@@ -294,9 +309,15 @@ def read_signer(
     if signed.kind != "openpgp":
         raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted")
     try:
-        return verify_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s).primary
-    except ExpiredKey as error:
-        raise SignerExpired(error.reason) from None
+        return find_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s)
+    except BadSignature as error:
+        raise PolicyRefused(error.reason) from None
+
+
+def judge_signer(found: FoundSignature, keyring: Keyring, at: At, now_s: int) -> Fingerprint:
+    """Whose signature it is, if the key counts (see `Policy.at`); raises `PolicyRefused`."""
+    try:
+        return judge_found(found, keyring, at, now_s).primary
     except BadSignature as error:
         raise PolicyRefused(error.reason) from None
 

@@ -7,7 +7,7 @@ says nothing about its signatures (what other people certify, and they may be a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,7 @@ from gtfs.trust.packets import (
     SignatureClaim,
     claim_of,
     is_whole_key,
+    is_whole_signature,
     key_fingerprint,
     key_id,
     read_packets,
@@ -42,7 +43,8 @@ _VERSIONS: Final = range(2, 6)  # of signatures
 _CERTIFICATIONS: Final = range(0x10, 0x14)
 _DIRECT: Final = 0x1F
 _BINDING: Final = 0x18
-_REVOCATIONS: Final = frozenset({0x20, 0x28})  # RFC 4880 §5.2.1: of a key, of a subkey
+_KEY_REVOKED: Final = 0x20  # RFC 4880 §5.2.1
+_SUBKEY_REVOKED: Final = 0x28
 
 
 class SecretKeyFound(BadPackets):
@@ -103,7 +105,32 @@ class PublicKey:
 
     def has_revocation(self) -> bool:
         """Whether something says that the key or a subkey is revoked; who said it is not asked."""
-        return any(_class_of(s) in _REVOCATIONS for part in self.parts.values() for s in part.signatures.values())
+        both = (_KEY_REVOKED, _SUBKEY_REVOKED)
+        return any(_class_of(s) in both for part in self.parts.values() for s in part.signatures.values())
+
+    def revocations(self, part: Fingerprint) -> list[Packet]:
+        """What says that the key, or this part of it, is revoked, wherever it stands; who said it is not asked."""
+        wanted = (_KEY_REVOKED,) if part == self.fingerprint else (_KEY_REVOKED, _SUBKEY_REVOKED)
+        return [s for p in self.parts.values() for s in p.signatures.values() if _class_of(s) in wanted]
+
+    def parts_of(self, issuer: str) -> list[Fingerprint]:
+        """The key or its subkeys of this fingerprint or key id, which is hardly ever more than one."""
+        return [f for f in dict.fromkeys((self.fingerprint, *self.subkeys)) if issuer in (f, key_id(f))]
+
+    def with_only(self, part: Fingerprint, revocations: Sequence[Packet]) -> bytes:
+        """The packets of the key without its subkeys but ``part``, and without revocations but these, which are of it.
+
+        No other subkey has a say about this one, and gpgv needs its time for each.
+        """
+        out = bytearray()
+        for (place, body), kept in sorted(self.parts.items(), key=lambda item: item[0][0]):
+            if place == 2 and key_fingerprint(body) != part:
+                continue
+            own = {0: _KEY_REVOKED, 2: _SUBKEY_REVOKED}.get(place)
+            found = [s for s in kept.signatures.values() if _class_of(s) not in (_KEY_REVOKED, _SUBKEY_REVOKED)]
+            for packet in (kept.packet, *[r for r in revocations if _class_of(r) == own], *found):
+                out += packet.raw
+        return bytes(out)
 
     def objection(self, issuer: str, now_s: int) -> str | None:
         """Why gpgv cannot use the key ``issuer`` of this one, as far as that can be told without it."""
@@ -219,6 +246,8 @@ class KeyReader:
                 return "that is cut off"
         if packet.tag == SIGNATURE and version not in _VERSIONS:
             return f"of version {version}"
+        if packet.tag == SIGNATURE and version in (4, 5) and not is_whole_signature(packet.body):
+            return "that is cut off"
         return None
 
     def _part(self, key: PublicKey, packet: Packet) -> _Part | None:

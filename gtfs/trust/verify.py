@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Signatures over given data and clear-signed documents, each one checked alone by `gtfs.trust.gpgv`.
 
-It does not know what the data mean. May be called from any thread; each signature costs one run of gpgv (about 10 ms).
+It does not know what the data mean. May be called from any thread; each signature costs one run of gpgv (about 10 ms),
+and each part of a key that expired, or that somebody calls revoked, one or a few of gpg while its `Keyring` lives.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import (
     NOT_IN_RING,
     BadSignature,
-    ExpiredKey,
+    FoundSignature,
     GpgvFailed,
     MadeInFuture,
     Signature,
@@ -33,17 +34,21 @@ from gtfs.trust.packets import (
     enarmor,
     only_signatures,
 )
+from gtfs.trust.validity import At, judge, needs_validity
 
 __all__ = [
+    "At",
     "BadSignature",
     "ClearSigned",
-    "ExpiredKey",
+    "FoundSignature",
     "GpgvFailed",
     "MadeInFuture",
     "Rejected",
     "Signature",
     "UnknownKey",
     "combine_clearsigned",
+    "find_detached",
+    "judge_found",
     "read_clearsigned",
     "split_clearsigned",
     "unverified_signers",
@@ -88,12 +93,36 @@ def verify_detached(
     allowed: frozenset[Fingerprint] | None,
     *,
     now_s: int,
+    at: At = "now",
     sig_class: str = "00",
 ) -> Signature:
     """The one signature in ``signature`` (armored or binary) over ``data``; raises `BadSignature`.
 
     ``allowed`` are whole primary fingerprints; None means everybody whom the keyring does not keep by name only.
+    ``at`` says when the key has to be good.
     """
+    return judge_found(
+        find_detached(data, signature, keyring, allowed, now_s=now_s, sig_class=sig_class), keyring, at, now_s
+    )
+
+
+def judge_found(found: FoundSignature, keyring: Keyring, at: At, now_s: int) -> Signature:
+    """What was found, now or earlier with this very keyring, if its key counts today; raises `BadSignature`."""
+    key = keyring.keys[found.primary]
+    validity = keyring.validity(found.primary, found.part) if needs_validity(found, key) else None
+    return judge(found, key, validity, at, now_s)
+
+
+def find_detached(
+    data: bytes,
+    signature: bytes,
+    keyring: Keyring,
+    allowed: frozenset[Fingerprint] | None,
+    *,
+    now_s: int,
+    sig_class: str = "00",
+) -> FoundSignature:
+    """The signature that `verify_detached` judges; it counts only if `judge_found` says so. Raises `BadSignature`."""
     if len(signature) > SIGNATURE_BYTES:
         raise BadSignature(f"over the limit signature: {len(signature)} bytes where {SIGNATURE_BYTES} are allowed")
     try:
@@ -101,17 +130,17 @@ def verify_detached(
         packet = only_signatures(binary, 1, SIGNATURE_BYTES)[0]
     except BadPackets as error:
         raise BadSignature(error.reason) from None
-    return _check(packet, data, keyring, allowed, now_s, sig_class)
+    return _find(packet, data, keyring, allowed, now_s, sig_class)
 
 
-def _check(
+def _find(
     packet: Packet,
     data: bytes,
     keyring: Keyring,
     allowed: frozenset[Fingerprint] | None,
     now_s: int,
     sig_class: str,
-) -> Signature:
+) -> FoundSignature:
     may = keyring.everybody if allowed is None else allowed & keyring.primaries
     claim = claim_of(packet)  # what would be refused anyway gets a clearer reason here, and gpgv need not be asked
     if f"{claim.sig_class:02x}" != sig_class:
@@ -123,12 +152,10 @@ def _check(
         raise UnknownKey(NOT_IN_RING)
     refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()))
     # One, or as many as have a copy of the subkey that signed: whose it is, is known once gpgv has found it good.
-    for primary in holders:
-        if primary not in may:
-            continue
+    for primary, part in [(p, f) for p in holders if p in may for f in keyring.keys[p].parts_of(claim.issuer)]:
         try:
             return check(
-                packet.raw, data, keyring.alone(primary), frozenset({primary}), now_s=now_s, sig_class=sig_class
+                packet.raw, data, keyring.alone(primary, part), frozenset({primary}), now_s=now_s, sig_class=sig_class
             )
         except BadSignature as error:
             refused = error
@@ -211,7 +238,7 @@ def read_clearsigned(
     *,
     now_s: int,
 ) -> ClearSigned:
-    """The signed text with the signatures that count, perhaps none: the caller knows how many it wants.
+    """The signed text with the signatures by keys that are good now, perhaps none: the caller knows how many it wants.
 
     The text is not looked at before a signature claims to be by a key that may sign, and is empty if none counts.
     Raises `BadSignature` for what is no clear-signed document, `GpgvFailed`.
@@ -239,7 +266,7 @@ def read_clearsigned(
             tries[primaries] += 1
             if tries[primaries] > TRIES:
                 raise BadSignature(f"{TRIES} others by this key are bad")
-            signature = _check(packet, signed, keyring, primaries, now_s, "01")
+            signature = judge_found(_find(packet, signed, keyring, primaries, now_s, "01"), keyring, "now", now_s)
         except BadSignature as error:
             rejected.append(Rejected(claim_of(packet).issuer, error))
         else:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,18 @@ def test_every_vector_by_several_processes(odd_repository: Path, tmp_path: Path,
             found[stamp.oid.hex()] = hashlib.sha256(data[offset : offset + stamp.length]).hexdigest()
         assert not run.unmade
     assert found == {row[0]: row[3] for row in ROWS}
+
+
+def count_made(path: Path, spools: Path) -> int:
+    runs = encode_many(open_repository(path), [oid_of(r[0]) for r in ROWS], spools, Limits(), Work(jobs=2))
+    return sum(len(run.made) for run in runs)
+
+
+def test_a_process_that_multiprocessing_started_encodes_by_several_processes_too(
+    odd_repository: Path, tmp_path: Path
+) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(count_made, odd_repository, tmp_path).result() == len(ROWS)
 
 
 def test_entries_are_those_of_the_vectors(odd_repository: Path) -> None:

@@ -189,8 +189,8 @@ def test_locks_of_a_git_that_was_killed_with_us_are_swept(history: History, coun
 
 def write_journal(history: History, refs: dict[bytes, ObjectId | None]) -> None:
     with Moving(history.repository, refs):
-        text = (history.layout.moving).read_bytes()
-    (history.layout.moving).write_bytes(text)
+        text = (history.repository.layout.moving).read_bytes()
+    (history.repository.layout.moving).write_bytes(text)
 
 
 def test_a_start_takes_away_what_a_killed_git_left(history: History) -> None:
@@ -258,7 +258,7 @@ def test_the_end_of_a_git_that_outlived_us_is_waited_for(history: History) -> No
         "sys.stdin.readline(); os.rename(sys.argv[2], sys.argv[2].removesuffix('.lock'))\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(history.layout.moving), str(lock)],
+        [sys.executable, "-c", code, str(history.repository.layout.moving), str(lock)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as living:  # fmt: skip
         assert living.stdin and living.stdout and living.stdout.readline() == b"ready\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import History
+from history import WHO, History
 from keys import NOW_S, YEAR_S, Keys, shared_keys
 
 from gtfs.ids import ObjectId
@@ -21,6 +21,8 @@ from gtfs.repo.work import Work
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
+
+IN_TIME = NOW_S - 3 * YEAR_S + 3600  # when the key that has expired was good
 
 
 class Mirror:
@@ -187,32 +189,59 @@ def test_a_signature_counts_by_the_keyring_of_now(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize("name", ["alice", "expired"])
 def test_a_revoked_key_withdraws_what_was_found_good_before(mirror: Mirror, own_keys: Keys, name: str) -> None:
-    made_s = NOW_S - 3 * YEAR_S + 3600 if name == "expired" else NOW_S - 3600
+    made_s = IN_TIME if name == "expired" else NOW_S - 3600
     tip = sign_commit(mirror.history, own_keys, name, made_s)
     mirror.let_in(tip)
     mirror.lines = ["** every-commit"]
     mirror.ring = own_keys.ring
-    mirror.state.index.signers.put({tip: (own_keys[name], own_keys.ring.digest)})
     assert mirror.survey(main=tip)["refs/heads/main"] == (READY, True)
     own_keys._revoke(name)
     revoked = own_keys.directory / "revoked.gpg"
     revoked.write_bytes(own_keys.export(name))
     mirror.ring = own_keys.keyring("after.gpg", own_keys.public, revoked)
-    why = "has expired" if name == "expired" else "is revoked"
-    assert mirror.follow(main=tip).held_back == {b"refs/heads/main": f"the key that signed {why} ({tip.hex()})"}
+    (reason,) = mirror.follow(main=tip).held_back.values()
+    assert reason.startswith("the key that signed is revoked: ") and tip.hex() in reason
 
 
-def test_an_expired_key_keeps_what_was_found_good_before_and_brings_nothing_new(mirror: Mirror) -> None:
-    keys = mirror.keys
-    tip = sign_commit(mirror.history, keys, "expired", NOW_S - 3 * YEAR_S + 3600)
-    mirror.let_in(tip)
-    mirror.lines = ["** every-commit"]
-    assert "expired" in mirror.follow(main=tip).held_back[b"refs/heads/main"]
-    mirror.state.index.signers.put({tip: (keys["expired"], b"an earlier ring")})
-    mirror.lines = [f"** every-commit by={keys['alice']}"]
-    assert "may not sign" in mirror.follow(main=tip).held_back[b"refs/heads/main"]
-    mirror.lines = ["** every-commit"]
-    assert mirror.follow(main=tip).moved == 1
+def test_a_ref_moves_to_what_a_key_signed_before_it_expired_and_later_only_by_a_newer_keyring(
+    mirror: Mirror, own_keys: Keys
+) -> None:
+    key = own_keys["expired"]
+    first = sign_commit(mirror.history, own_keys, "expired", IN_TIME)
+    tag = sign_tag(mirror.history, own_keys, first, "v1", IN_TIME)
+    own_keys.gpg("--quick-set-expire", key, "0")  # which the ring does not know
+    late = sign_tag(mirror.history, own_keys, first, "v2", NOW_S - YEAR_S)
+    mirror.let_in(first, tag, late)
+    mirror.lines = ["refs/tags/** tag", "** every-commit"]
+    mirror.ring = own_keys.ring
+    report = mirror.follow(main=first, tags_v1=tag, tags_v2=late)
+    assert report.moved == 2
+    assert f"the key {key} expired on" in report.held_back[b"refs/tags/v2"]
+    assert "a newer keyring may know that it was extended" in report.held_back[b"refs/tags/v2"]
+    newer = own_keys.directory / "newer.gpg"
+    newer.write_bytes(own_keys.export("expired"))
+    mirror.ring = own_keys.keyring("after.gpg", own_keys.public, newer)
+    assert mirror.follow(main=first, tags_v1=tag, tags_v2=late).moved == 1
+
+
+@pytest.mark.parametrize("where", ["lines", "local"])
+def test_strict_expiry_lets_no_expired_key_move_a_ref(mirror: Mirror, where: str) -> None:
+    first = sign_commit(mirror.history, mirror.keys, "expired", IN_TIME)
+    tag = sign_tag(mirror.history, mirror.keys, first, "v1", IN_TIME)
+    mirror.let_in(first, tag)
+    mirror.lines = ["refs/tags/** tag", "** every-commit"]
+    setattr(mirror, where, ["refs/tags/** tag strict-expiry", "** every-commit strict-expiry"])
+    report = mirror.follow(main=first, tags_v1=tag)
+    assert sorted(report.held_back) == [b"refs/heads/main", b"refs/tags/v1"]
+    assert all("has expired" in reason for reason in report.held_back.values())
+    setattr(mirror, where, [])
+    mirror.lines = ["refs/tags/** tag", "** every-commit"]
+    assert mirror.follow(main=first, tags_v1=tag).moved == 2
+
+
+def sign_tag(history: History, keys: Keys, target: ObjectId, name: str, time_s: int) -> ObjectId:
+    raw = b"object %s\ntype commit\ntag %s\ntagger %s\n\ntag\n" % (target.hex().encode(), name.encode(), WHO)
+    return history.put("tag", raw + keys.sign(raw, "expired", time_s=time_s))
 
 
 def sign_commit(history: History, keys: Any, by: str, time_s: int) -> ObjectId:
@@ -232,6 +261,9 @@ def test_gpgv_runs_once_for_a_commit_and_a_keyring(mirror: Mirror, processes: Ca
     assert processes("gpgv") == 11
     mirror.follow(main=chain[-1], other=chain[-1])
     assert processes("gpgv") == 1
+    mirror.lines = [f"** every-commit strict-expiry by={mirror.keys['alice']}"]
+    mirror.follow(main=chain[-1], third=chain[-1])
+    assert processes("gpgv") == 0
 
 
 # -- back in time ---------------------------------------------------------------------------------------------------

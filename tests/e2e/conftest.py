@@ -74,7 +74,7 @@ def published(project: Path, key: Key, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def house(tmp_path: Path, key: Key) -> Iterator[House]:
     """Where a test runs its programs."""
-    assert os.path.exists("/dev/fuse"), "tests/e2e needs FUSE (README, Testing)"
+    assert os.path.exists("/dev/fuse"), "tests/e2e needs FUSE (CONTRIBUTING.md)"
     made = House(tmp_path / "h", key)
     yield made
     made.close()

@@ -33,7 +33,7 @@ def _answers(port: int) -> bool:
 def opentracker(house: House, port: int, infohashes: list[str]) -> Iterator[None]:
     """Debian's opentracker, which serves only the torrents of its whitelist, on loopback by http and udp."""
     program = shutil.which("opentracker")
-    assert program, "tests/e2e needs opentracker (README, Testing)"
+    assert program, "tests/e2e needs opentracker (contrib/check installs it)"
     directory = Path("/tmp") / f"gtfs-tracker-{port}"  # it becomes another user, who must get there
     directory.mkdir(mode=0o755)
     whitelist = directory / "whitelist"
@@ -49,7 +49,7 @@ def opentracker(house: House, port: int, infohashes: list[str]) -> Iterator[None
 
 
 def for_web_server(house: House, repository: Path) -> Path:
-    """A copy of the reels and the catalogue that everybody can read, made as README and gtfs(1) say."""
+    """A copy of the reels and the catalogue that everybody can read, made as gtfs(1) says."""
     directory = house.root / f"www-{repository.name}"
     options = ["--chmod=D755,F644", "--exclude=.*", "--include=*.reel", "--include=*.torrent", "--exclude=*"]
     house.run(["rsync", "-a", *options, f"{repository}/gtfs/reels/", f"{directory}/"])

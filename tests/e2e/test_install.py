@@ -56,7 +56,8 @@ def test_both_archives_hold_every_module_and_the_sdist_all_that_git_tracks(archi
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
     assert tracked("gtfs") <= in_wheel
-    assert tracked("gtfs", "man", "doc", "contrib", "tests", "README.md", "CHANGELOG.md", "LICENSE") <= in_sdist
+    documents = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
+    assert tracked("gtfs", "man", "doc", "contrib", "tests", *documents) <= in_sdist
 
 
 def test_the_wheel_brings_pages_and_completions(installed: Path) -> None:

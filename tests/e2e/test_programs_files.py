@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Everyday programs × (reads from the mount, writes into the mount).
 
-README.md and mount.fuse.gtfs(8) have the table of which each test here is a cell. One mount serves the whole module;
+mount.fuse.gtfs(8) has the table of which each test here is a cell. One mount serves the whole module;
 each program writes a pack of its own.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Torrent clients × (seeds from the mount, downloads into the mount), with the torrents of ``.gtfs/torrents``.
 
-README.md and mount.fuse.gtfs(8) have the table of which each test here is a cell.
+mount.fuse.gtfs(8) has the table of which each test here is a cell.
 """
 
 from __future__ import annotations

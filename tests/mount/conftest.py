@@ -50,7 +50,7 @@ class FakeMount:
 
 @pytest.fixture
 def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
-    assert os.path.exists("/dev/fuse"), "tests/mount needs FUSE (README, Testing)"
+    assert os.path.exists("/dev/fuse"), "tests/mount needs FUSE (CONTRIBUTING.md)"
     mounts: list[FakeMount] = []
 
     def start(options: str = "", *, many: int = 0, name: str = "m") -> FakeMount:

@@ -20,7 +20,8 @@ from pathlib import Path
 import trio
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.ids import ObjectId
+from gtfs.ids import SHA1, ObjectId
+from gtfs.ingest.candidate import is_whole
 from gtfs.mount.daemon import StartOutcome, daemonize
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
@@ -106,10 +107,9 @@ class Store:
         self.trouble = text
 
     async def check(self, path: Path, oid: ObjectId) -> Judged | None:
-        data = path.read_bytes() if path.exists() else b""  # noqa: ASYNC240
-        if not data.startswith(b"PACK\0\0\0\2") or hashlib.sha1(data[:-20]).digest() != data[-20:]:
+        if not path.exists() or not is_whole(path, SHA1):  # noqa: ASYNC240
             return None
-        payload = data[12:-20]
+        payload = path.read_bytes()[12:-20]  # noqa: ASYNC240
         refusal: GtfsError | None = None
         if hashlib.sha1(payload).digest() != oid:
             refusal = CorruptPack("the first entry is not the object of the name", 12)

@@ -35,7 +35,7 @@ def state(directory, document=None, version=1, key=None):
         )
         held = SimpleNamespace(document=document, catalogue=catalogue)
     config = SimpleNamespace(sign_key=lambda: "F" * 40 if key else None)
-    return SimpleNamespace(repository=SimpleNamespace(state=directory), held=held, config=config)
+    return SimpleNamespace(layout=Layout(directory), held=held, config=config)
 
 
 def mirror_options(publisher):

@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 import trio
 from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_info, make_reel
+from ports import free_port
 from rude_peers import claims_all, garbage, server
 
 from gtfs.swarm.adding import plan_add
@@ -146,6 +147,29 @@ async def test_two_halves_make_a_whole(reel, tmp_path):
         halves[0].add_peer("127.0.0.1", ports[1])
         for half in halves:
             await half.fetch_all(stall_s=WAIT_S)
+
+
+async def test_a_peer_that_was_away_for_long_is_dialled_again(reel, tmp_path, monkeypatch):
+    dials = 0
+    often = trio.Event()
+    dial = Session._dial
+
+    def counted(session, torrent):
+        nonlocal dials
+        dials += 1
+        if dials == 12:  # libtorrent by itself gives up after three failures, in seven seconds
+            often.set()
+        dial(session, torrent)
+
+    monkeypatch.setattr(Session, "_dial", counted)
+    port = free_port()
+    async with open_session(among(port)) as mirror:
+        torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        with trio.fail_after(WAIT_S):
+            await often.wait()
+        async with open_session(among(listen=f"127.0.0.1:{port}")) as origin:
+            await origin.add(reel)
+            assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
 
 
 async def test_what_no_peer_has_ends_in_a_clear_error_and_what_came_stays(reel, tmp_path):

@@ -25,7 +25,7 @@ from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.ids import SHA256, Fingerprint, ObjectId
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy
-from gtfs.trust.verify import BadSignature, ClearSigned, Signature, split_clearsigned, unverified_signers
+from gtfs.trust.verify import BadSignature, ClearSigned, Rejected, Signature, split_clearsigned, unverified_signers
 
 RING = Keyring(Path("/nonexistent"), b"", frozenset({A, B}))
 FIRST = FirstTrust(allowed=frozenset({A}))
@@ -37,7 +37,8 @@ def every_signature_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
         text, _ = split_clearsigned(raw)
         signers = [Fingerprint(signer) for signer in unverified_signers(raw)]
         good = tuple(Signature(s, now_s) for s in signers if s in (ring.primaries if allowed is None else allowed))
-        return ClearSigned(text, good, () if good else ("somebody: may not sign this",))
+        refused = Rejected("somebody", BadSignature("may not sign this"))
+        return ClearSigned(text, good, () if good else (refused,))
 
     monkeypatch.setattr(module, "read_clearsigned", read)
 

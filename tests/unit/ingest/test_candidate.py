@@ -47,3 +47,10 @@ def test_the_beginning_of_a_pack_is_not_whole_whatever_its_count_says() -> None:
     for count in (b"\0\0\x10\0", b"\xff\xff\xff\xff"):
         with pytest.raises(NotWhole):
             scan(b"PACK\0\0\0\2" + count + bytes(100), SHA1, Limits())
+
+
+def test_a_large_file_that_does_not_start_like_a_pack_is_not_read_through(tmp_path: Path) -> None:
+    path = tmp_path / "hole"
+    with path.open("wb") as f:
+        f.truncate(1 << 40)  # hours of reading
+    assert not is_whole(path, SHA1)

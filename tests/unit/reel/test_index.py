@@ -16,6 +16,7 @@ from gtfs.reel.index import (
     SeenPack,
     SignOff,
 )
+from gtfs.reel.ledger import SignatureRow
 
 NAME = "ab" * 32
 HASH = b"\7" * 20
@@ -336,9 +337,10 @@ def test_the_small_tables_keep_what_they_are_given(index, packs):
     assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
     assert index.signoffs.get(b.oid) is None
     assert index.signoffs.oids() == [a.oid]
-    index.signers.put({a.oid: ("A" * 40, b"k" * 32)})
-    index.signers.put({a.oid: ("A" * 40, b"l" * 32)})
-    assert index.signers.of([a.oid, b.oid]) == {a.oid: ("A" * 40, b"l" * 32)}
+    row = SignatureRow("A" * 40, "B" * 40, 5, None, b"k" * 32)
+    index.signers.put({a.oid: row})
+    index.signers.put({a.oid: row._replace(expires_s=7)})
+    assert index.signers.of([a.oid, b.oid]) == {a.oid: row._replace(expires_s=7)}
     index.refs.change({}, [b"refs/heads/c"], left={b"refs/heads/c": a.oid})
     assert (index.refs.held(), index.refs.left()) == ({}, {b"refs/heads/c": a.oid})
     index.unencodable.put({a.oid: "no tree", b.oid: "no tree"})
@@ -371,6 +373,21 @@ def test_another_process_may_read_beside_the_node(index, packs):
         assert reader.packs.get(pack.oid) == index.packs.get(pack.oid)
         with pytest.raises(IndexUnusable):
             reader.meta.set("a", "b")
+
+
+def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, packs):
+    path = tmp_path / "node.db"
+    Index(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE signatures")
+        db.execute("CREATE TABLE signers (oid BLOB PRIMARY KEY, signer TEXT NOT NULL, keyring BLOB NOT NULL)")
+        db.execute("INSERT INTO signers VALUES (?, 'A', ?)", (packs.make(1).oid, b"k" * 32))
+    db.close()
+    with Index(path) as index:
+        assert index.signers.of([packs.make(1).oid]) == {}
+    with sqlite3.connect(path) as db:
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'signers'").fetchall()
+    db.close()
 
 
 @pytest.mark.parametrize("damage", ["garbage", "schema", "newer", "foreign"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.gpgv import BadSignature, Signature, _judge
+from gtfs.trust.gpgv import BadSignature, FoundSignature, Standing, _judge
 
 P = Fingerprint("A" * 40)
 NOW_S = 1_800_000_000
@@ -14,18 +14,25 @@ GOOD = (
     "[GNUPG:] VALIDSIG {s} 2027-01-15 1799999000 0 4 0 22 8 00 {p}\n"
 ).format(p=P, s="B" * 40, k="B" * 16)
 
+GOOD_FOUND = FoundSignature(P, Fingerprint("B" * 40), 1_799_999_000, None, "good")
 
-def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> Signature:
+
+def judge(status: str, code: int = 0, allowed: frozenset[Fingerprint] = frozenset({P})) -> FoundSignature:
     return _judge(code, status.encode(), allowed, NOW_S, "00")
 
 
 def test_the_good_case_names_the_primary_key() -> None:
-    assert judge(GOOD) == Signature(P, 1_799_999_000)
+    assert judge(GOOD) == GOOD_FOUND
 
 
 def test_an_expired_part_beside_the_one_that_signed_does_no_harm() -> None:
     lines = GOOD.replace("[GNUPG:] KEY_CONS", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] KEYEXPIRED 2\n[GNUPG:] KEY_CONS")
-    assert judge(lines) == Signature(P, 1_799_999_000)
+    assert judge(lines) == GOOD_FOUND
+
+
+@pytest.mark.parametrize(("word", "standing"), [("EXPKEYSIG", "expired"), ("REVKEYSIG", "revoked")])
+def test_how_the_key_stands_today_is_told_and_decides_nothing_here(word: str, standing: Standing) -> None:
+    assert judge(GOOD.replace("GOODSIG", word)) == GOOD_FOUND._replace(standing=standing)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +49,14 @@ def test_an_expired_part_beside_the_one_that_signed_does_no_harm() -> None:
         ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] SOMETHING_NEW 1\n", "SOMETHING_NEW"),
         ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] KEYREVOKED\n", "KEYREVOKED"),
         ("[GNUPG:] NEWSIG\n", "[GNUPG:] NEWSIG\n[GNUPG:] SIGEXPIRED 1\n", "SIGEXPIRED"),
-        ("[GNUPG:] GOODSIG", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] EXPKEYSIG", "has expired"),
-        ("[GNUPG:] GOODSIG", "[GNUPG:] KEYEXPIRED 1\n[GNUPG:] EXPKEYSIG x\n[GNUPG:] GOODSIG", "has expired"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] EXPKEYSIG x\n[GNUPG:] GOODSIG", "both GOODSIG and EXPKEYSIG"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] REVKEYSIG x\n[GNUPG:] GOODSIG", "both GOODSIG and REVKEYSIG"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] REVKEYSIG x\n[GNUPG:] EXPKEYSIG", "both EXPKEYSIG and REVKEYSIG"),
+        ("[GNUPG:] GOODSIG", "[GNUPG:] EXPKEYSIG x\n[GNUPG:] EXPKEYSIG", "EXPKEYSIG 2 times"),
+        ("GOODSIG B", "EXPKEYSIG C", "another key"),
+        ("GOODSIG B", "REVKEYSIG C", "another key"),
+        ("GOODSIG", "EXPSIG", "has expired"),
         ("[GNUPG:] GOODSIG B", "[GNUPG:] GOODSIG C", "another key"),
-        ("GOODSIG", "EXPKEYSIG", "has expired"),
-        ("GOODSIG", "REVKEYSIG", "revoked"),
         ("GOODSIG", "BADSIG", "does not fit"),
         ("[GNUPG:] SIG_ID", "SIG_ID", "garbled"),
         (f"00 {P}", "00", "unknown form"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,8 @@ TAG = b"object " + b"1" * 40 + b"\ntype commit\ntag v1\ntagger A <a> 1 +0000\n\n
         "refs/tags/** tag threshold=2",
         f"refs/heads/main every-commit threshold=1 by={A},{B} non-fast-forward",
         "** catalogue non-fast-forward",
+        "** every-commit strict-expiry",
+        "** tag threshold=2 non-fast-forward strict-expiry",
         "refs/heads/%C3%BC catalogue",
     ],
 )
@@ -49,7 +52,8 @@ def test_lines_are_written_as_they_are_read(line: str) -> None:
     [
         "", "refs/heads/*", "refs/heads/* nonsense", "heads/* tag", "refs/heads/*  tag", "refs/heads/* tag threshold=0",
         "refs/heads/* tag threshold=65", "refs/heads/* tag threshold", "refs/heads/* tag by=", "refs/x tag by=ABCD",
-        "refs/heads/* tag non-fast-forward=yes", "refs/heads/* tag threshold=1 threshold=2", "refs/%61 tag",
+        "refs/heads/* tag non-fast-forward=yes", "refs/heads/* tag strict-expiry=no",
+        "refs/heads/* tag strict-expiry strict-expiry", "refs/heads/* tag threshold=1 threshold=2", "refs/%61 tag",
         "refs/heads/* tag unknown=1", "refs/" + "*/" * 9 + " tag",
     ],
 )  # fmt: skip
@@ -73,11 +77,12 @@ def test_the_first_line_that_matches_counts() -> None:
 
 def test_tightening_never_loosens() -> None:
     choices = [
-        Policy(b"**", kind, threshold, signers, loose)
+        Policy(b"**", kind, threshold, signers, loose, strict)
         for kind in ("catalogue", "tag", "every-commit")
         for threshold in (0, 2)
         for signers in (None, frozenset({A}), frozenset({A, B}))
         for loose in (False, True)
+        for strict in (False, True)
     ]
     for local, catalogue in itertools.product(choices, choices):
         both = tighten(local, catalogue)
@@ -85,7 +90,15 @@ def test_tightening_never_loosens() -> None:
             assert _STRICTNESS[both.kind] >= _STRICTNESS[one.kind]
             assert both.threshold >= one.threshold
             assert one.non_fast_forward or not both.non_fast_forward
+            assert both.strict_expiry or not one.strict_expiry
             assert one.signers is None or (both.signers is not None and both.signers <= one.signers)
+
+
+def test_an_old_signature_counts_only_where_a_catalogue_vouches_and_no_line_is_strict() -> None:
+    for line in (Policy(b"**", "every-commit"), Policy(b"**", "tag")):
+        assert line.at(vouched_by_catalogue=True) == "made"
+        assert line.at(vouched_by_catalogue=False) == "now"
+        assert replace(line, strict_expiry=True).at(vouched_by_catalogue=True) == "now"
 
 
 def test_two_lists_of_signers_without_a_common_one_allow_nobody() -> None:

@@ -28,7 +28,8 @@ def fingerprint(name: str) -> Fingerprint:
 
 
 def _signature(sig_class: int, mark: bytes) -> bytes:
-    return _packet(2, b"\x04" + bytes([sig_class]) + b"\x01\x08\0\0\0\0" + mark)
+    number = (8 * len(mark)).to_bytes(2, "big") + mark
+    return _packet(2, b"\x04" + bytes([sig_class]) + b"\x01\x08\0\0\0\0\0\0" + number)
 
 
 def key_packets(name: str, *, revoked: bool = False, user_ids: tuple[str, ...] = ()) -> bytes:

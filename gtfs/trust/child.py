@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of gpgv or gpg over bytes that anybody may have made, under limits of time, memory and output.
+
+What it says is for others to judge. May be called from any thread; it waits for the child.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gtfs.errors import Blame, GtfsError
+
+MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
+CPU_S: Final = 20
+STATUS_FD: Final = "STATUS-FD"  # the word of a command that stands for the number of the status pipe
+
+
+class ChildTimedOut(GtfsError):
+    """The child took too long and was ended."""
+
+    fault = Blame.TRUST
+
+
+class ChildTooLoud(GtfsError):
+    """The child wrote more than it may."""
+
+    fault = Blame.TRUST
+
+
+class ChildNotStarted(GtfsError):
+    """The program is not there or cannot be run."""
+
+    fault = Blame.SYSTEM
+
+
+def run_child(
+    command: Sequence[str],
+    data: bytes,
+    home: str,
+    *,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    most_bytes: int,
+) -> tuple[int, bytes]:
+    """Exit code and output: what comes through the pipe that `STATUS_FD` in ``command`` names, else standard output.
+
+    ``data`` is its standard input, ``home`` its working directory. Raises the three errors above.
+    """
+    # A file in memory instead of a pipe: nobody has to feed the child while its output is being read.
+    stdin = os.memfd_create("data")
+    out_r, out_w = os.pipe()
+    try:
+        with open(stdin, "wb", closefd=False) as out:
+            out.write(data)
+        os.lseek(stdin, 0, os.SEEK_SET)
+        has_status = STATUS_FD in command
+        try:
+            child = subprocess.Popen(
+                [str(out_w) if word == STATUS_FD else word for word in command],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL if has_status else out_w,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(out_w,) if has_status else (),
+                env=environment,
+                cwd=home,
+            )
+        except OSError as error:
+            raise ChildNotStarted(f"{command[0]} cannot be run ({error.strerror})") from error
+        os.close(out_w)
+        out_w = -1
+        try:
+            _limit(child.pid)
+            deadline = time.monotonic() + timeout_s
+            said = _read(out_r, deadline, most_bytes)
+            return child.wait(max(0.0, deadline - time.monotonic())), said
+        except subprocess.TimeoutExpired:
+            raise ChildTimedOut(command[0]) from None
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    finally:
+        for fd in (stdin, out_r, out_w):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _limit(pid: int) -> None:
+    """Bound the child, which may have inherited lower limits: those stay, as only root may raise a hard one."""
+    for what, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S)):
+        try:
+            inherited = (limit for limit in resource.prlimit(pid, what) if limit != resource.RLIM_INFINITY)
+            lowest = min(wanted, *inherited, wanted)
+            resource.prlimit(pid, what, (lowest, lowest))
+        except ProcessLookupError:  # it has ended already
+            return
+
+
+def _read(fd: int, deadline: float, most_bytes: int) -> bytes:
+    """Everything up to the end of file; raises past ``deadline`` (monotonic seconds)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    out = bytearray()
+    while True:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not poll.poll(left_s * 1000):
+            raise ChildTimedOut("no end of its output")
+        got = os.read(fd, 1 << 16)
+        if not got:
+            return bytes(out)
+        out += got
+        if len(out) > most_bytes:
+            raise ChildTooLoud(f"over the limit output: more than {most_bytes} bytes")
