@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = {
     0: "it was done",
-    1: "it failed, or gtfs fsck found something",
+    1: "it failed, or gtfs fsck or gtfs trust check found something",
     2: "the command line or a setting is wrong",
     3: "the SOURCE or the repository cannot be used",
     4: "refused: a signature, a pack or a catalogue does not hold",
