@@ -23,6 +23,7 @@ from gtfs.cli.status import status
 from gtfs.cli.sync import sync
 from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_name, start_log
 from gtfs.cli.torrent import torrent
+from gtfs.cli.trust import trust
 from gtfs.cli.umount import umount
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
@@ -60,7 +61,7 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, mount, umount, sync, seed, status, torrent, fsck, pack):
+for _command in (init, keys, publish, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
     cli.add_command(_command)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXIT_STATUS = {
     0: "it was done",
-    1: "it failed, or gtfs fsck found something",
+    1: "it failed, or gtfs fsck or gtfs trust check found something",
     2: "the command line or a setting is wrong",
     3: "the SOURCE or the repository cannot be used",
     4: "refused: a signature, a pack or a catalogue does not hold",
@@ -26,7 +26,8 @@ EXIT_STATUS = {
 }
 
 
-def _write_exit_status(formatter: click.HelpFormatter) -> None:
+def write_exit_status(formatter: click.HelpFormatter) -> None:
+    """All exit codes and what they mean."""
     with formatter.section("Exit status"):
         formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_STATUS.items()])
 
@@ -41,7 +42,7 @@ class Command(click.Command):
 
             with formatter.section("Words of -o, see mount.fuse.gtfs(8)"):
                 formatter.write_dl(option_rows(), col_max=24)
-        _write_exit_status(formatter)
+        write_exit_status(formatter)
 
 
 class Group(click.Group):
@@ -51,7 +52,7 @@ class Group(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes."""
-        _write_exit_status(formatter)
+        write_exit_status(formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

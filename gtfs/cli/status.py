@@ -76,6 +76,20 @@ def _held_back_lines(held_back: list[dict[str, Any]]) -> Iterator[tuple[str, str
         yield "held back", (f"{len(names)} refs, {names[0]} first: " if names[1:] else f"{names[0]}: ") + reason
 
 
+def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The ring, and those of its keys that something names and that soon sign no more."""
+    if ring is None or ring["digest"] is None:  # an older node tells nothing
+        return
+    expiring = ring["expiring"] or []
+    yield "keyring", f"{ring['keys']} keys, digest {ring['digest'][:16]}"
+    for key in expiring:
+        if key["named"]:
+            yield "key", f"{key['fingerprint']}: {key['trouble']}"
+    others = sum(not key["named"] for key in expiring)
+    if others:
+        yield "keys", f"{others} that nothing names soon sign no more, or do not now: gtfs trust REPO check"
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -87,6 +101,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         why = "objects are missing (a shallow or partial clone?) or over a limit"
         yield "not made", f"{found['unencodable']} packs: {why}"
     yield "policy", _POLICIES[found["policy"]]
+    yield from _keyring_lines(found.get("keyring"))
     catalogue = found.get("catalogue")
     if catalogue:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]

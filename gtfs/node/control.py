@@ -46,13 +46,16 @@ def _is_url(value: object) -> bool:
 
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
+    "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
+    "keys": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
     "out": _is_name,
     "packs": lambda value: isinstance(value, bool),
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
+    "verb": lambda value: isinstance(value, str),
 }
-_NEEDED = {"torrents": ("out", "packs", "trackers")}
+_NEEDED = {"torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
 
 
 def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:

@@ -45,6 +45,8 @@ from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
+from gtfs.state.ring import RingWatch
+from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
@@ -97,6 +99,7 @@ class Node:
         self.written = WrittenPacks(state, self._writing)
         self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
         self.divergence = Divergence(state)
+        self._ring_watch = RingWatch()
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
@@ -264,6 +267,14 @@ class Node:
             await self._writing.run(first_trust, self.state, given, None)
         return await self.sync_once(tell)
 
+    async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        done = await self._writing.run(answer_trust, self.state, request)
+        if request["verb"] != "list":  # what was refused may be good by the other ring
+            self._refusals.judge_again()
+            self.divergence.is_old = True
+            self.news.wanted.grow()
+        return done
+
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
             self.state, self.packs, Path(request["out"]), request["trackers"], with_packs=request["packs"], tell=tell
@@ -274,6 +285,7 @@ class Node:
         if self.session is not None:
             await self.session.refresh()
         self._connections = await describe_connections(self.reel_torrents.torrents())
+        await trio.to_thread.run_sync(self._ring_watch.look, self.state)
         return self.status()
 
     def _feeds(self) -> list[dict[str, Any]]:
@@ -285,7 +297,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence.held_back)
+        out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
@@ -307,7 +319,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
-        handlers["torrents"] = self._asked_torrents
+        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

@@ -12,13 +12,19 @@ from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.publish import Published
+from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
 
 _HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
 
 
-def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dict[str, Any]:
-    """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`."""
+def describe_state(
+    state: State, held_back: list[HeldBack] | None = None, watch: RingWatch | None = None
+) -> dict[str, Any]:
+    """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`.
+
+    ``watch``: what gpg has told of the keys.
+    """
     held = state.held
     if held_back is None:
         held_back = refs_held_back(state)
@@ -35,6 +41,7 @@ def describe_state(state: State, held_back: list[HeldBack] | None = None) -> dic
         "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
+        "keyring": (watch or RingWatch()).describe(state),
         "running": False,
         "read_only": state.read_only,
     }

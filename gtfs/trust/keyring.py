@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -127,12 +127,12 @@ def read_keyrings(paths: Sequence[Path]) -> Keys:
     """
     keys: Keys = {}
     for path in paths:
-        files = _files(path)
+        files = files_at(path)
         found: Keys = {}
         refused: BadKeyring | None = None
         for file in files:
             try:
-                merge_keys(found, _parse(_read(file), str(file)))
+                merge_keys(found, _parse(read_file(file), str(file)))
             except BadKeyring as error:  # of a directory the other files still count
                 if len(files) > 1:
                     log.warning("%s; the file is left out", error)
@@ -221,7 +221,7 @@ def freeze(
 
 def open_keyring(path: Path) -> Keyring:
     """A keyring file that `freeze` wrote earlier; raises `BadKeyring` for any fault, as it is our own."""
-    data = _read(path)
+    data = read_file(path)
     reader = KeyReader()
     try:
         reader.read(data, strict=True)
@@ -243,7 +243,8 @@ def _keyring(path: Path, data: bytes, keys: Keys) -> Keyring:
     return Keyring(path, hashlib.sha256(data).digest(), frozenset(keys), frozenset(), keys, holders)
 
 
-def _files(path: Path) -> list[Path]:
+def files_at(path: Path) -> list[Path]:
+    """A file itself, of a directory those with a keyring's suffix; raises `MissingKeyring`."""
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
@@ -252,7 +253,8 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a keyring; raises `BadKeyring` over the limit, `MissingKeyring`."""
     try:
         with open(path, "rb") as file:
             data = file.read(KEYRING_BYTES + 1)
@@ -263,8 +265,8 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _parse(data: bytes, where: str) -> Keys:
-    """The keys in a file's ``data``; says in the log what was left out. Raises `BadKeyring`."""
+def parse_keys(data: bytes, where: str, tell: Callable[[str], None]) -> Keys:
+    """The keys in a file's ``data``; ``tell`` hears what was left out. Raises `BadKeyring`."""
     if data[8:12] == b"KBXf":
         raise BadKeyring(where, "this is a keybox; write its keys to a file with gpg --export > FILE")
     if b"-----BEGIN PGP PRIVATE KEY BLOCK-----" in data:
@@ -283,7 +285,12 @@ def _parse(data: bytes, where: str) -> Keys:
     if not reader.keys:
         raise BadKeyring(where, complaints[0] if complaints else "there is no OpenPGP public key in it")
     for complaint in complaints[:_COMPLAINTS]:
-        log.warning("keyring %s: %s", where, complaint)
+        tell(complaint)
     if len(complaints) > _COMPLAINTS:
-        log.warning("keyring %s: and %d more of the kind", where, len(complaints) - _COMPLAINTS)
+        tell(f"and {len(complaints) - _COMPLAINTS} more of the kind")
     return reader.keys
+
+
+def _parse(data: bytes, where: str) -> Keys:
+    """The same; what was left out is said in the log."""
+    return parse_keys(data, where, lambda what: log.warning("keyring %s: %s", where, what))

@@ -8,10 +8,13 @@ from typing import Any
 
 from gtfs.repo.repository import open_repository
 from gtfs.state.describe import describe_state
+from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
 
 
 def run(place: Path) -> dict[str, Any]:
     """The part of the status that is on this disk."""
     with State(open_repository(place), may_be_read_only=True) as state:
-        return describe_state(state)
+        watch = RingWatch()
+        watch.look(state)
+        return describe_state(state, watch=watch)

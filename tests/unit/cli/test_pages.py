@@ -82,7 +82,10 @@ def marked(text: str) -> set[str]:
 
 
 def flags_of(command: click.Command, *, hidden: bool = False) -> set[str]:
-    found = [o for p in command.params if isinstance(p, click.Option) and (hidden or not p.hidden) for o in p.opts]
+    params = list(command.params)
+    if isinstance(command, click.Group) and command is not cli:  # of all that it groups
+        params += [p for below in command.commands.values() for p in below.params]
+    found = [o for p in params if isinstance(p, click.Option) and (hidden or not p.hidden) for o in p.opts]
     return {o[1:] for o in found}
 
 

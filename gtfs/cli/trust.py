@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs trust``: the keys of a repository's own ring; the running node changes it, if there is one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gtfs.cli.ask import ask, place_at
+from gtfs.cli.shape import Command, Place, write_exit_status
+from gtfs.cli.terminal import complain, say
+
+_FOUND = 1  # exit code of a check that found something, as of gtfs fsck
+_JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+
+
+class Verbs(click.Group):
+    """Commands about one REPO."""
+
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        write_exit_status(formatter)
+
+
+@click.group(cls=Verbs)
+@click.argument("repo", type=Place(path_type=Path))
+@click.pass_context
+def trust(context: click.Context, repo: Path) -> None:
+    """Show and change the keys that may sign in REPO: its own small ring, frozen from the files that you give.
+
+    REPO is a bare repository or a mounted directory. Keys come from files and from your own GnuPG alone, never from a
+    key server or a peer. gtfs-trust(7) is the whole story.
+    """
+    if not context.resilient_parsing:
+        context.obj = place_at(repo)
+
+
+def _ask(place: Path, **request: Any) -> dict[str, Any]:
+    found = ask(place, {"do": "trust", **request})
+    if found is None:
+        from gtfs.cli.work.trust import run
+
+        found = run(place, request)
+    return found
+
+
+def _echo(found: Any) -> None:
+    click.echo(json.dumps(found, indent=2, sort_keys=True))
+
+
+@trust.command()
+@click.argument("files", type=Place(path_type=Path), nargs=-1, required=True, metavar="FILE...")
+@click.option("--only", metavar="FPR", multiple=True, help="Take this key of the files alone; may be given again.")
+@_JSON
+@click.pass_obj
+def add(place: Path, files: tuple[Path, ...], only: tuple[str, ...], as_json: bool) -> int:
+    """Freeze the keys in FILE into the ring, beside those that are there.
+
+    FILE is a keyring as distributions ship it, armored or not, a keybox (.kbx), a text with key blocks, or a directory
+    of such files. Of a key that is there already, what the copy has more is added: a new subkey, a later expiry, a
+    revocation.
+    """
+    found = _ask(place, verb="add", files=[str(file.absolute()) for file in files], keys=list(only))
+    return _show_added(found, as_json)
+
+
+def _show_added(found: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        _echo(found)
+        return 0
+    for left_out in found["left_out"]:
+        complain(f"left out: {left_out}")
+    if found["first"]:
+        say("this is the first keyring here: from now on commits that no catalogue vouches for need a good signature")
+    news = [key for key in found["taken"] if key["was"] != "here"]
+    for key in news:
+        say(f"{key['was']:<8} {key['fingerprint']} {', '.join(key['user_ids'][:1])}", indent=9)
+    here = len(found["taken"]) - len(news)
+    say(f"{len(news)} keys new or changed, {here} as they were; the ring has {found['keys']}, digest {found['digest']}")
+    return 0
+
+
+@trust.command(name="list")
+@_JSON
+@click.pass_obj
+def list_(place: Path, as_json: bool) -> int:
+    """Show each key of the ring: whose it is, until when it counts, and what it may do."""
+    found = _ask(place, verb="list")
+    if as_json:
+        _echo(found)
+        return 0
+    for key in found["keys"]:
+        say(f"{key['fingerprint']}  {_expiry(key)}")
+        for text in key["user_ids"]:
+            say(f"    {text}", indent=8)
+        for text in _rights(key):
+            say(f"    - {text}", indent=8)
+    _show_missing(found)
+    say(f"{len(found['keys'])} keys, digest {found['digest'] or 'none: there is no keyring'}")
+    return 0
+
+
+def _expiry(key: dict[str, Any]) -> str:
+    day = datetime.fromtimestamp(key["expires"], UTC).strftime("%Y-%m-%d") if key["expires"] else None
+    return (f"until {day}" if day else "does not expire") + (f" ({key['trouble']})" if key["trouble"] else "")
+
+
+def _rights(key: dict[str, Any]) -> list[str]:
+    rights = ["signs the catalogues"] if key["catalogues"] else []
+    rights += [f"named by: {line}" for line in key["policies"]]
+    return rights + (["signs commits and tags where nobody is named"] if key["anything"] else [])
+
+
+def _show_missing(found: dict[str, Any]) -> None:
+    for key in found["missing"]:
+        lines = "; ".join(key["policies"]) or "the catalogue"
+        complain(f"{key['fingerprint']} is not in the ring, and is named by: {lines}; gtfs trust REPO add FILE")
+
+
+@trust.command()
+@_JSON
+@click.pass_obj
+def check(place: Path, as_json: bool) -> int:
+    """Say which keys expire within 60 days, have expired, or are revoked.
+
+    Exit code 1 if one of them signs the catalogues or is named by a line of policy, or if such a key is not in the
+    ring.
+    """
+    found = _ask(place, verb="list")
+    trouble = [key for key in found["keys"] if key["trouble"]]
+    named = [key for key in trouble if key["named"]]
+    code = _FOUND if named or found["missing"] else 0
+    if as_json:
+        _echo({"digest": found["digest"], "keys": trouble, "missing": found["missing"]})
+        return code
+    for key in sorted(trouble, key=lambda k: (not k["named"], k["expires"] or 0)):
+        whose = f" {key['user_ids'][0]}" if key["user_ids"] else ""
+        matters = "; ".join(_rights(key)) if key["named"] else "nothing names it"
+        say(f"{key['fingerprint']}{whose}: {key['trouble']}; {matters}", indent=4)
+    _show_missing(found)
+    say(f"{len(trouble)} of {len(found['keys'])} keys soon sign no more, or do not now; {len(named)} of them are named")
+    return code
+
+
+@trust.command()
+@click.argument("keys", nargs=-1, required=True, metavar="FPR...")
+@click.option("--force", is_flag=True, help="Also the last key that signs the catalogues.")
+@_JSON
+@click.pass_obj
+def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> int:
+    """Take keys out of the ring: what they signed counts no more, also what came in before.
+
+    Where a line of policy names one, that is said: refs that only it signed for stay where they are.
+    """
+    found = _ask(place, verb="remove", keys=list(keys), force=force)
+    if as_json:
+        _echo(found)
+        return 0
+    for key in found["removed"]:
+        say(f"removed {key['fingerprint']} {', '.join(key['user_ids'][:1])}", indent=8)
+        for line in key["policies"]:
+            complain(f"note: it is named by the policy {line!r}: what only it signed moves no ref there any more")
+    say(f"the ring has {found['keys']} keys, digest {found['digest']}")
+    return 0
+
+
+@trust.command()
+@click.option("--accept", metavar="FPR", multiple=True, help="Freeze this proposed key; may be given again.")
+@click.option("--all", "every", is_flag=True, help="Also keys that gpg does not call valid but to which a path leads.")
+@click.option("--gnupg-home", type=Place(path_type=Path), metavar="PATH", help="Your GnuPG; gpg's own by default.")
+@_JSON
+@click.pass_obj
+def propose(place: Path, accept: tuple[str, ...], every: bool, gnupg_home: Path | None, as_json: bool) -> int:
+    """Propose keys by the web of trust that begins at your own key, and freeze those that you accept.
+
+    For each key: what your GnuPG thinks of it, how many disjoint paths of good certifications lead to it, and the
+    shortest of them, at most 5 steps long. At a terminal you are asked; elsewhere --accept names what to freeze.
+    """
+    from gtfs.cli.work.trust import accepted_file, find_proposed
+
+    found = find_proposed(gnupg_home, accept, every)
+    wanted = list(accept)
+    if as_json:
+        _echo([p.describe() for p in found])
+    else:
+        for p in found:
+            count = f"{len(p.paths)} disjoint paths" if len(p.paths) != 1 else "1 path"
+            say(f"{p.fingerprint}  {p.validity:<9} {count}  {', '.join(p.user_ids[:1])}", indent=4)
+            if p.paths:
+                say("    " + " > ".join(p.paths[0]), indent=8)
+        if not found:
+            say("nobody: no key in your GnuPG is valid by your own; --all shows where paths of certifications lead")
+    if not wanted and not as_json:
+        wanted = _ask_whom([p.fingerprint for p in found])
+    if not wanted:
+        return 0
+    with accepted_file(gnupg_home, wanted) as file:
+        added = _ask(place, verb="add", files=[str(file)], keys=wanted)
+    return _show_added(added, as_json) if not as_json else 0
+
+
+def _ask_whom(proposed: list[str]) -> list[str]:
+    import sys
+
+    if not proposed or not sys.stdin.isatty():
+        return []
+    answer = input("Whom shall this repository trust? Fingerprints, or nothing: ").split()
+    unknown = [word for word in answer if word not in proposed]
+    if unknown:
+        raise click.UsageError(f"{unknown[0]} is not among those proposed; nothing was frozen")
+    return answer

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The frozen keyring as ``gtfs trust`` shows and changes it, and what of it ``gtfs status`` tells (design.md §10).
+
+What a key may do follows from the catalogue and the policy lines that name it, and from whether it counts where nobody
+is named. Any thread, one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import BadId, Fingerprint, is_ssh_key, parse_fingerprint
+from gtfs.state.state import State
+from gtfs.trust.gnupghome import GnupgUnusable
+from gtfs.trust.keyfacts import KeyFacts, read_facts
+from gtfs.trust.keyfiles import pick, read_key_files
+from gtfs.trust.keyring import MissingKeyring, freeze, refuse_subkey
+from gtfs.trust.publickey import PublicKey
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 100  # keys of a status that soon sign no more
+
+
+class BadTrust(GtfsError):
+    """A request about the keyring that cannot be understood, or would do harm; the text says what to do."""
+
+    fault = Blame.USAGE
+
+
+def answer(state: State, request: dict[str, Any]) -> dict[str, Any]:
+    """What `gtfs trust` asks, also of a running node; raises `BadTrust`, `BadKeyring`, `GnupgUnusable`, OSError."""
+    verb = request.get("verb")
+    try:
+        keys = [parse_fingerprint(text) for text in request.get("keys") or ()]
+    except BadId as error:
+        raise BadTrust(str(error)) from None
+    if verb == "add":
+        return add(state, [Path(name) for name in request.get("files") or ()], keys)
+    if verb == "remove":
+        return remove(state, keys, force=request.get("force") is True)
+    if verb == "list":
+        return describe_ring(state)
+    raise BadTrust(f"the request trust knows no {verb!r}; is this node older?")
+
+
+def add(state: State, files: Sequence[Path], only: Collection[Fingerprint] = ()) -> dict[str, Any]:
+    """Freeze the keys in these files beside those that are here; a newer copy of a key adds what it has more."""
+    found = read_key_files(files)
+    keys = pick(found.keys, only) if only else found.keys
+    before = state.keyring
+    here = before.primaries if before is not None else frozenset()
+    ring = freeze(keys, state.layout.keyring, before=before, stay=here)
+    state.use_keyring(before.named_only - keys.keys() if before is not None else ())
+    changed = {f for f in keys if f in here and before is not None and _parts(ring.keys[f]) != _parts(before.keys[f])}
+    return {
+        "digest": ring.digest.hex(),
+        "keys": len(ring.primaries),
+        "first": before is None,
+        "taken": [
+            {
+                "fingerprint": f,
+                "user_ids": ring.keys[f].user_ids,
+                "was": "changed" if f in changed else "here" if f in here else "new",
+            }
+            for f in sorted(keys)
+        ],
+        "left_out": found.left_out,
+    }
+
+
+def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dict[str, Any]:
+    """Take keys out of the ring; what they signed counts no more. Raises `BadTrust`, `MissingKeyring`."""
+    ring = state.keyring
+    keys = {} if ring is None else dict(ring.keys)
+    for fingerprint in wanted:
+        refuse_subkey(fingerprint, keys)
+        if fingerprint not in keys:
+            raise MissingKeyring(str(state.layout.keyring), f"there is no key {fingerprint} in it")
+    gone = [{"fingerprint": f, "user_ids": keys[f].user_ids, "policies": naming(state, f)} for f in wanted]
+    left = {f: key for f, key in keys.items() if f not in wanted}
+    if not force:
+        _keep_signers(state, left.keys(), wanted)
+    assert ring is not None or not wanted
+    frozen = freeze(left, state.layout.keyring)
+    state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
+    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone}
+
+
+def _keep_signers(state: State, left: Collection[Fingerprint], wanted: Collection[Fingerprint]) -> None:
+    own, held = state.own_key(), state.held
+    if own in wanted:
+        raise BadTrust(f"{own} signs the catalogues of this publisher; gtfs init --sign-key changes it")
+    if held is None:
+        return
+    signers = frozenset(held.catalogue.signers)
+    enough = len(signers & set(left)) >= max(1, held.catalogue.threshold)
+    if signers & set(wanted) and not enough:
+        raise BadTrust(
+            f"{', '.join(sorted(signers & set(wanted)))} signs the catalogues, and without it none is believed any "
+            "more: this node would follow nobody; --force removes it all the same"
+        )
+
+
+def naming(state: State, fingerprint: Fingerprint) -> list[str]:
+    """The policy lines, of this node and of the catalogue, that name a key."""
+    lines = [*state.config.policies(), *(state.held.catalogue.policy if state.held is not None else ())]
+    return list(dict.fromkeys(line.to_line() for line in lines if fingerprint in (line.signers or ())))
+
+
+def named(state: State) -> frozenset[Fingerprint]:
+    """The keys that the catalogue, the settings or a policy line name."""
+    held, own = state.held, state.own_key()
+    lines = [*state.config.policies(), *(held.catalogue.policy if held is not None else ())]
+    found = {signer for line in lines for signer in line.signers or () if not is_ssh_key(signer)}
+    return frozenset({*found, *(held.catalogue.signers if held is not None else ()), *([own] if own else [])})
+
+
+def describe_ring(state: State) -> dict[str, Any]:
+    """What `gtfs trust list` and `check` show. Raises `GnupgUnusable`, OSError."""
+    ring, now_s = state.keyring, int(time.time())
+    facts = {} if ring is None else read_facts(ring.keys)
+    every, wanted = frozenset() if ring is None else ring.everybody, named(state)
+    keys = [] if ring is None else [_describe(state, f, facts.get(f), now_s, every, wanted) for f in sorted(ring.keys)]
+    return {
+        "digest": None if ring is None else ring.digest.hex(),
+        "keyring": str(state.layout.keyring),
+        "keys": keys,
+        "missing": [
+            {"fingerprint": f, "policies": naming(state, f)}
+            for f in sorted(wanted - (frozenset() if ring is None else ring.primaries))
+        ],
+    }
+
+
+def _describe(
+    state: State,
+    fingerprint: Fingerprint,
+    facts: KeyFacts | None,
+    now_s: int,
+    every: Collection[Fingerprint],
+    wanted: Collection[Fingerprint],
+) -> dict[str, Any]:
+    held = state.held
+    signers = set(held.catalogue.signers if held is not None else ()) | {state.own_key()}
+    return {
+        "fingerprint": fingerprint,
+        "user_ids": list(facts.user_ids) if facts is not None else [],
+        "created": facts.created_s if facts is not None else None,
+        "expires": facts.expires_s if facts is not None else None,
+        "trouble": "gpg cannot read it" if facts is None else facts.trouble(now_s),
+        "named": fingerprint in wanted,
+        "catalogues": fingerprint in signers,
+        "anything": fingerprint in every,
+        "policies": naming(state, fingerprint),
+    }
+
+
+class RingWatch:
+    """The keys of a node's ring as gpg told them last: asked once for each ring, as that takes a while."""
+
+    def __init__(self) -> None:
+        self._digest = b""
+        self._facts: dict[Fingerprint, KeyFacts] = {}
+
+    def look(self, state: State) -> None:
+        """Ask gpg, if the ring is another one than last time."""
+        ring = state.keyring
+        if ring is None or ring.digest == self._digest:
+            return
+        try:
+            self._facts, self._digest = read_facts(ring.keys), ring.digest
+        except (GnupgUnusable, OSError) as error:
+            log.info("the keys of the ring cannot be listed: %s", error)
+
+    def describe(self, state: State) -> dict[str, Any]:
+        """The ring in a status; ``expiring`` is null as long as nobody looked."""
+        ring, now_s = state.keyring, int(time.time())
+        if ring is None:
+            return {"digest": None, "keys": 0, "expiring": []}
+        out: dict[str, Any] = {"digest": ring.digest.hex(), "keys": len(ring.primaries), "expiring": None}
+        if ring.digest == self._digest:
+            wanted = named(state)
+            found = [
+                {"fingerprint": f, "trouble": trouble, "expires": facts.expires_s, "named": f in wanted}
+                for f, facts in self._facts.items()
+                if (trouble := facts.trouble(now_s)) is not None
+            ]
+            out["expiring"] = sorted(found, key=lambda k: (not k["named"], k["expires"] or 0))[:_SHOWN]
+        return out
+
+
+def _parts(key: PublicKey) -> int:
+    return len(key.to_bytes())
