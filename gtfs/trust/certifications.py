@@ -92,7 +92,7 @@ class Certifications:
             for certifier, key in part:
                 certifiers[key].add(key_id(certifier))
             with public_gpg() as gpg:
-                file = gpg.home / "keys"
+                file = gpg.home / "exported"
                 file.write_bytes(b"".join(self._keys[f].with_only(by) for f, by in certifiers.items()))
                 gpg.run("--import", str(file))
                 listed = gpg.run("--no-sig-cache", "--check-sigs")
