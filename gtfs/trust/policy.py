@@ -200,11 +200,11 @@ def parse_policy(line: str) -> Policy:
                 raise BadPolicy(line, str(error)) from None
         else:
             raise BadPolicy(line, f"unknown word {word[:60]!r}")
-    if policy.attesters is not None:
-        policy = replace(policy, threshold=policy.threshold or 1)
-        if len(policy.attesters) < policy.threshold:
-            raise BadPolicy(line, f"{policy.threshold} sign-offs of {len(policy.attesters)} attesters")
-    return policy
+    if policy.attesters is None:
+        return policy
+    if len(policy.attesters) < policy.threshold:
+        raise BadPolicy(line, f"{policy.threshold} sign-offs of {len(policy.attesters)} attesters")
+    return replace(policy, threshold=policy.threshold or 1)
 
 
 def named_subkeys(policies: Sequence[Policy], keyring: Keyring) -> list[tuple[str, Fingerprint, Fingerprint]]:

@@ -52,7 +52,8 @@ def test_lines_are_written_as_they_are_read(line: str) -> None:
         "refs/heads/* tag threshold=65", "refs/heads/* tag threshold", "refs/heads/* tag by=", "refs/x tag by=ABCD",
         "refs/heads/* tag non-fast-forward=yes", "refs/heads/* tag threshold=1 threshold=2", "refs/%61 tag",
         f"** tag threshold=3 attesters={A},{B}", f"** tag threshold=2 attesters={A},{A}", "** tag attesters=",
-        "** tag attesters=ABCD", "** tag attesters=SHA256:" + "A" * 43, "refs/heads/* tag unknown=1", "refs/" + "*/" * 9 + " tag",
+        "** tag attesters=ABCD", "** tag attesters=SHA256:" + "A" * 43, "refs/heads/* tag unknown=1",
+        "refs/" + "*/" * 9 + " tag",
     ],
 )  # fmt: skip
 def test_lines_that_are_not_understood_are_refused(line: str) -> None:
