@@ -38,6 +38,10 @@ class Layout:
         self.catalogue = root / "catalogue"
         self.latest = self.catalogue / LATEST
         self.signoffs = root / "signoffs"
+        self.attestations = root / "attestations"  # of others, and this node's own as one of them
+        self.attestation = root / "attestation"  # this node's own, for a web server
+        self.attested = self.attestation / LATEST
+        self.attester_key = self.attestation / "key.asc"
         self.incoming = root / "incoming"
         self.quarantine = root / "quarantine"
         self.pointed = root / "pointed"  # catalogues that are seeded or fetched as torrents

@@ -21,6 +21,7 @@ from gtfs.cli.shape import Command, Place
     type=Place(path_type=Path),
     help="Where gpg has that key (default: gpg's own).",
 )
+@click.option("--attest", is_flag=True, help="Let the mirror REPO sign off, for others, what it verifies.")
 @click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")
 @click.option("--web-seed", multiple=True, metavar="URL", help="Where a web server has gtfs/reels; may be given again.")
 @click.option(
@@ -55,6 +56,7 @@ def init(
     name: str | None,
     sign_key: str | None,
     gnupg_home: Path | None,
+    attest: bool,
     tracker: tuple[str, ...],
     web_seed: tuple[str, ...],
     policy: tuple[str, ...],
@@ -65,7 +67,18 @@ def init(
     accept_fault: tuple[str, ...],
     accept_faults: tuple[Path, ...],
 ) -> None:
-    """Make the bare repository REPO ready to publish, with the signing key tried once."""
+    """Make the bare repository REPO ready to publish, with the signing key tried once.
+
+    With --attest, a mirror attests what it verifies instead, by the key that is given or by its own.
+    """
+    if attest:
+        others = (name, *tracker, *web_seed, *policy, *refs, *hide, *limits, *accept_fault, *accept_faults)
+        if any(other is not None for other in others):
+            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
+        from gtfs.cli.work.init import run_attester
+
+        run_attester(repo, sign_key, gnupg_home, valid_days)
+        return
     from gtfs.cli.work.init import run
 
     run(

@@ -13,13 +13,20 @@ from gtfs.cli.shape import Command, Place
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
-def keys(repo: Path) -> None:
+@click.option("--sign-off", is_flag=True, help="Print the OpenPGP key of this node's own sign-offs instead.")
+def keys(repo: Path, sign_off: bool) -> None:
     """Print the gtfs: address of the publisher REPO; the first time, make its key.
 
     The address leads to the newest catalogue by way of the DHT, once the next gtfs publish has named the key in the
     catalogue and while a node of REPO runs. The key decides where mirrors look, never what they believe.
     """
-    from gtfs.node.dhtfeed import make_address
     from gtfs.repo.repository import open_repository
+
+    if sign_off:
+        from gtfs.cli.work.keys import sign_off_key
+
+        click.echo(sign_off_key(open_repository(place_at(repo))), nl=False)
+        return
+    from gtfs.node.dhtfeed import make_address
 
     click.echo(make_address(open_repository(place_at(repo))))

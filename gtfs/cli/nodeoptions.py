@@ -40,6 +40,7 @@ class NodeSettings:
     signers: tuple[Fingerprint, ...] = ()
     gnupg_home: Path | None = None
     feeds: tuple[str, ...] = ()
+    attesters: tuple[str, ...] = ()
     offline: bool = False
     swarm: SwarmOptions | None = _SWARM
     poll_s: float = 300.0
@@ -89,6 +90,12 @@ def _feed(text: str, option: str) -> str:
     except (ValueError, GtfsError) as e:
         raise BadNodeOption(f"{option}={text}: {getattr(e, 'reason', e)}") from None
     return str(_path(text, option)) if isinstance(feed, FileFeed) and not text.startswith("file:") else text
+
+
+def _attester(text: str, option: str) -> str:
+    if text.partition(":")[0].lower() == "gtfs":
+        raise BadNodeOption(f"{option}={text}: attestations are files, or under file:, http: or https: URLs")
+    return _feed(text, option)
 
 
 def check_tracker(text: str, option: str) -> str:
@@ -172,6 +179,10 @@ NODE: Mapping[str, Option] = {
     "feed": Option(
         NodeSettings, "feeds", Kind("URL", _each(_feed)),
         "another place where newer catalogues may be; may be given again", many=True,
+    ),
+    "attester": Option(
+        NodeSettings, "attesters", Kind("URL", _each(_attester)),
+        "a place where an attester's sign-offs may be; may be given again", many=True,
     ),
     "peer": Option(SwarmOptions, "peers", _PEER, "ask this node; may be given again", many=True),
     "tracker": Option(

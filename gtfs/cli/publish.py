@@ -23,6 +23,7 @@ _NAMED = 20  # refs in one line
 def publish(repo: Path, force: bool, jobs: int | None) -> int:
     """Publish what the refs of REPO say now, and print its version and the SOURCE strings that others can use.
 
+    An attester's REPO publishes instead what it verified of the catalogue that it follows.
     A running node of REPO does the work, and seeds the new reels at once. None publishes unasked.
     """
     place = place_at(repo)
@@ -45,6 +46,12 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
+    if "refs" in done:  # an attester's
+        new = "" if done["new"] else " (nothing had changed)"
+        say(f"attested {done['refs']} refs of version {done['version']} of {done['repository']}{new}")
+        for source in done["sources"]:
+            say(f"attester {source}")
+        return 0
     _show(done)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")

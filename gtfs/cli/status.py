@@ -110,12 +110,17 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         held_back = found["refs_held_back"]
         words += ["refs not moved yet: gtfs sync"] if any(h["sync"] for h in held_back) else []
         yield "catalogue", "; ".join(words)
+        for attester in catalogue.get("two_packs", ()):  # not from an older node
+            yield "attester", f"{attester} SIGNED TWO PACKS of one commit, see attestations/"
         yield "signed by", ", ".join(catalogue["signers"])
         yield from _held_back_lines(held_back)
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
+    for attester in found.get("attesters", ()):
+        said = attester["error"] or "answered " + _when(attester["answered"])
+        yield "attester", f"{attester['attester']}: {said}"
     swarm = found.get("swarm")
     if swarm and swarm["port"] is None:
         yield "swarm", "offline"

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId, is_ssh_key
 from gtfs.ingest.pathjudge import Journey, PathJudge
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected, Quorum, waiting_for_quorum
 from gtfs.ingest.signers import AT_ONCE, Signers
 from gtfs.pack.format import TAG
 from gtfs.reel.index import Index, PackRow
@@ -37,6 +38,7 @@ class Demands(NamedTuple):
     local: Sequence[Policy]
     catalogue: Sequence[Policy] | None
     keyring: Keyring | None
+    collected: Callable[[], Collected] = lambda: NOTHING_COLLECTED  # asked, and verified, where a ref needs sign-offs
 
 
 class _Signed(NamedTuple):
@@ -58,12 +60,14 @@ class Asked(NamedTuple):
 class Judgement(NamedTuple):
     """Why refs may not move, by name; ``ahead`` are those that need not: they stand beyond the catalogue.
 
-    ``late`` are those of ``against`` that wait for packs and nothing else.
+    ``late`` are those of ``against`` that wait for packs and nothing else, ``quorums`` those that wait for sign-offs
+    and nothing else.
     """
 
     against: dict[bytes, str]
     ahead: dict[bytes, str]
     late: frozenset[bytes]
+    quorums: dict[bytes, Quorum]
 
 
 _Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, str]]
@@ -89,7 +93,7 @@ class RefJudge:
         policies = {a.name: self.policy(a.name) for a in asked}
         left = []
         for a in asked:
-            reason = _not_here(a, rows.get(a.wanted)) or _threshold(policies[a.name])
+            reason = _not_here(a, rows.get(a.wanted))
             if reason is None:
                 left.append(a)
             else:
@@ -115,7 +119,15 @@ class RefJudge:
             left = [a for a in left if a.name not in against]
             parts = _parts(left, policies, kind)
             against |= judge([a for a in left if a.name in parts], parts, rows)
-        return Judgement(against, ahead, frozenset(a.name for a in asked if _is_late(rows.get(a.wanted))))
+        quorums = self._quorums({a.name: a.wanted for a in left if a.name not in against}, policies)
+        against |= {name: quorum.reason for name, quorum in quorums.items()}
+        return Judgement(against, ahead, frozenset(a.name for a in asked if _is_late(rows.get(a.wanted))), quorums)
+
+    def _quorums(self, wanted: dict[bytes, ObjectId], policies: dict[bytes, Policy]) -> dict[bytes, Quorum]:
+        if not any(policies[name].quorum for name in wanted):
+            return {}
+        d = self._demands
+        return waiting_for_quorum(self._repository, self._index, wanted, policies, d.keyring, d.collected())
 
     def policy(self, name: bytes) -> Policy:
         """What is demanded of this ref."""
@@ -318,12 +330,6 @@ def _not_here(a: Asked, row: PackRow | None) -> str | None:
         return _NOT_YET + (f" ({row.reason})" if row and row.reason else "")
     if row.kind == TAG and a.name.startswith(_HEADS):
         return "it would hold a tag object, which a branch cannot"
-    return None
-
-
-def _threshold(policy: Policy) -> str | None:
-    if policy.threshold > 1:
-        return f"the policy wants sign-offs by {policy.threshold} attesters, and none have been collected"
     return None
 
 

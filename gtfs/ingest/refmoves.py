@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum
 from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge
 from gtfs.ingest.signers import Signers
 from gtfs.ingest.tips import keep_places, let_go
@@ -35,13 +36,14 @@ GONE = "the catalogue has it no more; gtfs sync removes it"
 class RefReport(NamedTuple):
     """What came of the refs: how many moved, why others stay where they are, and which stand beyond the catalogue.
 
-    ``late`` are those of ``held_back`` that wait for packs and nothing else.
+    ``late`` are those of ``held_back`` that wait for packs and nothing else, ``quorums`` those that wait for sign-offs.
     """
 
     moved: int
     held_back: dict[bytes, str]
     ahead: dict[bytes, str] = {}  # noqa: RUF012  never changed
     late: frozenset[bytes] = frozenset()
+    quorums: dict[bytes, Quorum] = {}  # noqa: RUF012  never changed
 
 
 class HeldBack(NamedTuple):
@@ -52,6 +54,7 @@ class HeldBack(NamedTuple):
     now: ObjectId | None
     wanted: ObjectId | None  # None: it shall go
     sync_helps: bool
+    quorum: Quorum | None = None  # of one that waits for sign-offs and nothing else
 
 
 def follow_refs(
@@ -94,7 +97,7 @@ def follow_refs(
         if why is not None:
             held_back[b"HEAD"] = why
     let_go(repository)
-    return RefReport(len(moves) - len(refused), held_back, judged.ahead, judged.late)
+    return RefReport(len(moves) - len(refused), held_back, judged.ahead, judged.late, judged.quorums)
 
 
 def survey_refs(
@@ -116,12 +119,27 @@ def survey_refs(
         against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
         stuck = None if against else trouble(repository, a.name)
         helps = a.name in judged.late if against else stuck is None or stuck.heals
-        found.append(HeldBack(a.name, against or (stuck.text if stuck else READY), a.now, a.wanted, helps))
+        reason, quorum = against or (stuck.text if stuck else READY), judged.quorums.get(a.name)
+        found.append(HeldBack(a.name, reason, a.now, a.wanted, helps, quorum))
     for name, oid in index.refs.held().items():
         if name not in wanted and name in standing and standing[name].oid == oid:
             stuck = trouble(repository, name)
             found.append(HeldBack(name, stuck.text if stuck else GONE, oid, None, stuck is None))
     return found
+
+
+def verified_refs(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> dict[bytes, ObjectId]:
+    """The refs of ``wanted`` that stand there, or may move there, by all that is demanded but others' sign-offs.
+
+    All are judged, wherever they stand.
+    """
+    standing = _ordinary(read_refs(repository))
+    alone = demands._replace(collected=lambda: NOTHING_COLLECTED)
+    judged, asked = _judge(repository, index, standing, wanted, alone, all_of_them=True)
+    sound = [a for a in asked if a.name not in judged.ahead]
+    return {a.name: a.wanted for a in sound if a.name not in judged.against or a.name in judged.quorums}
 
 
 def reassert(repository: Repository, index: Index, demands: Demands) -> int:
@@ -168,13 +186,15 @@ def _judge(
     refs: Mapping[bytes, Ref],
     wanted: Mapping[bytes, ObjectId],
     demands: Demands,
+    *,
+    all_of_them: bool = False,
 ) -> tuple[Judgement, list[Asked]]:
-    """What stands against those that stand elsewhere than ``wanted``, and these."""
+    """What stands against those that stand elsewhere than ``wanted`` (or against each), and these."""
     last = index.refs.left() | index.refs.held()
     asked = []
     for name, oid in wanted.items():
         ref = refs.get(name)
-        if ref is not None and ref.oid == oid:
+        if ref is not None and ref.oid == oid and not all_of_them:
             continue
         # One whose object is lost stands nowhere, for all that can be lost by moving it.
         now = None if ref is None or ref.kind == MISSING else ref.oid

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is copied into ``DIR/.gtfs``: a catalogue, judged like a feed's, or a listed reel's ``.torrent``. Trio loop.
+"""What is copied into ``DIR/.gtfs``: a catalogue or an attestation, judged like a feed's, or a listed reel's torrent.
+
+Trio loop.
 
 Copying proves nothing: whoever may write there may also hand over anything that he got from anywhere.
 """
@@ -14,6 +16,7 @@ from gtfs.metainfo import BadMetainfo, info_of
 from gtfs.mount.tree import NotTakeable
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.state.state import State
+from gtfs.trust.attestation import looks_like_attestation
 
 _CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
@@ -25,9 +28,19 @@ class NotListed(GtfsError):
 
 
 async def take_copied(
-    state: State, reels: ReelTorrents, take_catalogue: Callable[[bytes], Awaitable[None]], document: bytes
+    state: State,
+    reels: ReelTorrents,
+    take_catalogue: Callable[[bytes], Awaitable[None]],
+    take_attestation: Callable[[bytes], Awaitable[None]],
+    document: bytes,
 ) -> None:
-    """Take in a document, told by its contents. Raises `NotTakeable`, `NotListed`, `CatalogueRefused`, OSError."""
+    """Take in a document, told by its contents.
+
+    Raises `NotTakeable`, `NotListed`, `CatalogueRefused`, `AttestationRefused`, OSError.
+    """
+    if looks_like_attestation(document):
+        await take_attestation(document)
+        return
     if document.startswith(_CLEAR_SIGNED):
         await take_catalogue(document)
         return

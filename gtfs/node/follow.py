@@ -178,6 +178,13 @@ class Follower:
             # what packs stand on, which was seen only now.
             before, is_once_more = report, is_news
 
+    async def move_refs(self) -> None:
+        """Move refs to where the held catalogue has them, as far as they may now."""
+        async with self._one:
+            if self._state.held is not None:
+                await self._writing.run(move_refs, self._state)
+                self._news.came_in()
+
     def _followed(self) -> Accepted:
         """The catalogue to sync with."""
         held = self._state.held

@@ -22,6 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
+from gtfs.node.attesters import Attesters
 from gtfs.node.cache import Cache
 from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
@@ -39,6 +40,7 @@ from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
+from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_published, describe_state, describe_step
 from gtfs.state.divergence import Divergence
@@ -70,6 +72,7 @@ class NodeOptions:
 
     swarm: SwarmOptions | None = field(default_factory=SwarmOptions)
     feeds: tuple[Feed, ...] = ()
+    attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
     first: FirstTrust = field(default_factory=FirstTrust)
     read_timeout_s: float = 60.0
     poll_s: float = 300.0
@@ -105,6 +108,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
+        self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -147,7 +151,11 @@ class Node:
             self.news.wanted.grow()
 
     async def _take_copied(self, document: bytes) -> None:
-        await take_copied(self.state, self.reel_torrents, self._take_catalogue, document)
+        await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
+
+    async def _move_refs(self) -> None:
+        if self._has_followed():  # else a sync moves them, once it has brought what they reach
+            await self.follower.move_refs()
 
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
@@ -195,6 +203,7 @@ class Node:
         await self._writing.run(self.state.reread)
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
+        self.attesters.reread()
         self.pointer.renew()
         self.news.wanted.grow()
 
@@ -205,6 +214,8 @@ class Node:
             trio.from_thread.run_sync(tell, describe_step(step))
 
         def work() -> dict[str, Any]:
+            if is_attester(self.state):
+                return describe_attested(self.state, *attest(self.state, force=force))
             done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
             return describe_published(self.state, done)
 
@@ -227,6 +238,7 @@ class Node:
         before = await self._received_bytes()
         self._refusals.judge_again()
         await self.poller.poll_once()
+        await self.attesters.poll_once()
         last: dict[str, Any] = {}
 
         def show(p: Progress | None) -> None:
@@ -311,6 +323,7 @@ class Node:
         if self._cache is not None:
             out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
         out["feeds"] = self._feeds()
+        out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
         out["incoming"] = self.written.statistics()
         out["running"] = True
@@ -333,6 +346,7 @@ class Node:
             nursery.start_soon(self.packs.forget_task)
             nursery.start_soon(self._follow_task)
             nursery.start_soon(self.poller.poll_task)
+            nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
             if self._cache is not None:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from gtfs.catalogue.accept import is_stale
+from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refmoves import HeldBack
 from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
@@ -59,6 +60,7 @@ def describe_state(
             "reels": len(c.reels),
             "followed": not held_back,
             "held_back": len(held_back),
+            "two_packs": sorted(state.attestations.evidence()),
         }
         out["refs_held_back"] = [
             {
@@ -67,6 +69,7 @@ def describe_state(
                 "at": h.now.hex() if h.now is not None else None,
                 "wanted": h.wanted.hex() if h.wanted is not None else None,
                 "sync": h.sync_helps,
+                "quorum": None if h.quorum is None else describe_quorum(h.quorum),
             }
             for h in held_back[:_HELD_BACK_MOST]
         ]
@@ -76,6 +79,16 @@ def describe_state(
 def describe_step(step: Step) -> dict[str, Any]:
     """How far a publish is, as it goes over the control socket."""
     return {"phase": step.phase} if step.phase else {"packs": step.packs, "of": step.packs_of, "bytes": step.size}
+
+
+def describe_quorum(quorum: Quorum) -> dict[str, Any]:
+    """How far a ref that waits for sign-offs has come."""
+    return {
+        "needed": quorum.needed,
+        "have": list(quorum.have),
+        "missing": list(quorum.missing),
+        "useless": dict(quorum.useless),
+    }
 
 
 def describe_published(state: State, published: Published) -> dict[str, Any]:

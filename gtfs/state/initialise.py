@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue
-from gtfs.ids import ObjectId, parse_fingerprint, parse_object_id
+from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
 from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
@@ -139,16 +139,20 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
 
 def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:
     """Raise `BadPolicy` for a line that names a subkey, as far as the keyring or the user's GnuPG knows it for one."""
-    named = {fingerprint for policy in policies for fingerprint in policy.signers or ()}
+    named = {fingerprint for policy in policies for fingerprint in _named(policy)}
     keys = dict(state.keyring.keys) if state.keyring is not None else {}
     if named - keys.keys():
         merge_keys(keys, read_user_keys(named, gnupg_home or state.config.gnupg_home()))
     for policy in policies:
-        for fingerprint in sorted(policy.signers or ()):
+        for fingerprint in sorted(_named(policy)):
             try:
                 refuse_subkey(fingerprint, keys)
             except SubkeyNamed as error:
                 raise BadPolicy(policy.to_line(), str(error)) from None
+
+
+def _named(policy: Policy) -> frozenset[Fingerprint]:
+    return (policy.signers or frozenset()) | (policy.attesters or frozenset())
 
 
 def _first_root(repository: Repository) -> str:

@@ -23,6 +23,7 @@ from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.lost import doubt
 from gtfs.ingest.quarantine import Quarantine
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.ingest.tips import hold_kept
@@ -34,6 +35,7 @@ from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
+from gtfs.state.collected import AttestationStore, Expected
 from gtfs.state.config import Config
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
@@ -95,6 +97,7 @@ class State:
             self.reel_files = ReelFiles(self.index, layout, repository.fmt)
             self.quarantine = Quarantine(layout.quarantine, self.limits.quarantine_bytes)
             self.catalogues = CatalogueStore(layout.catalogue, read_only=self.read_only)
+            self.attestations = AttestationStore(layout.attestations)
             self.held: Held | None = self.catalogues.highest()
             self._previous: Catalogue | None = None
             self._superseded: list[ReelRow] = []
@@ -140,7 +143,15 @@ class State:
         sweep(self.repository)
         sweep_spool(self.repository)
         sweep_homes(layout.keys)
-        for directory in (layout.root, layout.reels, layout.catalogue, layout.signoffs, layout.keys):
+        for directory in (
+            layout.root,
+            layout.reels,
+            layout.catalogue,
+            layout.signoffs,
+            layout.keys,
+            layout.attestations,
+            layout.attestation,
+        ):
             sweep_temporaries(directory)
 
     def reread(self) -> None:
@@ -229,7 +240,28 @@ class State:
     def demands(self) -> Demands:
         """Step 9: what refs must meet to move, as this node demands it now."""
         policy = None if self.held is None else self.held.catalogue.policy
-        return Demands(self.config.policies(), policy, self.keyring)
+        return Demands(self.config.policies(), policy, self.keyring, self._collected)
+
+    def expected(self) -> Expected | None:
+        """What others' sign-offs have to be like; None where there is nothing, or nobody, to sign off."""
+        held = self.held
+        if held is None or self.keyring is None:
+            return None
+        asking = [line for line in (*self.config.policies(), *held.catalogue.policy) if line.quorum]
+        named = [line.attesters for line in asking if line.attesters is not None]
+        # Any that some line asks for; each ref's own line says who counts for it.
+        allowed = frozenset[Fingerprint]().union(*named)
+        if len(named) < len(asking):
+            allowed |= self.keyring.everybody
+
+        def catalogue_digest(version: int) -> str | None:
+            return held.digest if version == held.catalogue.version else self.catalogues.known_digest(version)
+
+        return Expected(self.keyring, allowed, held.catalogue.repository, catalogue_digest)
+
+    def _collected(self) -> Collected:
+        expected = self.expected()
+        return NOTHING_COLLECTED if expected is None else self.attestations.verified(expected)
 
     def ingest(self) -> Ingest:
         """The one way in."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policies: what a ref demands before it moves, and whether one commit or tag meets it (design.md §10).
 
-A policy is one line: ``PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward]
-[strict-expiry]``. Of several lines the first whose pattern matches counts; a local line can only tighten the
-catalogue's. What `path` demands of a history is for `gtfs.trust.path`. Any thread; judging may run gpgv.
+A policy is one line: ``PATTERN KIND [threshold=K] [attesters=FPR,FPR] [by=FPR,FPR] [file=NAME] [root=OID]
+[non-fast-forward] [strict-expiry]``. Of several lines the first whose pattern matches counts; a local line can only
+tighten the catalogue's. What `path` demands of a history is for `gtfs.trust.path`. Any thread; judging may run gpgv.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.ids import BadId, Fingerprint, ObjectId, parse_object_id, parse_signer
+from gtfs.ids import BadId, Fingerprint, ObjectId, parse_fingerprint, parse_object_id, parse_signer
 from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
@@ -35,7 +35,10 @@ _KINDS: Final[dict[str, PolicyKind]] = {
     "path": "path",
     "every-commit": "every-commit",
 }
-_FORM: Final = "PATTERN KIND [threshold=K] [by=FPR,FPR] [file=NAME] [root=OID] [non-fast-forward] [strict-expiry]"
+_FORM: Final = (
+    "PATTERN KIND [threshold=K] [attesters=FPR,FPR] [by=FPR,FPR] [file=NAME] [root=OID]"
+    " [non-fast-forward] [strict-expiry]"
+)
 THRESHOLD_MOST: Final = 64
 TREE_FILES: Final = ("openpgp-policy.toml", ".guix-authorizations")  # which `path` can read who may sign from
 _TAGS: Final = b"refs/tags/"
@@ -73,6 +76,7 @@ class Policy:
     files: frozenset[str] = frozenset()  # of `path`: of TREE_FILES, those that say as well who may sign
     roots: frozenset[ObjectId] = frozenset()  # of `path`: commits that are trusted; there must be a way from each
     strict_expiry: bool = False  # keys have to be good now, also of what the catalogue lists
+    attesters: frozenset[Fingerprint] | None = None  # whose sign-offs count; None: every key of the keyring
     also: Policy | None = None  # of a joined `path`: the `tag` or `every-commit` that holds beside it
 
     def to_line(self) -> str:
@@ -80,6 +84,8 @@ class Policy:
         words = [encode_name(self.pattern), self.kind]
         if self.threshold:
             words.append(f"threshold={self.threshold}")
+        if self.attesters is not None:
+            words.append("attesters=" + ",".join(sorted(self.attesters)))
         if self.signers is not None:
             words.append("by=" + ",".join(sorted(self.signers)))
         words += [f"file={name}" for name in sorted(self.files)]
@@ -99,6 +105,14 @@ class Policy:
         so that counts only where a catalogue, whose signers' keys are good now, lists what was signed.
         """
         return "made" if vouched_by_catalogue and not self.strict_expiry else "now"
+
+    @property
+    def quorum(self) -> int:
+        """How many attesters must have signed off.
+
+        ``threshold=1`` alone asks for none, as it did before anybody's sign-offs were collected.
+        """
+        return 0 if self.threshold == 1 and self.attesters is None else self.threshold
 
     def part(self, kind: PolicyKind) -> Policy | None:
         """What holds here of this kind: this policy, or the one beside it."""
@@ -166,6 +180,11 @@ def parse_policy(line: str) -> Policy:
         seen.add(name)
         if name == "threshold" and re.fullmatch(r"[1-9][0-9]?", value) and int(value) <= THRESHOLD_MOST:
             policy = replace(policy, threshold=int(value))
+        elif name == "attesters" and value:
+            try:
+                policy = replace(policy, attesters=frozenset(parse_fingerprint(text) for text in value.split(",")))
+            except BadId as error:
+                raise BadPolicy(line, str(error)) from None
         elif name == "by" and value:
             try:
                 policy = replace(policy, signers=frozenset(parse_signer(text) for text in value.split(",")))
@@ -188,15 +207,19 @@ def parse_policy(line: str) -> Policy:
                 raise BadPolicy(line, str(error)) from None
         else:
             raise BadPolicy(line, f"unknown word {word[:60]!r}")
-    return policy
+    if policy.attesters is None:
+        return policy
+    if len(policy.attesters) < policy.threshold:
+        raise BadPolicy(line, f"{policy.threshold} sign-offs of {len(policy.attesters)} attesters")
+    return replace(policy, threshold=policy.threshold or 1)
 
 
 def named_subkeys(policies: Sequence[Policy], keyring: Keyring) -> list[tuple[str, Fingerprint, Fingerprint]]:
-    """The lines that let a subkey sign, the subkey, and the primary key that has to be named to match."""
+    """The lines that let a subkey sign or attest, the subkey, and the primary key that has to be named to match."""
     return [
         (policy.to_line(), fingerprint, primary)
         for policy in policies
-        for fingerprint in sorted(policy.signers or ())
+        for fingerprint in sorted((policy.signers or frozenset()) | (policy.attesters or frozenset()))
         if (primary := keyring.primary_of(fingerprint)) is not None
     ]
 
@@ -208,33 +231,34 @@ def policy_for(ref: bytes, policies: Sequence[Policy]) -> Policy | None:
 
 def tighten(local: Policy, catalogue: Policy) -> Policy:
     """Both at once: the stricter of each demand, so that neither loosens the other."""
+    attesters = _both(local.attesters, catalogue.attesters)
     path, other = (local, catalogue) if local.kind == "path" else (catalogue, local)
     threshold = max(local.threshold, catalogue.threshold)
     non_fast_forward = local.non_fast_forward and catalogue.non_fast_forward
     strict_expiry = local.strict_expiry or catalogue.strict_expiry
     if path.kind == "path" and other.kind in ("tag", "every-commit"):
         return replace(
-            path,
-            pattern=catalogue.pattern,
-            threshold=threshold,
-            non_fast_forward=non_fast_forward,
-            strict_expiry=strict_expiry,
+            path, pattern=catalogue.pattern, threshold=threshold, attesters=attesters,
+            non_fast_forward=non_fast_forward, strict_expiry=strict_expiry,
             also=replace(other, strict_expiry=strict_expiry),
-        )
+        )  # fmt: skip
     stricter = max(local, catalogue, key=lambda policy: _STRICTNESS[policy.kind])
-    signers = catalogue.signers
-    if local.signers is not None:
-        signers = local.signers if signers is None else signers & local.signers
     return Policy(
         catalogue.pattern,
         stricter.kind,
         threshold,
-        signers,
+        _both(local.signers, catalogue.signers),
         non_fast_forward,
+        attesters=attesters,
         files=local.files | catalogue.files,
         roots=local.roots | catalogue.roots,
         strict_expiry=strict_expiry,
     )
+
+
+def _both(one: frozenset[Fingerprint] | None, other: frozenset[Fingerprint] | None) -> frozenset[Fingerprint] | None:
+    """Who is in both lists, where None has everybody."""
+    return other if one is None else one if other is None else one & other
 
 
 def effective_policy(

@@ -79,6 +79,10 @@ class Signer:
             raise SigningFailed("gpg made a weak or text-mode signature; look into gpg.conf")
         return armored
 
+    def public_key(self) -> bytes:
+        """The armored public half, for the keyrings of others."""
+        return str(self._gpg.export_keys(self.fingerprint)).encode("ascii")
+
     def _sign(self, data: bytes, *, clearsign: bool) -> bytes:
         # --local-user, not python-gnupg's --default-key: with that one gpg may quietly take another key.
         args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
@@ -130,10 +134,8 @@ def node_signer(path: Path) -> Iterator[Signer]:
 
 def node_public_key(path: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
-    # For attesters (design.md §10); no command shows it yet.
-    with own_home(path.parent) as home:
-        gpg = open_gnupg(home)
-        return str(gpg.export_keys(_import_node_key(gpg, path))).encode("ascii")
+    with node_signer(path) as signer:
+        return signer.public_key()
 
 
 def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:

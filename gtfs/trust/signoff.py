@@ -81,7 +81,6 @@ def write_signoff(directory: Path, rows: Sequence[SignoffRow], signer: Signer, n
 
 def read_signoff(document: bytes, keyring: Keyring, allowed: frozenset[Fingerprint] | None, *, now_s: int) -> Signoff:
     """The rows that somebody in ``allowed`` signed off; raises `BadSignoff`, `BadSignature`."""
-    # For a quorum of others' sign-offs (design.md §10); none are collected yet.
     signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
     if not signed.signatures:
         raise BadSignoff("; ".join(map(str, signed.rejected)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import say
 from gtfs.repo.repository import open_repository
+from gtfs.state.attest import make_attester
 from gtfs.state.initialise import Wanted, make_publisher
 
 
@@ -43,3 +44,9 @@ def run(
     )
     repository_id = make_publisher(open_repository(repository_of_mount(repo) or repo), wanted)
     say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+
+
+def run_attester(repo: Path, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None) -> None:
+    """Hand what was given to `make_attester`."""
+    key = make_attester(open_repository(repository_of_mount(repo) or repo), sign_key, gnupg_home, valid_days)
+    say(f"{repo} attests by {key}; next: gtfs publish {repo}")

@@ -74,6 +74,7 @@ def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
     return NodeOptions(
         swarm=settings.swarm,
         feeds=tuple(parse_feed(text) for text in settings.feeds),
+        attesters=tuple(parse_feed(text) for text in settings.attesters),
         read_timeout_s=read_timeout_s,
         poll_s=settings.poll_s,
         table_s=settings.table_s,

@@ -37,6 +37,7 @@ TAG = b"object " + b"1" * 40 + b"\ntype commit\ntag v1\ntagger A <a> 1 +0000\n\n
         "refs/heads/* catalogue",
         "refs/tags/** tag threshold=2",
         f"refs/heads/main every-commit threshold=1 by={A},{B} non-fast-forward",
+        f"refs/tags/** tag threshold=2 attesters={A},{B} by={B}",
         "** catalogue non-fast-forward",
         "** every-commit strict-expiry",
         "** tag threshold=2 non-fast-forward strict-expiry",
@@ -54,7 +55,9 @@ def test_lines_are_written_as_they_are_read(line: str) -> None:
         "refs/heads/* tag threshold=65", "refs/heads/* tag threshold", "refs/heads/* tag by=", "refs/x tag by=ABCD",
         "refs/heads/* tag non-fast-forward=yes", "refs/heads/* tag strict-expiry=no",
         "refs/heads/* tag strict-expiry strict-expiry", "refs/heads/* tag threshold=1 threshold=2", "refs/%61 tag",
-        "refs/heads/* tag unknown=1", "refs/" + "*/" * 9 + " tag",
+        f"** tag threshold=3 attesters={A},{B}", f"** tag threshold=2 attesters={A},{A}", "** tag attesters=",
+        "** tag attesters=ABCD", "** tag attesters=SHA256:" + "A" * 43, "refs/heads/* tag unknown=1",
+        "refs/" + "*/" * 9 + " tag",
     ],
 )  # fmt: skip
 def test_lines_that_are_not_understood_are_refused(line: str) -> None:
@@ -77,10 +80,11 @@ def test_the_first_line_that_matches_counts() -> None:
 
 def test_tightening_never_loosens() -> None:
     choices = [
-        Policy(b"**", kind, threshold, signers, loose, strict)
+        Policy(b"**", kind, threshold, signers, loose, attesters=attesters, strict_expiry=strict)
         for kind in ("catalogue", "tag", "every-commit")
         for threshold in (0, 2)
         for signers in (None, frozenset({A}), frozenset({A, B}))
+        for attesters in ((None, frozenset({A}), frozenset({A, B})) if threshold else (None,))
         for loose in (False, True)
         for strict in (False, True)
     ]
@@ -90,8 +94,10 @@ def test_tightening_never_loosens() -> None:
             assert _STRICTNESS[both.kind] >= _STRICTNESS[one.kind]
             assert both.threshold >= one.threshold
             assert one.non_fast_forward or not both.non_fast_forward
-            assert both.strict_expiry or not one.strict_expiry
+            assert both.quorum >= one.quorum
+            assert one.attesters is None or (both.attesters is not None and both.attesters <= one.attesters)
             assert one.signers is None or (both.signers is not None and both.signers <= one.signers)
+            assert both.strict_expiry or not one.strict_expiry
 
 
 def test_an_old_signature_counts_only_where_a_catalogue_vouches_and_no_line_is_strict() -> None:
@@ -99,6 +105,21 @@ def test_an_old_signature_counts_only_where_a_catalogue_vouches_and_no_line_is_s
         assert line.at(vouched_by_catalogue=True) == "made"
         assert line.at(vouched_by_catalogue=False) == "now"
         assert replace(line, strict_expiry=True).at(vouched_by_catalogue=True) == "now"
+
+
+def test_a_threshold_of_one_asks_for_a_sign_off_only_where_attesters_are_named() -> None:
+    assert parse_policy("** tag threshold=1").quorum == 0  # as before sign-offs were collected
+    assert parse_policy("** tag threshold=2").quorum == 2
+    assert parse_policy(f"** tag threshold=1 attesters={A}").quorum == 1
+    assert parse_policy(f"** tag attesters={A}") == parse_policy(f"** tag threshold=1 attesters={A}")
+    both = tighten(parse_policy(f"** catalogue attesters={A}"), parse_policy("** tag threshold=2"))
+    assert (both.quorum, both.attesters) == (2, {A})
+
+
+def test_a_path_beside_another_kind_keeps_who_attests() -> None:
+    for one, other in itertools.permutations((f"** path attesters={A}", f"** tag threshold=2 attesters={A},{B}")):
+        both = tighten(parse_policy(one), parse_policy(other))
+        assert (both.quorum, both.attesters) == (2, {A})
 
 
 def test_two_lists_of_signers_without_a_common_one_allow_nobody() -> None:

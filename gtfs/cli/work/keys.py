@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs keys --sign-off``: the public key that checks a node's own sign-offs."""
+
+from __future__ import annotations
+
+from gtfs.repo.repository import Repository
+from gtfs.state.private import make_private
+from gtfs.trust.sign import make_node_key, node_public_key
+
+
+def sign_off_key(repository: Repository) -> str:
+    """The armored key; made now if the node has none yet. Raises `SigningFailed`, `NotPrivate`, OSError."""
+    make_private(repository.layout.root, writers_modes=(repository.layout.incoming.name,))
+    repository.layout.keys.mkdir(mode=0o700, exist_ok=True)
+    make_node_key(repository.layout.node_key)
+    return node_public_key(repository.layout.node_key).decode("ascii")

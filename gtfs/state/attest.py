@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An attester's own statement: up to which refs of the catalogue that it follows it verified all (design.md §10).
+
+A mirror says so beside its own sign-offs, for others whose policy asks for it. Synchronous, under the node's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from gtfs.durable import replace_file
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import Fingerprint, ObjectId, PackDigest, parse_fingerprint
+from gtfs.ingest.refmoves import verified_refs
+from gtfs.pack.format import TAG
+from gtfs.repo.repository import Repository
+from gtfs.state.config import VALID_DAYS, BadConfig
+from gtfs.state.divergence import why_all_stay
+from gtfs.state.state import State
+from gtfs.trust.attestation import Attestation, AttestationRefused, read_attestation
+from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.verify import BadSignature, split_clearsigned
+
+log = logging.getLogger(__name__)
+
+_NODE_KEY: Final = "node"  # as the setting attestkey: the key of this node's own sign-offs
+_DAY_S: Final = 24 * 3600
+_RENEW_LEFT: Final = 0.5  # of the validity, as of a catalogue's
+
+
+class NothingAttested(GtfsError):
+    """There is nothing that this node could attest now."""
+
+    fault = Blame.SOURCE
+
+
+def make_attester(
+    repository: Repository, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None
+) -> Fingerprint:
+    """Let a mirror attest from now on, by a key of the user's GnuPG or else its own; gives the key.
+
+    Raises `BadConfig`, `BadId`, `SigningFailed`, OSError.
+    """
+    if valid_days is not None and valid_days > VALID_DAYS:
+        raise BadConfig(f"--valid-days {valid_days}: not a number from 1 to {VALID_DAYS}")
+    with State(repository) as state:
+        config = state.config
+        if config.sign_key() is not None:
+            raise BadConfig(f"{repository.path} is a publisher's, whose catalogue says already what it stands for")
+        if state.held is None:
+            raise BadConfig(f"{repository.path} follows no catalogue yet: gtfs sync SOURCE --into {repository.path}")
+        home = config.gnupg_home() if gnupg_home is None else gnupg_home.absolute()
+        if sign_key is None:
+            key = make_node_key(state.layout.node_key)
+        else:
+            key = parse_fingerprint(sign_key)
+            Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")  # before anything is changed
+            if home is not None:
+                config.set("gnupghome", str(home))
+        config.set("attestkey", _NODE_KEY if sign_key is None else key)
+        if valid_days is not None:
+            config.set("validdays", str(valid_days))
+    return key
+
+
+def is_attester(state: State) -> bool:
+    """Whether this node attests."""
+    return state.config.get("attestkey") is not None and not state.read_only
+
+
+def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
+    """Say anew what this node verified, if that is more, or the last word counts for less than half of its time.
+
+    True if it was said anew. Raises `NothingAttested`, `SigningFailed`, `BadId`, `GitFailed`, OSError.
+    """
+    held, layout = state.held, state.layout
+    why = why_all_stay(state)
+    if held is None or why is not None:
+        raise NothingAttested(f"nothing is attested: {why}")
+    catalogue = held.catalogue
+    refs = verified_refs(state.repository, state.index, catalogue.refs, state.demands())
+    packs = _packs(state, refs)
+    if not refs:
+        raise NothingAttested("nothing is attested: no ref of the catalogue is verified here; run gtfs sync")
+    now_s, before = int(time.time()), _said_last(layout.attested)
+    valid_s = state.config.valid_days() * _DAY_S
+    if before is not None and now_s <= before.date_s:
+        now_s = before.date_s + 1  # else nobody takes it for newer
+    said = Attestation(catalogue.repository, catalogue.version, held.digest, now_s, now_s + valid_s, refs, packs)
+    if before is not None and not force and before.valid_until_s - now_s > _RENEW_LEFT * valid_s:
+        same = dataclasses.replace(said, date_s=before.date_s, valid_until_s=before.valid_until_s)
+        if same == before:
+            return before, False
+    with _signer(state) as signer:
+        document = signer.clearsign(said.to_text())
+        layout.attestation.mkdir(mode=0o700, exist_ok=True)
+        replace_file(layout.attester_key, signer.public_key())
+    replace_file(layout.attested, document)
+    expected = state.expected()
+    if expected is not None and expected.allowed:
+        try:
+            state.attestations.take(document, expected)
+        except AttestationRefused as error:
+            log.info("this node's own attestation counts for nothing here: %s", error.reason)
+    log.info("attested %d refs of version %d of %s", len(refs), catalogue.version, catalogue.repository)
+    return said, True
+
+
+def attest_if_due(state: State) -> None:
+    """The same where it is this node's business; what hinders is only said."""
+    if is_attester(state):
+        try:
+            attest(state)
+        except NothingAttested as error:
+            log.info("%s", error)
+        except (GtfsError, OSError) as error:
+            log.warning("this node attests nothing new: %s", error)
+
+
+def describe_attested(state: State, said: Attestation, is_new: bool) -> dict[str, Any]:
+    """What `gtfs publish` shows of an attester."""
+    latest = state.layout.attested
+    return {
+        "repository": said.repository,
+        "version": said.version,
+        "new": is_new,
+        "refs": len(said.refs),
+        "packs": len(said.packs),
+        "valid_until": said.valid_until_s,
+        "sources": [str(latest), latest.as_uri()],
+    }
+
+
+def _packs(state: State, refs: dict[bytes, ObjectId]) -> dict[ObjectId, PackDigest]:
+    """The packs of what refs name, and of what their tags name in the end; without a pack, a ref is left out."""
+    packs: dict[ObjectId, PackDigest] = {}
+    for name, oid in list(refs.items()):
+        chain: dict[ObjectId, PackDigest] = {}
+        left = [oid]
+        while left:
+            row = state.index.packs.get(left.pop())
+            if row is None or row.state != "unpacked" or row.digest is None:
+                del refs[name]
+                break
+            chain[row.oid] = row.digest
+            left = state.index.history.parents_of(row.oid)[:1] if row.kind == TAG else []
+        else:
+            packs |= chain
+    return packs
+
+
+def _said_last(path: Path) -> Attestation | None:
+    """This node's last word; None where there is none that can be read."""
+    try:
+        return read_attestation(split_clearsigned(path.read_bytes())[0])
+    except (OSError, BadSignature, AttestationRefused):
+        return None
+
+
+@contextlib.contextmanager
+def _signer(state: State) -> Iterator[Signer]:
+    key = state.config.get("attestkey")
+    if key is None or key == _NODE_KEY:
+        make_node_key(state.layout.node_key)
+        with node_signer(state.layout.node_key) as signer:
+            yield signer
+    else:
+        yield Signer(parse_fingerprint(key), state.config.gnupg_home())
