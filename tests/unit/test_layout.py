@@ -26,7 +26,9 @@ FILES = (HERE.accepted_faults, HERE.unlisted_faults, HERE.allowed_signers, HERE.
 
 def shown(path: Path) -> str:
     """As the pages write an entry: directories end in a slash."""
-    is_directory = not path.suffix and path.name.endswith(("s", "ing", "catalogue", "quarantine", "pointed", "spool"))
+    is_directory = not path.suffix and path.name.endswith(
+        ("s", "ing", "catalogue", "quarantine", "pointed", "spool", "attestation")
+    )
     return path.name + ("/" if is_directory and path not in FILES else "")
 
 

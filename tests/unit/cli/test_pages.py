@@ -229,6 +229,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
+    found |= {"needed", "attester"}  # of a ref that waits for sign-offs; the rest stands in brackets
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     assert marked(json_page()) == found
 
