@@ -269,7 +269,7 @@ def test_an_old_attestation_offered_again_does_not_take_the_place_of_a_newer(mir
     [
         ({"repository": "other"}, "it is about other, not about demo"),
         ({"date_s": now_s() + 3600}, "has not come"),
-        ({"valid_until_s": now_s() - 5}, "past its Valid-Until"),
+        ({"date_s": now_s() - 7200, "valid_until_s": now_s() - 3600}, "past its Valid-Until"),
         ({"catalogue": "ef" * 32}, "another catalogue of version 3"),
     ],
 )
