@@ -104,7 +104,7 @@ def test_a_release_reaches_a_mirror_after_the_second_honest_attestation(
     house.gtfs("publish", rooms[NAMES[1]])
     shutil.copyfile(said[NAMES[1]], mirror.dir / ".gtfs" / "attestation.asc")
     wait_for(lambda: house.refs(mirror.repository).get("refs/heads/main") == release, "the release is here")
-    assert quorum(mirror) is None
+    wait_for(lambda: quorum(mirror) is None, "the status says so")
     assert mirror.fresh_status()["catalogue"]["version"] == 1
 
     # What an attester says, and what it signed off itself, is checked by plain gpg.

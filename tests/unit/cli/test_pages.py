@@ -29,6 +29,7 @@ from gtfs.cli.shape import EXIT_STATUS
 from gtfs.errors import GtfsError
 from gtfs.feed import FileFeed
 from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
+from gtfs.ingest.quorum import Quorum
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
 from gtfs.node.node import NodeOptions, open_node
@@ -38,7 +39,7 @@ from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackState
 from gtfs.repo.repository import create_repository
 from gtfs.state.control import NodeFailed
-from gtfs.state.describe import describe_state
+from gtfs.state.describe import describe_quorum, describe_state
 from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
 from gtfs.swarm.pieces import SwarmError
@@ -216,11 +217,12 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
-        async with open_node(state, NodeOptions(swarm=None, feeds=feeds)) as node:
+        async with open_node(state, NodeOptions(swarm=None, feeds=feeds, attesters=feeds)) as node:
             node.reel_torrents._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
             return node.status()
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
+    found |= set(describe_quorum(Quorum(2, (), ())))  # of a ref that waits for sign-offs
     # What needs peers, or a limit.
     peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
@@ -229,7 +231,6 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
-    found |= {"needed", "attester"}  # of a ref that waits for sign-offs; the rest stands in brackets
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     assert marked(json_page()) == found
 
