@@ -14,11 +14,11 @@ from typing import Final
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
+from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.stanza import write_time
 from gtfs.trust.verify import BadSignature, ClearSigned, MadeInFuture, Signature, UnknownKey, read_clearsigned
 
-FUTURE_S: Final = 300
 # Lines of policy times the bytes of all refs' names: each line is held to each name when refs move, and the worst
 # pattern takes a microsecond for a byte. Not asked of what is held already: that must be read in any case.
 POLICY_WORK: Final = 100_000_000

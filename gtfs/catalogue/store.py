@@ -8,7 +8,6 @@ lies here was accepted. One writer (the node's lock), any thread.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Final
@@ -111,8 +110,11 @@ class CatalogueStore:
         return self.load(version).digest if (self.directory / f"{version}.asc").exists() else None
 
     def save_equivocation(self, found: Equivocation) -> Path:
-        """Keep the other document beside the accepted one, once."""
-        prefix = hashlib.sha256(found.other).hexdigest()[:16]
+        """Keep the other document beside the accepted one, once.
+
+        It is named by its text: anybody can change a signature's form, and would fill the disk with copies.
+        """
+        prefix = digest(split_clearsigned(found.other)[0])[:16]
         path = self.directory / f"equivocation-{found.version}-{prefix}.asc"
         if not path.exists():
             replace_file(path, found.other)

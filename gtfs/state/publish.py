@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gtfs.catalogue.accept import FUTURE_S, Held
+from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue, says_the_same
 from gtfs.ids import Fingerprint, ObjectId
@@ -38,6 +38,7 @@ from gtfs.state.state import State
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
 from gtfs.trust.gnupghome import GnupgUnusable
+from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.keyring import freeze, read_user_keys
 from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import write_time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run of gpgv or gpg over bytes that anybody may have made, under limits of time, memory and output.
+"""One run of gpgv, gpg or ssh-keygen over bytes that anybody may have made, under limits of time, memory and output.
 
 What it says is for others to judge. May be called from any thread; it waits for the child.
 """
@@ -47,6 +47,7 @@ def run_child(
     environment: Mapping[str, str],
     timeout_s: float,
     most_bytes: int,
+    cpu_s: int = CPU_S,
 ) -> tuple[int, bytes]:
     """Exit code and output: what comes through the pipe that `STATUS_FD` in ``command`` names, else standard output.
 
@@ -75,7 +76,7 @@ def run_child(
         os.close(out_w)
         out_w = -1
         try:
-            _limit(child.pid)
+            _limit(child.pid, cpu_s)
             deadline = time.monotonic() + timeout_s
             said = _read(out_r, deadline, most_bytes)
             return child.wait(max(0.0, deadline - time.monotonic())), said
@@ -91,9 +92,9 @@ def run_child(
                 os.close(fd)
 
 
-def _limit(pid: int) -> None:
+def _limit(pid: int, cpu_s: int) -> None:
     """Bound the child, which may have inherited lower limits: those stay, as only root may raise a hard one."""
-    for what, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S)):
+    for what, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, cpu_s)):
         try:
             inherited = (limit for limit in resource.prlimit(pid, what) if limit != resource.RLIM_INFINITY)
             lowest = min(wanted, *inherited, wanted)

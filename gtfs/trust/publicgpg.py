@@ -6,19 +6,18 @@ It reads keyboxes and tells what keys say; signatures on what is followed are fo
 
 from __future__ import annotations
 
-import resource
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
 from gtfs.trust.gnupghome import GnupgUnusable, search_path
 
 _TIMEOUT_S: Final = 300
 _OUTPUT_BYTES: Final = 256 << 20
-_MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
+_ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
 _OPTIONS: Final = (
     "--no-options", "--batch", "--no-tty", "--no-autostart", "--disable-dirmngr", "--no-auto-key-locate",
     "--no-auto-check-trustdb", "--trust-model", "always", "--display-charset", "utf-8", "--with-colons",
@@ -34,33 +33,21 @@ class PublicGpg:
 
     def run(self, *words: str) -> bytes:
         """What gpg prints; that it complains of some keys is no failure. Raises `GnupgUnusable`, OSError."""
-        limits = ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_CPU, _TIMEOUT_S))
-        with tempfile.TemporaryFile(dir=self.home) as out:
-            try:
-                child = subprocess.Popen(
-                    ["gpg", "--homedir", str(self.home), *_OPTIONS, *words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.DEVNULL,
-                    cwd=self.home,
-                    env={"PATH": search_path(), "LC_ALL": "C"},
-                )
-            except OSError as error:
-                raise GnupgUnusable(f"gpg cannot be run ({error.strerror}); install the package gnupg") from error
-            try:
-                for what, most in (*limits, (resource.RLIMIT_FSIZE, _OUTPUT_BYTES)):
-                    _limit(child.pid, what, most)
-                code = child.wait(_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                raise GnupgUnusable(f"gpg needed more than {_TIMEOUT_S} s to read the keys") from None
-            finally:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
-            if code < 0:
-                raise GnupgUnusable(f"gpg was ended by signal {-code} while it read the keys: are they damaged?")
-            out.seek(0)
-            return out.read()
+        command = ["gpg", "--homedir", str(self.home), *_OPTIONS, *words]
+        try:
+            code, said = run_child(
+                command, b"", str(self.home), environment=_ENVIRONMENT,
+                timeout_s=_TIMEOUT_S, most_bytes=_OUTPUT_BYTES, cpu_s=_TIMEOUT_S,
+            )  # fmt: skip
+        except ChildTimedOut:
+            raise GnupgUnusable(f"gpg needed more than {_TIMEOUT_S} s to read the keys") from None
+        except ChildTooLoud:
+            raise GnupgUnusable(f"gpg says more than {_OUTPUT_BYTES} bytes about the keys") from None
+        except ChildNotStarted as error:
+            raise GnupgUnusable(f"{error}; install the package gnupg") from error
+        if code < 0:
+            raise GnupgUnusable(f"gpg was ended by signal {-code} while it read the keys: are they damaged?")
+        return said
 
 
 @contextmanager
@@ -75,9 +62,3 @@ def export_keybox(data: bytes) -> bytes:
     with public_gpg() as gpg:
         (gpg.home / "pubring.kbx").write_bytes(data)  # a copy: gpg makes locks and backups beside what it reads
         return gpg.run("--export")
-
-
-def _limit(pid: int, what: int, most: int) -> None:
-    with suppress(ProcessLookupError):  # it has ended already
-        lowest = min(most, *(limit for limit in resource.prlimit(pid, what) if limit != resource.RLIM_INFINITY), most)
-        resource.prlimit(pid, what, (lowest, lowest))

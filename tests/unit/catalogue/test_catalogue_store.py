@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from documents import NOW_S, catalogue, document
+from documents import NOW_S, B, catalogue, document
 
 from gtfs.catalogue.accept import Accepted, Equivocation
 from gtfs.catalogue.document import Catalogue, digest
@@ -71,5 +71,9 @@ def test_equivocations_are_kept_beside_the_accepted_one(store: CatalogueStore) -
     other = document(catalogue(1, date_s=NOW_S - 1).to_text())
     path = store.save_equivocation(Equivocation(1, first.document, other))
     assert store.save_equivocation(Equivocation(1, first.document, other)) == path
+    # Another form of the signature, which anybody can make, is no other text.
+    assert store.save_equivocation(
+        Equivocation(1, first.document, document(catalogue(1, date_s=NOW_S - 1).to_text(), B))
+    )
     assert store.equivocations() == {1: [path]} and path.read_bytes() == other
     assert store.versions() == [1]
