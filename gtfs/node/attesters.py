@@ -85,10 +85,13 @@ class Attesters:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._poller.poll_task)
             nursery.start_soon(self._renew_task)
-            seen = self._came.number
+            seen = 0  # what came before counts, too
             while True:
                 seen = await self._came.wait_beyond(seen)
-                await self._move_refs()
+                try:
+                    await self._move_refs()
+                except (GtfsError, OSError) as error:  # the next attestation, or a sync, tries again
+                    log.warning("refs do not move by the sign-offs that came: %s", error)
 
     async def _renew_task(self) -> None:
         while True:

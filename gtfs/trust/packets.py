@@ -106,6 +106,8 @@ def _dearmor_at(lines: list[bytes], at: int, label: bytes) -> tuple[bytes, int]:
         data = binascii.a2b_base64(bytes(text), strict_mode=True)
     except binascii.Error as error:
         raise BadPackets(f"the armor is no base64: {error}") from None
+    if binascii.b2a_base64(data, newline=False) != text:  # bits behind the last byte, which say nothing
+        raise BadPackets("the armor's base64 is not as it is written")
     if crc is not None and crc != crc24(data).to_bytes(3, "big"):
         raise BadPackets("the armor's checksum is wrong")
     return data, at + 1

@@ -75,6 +75,13 @@ def test_wrong_checksum_is_refused() -> None:
         dearmor(b"\n".join(armored), SIGNATURE_BLOCK)
 
 
+def test_bits_behind_the_last_byte_are_not_passed_over() -> None:
+    armored = enarmor(b"some bytes to carry", SIGNATURE_BLOCK)  # of the length 1 modulo 3: four bits are left
+    assert b"eQ==\n" in armored
+    with pytest.raises(BadPackets, match="not as it is written"):
+        dearmor(armored.replace(b"eQ==\n", b"eR==\n"), SIGNATURE_BLOCK)
+
+
 def test_armor_headers_and_empty_lines_after_the_end_are_allowed() -> None:
     armored = enarmor(b"bytes", SIGNATURE_BLOCK).replace(b"\n\n", b"\nVersion: GnuPG v1\nComment:\n\n", 1)
     assert dearmor(armored + b"\n\n", SIGNATURE_BLOCK) == b"bytes"
