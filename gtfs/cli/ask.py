@@ -14,7 +14,7 @@ from typing import Any
 
 from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
-from gtfs.repo.place import BadRepository
+from gtfs.repo.place import BadRepository, git_directory
 from gtfs.state.control import Tell, ask_node
 
 
@@ -40,7 +40,7 @@ def place_at(path: Path) -> Path:
     mounted = repository_of_mount(path)
     if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
         raise BadRepository(f"nothing is mounted on {path}, and it is not a bare git repository")
-    return mounted or path
+    return mounted or git_directory(path)
 
 
 def ask(

@@ -143,6 +143,11 @@ def os_error_text(error: OSError) -> str:
     return f"{said}, in {ours[-1].name}; gtfs -vv COMMAND shows where" if ours else said
 
 
+def is_memory_short(error: BaseException) -> bool:
+    """Whether memory, or what may be used of it, did not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
+
+
 def complain(text: str) -> None:
     """One line on stderr."""
     print(f"gtfs: {text}", file=sys.stderr)

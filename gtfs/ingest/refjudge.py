@@ -26,7 +26,7 @@ from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name,
 from gtfs.trust.sshsig import read_allowed_signers
 from gtfs.trust.verify import At
 
-_NOT_YET = "what it would move to is not verified here yet"
+NOT_YET = "what it would move to is not verified here yet"
 
 _TAGS = b"refs/tags/"
 _HEADS = b"refs/heads/"
@@ -327,7 +327,7 @@ def _is_late(row: PackRow | None) -> bool:
 def _not_here(a: Asked, row: PackRow | None) -> str | None:
     if row is None or row.state != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
-        return _NOT_YET + (f" ({row.reason})" if row and row.reason else "")
+        return NOT_YET + (f" ({row.reason})" if row and row.reason else "")
     if row.kind == TAG and a.name.startswith(_HEADS):
         return "it would hold a tag object, which a branch cannot"
     return None

@@ -94,7 +94,8 @@ class Node:
         self.session = session
         self.news = News(state.index)
         self._writing = Writing(self.news)
-        evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
+        is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
+        evictions = Evictions(is_cache=is_cache and session is not None)
         self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = options.swarm.trackers if options.swarm is not None else ()
@@ -130,7 +131,7 @@ class Node:
 
         ``tell`` hears of it in a thread.
         """
-        self.git_news.takes_up = True
+        self.git_news.takes_up = not self.state.config.is_clone()
         await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
@@ -236,9 +237,21 @@ class Node:
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
         before = await self._received_bytes()
+        await self.ask_feeds()
+        report = await self.bring(tell)
+        fetched = await self._received_bytes() - before
+        version = None if self.state.held is None else self.state.held.catalogue.version
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": self._feeds()}
+
+    async def ask_feeds(self) -> None:
+        """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         self._refusals.judge_again()
         await self.poller.poll_once()
         await self.attesters.poll_once()
+
+    async def bring(self, tell: Tell) -> SyncReport:
+        """Sync with the held catalogue; ``tell`` hears once a second how far it is."""
+        before = await self._received_bytes()
         last: dict[str, Any] = {}
 
         def show(p: Progress | None) -> None:
@@ -263,9 +276,7 @@ class Node:
             nursery.cancel_scope.cancel()
         if self._cache is not None:
             await self._cache.trim()
-        fetched = await self._received_bytes() - before
-        version = None if self.state.held is None else self.state.held.catalogue.version
-        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": self._feeds()}
+        return report
 
     async def _received_bytes(self) -> int:
         return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes
@@ -368,7 +379,8 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
-        await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
+        if not state.config.is_clone():
+            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if options.swarm is not None and session is None:

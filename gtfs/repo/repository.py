@@ -20,7 +20,7 @@ from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
 from gtfs.layout import Layout
-from gtfs.repo.place import BadRepository, owner_name
+from gtfs.repo.place import BadRepository, git_directory, owner_name
 
 __all__ = [
     "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
@@ -210,7 +210,12 @@ def _ask_git(path: Path) -> list[str]:
 
 
 def open_repository(path: Path) -> Repository:
-    """The bare repository at ``path``; raises `BadRepository` for anything else, and for one of another owner."""
+    """The bare repository at ``path``, or the clone there that has a state by git-remote-gtfs (design.md §12).
+
+    Raises `BadRepository` for anything else, and for one of another owner.
+    """
+    if _has_state(git_directory(path)):
+        path = git_directory(path)
     if not path.exists():
         raise BadRepository(f"{path} does not exist; give a bare repository, a catalogue file or a URL")
     if not path.is_dir():
@@ -224,11 +229,15 @@ def open_repository(path: Path) -> Repository:
         raise BadRepository(f"{path} is not a bare git repository; make one with git init --bare or git clone --mirror")
     path = path.resolve()
     said = _ask_git(path)
-    if said[0] != "true":
+    if said[0] != "true" and not _has_state(path):
         raise BadRepository(f"{path} is not bare; gtfs needs a bare repository: git clone --mirror {path} NAME.git")
     if said[1] not in OBJECT_FORMATS:
         raise BadRepository(f"{path} uses the object format {said[1]}, which gtfs does not know")
     return Repository(path, OBJECT_FORMATS[said[1]])
+
+
+def _has_state(directory: Path) -> bool:
+    return Layout.in_repository(directory).config.is_file()
 
 
 def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
