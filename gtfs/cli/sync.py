@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +75,12 @@ def _into(path: str) -> str:
     return f"repo={escape_value(path)}"
 
 
-def _said(words: list[str]) -> tuple[Path | None, tuple[Path, ...]]:
+def _said(words: list[str]) -> tuple[Path | None, Sequence[Path]]:
     """The repository and the keyrings that options name, all of which are looked at."""
     from gtfs.cli.nodeoptions import parse  # its table takes longer to load than a node to answer
 
-    settings = parse(words)[1]
-    return settings.repo, settings.keyrings
+    said = parse(words)
+    return said.command.repo, said.trust.keyrings
 
 
 def _found(source: str, repo: Path | None) -> tuple[Path, Source | None]:

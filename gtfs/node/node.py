@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.options import NodeOptions
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
@@ -44,15 +45,16 @@ from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_published, describe_state, describe_step
 from gtfs.state.divergence import Divergence
-from gtfs.state.firsttrust import TrustGiven, first_trust
+from gtfs.state.firsttrust import first_trust
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
-from gtfs.swarm.session import Session, SwarmOptions, open_session
+from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
 from gtfs.view.packs import Packs
@@ -66,29 +68,17 @@ _TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does 
 _RETRY_S = 10.0  # after a catalogue could not be followed
 
 
-@dataclass(frozen=True)
-class NodeOptions:
-    """How a node runs; times in seconds. ``swarm`` None: offline."""
-
-    swarm: SwarmOptions | None = field(default_factory=SwarmOptions)
-    feeds: tuple[Feed, ...] = ()
-    attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
-    first: FirstTrust = field(default_factory=FirstTrust)
-    read_timeout_s: float = 60.0
-    poll_s: float = 300.0
-    table_s: float = 30.0
-    prefetch: bool = False
-    cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them
-    proxy: str | None = None  # for feeds, a URL
-    jobs: int | None = None  # processes that encode; None: one for each core
-    may_be_read_only: bool = False  # do with a state directory that cannot be written: nothing is fetched or let in
-    limits: Mapping[str, int] = field(default_factory=dict)  # instead of those in the config
-
-
 class Node:
     """A running node; made by `open_node`."""
 
-    def __init__(self, state: State, session: Session | None, client: httpx.AsyncClient, options: NodeOptions) -> None:
+    def __init__(
+        self,
+        state: State,
+        session: Session | None,
+        client: httpx.AsyncClient,
+        options: NodeOptions,
+        first: FirstTrust,
+    ) -> None:
         self.state = state
         self.options = options
         self.session = session
@@ -97,10 +87,10 @@ class Node:
         evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
         self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
-        trackers = options.swarm.trackers if options.swarm is not None else ()
+        trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
         self.written = WrittenPacks(state, self._writing)
-        self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
+        self.follower = Follower(state, self.reel_torrents, self._writing, first)
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
@@ -355,14 +345,16 @@ class Node:
 
 
 @asynccontextmanager
-async def open_node(state: State, options: NodeOptions, session: Session | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    state: State, options: NodeOptions, session: Session | None = None, first: FirstTrust | None = None
+) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``; without one the node opens its own. Raises `ListenRefused` for a port
-    that is taken.
+    Nodes of one process share one ``session``; without one the node opens its own. ``first`` None: no catalogue is
+    believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
-        options, session = replace(options, swarm=None), None
+        options, session = replace(options, offline=True), None
     elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
         try:
             await trio.to_thread.run_sync(look_at_git, state)
@@ -371,9 +363,9 @@ async def open_node(state: State, options: NodeOptions, session: Session | None 
         await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
-        if options.swarm is not None and session is None:
+        if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, client, options)
+        node = Node(state, session, client, options, first or FirstTrust())
         stack.callback(node.packs.close)
         with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
             await trio.to_thread.run_sync(node.divergence.look)

@@ -16,7 +16,8 @@ from keys import shared_keys
 from gtfs.catalogue.accept import FirstTrust, Held, accept
 from gtfs.ids import SHA1
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.work import Work
@@ -153,7 +154,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
     with State(pub.repository) as origin, State(mirror) as state:
         read: set[str] = set()
         table, rows = state.reel_files.table, state.index.packs.reel_rows
-        async with open_node(state, NodeOptions(swarm=None)) as node:
+        async with open_node(state, NodeOptions(offline=True)) as node:
             for _ in range(12):  # with a merge among them
                 before = set() if state.held is None else set(listed(state))
                 pub.publish(origin)

@@ -16,7 +16,8 @@ from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
 from gtfs.node import upkeep as node_upkeep
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.upkeep import Upkeep
 from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
@@ -328,7 +329,7 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.trio
 async def test_a_running_node_repacks_after_something_came(many: Repository) -> None:
     with State(many) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             await nursery.start(node.run_task)
             node.news.came_in()
             await until(lambda: count(many) < MANY)

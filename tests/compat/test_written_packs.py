@@ -20,7 +20,8 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import _PackCheck
 from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
-from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.node.node import Node, open_node
+from gtfs.node.options import NodeOptions
 from gtfs.pack import scan as scanning
 from gtfs.pack.decode import _Decoder
 from gtfs.pack.format import CorruptPack
@@ -68,7 +69,7 @@ def packs(origin: Path) -> Packs:
 async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             await node.take_up()
             await nursery.start(node.run_task)
             yield node

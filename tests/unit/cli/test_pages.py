@@ -32,7 +32,8 @@ from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.ingest.quorum import Quorum
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
@@ -217,7 +218,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
-        async with open_node(state, NodeOptions(swarm=None, feeds=feeds, attesters=feeds)) as node:
+        async with open_node(state, NodeOptions(offline=True, feeds=feeds, attesters=feeds)) as node:
             node.reel_torrents._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
             return node.status()
 
