@@ -103,7 +103,7 @@ def _attesters(policy: Policy, keyring: Keyring | None) -> frozenset[Fingerprint
 def other_pack(index: Index, said: Attestation) -> ObjectId | None:
     """The first commit or tag of which this node has another pack than the attester names."""
     rows = index.packs.get_many(said.packs)
-    differ = (oid for oid, row in rows.items() if row.state == "unpacked" and row.digest != said.packs[oid])
+    differ = (oid for oid, row in rows.items() if row.stage == "unpacked" and row.digest != said.packs[oid])
     return min(differ, default=None)
 
 
@@ -112,7 +112,7 @@ def _vouched(repository: Repository, index: Index, said: Attestation, wanted: se
     named = wanted & said.packs.keys()
     rows = index.packs.get_many(wanted | said.packs.keys())
     left = {oid for oid in wanted - named if oid in rows and rows[oid].kind != TAG}
-    tips = [oid for oid in said.packs if oid in rows and rows[oid].state == "unpacked"]
+    tips = [oid for oid in said.packs if oid in rows and rows[oid].stage == "unpacked"]
     if not left or not tips:
         return named
     try:

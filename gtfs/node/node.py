@@ -329,7 +329,7 @@ class Node:
                 nursery.start_soon(self.git_news.watch_task)
                 task_status.started()
                 return
-            nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
+            nursery.start_soon(answer_task, listen(self.state.repository.state_directory), handlers)
             nursery.start_soon(self.git_news.watch_task)
             nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self.written.look_again_task)

@@ -27,7 +27,7 @@ from gtfs.state.firsttrust import NewRing, first_trust
 from gtfs.state.source import Source
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
-from gtfs.swarm.feeds import FeedError, FeedState, fetch
+from gtfs.swarm.feeds import FeedError, Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
 from gtfs.trust.verify import BadSignature
@@ -37,7 +37,7 @@ async def _first_document(feed: Feed, options: NodeOptions, session: Session | N
     if isinstance(feed, DhtFeed):
         return await first_document(feed, session)
     async with open_client(options.proxy) as client:
-        answer = await fetch(feed, FeedState(), client)
+        answer = await fetch(feed, Validators(), client)
     if answer.document is None:
         raise FeedError(feed.text, "it has no catalogue")
     return answer.document
@@ -58,7 +58,7 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
         accepted = accept(document, None, ring.keyring, first, int(time.time()))
         repository = create_repository(path, accepted.catalogue.object_format)
         try:
-            repository.state.mkdir(mode=0o700, exist_ok=True)
+            repository.state_directory.mkdir(mode=0o700, exist_ok=True)
             replace_file(repository.layout.keyring, ring.layout.keyring.read_bytes())
             if ring.keyring.named_only:
                 Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))

@@ -105,7 +105,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.stage == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)

@@ -187,7 +187,7 @@ class Session:
             torrent.board.check()
             hashes = plan.hashes
             if hashes is None:
-                hashes = await self._take_metadata(torrent)
+                hashes = await self._receive_metadata(torrent)
             if not torrent.spec.complete:
                 await torrent.learn_pieces()
             torrent.make_ready(hashes)
@@ -199,7 +199,7 @@ class Session:
                 await self._drop(torrent)
                 await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
 
-    async def _take_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
+    async def _receive_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
         """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
         spec = torrent.spec
         info = await torrent.ask_info()

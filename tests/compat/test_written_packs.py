@@ -94,7 +94,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def is_unpacked(node: Node, oid: ObjectId) -> bool:
     row = node.state.index.packs.get(oid)
-    return row is not None and row.state == "unpacked"
+    return row is not None and row.stage == "unpacked"
 
 
 async def wait_waiting(node: Node, count: int) -> None:

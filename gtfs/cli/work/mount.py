@@ -97,7 +97,9 @@ async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
         async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
             if node.state.read_only:
-                complain(f"{node.state.repository.state} is read-only: what is here can be read, and nothing else")
+                complain(
+                    f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
+                )
             await _serve(node, source, place, said, daemon, hangups)
 
 
