@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LINE = 1 << 20
 _MAX_JOBS = 1024
+_MAX_DAYS = 3650
 
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
 
@@ -46,13 +47,15 @@ def _is_url(value: object) -> bool:
 
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
+    "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
+    "key": lambda value: value is None or isinstance(value, str),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
     "out": _is_name,
     "packs": lambda value: isinstance(value, bool),
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
 }
-_NEEDED = {"torrents": ("out", "packs", "trackers")}
+_NEEDED = {"refresh": ("days",), "torrents": ("out", "packs", "trackers")}
 
 
 def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:

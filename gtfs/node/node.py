@@ -18,8 +18,10 @@ import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
+from gtfs.catalogue.freshness import looks_like_freshness
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
+from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.cache import Cache
@@ -40,9 +42,10 @@ from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
-from gtfs.state.describe import describe_published, describe_state, describe_step
+from gtfs.state.describe import describe_published, describe_refreshed, describe_state, describe_step
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
+from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
@@ -138,10 +141,33 @@ class Node:
 
     async def _take_catalogue(self, document: bytes) -> None:
         followed = self._has_followed()
+        if looks_like_freshness(document):
+            if await self._writing.run(take_freshness, self.state, document):
+                self._freshened(followed)
+            return
         if await self.follower.take_document(document):
             self.pointer.renew()
             self._keep_whole = self._keep_whole or followed
             self.news.wanted.grow()
+
+    def _freshened(self, followed: bool) -> None:
+        """What went stale meanwhile may move again."""
+        self._keep_whole = self._keep_whole or followed
+        self.news.changed()
+        self.news.wanted.grow()
+
+    async def refresh(self, days: int, key: Fingerprint | None) -> Refreshed:
+        """Sign that the held catalogue is still the newest."""
+        followed = self._has_followed()
+        done = await self._writing.run(refresh, self.state, days, key)
+        if done.is_new:
+            self._freshened(followed and self.state.config.sign_key() is None)
+        return done
+
+    async def _asked_refresh(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        key = request.get("key")
+        done = await self.refresh(request["days"], None if key is None else parse_fingerprint(key))
+        return describe_refreshed(self.state, done)
 
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, document)
@@ -307,6 +333,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
+        handlers["refresh"] = self._asked_refresh
         handlers["torrents"] = self._asked_torrents
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
