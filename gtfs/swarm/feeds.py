@@ -137,7 +137,7 @@ def _read_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
 
 
 async def _fetch_http(
-    feed: HttpFeed, state: FeedState, client: httpx.AsyncClient, limit_bytes: int = LIMIT_BYTES
+    feed: HttpFeed, state: FeedState, client: httpx.AsyncClient, limit_bytes: int | None = None
 ) -> FeedAnswer:
     headers = {}
     if state.etag is not None:
@@ -145,7 +145,7 @@ async def _fetch_http(
     if state.last_modified is not None:
         headers["If-Modified-Since"] = state.last_modified
     try:
-        answer = await get(client, feed.url, what="catalogue", limit_bytes=limit_bytes, headers=headers)
+        answer = await get(client, feed.url, what="catalogue", limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
     except HttpFailed as error:
         raise FeedError(feed.text, str(error)) from None
     if answer.status == httpx.codes.NOT_MODIFIED and headers:
