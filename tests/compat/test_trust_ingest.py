@@ -54,11 +54,10 @@ def offered(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> list[Candid
         oids = sign_commits(state.repository, keys)
         state.take_up()
         rows = {row.oid: row for row in state.index.packs.open_rows()}
-        found = [
+        return [
             Candidate(oid, state.layout.open_reel, rows[oid].offset or 0, rows[oid].size, None, is_ours=True)
             for oid in oids
         ]
-    return found
 
 
 def test_signed_commits_come_in_and_what_stands_on_a_spoilt_one_waits(
