@@ -33,6 +33,7 @@ from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
+from gtfs.node.ringnews import RingNews
 from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -103,6 +104,7 @@ class Node:
         self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
+        self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
@@ -236,6 +238,7 @@ class Node:
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
         before = await self._received_bytes()
+        await self.ring_news.look()
         self._refusals.judge_again()
         await self.poller.poll_once()
         await self.attesters.poll_once()
@@ -281,11 +284,15 @@ class Node:
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
-        if request["verb"] != "list":  # what was refused may be good by the other ring
-            self._refusals.judge_again()
-            self.divergence.is_old = True
-            self.news.wanted.grow()
+        if request["verb"] != "list":
+            self._judge_again()
         return done
+
+    def _judge_again(self) -> None:
+        """What was refused may be good by another ring."""
+        self._refusals.judge_again()
+        self.divergence.is_old = True
+        self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
@@ -349,6 +356,7 @@ class Node:
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
+            nursery.start_soon(self.ring_news.watch_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
