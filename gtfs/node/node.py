@@ -22,7 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
-from gtfs.node.attesters import Attesters
+from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
 from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
@@ -274,12 +274,11 @@ class Node:
         return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = request.get("keyrings") or []
-        if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
-            raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
+        files = [Path(file) for file in _texts(request, "keyrings")]
         if files:
-            given = TrustGiven([Path(file) for file in files])
+            given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
+        self.attesters.use(map(parse_attester, _texts(request, "attesters")))
         return await self.sync_once(tell)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -360,6 +359,13 @@ class Node:
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
+
+
+def _texts(request: dict[str, Any], name: str) -> list[str]:
+    found = request.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
+        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
+    return found
 
 
 @asynccontextmanager
