@@ -100,6 +100,12 @@ def _attesters(policy: Policy, keyring: Keyring | None) -> frozenset[Fingerprint
     return keyring.everybody if policy.attesters is None else policy.attesters & keyring.primaries
 
 
+def short_of_attesters(policies: Sequence[Policy], keyring: Keyring | None) -> list[tuple[Policy, int]]:
+    """The lines that a node with this ring could never meet, and how many of their attesters it has."""
+    counting = [(policy, len(_attesters(policy, keyring))) for policy in policies if policy.quorum]
+    return [(policy, count) for policy, count in counting if count < policy.quorum]
+
+
 def other_pack(index: Index, said: Attestation) -> ObjectId | None:
     """The first commit or tag of which this node has another pack than the attester names."""
     rows = index.packs.get_many(said.packs)

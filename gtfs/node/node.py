@@ -24,7 +24,7 @@ from gtfs.feed import Feed, parse_feed
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
-from gtfs.node.attesters import Attesters
+from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
 from gtfs.node.control import answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
@@ -37,6 +37,7 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
+from gtfs.node.ringnews import RingNews
 from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -96,6 +97,7 @@ class Node:
         self.follower = Follower(state, self.reel_torrents, self._writing, first)
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
+        self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
@@ -251,6 +253,7 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
+        await self.ring_news.look()
         self._refusals.judge_again()
         async with open_shown_progress(self.session, tell) as shown:
             await self.poller.poll_once()
@@ -268,21 +271,24 @@ class Node:
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = request.get("keyrings") or []
-        if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
-            raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
+        files = [Path(file) for file in _texts(request, "keyrings")]
         if files:
-            given = TrustGiven([Path(file) for file in files])
+            given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
+        self.attesters.use(map(parse_attester, _texts(request, "attesters")))
         return await self.sync_once(tell)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
-        if request["verb"] != "list":  # what was refused may be good by the other ring
-            self._refusals.judge_again()
-            self.divergence.is_old = True
-            self.news.wanted.grow()
+        if request["verb"] != "list":
+            self._judge_again()
         return done
+
+    def _judge_again(self) -> None:
+        """What was refused may be good by another ring."""
+        self._refusals.judge_again()
+        self.divergence.is_old = True
+        self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
@@ -339,9 +345,17 @@ class Node:
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
+            nursery.start_soon(self.ring_news.watch_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
+
+
+def _texts(request: dict[str, Any], name: str) -> list[str]:
+    found = request.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
+        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
+    return found
 
 
 @asynccontextmanager

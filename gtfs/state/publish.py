@@ -32,7 +32,7 @@ from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
-from gtfs.state.initialise import refuse_subkeys
+from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -138,6 +138,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
+    say_who_is_missing(catalogue.policy, state.keyring)
     accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
