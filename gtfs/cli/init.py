@@ -17,6 +17,12 @@ from gtfs.cli.shape import Command, Place
     "--sign-key", metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues; needed once."
 )
 @click.option(
+    "--freshness-key",
+    multiple=True,
+    metavar="FPR",
+    help="A key that may say that a catalogue is still the newest (gtfs refresh), and nothing else; may be repeated.",
+)
+@click.option(
     "--gnupg-home",
     type=Place(path_type=Path),
     help="Where gpg has that key (default: gpg's own).",
@@ -59,6 +65,7 @@ def init(
     attest: bool,
     tracker: tuple[str, ...],
     web_seed: tuple[str, ...],
+    freshness_key: tuple[str, ...],
     policy: tuple[str, ...],
     valid_days: int | None,
     refs: tuple[str, ...],
@@ -88,6 +95,7 @@ def init(
         gnupg_home,
         tracker,
         web_seed,
+        freshness_key,
         policy,
         valid_days,
         refs,

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LINE = 1 << 20
 _MAX_JOBS = 1024
+_MAX_DAYS = 3650
 
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
 
@@ -46,6 +47,8 @@ def _is_url(value: object) -> bool:
 
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
+    "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
+    "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
@@ -55,7 +58,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
     "verb": lambda value: isinstance(value, str),
 }
-_NEEDED = {"torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
+_NEEDED = {"refresh": ("days",), "torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
 
 
 def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:

@@ -10,9 +10,9 @@ import math
 import time
 from collections.abc import Sequence
 
-from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack, survey_refs
 from gtfs.repo.history import Ref
+from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
 from gtfs.trust.reason import Reason, refused
 from gtfs.trust.stanza import write_time
@@ -25,8 +25,8 @@ def all_stay(state: State) -> Reason | None:
     held = state.held
     if held is None:
         return refused("catalogue", "", "there is no catalogue", "no-catalogue")
-    if is_stale(held.catalogue, int(time.time())):
-        until = write_time(held.catalogue.valid_until_s)
+    if is_stale(state):
+        until = write_time(state.good_until_s() or 0)
         text = f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
         return refused("freshness", held.digest, text, "stale")
     if held.catalogue.version in state.catalogues.equivocations():

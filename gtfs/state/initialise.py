@@ -17,6 +17,7 @@ from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
 from gtfs.state.config import VALID_DAYS, BadConfig
+from gtfs.state.freshness import trust_by_name
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -35,6 +36,7 @@ class Wanted:
 
     name: str | None = None
     sign_key: str | None = None
+    freshness_keys: tuple[str, ...] = ()
     gnupg_home: Path | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
@@ -64,16 +66,21 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
         faulty += read_skip_list(file)
     if wanted.gnupg_home is not None:
         open_gnupg(wanted.gnupg_home)
+    freshness = tuple(parse_fingerprint(text) for text in wanted.freshness_keys)
     with State(repository) as state:
         refuse_subkeys(state, policies, wanted.gnupg_home)
         key = wanted.sign_key or state.config.sign_key()
         if key is None:
             raise BadConfig(f"{repository.path} is no publisher's yet: give --sign-key FPR")
+        if key in freshness:
+            raise BadConfig(f"--freshness-key {key}: it signs the catalogues; give one that is for this alone")
         home = str(wanted.gnupg_home.absolute()) if wanted.gnupg_home else None
         repository_id = initialise(state, wanted.name, key, home)
+        trust_by_name(state, freshness)
         if faulty:
             accept_faults(repository, faulty)
         settings: Mapping[str, Sequence[str]] = {
+            "freshnesskey": freshness,
             "tracker": wanted.trackers,
             "webseed": wanted.web_seeds,
             "policy": [line.to_line() for line in policies],
