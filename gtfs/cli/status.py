@@ -125,6 +125,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
+        if feed.get("freshness"):  # not from an older node
+            yield "freshness", feed["freshness"]
     for attester in found.get("attesters", ()):
         said = attester["error"] or "answered " + _when(attester["answered"])
         yield "attester", f"{attester['attester']}: {said}"
