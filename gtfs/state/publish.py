@@ -138,7 +138,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
-    accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
+    accepted = issue(state.catalogues, catalogue, [Signer(key, config.gnupg_home())], state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
         index.refs.set_held(catalogue.refs)
