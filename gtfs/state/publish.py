@@ -139,7 +139,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
     say_who_is_missing(catalogue.policy, state.keyring)
-    accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
+    accepted = issue(state.catalogues, catalogue, [Signer(key, config.gnupg_home())], state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)
         index.refs.set_held(catalogue.refs)

@@ -96,6 +96,11 @@ class Signer:
         return bytes(result.data)
 
 
+def secret_keys(gnupg_home: Path | None) -> frozenset[Fingerprint]:
+    """The primary keys that a user's GnuPG (None: the default one) can sign with, or a card of; `GnupgUnusable`."""
+    return frozenset(parse_fingerprint(key["fingerprint"]) for key in open_gnupg(gnupg_home).list_keys(secret=True))
+
+
 def _reason(stderr: str) -> str:
     said = [line.removeprefix("gpg: ") for line in stderr.splitlines() if line.startswith("gpg: ")]
     reason = said[-1] if said else "gpg gives no reason"
