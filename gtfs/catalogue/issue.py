@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gtfs.catalogue.accept import Accepted, FirstTrust, Held, accept
-from gtfs.catalogue.document import Catalogue, ReelEntry
+from gtfs.catalogue.accept import Accepted, FirstTrust, Held, NotSigned, accept
+from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
 from gtfs.pack.account import NO_NEEDS, Needs
@@ -80,13 +80,29 @@ def says_the_same(one: Catalogue, other: Catalogue) -> bool:
 
 
 def issue(store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int) -> Accepted:
-    """Sign ``catalogue``, accept it by the rules that mirrors apply, and keep it; only then may it be told to others.
-
-    Raises `SigningFailed`, a `CatalogueRefused` (for example when the held catalogue does not name the signer),
-    OSError.
-    """
+    """Sign ``catalogue`` and keep it; raises `SigningFailed` and what `keep_signed` does."""
     document = signer.clearsign(catalogue.to_text())
-    first = FirstTrust(allowed=frozenset({signer.fingerprint}))
-    accepted = accept(document, store.highest(), keyring, first, now_s, known_digest=store.known_digest)
+    return keep_signed(store, catalogue, document, signer.fingerprint, keyring, now_s)
+
+
+def keep_signed(
+    store: CatalogueStore,
+    catalogue: Catalogue,
+    document: bytes,
+    signer: Fingerprint,
+    keyring: Keyring,
+    now_s: int,
+) -> Accepted:
+    """Accept ``catalogue``, signed as ``document``, by the rules that mirrors apply, and keep it.
+
+    Only then may it be told to others. Raises a `CatalogueRefused` (for example when the held catalogue does not name
+    the signer), OSError.
+    """
+    accepted = accept(
+        document, store.highest(), keyring, FirstTrust(allowed=frozenset({signer})), now_s,
+        known_digest=store.known_digest,
+    )  # fmt: skip
+    if accepted.digest != digest(catalogue.to_text().encode()):
+        raise NotSigned("what was signed is another catalogue than the one that was to be")
     store.save(accepted)
     return accepted
