@@ -175,8 +175,3 @@ def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | 
     if new.version == old.version + 1 and new.previous != held.digest:
         raise AlteredChain(f"version {new.version} does not follow the held version {old.version} (Previous differs)")
     return accepted
-
-
-def is_stale(catalogue: Catalogue, now_s: int) -> bool:
-    """Past ``Valid-Until``: serve on, but move no refs."""
-    return now_s > catalogue.valid_until_s

@@ -30,6 +30,7 @@ class IssueSettings:
     repository: str
     signers: tuple[Fingerprint, ...]
     threshold: int = 1
+    freshness: tuple[Fingerprint, ...] = ()
     valid_s: int = VALID_S
     object_format: ObjectFormat = SHA1
     feed_key: str | None = None
@@ -58,6 +59,7 @@ def next_catalogue(
         valid_until_s=now_s + settings.valid_s,
         signers=settings.signers,
         threshold=settings.threshold,
+        freshness=settings.freshness,
         object_format=settings.object_format,
         feed_key=settings.feed_key,
         trackers=settings.trackers,

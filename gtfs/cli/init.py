@@ -20,6 +20,13 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     "--sign-key", metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues; needed once."
 )
 @click.option(
+    "--freshness-key",
+    "freshness_keys",
+    multiple=True,
+    metavar="FPR",
+    help="A key that may say that a catalogue is still the newest (gtfs refresh), and nothing else; may be repeated.",
+)
+@click.option(
     "--gnupg-home",
     type=Place(path_type=Path),
     help="Where gpg has that key (default: gpg's own).",

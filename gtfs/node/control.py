@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LINE = 24 << 20  # a signed catalogue of 16 MiB, in JSON
 _MAX_JOBS = 1024
+_MAX_DAYS = 3650
 
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
 
@@ -51,8 +52,10 @@ def _is_ascii(value: object) -> bool:
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "attest": lambda value: isinstance(value, bool),
+    "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
     "document": _is_ascii,
     "draft": _is_ascii,
+    "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
@@ -66,6 +69,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 _NEEDED = {
     "init": ("wanted",),
     "place": ("document", "draft"),
+    "refresh": ("days",),
     "torrents": ("out", "packs", "trackers"),
     "trust": ("verb",),
 }

@@ -18,8 +18,10 @@ import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
+from gtfs.catalogue.freshness import looks_like_freshness
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, parse_feed
+from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters
@@ -31,10 +33,11 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.progress import open_shown_progress
 from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
-from gtfs.node.status import describe_connections, describe_progress, describe_share, describe_sync
+from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
@@ -42,9 +45,10 @@ from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
-from gtfs.state.describe import describe_state
+from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import TrustGiven, first_trust
+from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.initialise import answer_init
 from gtfs.state.repair import look_at_git
 from gtfs.state.ring import RingWatch
@@ -61,7 +65,6 @@ from gtfs.view.written import WrittenPacks
 
 log = logging.getLogger(__name__)
 
-_SHOW_S = 1.0  # rates and peers are shown as often even when nothing comes
 _TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does for a mount
 _RETRY_S = 10.0  # after a catalogue could not be followed
 
@@ -146,10 +149,33 @@ class Node:
 
     async def _take_catalogue(self, document: bytes) -> None:
         followed = self._has_followed()
+        if looks_like_freshness(document):
+            if await self._writing.run(take_freshness, self.state, document):
+                self._freshened(followed)
+            return
         if await self.follower.take_document(document):
             self.pointer.renew()
             self._keep_whole = self._keep_whole or followed
             self.news.wanted.grow()
+
+    def _freshened(self, followed: bool) -> None:
+        """What went stale meanwhile may move again."""
+        self._keep_whole = self._keep_whole or followed
+        self.news.changed()
+        self.news.wanted.grow()
+
+    async def refresh(self, days: int, key: Fingerprint | None) -> Refreshed:
+        """Sign that the held catalogue is still the newest."""
+        followed = self._has_followed()
+        done = await self._writing.run(refresh, self.state, days, key)
+        if done.is_new:
+            self._freshened(followed and self.state.config.sign_key() is None)
+        return done
+
+    async def _asked_refresh(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        key = request.get("key")
+        done = await self.refresh(request["days"], None if key is None else parse_fingerprint(key))
+        return describe_refreshed(self.state, done)
 
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
@@ -228,40 +254,21 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
-        before = await self._received_bytes()
         self._refusals.judge_again()
-        await self.poller.poll_once()
-        await self.attesters.poll_once()
-        last: dict[str, Any] = {}
-
-        def show(p: Progress | None) -> None:
-            if p is not None:
-                last.update(describe_progress(p))
-            if last and self.session is not None:
-                now = self.session.statistics()
-                last.update(peers=now.peers, received=now.downloaded_bytes - before)
-            if last:
-                tell(dict(last))
-
-        async def show_task() -> None:
-            while True:
-                await trio.sleep(_SHOW_S)
-                show(None)
-
-        async with open_flat_nursery() as nursery:
-            nursery.start_soon(show_task)
+        async with open_shown_progress(self.session, tell) as shown:
+            await self.poller.poll_once()
+            await self.attesters.poll_once()
+            async with open_flat_nursery() as nursery:
+                if self._cache is not None:
+                    nursery.start_soon(self._cache.run_task)
+                report = await self.sync(shown.show)
+                nursery.cancel_scope.cancel()
             if self._cache is not None:
-                nursery.start_soon(self._cache.run_task)
-            report = await self.sync(show)
-            nursery.cancel_scope.cancel()
-        if self._cache is not None:
-            await self._cache.trim()
-        fetched = await self._received_bytes() - before
+                await self._cache.trim()
+            fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
-        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": self._feeds()}
-
-    async def _received_bytes(self) -> int:
-        return 0 if self.session is None else (await self.session.refresh()).downloaded_bytes
+        feeds = describe_feeds(self.poller.reports())
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = request.get("keyrings") or []
@@ -293,13 +300,6 @@ class Node:
         await trio.to_thread.run_sync(self._ring_watch.look, self.state)
         return self.status()
 
-    def _feeds(self) -> list[dict[str, Any]]:
-        return [
-            {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
-             "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures}
-            for r in self.poller.reports()
-        ]  # fmt: skip
-
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
@@ -315,7 +315,7 @@ class Node:
         }
         if self._cache is not None:
             out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
-        out["feeds"] = self._feeds()
+        out["feeds"] = describe_feeds(self.poller.reports())
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
         out["incoming"] = self.written.statistics()
@@ -325,6 +325,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
+        handlers |= {"refresh": self._asked_refresh}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}

@@ -72,6 +72,10 @@ class Config:
         value = self.get("gnupghome")
         return None if value is None else Path(value)
 
+    def freshness_keys(self) -> list[Fingerprint]:
+        """The keys that a publisher's catalogues name for freshness statements; raises `BadId`."""
+        return [parse_fingerprint(text) for text in self.get_all("freshnesskey")]
+
     def valid_days(self) -> int:
         """How long a catalogue counts; raises `BadConfig`."""
         value = self.get("validdays") or "30"

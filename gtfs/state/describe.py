@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from gtfs.catalogue.accept import is_stale
+from gtfs.catalogue.store import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refmoves import HeldBack
 from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
+from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
@@ -56,7 +56,8 @@ def describe_state(
             "version": c.version,
             "date": c.date_s,
             "valid_until": c.valid_until_s,
-            "stale": is_stale(c, int(time.time())),
+            "stale": is_stale(state),
+            "fresh_until": None if state.fresh is None else state.fresh.valid_until_s,
             "equivocation": c.version in state.catalogues.equivocations(),
             "signers": list(c.signers),
             "refs": len(c.refs),
@@ -97,6 +98,12 @@ def describe_quorum(quorum: Quorum) -> dict[str, Any]:
         "missing": list(quorum.missing),
         "useless": dict(quorum.useless),
     }
+
+
+def describe_refreshed(state: State, done: Refreshed) -> dict[str, Any]:
+    """What `gtfs refresh` shows."""
+    path = state.catalogues.directory / LATEST_FRESHNESS
+    return {"version": done.version, "valid_until": done.valid_until_s, "new": done.is_new, "file": str(path)}
 
 
 def describe_published(state: State, published: Published) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import math
 import time
 from collections.abc import Sequence
 
-from gtfs.catalogue.accept import is_stale
 from gtfs.ingest.refmoves import HeldBack, survey_refs
 from gtfs.repo.history import Ref
+from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
 from gtfs.trust.stanza import write_time
 
@@ -24,8 +24,8 @@ def why_all_stay(state: State) -> str | None:
     held = state.held
     if held is None:
         return "there is no catalogue"
-    if is_stale(held.catalogue, int(time.time())):
-        until = write_time(held.catalogue.valid_until_s)
+    if is_stale(state):
+        until = write_time(state.good_until_s() or 0)
         return f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
     if held.catalogue.version in state.catalogues.equivocations():
         return "the publisher signed two catalogues of this version"

@@ -109,7 +109,8 @@ def first_trust(state: Holder, given: TrustGiven, document: bytes | None) -> Fir
     if state.held is not None:
         if files:
             # What signs the catalogues stays, or the node would be cut off from its publisher.
-            _freeze(state, files, {}, state.held.catalogue.signers)
+            catalogue = state.held.catalogue
+            _freeze(state, files, {}, (*catalogue.signers, *catalogue.freshness))
         return FirstTrust()
     more = _from_gnupg(given, document, here)
     if files or more:

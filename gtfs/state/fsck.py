@@ -6,11 +6,9 @@ Reads everything that is local, mends nothing but on `rebuild`. Synchronous, und
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
@@ -28,6 +26,7 @@ from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
 from gtfs.state.completeness import check_packs_complete
 from gtfs.state.config import Config
+from gtfs.state.freshness import is_stale
 from gtfs.state.rebuild import restore_held_refs
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
@@ -148,7 +147,7 @@ def notes(state: State) -> Iterator[str]:
     """What is worth a word and no fault."""
     if state.read_only:
         yield f"{state.repository.state} is read-only: what a crash may have left stays"
-    if state.held is not None and is_stale(state.held.catalogue, int(time.time())):
+    if is_stale(state):
         yield "the catalogue is past its Valid-Until: refs do not move"
     refused = state.quarantine.refused()
     if refused:

@@ -19,6 +19,7 @@ from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
 from gtfs.state.attest import make_attester
 from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
+from gtfs.state.freshness import trust_by_name
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -37,6 +38,7 @@ class Wanted:
 
     name: str | None = None
     sign_key: str | None = None
+    freshness_keys: tuple[str, ...] = ()
     gnupg_home: Path | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
@@ -113,6 +115,8 @@ def _read_wanted(wanted: Wanted) -> tuple[list[Policy], dict[str, str], list[Obj
     _check(wanted, policies)
     for pattern in (*wanted.refs, *wanted.hide):
         parse_pattern(pattern)
+    for text in wanted.freshness_keys:
+        parse_fingerprint(text)
     if wanted.valid_days is not None and wanted.valid_days > VALID_DAYS:
         raise BadConfig(f"--valid-days {wanted.valid_days}: not a number from 1 to {VALID_DAYS}")
     if wanted.publish is not None and wanted.publish not in PUBLISH_MODES:
@@ -133,11 +137,16 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
     key = wanted.sign_key or state.config.sign_key()
     if key is None:
         raise BadConfig(f"{state.repository.path} is no publisher's yet: give --sign-key FPR")
+    freshness = tuple(parse_fingerprint(text) for text in wanted.freshness_keys)
+    if key in freshness:
+        raise BadConfig(f"--freshness-key {key}: it signs the catalogues; give one that is for this alone")
     home = str(wanted.gnupg_home.absolute()) if wanted.gnupg_home else None
     repository_id = initialise(state, wanted.name, key, home)
+    trust_by_name(state, freshness)
     if faulty:
         accept_faults(state.repository, faulty)
     settings: Mapping[str, Sequence[str]] = {
+        "freshnesskey": freshness,
         "tracker": wanted.trackers,
         "webseed": wanted.web_seeds,
         "policy": [line.to_line() for line in policies],

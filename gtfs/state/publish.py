@@ -153,7 +153,8 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
     settings = IssueSettings(
-        repository=name, signers=(key,), valid_s=valid_s, object_format=repository.fmt,
+        repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
+        valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
         policy=tuple(config.policies()), accepted_faults=accepted_ids,

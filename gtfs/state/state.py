@@ -15,6 +15,7 @@ from types import TracebackType
 
 from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.freshness import Freshness, FreshnessRefused, accept_freshness
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
@@ -106,6 +107,7 @@ class State:
                 hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
+            self.fresh: Freshness | None = None  # what was said last of the held catalogue
             self.load_keyring()
         except BaseException:
             self._exit.close()
@@ -123,8 +125,32 @@ class State:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = None
         if self.layout.keyring.exists():
-            named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
-            self.keyring = open_keyring(self.layout.keyring).with_named_only(named_only)
+            self.keyring = open_keyring(self.layout.keyring)
+            self._name_roles()
+        self._read_freshness()
+
+    def _name_roles(self) -> None:
+        """Who in the ring counts by name only: who is there for catalogues, or for freshness, signs no commit."""
+        if self.keyring is not None:
+            named_only = {parse_fingerprint(text) for text in self.config.get_all("cataloguekey")}
+            named_only |= {*self.config.freshness_keys(), *(self.held.catalogue.freshness if self.held else ())}
+            self.keyring = self.keyring.with_named_only(named_only)
+
+    def _read_freshness(self) -> None:
+        """Judge what is kept of the held catalogue's freshness by the keys of now."""
+        self.fresh = None
+        said = None if self.held is None else self.catalogues.freshness(self.held.catalogue.version)
+        if self.held is not None and self.keyring is not None and said is not None:
+            try:
+                self.fresh = accept_freshness(said, self.held, self.keyring, int(time.time()))
+            except FreshnessRefused as error:
+                log.warning("what is kept in %s does not count: %s", self.layout.catalogue, error)
+
+    def good_until_s(self) -> int | None:
+        """Until when the held catalogue counts, by its own word and by what was said of its freshness."""
+        if self.held is None:
+            return None
+        return max(self.held.catalogue.valid_until_s, 0 if self.fresh is None else self.fresh.valid_until_s)
 
     def own_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""
@@ -198,7 +224,8 @@ class State:
     def hold(self, accepted: Accepted) -> None:
         """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
         self._previous = None if self.held is None else self.held.catalogue
-        self.held = accepted
+        self.held, self.fresh = accepted, None
+        self._name_roles()
         self.renew_gate()
         self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
 

@@ -19,10 +19,11 @@ import httpx
 import trio
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed
+from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed, freshness_feed
 from gtfs.swarm.httpget import HttpFailed, get
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
+FRESHNESS_BYTES = 64 << 10
 WHOLE_S = 60.0  # for a file, which may lie on another machine
 VALIDATOR_CHARACTERS = 1024
 LONGEST_WAIT_S = 3600.0
@@ -39,6 +40,10 @@ class FeedError(GtfsError):
         super().__init__(f"feed {feed}: {reason}")
         self.feed = feed
         self.reason = reason
+
+
+class NotThere(FeedError):
+    """A file or page that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,19 @@ async def fetch(
     return await _fetch_http(feed, state, client)
 
 
+async def fetch_freshness(feed: Feed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
+    """Ask a feed for what was said of its catalogue's freshness; most have nothing. Raises `FeedError`."""
+    place = await trio.to_thread.run_sync(freshness_feed, feed, abandon_on_cancel=True)
+    try:
+        if isinstance(place, FileFeed):
+            return await _fetch_file(place, state)
+        if isinstance(place, HttpFeed):
+            return await _fetch_http(place, state, client, FRESHNESS_BYTES)
+    except NotThere:
+        pass
+    return FeedAnswer(None, FeedState())
+
+
 async def _fetch_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
     with trio.move_on_after(WHOLE_S):
         # Abandoned: a dead file server keeps the thread for ever.
@@ -107,6 +125,8 @@ def _read_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
             if stamp == state.stamp:
                 return FeedAnswer(None, state)
             document = source.read(LIMIT_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotThere(feed.text, f"{path}: {error.strerror}") from None
     except OSError as error:
         raise FeedError(feed.text, f"{path}: {error.strerror}") from None
     except ValueError:
@@ -116,18 +136,22 @@ def _read_file(feed: FileFeed, state: FeedState) -> FeedAnswer:
     return FeedAnswer(document, FeedState(stamp=stamp))
 
 
-async def _fetch_http(feed: HttpFeed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
+async def _fetch_http(
+    feed: HttpFeed, state: FeedState, client: httpx.AsyncClient, limit_bytes: int | None = None
+) -> FeedAnswer:
     headers = {}
     if state.etag is not None:
         headers["If-None-Match"] = state.etag
     if state.last_modified is not None:
         headers["If-Modified-Since"] = state.last_modified
     try:
-        answer = await get(client, feed.url, what="catalogue", limit_bytes=LIMIT_BYTES, headers=headers)
+        answer = await get(client, feed.url, what="catalogue", limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
     except HttpFailed as error:
         raise FeedError(feed.text, str(error)) from None
     if answer.status == httpx.codes.NOT_MODIFIED and headers:
         return FeedAnswer(None, state)
+    if answer.status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+        raise NotThere(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     if answer.status != httpx.codes.OK:
         raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
@@ -163,6 +187,7 @@ class FeedPoller:
         self._interval_s = interval_s
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
         self._states: dict[Feed, FeedState] = {}
+        self._freshness: dict[Feed, FeedState] = {}
         self._reports: dict[Feed, FeedReport] = {}
         self._turns: dict[Feed, trio.Lock] = {}
         self._others = trio.Event()
@@ -216,6 +241,11 @@ class FeedPoller:
                 answer = await fetch(feed, self._states[feed], self._client, self._follow_pointer)
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
+                self._states[feed] = answer.state
+                # Only once the catalogue it is about is held.
+                said = await fetch_freshness(feed, self._freshness.get(feed, FeedState()), self._client)
+                if said.document is not None:
+                    await self._on_document(feed, said.document)
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
                 fault = error.fault if isinstance(error, GtfsError) else Blame.SYSTEM
@@ -223,5 +253,5 @@ class FeedPoller:
                     old, asked_s=asked_s, error=str(error), fault=fault, failures=old.failures + 1
                 )
             else:
-                self._states[feed] = answer.state
+                self._freshness[feed] = said.state
                 self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()))

@@ -401,3 +401,36 @@ async def test_what_is_no_regular_file_is_no_feed_and_nothing_waits_for_it(tmp_p
             ):
                 with pytest.raises(FeedError), trio.fail_after(WAIT_S):
                     await fetch(parse_feed(str(path)), FeedState(), client)
+
+
+async def test_freshness_is_asked_for_beside_a_catalogue_and_need_not_be_there(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"catalogue")
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(str(tmp_path))], take, client)
+        await poller.poll_once()
+        assert got == [b"catalogue"] and poller.reports()[0].error is None
+        (tmp_path / "latest.fresh.asc").write_bytes(b"fresh")
+        await poller.poll_once()
+        await poller.poll_once()
+    assert got == [b"catalogue", b"fresh"]
+
+
+async def test_a_server_is_asked_for_freshness_too(server):
+    server.answers["/c/7.asc"] = {"body": [b"catalogue"]}
+    server.answers["/c/7.fresh.asc"] = {"body": [b"fresh"]}
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        await FeedPoller([parse_feed(server.url + "/c/7.asc")], take, client).poll_once()
+        server.answers["/c/7.fresh.asc"] = {"status": 404}
+        poller = FeedPoller([parse_feed(server.url + "/c/7.asc")], take, client)
+        await poller.poll_once()
+    assert got == [b"catalogue", b"fresh", b"catalogue"] and poller.reports()[0].error is None
