@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gtfs.catalogue.accept import Accepted, FirstTrust, Held, accept
-from gtfs.catalogue.document import Catalogue, ReelEntry
+from gtfs.catalogue.accept import Accepted, FirstTrust, Held, NotSigned, accept
+from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
 from gtfs.pack.account import NO_NEEDS, Needs
@@ -97,5 +97,7 @@ def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: 
     """
     first = FirstTrust(allowed=frozenset(catalogue.signers), threshold=catalogue.threshold)
     accepted = accept(document, store.highest(), keyring, first, now_s, known_digest=store.known_digest)
+    if accepted.digest != digest(catalogue.to_text().encode()):
+        raise NotSigned("what was signed is another catalogue than the one that was to be")
     store.save(accepted)
     return accepted

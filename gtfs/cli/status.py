@@ -21,7 +21,11 @@ _POLICIES = {
     "keyring": "keyring: what carries a good signature of its own",
 }
 
-
+_MODES = {
+    "auto": "auto: when any published ref has moved",
+    "tags": "tags: when a published tag was made",
+    "manual": "manual: when somebody types gtfs publish",
+}
 _PEERS = 10
 
 
@@ -97,6 +101,17 @@ def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "keys", f"{others} that nothing names soon sign no more, or do not now: gtfs trust REPO check"
 
 
+def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """A publisher's setting, and what failed; nothing of a mirror or an older node."""
+    if publish is None:
+        return
+    yield "publish", _MODES[publish["mode"]]
+    failed = publish["outstanding"]
+    if failed:
+        tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
+        yield "publish", f"OUTSTANDING, {tries}: {failed['reason']}"
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -109,6 +124,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "not made", f"{found['unencodable']} packs: {why}"
     yield "policy", _POLICIES[found["policy"]]
     yield from _keyring_lines(found.get("keyring"))
+    yield from _publish_lines(found.get("publish"))
     catalogue = found.get("catalogue")
     if catalogue:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]
