@@ -52,6 +52,11 @@ class Layout:
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"
+        # Programs that follow moved refs, and what they said.
+        self.hooks = root / "hooks"
+        self.git_hooks = root.parent / "hooks"  # git's own, if its settings name no other
+        self.hooks_log = root / "hooks.log"
+        self.hooks_log_before = root / "hooks.log.1"
         # Work under way, swept at start.
         self.spool = root / "spool"
         self.unpacking = root / "unpacking"

@@ -112,6 +112,17 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "publish", f"OUTSTANDING, {tries}: {failed['reason']}"
 
 
+def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Hooks that run, wait or failed."""
+    if hooks is None:  # of an older node
+        return
+    if hooks["running"]:
+        yield "hook", f"{hooks['running']} runs"
+    for failed in hooks["failed"]:
+        times = f", {failed['times']} times" if failed["times"] > 1 else ""
+        yield "hook", f"{failed['reason']} ({_when(failed['last'])}{times}): see {hooks['log']}"
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -139,6 +150,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _held_back_lines(held_back)
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
+    yield from _hook_lines(found.get("hooks"))
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
         if feed.get("freshness"):  # not from an older node

@@ -32,6 +32,7 @@ from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
+from gtfs.node.hooks import HookRuns
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -51,6 +52,7 @@ from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
+from gtfs.state.hooks import begin_hooks
 from gtfs.state.initialise import answer_init
 from gtfs.state.repair import look_at_git
 from gtfs.state.ring import RingWatch
@@ -99,6 +101,7 @@ class Node:
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
+        self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
@@ -299,6 +302,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out["hooks"]["running"] = self.hooks.running
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
@@ -343,6 +347,7 @@ class Node:
             nursery.start_soon(self.upkeep.run_task)
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
+            nursery.start_soon(self.hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
@@ -371,6 +376,7 @@ async def open_node(
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
+        await trio.to_thread.run_sync(begin_hooks, state)
         await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))

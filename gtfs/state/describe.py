@@ -12,6 +12,7 @@ from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
+from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
@@ -44,6 +45,7 @@ def describe_state(
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),
+        "hooks": describe_hooks(state),
         "running": False,
         "read_only": state.read_only,
     }
