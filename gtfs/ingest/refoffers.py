@@ -33,7 +33,7 @@ def offer_refs(repository: Repository, index: Index, wanted: Mapping[bytes, Obje
     held = index.refs.held()
     standing = {ref.name: ref for ref in add_kinds(repository, held)}
     judged, _ = judge_moves(repository, index, standing, wanted, demands)
-    held_back = {**judged.ahead, **{n: why for n, why in judged.against.items() if n not in judged.late}}
+    held_back = {n: why.text for n, why in judged.against.items() if n not in judged.late} | judged.ahead
     offered = {name: oid for name, oid in wanted.items() if name not in held_back and name not in judged.late}
     gone = [name for name in held if name not in wanted]
     index.refs.change(offered, gone, left={name: held[name] for name in gone})

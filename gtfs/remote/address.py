@@ -11,7 +11,7 @@ from typing import Final
 from gtfs.cli.ask import repository_of_mount
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST, Feed, FileFeed, parse_feed
-from gtfs.repo.place import git_directory
+from gtfs.repo.place import git_dir_at
 
 _HAS_SCHEME: Final = re.compile(r"(?:file|https?|gtfs):|[A-Za-z][A-Za-z0-9+.-]*://", re.IGNORECASE)
 _KEY: Final = re.compile(r"[0-9A-Fa-f]{64}(?:/.+)?")
@@ -32,7 +32,7 @@ class LocalRepository:
     @property
     def git_directory(self) -> Path:
         """Where its refs, and the state of its node, lie."""
-        return git_directory(self.path)
+        return git_dir_at(self.path).resolve()
 
 
 def find(text: str) -> LocalRepository | Feed:

@@ -77,7 +77,7 @@ def begin(repository: Repository, belief: Belief, source: str) -> None:
         raise NotAClone(
             f"{repository.path} has the object format {repository.fmt.name}, and the catalogue's {fmt.name}"
         )
-    make_private(repository.state)
+    make_private(repository.state_directory)
     with Lock(repository.layout.lock):
         if has_catalogue(repository):  # by another git, meanwhile
             return

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +17,17 @@ from typing import TypeVar
 
 import trio
 
-from gtfs.catalogue.accept import is_stale
 from gtfs.catalogue.document import Catalogue
-from gtfs.cli.work.running import node_options, raise_file_limit
+from gtfs.cli.work.running import raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed
 from gtfs.ingest.refoffers import RefOffer
-from gtfs.node.node import Node, NodeOptions
+from gtfs.node.node import Node
 from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
 from gtfs.node.opening import bring_first, open_source
+from gtfs.node.options import NodeOptions
+from gtfs.node.progress import open_shown_progress
 from gtfs.remote import clone
 from gtfs.remote.consent import Consent
 from gtfs.remote.progress import FetchProgress
@@ -36,14 +36,14 @@ from gtfs.remote.settings import RemoteSettings
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.belief import Belief, believe
-from gtfs.state.firsttrust import TrustGiven
+from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
 from gtfs.state.nearby import places_beside, take_nearby
 from gtfs.state.offer import offer
 from gtfs.state.source import Source
 from gtfs.state.state import State
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import open_session
-from gtfs.trust.stanza import write_time
 
 _SHOWN = 5  # refs that are named, of those with one reason
 
@@ -95,7 +95,6 @@ class Following:
             if repository is None or not clone.has_catalogue(repository):
                 self._belief = _run(self._first)
                 catalogue = self._belief.accepted.catalogue
-                _refuse_stale(catalogue)
                 tips = list(dict.fromkeys(catalogue.refs.values()))
                 if repository is None or not clone.has_any(repository, tips):
                     return RefList(catalogue.object_format, catalogue.refs, catalogue.head)
@@ -108,8 +107,8 @@ class Following:
 
     async def _first(self) -> Belief:
         """A first catalogue, believed; nothing is written."""
-        given, options = self._given(), self._node_options()
-        if isinstance(self._feed, DhtFeed) and options.swarm is not None:
+        given, options = self._given(), self._settings.node
+        if isinstance(self._feed, DhtFeed) and not options.offline:
             async with open_session(options.swarm) as session:
                 document = await bring_first(self._feed, options, session)
         else:
@@ -118,9 +117,9 @@ class Following:
 
     async def _ask(self, repository: Repository) -> tuple[Catalogue, RefOffer]:
         """Ask the feed, and judge what may move."""
-        options = self._node_options()
-        if not isinstance(self._feed, DhtFeed):
-            options = replace(options, swarm=None)
+        options = self._settings.node
+        if not isinstance(self._feed, DhtFeed):  # which alone needs the swarm to be asked
+            options = replace(options, offline=True)
         async with self._open(repository, options) as node:
             await node.ask_feeds()
             self._check_feed(node)
@@ -153,8 +152,11 @@ class Following:
         progress = FetchProgress(self._options.progress)
 
         async def bring(repository: Repository) -> tuple[dict[str, str], RefList, RefOffer]:
-            async with self._open(repository, self._node_options()) as node:
-                report = await node.bring(progress.tell)
+            async with self._open(repository, self._settings.node) as node:
+                if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
+                    await node.ask_feeds()
+                async with open_shown_progress(node.session, progress.tell) as shown:
+                    report = await node.bring(shown.show)
                 held = node.state.held
                 assert held is not None
                 offered = await _offered(node)
@@ -188,11 +190,7 @@ class Following:
     # -- both ---------------------------------------------------------------------------------------------------
 
     def _given(self) -> TrustGiven:
-        node = self._settings.node
-        return TrustGiven(node.keyrings, node.signers, node.gnupg_home, self._consent.confirm)
-
-    def _node_options(self) -> NodeOptions:
-        return node_options(self._settings.node, self._settings.mount.read_timeout_s)
+        return replace(self._settings.trust, confirm=self._consent.confirm)
 
     def _open(self, repository: Repository, options: NodeOptions):  # type: ignore[no-untyped-def]
         # As one more feed, and no source of the clone's, until what it has was accepted.
@@ -216,15 +214,6 @@ class Following:
 
 async def _offered(node: Node) -> RefOffer:
     return await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
-
-
-def _refuse_stale(catalogue: Catalogue) -> None:
-    if is_stale(catalogue, int(time.time())):
-        until = write_time(catalogue.valid_until_s)
-        raise FeedFailed(
-            f"the catalogue is past its Valid-Until, {until}: there has to be a newer one, if this clock is right",
-            Blame.TRUST,
-        )
 
 
 def _check_wants(wants: Sequence[Want], trouble: dict[str, str], listing: RefList, offered: RefOffer) -> None:

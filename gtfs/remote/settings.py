@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gtfs.cli.nodeoptions import NodeSettings, parse
+from gtfs.cli.nodeoptions import parse
 from gtfs.errors import Blame, GtfsError
-from gtfs.mount.options import MountOptions, escape_value
+from gtfs.mount.options import escape_value
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import GitMissing
+from gtfs.state.trustgiven import TrustGiven
 
 # Each is a word of -o; `option` is any number of such words as they stand in -o.
 _WORDS: Final = {"keyring": "keyring", "signer": "signer", "attester": "attester", "gnupghome": "gnupghome"}
@@ -36,8 +38,8 @@ class BadSetting(GtfsError):
 class RemoteSettings:
     """What is set; ``own_trust``: the key that says for this one remote whom to believe, if any does."""
 
-    node: NodeSettings
-    mount: MountOptions
+    node: NodeOptions
+    trust: TrustGiven
     keeps_reels: bool
     own_trust: str | None
 
@@ -68,12 +70,12 @@ def settings_of(remote: str, said: bytes) -> RemoteSettings:
         elif key.startswith("gtfs.") and key.count(".") == 1:
             general.setdefault(key.removeprefix("gtfs."), []).append(value)
     found = {**general, **own}
-    mount, node = parse(_words(found))
+    given = parse(_words(found))
     keeps = found.get(_KEEP, ["false"])[-1].lower()
     if keeps not in (*_TRUE, *_FALSE):
         raise BadSetting(f"gtfs.keepReels is {keeps}: neither true nor false")
     trust = next((f"{prefix}{key}" for key in _TRUST if key in own), None)
-    return RemoteSettings(node, mount, keeps in _TRUE, trust)
+    return RemoteSettings(given.node, given.trust, keeps in _TRUE, trust)
 
 
 def _words(found: Mapping[str, Sequence[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from pathlib import Path
+from typing import Final
 
 from gtfs.errors import Blame, GtfsError
 
@@ -19,26 +20,31 @@ class BadRepository(GtfsError):
     fault = Blame.SOURCE
 
 
+_GIT: Final = ".git"
+_LEADS: Final = b"gitdir: "  # how a work tree's file of that name begins (gitrepository-layout(5))
+
+
+def git_dir_at(path: Path) -> Path:
+    """The repository that belongs to the work tree at ``path``; ``path`` itself where there is none. Raises OSError."""
+    inside = path / _GIT
+    if inside.is_dir():
+        return inside
+    try:
+        said = inside.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    if not said.startswith(_LEADS):
+        return path
+    own = path / os.fsdecode(said.removeprefix(_LEADS).rstrip(b"\n"))
+    try:  # a linked work tree's: refs and objects are the repository's that it was made from
+        return own / os.fsdecode((own / "commondir").read_bytes().rstrip(b"\n"))
+    except FileNotFoundError:
+        return own
+
+
 def owner_name(uid: int) -> str:
     """A user as messages call him."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
-
-
-def git_directory(path: Path) -> Path:
-    """Where git keeps what belongs to the work tree at ``path``: objects, refs, our state (gitrepository-layout(5)).
-
-    Anything else is given back as it is. Raises OSError.
-    """
-    place = path / ".git"
-    if (path / "objects").is_dir() or not place.exists():
-        return path
-    if place.is_file():  # of a linked work tree, or of a submodule
-        word, _, where = place.read_bytes().partition(b": ")
-        if word != b"gitdir":
-            return path
-        place = path / os.fsdecode(where.rstrip(b"\n"))
-    common = place / "commondir"
-    return (place / os.fsdecode(common.read_bytes().rstrip(b"\n")) if common.is_file() else place).resolve()

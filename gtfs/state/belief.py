@@ -13,7 +13,8 @@ from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint
 from gtfs.repo.repository import Repository
 from gtfs.state.config import Config
-from gtfs.state.firsttrust import NewRing, TrustGiven, first_trust
+from gtfs.state.firsttrust import NewRing, first_trust
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.trust.verify import BadSignature
 
 

@@ -87,5 +87,5 @@ def _take(state: State, row: ReelRow, path: Path) -> bool:
     replace_file(layout.metainfo(row.name), metainfo)
     with state.index.transaction():
         state.reel_files.keep_table(row, packs, 0 if state.held is None else state.held.catalogue.date_s)
-        state.index.reels.set_state([row.id], "complete")
+        state.index.reels.set_stage([row.id], "complete")
     return True

@@ -22,7 +22,7 @@ def shed_reels(state: State) -> int:
         if table is None or index.reels.holds_any(row.id, ("remote", "waiting", "verified")):
             continue
         replace_file(layout.table(row.name), encode_table(table.packs, state.repository.fmt))
-        index.reels.set_state([row.id], "partial")  # first: what is called whole is believed to be there
+        index.reels.set_stage([row.id], "partial")  # first: what is called whole is believed to be there
         freed += path.stat().st_blocks * 512
         for file in (layout.resume(row.name), layout.metainfo(row.name), path):
             file.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ def said(*items: tuple[str, str | None]) -> bytes:
 
 def test_nothing_said_is_the_defaults() -> None:
     found = settings_of("origin", b"")
-    assert (found.node.keyrings, found.node.signers, found.keeps_reels, found.own_trust) == ((), (), False, None)
+    assert (found.trust.keyrings, found.trust.signers, found.keeps_reels, found.own_trust) == ((), (), False, None)
 
 
 def test_a_key_of_the_remote_stands_in_the_place_of_the_general_one_and_of_no_other() -> None:
@@ -29,14 +29,13 @@ def test_a_key_of_the_remote_stands_in_the_place_of_the_general_one_and_of_no_ot
             ("remote.other.gtfs-keyring", "/no"),
         ),
     )  # fmt: skip
-    assert found.node.signers == (B,)
-    assert found.node.keyrings == (Path("/a,b\\.gpg"),)
+    assert found.trust.signers == (B,)
+    assert found.trust.keyrings == (Path("/a,b\\.gpg"),)
     assert found.own_trust == "remote.up.gtfs-signer"
 
 
 def test_option_holds_words_of_o_any_number_of_times() -> None:
     found = settings_of("o", said(("gtfs.option", "nodht,upload_rate=7"), ("gtfs.option", "nolsd")))
-    assert found.node.swarm is not None
     assert (found.node.swarm.dht, found.node.swarm.lsd, found.node.swarm.upload_rate) == (False, False, 7)
 
 
@@ -51,4 +50,4 @@ def test_keep_reels_that_is_none_is_refused() -> None:
 
 
 def test_a_remote_whose_name_has_dots_has_keys_of_its_own() -> None:
-    assert settings_of("a.b", said(("remote.a.b.gtfs-signer", A))).node.signers == (A,)
+    assert settings_of("a.b", said(("remote.a.b.gtfs-signer", A))).trust.signers == (A,)
