@@ -250,10 +250,15 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
-        await self.ask_feeds()
-        async with open_shown_progress(self.session, tell) as shown:
-            report = await self.bring(shown.show)
-            fetched = await shown.fetched_bytes()
+        async with open_shown_progress(self.session, tell) as shown, open_flat_nursery() as nursery:
+            await self.ask_feeds()
+            if self._cache is not None:
+                nursery.start_soon(self._cache.run_task)
+            report = await self.sync(shown.show)
+            nursery.cancel_scope.cancel()
+        if self._cache is not None:
+            await self._cache.trim()
+        fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
         feeds = describe_feeds(self.poller.reports())
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
@@ -264,17 +269,6 @@ class Node:
         self._refusals.judge_again()
         await self.poller.poll_once()
         await self.attesters.poll_once()
-
-    async def bring(self, show: Callable[[Progress], None]) -> SyncReport:
-        """Sync with the held catalogue, whatever feeds would say."""
-        async with open_flat_nursery() as nursery:
-            if self._cache is not None:
-                nursery.start_soon(self._cache.run_task)
-            report = await self.sync(show)
-            nursery.cancel_scope.cancel()
-        if self._cache is not None:
-            await self._cache.trim()
-        return report
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = [Path(file) for file in _texts(request, "keyrings")]

@@ -156,7 +156,7 @@ class Following:
                 if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
                     await node.ask_feeds()
                 async with open_shown_progress(node.session, progress.tell) as shown:
-                    report = await node.bring(shown.show)
+                    report = await node.sync(shown.show)
                 held = node.state.held
                 assert held is not None
                 offered = await _offered(node)
