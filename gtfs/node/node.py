@@ -329,7 +329,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh}
+        handlers |= {"refresh": self._asked_refresh, "offer": self.git_news.asked_offer}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
