@@ -276,7 +276,7 @@ class ReelTorrents:
         self.evictions.pin(row.id)
         async with self._info_from_web_seeds(torrent):
             await torrent.fetch_all(progress, stall_s=stall_s)
-        await torrent.flush()
+        await torrent.questions.flush()
         await self._check_size(row, torrent, progress, stall_s)
         await torrent.save_resume()
         if not self.has_table(row):
@@ -298,7 +298,7 @@ class ReelTorrents:
             log.error("%s has lost its end; it is fetched again", path)
             await torrent.recheck()
             await torrent.fetch_all(progress, stall_s=stall_s)
-            await torrent.flush()
+            await torrent.questions.flush()
             if await trio.to_thread.run_sync(files.file_size, path) != row.size:
                 raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")
 
