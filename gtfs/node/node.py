@@ -37,6 +37,7 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
+from gtfs.node.saidonce import SaidOnce
 from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -88,7 +89,7 @@ class Node:
         self.news = News(state.index)
         self._writing = Writing(self.news)
         evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -175,7 +176,7 @@ class Node:
 
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
-        said: str | None = None
+        said, what = SaidOnce(log), "the catalogue cannot be followed yet"
         if self.follower.lacks_tables():
             self.news.wanted.grow()
         seen = 0
@@ -183,11 +184,9 @@ class Node:
             seen = await self.news.wanted.wait_beyond(seen)
             trouble = await self._follow()
             if trouble is None:
-                said = None
+                said.is_over(what)
                 continue
-            if trouble != said:  # it is tried again and again
-                log.warning("the catalogue cannot be followed yet: %s", trouble)
-            said = trouble
+            said.warn(what, trouble)
             with trio.move_on_after(_RETRY_S):
                 await self.news.wanted.wait_beyond(seen)
             seen = -1  # again, whatever came meanwhile
@@ -243,8 +242,7 @@ class Node:
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
-        # Longer than a read waits: here peers may still be looking for each other.
-        return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
+        return await self.follower.sync(tell, stall_s=self.options.stall_s)
 
     async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await self.publish(bool(request.get("force")), request.get("jobs") or self.options.jobs, tell)

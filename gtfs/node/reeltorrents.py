@@ -45,7 +45,6 @@ class ReelTorrents:
         self,
         state: State,
         session: Session | None,
-        read_timeout_s: float,
         writing: Writing,
         evictions: Evictions,
         client: httpx.AsyncClient | None = None,
@@ -54,7 +53,6 @@ class ReelTorrents:
         self._state = state
         self._writing = writing
         self._session = session
-        self._read_timeout_s = read_timeout_s
         self._torrents: dict[int, Torrent] = {}
         self.evictions = evictions
 
@@ -68,13 +66,13 @@ class ReelTorrents:
         return self._torrents.get(reel_id)
 
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
-        """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`."""
+        """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`. How long it may take, its caller says."""
         assert isinstance(reel, Torrent)
         try:
             while True:
                 await self.evictions.wait_left(reel.spec.infohash)
                 try:
-                    return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+                    return await reel.read(offset, length, deadline_s=math.inf, read_ahead=read_ahead)
                 except SessionClosed:
                     await self.evictions.wait_left(reel.spec.infohash)
                     again = self._session.torrent(reel.spec.infohash) if self._session is not None else None

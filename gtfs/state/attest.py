@@ -41,7 +41,10 @@ class NothingAttested(GtfsError):
 
 
 def make_attester(
-    repository: Repository, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None
+    repository: Repository,
+    sign_key: str | None = None,
+    gnupg_home: Path | None = None,
+    valid_days: int | None = None,
 ) -> Fingerprint:
     """Let a mirror attest from now on, by a key of the user's GnuPG or else its own; gives the key.
 
