@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs init``: make a bare repository a publisher's."""
+"""``gtfs init``: make a repository a publisher's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import click
 
 from gtfs.cli.shape import Command, Place
 
-_OF_ATTESTERS = {"sign_key", "gnupg_home", "valid_days"}
+_PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
 
 
-# Each option has the name of a field of `gtfs.state.initialise.Wanted`, whose defaults are what is not given.
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.option("--name", help="The repository's id in its catalogues, for good (default: its first root commit).")
@@ -72,19 +71,35 @@ _OF_ATTESTERS = {"sign_key", "gnupg_home", "valid_days"}
     metavar="FILE",
     help="A file of such objects, as git's fsck.skipList; may be given again.",
 )
-def init(repo: Path, attest: bool, **wanted: Any) -> None:
-    """Make the bare repository REPO ready to publish, with the signing key tried once.
+@click.option("--publish", type=click.Choice(["auto", "tags", "manual"]), help=_PUBLISH)
+@click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
+@click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
+@click.option(
+    "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
+)
+def init(
+    repo: Path,
+    attest: bool,
+    hook: bool,
+    no_hook: bool,
+    signing_subkey: bool,
+    **given: Any,
+) -> None:
+    """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
 
     With --attest, a mirror attests what it verifies instead, by the key that is given or by its own.
+    A running node of REPO takes the new settings at once.
     """
-    if not attest:
-        from gtfs.cli.work.init import run
+    if hook and no_hook:
+        raise click.UsageError("--hook and --no-hook contradict each other")
+    if attest:
+        allowed = {"sign_key", "gnupg_home", "valid_days"}
+        if hook or no_hook or signing_subkey or any(given[name] for name in given.keys() - allowed):
+            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
+        from gtfs.cli.work.init import run_attester
 
-        run(repo, wanted)
+        run_attester(repo, **{name: given[name] for name in allowed})
         return
-    given = {name: value for name, value in wanted.items() if value not in (None, ())}
-    if given.keys() - _OF_ATTESTERS:
-        raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
-    from gtfs.cli.work.init import run_attester
+    from gtfs.cli.work.init import run
 
-    run_attester(repo, given)
+    run(repo, given, has_hook=True if hook else False if no_hook else None, signing_subkey=signing_subkey)

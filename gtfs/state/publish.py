@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Out: refs of the repository into reels and the next signed catalogue (design.md §4, §5).
 
-Order: encode, seal, merge what the held catalogue lists already, catalogue, index, and only then is the open reel
-emptied. A crash between leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
-done is in proportion to what is new. Synchronous, under the node's lock.
+Order: encode, seal, merge what the held catalogue lists already: that is the draft, which is signed by whoever asked
+for it, as long as that takes; then catalogue, index, and only then is the open reel emptied. A crash between, or a
+draft that nobody signs, leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
+done is in proportion to what is new. Synchronous, under the node's lock, but for the signing.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back, refused_by_path
@@ -32,7 +35,8 @@ from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
-from gtfs.state.initialise import refuse_subkeys
+from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
+from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -66,6 +70,35 @@ class Published:
     held_back: dict[bytes, str] = field(default_factory=dict)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)
+    new_packs: int = 0
+    new_bytes: int = 0
+    refs_moved: int = 0  # made and gone, too
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A catalogue that only lacks its signature: by the key ``signer``, in ``gnupg_home`` (None: the signing user's).
+
+    ``done`` is what will have been published.
+    """
+
+    catalogue: Catalogue
+    signer: Fingerprint
+    gnupg_home: Path | None
+    done: Published
+
+    def sign(self, *, asks: bool = True) -> bytes:
+        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`."""
+        return Signer(self.signer, self.gnupg_home, asks=asks).clearsign(self.catalogue.to_text())
+
+
+class Overtaken(GtfsError):
+    """Another publish came first: a draft is the next version no more."""
+
+    fault = Blame.BUSY
+
+    def __init__(self) -> None:
+        super().__init__("another publish came first; publish again")
 
 
 @dataclass(frozen=True)
@@ -79,12 +112,27 @@ class _Choice:
     left_out: list[dict[str, Any]]
 
 
-def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Published:
+def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
-    Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
+    What fails is noted as outstanding where the repository publishes by itself. ``asks``: whether gpg may ask for a
+    passphrase. Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
     """
-    key, name = _publisher(state)
+    try:
+        drawn = draft(state, work, force=force)
+        return drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
+    except (GtfsError, OSError) as error:
+        if is_by_itself(state.config) and not work.stop():
+            note_failure(state.layout, error)
+        raise
+
+
+def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft | Published:
+    """All of a publish up to the signature; what was published already where nothing has changed.
+
+    Raises what `publish_now` does but `SigningFailed`.
+    """
+    key, name = check_publisher(state)
     renew_own_key(state, key)
     choice = _choose(state, work)
     wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
@@ -97,22 +145,26 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     catalogue = _next(state, choice, fresh, settings, now_s)
     held = state.held
     if held is not None and not fresh and not force and _is_good(held, catalogue, now_s):
+        settle(state.layout)
         return _published(held.catalogue, False, choice, faults)
     work.tell(Step(phase="signing"))
     catalogue = _list_reels(state, catalogue, fresh)
-    _sign(state, catalogue, key, now_s)
-    state.empty_open_reel()
-    return _published(catalogue, True, choice, faults)
+    _say_what_may_surprise(state, catalogue, now_s)
+    done = dataclasses.replace(
+        _published(catalogue, True, choice, faults),
+        new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
+        refs_moved=_count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
+    )  # fmt: skip
+    return Draft(catalogue, key, state.config.gnupg_home(), done)
 
 
-def _publisher(state: State) -> tuple[Fingerprint, str]:
-    """The signing key and the repository's name, where one may publish."""
-    repository = state.repository
-    key, name = state.config.sign_key(), state.config.get("name")
+def check_publisher(state: State) -> tuple[Fingerprint, str]:
+    """The key and the repository's id of one that can publish; raises `BadConfig`, `Unpublishable`."""
+    key, name, path = state.config.sign_key(), state.config.get("name"), state.repository.path
     if key is None or name is None:
-        raise BadConfig(f"{repository.path} is no publisher's; run: gtfs init {repository.path} --sign-key FINGERPRINT")
-    if repository.is_shallow():
-        raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
+        raise BadConfig(f"{path} is no publisher's; run: gtfs init {path} --sign-key FINGERPRINT")
+    if state.repository.is_shallow():
+        raise Unpublishable(f"{path} is a shallow clone; run: git -C {path} fetch --unshallow")
     return key, name
 
 
@@ -186,18 +238,13 @@ def _list_reels(state: State, new: Catalogue, fresh: Sequence[ReelRow]) -> Catal
     return dataclasses.replace(new, reels=entries)
 
 
-def _sign(state: State, new: Catalogue, key: Fingerprint, now_s: int) -> None:
-    """Say what may surprise, sign, and hold it."""
-    assert state.keyring is not None
-    home = state.config.gnupg_home()
-    refuse_subkeys(state, new.policy, home)
+def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
+    """Before it is signed; raises `SubkeyNamed`."""
+    refuse_subkeys(state, new.policy, state.config.gnupg_home())
     _say_what_is_ahead(state, new, now_s)
     _say_what_goes_back(state, new)
     _say_what_has_no_way(state, new)
-    accepted = issue(state.catalogues, new, Signer(key, home), state.keyring, now_s)
-    with state.index.transaction():
-        state.hold(accepted)
-        state.index.refs.set_held(new.refs)
+    say_who_is_missing(new.policy, state.keyring)
 
 
 def _say_what_is_ahead(state: State, new: Catalogue, now_s: int) -> None:
@@ -208,6 +255,28 @@ def _say_what_is_ahead(state: State, new: Catalogue, now_s: int) -> None:
             " signed now, at once; if it is this clock that is wrong, set it and publish again",
             held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), new.version,
         )  # fmt: skip
+
+
+def place(state: State, drawn: Draft, document: bytes) -> Published:
+    """Make a signed draft the held catalogue, if it holds by the rules that mirrors apply.
+
+    Raises `Overtaken`, `CatalogueRefused`, OSError.
+    """
+    held, catalogue = state.held, drawn.catalogue
+    if catalogue.previous != (None if held is None else held.digest):
+        raise Overtaken
+    assert state.keyring is not None
+    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
+    with state.index.transaction():
+        state.hold(accepted)
+        state.index.refs.set_held(catalogue.refs)
+    state.empty_open_reel()
+    settle(state.layout)
+    return drawn.done
+
+
+def _count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
+    return sum(before.get(name) != now.get(name) for name in {*before, *now})
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
@@ -271,14 +340,15 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
 def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
-    wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
+    wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
     if any(item.oid not in wanted for item in state.index.packs.open_items()):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
-        wanted = _reached(state, refs, ())
+        wanted = reached(state, refs, ())
     return wanted
 
 
-def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+def reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+    """The commits and tags that refs reach, without what the commits ``listed`` do. Raises `GitFailed`."""
     if not refs:
         return {}
     wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))

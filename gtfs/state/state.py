@@ -299,7 +299,7 @@ class State:
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
         return self._exit.enter_context(
-            Ingest(self.repository, self.index, self.open_reel, self.gate(), self._sign_off, self.limits)
+            Ingest(self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
         )
 
     def renew_gate(self) -> None:
@@ -352,7 +352,8 @@ class State:
         """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
         return select_refs(self.repository, self.config, self.held, refs)
 
-    def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+    def sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+        """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
             make_node_key(self.layout.node_key)
             self._signer = self._exit.enter_context(node_signer(self.layout.node_key))

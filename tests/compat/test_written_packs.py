@@ -28,6 +28,7 @@ from gtfs.pack.format import CorruptPack
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.state.state import State
 from gtfs.trust.policy import PolicyRefused, Vouch
+from gtfs.trust.several import Search, SignedRaw
 from gtfs.view.judged import KeptExaminations
 
 Packs = list[tuple[ObjectId, bytes]]
@@ -291,7 +292,10 @@ def test_a_policy_that_changed_after_the_close_decides_what_is_let_in(
     class Closed:
         accepted_faults: frozenset[ObjectId] = frozenset()
 
-        def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
+        def search(self, signed: SignedRaw, *, promised: bool) -> Search | None:
+            return None
+
+        def judge(self, kind: int, raw: bytes, *, promised: bool, search: Search | None = None) -> Vouch:
             raise PolicyRefused("nobody may any more")
 
     async def main() -> None:
