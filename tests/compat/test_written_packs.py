@@ -179,7 +179,7 @@ async def write_as_a_program_does(node: Node, packs: Packs) -> None:
     for oid, data in packs:
         handle = await files.create(pack_name(oid).encode(), 0o644, writing=True)
         for at in range(0, len(data), 100):
-            await files.write(handle, at, data[at : at + 100])
+            await files.contents.write(handle, at, data[at : at + 100])
         await intake.flush(handle)
         await intake.release(handle)
 
@@ -336,7 +336,7 @@ def test_a_file_that_was_accepted_under_one_name_is_judged_again_under_another(p
             files = IncomingFiles(node.written.directory, 1 << 30)
             intake = Handover(files, node.packs, node.written)
             handle = await files.create(pack_name(packs[0][0]).encode(), 0o644, writing=True)
-            await files.write(handle, 0, packs[0][1])
+            await files.contents.write(handle, 0, packs[0][1])
             await intake.flush(handle)
             await intake.rename(handle.file, pack_name(packs[1][0]).encode(), no_replace=False)
             with pytest.raises(CorruptPack, match="not of"):

@@ -192,7 +192,7 @@ async def test_losing_alerts_loses_no_pieces(reel, tmp_path):
         await torrent.read(0, 2 * PIECE, deadline_s=WAIT_S)
         # As if the alerts of these pieces had been among the dropped ones.
         torrent.board.replace(bytes(torrent.board.count))
-        torrent.on_dropped()
+        torrent.reports.on_dropped()
         with trio.fail_after(WAIT_S):
             await torrent.board.wait_held(1)
         assert torrent.board.is_here(0)
@@ -254,7 +254,7 @@ async def test_a_truncated_file_is_hashed_whatever_its_resume_data_says(reel, tm
     spec = at_mirror(reel, tmp_path / "mirror")
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
         await torrent.fetch_all(stall_s=WAIT_S)
-        await torrent.flush()
+        await torrent.questions.flush()
         await torrent.save_resume()
     if size is None:
         spec.path.unlink()
@@ -265,5 +265,5 @@ async def test_a_truncated_file_is_hashed_whatever_its_resume_data_says(reel, tm
         await torrent.wait_metadata(WAIT_S)
         assert not torrent.is_complete()
         await torrent.fetch_all(stall_s=WAIT_S)
-        await torrent.flush()
+        await torrent.questions.flush()
     assert spec.path.read_bytes() == DATA

@@ -44,7 +44,7 @@ async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
         assert torrent.local_bytes() == moved
         assert not torrent.is_complete()
         # Sparse, in its place: no part file beside it.
-        await torrent.flush()
+        await torrent.questions.flush()
         assert [p.name for p in torrent.spec.directory.iterdir() if p != torrent.spec.metainfo] == [reel.file_name]
         assert torrent.spec.path.stat().st_blocks * 512 < 4 * PIECE
         assert torrent.spec.metainfo.read_bytes() == reel.metainfo.read_bytes()
