@@ -25,6 +25,7 @@ class Layout:
         # Settings and trust.
         self.config = root / "config"
         self.keyring = root / "keyring.gpg"  # the small ring frozen for this repository (design.md §10)
+        self.followed_ring = root / "followed-ring"  # what following a ring in git has come to
         self.allowed_signers = root / "allowed_signers"  # SSH keys that the user put there
         self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG
         self.node_key = self.keys / "node.asc"
@@ -51,6 +52,11 @@ class Layout:
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"
+        # Programs that follow moved refs, and what they said.
+        self.hooks = root / "hooks"
+        self.git_hooks = root.parent / "hooks"  # git's own, if its settings name no other
+        self.hooks_log = root / "hooks.log"
+        self.hooks_log_before = root / "hooks.log.1"
         # Work under way, swept at start.
         self.spool = root / "spool"
         self.unpacking = root / "unpacking"

@@ -19,6 +19,7 @@ from gtfs.pack.account import NO_NEEDS, Needs
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy
 from gtfs.trust.sign import Signer
+from gtfs.trust.verify import combine_clearsigned
 
 VALID_S: Final = 30 * 24 * 3600
 
@@ -81,29 +82,21 @@ def says_the_same(one: Catalogue, other: Catalogue) -> bool:
     return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
 
 
-def issue(store: CatalogueStore, catalogue: Catalogue, signer: Signer, keyring: Keyring, now_s: int) -> Accepted:
-    """Sign ``catalogue`` and keep it; raises `SigningFailed` and what `keep_signed` does."""
-    document = signer.clearsign(catalogue.to_text())
-    return keep_signed(store, catalogue, document, signer.fingerprint, keyring, now_s)
-
-
-def keep_signed(
-    store: CatalogueStore,
-    catalogue: Catalogue,
-    document: bytes,
-    signer: Fingerprint,
-    keyring: Keyring,
-    now_s: int,
+def issue(
+    store: CatalogueStore, catalogue: Catalogue, signers: Sequence[Signer], keyring: Keyring, now_s: int
 ) -> Accepted:
-    """Accept ``catalogue``, signed as ``document``, by the rules that mirrors apply, and keep it.
+    """Sign ``catalogue``, by one key after the other, and `keep` it. Raises `SigningFailed` too."""
+    text = catalogue.to_text()
+    return keep(store, catalogue, combine_clearsigned([s.clearsign(text) for s in signers]), keyring, now_s)
 
-    Only then may it be told to others. Raises a `CatalogueRefused` (for example when the held catalogue does not name
-    the signer), OSError.
+
+def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: Keyring, now_s: int) -> Accepted:
+    """Accept a signed catalogue by the rules that mirrors apply, and keep it; only then may it be told to others.
+
+    Raises a `CatalogueRefused` (for example when the held catalogue does not name the signer), OSError.
     """
-    accepted = accept(
-        document, store.highest(), keyring, FirstTrust(allowed=frozenset({signer})), now_s,
-        known_digest=store.known_digest,
-    )  # fmt: skip
+    first = FirstTrust(allowed=frozenset(catalogue.signers), threshold=catalogue.threshold)
+    accepted = accept(document, store.highest(), keyring, first, now_s, known_digest=store.known_digest)
     if accepted.digest != digest(catalogue.to_text().encode()):
         raise NotSigned("what was signed is another catalogue than the one that was to be")
     store.save(accepted)

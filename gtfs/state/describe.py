@@ -12,6 +12,7 @@ from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
+from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
@@ -36,14 +37,15 @@ def describe_state(
         "packs": {
             "known": state.index.packs.count(),
             "bytes": state.index.packs.total_bytes(),
-            **state.index.packs.count_by_state(),
+            **state.index.packs.count_by_stage(),
         },
         "unencodable": len(state.index.unencodable.all()),
         "reels": len(state.index.reels.all()),
-        "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
+        "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),
+        "hooks": describe_hooks(state),
         "running": False,
         "read_only": state.read_only,
     }

@@ -19,7 +19,7 @@ from typing import Any
 
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.issue import IssueSettings, keep_signed, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
@@ -35,7 +35,7 @@ from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
-from gtfs.state.initialise import refuse_subkeys
+from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
@@ -148,7 +148,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.stage == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
@@ -181,6 +181,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
+    say_who_is_missing(catalogue.policy, state.keyring)
     done = dataclasses.replace(
         _published(catalogue, True, held_back, left_out, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
@@ -208,7 +209,7 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     if catalogue.previous != (None if held is None else held.digest):
         raise Overtaken
     assert state.keyring is not None
-    accepted = keep_signed(state.catalogues, catalogue, document, drawn.signer, state.keyring, int(time.time()))
+    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
     with state.index.transaction():
         state.hold(accepted)
         state.index.refs.set_held(catalogue.refs)

@@ -103,6 +103,11 @@ class Signer:
         return bytes(result.data)
 
 
+def secret_keys(gnupg_home: Path | None) -> frozenset[Fingerprint]:
+    """The primary keys that a user's GnuPG (None: the default one) can sign with, or a card of; `GnupgUnusable`."""
+    return frozenset(parse_fingerprint(key["fingerprint"]) for key in open_gnupg(gnupg_home).list_keys(secret=True))
+
+
 def reason_of(stderr: str, hints: Iterable[tuple[str, str]] = _HINTS) -> str:
     """The last thing that gpg said, and what can be done about it."""
     said = [line.removeprefix("gpg: ") for line in stderr.splitlines() if line.startswith("gpg: ")]
