@@ -156,14 +156,15 @@ def _describe(
     every: Collection[Fingerprint],
     wanted: Collection[Fingerprint],
 ) -> dict[str, Any]:
-    held = state.held
+    held, ring = state.held, state.keyring
+    flood = None if ring is None else ring.flood(fingerprint)
     signers = set(held.catalogue.signers if held is not None else ()) | {state.own_key()}
     return {
         "fingerprint": fingerprint,
         "user_ids": list(facts.user_ids) if facts is not None else [],
         "created": facts.created_s if facts is not None else None,
         "expires": facts.expires_s if facts is not None else None,
-        "trouble": "gpg cannot read it" if facts is None else facts.trouble(now_s),
+        "trouble": flood or ("gpg cannot read it" if facts is None else facts.trouble(now_s)),
         "named": fingerprint in wanted,
         "catalogues": fingerprint in signers,
         "anything": fingerprint in every,
