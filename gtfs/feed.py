@@ -16,6 +16,8 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from gtfs.errors import Blame, GtfsError
 
 LATEST: Final = "latest.asc"  # the catalogue in a directory of them
+_DOCUMENT: Final = ".asc"
+_FRESHNESS: Final = ".fresh.asc"  # beside X.asc, what was said of its freshness
 SALT_BYTES: Final = 64  # BEP 44
 _KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -84,6 +86,20 @@ def parse_feed(text: str) -> Feed:
     if not text:
         raise BadFeed(text, "it is empty")
     return FileFeed(text, Path(text))
+
+
+def freshness_feed(feed: Feed) -> Feed | None:
+    """Where the freshness statement lies that belongs to a feed's catalogue; None where there is no such place."""
+    if isinstance(feed, FileFeed):
+        path = feed.path / LATEST if feed.path.is_dir() else feed.path
+        if path.name.endswith(_DOCUMENT):
+            return FileFeed(feed.text, path.with_name(path.name.removesuffix(_DOCUMENT) + _FRESHNESS))
+    elif isinstance(feed, HttpFeed):
+        parts = urlsplit(feed.url)
+        if parts.path.endswith(_DOCUMENT):
+            path_there = parts.path.removesuffix(_DOCUMENT) + _FRESHNESS
+            return HttpFeed(feed.text, parts._replace(path=path_there).geturl())
+    return None
 
 
 def _parse_dht(text: str, rest: str) -> DhtFeed:

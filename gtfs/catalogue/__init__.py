@@ -14,8 +14,10 @@ equivocation
     two signed catalogues of one version with different texts: somebody with the key says two things.
 issue
     sign the catalogue that follows the held one, and keep it (`gtfs.catalogue.issue`).
+freshness
+    a signed statement that the held catalogue is still the newest (`gtfs.catalogue.freshness`), by a key for that.
 stale
-    past ``Valid-Until``: the node goes on serving, but moves no ref.
+    past ``Valid-Until``, its own and a freshness statement's: the node goes on serving, but moves no ref.
 store
     the directory of accepted catalogues (`gtfs.catalogue.store`); its highest version never goes back.
 

@@ -84,6 +84,7 @@ class Catalogue:
     valid_until_s: int
     signers: tuple[Fingerprint, ...]  # who may sign the next version, and how many of them must
     threshold: int = 1
+    freshness: tuple[Fingerprint, ...] = ()  # who may, besides, say that this version is still the newest
     object_format: ObjectFormat = SHA1
     feed_key: str | None = None
     trackers: tuple[str, ...] = ()
@@ -125,6 +126,8 @@ class Catalogue:
         if self.accepted_faults:
             fields.append(("Accepted-Faults", [oid.hex() for oid in self.accepted_faults]))
         fields += [("Signers", list(self.signers)), ("Threshold", str(self.threshold))]
+        if self.freshness:
+            fields.append(("Freshness", list(self.freshness)))
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
         refs = [f"{oid.hex()} {encode_name(name)}" for name, oid in sorted(self.refs.items())]
@@ -181,8 +184,9 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         previous=optional("Previous", lambda name: matching(name, _DIGEST, "a SHA-256")),
         date_s=read_time(one_line(values, "Date")),
         valid_until_s=read_time(one_line(values, "Valid-Until")),
-        signers=_signers(values.get("signers", [])),
+        signers=_signers(values.get("signers", []), "Signers"),
         threshold=int(matching("Threshold", _NUMBER, "a number of signers")),
+        freshness=optional("Freshness", lambda name: _signers(values[name.lower()], name)) or (),
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(name, _DIGEST, "an ed25519 key in hex")),
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
@@ -199,18 +203,20 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         _bad("version 1 has none, every later version has one", "Previous")
     if catalogue.valid_until_s <= catalogue.date_s:
         _bad("it is not after Date", "Valid-Until")
+    if set(catalogue.freshness) & set(catalogue.signers):
+        _bad("a signer may say so anyhow, and a key for this alone must sign nothing else", "Freshness")
     if catalogue.threshold > len(catalogue.signers):
         _bad(f"{catalogue.threshold} signatures of {len(catalogue.signers)} signers", "Threshold")
     return catalogue
 
 
-def _signers(lines: list[str]) -> tuple[Fingerprint, ...]:
+def _signers(lines: list[str], name: str) -> tuple[Fingerprint, ...]:
     try:
         signers = tuple(parse_fingerprint(line) for line in lines)
     except BadId as error:
-        _bad(str(error), "Signers")
+        _bad(str(error), name)
     if not signers or len(signers) > SIGNERS or len(set(signers)) != len(signers) or list(signers) != lines:
-        _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", "Signers")
+        _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", name)
     return signers
 
 

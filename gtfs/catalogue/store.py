@@ -21,6 +21,8 @@ from gtfs.trust.verify import BadSignature, split_clearsigned
 
 KEPT: Final = 100  # versions; a publisher may make ten thousand
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
+LATEST_FRESHNESS: Final = "latest.fresh.asc"
+_FRESHNESS = re.compile(r"([1-9][0-9]{0,17})\.fresh\.asc\Z")
 _EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z")
 
 
@@ -63,6 +65,7 @@ class CatalogueStore:
         versions = self.versions()
         if version >= versions[-1]:
             replace_file(self.latest, accepted.document)
+            self._drop_freshness(version)
         # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
         for old in versions[:-KEPT]:
             (self.directory / f"{old}.asc").unlink(missing_ok=True)
@@ -80,7 +83,31 @@ class CatalogueStore:
             return held
         if not self.latest.exists() or self.latest.read_bytes() != held.document:
             replace_file(self.latest, held.document)
+        self._drop_freshness(held.catalogue.version)
+        said, copy = self.freshness(held.catalogue.version), self.directory / LATEST_FRESHNESS
+        if said is not None and (not copy.exists() or copy.read_bytes() != said):
+            replace_file(copy, said)
         return held
+
+    def freshness(self, version: int) -> bytes | None:
+        """The freshness statement that is kept of a version: a hint, to be verified by whoever reads it."""
+        try:
+            return (self.directory / f"{version}.fresh.asc").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def save_freshness(self, version: int, document: bytes) -> None:
+        """Keep an accepted statement about the held version, durably, in the place of the one before."""
+        replace_file(self.directory / f"{version}.fresh.asc", document)
+        replace_file(self.directory / LATEST_FRESHNESS, document)
+
+    def _drop_freshness(self, version: int) -> None:
+        """What was said of another version than the held one says nothing any more."""
+        others = [p for p in self.directory.iterdir() if (m := _FRESHNESS.match(p.name)) and int(m[1]) != version]
+        for path in others:
+            path.unlink(missing_ok=True)
+        if not (self.directory / f"{version}.fresh.asc").exists():
+            (self.directory / LATEST_FRESHNESS).unlink(missing_ok=True)
 
     def before(self, version: int) -> Held | None:
         """The accepted catalogue that this version took the place of, None if there was none or it is damaged."""

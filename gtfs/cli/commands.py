@@ -17,6 +17,7 @@ from gtfs.cli.keys import keys
 from gtfs.cli.mount import mount
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
+from gtfs.cli.refresh import refresh
 from gtfs.cli.seed import seed
 from gtfs.cli.shape import Group
 from gtfs.cli.status import status
@@ -61,7 +62,7 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
+for _command in (init, keys, publish, refresh, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
     cli.add_command(_command)
 
 

@@ -77,10 +77,10 @@ def _said(words: list[str]) -> tuple[Path | None, dict[str, list[str]]]:
     """The repository that options name, all of which are looked at, and what of them a running node takes up."""
     from gtfs.cli.nodeoptions import parse  # its table takes longer to load than a node to answer
 
-    settings = parse(words)[1]
-    return settings.repo, {
-        "keyrings": [str(path) for path in settings.keyrings],
-        "attesters": list(settings.attesters),
+    said = parse(words)
+    return said.command.repo, {
+        "keyrings": [str(path) for path in said.trust.keyrings],
+        "attesters": [feed.text for feed in said.node.attesters],
     }
 
 
@@ -141,6 +141,8 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     for feed in done["feeds"]:
         if feed["error"]:
             complain(feed["error"])
+        if feed.get("freshness"):
+            complain(f"note: {feed['freshness']}")
     missing = sorted(done["missing"].items(), key=lambda item: item[1]["exit_code"])
     if missing:
         name, why = missing[0]

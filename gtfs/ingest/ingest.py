@@ -103,7 +103,7 @@ class Ingest:
 
     def scan(self, candidate: Candidate) -> Examination:
         """Step 1 for one file, and its name; raises `CorruptPack`, `NotWhole` before all else, OSError."""
-        with Views(self._repository.state) as views:
+        with Views(self._repository.state_directory) as views:
             return self._scan(candidate, views)
 
     def _scan(self, candidate: Candidate, views: Views) -> Examination:
@@ -133,7 +133,7 @@ class Ingest:
         """
         outcome = Outcome()
         with (
-            Views(self._repository.state) as views,
+            Views(self._repository.state_directory) as views,
             open_pool() as searching,
             ThreadPoolExecutor(1, "gtfs-unpack") as pool,
         ):
@@ -203,7 +203,7 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
-            if not batch.may_take(todo.first()):
+            if not batch.suits(todo.first()):
                 break
             candidate, examination, search = todo.take()
             if candidate.oid in batch.oids or candidate.oid in before_oids:
@@ -276,7 +276,7 @@ class Ingest:
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
-            self._index.packs.set_state([x.oid for x in examined], "unpacked")
+            self._index.packs.set_stage([x.oid for x in examined], "unpacked")
             found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
             self._index.signers.put(found)
             self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
@@ -284,7 +284,7 @@ class Ingest:
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
         vanished = self._vanished(batch)
-        self._index.packs.set_state(vanished, "verified")
+        self._index.packs.set_stage(vanished, "verified")
         self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
         return vanished
 
@@ -340,7 +340,7 @@ class Ingest:
         if not asked:
             return []
         rows = self._index.packs.get_many(asked)
-        unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        unpacked = [oid for oid, row in rows.items() if row.stage == "unpacked"]
         if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
             self._look_again()
         here = {oid for oid in unpacked if oid in self._known}

@@ -9,6 +9,7 @@ from typing import Any
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.ids import REEL_SUFFIX
 from gtfs.node.sync import Progress, SyncReport
+from gtfs.swarm.feeds import FeedReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
 from gtfs.swarm.torrents import Torrent
 
@@ -49,6 +50,16 @@ def describe_peer(peer: PeerStatus) -> dict[str, object]:
         "download_rate": peer.download_rate,
         "upload_rate": peer.upload_rate,
     }
+
+
+def describe_feeds(reports: Iterable[FeedReport]) -> list[dict[str, Any]]:
+    """What each feed said last."""
+    return [
+        {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
+         "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures,
+         "freshness": r.freshness}
+        for r in reports
+    ]  # fmt: skip
 
 
 def describe_progress(p: Progress) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.freshness import Freshness, FreshnessRefused, accept_freshness
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
@@ -84,9 +85,9 @@ class State:
             self.lock = Lock(layout.lock)
             self._exit.callback(self.lock.release)
             if self.read_only:
-                self.lock.take_shared()
+                self.lock.acquire_shared()
             else:
-                self.lock.take()
+                self.lock.acquire()
                 self._sweep()
             self.config = Config(repository)
             self.limits = limits or self.config.limits(given)
@@ -106,6 +107,7 @@ class State:
                 hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
+            self.fresh: Freshness | None = None  # what was said last of the held catalogue
             self.load_keyring()
         except BaseException:
             self._exit.close()
@@ -123,8 +125,32 @@ class State:
         """Read the frozen ring again after a change; raises `BadKeyring`."""
         self.keyring = None
         if self.layout.keyring.exists():
-            named_only = [parse_fingerprint(text) for text in self.config.get_all("cataloguekey")]
-            self.keyring = open_keyring(self.layout.keyring).with_named_only(named_only)
+            self.keyring = open_keyring(self.layout.keyring)
+            self._name_roles()
+        self._read_freshness()
+
+    def _name_roles(self) -> None:
+        """Who in the ring counts by name only: who is there for catalogues, or for freshness, signs no commit."""
+        if self.keyring is not None:
+            named_only = {parse_fingerprint(text) for text in self.config.get_all("cataloguekey")}
+            named_only |= {*self.config.freshness_keys(), *(self.held.catalogue.freshness if self.held else ())}
+            self.keyring = self.keyring.with_named_only(named_only)
+
+    def _read_freshness(self) -> None:
+        """Judge what is kept of the held catalogue's freshness by the keys of now."""
+        self.fresh = None
+        said = None if self.held is None else self.catalogues.freshness(self.held.catalogue.version)
+        if self.held is not None and self.keyring is not None and said is not None:
+            try:
+                self.fresh = accept_freshness(said, self.held, self.keyring, int(time.time()))
+            except FreshnessRefused as error:
+                log.warning("what is kept in %s does not count: %s", self.layout.catalogue, error)
+
+    def good_until_s(self) -> int | None:
+        """Until when the held catalogue counts, by its own word and by what was said of its freshness."""
+        if self.held is None:
+            return None
+        return max(self.held.catalogue.valid_until_s, 0 if self.fresh is None else self.fresh.valid_until_s)
 
     def own_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""
@@ -184,7 +210,7 @@ class State:
         Raises `ReadOnly`.
         """
         if self._open_reel is None:
-            raise ReadOnly(self.repository.state)
+            raise ReadOnly(self.repository.state_directory)
         if self._open_reel.is_broken:
             self._open_reel.close()
             self._open_reel = self._recover()
@@ -198,7 +224,8 @@ class State:
     def hold(self, accepted: Accepted) -> None:
         """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
         self._previous = None if self.held is None else self.held.catalogue
-        self.held = accepted
+        self.held, self.fresh = accepted, None
+        self._name_roles()
         self.renew_gate()
         self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
 
@@ -209,9 +236,9 @@ class State:
             before = self.catalogues.before(self.held.catalogue.version)
             self._previous = None if before is None else before.catalogue
             self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
-            self.drop_superseded(self.take_superseded())
+            self.drop_superseded(self.pop_superseded())
 
-    def take_superseded(self) -> list[ReelRow]:
+    def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
         return found
@@ -272,7 +299,7 @@ class State:
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
         return self._exit.enter_context(
-            Ingest(self.repository, self.index, self.open_reel, self.gate(), self._sign_off, self.limits)
+            Ingest(self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
         )
 
     def renew_gate(self) -> None:
@@ -325,7 +352,8 @@ class State:
         """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
         return select_refs(self.repository, self.config, self.held, refs)
 
-    def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+    def sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+        """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
             make_node_key(self.layout.node_key)
             self._signer = self._exit.enter_context(node_signer(self.layout.node_key))

@@ -80,7 +80,7 @@ def verify_ssh(payload: bytes, signature: bytes, allowed: AllowedSigners) -> Fin
     code, out = _run(["-Y", "find-principals", *found], b"")
     principals = out.splitlines()
     if code or not principals:
-        raise BadSignature(f"the SSH key {fingerprint} is not among the allowed signers")
+        raise BadSignature(f"the SSH key {fingerprint} is not among the allowed signers", "ssh-keys")
     for principal in principals[:PRINCIPALS]:
         who = ["-I", os.fsdecode(principal), "-n", _NAMESPACE.decode()]
         code, out = _run(["-Y", "verify", *found, *who], payload)

@@ -20,7 +20,8 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import _PackCheck
 from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
-from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.node.node import Node, open_node
+from gtfs.node.options import NodeOptions
 from gtfs.pack import scan as scanning
 from gtfs.pack.decode import _Decoder
 from gtfs.pack.format import CorruptPack
@@ -69,7 +70,7 @@ def packs(origin: Path) -> Packs:
 async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             await node.take_up()
             await nursery.start(node.run_task)
             yield node
@@ -94,7 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def is_unpacked(node: Node, oid: ObjectId) -> bool:
     row = node.state.index.packs.get(oid)
-    return row is not None and row.state == "unpacked"
+    return row is not None and row.stage == "unpacked"
 
 
 async def wait_waiting(node: Node, count: int) -> None:

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs refresh``: sign that the held catalogue is still the newest; by the running node if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gtfs.cli.ask import ask, place_at
+from gtfs.cli.shape import Command, Place
+from gtfs.cli.terminal import say
+
+
+@click.command(cls=Command)
+@click.argument("repo", type=Place(path_type=Path))
+@click.option("--valid-days", type=click.IntRange(1, 60), default=30, help="For how long this counts (default 30).")
+@click.option("--key", metavar="FPR", help="The key that signs it (default: the first that gtfs init named).")
+def refresh(repo: Path, valid_days: int, key: str | None) -> None:
+    """Sign that the catalogue which REPO holds is still the newest, with the key that is for this alone.
+
+    Nothing else is said by it, so the key may be online and this may be run by a timer. While more than half of the
+    time is left, nothing is signed.
+    """
+    from gtfs.ids import parse_fingerprint
+
+    fingerprint = None if key is None else parse_fingerprint(key)
+    place = place_at(repo)
+    done = ask(place, {"do": "refresh", "days": valid_days, "key": fingerprint})
+    if done is None:
+        from gtfs.cli.work.refresh import run
+
+        done = run(place, valid_days, fingerprint)
+    new = "" if done["new"] else " (there was time enough left)"
+    from gtfs.trust.stanza import write_time
+
+    say(f"version {done['version']} counts until {write_time(done['valid_until'])}{new}")
+    if done["new"]:
+        say(f"file {done['file']}")
