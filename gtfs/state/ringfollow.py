@@ -224,8 +224,8 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
 
 def _needed(state: State, before: Keyring | None, gone: Collection[Fingerprint]) -> frozenset[Fingerprint]:
     """Those of the keys that would go without which no catalogue is believed."""
-    signers = set(state.held.catalogue.signers) if state.held is not None else set()
-    own = state.own_key()
+    held, own = state.held, state.own_key()
+    signers = set() if held is None else {*held.catalogue.signers, *held.catalogue.freshness}
     here = before.primaries if before is not None else frozenset()
     return frozenset(gone) & here & ({own, *signers} if own is not None else signers)
 
