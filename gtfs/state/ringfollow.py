@@ -202,10 +202,8 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
     # A key that catalogues need does not go, but counts for them alone.
     kept = _needed(state, before, record.keys - keys.keys())
     brought = keys.keys() - (by_hand - named_only)
-    # A crash after the ring was written must not make keys of the tree the user's own.
-    under_way = replace(record, keys=record.keys | brought)
-    if under_way != record:
-        _write(layout, under_way)
+    # A crash after the ring was written must not make keys of the tree the user's own; the next look begins anew.
+    _write(layout, replace(record, tried=None, keys=record.keys | brought))
     freeze(keys, layout.keyring, before=before, stay=by_hand | kept)
     state.use_keyring((named_only - keys.keys()) | kept)
     lost = [f"{f} is no longer in it, and stays as it signs the catalogues" for f in sorted(kept)]
