@@ -47,6 +47,7 @@ from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_published, describe_refreshed, describe_state, describe_step
 from gtfs.state.divergence import Divergence
+from gtfs.state.explain import explain
 from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.publish import publish_now
@@ -294,6 +295,9 @@ class Node:
             self.news.wanted.grow()
         return done
 
+    async def _asked_verify(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self._writing.run(explain, self.state, request["what"])
+
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
             self.state, self.packs, Path(request["out"]), request["trackers"], with_packs=request["packs"], tell=tell
@@ -309,7 +313,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out = describe_state(self.state, self.divergence, self._ring_watch)
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
@@ -333,6 +337,7 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
         handlers |= {"refresh": self._asked_refresh, "torrents": self._asked_torrents, "trust": self._asked_trust}
+        handlers["verify"] = self._asked_verify
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
