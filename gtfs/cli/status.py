@@ -98,6 +98,13 @@ def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         return
     expiring = ring["expiring"] or []
     yield "keyring", f"{ring['keys']} keys, digest {ring['digest'][:16]}"
+    follows = ring.get("follows")  # not from an older node
+    if follows:
+        yield "ring of", f"{follows['repository']} {follows['ref']}, commit {(follows['commit'] or 'none')[:16]}"
+        if follows["trouble"]:
+            yield "ring of", f"STAYS AS IT IS: {follows['trouble']}"
+        for left_out in follows["left_out"]:
+            yield "left out", left_out
     for key in expiring:
         if key["named"]:
             yield "key", f"{key['fingerprint']}: {key['trouble']}"

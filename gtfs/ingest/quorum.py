@@ -106,10 +106,16 @@ def _attesters(policy: Policy, keyring: Keyring | None) -> frozenset[Fingerprint
     return keyring.everybody if policy.attesters is None else policy.attesters & keyring.primaries
 
 
+def short_of_attesters(policies: Sequence[Policy], keyring: Keyring | None) -> list[tuple[Policy, int]]:
+    """The lines that a node with this ring could never meet, and how many of their attesters it has."""
+    counting = [(policy, len(_attesters(policy, keyring))) for policy in policies if policy.quorum]
+    return [(policy, count) for policy, count in counting if count < policy.quorum]
+
+
 def other_pack(index: Index, said: Attestation) -> ObjectId | None:
     """The first commit or tag of which this node has another pack than the attester names."""
     rows = index.packs.get_many(said.packs)
-    differ = (oid for oid, row in rows.items() if row.state == "unpacked" and row.digest != said.packs[oid])
+    differ = (oid for oid, row in rows.items() if row.stage == "unpacked" and row.digest != said.packs[oid])
     return min(differ, default=None)
 
 
@@ -118,7 +124,7 @@ def _vouched(repository: Repository, index: Index, said: Attestation, wanted: se
     named = wanted & said.packs.keys()
     rows = index.packs.get_many(wanted | said.packs.keys())
     left = {oid for oid in wanted - named if oid in rows and rows[oid].kind != TAG}
-    tips = [oid for oid in said.packs if oid in rows and rows[oid].state == "unpacked"]
+    tips = [oid for oid in said.packs if oid in rows and rows[oid].stage == "unpacked"]
     if not left or not tips:
         return named
     try:

@@ -192,7 +192,7 @@ class RefJudge:
 
     def _by_any_tag(self, a: Asked, policy: Policy) -> None:
         found = self._index.packs.get_many(self._index.history.children_of(a.wanted))
-        for tag in [oid for oid, row in found.items() if row.kind == TAG and row.state == "unpacked"]:
+        for tag in [oid for oid, row in found.items() if row.kind == TAG and row.stage == "unpacked"]:
             with contextlib.suppress(PolicyRefused):
                 self._signed(tag, policy, a.name)
                 return
@@ -352,11 +352,11 @@ def _parts(asked: Sequence[Asked], policies: Mapping[bytes, Policy], kind: Polic
 
 def _is_late(row: PackRow | None) -> bool:
     """Whether what a ref would move to has not come yet; what was refused does not come any more."""
-    return row is None or (row.state != "unpacked" and not row.reason)
+    return row is None or (row.stage != "unpacked" and not row.reason)
 
 
 def _not_here(a: Asked, row: PackRow | None) -> Reason | None:
-    if row is None or row.state != "unpacked":
+    if row is None or row.stage != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
         if row is not None and row.reason:
             return refused("here", a.wanted.hex(), f"{_NOT_YET} ({row.reason})", "damaged")

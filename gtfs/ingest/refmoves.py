@@ -157,7 +157,7 @@ def survey_quorums(
     policies = {name: policy_of(name, demands) for name in wanted}
     asked = {name: oid for name, oid in wanted.items() if policies[name].quorum}
     rows = index.packs.get_many(set(asked.values()))
-    here = {name: oid for name, oid in asked.items() if oid in rows and rows[oid].state == "unpacked"}
+    here = {name: oid for name, oid in asked.items() if oid in rows and rows[oid].stage == "unpacked"}
     return find_quorums(repository, index, here, policies, demands.keyring, demands.collected()) if here else {}
 
 

@@ -82,10 +82,10 @@ def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) 
     return None
 
 
-def listen(state: Path) -> trio.SocketListener:
+def listen(directory: Path) -> trio.SocketListener:
     """The node's socket, in the place of one that a crash left: the lock says that no other node lives."""
     s = socket.socket(socket.AF_UNIX)
-    with socket_path(state) as path:
+    with socket_path(directory) as path:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
         s.bind(path)

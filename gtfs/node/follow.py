@@ -37,18 +37,18 @@ class Follower:
     def __init__(
         self,
         state: State,
-        reels: ReelTorrents,
+        reel_torrents: ReelTorrents,
         writing: Writing,
         first: FirstTrust,
     ) -> None:
         self._state = state
-        self._reel_torrents = reels
+        self._reel_torrents = reel_torrents
         self._writing = writing
         self._first = first
         self._news = writing.news
         self._one = trio.Lock()
         self._filled: set[ReelName] = set()  # reels to which git has given what it has
-        self._way_in = WayIn(state, reels, writing)
+        self._way_in = WayIn(state, reel_torrents, writing)
 
     async def take_document(self, document: bytes, *, join: bool = True) -> bool:
         """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.

@@ -13,8 +13,8 @@ from types import TracebackType
 
 from gtfs.reel.database import Database, IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
 from gtfs.reel.ledger import HeldRefs, History, KnownSigners, Meta, PackNeeds, SignOff, SignOffs, UnencodableCommits
-from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackState, ReelPack, SeenPack
-from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelState
+from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackStage, ReelPack, SeenPack
+from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelStage
 
 __all__ = [
     "Index",
@@ -25,11 +25,11 @@ __all__ = [
     "ListedPack",
     "LocalPack",
     "PackRow",
-    "PackState",
+    "PackStage",
     "ReelConflict",
     "ReelPack",
     "ReelRow",
-    "ReelState",
+    "ReelStage",
     "SeenPack",
     "SignOff",
 ]

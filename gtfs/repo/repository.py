@@ -102,7 +102,7 @@ class Repository:
     fmt: ObjectFormat
 
     @property
-    def state(self) -> Path:
+    def state_directory(self) -> Path:
         """``$GIT_DIR/gtfs``, the node's own directory (design.md §7)."""
         return self.layout.root
 

@@ -145,7 +145,7 @@ def _packs(state: State, refs: dict[bytes, ObjectId]) -> dict[ObjectId, PackDige
         left = [oid]
         while left:
             row = state.index.packs.get(left.pop())
-            if row is None or row.state != "unpacked" or row.digest is None:
+            if row is None or row.stage != "unpacked" or row.digest is None:
                 del refs[name]
                 break
             chain[row.oid] = row.digest

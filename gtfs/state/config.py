@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, one for each limit, and, any number of times,
-source, tracker, webseed, policy, refs, hide.
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, ringrepository, ringref, one for each limit, and,
+any number of times, source, attester, tracker, webseed, policy, refs, hide, ringpath, cataloguekey.
 """
 
 from __future__ import annotations

@@ -35,11 +35,11 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "packs": {
             "known": state.index.packs.count(),
             "bytes": state.index.packs.total_bytes(),
-            **state.index.packs.count_by_state(),
+            **state.index.packs.count_by_stage(),
         },
         "unencodable": len(state.index.unencodable.all()),
         "reels": len(state.index.reels.all()),
-        "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
+        "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),

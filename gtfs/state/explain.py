@@ -141,20 +141,20 @@ class Explainer:
         if row is None:
             raise NothingToVerify(f"{oid.hex()}: no commit or tag of this id is known here, listed or not")
         found = [self._here(row)]
-        if row.state == "unpacked":
+        if row.stage == "unpacked":
             found += self._let_in(row)
-        elif row.state == "refused" and (candidate := self._candidate(row)) is not None:
+        elif row.stage == "refused" and (candidate := self._candidate(row)) is not None:
             found = self._examined(candidate, candidate.promised)
         found += self._of_refs_at(oid)
         return self._whole("pack" if is_pack else "object", oid.hex(), found)
 
     def _here(self, row: PackRow) -> Reason:
         oid, digest = row.oid.hex(), "" if row.digest is None else f"; its pack has the SHA-256 {row.digest.hex()}"
-        if row.state == "unpacked":
+        if row.stage == "unpacked":
             return Reason("here", oid, "holds", f"it is verified and in git{digest}")
-        if row.state == "refused":
+        if row.stage == "refused":
             return refused("here", oid, f"it was refused when it came: {row.reason or 'unknown'}", "damaged")
-        return Reason("here", oid, "waits", f"it is listed and not verified here ({row.state}){digest}", "not-here")
+        return Reason("here", oid, "waits", f"it is listed and not verified here ({row.stage}){digest}", "not-here")
 
     def _let_in(self, row: PackRow) -> list[Reason]:
         state = self._state
@@ -231,7 +231,7 @@ class Explainer:
         text = f"whole and sound, {len(found.scan.entries)} objects; SHA-256 {found.scan.digest.hex()}, {listed}"
         chain = [Reason("pack", oid.hex(), "holds", text)]
         rows = state.index.packs.get_many(found.parents)
-        absent = [p for p in found.parents if p not in rows or rows[p].state != "unpacked"]
+        absent = [p for p in found.parents if p not in rows or rows[p].stage != "unpacked"]
         if absent:
             text = f"{absent[0].hex()}, which it stands on, is not verified here"
             chain.append(Reason("here", absent[0].hex(), "waits", text, "not-here"))

@@ -6,6 +6,7 @@ Everything is looked at before anything is written. Synchronous, under the node'
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
+from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
@@ -22,9 +24,11 @@ from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.gnupghome import open_gnupg
-from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
+from gtfs.trust.keyring import Keyring, SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
 from gtfs.trust.policy import BadPolicy, Policy, parse_policy
 from gtfs.trust.sign import Signer
+
+log = logging.getLogger(__name__)
 
 # What sets a field of the catalogue that cannot be as it is wanted.
 _OPTIONS: Final = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
@@ -92,6 +96,7 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
         for setting, values in settings.items():
             if values:
                 state.config.set(setting, *values)
+        say_who_is_missing(policies, state.keyring)
     return repository_id
 
 
@@ -156,6 +161,16 @@ def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | 
                 refuse_subkey(fingerprint, keys)
             except SubkeyNamed as error:
                 raise BadPolicy(policy.to_line(), str(error)) from None
+
+
+def say_who_is_missing(policies: Sequence[Policy], keyring: Keyring | None) -> None:
+    """Lines whose refs no mirror with the keys of this node would ever move."""
+    for policy, count in short_of_attesters(policies, keyring):
+        log.warning(
+            "the ring here has %d of the %d attesters that %s waits for; mirrors need the keys, which no catalogue "
+            "brings: gtfs trust REPO add FILE",
+            count, policy.quorum, policy.to_line(),
+        )  # fmt: skip
 
 
 def _named(policy: Policy) -> frozenset[Fingerprint]:

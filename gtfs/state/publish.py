@@ -32,7 +32,7 @@ from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
-from gtfs.state.initialise import refuse_subkeys
+from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -105,7 +105,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.stage == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
@@ -138,6 +138,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
+    say_who_is_missing(catalogue.policy, state.keyring)
     accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)

@@ -85,9 +85,9 @@ class State:
             self.lock = Lock(layout.lock)
             self._exit.callback(self.lock.release)
             if self.read_only:
-                self.lock.take_shared()
+                self.lock.acquire_shared()
             else:
-                self.lock.take()
+                self.lock.acquire()
                 self._sweep()
             self.config = Config(repository)
             self.limits = limits or self.config.limits(given)
@@ -210,7 +210,7 @@ class State:
         Raises `ReadOnly`.
         """
         if self._open_reel is None:
-            raise ReadOnly(self.repository.state)
+            raise ReadOnly(self.repository.state_directory)
         if self._open_reel.is_broken:
             self._open_reel.close()
             self._open_reel = self._recover()
@@ -236,9 +236,9 @@ class State:
             before = self.catalogues.before(self.held.catalogue.version)
             self._previous = None if before is None else before.catalogue
             self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
-            self.drop_superseded(self.take_superseded())
+            self.drop_superseded(self.pop_superseded())
 
-    def take_superseded(self) -> list[ReelRow]:
+    def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
         return found

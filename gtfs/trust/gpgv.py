@@ -8,15 +8,13 @@ the run, and no more: `gtfs.trust.validity` judges that. May be called from any 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
+from gtfs.trust.child import NO_HOME, STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
 from gtfs.trust.reason import Cause
@@ -121,26 +119,18 @@ def check(
 
 def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
     """gpgv's exit code and status output."""
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
-        signature = Path(home, "signature")
-        signature.write_bytes(packet)
-        keyring = Path(home, "keys")
-        keyring.write_bytes(keys)
-        # Named by its kind: a colon anywhere in the path would make gpgv look for one.
-        command = ["gpgv", "--homedir", home, "--keyring", f"gnupg-ring:{keyring}", "--status-fd", STATUS_FD]
-        for weak in WEAK:
-            command += ["--weak-digest", weak]
-        command += ["--", str(signature), "-"]
-        try:
-            return run_child(
-                command, data, home, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=STATUS_BYTES
-            )
-        except ChildTimedOut:
-            raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
-        except ChildTooLoud:
-            raise BadSignature("gpgv said too much about the signature") from None
-        except ChildNotStarted as error:
-            raise GpgvFailed(f"{error}; install the package gpgv") from error
+    # Named by its kind: a colon anywhere in the path would make gpgv look for one.
+    command: list[str | InMemory] = ["gpgv", "--homedir", NO_HOME, "--keyring", InMemory(keys, "gnupg-ring:")]
+    command += ["--status-fd", STATUS_FD, *(word for weak in WEAK for word in ("--weak-digest", weak))]
+    command += ["--", InMemory(packet), "-"]
+    try:
+        return run_child(command, data, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=STATUS_BYTES)
+    except ChildTimedOut:
+        raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
+    except ChildTooLoud:
+        raise BadSignature("gpgv said too much about the signature") from None
+    except ChildNotStarted as error:
+        raise GpgvFailed(f"{error}; install the package gpgv") from error
 
 
 def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: int, sig_class: str) -> FoundSignature:

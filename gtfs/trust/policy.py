@@ -300,11 +300,13 @@ def judge_object(
     vouched_by_catalogue: bool = False,
     vouched_by_tag: bool = False,
     ref: bytes | None = None,
+    found: FoundSignature | PolicyRefused | None = None,
 ) -> Vouch:
     """Why a commit or tag object may be accepted under ``policy``; raises `PolicyRefused`.
 
     ``vouched_by_catalogue``: an accepted catalogue lists it, or a descendant. ``vouched_by_tag``: an accepted signed
-    tag reaches it. ``ref``: the ref that will hold this tag object, whose name must be the tag's own.
+    tag reaches it. ``ref``: the ref that will hold this tag object, whose name must be the tag's own. ``found``: what
+    `find_signature` has said of it a moment ago, with this keyring and policy.
     """
     if policy.kind == "local":
         return Vouch("local")
@@ -322,7 +324,9 @@ def judge_object(
         raise PolicyRefused(
             f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)", "no-keyring"
         )
-    found = find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
+    if isinstance(found, PolicyRefused):
+        raise PolicyRefused(found.reason, found.cause)
+    found = found or find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
     signer = judge_signer(found, keyring, policy.at(vouched_by_catalogue=vouched_by_catalogue), now_s)
     if kind == "tag" and ref is not None:
         check_tag_name(raw, ref)

@@ -8,14 +8,12 @@ revocation is shown to gpg without the others. Nothing is believed that a packet
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
+from gtfs.trust.child import NO_HOME, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import (
     EXPIRED,
@@ -177,24 +175,19 @@ def _list(
     A revocation counts whatever digest it was signed with: gpgv forgets one of SHA-1, and the key comes to life again.
     """
     weak = ["--allow-weak-digest-algos"] if revocations else [w for name in WEAK for w in ("--weak-digest", name)]
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
-        keyring = Path(home, "keys")
-        keyring.write_bytes(key.with_only(part, revocations) + revokers)
-        command = [
-            "gpg", "--homedir", home, "--batch", "--no-tty", "--no-options", "--no-default-keyring",
-            "--keyring", f"gnupg-ring:{keyring}", "--no-sig-cache", "--no-auto-check-trustdb",
-            "--trust-model", "always", *weak, "--with-colons", "--list-keys",
-        ]  # fmt: skip
-        try:
-            code, said = run_child(
-                command, b"", home, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=LIST_BYTES
-            )
-        except ChildTimedOut:
-            raise BadSignature(f"gpg needed more than {TIMEOUT_S} s for the key {key.fingerprint}") from None
-        except ChildTooLoud:
-            raise BadSignature(f"gpg said too much about the key {key.fingerprint}") from None
-        except ChildNotStarted as error:
-            raise GpgvFailed(f"{error}; install the package gnupg") from error
+    command: list[str | InMemory] = [
+        "gpg", "--homedir", NO_HOME, "--batch", "--no-tty", "--no-options", "--no-default-keyring",
+        "--keyring", InMemory(key.with_only(part, revocations) + revokers, "gnupg-ring:"), "--no-sig-cache",
+        "--no-auto-check-trustdb", "--trust-model", "always", *weak, "--with-colons", "--list-keys",
+    ]  # fmt: skip
+    try:
+        code, said = run_child(command, b"", environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=LIST_BYTES)
+    except ChildTimedOut:
+        raise BadSignature(f"gpg needed more than {TIMEOUT_S} s for the key {key.fingerprint}") from None
+    except ChildTooLoud:
+        raise BadSignature(f"gpg said too much about the key {key.fingerprint}") from None
+    except ChildNotStarted as error:
+        raise GpgvFailed(f"{error}; install the package gnupg") from error
     found = _read_list(said)
     if code != 0 or not {key.fingerprint, part} <= found.keys():
         raise BadSignature(f"the key {key.fingerprint} cannot be used: gpg does not list it")

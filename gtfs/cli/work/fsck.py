@@ -41,16 +41,16 @@ def run(repo: Path, again: bool, against: Path | None) -> int:
 
 
 def _rebuild(repository: Repository) -> int:
-    if is_read_only(repository.state):
-        raise ReadOnly(repository.state)
-    make_private(repository.state)
+    if is_read_only(repository.state_directory):
+        raise ReadOnly(repository.state_directory)
+    make_private(repository.state_directory)
     with Lock(repository.layout.lock), bar("rebuilding") as show:
         held = CatalogueStore(repository.layout.catalogue).highest()
         listed = {}
         if held is not None:
             c = held.catalogue
             listed = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
-        total = sum(f.stat().st_size for f in repository.state.rglob("*.reel"))
+        total = sum(f.stat().st_size for f in repository.state_directory.rglob("*.reel"))
         done = [0]
 
         def progress(count: int) -> None:

@@ -32,11 +32,12 @@ from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.ingest.quorum import Quorum
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
-from gtfs.reel.index import PackState
+from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
 from gtfs.state.control import NodeFailed
 from gtfs.state.describe import describe_quorum, describe_state
@@ -218,7 +219,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
-        async with open_node(state, NodeOptions(swarm=None, feeds=feeds, attesters=feeds)) as node:
+        async with open_node(state, NodeOptions(offline=True, feeds=feeds, attesters=feeds)) as node:
             node.reel_torrents._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
             return node.status()
 
@@ -229,7 +230,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
     found |= set(keys(explain(state, ["main"]), ()))
     report = SyncReport(missing={REEL: SwarmError("no")})
-    found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackState))
+    found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackStage))
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
@@ -258,7 +259,7 @@ def test_every_extended_attribute_is_told() -> None:
 
 def test_every_state_is_told() -> None:
     told = items(subsection(page("mount.fuse.gtfs.8"), "States"))
-    assert re.findall(r"Cm (\w+)", told) == list(get_args(PackState))
+    assert re.findall(r"Cm (\w+)", told) == list(get_args(PackStage))
 
 
 def test_every_limit_is_told_with_its_default() -> None:
