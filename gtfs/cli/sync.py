@@ -143,6 +143,8 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
     for feed in done["feeds"]:
         if feed["error"]:
             complain(feed["error"])
+        if feed.get("freshness"):
+            complain(f"note: {feed['freshness']}")
     missing = sorted(done["missing"].items(), key=lambda item: item[1]["exit_code"])
     if missing:
         name, why = missing[0]

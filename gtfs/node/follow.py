@@ -16,6 +16,7 @@ import trio
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept
 from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
+from gtfs.ingest.refmoves import RefReport
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import Progress, Round, SyncReport, WayIn, move_refs
@@ -182,8 +183,7 @@ class Follower:
         """Move refs to where the held catalogue has them, as far as they may now."""
         async with self._one:
             if self._state.held is not None:
-                await self._writing.run(move_refs, self._state)
-                self._news.came_in()
+                await self._move_refs()
 
     def _followed(self) -> Accepted:
         """The catalogue to sync with."""
@@ -213,6 +213,12 @@ class Follower:
             await Round(self._way_in, listed, report, progress).run(stall_s)
             if self._state.held is held:
                 # Those whose whole history is here move, whatever else is missing.
-                report.refs = await self._writing.run(move_refs, self._state)
-                self._news.came_in()
+                report.refs = await self._move_refs()
+        return report
+
+    async def _move_refs(self) -> RefReport:
+        report = await self._writing.run(move_refs, self._state)
+        self._news.came_in()
+        if report.moved:
+            self._news.followed.grow()
         return report

@@ -26,15 +26,17 @@ from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
-from gtfs.node.control import answer_task, listen
+from gtfs.node.control import Handler, answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
+from gtfs.node.hooks import HookRuns
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
+from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
@@ -45,14 +47,14 @@ from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
-from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import NodeFailed, Tell
-from gtfs.state.describe import describe_published, describe_refreshed, describe_state, describe_step
+from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
 from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
-from gtfs.state.publish import publish_now
+from gtfs.state.hooks import begin_hooks
+from gtfs.state.initialise import answer_init
 from gtfs.state.repair import look_at_git
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
@@ -100,11 +102,13 @@ class Node:
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
+        self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
+        self.publishing = Publishing(state, self._writing, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -225,32 +229,24 @@ class Node:
         self.attesters.reread()
         self.pointer.renew()
         self.news.wanted.grow()
+        self.publishing.look_again()
 
-    async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
-        """Publish what the refs say; the new reels are seeded at once."""
-
-        def tell_step(step: Step) -> None:
-            trio.from_thread.run_sync(tell, describe_step(step))
-
-        def work() -> dict[str, Any]:
-            if is_attester(self.state):
-                return describe_attested(self.state, *attest(self.state, force=force))
-            done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
-            return describe_published(self.state, done)
-
-        result = await self._writing.run(work)
+    async def _has_published(self) -> None:
+        """The new reels are seeded at once."""
         self.news.changed()
         self.pointer.renew()
         await self.reel_torrents.update()
-        return result
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
         # Longer than a read waits: here peers may still be looking for each other.
         return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
 
-    async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.publish(bool(request.get("force")), request.get("jobs") or self.options.jobs, tell)
+    async def _asked_init(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Settings that the caller has looked at: written, and acted on from now on."""
+        done = await self._writing.run(answer_init, self.state, request)
+        await self.reread()
+        return done
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
@@ -310,6 +306,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence, self._ring_watch)
+        out["hooks"]["running"] = self.hooks.running
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
             "port": self.session.port if self.session else None,
@@ -331,9 +328,11 @@ class Node:
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh, "torrents": self._asked_torrents, "trust": self._asked_trust}
-        handlers["verify"] = self._asked_verify
+        handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
+        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
+        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
+        handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
+        handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -351,6 +350,8 @@ class Node:
             nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
             nursery.start_soon(self.ring_news.watch_task)
+            nursery.start_soon(self.publishing.run_task)
+            nursery.start_soon(self.hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
@@ -379,6 +380,7 @@ async def open_node(
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
+        await trio.to_thread.run_sync(begin_hooks, state)
         await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))

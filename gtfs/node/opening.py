@@ -21,7 +21,7 @@ from gtfs.feed import DhtFeed, Feed, parse_feed
 from gtfs.node.dhtfeed import first_document
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
-from gtfs.repo.repository import Repository, create_repository, open_repository
+from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.state.config import Config
 from gtfs.state.firsttrust import NewRing, first_trust
 from gtfs.state.source import Source
@@ -110,6 +110,12 @@ async def _open_source(
                 first = FirstTrust()
                 if not state.read_only:
                     first = await trio.to_thread.run_sync(first_trust, state, given, document)
+            is_new = source.feed is not None and state.held is None and not state.read_only
+            if is_new and await trio.to_thread.run_sync(repository.has_work_tree):
+                raise BadRepository(
+                    f"{repository.path} has a work tree, and a mirror moves branches beneath whoever works there; give "
+                    "a bare repository"
+                )
             is_known = state.read_only or source.text in state.config.get_all("source")
             if source.feed is not None and not is_known:
                 state.config.set("source", *state.config.get_all("source"), source.text)

@@ -57,7 +57,8 @@ def describe_feeds(reports: Iterable[FeedReport]) -> list[dict[str, Any]]:
     """What each feed said last."""
     return [
         {"feed": r.feed, "asked": r.asked_s, "answered": r.answered_s, "error": r.error,
-         "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures}
+         "exit_code": 0 if r.fault is None else r.fault.exit_code, "failures": r.failures,
+         "freshness": r.freshness}
         for r in reports
     ]  # fmt: skip
 

@@ -12,6 +12,8 @@ from gtfs.repo.work import Step
 from gtfs.state.divergence import Divergence
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
+from gtfs.state.hooks import describe_hooks
+from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
@@ -43,9 +45,12 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),
+        "hooks": describe_hooks(state),
         "running": False,
         "read_only": state.read_only,
     }
+    if state.config.get("signkey") is not None:
+        out["publish"] = describe_publishing(state.config.publish_mode(), read_outstanding(state.layout))
     if held is not None:
         c = held.catalogue
         out["catalogue"] = {
@@ -82,6 +87,11 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     return out
 
 
+def describe_publishing(mode: str, outstanding: Outstanding | None) -> dict[str, Any]:
+    """When a publisher publishes by itself, and what failed of it."""
+    return {"mode": mode, "outstanding": None if outstanding is None else outstanding.describe()}
+
+
 def describe_step(step: Step) -> dict[str, Any]:
     """How far a publish is, as it goes over the control socket."""
     return {"phase": step.phase} if step.phase else {"packs": step.packs, "of": step.packs_of, "bytes": step.size}
@@ -112,6 +122,9 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "version": published.version,
         "new": published.is_new,
         "packs": published.packs,
+        "new_packs": published.new_packs,
+        "new_bytes": published.new_bytes,
+        "refs_moved": published.refs_moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
         "refs_left_out": published.left_out,
         "faults": published.faults.describe(),

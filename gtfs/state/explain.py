@@ -252,8 +252,11 @@ def _catalogue(state: State) -> list[Reason]:
     stay = all_stay(state)
     signatures = _signatures(state, held)
     good = tuple(f for reason in signatures for f in reason.who)
-    words = f"version {c.version} of {c.repository}, digest {held.digest}; {len(good)} signatures good today"
-    words += f", the next one needs {c.threshold} of {len(c.signers)} signers"
+    by_named = len(set(good) & set(c.signers))
+    words = (
+        f"version {c.version} of {c.repository}, digest {held.digest}; of the {len(c.signers)} signers that it names"
+    )
+    words += f" {c.threshold} have to sign, and it is good today by {by_named}"
     found = Reason("catalogue", held.digest, "holds", words, who=good, when_s=c.date_s, because=tuple(signatures))
     if stay is not None and stay.rule == "catalogue":
         found = Reason("catalogue", held.digest, "refused", words, because=(stay, *signatures))
@@ -276,7 +279,7 @@ def _freshness(state: State, held: Held) -> Reason:
 def _signatures(state: State, held: Held) -> list[Reason]:
     """Who signed it, as far as that holds today: it was judged when it came, so nothing here refuses it."""
     before = state.catalogues.before(held.catalogue.version)
-    allowed = None if before is None else frozenset(before.catalogue.signers)
+    allowed = None if before is None else frozenset((*before.catalogue.signers, *held.catalogue.signers))
     return _signatures_of(state, held.digest, held.document, allowed)
 
 

@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import httpx
 import trio
@@ -75,6 +76,7 @@ class FeedReport:
     error: str | None = None
     fault: Blame | None = None  # of the error
     failures: int = 0  # in a row
+    freshness: str | None = None  # what is wrong with the statement beside its catalogue, which was taken nonetheless
 
 
 FollowPointer = Callable[[DhtFeed, Validators], Awaitable[FeedAnswer]]
@@ -98,22 +100,25 @@ async def fetch_freshness(feed: Feed, validators: Validators, client: httpx.Asyn
     place = await trio.to_thread.run_sync(freshness_feed, feed, abandon_on_cancel=True)
     try:
         if isinstance(place, FileFeed):
-            return await _fetch_file(place, validators)
+            return await _fetch_file(place, validators, FRESHNESS_BYTES, "freshness")
         if isinstance(place, HttpFeed):
-            return await _fetch_http(place, validators, client, FRESHNESS_BYTES)
+            return await _fetch_http(place, validators, client, FRESHNESS_BYTES, "freshness")
     except NotThere:
         pass
     return FeedAnswer(None, Validators())
 
 
-async def _fetch_file(feed: FileFeed, validators: Validators) -> FeedAnswer:
+async def _fetch_file(
+    feed: FileFeed, validators: Validators, limit_bytes: int | None = None, what: str = "catalogue"
+) -> FeedAnswer:
+    read = partial(_read_file, feed, validators, limit_bytes or LIMIT_BYTES, what)
     with trio.move_on_after(WHOLE_S):
         # Abandoned: a dead file server keeps the thread for ever.
-        return await trio.to_thread.run_sync(_read_file, feed, validators, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
     raise FeedError(feed.text, f"it could not be read within {WHOLE_S:g} s")
 
 
-def _read_file(feed: FileFeed, validators: Validators) -> FeedAnswer:
+def _read_file(feed: FileFeed, validators: Validators, limit_bytes: int, what: str) -> FeedAnswer:
     path = feed.path / LATEST if feed.path.is_dir() else feed.path
     try:
         # Not blocking: opening a pipe that nobody writes to would never end.
@@ -124,20 +129,24 @@ def _read_file(feed: FileFeed, validators: Validators) -> FeedAnswer:
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp == validators.stamp:
                 return FeedAnswer(None, validators)
-            document = source.read(LIMIT_BYTES + 1)
+            document = source.read(limit_bytes + 1)
     except FileNotFoundError as error:
         raise NotThere(feed.text, f"{path}: {error.strerror}") from None
     except OSError as error:
         raise FeedError(feed.text, f"{path}: {error.strerror}") from None
     except ValueError:
         raise FeedError(feed.text, "no file has this name") from None
-    if len(document) > LIMIT_BYTES:
-        raise FeedError(feed.text, f"over the limit catalogue: more than {LIMIT_BYTES} bytes")
+    if len(document) > limit_bytes:
+        raise FeedError(feed.text, f"over the limit {what}: more than {limit_bytes} bytes")
     return FeedAnswer(document, Validators(stamp=stamp))
 
 
 async def _fetch_http(
-    feed: HttpFeed, validators: Validators, client: httpx.AsyncClient, limit_bytes: int | None = None
+    feed: HttpFeed,
+    validators: Validators,
+    client: httpx.AsyncClient,
+    limit_bytes: int | None = None,
+    what: str = "catalogue",
 ) -> FeedAnswer:
     headers = {}
     if validators.etag is not None:
@@ -145,7 +154,7 @@ async def _fetch_http(
     if validators.last_modified is not None:
         headers["If-Modified-Since"] = validators.last_modified
     try:
-        answer = await get(client, feed.url, what="catalogue", limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
+        answer = await get(client, feed.url, what=what, limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
     except HttpFailed as error:
         raise FeedError(feed.text, str(error)) from None
     if answer.status == httpx.codes.NOT_MODIFIED and headers:
@@ -242,10 +251,6 @@ class FeedPoller:
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
                 self._validators[feed] = answer.validators
-                # Only once the catalogue it is about is held.
-                said = await fetch_freshness(feed, self._freshness.get(feed, Validators()), self._client)
-                if said.document is not None:
-                    await self._on_document(feed, said.document)
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
                 fault = error.fault if isinstance(error, GtfsError) else Blame.SYSTEM
@@ -253,5 +258,20 @@ class FeedPoller:
                     old, asked_s=asked_s, error=str(error), fault=fault, failures=old.failures + 1
                 )
             else:
-                self._freshness[feed] = said.validators
-                self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()))
+                # Only once the catalogue it is about is held.
+                trouble = await self._poll_freshness(feed)
+                self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()), freshness=trouble)
+
+    async def _poll_freshness(self, feed: Feed) -> str | None:
+        """Ask what was said of the catalogue's freshness; gives what is wrong with it, which is no failure of the feed.
+
+        Whoever can spoil what lies beside a catalogue must not be able to keep the catalogue back.
+        """
+        try:
+            said = await fetch_freshness(feed, self._freshness.get(feed, Validators()), self._client)
+            if said.document is not None:
+                await self._on_document(feed, said.document)
+        except (GtfsError, OSError) as error:
+            return str(error)
+        self._freshness[feed] = said.validators
+        return None

@@ -325,7 +325,7 @@ def judge_object(
             f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)", "no-keyring"
         )
     if isinstance(found, PolicyRefused):
-        raise PolicyRefused(found.reason, found.cause)
+        raise PolicyRefused(found.reason, found.cause, found.subject)
     found = found or find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
     signer = judge_signer(found, keyring, policy.at(vouched_by_catalogue=vouched_by_catalogue), now_s)
     if kind == "tag" and ref is not None:

@@ -297,14 +297,23 @@ def unverified_signers(document: bytes) -> tuple[str, ...]:
 
 def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
     """One document with the signatures of all, which must have signed the same text; raises `BadSignature`."""
-    # For catalogues that several sign (design.md §5); no command does yet.
     texts: set[bytes] = set()
     packets: dict[bytes, None] = {}
+    hashes: dict[bytes, None] = {}  # plain gpg wants each digest named that some signature uses
     for document in documents:
         text, found = split_clearsigned(document)
         texts.add(text)
         packets.update({packet.raw: None for packet in found})
+        hashes.update(dict.fromkeys(_head(document).splitlines()[1:-1]))
     if len(texts) != 1:
         raise BadSignature("the documents to combine differ in their text")
-    head = documents[0][: _signatures(documents[0])[0] + 1]
-    return head + enarmor(b"".join(packets), SIGNATURE_BLOCK)
+    first = documents[0]
+    body = first[len(_head(first)) : _signatures(first)[0] + 1]
+    return b"\n".join((_BEGIN_TEXT, *hashes, b"", body)) + enarmor(b"".join(packets), SIGNATURE_BLOCK)
+
+
+def _head(document: bytes) -> bytes:
+    """What stands before the text of a document that `split_clearsigned` takes."""
+    head = _HEAD.match(document)
+    assert head is not None
+    return head[0]

@@ -81,7 +81,7 @@ def test_wrong_role_a_freshness_key_signs_no_catalogue(keys: Keys, held: Accepte
 
 def test_one_of_two_needed_signers_says_nothing_of_freshness(keys: Keys) -> None:
     both = (keys["alice"], keys["bob"])
-    held = hold(keys, keys.clearsign(text(keys, signers=both, threshold=2), "alice"))
+    held = hold(keys, keys.clearsign(text(keys, signers=both, threshold=2), "alice", "bob"))
     with pytest.raises(FreshnessRefused, match="1 of 2"):
         judge(keys, held, fresh(held), "alice")
     assert judge(keys, held, fresh(held), "alice", "bob") is not None

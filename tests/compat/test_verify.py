@@ -266,6 +266,7 @@ def hear(pub: Pub, state: State, who: str, oid: ObjectId) -> None:
     assert state.attestations.take(pub.keys.clearsign(said.to_text().encode(), who), expected)
 
 
+@pytest.mark.warns
 def test_a_quorum_tells_whose_sign_offs_are_here_and_whose_are_not(pub: Pub) -> None:
     tip = pub.history.commit()
     who = sorted((pub.keys["bob"], pub.keys["carol"]))
@@ -282,6 +283,7 @@ def test_a_quorum_tells_whose_sign_offs_are_here_and_whose_are_not(pub: Pub) -> 
     assert (quorum["verdict"], sorted(quorum["who"]), len(quorum["because"])) == ("holds", who, 2)
 
 
+@pytest.mark.warns
 def test_the_status_shows_the_progress_of_every_ref_that_needs_sign_offs_also_once_it_has_moved(pub: Pub) -> None:
     tip = pub.history.commit()
     who = sorted((pub.keys["bob"], pub.keys["carol"]))

@@ -434,3 +434,62 @@ async def test_a_server_is_asked_for_freshness_too(server):
         poller = FeedPoller([parse_feed(server.url + "/c/7.asc")], take, client)
         await poller.poll_once()
     assert got == [b"catalogue", b"fresh", b"catalogue"] and poller.reports()[0].error is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+async def test_a_catalogue_is_taken_whatever_the_server_says_of_freshness(server, status):
+    server.answers["/7.asc"] = {"body": [b"catalogue"]}
+    server.answers["/7.fresh.asc"] = {"status": status}
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(server.url + "/7.asc")], take, client)
+        await poller.poll_once()
+    (report,) = poller.reports()
+    assert got == [b"catalogue"]
+    assert (report.error, report.failures) == (None, 0) and report.answered_s is not None
+    assert report.freshness is not None and f"HTTP status {status}" in report.freshness
+
+
+async def test_a_freshness_statement_that_is_refused_is_no_failure_of_its_feed(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"catalogue")
+    (tmp_path / "latest.fresh.asc").write_bytes(b"of a newer one")
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+        if document != b"catalogue":
+            raise PolicyRefused("a newer catalogue exists")
+
+    async with open_client() as client:
+        feed = parse_feed(str(tmp_path))
+        poller = FeedPoller([feed], take, client, interval_s=100.0)
+        for _ in range(3):
+            await poller.poll_once()
+            (report,) = poller.reports()
+            assert (report.error, report.fault, report.failures) == (None, None, 0)
+            assert report.freshness is not None and "a newer catalogue exists" in report.freshness
+            assert poller.wait_s(feed) <= 120
+        (tmp_path / "latest.fresh.asc").unlink()
+        await poller.poll_once()
+    assert poller.reports()[0].freshness is None
+    assert got == [b"catalogue", *[b"of a newer one"] * 3]  # what was refused is judged again
+
+
+async def test_of_a_freshness_file_no_more_is_read_than_a_statement_may_have(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"catalogue")
+    (tmp_path / "latest.fresh.asc").write_bytes(bytes(feeds.FRESHNESS_BYTES + 1))
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(str(tmp_path))], take, client)
+        await poller.poll_once()
+    (report,) = poller.reports()
+    assert got == [b"catalogue"] and report.error is None
+    assert report.freshness is not None and f"over the limit freshness: more than {65536} bytes" in report.freshness

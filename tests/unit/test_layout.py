@@ -21,7 +21,14 @@ HERE = Layout(Path("/"))
 ENTRIES = {path for path in vars(HERE).values() if path != HERE.root}
 
 
-FILES = (HERE.accepted_faults, HERE.unlisted_faults, HERE.allowed_signers, HERE.followed_ring, HERE.moving)
+FILES = (
+    HERE.accepted_faults,
+    HERE.unlisted_faults,
+    HERE.allowed_signers,
+    HERE.followed_ring,
+    HERE.moving,
+    HERE.outstanding,
+)
 
 
 def shown(path: Path) -> str:

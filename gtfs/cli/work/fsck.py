@@ -10,7 +10,7 @@ from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import bar, complain, say, size_text
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
-from gtfs.state.compare import compare, open_other
+from gtfs.state.compare import compare
 from gtfs.state.fsck import check, notes, rebuild
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, is_read_only, make_private
@@ -20,7 +20,7 @@ from gtfs.state.state import State
 def run(repo: Path, again: bool, against: Path | None) -> int:
     """Check, with a line on stderr for all that is found."""
     repository = open_repository(repository_of_mount(repo) or repo)
-    other = None if against is None else open_other(against)
+    other = None if against is None else open_repository(against)
     found = 0
     if again:
         found += _rebuild(repository)

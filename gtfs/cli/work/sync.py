@@ -29,7 +29,9 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             # What an existing clone has need not be fetched.
             await node.take_up()
             done = await node.sync_once(tell)
-            await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
+            # Refs have moved; a node that runs on does this beside all else.
+            await node.hooks.look()
+            await node.upkeep.look()
             return done
 
     try:

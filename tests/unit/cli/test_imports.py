@@ -43,7 +43,7 @@ SYNCED = {
 }  # fmt: skip
 PUBLISHED = {
     "version": 2, "new": True, "packs": 2, "reels": [], "sources": [], "refs_held_back": {}, "refs_left_out": [],
-    "faults": {},
+    "faults": {}, "new_packs": 2, "new_bytes": 3, "refs_moved": 1,
 }  # fmt: skip
 VERIFIED = {
     "accepted": True, "exit_code": 0, "blamed": [[]], "judged": [{
@@ -88,7 +88,12 @@ def test_help_loads_nothing_heavy() -> None:
     [
         (("status",), {"do": "status"}, STATUS, "node        running"),
         (("sync",), {"do": "sync", "keyrings": []}, SYNCED, "up to date: version 1"),
-        (("publish",), {"do": "publish", "force": False, "jobs": None}, PUBLISHED, "version 2: 2 commit packs"),
+        (
+            ("publish",),
+            {"do": "draft", "force": False, "jobs": None},
+            {"published": PUBLISHED},
+            "version 2: 2 new packs",
+        ),
         (("verify", "main"), {"do": "verify", "what": ["main"]}, VERIFIED, f"  ok tag {'ab' * 20}: signed; by FFFF"),
         (
             ("torrent", "--out", "/out"),
