@@ -80,7 +80,7 @@ def remove_hook(repository: Repository) -> None:
 @contextmanager
 def _hooks(repository: Repository) -> Iterator[tuple[Path, int]]:
     """The directory where git looks for hooks of this repository alone, also by descriptor."""
-    path = repository.path / "hooks"
+    path = repository.layout.git_hooks
     elsewhere = repository.git("config", "--local", "--get", "core.hooksPath", check=False).strip()
     if elsewhere:
         raise BadHook(

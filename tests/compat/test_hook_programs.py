@@ -20,7 +20,7 @@ LINES = [(b"0" * 40, b"1" * 40, b"refs/heads/main"), (b"2" * 40, b"0" * 40, b"re
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     found = create_repository(tmp_path / "a.git", SHA1)
-    found.state.mkdir(exist_ok=True)
+    found.state_directory.mkdir(exist_ok=True)
     return found
 
 

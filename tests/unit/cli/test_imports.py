@@ -87,7 +87,7 @@ def test_help_loads_nothing_heavy() -> None:
     ("words", "request_", "answer", "said"),
     [
         (("status",), {"do": "status"}, STATUS, "node        running"),
-        (("sync",), {"do": "sync", "keyrings": []}, SYNCED, "up to date: version 1"),
+        (("sync",), {"do": "sync"}, SYNCED, "up to date: version 1"),
         (
             ("publish",),
             {"do": "draft", "force": False, "jobs": None},
