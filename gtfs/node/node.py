@@ -51,6 +51,7 @@ from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
+from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.hooks import begin_hooks
@@ -278,6 +279,9 @@ class Node:
             self._judge_again()
         return done
 
+    async def _asked_verify(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self._writing.run(explain, self.state, request["what"])
+
     def _judge_again(self) -> None:
         """What was refused may be good by another ring."""
         self._refusals.judge_again()
@@ -299,7 +303,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out = describe_state(self.state, self.divergence, self._ring_watch)
         out["hooks"]["running"] = self.hooks.running
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
@@ -323,7 +327,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh}
+        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}

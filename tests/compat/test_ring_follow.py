@@ -42,6 +42,7 @@ class Keyrings:
         self.repository = create_repository(path, SHA1)
         self.repository.git("symbolic-ref", "HEAD", MAIN.decode())
         self.repository.state_directory.mkdir(mode=0o700)
+        self._made = 0
 
     def commit(self, files: Mapping[str, bytes], modes: Mapping[str, str] | None = None) -> ObjectId:
         git, index = self.repository.git, {"GIT_INDEX_FILE": str(self.repository.path / "made")}
