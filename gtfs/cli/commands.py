@@ -26,6 +26,7 @@ from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_t
 from gtfs.cli.torrent import torrent
 from gtfs.cli.trust import trust
 from gtfs.cli.umount import umount
+from gtfs.cli.verify import verify
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
 
@@ -62,7 +63,7 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, refresh, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
+for _command in (init, keys, publish, refresh, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack):
     cli.add_command(_command)
 
 

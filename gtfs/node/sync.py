@@ -26,7 +26,7 @@ from gtfs.reel.table import CorruptReel
 from gtfs.repo.pushes import refuse_pushes
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest_if_due
-from gtfs.state.divergence import why_all_stay
+from gtfs.state.divergence import all_stay
 from gtfs.state.offer import offer
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
@@ -197,9 +197,9 @@ def move_refs(state: State) -> RefReport:
     catalogue = held.catalogue
     if state.config.is_clone():
         return _offer(state, catalogue.version)
-    why = why_all_stay(state)
+    why = all_stay(state)
     if why is not None:
-        return RefReport(0, dict.fromkeys(catalogue.refs, why))
+        return RefReport(0, dict.fromkeys(catalogue.refs, why.text), reasons=dict.fromkeys(catalogue.refs, why))
     attest_if_due(state)  # first: it may be what refs wait for
     report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
     if not report.late:

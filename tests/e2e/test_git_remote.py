@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from gitremote import Clones, git_dir, in_repository, reels
-from house import wait_for
+from waiting import wait_for
 
 WAYS = [
     [], ["--mirror"], ["--bare"], ["--origin", "up"], ["-b", "old"], ["-b", "v1.0"], ["--no-tags"],

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 from gitremote import Clones
-from house import House, Key, wait_for
+from house import House, Key
+from waiting import wait_for
 
 
 def test_without_a_terminal_an_unknown_signer_is_refused_with_the_lines_that_would_let_him(clones: Clones) -> None:
