@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from house import Done, House, wait_for
+from house import Done, House
+from waiting import wait_for
 
 
 class Clones:
