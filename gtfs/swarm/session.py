@@ -27,7 +27,7 @@ from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.groups import only_error
-from gtfs.swarm.link import Link
+from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
 from gtfs.swarm.nodelay import set_nodelay
@@ -45,7 +45,6 @@ __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "Torre
 log = logging.getLogger(__name__)
 
 DISK_THREADS = 4
-ANSWER_S = 10.0
 TICK_S = 1.0
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data

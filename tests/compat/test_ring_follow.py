@@ -194,10 +194,10 @@ def test_a_key_that_signs_catalogues_stays_for_them_alone(
 
 
 def test_the_signers_of_the_held_catalogue_are_needed(keys: Keys, state: State) -> None:
-    held = SimpleNamespace(catalogue=SimpleNamespace(signers=(keys["alice"],)))
+    held = SimpleNamespace(catalogue=SimpleNamespace(signers=(keys["alice"],), freshness=(keys["carol"],)))
     node = SimpleNamespace(held=held, own_key=lambda: None)
-    gone = {keys["alice"], keys["bob"]}
-    assert ringfollow._needed(node, keys.ring, gone) == {keys["alice"]}  # type: ignore[arg-type]
+    gone = {keys["alice"], keys["bob"], keys["carol"]}
+    assert ringfollow._needed(node, keys.ring, gone) == {keys["alice"], keys["carol"]}  # type: ignore[arg-type]
 
 
 def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
@@ -206,7 +206,8 @@ def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
     class Killed(BaseException):
         """The power goes."""
 
-    keyrings.hold(keyrings.commit(team(keys, "alice")))
+    first = keyrings.commit(team(keys, "alice"))
+    keyrings.hold(first)
     follow(state, keyrings.repository.path, None, ["gpg"])
     keyrings.hold(keyrings.commit(team(keys, "alice", "bob")))
 
@@ -219,7 +220,7 @@ def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
             RingFollower().look(state)
     state.use_keyring()
     assert ring(state) == {keys["alice"], keys["bob"]}
-    keyrings.hold(keyrings.commit(team(keys, "alice")))
+    keyrings.hold(first)  # the ref may have gone back meanwhile
     assert RingFollower().look(state)
     assert ring(state) == {keys["alice"]}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from waiting import WAIT_S
 
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest import candidate as candidates
@@ -88,7 +89,7 @@ async def hand_over(node: Node, pack: tuple[ObjectId, bytes]) -> Path:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(WAIT_S):
         while not condition():  # noqa: ASYNC110  (no event for tests)
             await trio.sleep(0.02)
 
@@ -130,7 +131,7 @@ def test_a_file_that_is_taken_in_cannot_be_had_back(
 
             def slow(*args):  # type: ignore[no-untyped-def]
                 begun.set()
-                assert go_on.wait(60)
+                assert go_on.wait(WAIT_S)
                 return let_in(*args)
 
             monkeypatch.setattr(node.written, "_let_in", slow)

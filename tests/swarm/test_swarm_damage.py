@@ -14,18 +14,8 @@ from pathlib import Path
 import libtorrent as lt
 import pytest
 import trio
-from loopback import (
-    LOOPBACK,
-    PIECE,
-    WAIT_S,
-    at_mirror,
-    content,
-    foreign_seeder,
-    infohash_of,
-    make_info,
-    make_reel,
-    pair,
-)
+from loopback import LOOPBACK, PIECE, at_mirror, content, foreign_seeder, infohash_of, make_info, make_reel, pair
+from waiting import WAIT_S
 
 from gtfs.metainfo import BadMetainfo
 from gtfs.swarm import trouble

@@ -12,9 +12,10 @@ from functools import partial
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_info, make_reel
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_info, make_reel
 from ports import free_port
 from rude_peers import claims_all, garbage, server
+from waiting import WAIT_S
 
 from gtfs.swarm.adding import plan_add
 from gtfs.swarm.alerts import HashFailed

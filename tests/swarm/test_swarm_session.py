@@ -10,8 +10,9 @@ import time
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel, pair
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
+from waiting import WAIT_S
 
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
