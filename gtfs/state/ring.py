@@ -15,6 +15,8 @@ from typing import Any
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, is_ssh_key, parse_fingerprint
+from gtfs.ingest.refmoves import find_refused
+from gtfs.repo.repository import GitFailed
 from gtfs.state.ringfollow import describe_followed, follow, note_added, note_removed, stop_following
 from gtfs.state.state import State
 from gtfs.trust.gnupghome import GnupgUnusable
@@ -23,6 +25,7 @@ from gtfs.trust.keyfiles import pick, read_key_files
 from gtfs.trust.keyring import MissingKeyring, freeze, refuse_subkey
 from gtfs.trust.policy import Policy
 from gtfs.trust.publickey import PublicKey
+from gtfs.trust.reason import Reason
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +102,20 @@ def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dic
     note_removed(state.layout, wanted)
     frozen = freeze(left, state.layout.keyring)
     state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
-    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone}
+    held_back = {n.decode("utf-8", "replace"): why.describe() for n, why in refused_refs(state).items()}
+    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone, "refs_held_back": held_back}
+
+
+def refused_refs(state: State) -> dict[bytes, Reason]:
+    """The refs of the catalogue that signatures, or the lack of them, would keep from where they are listed now."""
+    held = state.held
+    if held is None:
+        return {}
+    try:
+        return find_refused(state.repository, state.index, held.catalogue.refs, state.demands())
+    except GitFailed as error:  # it is only told
+        log.warning("which refs are held back cannot be said: %s", error)
+        return {}
 
 
 def _keep_signers(state: State, left: Collection[Fingerprint], wanted: Collection[Fingerprint]) -> None:

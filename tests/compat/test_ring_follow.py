@@ -42,6 +42,7 @@ class Keyrings:
         self.repository = create_repository(path, SHA1)
         self.repository.git("symbolic-ref", "HEAD", MAIN.decode())
         self.repository.state_directory.mkdir(mode=0o700)
+        self._made = 0
 
     def commit(self, files: Mapping[str, bytes], modes: Mapping[str, str] | None = None) -> ObjectId:
         git, index = self.repository.git, {"GIT_INDEX_FILE": str(self.repository.path / "made")}
@@ -50,9 +51,10 @@ class Keyrings:
             oid = git("hash-object", "-w", "--stdin", stdin=data).decode().strip()
             mode = (modes or {}).get(name, "100644")
             git("update-index", "--add", "--cacheinfo", f"{mode},{oid},{name}", env=index)
+        self._made += 1  # two of the same files in one second are two commits all the same
         tree = git("write-tree", "--missing-ok", env=index).decode().strip()
         who = {f"GIT_{role}_{what}": "a" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return ObjectId(bytes.fromhex(git("commit-tree", "-m", "keys", tree, env=who).decode()))
+        return ObjectId(bytes.fromhex(git("commit-tree", "-m", f"keys {self._made}", tree, env=who).decode()))
 
     def push(self, oid: ObjectId) -> None:
         self.repository.git("update-ref", MAIN.decode(), oid.hex())
