@@ -296,7 +296,8 @@ def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_
     [
         (lambda p: None, "does not exist"),
         (lambda p: p.write_text("x"), "not a directory"),
-        (lambda p: p.mkdir(), "no git repository"),
+        (lambda p: p.mkdir(), "is no git repository"),
+        (lambda p: p.mkdir() or (p / "HEAD").mkdir(), "clone --mirror"),
     ],
 )
 def test_what_is_no_repository_is_told_so(tmp_path: Path, make, words: str) -> None:

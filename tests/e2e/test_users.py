@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, Done, House, wait_for
+from house import ROOT, Done, House
+from waiting import wait_for
 
 HELPER = """#!/bin/sh
 HOME={home} exec {programs}/mount.fuse.gtfs "$@"
