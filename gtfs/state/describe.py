@@ -14,6 +14,7 @@ from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
+from gtfs.state.proposal import Proposal
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
@@ -125,4 +126,22 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "faults": published.faults.describe(),
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
+    }
+
+
+def describe_proposal(state: State, proposal: Proposal | Published) -> dict[str, Any]:
+    """What `gtfs publish --propose` shows, beside what it will show when that is published."""
+    if isinstance(proposal, Published):
+        return {**describe_published(state, proposal), "proposal": None}
+    catalogue = proposal.catalogue
+    return {
+        **describe_published(state, proposal.done),
+        "proposal": {
+            "name": f"{catalogue.repository}-{catalogue.version}.catalogue",
+            "new": proposal.is_new,
+            "replaced": proposal.replaced,
+            "file": str(proposal.file),
+            "before": None if proposal.before is None else str(proposal.before),
+            "needs": [str(role) for role in proposal.needed],
+        },
     }

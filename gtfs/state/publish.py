@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Held
+from gtfs.catalogue.cosign import Role
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same, sign_together
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
@@ -38,13 +39,11 @@ from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
+from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
-from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.gpgv import FUTURE_S
-from gtfs.trust.keyring import freeze, read_user_keys
-from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import write_time
 
 log = logging.getLogger(__name__)
@@ -77,19 +76,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Draft:
-    """A catalogue that only lacks its signature: by the key ``signer``, in ``gnupg_home`` (None: the signing user's).
+    """A catalogue that only lacks its signatures: those that are ``needed``, by the key ``signer`` if that will do.
 
-    ``done`` is what will have been published.
+    In ``gnupg_home`` (None: the signing user's). ``done`` is what will have been published.
     """
 
     catalogue: Catalogue
+    needed: Sequence[Role]
     signer: Fingerprint
     gnupg_home: Path | None
     done: Published
 
     def sign(self, *, asks: bool = True) -> bytes:
-        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`."""
-        return Signer(self.signer, self.gnupg_home, asks=asks).clearsign(self.catalogue.to_text())
+        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`, `TooFewKeys`."""
+        return sign_together(self.catalogue.to_text(), self.needed, self.signer, self.gnupg_home, asks=asks)
 
 
 class Overtaken(GtfsError):
@@ -123,7 +123,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     """
     repository, index, config = state.repository, state.index, state.config
     key, name = check_publisher(state)
-    renew_own_key(state, key)
+    renew_keys(state)
     held = state.held
     selection = state.refs()
     check_fits(repository, selection.chosen)
@@ -152,8 +152,9 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
+    signers, threshold = config.signers()
     settings = IssueSettings(
-        repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
+        repository=name, signers=signers, threshold=threshold, freshness=tuple(config.freshness_keys()),
         valid_s=valid_s, object_format=repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
@@ -167,7 +168,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
         left_s = held.catalogue.valid_until_s - now_s
         if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
             settle(state.layout)
-            return _published(held.catalogue, False, held_back, left_out, faults)
+            return published(held.catalogue, False, held_back, left_out, faults)
     if held is not None and _is_ahead(held, now_s):
         log.warning(
             "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
@@ -183,11 +184,11 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     _say_what_has_no_way(state, catalogue)
     say_who_is_missing(catalogue.policy, state.keyring)
     done = dataclasses.replace(
-        _published(catalogue, True, held_back, left_out, faults),
+        published(catalogue, True, held_back, left_out, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
         refs_moved=_count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
     )  # fmt: skip
-    return Draft(catalogue, key, config.gnupg_home(), done)
+    return Draft(catalogue, needed_roles(state), key, config.gnupg_home(), done)
 
 
 def check_publisher(state: State) -> tuple[Fingerprint, str]:
@@ -213,9 +214,15 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     with state.index.transaction():
         state.hold(accepted)
         state.index.refs.set_held(catalogue.refs)
+    clear_up(state)
+    return drawn.done
+
+
+def clear_up(state: State) -> None:
+    """What follows once the index has a new catalogue's refs; may be done again after a crash. Raises OSError."""
     state.empty_open_reel()
     settle(state.layout)
-    return drawn.done
+    state.layout.proposal.unlink(missing_ok=True)  # it does not follow this one
 
 
 def _count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
@@ -225,24 +232,6 @@ def _count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]
 def _is_ahead(held: Held, now_s: int) -> bool:
     """Whether mirrors with this clock refuse the held catalogue, as its date has not come."""
     return held.catalogue.date_s > now_s + FUTURE_S
-
-
-def renew_own_key(state: State, key: Fingerprint) -> None:
-    """Let the frozen copy of the publisher's key follow the user's GnuPG: a new subkey, a later expiry, a revocation.
-
-    A key that is not there any more, or a gpg that is not, is no fault before something has to be signed.
-    """
-    try:
-        own = read_user_keys([key], state.config.gnupg_home())
-    except GnupgUnusable as error:
-        log.info("the publisher's key is used as it was frozen: %s", error)
-        return
-    before = state.keyring
-    if key in own:
-        freeze(
-            {key: own[key]}, state.layout.keyring, before=before, stay=before.primaries if before is not None else ()
-        )
-        state.use_keyring()
 
 
 def _say_what_goes_back(state: State, new: Catalogue) -> None:
@@ -266,13 +255,14 @@ def _say_what_has_no_way(state: State, new: Catalogue) -> None:
         log.warning("and %d more refs of the kind", len(refused) - _NAMED)
 
 
-def _published(
+def published(
     catalogue: Catalogue,
     is_new: bool,
     held_back: dict[bytes, str],
     left_out: list[dict[str, Any]],
     faults: FaultCounts,
 ) -> Published:
+    """What a publish comes to whose catalogue is this one."""
     packs = sum(reel.rows for reel in catalogue.reels)
     return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out, faults)
 

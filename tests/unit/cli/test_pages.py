@@ -315,4 +315,4 @@ try gtfs mount -o ro,inter
 def test_bash_completes_commands_and_options() -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signing-subkey", "ro,interface="]
+    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signer --signing-subkey", "ro,interface="]
