@@ -27,6 +27,7 @@ from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_na
 from gtfs.cli.torrent import torrent
 from gtfs.cli.trust import trust
 from gtfs.cli.umount import umount
+from gtfs.cli.verify import verify
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
 
@@ -63,7 +64,10 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, sign, refresh, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
+_COMMANDS = (
+    init, keys, publish, sign, refresh, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
+)  # fmt: skip
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

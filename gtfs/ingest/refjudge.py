@@ -43,6 +43,11 @@ class Demands(NamedTuple):
     collected: Callable[[], Collected] = lambda: NOTHING_COLLECTED  # asked, and verified, where a ref needs sign-offs
 
 
+def policy_of(name: bytes, demands: Demands) -> Policy:
+    """What is demanded of this ref."""
+    return effective_policy(name, demands.local, demands.catalogue, has_keyring=demands.keyring is not None)
+
+
 class _Signed(NamedTuple):
     """What is demanded of signatures: by whom (None: by everybody who counts), and when the key has to be good."""
 
@@ -99,7 +104,7 @@ class RefJudge:
         against: dict[bytes, Reason] = {}
         ahead: dict[bytes, str] = {}
         rows = self._index.packs.get_many({a.wanted for a in asked})
-        policies = {a.name: self.policy(a.name) for a in asked}
+        policies = {a.name: policy_of(a.name, self._demands) for a in asked}
         left = []
         for a in asked:
             reason = _not_here(a, rows.get(a.wanted))
@@ -144,11 +149,6 @@ class RefJudge:
         if self._trail is not None:
             self._trail.quorum(next(iter(found.values())), collected)
         return {name: quorum for name, quorum in found.items() if not quorum.is_met}
-
-    def policy(self, name: bytes) -> Policy:
-        """What is demanded of this ref."""
-        d = self._demands
-        return effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
 
     def _demand(self, policy: Policy) -> _Signed:
         return _Signed(policy.signers, policy.at(vouched_by_catalogue=self._demands.catalogue is not None))

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum
-from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum, find_quorums
+from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge, policy_of
 from gtfs.ingest.signers import Signers
 from gtfs.ingest.tips import keep_places, let_go
 from gtfs.ingest.trail import Trail
@@ -148,14 +148,35 @@ def verified_refs(
     return {a.name: a.wanted for a in sound if a.name not in judged.against or a.name in judged.quorums}
 
 
+def survey_quorums(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> dict[bytes, Quorum]:
+    """How far each ref has come that needs sign-offs and whose pack is here, wherever it stands."""
+    if not any(line.quorum for line in (*demands.local, *(demands.catalogue or ()))):
+        return {}
+    policies = {name: policy_of(name, demands) for name in wanted}
+    asked = {name: oid for name, oid in wanted.items() if policies[name].quorum}
+    rows = index.packs.get_many(set(asked.values()))
+    here = {name: oid for name, oid in asked.items() if oid in rows and rows[oid].stage == "unpacked"}
+    return find_quorums(repository, index, here, policies, demands.keyring, demands.collected()) if here else {}
+
+
+def find_refused(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> dict[bytes, Reason]:
+    """The refs against which signatures or sign-offs stand now, also of those that are at ``wanted`` already."""
+    judged, _ = _judge(repository, index, _ordinary(read_refs(repository)), wanted, demands, all_of_them=True)
+    return {name: why for name, why in judged.against.items() if why.rule not in ("here", "history")}
+
+
 def explain_ref(repository: Repository, index: Index, name: bytes, wanted: ObjectId, demands: Demands) -> list[Reason]:
     """All that is judged of one ref, wherever it stands: what holds, and at last what stands against it."""
     standing, trail = _ordinary(read_refs(repository)), Trail()
     judged, (asked,) = _judge(repository, index, standing, {name: wanted}, demands, all_of_them=True, trail=trail)
     against, ahead = judged.against.get(name), judged.ahead.get(name)
+    here = Reason("here", wanted.hex(), "holds", f"{wanted.hex()} is verified and in git, with all its history")
     if against is not None:
-        return [*trail.found, against]
-    here = Reason("here", wanted.hex(), "holds", "it is verified and in git, with all its history")
+        return [*([here] if against.rule != "here" else []), *trail.found, against]
     if ahead is not None:
         return [here, *trail.found, Reason("history", name.decode("utf-8", "replace"), "note", ahead)]
     blocked = conflicts([name] if asked.now is None else [], list(standing)).get(name)

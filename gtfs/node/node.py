@@ -40,6 +40,7 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
+from gtfs.node.saidonce import SaidOnce
 from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -50,6 +51,7 @@ from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
+from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.hooks import begin_hooks
@@ -91,7 +93,7 @@ class Node:
         self.news = News(state.index)
         self._writing = Writing(self.news)
         evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -181,7 +183,7 @@ class Node:
 
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
-        said: str | None = None
+        said, what = SaidOnce(log), "the catalogue cannot be followed yet"
         if self.follower.lacks_tables():
             self.news.wanted.grow()
         seen = 0
@@ -189,11 +191,9 @@ class Node:
             seen = await self.news.wanted.wait_beyond(seen)
             trouble = await self._follow()
             if trouble is None:
-                said = None
+                said.is_over(what)
                 continue
-            if trouble != said:  # it is tried again and again
-                log.warning("the catalogue cannot be followed yet: %s", trouble)
-            said = trouble
+            said.warn(what, trouble)
             with trio.move_on_after(_RETRY_S):
                 await self.news.wanted.wait_beyond(seen)
             seen = -1  # again, whatever came meanwhile
@@ -238,8 +238,7 @@ class Node:
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
-        # Longer than a read waits: here peers may still be looking for each other.
-        return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
+        return await self.follower.sync(tell, stall_s=self.options.stall_s)
 
     async def _asked_init(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Settings that the caller has looked at: written, and acted on from now on."""
@@ -280,6 +279,9 @@ class Node:
             self._judge_again()
         return done
 
+    async def _asked_verify(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self._writing.run(explain, self.state, request["what"])
+
     def _judge_again(self) -> None:
         """What was refused may be good by another ring."""
         self._refusals.judge_again()
@@ -301,7 +303,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out = describe_state(self.state, self.divergence, self._ring_watch)
         out["hooks"]["running"] = self.hooks.running
         statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
@@ -325,7 +327,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh}
+        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete}

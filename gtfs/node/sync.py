@@ -24,7 +24,7 @@ from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.pushes import refuse_pushes
 from gtfs.state.attest import attest_if_due
-from gtfs.state.divergence import why_all_stay
+from gtfs.state.divergence import all_stay
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
 from gtfs.view.writing import Writing
@@ -192,9 +192,9 @@ def move_refs(state: State) -> RefReport:
     held = state.held
     assert held is not None
     catalogue = held.catalogue
-    why = why_all_stay(state)
+    why = all_stay(state)
     if why is not None:
-        return RefReport(0, dict.fromkeys(catalogue.refs, why))
+        return RefReport(0, dict.fromkeys(catalogue.refs, why.text), reasons=dict.fromkeys(catalogue.refs, why))
     attest_if_due(state)  # first: it may be what refs wait for
     report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
     if not report.late:

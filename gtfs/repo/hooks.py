@@ -160,7 +160,10 @@ def run_hook(
     """
     lines = list(lines)
     begun = time.monotonic()
-    with tempfile.TemporaryFile(dir=repository.state_directory) as out, tempfile.TemporaryFile(dir=repository.state_directory) as given:
+    with (
+        tempfile.TemporaryFile(dir=repository.state_directory) as out,
+        tempfile.TemporaryFile(dir=repository.state_directory) as given,
+    ):
         failed: HookFailed | None = None
         try:
             for arguments in _batches([name for _, _, name in lines]) if hook.takes_names else [[]]:

@@ -10,7 +10,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from gtfs.ingest.refmoves import HeldBack, survey_refs
+from gtfs.ingest.quorum import Quorum
+from gtfs.ingest.refmoves import HeldBack, survey_quorums, survey_refs
 from gtfs.repo.history import Ref
 from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
@@ -54,12 +55,21 @@ def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[Held
     return found if why is None else [h._replace(reason=why.text, sync_helps=False, why=why) for h in found]
 
 
+def ref_quorums(state: State) -> dict[bytes, Quorum]:
+    """How far each ref of the catalogue has come that needs sign-offs; none for a publisher. Raises `GitFailed`."""
+    held = state.held
+    if held is None or state.config.sign_key() is not None:
+        return {}
+    return survey_quorums(state.repository, state.index, held.catalogue.refs, state.demands())
+
+
 class Divergence:
     """What was found at the last look; ``is_old`` says that another one is wanted."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.held_back: list[HeldBack] = []
+        self.quorums: dict[bytes, Quorum] = {}
         self.is_old = True
         self._took_s = 0.0
         self._looked_s = -math.inf
@@ -76,4 +86,5 @@ class Divergence:
         self.is_old = False
         start_s = time.monotonic()
         self.held_back = refs_held_back(self._state, refs)
+        self.quorums = ref_quorums(self._state)
         self._took_s = time.monotonic() - start_s

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gtfs.catalogue.accept import Held
 from gtfs.catalogue.cosign import Role, roles
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
 from gtfs.catalogue.issue import says_the_same
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back
 from gtfs.repo.work import UNWATCHED, Work
-from gtfs.state.publish import Draft, Published, check_publisher, clear_up, draft, place, published
+from gtfs.state.publish import Draft, Published, check_publisher, clear_up, count_moved, draft, place
 from gtfs.state.signers import renew_keys
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -107,7 +107,7 @@ def complete(state: State, documents: Mapping[str, bytes]) -> Published:
         raise BadProposal(f"{path} has no proposal that waits for signatures; run: {again}") from None
     except BadCatalogue as error:
         raise BadProposal(f"{state.layout.proposal} cannot be read ({error.reason}); run: {again}") from None
-    held, done = state.held, published(catalogue, True, {}, [], FaultCounts())
+    held, done = state.held, _published(catalogue, state.held)
     if held is not None and held.digest == digest(text):
         state.index.refs.set_held(catalogue.refs)  # a crash came right after it was kept
         clear_up(state)
@@ -133,6 +133,17 @@ def complete(state: State, documents: Mapping[str, bytes]) -> Published:
     own = state.config.sign_key()
     assert own is not None
     return place(state, Draft(catalogue, needed, own, None, done), document)
+
+
+def _published(new: Catalogue, held: Held | None) -> Published:
+    before = () if held is None else held.catalogue.reels
+    packs = sum(reel.rows for reel in new.reels)
+    return Published(
+        new.version, True, new.reels, packs,
+        new_packs=max(0, packs - sum(reel.rows for reel in before)),
+        new_bytes=max(0, sum(reel.size for reel in new.reels) - sum(reel.size for reel in before)),
+        refs_moved=count_moved({} if held is None else held.catalogue.refs, new.refs),
+    )  # fmt: skip
 
 
 def _why_not(state: State, catalogue: Catalogue) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, Key
+from house import House, Key, wait_for
 
 NAMES = ("ada", "ben", "cleo")
 OFFLINE = ("unshare", "--net")
@@ -115,3 +115,31 @@ def test_two_of_three_who_sign_offline_reach_a_mirror_and_one_does_not(house: Ho
     shutil.copy(release.latest, served)
     sync()
     assert house.refs(mirror)["refs/heads/main"] == second
+
+
+def test_a_mirror_that_was_away_for_two_rotations_is_led_by_the_versions_between(
+    house: House, signers: dict[str, Key]
+) -> None:
+    release = Release(house, signers)
+    house.keep_sound(release.origin)
+    house.commit(release.origin, "release 1", {"a": b"1\n"})
+    release.init("ada", threshold=1)
+    release.complete(release.sign(release.propose("one"), "ada"))
+    publisher = house.mount(release.origin, "origin", "nodht")
+    mirror, who = house.root / "mirror.git", f"signer={signers['ada'].fingerprint}"
+    options = ["nodht", f"keyring={release.ring}", who, f"peer=127.0.0.1:{publisher.port}"]
+    house.gtfs("sync", release.latest, "--into", mirror, "-o", ",".join(["listen=127.0.0.1:0", *options]))
+    for number, (old, new) in enumerate((("ada", "ben"), ("ben", "cleo"), ("cleo", "cleo")), 2):
+        tip = house.commit(release.origin, f"release {number}", {"a": b"%d\n" % number})
+        release.init(new, threshold=1)
+        file = release.propose(f"proposal-{number}")
+        release.complete(*(release.sign(file, name) for name in dict.fromkeys((old, new))))
+
+    followed = ["poll=1", "prefetch"]
+    expected = ["catalogue refused: 0 of 1 needed signatures"]
+    mounted = house.mount(release.latest, "mirror", *options, *followed, repository=mirror, expected=expected)
+    wait_for(lambda: "0 of 1 needed signatures" in mounted.text(), "the newest is refused")
+    for number in (2, 3):
+        shutil.copyfile(release.latest.parent / f"{number}.asc", mounted.dir / ".gtfs" / f"{number}.asc")
+    wait_for(lambda: house.refs(mirror).get("refs/heads/main") == tip, "the newest is taken, and refs move")
+    assert mounted.fresh_status()["catalogue"]["signers"] == [signers["cleo"].fingerprint]
