@@ -23,7 +23,7 @@ from gtfs.cli.shape import Group
 from gtfs.cli.sign import sign
 from gtfs.cli.status import status
 from gtfs.cli.sync import sync
-from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_name, start_log
+from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
 from gtfs.cli.torrent import torrent
 from gtfs.cli.trust import trust
 from gtfs.cli.umount import umount
@@ -108,7 +108,7 @@ def explain(error: BaseException) -> int:
         complain(os_error_text(error))
         log.debug("where it happened", exc_info=error)
         return Blame.SYSTEM.exit_code
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+    if is_memory_short(error):
         complain("there is not enough memory, or a limit (ulimit -v, ulimit -u, LimitAS=) allows too little of it")
         return Blame.SYSTEM.exit_code
     print_exception(error)

@@ -154,6 +154,11 @@ def refusal_text(reason: str, why: dict[str, Any] | None) -> str:
     return f"{reason} [rule: {about}]" + (f"; {why['advice']}" if why["advice"] else "")
 
 
+def is_memory_short(error: BaseException) -> bool:
+    """Whether memory, or what may be used of it, did not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
+
+
 def complain(text: str) -> None:
     """One line on stderr."""
     print(f"gtfs: {text}", file=sys.stderr)

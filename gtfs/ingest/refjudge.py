@@ -28,7 +28,7 @@ from gtfs.trust.reason import Reason, refused
 from gtfs.trust.sshsig import read_allowed_signers
 from gtfs.trust.verify import At
 
-_NOT_YET = "what it would move to is not verified here yet"
+NOT_YET = "what it would move to is not verified here yet"
 
 _TAGS = b"refs/tags/"
 _HEADS = b"refs/heads/"
@@ -359,8 +359,8 @@ def _not_here(a: Asked, row: PackRow | None) -> Reason | None:
     if row is None or row.stage != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
         if row is not None and row.reason:
-            return refused("here", a.wanted.hex(), f"{_NOT_YET} ({row.reason})", "damaged")
-        return Reason("here", a.wanted.hex(), "waits", _NOT_YET, "not-here")
+            return refused("here", a.wanted.hex(), f"{NOT_YET} ({row.reason})", "damaged")
+        return Reason("here", a.wanted.hex(), "waits", NOT_YET, "not-here")
     if row.kind == TAG and a.name.startswith(_HEADS):
         return refused("here", a.wanted.hex(), "it would hold a tag object, which a branch cannot", "tag-in-branch")
     return None

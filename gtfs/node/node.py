@@ -92,7 +92,8 @@ class Node:
         self.session = session
         self.news = News(state.index)
         self._writing = Writing(self.news)
-        evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
+        is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
+        evictions = Evictions(is_cache=is_cache and session is not None)
         self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
@@ -131,7 +132,7 @@ class Node:
 
         ``tell`` hears of it in a thread.
         """
-        self.git_news.takes_up = True
+        self.git_news.takes_up = not self.state.config.is_clone()
         await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
@@ -248,22 +249,25 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
-        await self.ring_news.look()
-        self._refusals.judge_again()
-        async with open_shown_progress(self.session, tell) as shown:
-            await self.poller.poll_once()
-            await self.attesters.poll_once()
-            async with open_flat_nursery() as nursery:
-                if self._cache is not None:
-                    nursery.start_soon(self._cache.run_task)
-                report = await self.sync(shown.show)
-                nursery.cancel_scope.cancel()
+        async with open_shown_progress(self.session, tell) as shown, open_flat_nursery() as nursery:
+            await self.ask_feeds()
             if self._cache is not None:
-                await self._cache.trim()
-            fetched = await shown.fetched_bytes()
+                nursery.start_soon(self._cache.run_task)
+            report = await self.sync(shown.show)
+            nursery.cancel_scope.cancel()
+        if self._cache is not None:
+            await self._cache.trim()
+        fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
         feeds = describe_feeds(self.poller.reports())
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
+
+    async def ask_feeds(self) -> None:
+        """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
+        await self.ring_news.look()
+        self._refusals.judge_again()
+        await self.poller.poll_once()
+        await self.attesters.poll_once()
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = [Path(file) for file in _texts(request, "keyrings")]
@@ -379,8 +383,9 @@ async def open_node(
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
-        await trio.to_thread.run_sync(begin_hooks, state)
-        await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
+        if not state.config.is_clone():
+            await trio.to_thread.run_sync(begin_hooks, state)
+            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if session is None and not options.offline:

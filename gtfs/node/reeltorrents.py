@@ -115,7 +115,8 @@ class ReelTorrents:
                 self._state.index.reels.set_stage([row.id], "partial")
                 self._writing.news.reels.grow()
                 try:
-                    await self._writing.run(remake, self._state, row, cancelled)
+                    if await self._writing.run(remake, self._state, row, cancelled):
+                        log.warning("reel %s was made again from git", row.name)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
@@ -233,6 +234,14 @@ class ReelTorrents:
         finally:
             await self.update()
         return all(made)
+
+    async def encode(self) -> None:
+        """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
+        for row in self._state.index.reels.all():
+            if not row.is_whole and self.has_table(row):
+                await self._leave(row)
+                await self._writing.run(remake, self._state, row, cancelled)
+        await self.update()
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):

@@ -45,10 +45,10 @@ def why_all_stay(state: State) -> str | None:
 def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
     """Of all ``refs`` (None: as they stand) those that are elsewhere than the held catalogue says.
 
-    None for a publisher. Raises `GitFailed`.
+    None for a publisher, and for a clone, whose refs are git's. Raises `GitFailed`.
     """
     held = state.held
-    if held is None or state.config.sign_key() is not None:
+    if held is None or state.config.sign_key() is not None or state.config.is_clone():
         return []
     found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
     why = all_stay(state)
