@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
 from gtfs.repo.work import Step
@@ -14,7 +15,7 @@ from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
-from gtfs.state.proposal import Proposal
+from gtfs.state.proposal import Proposal, waiting_proposal
 from gtfs.state.publish import Published
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
@@ -51,7 +52,9 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "read_only": state.read_only,
     }
     if state.config.get("signkey") is not None:
-        out["publish"] = describe_publishing(state.config.publish_mode(), read_outstanding(state.layout))
+        out["publish"] = describe_publishing(
+            state.config.publish_mode(), read_outstanding(state.layout), waiting_proposal(state)
+        )
     if held is not None:
         c = held.catalogue
         out["catalogue"] = {
@@ -88,9 +91,13 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     return out
 
 
-def describe_publishing(mode: str, outstanding: Outstanding | None) -> dict[str, Any]:
+def describe_publishing(mode: str, outstanding: Outstanding | None, waiting: Catalogue | None) -> dict[str, Any]:
     """When a publisher publishes by itself, and what failed of it."""
-    return {"mode": mode, "outstanding": None if outstanding is None else outstanding.describe()}
+    return {
+        "mode": mode,
+        "outstanding": None if outstanding is None else outstanding.describe(),
+        "proposed": None if waiting is None else waiting.version,
+    }
 
 
 def describe_step(step: Step) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def propose(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Pro
     drawn = draft(state, work, force=force)
     if isinstance(drawn, Published):
         return drawn
-    held, file, new, waiting = state.held, state.layout.proposal, drawn.catalogue, _waiting(state)
+    held, file, new, waiting = state.held, state.layout.proposal, drawn.catalogue, waiting_proposal(state)
     before = None if held is None else state.catalogues.directory / f"{held.catalogue.version}.asc"
     if waiting is not None and not force and _may_stay(waiting, new):
         return Proposal(waiting, drawn.needed, drawn.done, file, before, False)
@@ -85,7 +85,7 @@ def _may_stay(waiting: Catalogue, new: Catalogue) -> bool:
     return is_same and waiting.valid_until_s - new.date_s > _KEEP_LEFT * (waiting.valid_until_s - waiting.date_s)
 
 
-def _waiting(state: State) -> Catalogue | None:
+def waiting_proposal(state: State) -> Catalogue | None:
     """The catalogue that was proposed; None if there is none, or none that this version can read."""
     try:
         return from_text(state.layout.proposal.read_bytes())

@@ -22,6 +22,7 @@ from gtfs.ids import SHA1
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.state import proposal, publish
 from gtfs.state.config import BadConfig
+from gtfs.state.describe import describe_state
 from gtfs.state.fsck import check
 from gtfs.state.initialise import Wanted, make_publisher
 from gtfs.state.proposal import BadProposal, NotSignedEnough, Proposal, complete, propose
@@ -126,6 +127,8 @@ def test_a_proposal_that_enough_signed_where_their_keys_are_is_published(publish
     assert done.is_new and done.before is None and [str(role).split()[:2] for role in done.needed] == [["2", "of"]]
     assert not (publisher.bare / "gtfs" / "catalogue" / "latest.asc").exists()
     one, other = publisher.sign("bob"), publisher.sign("carol")
+    with State(open_repository(publisher.bare)) as state:
+        assert describe_state(state)["publish"]["proposed"] == 1
     with pytest.raises(NotSignedEnough, match="and needs 2 of"):
         publisher.complete(one=one)
     with pytest.raises(NotSignedEnough, match="needs 2 of"):  # twice the same is once
@@ -133,6 +136,8 @@ def test_a_proposal_that_enough_signed_where_their_keys_are_is_published(publish
     assert publisher.complete(one=one, other=other).version == 1
     assert publisher.held() == (1, [tip])
     assert not (publisher.bare / "gtfs" / "proposal").exists()
+    with State(open_repository(publisher.bare)) as state:
+        assert describe_state(state)["publish"]["proposed"] is None
     with pytest.raises(BadProposal, match="has no proposal"):
         publisher.complete(one=one, other=other)
     # Plain gpg agrees, and the next version is made the same way.
