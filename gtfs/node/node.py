@@ -335,6 +335,7 @@ class Node:
         handlers |= {"offer": self.git_news.asked_offer}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
+        handlers |= {"complete": self.publishing.asked_complete}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
