@@ -18,6 +18,7 @@ from gtfs.cli.mount import mount
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
 from gtfs.cli.refresh import refresh
+from gtfs.cli.rewind import rewind
 from gtfs.cli.seed import seed
 from gtfs.cli.shape import Group
 from gtfs.cli.status import status
@@ -62,7 +63,7 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, refresh, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
+for _command in (init, keys, publish, refresh, rewind, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
     cli.add_command(_command)
 
 

@@ -56,9 +56,10 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "out": _is_name,
     "packs": lambda value: isinstance(value, bool),
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
+    "version": lambda value: type(value) is int and value > 0,
     "verb": lambda value: isinstance(value, str),
 }
-_NEEDED = {"refresh": ("days",), "torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
+_NEEDED = {"refresh": ("days",), "rewind": ("version",), "torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
 
 
 def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:

@@ -33,10 +33,11 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.others import hear_others
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
-from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
+from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
@@ -51,6 +52,7 @@ from gtfs.state.firsttrust import TrustGiven, first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.publish import publish_now
 from gtfs.state.repair import look_at_git
+from gtfs.state.rewind import describe_races, rewind
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
@@ -176,6 +178,18 @@ class Node:
         done = await self.refresh(request["days"], None if key is None else parse_fingerprint(key))
         return describe_refreshed(self.state, done)
 
+    async def rewind(self, version: int) -> dict[str, Any]:
+        """Hold an accepted version again; what `gtfs rewind` shows."""
+        done = await self._writing.run(rewind, self.state, version)
+        await self.reel_torrents.update()
+        self.divergence.is_old = True
+        self.pointer.renew()
+        self.news.reels.grow()
+        return done
+
+    async def _asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self.rewind(request["version"])
+
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
 
@@ -245,6 +259,7 @@ class Node:
             done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
             return describe_published(self.state, done)
 
+        await hear_others(self.state, self.poller)
         result = await self._writing.run(work)
         self.news.changed()
         self.pointer.renew()
@@ -274,8 +289,8 @@ class Node:
                 await self._cache.trim()
             fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
-        feeds = describe_feeds(self.poller.reports())
-        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
+        feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = request.get("keyrings") or []
@@ -310,12 +325,8 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
-        statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
-            "port": self.session.port if self.session else None,
-            "peers": statistics.peers if statistics else 0,
-            "downloaded": statistics.downloaded_bytes if statistics else 0,
-            "uploaded": statistics.uploaded_bytes if statistics else 0,
+            **describe_session(self.session),
             "share": describe_share(self.reel_torrents.torrents()),
             "connections": self._connections,
             "reels": self.reel_torrents.traffic(),
@@ -332,7 +343,8 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh, "torrents": self._asked_torrents, "trust": self._asked_trust}
+        handlers |= {"refresh": self._asked_refresh, "rewind": self._asked_rewind}
+        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

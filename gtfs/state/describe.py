@@ -13,6 +13,7 @@ from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.publish import Published
+from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
 
@@ -55,6 +56,8 @@ def describe_state(
             "valid_until": c.valid_until_s,
             "stale": is_stale(state),
             "fresh_until": None if state.fresh is None else state.fresh.valid_until_s,
+            "digest": held.digest,
+            "races": describe_races(state),
             "equivocation": c.version in state.catalogues.equivocations(),
             "signers": list(c.signers),
             "refs": len(c.refs),

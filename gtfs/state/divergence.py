@@ -27,6 +27,8 @@ def why_all_stay(state: State) -> str | None:
     if is_stale(state):
         until = write_time(state.good_until_s() or 0)
         return f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
+    if state.fallen is not None:
+        return state.fallen
     if held.catalogue.version in state.catalogues.equivocations():
         return "the publisher signed two catalogues of this version"
     return None

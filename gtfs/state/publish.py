@@ -35,6 +35,7 @@ from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
+from gtfs.state.takecatalogue import say_what_differs
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
 from gtfs.trust.gnupghome import GnupgUnusable
@@ -109,6 +110,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
+    state.look_who_vouches()
     settings = IssueSettings(
         repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
         valid_s=valid_s, object_format=repository.fmt,
@@ -118,8 +120,8 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     )  # fmt: skip
     named = {**stay, **{r.name: r.oid for r in refs}}
     needs = needs_of(state, held, fresh)
-    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs)
-    if held is not None and not fresh and not force:
+    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs, races=state.races)
+    if held is not None and not fresh and not force and not state.races:
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
         if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
@@ -138,6 +140,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
+    say_what_differs(catalogue, state.races)
     accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
     with index.transaction():
         state.hold(accepted)

@@ -481,8 +481,7 @@ async def test_a_freshness_statement_that_is_refused_is_no_failure_of_its_feed(t
 
 async def test_of_a_freshness_file_no_more_is_read_than_a_statement_may_have(tmp_path):
     (tmp_path / "latest.asc").write_bytes(b"catalogue")
-    with open(tmp_path / "latest.fresh.asc", "wb") as file:
-        file.truncate(feeds.FRESHNESS_BYTES + 1)
+    (tmp_path / "latest.fresh.asc").write_bytes(bytes(feeds.FRESHNESS_BYTES + 1))
     got = []
 
     async def take(_feed, document):
