@@ -25,12 +25,16 @@ class Layout:
         # Settings and trust.
         self.config = root / "config"
         self.keyring = root / "keyring.gpg"  # the small ring frozen for this repository (design.md §10)
+        self.followed_ring = root / "followed-ring"  # what following a ring in git has come to
         self.allowed_signers = root / "allowed_signers"  # SSH keys that the user put there
         self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG
         self.node_key = self.keys / "node.asc"
         self.feed_key = self.keys / "feed.key"
+        self.signing_key = self.keys / "signing.asc"  # its public half, for the keyrings of mirrors
+        self.signing_home = self.keys / "signing"  # a home of GnuPG with the publisher's signing subkey alone
         self.accepted_faults = root / "accepted-faults"
         self.unlisted_faults = root / "unlisted-faults"  # what the last publish stopped for
+        self.outstanding = root / "outstanding"  # a publish that failed and is tried again
         # What is held.
         self.index = root / "node.db"
         self.open_reel = root / "open.reel"
@@ -48,6 +52,11 @@ class Layout:
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"
+        # Programs that follow moved refs, and what they said.
+        self.hooks = root / "hooks"
+        self.git_hooks = root.parent / "hooks"  # git's own, if its settings name no other
+        self.hooks_log = root / "hooks.log"
+        self.hooks_log_before = root / "hooks.log.1"
         # Work under way, swept at start.
         self.spool = root / "spool"
         self.unpacking = root / "unpacking"

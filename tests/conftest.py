@@ -66,7 +66,7 @@ def no_unexpected_warning(request: pytest.FixtureRequest, caplog: pytest.LogCapt
 @pytest.fixture(scope="session", autouse=True)
 def no_mount_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
-    base = str(tmp_path_factory.getbasetemp())
+    base = f"{tmp_path_factory.getbasetemp()}/"
     left = [
         line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1].startswith(base)
     ]

@@ -119,17 +119,17 @@ def accept(
     """
     if held is not None and document == held.document:
         return Accepted(held.catalogue, held.document, held.digest, held.signatures, news=False)
+    allowed = first.allowed if held is None else frozenset(held.catalogue.signers)
     try:
-        if held is None:
-            signed = read_clearsigned(document, keyring, first.allowed, now_s=now_s)
-            _enough(signed, first.threshold, first.allowed or frozenset())
-        else:
-            allowed = frozenset(held.catalogue.signers)
-            signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
-            _enough(signed, held.catalogue.threshold, allowed)
+        signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
+        _enough(signed, first.threshold if held is None else held.catalogue.threshold, allowed)
+        catalogue = from_text(signed.text)
+        # Those whom it names must stand behind it too, or a slip in Signers would leave nobody to sign the next one.
+        named = frozenset(catalogue.signers)
+        by_named = signed if named == allowed else read_clearsigned(document, keyring, named, now_s=now_s)
+        _enough(by_named, catalogue.threshold, named, "by those whom it names itself in Signers")
     except BadSignature as error:
         raise NotSigned(error.reason) from None
-    catalogue = from_text(signed.text)
     names = sum(map(len, catalogue.refs))
     if len(catalogue.policy) * names > POLICY_WORK:
         counts = f"{len(catalogue.policy)} lines for refs whose names have {names} bytes"
@@ -147,7 +147,7 @@ def accept(
     return accepted
 
 
-def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint]) -> None:
+def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint] | None, whose: str = "") -> None:
     """Raise `WrongSigner` unless ``threshold`` distinct primary keys signed."""
     if len(signed.signatures) < threshold:
         why = "; ".join(map(str, signed.rejected)) or "there is no other signature"
@@ -155,9 +155,11 @@ def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint]
         if any(isinstance(r.error, MadeInFuture) for r in signed.rejected):
             hint = "; is the clock of this machine right?"
         elif allowed and any(isinstance(r.error, UnknownKey) for r in signed.rejected):
-            # A new subkey of the publisher's, most likely.
-            hint = f"; it has to be by {', '.join(sorted(allowed)[:3])}: give the newest copy with -o keyring=FILE"
-        raise WrongSigner(f"{len(signed.signatures)} of {threshold} needed signatures are good ({why}){hint}")
+            # A new subkey of the publisher's, most likely, or a new signer's key.
+            lacking = sorted(allowed - {signature.primary for signature in signed.signatures})
+            hint = f"; it has to be by {', '.join(lacking[:3])}: give the newest copy with -o keyring=FILE"
+        of = f"{threshold} needed signatures{' ' + whose if whose else ''}"
+        raise WrongSigner(f"{len(signed.signatures)} of {of} are good ({why}){hint}")
 
 
 def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | None] | None) -> Accepted:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
-from gtfs.repo.place import BadRepository
+from gtfs.repo.place import BadRepository, git_dir_at
 from gtfs.state.control import Tell, ask_node
 
 
@@ -39,8 +39,8 @@ def place_at(path: Path) -> Path:
         raise BadRepository(f"{path} is a dead mount, its process is gone: gtfs umount {path} takes it away")
     mounted = repository_of_mount(path)
     if mounted is None and path.is_dir() and not any((path / name).exists() for name in ("objects", ".git")):
-        raise BadRepository(f"nothing is mounted on {path}, and it is not a bare git repository")
-    return mounted or path
+        raise BadRepository(f"nothing is mounted on {path}, and it is no git repository")
+    return mounted or git_dir_at(path)
 
 
 def ask(

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs init``: make a bare repository a publisher's."""
+"""``gtfs init``: make a repository a publisher's."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gtfs.cli.shape import Command, Place
+
+_PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
 
 
 @click.command(cls=Command)
@@ -18,6 +21,7 @@ from gtfs.cli.shape import Command, Place
 )
 @click.option(
     "--freshness-key",
+    "freshness_keys",
     multiple=True,
     metavar="FPR",
     help="A key that may say that a catalogue is still the newest (gtfs refresh), and nothing else; may be repeated.",
@@ -28,8 +32,16 @@ from gtfs.cli.shape import Command, Place
     help="Where gpg has that key (default: gpg's own).",
 )
 @click.option("--attest", is_flag=True, help="Let the mirror REPO sign off, for others, what it verifies.")
-@click.option("--tracker", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again.")
-@click.option("--web-seed", multiple=True, metavar="URL", help="Where a web server has gtfs/reels; may be given again.")
+@click.option(
+    "--tracker", "trackers", multiple=True, metavar="URL", help="A tracker to name in catalogues; may be given again."
+)
+@click.option(
+    "--web-seed",
+    "web_seeds",
+    multiple=True,
+    metavar="URL",
+    help="Where a web server has gtfs/reels; may be given again.",
+)
 @click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
@@ -46,61 +58,48 @@ from gtfs.cli.shape import Command, Place
 )
 @click.option(
     "--accept-fault",
+    "accepted_faults",
     multiple=True,
     metavar="OID",
     help="An object that mirrors take in spite of its faults; may be given again.",
 )
 @click.option(
     "--accept-faults",
+    "accepted_fault_files",
     multiple=True,
     type=Place(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
     help="A file of such objects, as git's fsck.skipList; may be given again.",
 )
+@click.option("--publish", type=click.Choice(["auto", "tags", "manual"]), help=_PUBLISH)
+@click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
+@click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
+@click.option(
+    "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
+)
 def init(
     repo: Path,
-    name: str | None,
-    sign_key: str | None,
-    gnupg_home: Path | None,
     attest: bool,
-    tracker: tuple[str, ...],
-    web_seed: tuple[str, ...],
-    freshness_key: tuple[str, ...],
-    policy: tuple[str, ...],
-    valid_days: int | None,
-    refs: tuple[str, ...],
-    hide: tuple[str, ...],
-    limits: tuple[str, ...],
-    accept_fault: tuple[str, ...],
-    accept_faults: tuple[Path, ...],
+    hook: bool,
+    no_hook: bool,
+    signing_subkey: bool,
+    **given: Any,
 ) -> None:
-    """Make the bare repository REPO ready to publish, with the signing key tried once.
+    """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
 
     With --attest, a mirror attests what it verifies instead, by the key that is given or by its own.
+    A running node of REPO takes the new settings at once.
     """
+    if hook and no_hook:
+        raise click.UsageError("--hook and --no-hook contradict each other")
     if attest:
-        others = (name, *tracker, *web_seed, *policy, *refs, *hide, *limits, *accept_fault, *accept_faults)
-        if any(other is not None for other in others):
+        allowed = {"sign_key", "gnupg_home", "valid_days"}
+        if hook or no_hook or signing_subkey or any(given[name] for name in given.keys() - allowed):
             raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
         from gtfs.cli.work.init import run_attester
 
-        run_attester(repo, sign_key, gnupg_home, valid_days)
+        run_attester(repo, **{name: given[name] for name in allowed})
         return
     from gtfs.cli.work.init import run
 
-    run(
-        repo,
-        name,
-        sign_key,
-        gnupg_home,
-        tracker,
-        web_seed,
-        freshness_key,
-        policy,
-        valid_days,
-        refs,
-        hide,
-        limits,
-        accept_fault,
-        accept_faults,
-    )
+    run(repo, given, has_hook=True if hook else False if no_hook else None, signing_subkey=signing_subkey)

@@ -6,23 +6,25 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from gtfs.catalogue.addresses import TRACKER_SCHEMES, is_address
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import FileFeed, parse_feed
+from gtfs.feed import Feed, FileFeed, parse_feed
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
 from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
+from gtfs.node.options import NodeOptions
 from gtfs.pack.limits import LIMITS, Limits, option_of
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.options import SwarmOptions
 
 _RATE_MOST = 2047 << 20  # libtorrent's are of 31 bits
 
-_SWARM = SwarmOptions(dht=True, lsd=True)
+_SWARM = SwarmOptions(dht=True, lsd=True)  # a user may want to speak to strangers, a test does not
 
 
 class BadNodeOption(GtfsError):
@@ -32,25 +34,20 @@ class BadNodeOption(GtfsError):
 
 
 @dataclass(frozen=True)
-class NodeSettings:
-    """What ``-o`` said about the node; times in seconds. ``swarm`` None: offline."""
+class CommandOptions:
+    """What the command itself does with ``-o``."""
 
     repo: Path | None = None
-    keyrings: tuple[Path, ...] = ()
-    signers: tuple[Fingerprint, ...] = ()
-    gnupg_home: Path | None = None
-    feeds: tuple[str, ...] = ()
-    attesters: tuple[str, ...] = ()
-    offline: bool = False
-    swarm: SwarmOptions | None = _SWARM
-    poll_s: float = 300.0
-    table_s: float = 30.0
-    prefetch: bool = False
     logfile: Path | None = None
-    jobs: int | None = None
-    proxy: str | None = None
-    cache_bytes: int | None = None
-    limits: Mapping[str, int] = field(default_factory=dict)  # those that were given, by name
+
+
+class Said(NamedTuple):
+    """What every ``-o`` said together, each part as its reader takes it."""
+
+    command: CommandOptions
+    mount: MountOptions
+    node: NodeOptions
+    trust: TrustGiven
 
 
 def _path(text: str, option: str) -> Path:
@@ -82,17 +79,18 @@ def _signer(text: str, option: str) -> Fingerprint:
         raise BadNodeOption(f"{option}={text}: {e}") from None
 
 
-def _feed(text: str, option: str) -> str:
+def _feed(text: str, option: str) -> Feed:
     try:
         feed = parse_feed(text)
         if urlsplit(text).port == 0:
             raise ValueError("port 0")
     except (ValueError, GtfsError) as e:
         raise BadNodeOption(f"{option}={text}: {getattr(e, 'reason', e)}") from None
-    return str(_path(text, option)) if isinstance(feed, FileFeed) and not text.startswith("file:") else text
+    is_path = isinstance(feed, FileFeed) and not text.startswith("file:")
+    return parse_feed(str(_path(text, option))) if is_path else feed
 
 
-def _attester(text: str, option: str) -> str:
+def _attester(text: str, option: str) -> Feed:
     if text.partition(":")[0].lower() == "gtfs":
         raise BadNodeOption(f"{option}={text}: attestations are files, or under file:, http: or https: URLs")
     return _feed(text, option)
@@ -162,26 +160,26 @@ _CACHE = size(least=1)
 
 NODE: Mapping[str, Option] = {
     "repo": Option(
-        NodeSettings, "repo", Kind("PATH", _path),
+        CommandOptions, "repo", Kind("PATH", _path),
         "the backing repository of a mirror (default: one in the user's data directory)",
     ),
     "keyring": Option(
-        NodeSettings, "keyrings", Kind("FILE", _each(_path)),
+        TrustGiven, "keyrings", Kind("FILE", _each(_path)),
         "keys that may sign commits (a single one: catalogues too), a file or directory; may be given again", many=True,
     ),
     "signer": Option(
-        NodeSettings, "signers", Kind("FPR", _each(_signer)),
+        TrustGiven, "signers", Kind("FPR", _each(_signer)),
         "full fingerprint of who may sign the first catalogue, beside any keyring; may be given again", many=True,
     ),
     "gnupghome": Option(
-        NodeSettings, "gnupg_home", Kind("DIR", _directory), "where the user's own keys are, for signers in no keyring"
+        TrustGiven, "gnupg_home", Kind("DIR", _directory), "where the user's own keys are, for signers in no keyring"
     ),
     "feed": Option(
-        NodeSettings, "feeds", Kind("URL", _each(_feed)),
+        NodeOptions, "feeds", Kind("URL", _each(_feed)),
         "another place where newer catalogues may be; may be given again", many=True,
     ),
     "attester": Option(
-        NodeSettings, "attesters", Kind("URL", _each(_attester)),
+        NodeOptions, "attesters", Kind("URL", _each(_attester)),
         "a place where an attester's sign-offs may be; may be given again", many=True,
     ),
     "peer": Option(SwarmOptions, "peers", _PEER, "ask this node; may be given again", many=True),
@@ -215,18 +213,18 @@ NODE: Mapping[str, Option] = {
     "utp": Option(SwarmOptions, "utp", True, "speak uTP too, which gives way to other traffic"),
     "connections": Option(SwarmOptions, "connections", count(1, 65535), "connections at most, of all reels"),
     "cache_size": Option(
-        NodeSettings, "cache_bytes", _CACHE, "of reels kept on disk by a mirror; only what others seed is let go of"
+        NodeOptions, "cache_bytes", _CACHE, "of reels kept on disk by a mirror; only what others seed is let go of"
     ),
     "upload_rate": Option(SwarmOptions, "upload_rate", _RATE, "bytes a second; 0 is no limit"),
     "download_rate": Option(SwarmOptions, "download_rate", _RATE, "bytes a second; 0 is no limit"),
-    "poll": Option(NodeSettings, "poll_s", seconds(least=1), "how often feeds are asked"),
-    "table_timeout": Option(NodeSettings, "table_s", seconds(), "how long a new mount waits for its reels' tables"),
-    "prefetch": Option(NodeSettings, "prefetch", True, "fetch everything, and whatever a newer catalogue brings"),
-    "offline": Option(NodeSettings, "offline", True, "no swarm: what is not here cannot be read"),
+    "poll": Option(NodeOptions, "poll_s", seconds(least=1), "how often feeds are asked"),
+    "table_timeout": Option(NodeOptions, "table_s", seconds(), "how long a new mount waits for its reels' tables"),
+    "prefetch": Option(NodeOptions, "prefetch", True, "fetch everything, and whatever a newer catalogue brings"),
+    "offline": Option(NodeOptions, "offline", True, "no swarm: what is not here cannot be read"),
     "logfile": Option(
-        NodeSettings, "logfile", Kind("FILE", _logfile), "where a mount in the background, or seed, writes its log"
+        CommandOptions, "logfile", Kind("FILE", _logfile), "where a mount in the background, or seed, writes its log"
     ),
-    "jobs": Option(NodeSettings, "jobs", count(1, 1024), "processes that encode (default: one for each core)"),
+    "jobs": Option(NodeOptions, "jobs", count(1, 1024), "processes that encode (default: one for each core)"),
     **{
         option_of(name): Option(Limits, name, size(least=1), "a limit of what is let in, see gtfs-pack(5)")
         for name in LIMITS
@@ -236,18 +234,18 @@ NODE: Mapping[str, Option] = {
 TABLE: Mapping[str, Option] = {**OWN, **NODE}
 
 
-def parse(texts: Sequence[str]) -> tuple[MountOptions, NodeSettings]:
-    """Both halves of every ``-o``; raises `BadMountOption`, `BadNodeOption`, `BadManners`."""
-    said = read_options(",".join(texts), TABLE)
-    node = NodeSettings(**said[NodeSettings], limits=said[Limits])
-    assert node.swarm is not None
-    swarm = replace(node.swarm, **said[SwarmOptions], seeks_seeds=node.cache_bytes is not None)
-    if swarm.interface and "listen" not in said[SwarmOptions]:
+def parse(texts: Sequence[str]) -> Said:
+    """Every ``-o`` together; raises `BadMountOption`, `BadNodeOption`, `BadManners`."""
+    given = read_options(",".join(texts), TABLE)
+    mount = MountOptions(**given[MountOptions])
+    node = NodeOptions(**given[NodeOptions], limits=given[Limits], read_timeout_s=mount.read_timeout_s)
+    swarm = replace(_SWARM, **given[SwarmOptions], seeks_seeds=node.cache_bytes is not None)
+    if swarm.interface and "listen" not in given[SwarmOptions]:
         swarm = replace(swarm, listen=f"[{swarm.interface}]:0" if ":" in swarm.interface else f"{swarm.interface}:0")
     if swarm.proxy is not None:  # what would go around it
         swarm = replace(swarm, dht=False, lsd=False, utp=False, port_mapping=False)
-    proxy = None if swarm.proxy is None else swarm.proxy.url
-    return MountOptions(**said[MountOptions]), replace(node, swarm=None if node.offline else swarm, proxy=proxy)
+    trust = TrustGiven(**given[TrustGiven])
+    return Said(CommandOptions(**given[CommandOptions]), mount, replace(node, swarm=swarm), trust)
 
 
 def default_text(option: Option) -> str:

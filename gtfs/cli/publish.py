@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs publish``: encode, seal and sign what the refs say now; by the running node if there is one."""
+"""``gtfs publish``: encode, seal and sign what the refs say now; by the running node if there is one.
+
+The signature is always made here, where the user's agent and terminal are.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,44 @@ from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
 from gtfs.errors import Blame
+from gtfs.state.control import NodeFailed
 
-_NAMED = 20  # refs in one line
+_NAMED = 20  # refs in one line, or lines of refs
 
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.option("--force", is_flag=True, help="Sign a new catalogue though nothing has changed.")
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that encode (default: one for each core).")
-def publish(repo: Path, force: bool, jobs: int | None) -> int:
-    """Publish what the refs of REPO say now, and print its version and the SOURCE strings that others can use.
+@click.option("-v", "--verbose", is_flag=True, help="Name all reels, and the SOURCE strings that others can use.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be published, and do nothing.")
+@click.option("--pushed", is_flag=True, help="For hooks: publish only as init --publish says, and never fail.")
+def publish(repo: Path, force: bool, jobs: int | None, verbose: bool, dry_run: bool, pushed: bool) -> int:
+    """Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.
 
     An attester's REPO publishes instead what it verified of the catalogue that it follows.
-    A running node of REPO does the work, and seeds the new reels at once. None publishes unasked.
+    A running node of REPO does the work, and seeds the new reels at once. By itself it publishes
+    only as gtfs init --publish says.
     """
+    if pushed and (force or dry_run):
+        raise click.UsageError("beside --pushed there may be neither --force nor --dry-run")
+    if pushed:
+        from gtfs.cli.work.publish import run_pushed
+
+        run_pushed(repo, jobs)
+        return 0
     place = place_at(repo)
-    with bar("encoding") as show:
+    if dry_run:
+        _show_foretold(_foretell(place), verbose)
+        return 0
+    done = _by_node(place, force, jobs)
+    has_node = done is not None
+    if done is None:
+        from gtfs.cli.work.publish import run
 
-        def tell(p: dict[str, Any]) -> None:
-            if "phase" in p:
-                show(0, 0, "", p["phase"])
-            else:
-                show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
-
-        asked = {"do": "publish", "force": force, "jobs": jobs}
-        done = ask(place, asked, tell, lambda: show(0, 0, ""))
-        has_node = done is not None
-        if done is None:
-            from gtfs.cli.work.publish import run
-
+        with bar("encoding") as show:
             show(0, 0, "")
-            done = run(place, force, jobs, tell)
+            done = run(place, force, jobs, lambda p: _tell(show, p))
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
@@ -52,30 +62,102 @@ def publish(repo: Path, force: bool, jobs: int | None) -> int:
         for source in done["sources"]:
             say(f"attester {source}")
         return 0
-    _show(done)
+    _show(done, verbose)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
     return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
 
 
-def _show(done: dict[str, Any]) -> None:
-    total = sum(reel["size"] for reel in done["reels"])
-    new = "" if done["new"] else " (nothing had changed)"
-    reels = len(done["reels"])
-    say(f"version {done['version']}{new}: {done['packs']} commit packs in {reels} reels, {size_text(total)}")
-    for reel in done["reels"]:
-        say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
+def _tell(show: Any, p: dict[str, Any]) -> None:
+    if "phase" in p:
+        show(0, 0, "", p["phase"])
+    else:
+        show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
+
+
+def _by_node(place: Path, force: bool, jobs: int | None) -> dict[str, Any] | None:
+    """What the running node published, None if none runs: it draws, we sign, it places what holds."""
+    while True:
+        with bar("encoding") as show:
+            asked = {"do": "draft", "force": force, "jobs": jobs}
+            drawn = ask(place, asked, lambda p: _tell(show, p), lambda: show(0, 0, ""))
+        if drawn is None or "published" in drawn:
+            return None if drawn is None else drawn["published"]
+        from gtfs.cli.work.sign import sign
+
+        # The progress bar is gone: the agent may want the terminal for itself.
+        placed = ask(place, {"do": "place", "draft": drawn["draft"], "document": sign(drawn)})
+        if placed is None:
+            raise NodeFailed("the node ended before it published; publish again", Blame.OTHER.exit_code)
+        if placed["published"] is not None:
+            done: dict[str, Any] = placed["published"]
+            return done
+
+
+def _foretell(place: Path) -> dict[str, Any]:
+    found = ask(place, {"do": "foretell"})
+    if found is None:
+        from gtfs.cli.work.publish import run_foretell
+
+        found = run_foretell(place)
+    return found
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
+    refs = found["refs"]
+    if not refs:
+        say(f"nothing would be published: no published ref has moved since version {found['version'] - 1}")
+    else:
+        packs = _count(found["new_packs"], "new pack")
+        say(f"version {found['version']} would have {packs}, {_count(len(refs), 'ref')} moved, by {found['signer']}")
+    for ref in refs if verbose else refs[:_NAMED]:
+        if ref["to"] is None:
+            say(f"gone {ref['ref']} {ref['from'][:12]}")
+        elif ref["from"] is None:
+            say(f"new {ref['ref']} {ref['to'][:12]}")
+        else:
+            back = " (goes back: mirrors hold it back)" if ref["back"] else ""
+            say(f"move {ref['ref']} {ref['from'][:12]}..{ref['to'][:12]}{back}")
+    if len(refs) > _NAMED and not verbose:
+        say(f"and {len(refs) - _NAMED} more: -v shows all")
+    for left in found["refs_left_out"]:
+        complain(_left_out(left))
+
+
+def _show(done: dict[str, Any], verbose: bool) -> None:
+    what = "nothing had changed"
+    if done["new"]:
+        moved = _count(done["refs_moved"], "ref") + " moved" if done["refs_moved"] else "signed anew"
+        what = f"{_count(done['new_packs'], 'new pack')}, {size_text(done['new_bytes'])}; {moved}"
+    say(f"version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
+    if verbose:
+        total = size_text(sum(reel["size"] for reel in done["reels"]))
+        say(f"{_count(done['packs'], 'commit pack')} in {_count(len(done['reels']), 'reel')}, {total}")
+        for reel in done["reels"]:
+            say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
+        for source in done["sources"]:
+            say(f"source {source}")
     note_faults(done["faults"])
-    for source in done["sources"]:
-        say(f"source {source}")
     for left in done["refs_left_out"]:
         complain(_left_out(left))
+    for line in held_back_lines(done["refs_held_back"]):
+        complain(line)
+
+
+def held_back_lines(refs: dict[str, str]) -> list[str]:
+    """One line for each reason why refs were not published."""
     held_back: dict[str, list[str]] = {}
-    for name, reason in done["refs_held_back"].items():
+    for name, reason in refs.items():
         held_back.setdefault(reason, []).append(name)
+    lines = []
     for reason, names in held_back.items():
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        complain(f"not published: {', '.join(names[:_NAMED])}{more}: {reason}")
+        lines.append(f"not published: {', '.join(names[:_NAMED])}{more}: {reason}")
+    return lines
 
 
 def _left_out(left: dict[str, Any]) -> str:

@@ -21,7 +21,11 @@ _POLICIES = {
     "keyring": "keyring: what carries a good signature of its own",
 }
 
-
+_MODES = {
+    "auto": "auto: when any published ref has moved",
+    "tags": "tags: when a published tag was made",
+    "manual": "manual: when somebody types gtfs publish",
+}
 _PEERS = 10
 
 
@@ -82,12 +86,41 @@ def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         return
     expiring = ring["expiring"] or []
     yield "keyring", f"{ring['keys']} keys, digest {ring['digest'][:16]}"
+    follows = ring.get("follows")  # not from an older node
+    if follows:
+        yield "ring of", f"{follows['repository']} {follows['ref']}, commit {(follows['commit'] or 'none')[:16]}"
+        if follows["trouble"]:
+            yield "ring of", f"STAYS AS IT IS: {follows['trouble']}"
+        for left_out in follows["left_out"]:
+            yield "left out", left_out
     for key in expiring:
         if key["named"]:
             yield "key", f"{key['fingerprint']}: {key['trouble']}"
     others = sum(not key["named"] for key in expiring)
     if others:
         yield "keys", f"{others} that nothing names soon sign no more, or do not now: gtfs trust REPO check"
+
+
+def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """A publisher's setting, and what failed; nothing of a mirror or an older node."""
+    if publish is None:
+        return
+    yield "publish", _MODES[publish["mode"]]
+    failed = publish["outstanding"]
+    if failed:
+        tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
+        yield "publish", f"OUTSTANDING, {tries}: {failed['reason']}"
+
+
+def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Hooks that run, wait or failed."""
+    if hooks is None:  # of an older node
+        return
+    if hooks["running"]:
+        yield "hook", f"{hooks['running']} runs"
+    for failed in hooks["failed"]:
+        times = f", {failed['times']} times" if failed["times"] > 1 else ""
+        yield "hook", f"{failed['reason']} ({_when(failed['last'])}{times}): see {hooks['log']}"
 
 
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -102,6 +135,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "not made", f"{found['unencodable']} packs: {why}"
     yield "policy", _POLICIES[found["policy"]]
     yield from _keyring_lines(found.get("keyring"))
+    yield from _publish_lines(found.get("publish"))
     catalogue = found.get("catalogue")
     if catalogue:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]
@@ -119,6 +153,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _held_back_lines(held_back)
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
+    yield from _hook_lines(found.get("hooks"))
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"
         if feed.get("freshness"):  # not from an older node

@@ -43,7 +43,7 @@ def sync(source: str, into: str | None, options: tuple[str, ...], as_json: bool)
 
 def _work(source: str, words: list[str]) -> dict[str, Any]:
     """By the node that runs, or by one for this alone."""
-    repo, keyrings = _said(words) if words else (None, ())
+    repo, asked = _said(words) if words else (None, {})
     place, found = _found(source, repo)
     rate = Rate()
     with bar("fetching") as show:
@@ -58,8 +58,7 @@ def _work(source: str, words: list[str]) -> dict[str, Any]:
         def wait() -> None:
             show(0, 0, "")
 
-        asked = {"do": "sync", "keyrings": [str(path) for path in keyrings]}
-        done = ask(place, asked, tell, wait)
+        done = ask(place, {"do": "sync", **asked}, tell, wait)
         if done is None:
             from gtfs.cli.work.sync import run
 
@@ -74,12 +73,15 @@ def _into(path: str) -> str:
     return f"repo={escape_value(path)}"
 
 
-def _said(words: list[str]) -> tuple[Path | None, tuple[Path, ...]]:
-    """The repository and the keyrings that options name, all of which are looked at."""
+def _said(words: list[str]) -> tuple[Path | None, dict[str, list[str]]]:
+    """The repository that options name, all of which are looked at, and what of them a running node takes up."""
     from gtfs.cli.nodeoptions import parse  # its table takes longer to load than a node to answer
 
-    settings = parse(words)[1]
-    return settings.repo, settings.keyrings
+    said = parse(words)
+    return said.command.repo, {
+        "keyrings": [str(path) for path in said.trust.keyrings],
+        "attesters": [feed.text for feed in said.node.attesters],
+    }
 
 
 def _found(source: str, repo: Path | None) -> tuple[Path, Source | None]:

@@ -102,8 +102,19 @@ def list_(place: Path, as_json: bool) -> int:
         for text in _rights(key):
             say(f"    - {text}", indent=8)
     _show_missing(found)
+    _show_followed(found.get("follows"))
     say(f"{len(found['keys'])} keys, digest {found['digest'] or 'none: there is no keyring'}")
     return 0
+
+
+def _show_followed(follows: dict[str, Any] | None) -> None:
+    if not follows:
+        return
+    say(f"follows {', '.join(follows['paths'])} of {follows['ref']} in {follows['repository']}: {follows['commit']}")
+    for left_out in follows["left_out"]:
+        complain(f"left out: {left_out}")
+    if follows["trouble"]:
+        complain(f"the ring stays as it is: {follows['trouble']}")
 
 
 def _expiry(key: dict[str, Any]) -> str:
@@ -129,16 +140,19 @@ def _show_missing(found: dict[str, Any]) -> None:
 def check(place: Path, as_json: bool) -> int:
     """Say which keys expire within 60 days, have expired, or are revoked.
 
-    Exit code 1 if one of them signs the catalogues or is named by a line of policy, or if such a key is not in the
-    ring.
+    Exit code 1 if one of them signs the catalogues or is named by a line of policy, if such a key is not in the ring,
+    or if a ring is followed and cannot be.
     """
     found = _ask(place, verb="list")
     trouble = [key for key in found["keys"] if key["trouble"]]
     named = [key for key in trouble if key["named"]]
-    code = _FOUND if named or found["missing"] else 0
+    follows = found.get("follows")  # not from an older node
+    code = _FOUND if named or found["missing"] or (follows and follows["trouble"]) else 0
     if as_json:
-        _echo({"digest": found["digest"], "keys": trouble, "missing": found["missing"]})
+        _echo({"digest": found["digest"], "keys": trouble, "missing": found["missing"], "follows": follows})
         return code
+    if follows and follows["trouble"]:
+        _show_followed(follows)
     for key in sorted(trouble, key=lambda k: (not k["named"], k["expires"] or 0)):
         whose = f" {key['user_ids'][0]}" if key["user_ids"] else ""
         matters = "; ".join(_rights(key)) if key["named"] else "nothing names it"
@@ -167,6 +181,40 @@ def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> in
         for line in key["policies"]:
             complain(f"note: it is named by the policy {line!r}: what only it signed moves no ref there any more")
     say(f"the ring has {found['keys']} keys, digest {found['digest']}")
+    return 0
+
+
+@trust.command()
+@click.argument("keyrings", type=Place(path_type=Path), required=False, metavar="KEYRINGS")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--ref", metavar="REF", help="The ref of KEYRINGS; by default the branch that its HEAD names.")
+@click.option("--stop", is_flag=True, help="Follow no ring any more; the keys that are here stay.")
+@_JSON
+@click.pass_obj
+def follow(
+    place: Path, keyrings: Path | None, paths: tuple[str, ...], ref: str | None, stop: bool, as_json: bool
+) -> int:
+    """Keep the ring as a signed repository has it: freeze the keys of its tree, now and whenever its ref moves.
+
+    KEYRINGS is the mirror's repository on this machine, whose own node moves its refs by its own policy; only what
+    that node holds counts. PATH is a file in its tree, or a directory with files of keys. What leaves the tree leaves
+    the ring; keys that you added stay. A tree that cannot be used changes nothing, and gtfs status says so.
+    """
+    if stop == bool(keyrings and paths) or (stop and (keyrings or ref)):
+        raise click.UsageError("give KEYRINGS and PATH..., or --stop alone")
+    if stop:
+        found = _ask(place, verb="unfollow")
+    else:
+        assert keyrings is not None
+        found = _ask(place, verb="follow", repository=str(place_at(keyrings).absolute()), ref=ref, paths=list(paths))
+    if as_json:
+        _echo(found)
+        return 0
+    if stop:
+        say(f"{found['repository']} is followed no more; {found['keys']} keys that it brought stay")
+        return 0
+    _show_followed(found)
+    say(f"{found['keys']} keys are in the ring by it" + ("" if found["changed"] else "; the ring is as it was"))
     return 0
 
 

@@ -53,7 +53,7 @@ class Batch:
         """Whether a catalogue promises its packs: all of them, or none."""
         return bool(self.members) and self.members[0][0].promised is not None
 
-    def may_take(self, candidate: Candidate) -> bool:
+    def suits(self, candidate: Candidate) -> bool:
         """Whether the pack is as promised as those before it: git judges all of a batch alike."""
         return not self.members or (candidate.promised is not None) == self.is_promised
 
@@ -63,7 +63,7 @@ class Batch:
         return bool(self._written)
 
     def add(self, candidate: Candidate, examined: Examined, pack: PackBytes) -> None:
-        """Take one pack, whose parents came before it; raises OSError."""
+        """Add one pack, whose parents came before it; raises OSError."""
         view = memoryview(pack)
         by_offset = {item.entry.offset: item.oid for item in examined.decoded}
         for item in examined.decoded:

@@ -20,6 +20,7 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.scan import PackBytes, Scan, check_digest, inflate, scan
 from gtfs.trust.policy import Vouch
+from gtfs.trust.several import Search, SignedRaw
 
 _KEEP_INFLATED = 16 * MIB  # bytes a scan may keep for the decoder
 _ENTRY_BYTES = 512  # about, of what Python keeps for an entry
@@ -48,8 +49,11 @@ class Gate(Protocol):
     @property
     def accepted_faults(self) -> frozenset[ObjectId]: ...
 
-    def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
-        """Raises `PolicyRefused`."""
+    def search(self, signed: SignedRaw, *, promised: bool) -> Search | None:
+        """The search for a signature that judging it needs, None if it needs none: to be begun ahead."""
+
+    def judge(self, kind: int, raw: bytes, *, promised: bool, search: Search | None = None) -> Vouch:
+        """``search``: one that was begun. Raises `PolicyRefused`."""
 
 
 class Examination:
@@ -140,10 +144,11 @@ class Examiner:
         absent: Callable[[Sequence[ObjectId]], list[ObjectId]],
         *,
         keep: bool = False,
+        search: Search | None = None,
     ) -> Examined:
         """What is left of steps 2 to 4; ``absent`` picks those parents that are not verified here.
 
-        With ``keep`` what was decoded stays with the examination, for another time.
+        With ``keep`` what was decoded stays with the examination, for another time. ``search``: of `search`.
         Raises `Waiting`, `CorruptPack` (and its BadObject, LimitExceeded, MissingBase), and the gate's `PolicyRefused`.
         """
         check_digest(of.scan.digest, promised)  # it may have been scanned before it was promised
@@ -152,8 +157,13 @@ class Examiner:
             raise Waiting(of.oid, missing)
         leniency = STRANGERS if promised is None else Leniency(True, self._gate.accepted_faults)
         decoded, findings = self._decode_and_check(of, lookup, leniency, keep=keep)
-        vouch = self._gate.judge(of.kind, of.raw, promised=promised is not None)
+        vouch = self._gate.judge(of.kind, of.raw, promised=promised is not None, search=search)
         return Examined(of.oid, of.kind, read_made_s(of.raw) or 0, of.parents, of.scan, decoded, vouch, findings)
+
+    def search(self, of: Examination, promised: PackDigest | None) -> Search | None:
+        """The search for the signature that step 4 will ask for, to be begun ahead."""
+        signed = SignedRaw(of.oid, "commit" if of.kind == COMMIT else "tag", of.raw)
+        return self._gate.search(signed, promised=promised is not None)
 
     def foresee(self, pack: PackBytes, oid: ObjectId, lookup: Lookup) -> tuple[Finding, ...]:
         """Steps 1 to 3 as every mirror of the publisher goes through them, and all faults; raises `CorruptPack`."""

@@ -11,6 +11,7 @@ from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, Vouch, effective_policy, judge_object
+from gtfs.trust.several import Search, SignedRaw
 
 # A line is about every branch if it matches these two, which no branch is called: `*` may stand for no `/`, and a line
 # has 8 stars at most.
@@ -36,8 +37,24 @@ class PolicyGate:
     keyring: Keyring | None = None
     accepted_faults: frozenset[ObjectId] = frozenset()  # what the catalogue's Accepted-Faults names
 
-    def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
-        """Who vouches for it; raises `PolicyRefused`."""
+    def search(self, signed: SignedRaw, *, promised: bool) -> Search | None:
+        """The search for the signature that `judge` asks for, None where it asks for none."""
+        policy = self._policy(promised=promised)
+        if self.keyring is None or policy.kind in ("local", "catalogue"):
+            return None
+        return Search(signed, self.keyring, policy.signers)
+
+    def judge(self, kind: int, raw: bytes, *, promised: bool, search: Search | None = None) -> Vouch:
+        """Who vouches for it; ``search`` is one that was begun ahead. Raises `PolicyRefused`."""
+        policy = self._policy(promised=promised)
+        begun = search is not None and self.keyring is not None and search.is_by(self.keyring, policy.signers)
+        return judge_object(
+            raw, "commit" if kind == COMMIT else "tag", policy, self.keyring,
+            now_s=int(time.time()), vouched_by_catalogue=promised,
+            found=search.result() if search is not None and begun else None,
+        )  # fmt: skip
+
+    def _policy(self, *, promised: bool) -> Policy:
         catalogue = None if self.catalogue is None else _about_every_branch(self.catalogue)
         policy = effective_policy(
             _SHALLOW, _about_every_branch(self.local), catalogue, has_keyring=self.keyring is not None
@@ -48,7 +65,4 @@ class PolicyGate:
             policy = Policy(policy.pattern, "every-commit", signers=policy.signers, strict_expiry=policy.strict_expiry)
         elif policy.kind == "tag":
             policy = Policy(policy.pattern, "catalogue")
-        return judge_object(
-            raw, "commit" if kind == COMMIT else "tag", policy, self.keyring,
-            now_s=int(time.time()), vouched_by_catalogue=promised,
-        )  # fmt: skip
+        return policy

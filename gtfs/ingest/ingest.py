@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.othersigners import signature_row
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
+from gtfs.ingest.upcoming import Upcoming
 from gtfs.pack.decode import MissingBase
 from gtfs.pack.limits import Limits
 from gtfs.pack.trees import MissingObject
@@ -38,6 +38,7 @@ from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
 from gtfs.repo.upkeep import sweep_repacking
 from gtfs.repo.work import Work
+from gtfs.trust.several import open_pool
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Ingest:
 
     def scan(self, candidate: Candidate) -> Examination:
         """Step 1 for one file, and its name; raises `CorruptPack`, `NotWhole` before all else, OSError."""
-        with Views(self._repository.state) as views:
+        with Views(self._repository.state_directory) as views:
             return self._scan(candidate, views)
 
     def _scan(self, candidate: Candidate, views: Views) -> Examination:
@@ -131,15 +132,19 @@ class Ingest:
         ``progress`` hears how many are unpacked and held. Raises OSError (a full disk): batches before are kept.
         """
         outcome = Outcome()
-        todo = deque(candidates)
-        with Views(self._repository.state) as views, ThreadPoolExecutor(1, "gtfs-unpack") as pool:
+        with (
+            Views(self._repository.state_directory) as views,
+            open_pool() as searching,
+            ThreadPoolExecutor(1, "gtfs-unpack") as pool,
+        ):
+            todo = self._upcoming(candidates, views, searching)
             running: tuple[Batch, Future[list[ObjectId]]] | None = None
             while todo or running:
                 before = running[0].objects if running else {}
                 if running and not running[0].holds_all:
                     batch = self._new_batch(before)  # left empty: what comes next may stand on what only git will have
                 else:
-                    batch = self._gather(todo, before, running[0].oids if running else set(), views, outcome, stop)
+                    batch = self._gather(todo, before, running[0].oids if running else set(), outcome, stop)
                 if running is not None:
                     done, future = running
                     running = None
@@ -147,9 +152,9 @@ class Ingest:
                         vanished = future.result()
                     except GitRefused as e:
                         # Find the one to blame, then look again at what was examined on top of it.
-                        todo.extendleft(reversed([c for c, _ in batch.members]))
+                        todo.put_back([c for c, _ in batch.members])
                         batch.discard()
-                        self._one_by_one(done, e, views, outcome)
+                        self._one_by_one(done, e, lambda c: self._upcoming([c], views, searching), outcome)
                         progress(len(outcome.unpacked))
                         continue
                     except BaseException:
@@ -158,7 +163,8 @@ class Ingest:
                     for _, x in done.members:
                         if x.oid not in vanished:
                             outcome.note(x)
-                    todo.extendleft(reversed([c for c, _ in done.members if c.oid in vanished]))
+                    if vanished:
+                        todo.put_back([c for c, _ in done.members if c.oid in vanished])
                     progress(len(outcome.unpacked))
                 if not batch.members:
                     batch.discard()
@@ -171,12 +177,19 @@ class Ingest:
             self._leftover = []
         return outcome
 
+    def _upcoming(self, candidates: Iterable[Candidate], views: Views, pool: Executor) -> Upcoming:
+        return Upcoming(
+            candidates,
+            lambda candidate: self._scan(candidate, views),
+            lambda examination, candidate: self._examiner.search(examination, candidate.promised),
+            pool,
+        )
+
     def _gather(
         self,
-        todo: deque[Candidate],
+        todo: Upcoming,
         before: dict[ObjectId, tuple[int, bytes]],
         before_oids: set[ObjectId],
-        views: Views,
         outcome: Outcome,
         stop: Callable[[], bool],
     ) -> Batch:
@@ -190,16 +203,17 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
-            if not batch.may_take(todo[0]):
+            if not batch.suits(todo.first()):
                 break
-            candidate = todo.popleft()
+            candidate, examination, search = todo.take()
             if candidate.oid in batch.oids or candidate.oid in before_oids:
                 continue
             parents: tuple[ObjectId, ...] = ()
             try:
-                examination = self._scan(candidate, views)
+                if not isinstance(examination, Examination):
+                    raise examination
                 parents = examination.parents
-                examined = self._examiner.examine(examination, candidate.promised, lookup, absent)
+                examined = self._examiner.examine(examination, candidate.promised, lookup, absent, search=search)
             except Waiting as e:
                 outcome.waiting.append((candidate, e.parents))
                 continue
@@ -262,7 +276,7 @@ class Ingest:
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
             self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
-            self._index.packs.set_state([x.oid for x in examined], "unpacked")
+            self._index.packs.set_stage([x.oid for x in examined], "unpacked")
             found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
             self._index.signers.put(found)
             self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
@@ -270,7 +284,7 @@ class Ingest:
         hold(self._repository, self._index, {x.oid: x.parents for x in examined})
         release(marks)
         vanished = self._vanished(batch)
-        self._index.packs.set_state(vanished, "verified")
+        self._index.packs.set_stage(vanished, "verified")
         self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
         return vanished
 
@@ -282,11 +296,13 @@ class Ingest:
             gone = {oid for oid in batch.skipped if oid not in known}
         return [x.oid for _, x in batch.members if any(item.oid in gone for item in x.decoded)] if gone else []
 
-    def _one_by_one(self, batch: Batch, reason: GitRefused, views: Views, outcome: Outcome) -> None:
+    def _one_by_one(
+        self, batch: Batch, reason: GitRefused, alone: Callable[[Candidate], Upcoming], outcome: Outcome
+    ) -> None:
         """Let in what git accepts of a batch that it refused as a whole."""
         log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
         for candidate, _ in batch.members:
-            single = self._gather(deque([candidate]), {}, set(), views, outcome, lambda: False)
+            single = self._gather(alone(candidate), {}, set(), outcome, lambda: False)
             if not single.members:
                 single.discard()
                 continue
@@ -324,7 +340,7 @@ class Ingest:
         if not asked:
             return []
         rows = self._index.packs.get_many(asked)
-        unpacked = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        unpacked = [oid for oid, row in rows.items() if row.stage == "unpacked"]
         if any(oid not in self._known for oid in unpacked):  # or it came from another thread since the last look
             self._look_again()
         here = {oid for oid in unpacked if oid in self._known}

@@ -25,7 +25,7 @@ _DOUBT = "?"
 def rely_on(index: Index, packs: Collection[str]) -> None:
     """Note git packs (file names) that rows of this transaction stand on."""
     noted = index.meta.get(_PACKS)
-    if noted == _DOUBT or not packs or (noted is None and index.packs.with_state("unpacked", limit=1)):
+    if noted == _DOUBT or not packs or (noted is None and index.packs.with_stage("unpacked", limit=1)):
         return  # a look is due in any case
     index.meta.set(_PACKS, " ".join(sorted({*(noted or "").split(), *packs})))
 
@@ -58,8 +58,8 @@ def find_lost(repository: Repository, index: Index) -> int:
         lost = unpacked
     rows = index.packs.get_many(lost)
     with index.transaction():
-        index.packs.set_state([oid for oid, row in rows.items() if row.reel is not None], "remote")
-        index.packs.set_state([oid for oid, row in rows.items() if row.reel is None], "verified")
+        index.packs.set_stage([oid for oid, row in rows.items() if row.reel is not None], "remote")
+        index.packs.set_stage([oid for oid, row in rows.items() if row.reel is None], "verified")
         index.meta.set(_PACKS, " ".join(packs))
     if lost:
         log.warning("git has lost objects of %d packs, %s first; they are let in again", len(lost), lost[0].hex())

@@ -65,17 +65,22 @@ class OtherSigners:
         if signed.signature is None or signed.kind != "ssh":
             return None
         if self._ssh is None:
-            raise PolicyRefused(f"the {kind} has an SSH signature, and this node knows no SSH keys; {HOW}")
+            raise PolicyRefused(f"the {kind} has an SSH signature, and this node knows no SSH keys; {HOW}", "ssh-keys")
         try:
             signer = verify_ssh(signed.payload, signed.signature, self._ssh)
         except BadSignature as error:
-            raise PolicyRefused(error.reason) from None
+            raise PolicyRefused(error.reason, error.cause) from None
         self._note(oid, SignatureRow(signer, signer, 0, None, self._ssh.digest))
         return signer
 
     def signing_key(self, oid: ObjectId) -> Fingerprint | None:
         """The part of a key that made its OpenPGP signature, if that was found good."""
         return named_signing_key(self._raw(oid))
+
+    def evidence(self, oid: ObjectId) -> FoundSignature | None:
+        """The signature that was last found good of this object; it judges nothing."""
+        row = self._known.get(oid)
+        return None if row is None else found_of(row)
 
     def _before(self, oid: ObjectId) -> SignatureRow | None:
         """What was found before."""

@@ -21,6 +21,7 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.path import Kind, StepJudge, find_way, latest_policy
 from gtfs.trust.policy import Policy, PolicyRefused, check_tag_name
+from gtfs.trust.reason import Reason, refused
 from gtfs.trust.verify import At
 
 COMMITS: Final = 1 << 21  # of history between a start and where a ref shall be, whether signed or not
@@ -46,11 +47,19 @@ class Journey(NamedTuple):
 class PathJudge:
     """Judges by the keys that are known now; ``own`` is the node's keyring.
 
-    ``is_listed``: an accepted catalogue lists where the refs shall be (see `Policy.at`).
+    ``is_listed``: an accepted catalogue lists where the refs shall be (see `Policy.at`). ``keep_ways``: say which ways
+    were found.
     """
 
     def __init__(
-        self, repository: Repository, reader: CatFile, signers: Signers, own: Keyring | None, *, is_listed: bool
+        self,
+        repository: Repository,
+        reader: CatFile,
+        signers: Signers,
+        own: Keyring | None,
+        *,
+        is_listed: bool,
+        keep_ways: bool = False,
     ) -> None:
         self._repository = repository
         self._signers = signers
@@ -58,9 +67,11 @@ class PathJudge:
         self._is_listed = is_listed
         self._own = own
         self._judges: dict[_Rule, StepJudge] = {}
-        self._closed: dict[tuple[_Rule, ObjectId], dict[ObjectId, str]] = {}
+        self._closed: dict[tuple[_Rule, ObjectId], dict[ObjectId, Reason]] = {}
+        self._keep_ways = keep_ways
+        self.ways: dict[bytes, list[list[ObjectId]]] = {}  # of the refs that may move, one from each start
 
-    def judge(self, journeys: Sequence[Journey]) -> dict[bytes, str]:
+    def judge(self, journeys: Sequence[Journey]) -> dict[bytes, Reason]:
         """What stands against each; a ref that is not in the answer may move."""
         try:
             commits = peel(self._repository, {oid for j in journeys for oid in (*j.starts, j.wanted)})
@@ -68,31 +79,38 @@ class PathJudge:
             named = {(commits[a], commits[b]) for a, b in wanted if a in commits and b in commits}
             graph = _Graph(self._repository, {pair for pair in named if pair[0] != pair[1]})
         except GitFailed as e:
-            return {j.name: f"its history cannot be read: {e}" for j in journeys}
+            text = f"its history cannot be read: {e}"
+            return {j.name: refused("path", j.wanted.hex(), text, "unreadable") for j in journeys}
         against = {}
         for j in journeys:
             try:
-                self._check(j, commits, graph)
+                ways = self._check(j, commits, graph)
+                if self._keep_ways:
+                    self.ways[j.name] = ways
             except PolicyRefused as e:
-                against[j.name] = e.reason
+                against[j.name] = e.to_reason("path", j.wanted)
         return against
 
-    def _check(self, j: Journey, commits: Mapping[ObjectId, ObjectId], graph: _Graph) -> None:
+    def _check(self, j: Journey, commits: Mapping[ObjectId, ObjectId], graph: _Graph) -> list[list[ObjectId]]:
         if not j.starts:
             raise PolicyRefused(
                 "the policy wants a way from where the ref stands, and it is not here yet; give its line the id of a "
-                "commit that you trust: root=OID"
+                "commit that you trust: root=OID",
+                "no-start",
             )
         target = commits.get(j.wanted)
         if target is None:
-            raise PolicyRefused("it names no commit that is here")
+            raise PolicyRefused("it names no commit that is here", "not-here")
         for start in j.starts:
             if len(start) != len(j.wanted) or commits.get(start) is None:
-                raise PolicyRefused(f"the policy wants a way from {start.hex()}, which is no commit that is here")
+                text = f"the policy wants a way from {start.hex()}, which is no commit that is here"
+                raise PolicyRefused(text, "no-start", start)
             if not graph.leads(commits[start], target):
                 if graph.is_cut:
-                    raise PolicyRefused(f"over the limit: {start.hex()} is not among the {COMMITS} newest commits")
-                raise PolicyRefused(f"the policy wants a way from {start.hex()}, and it does not descend from that")
+                    text = f"over the limit: {start.hex()} is not among the {COMMITS} newest commits"
+                else:
+                    text = f"the policy wants a way from {start.hex()}, and it does not descend from that"
+                raise PolicyRefused(text, "no-way", start)
         at = j.policy.at(vouched_by_catalogue=self._is_listed)
         evidence = self._evidence[at]
         rule = (j.policy.files, j.policy.signers, at, latest_policy(j.policy, evidence, target))
@@ -103,12 +121,14 @@ class PathJudge:
             if j.name.startswith(_TAGS):
                 check_tag_name(self._signers.raw(j.wanted), j.name)
             judge.check_tag(j.wanted, target)
+        ways = []
         for start in dict.fromkeys(commits[start] for start in j.starts):
             closed = self._closed.get((rule, start))
             if closed is None:
                 closed = self._closed[rule, start] = {}
                 self._signers.others.look_up(graph.after(start))
-            find_way(start, target, _Steps(graph, start, judge), closed)
+            ways.append(find_way(start, target, _Steps(graph, start, judge), closed))
+        return ways
 
 
 class _Graph:
@@ -184,24 +204,26 @@ class _Tree:
             tree, _ = read_commit_names(self._signers.raw(commit), self._fmt)
             raw = self._reader.read(tree, _TREE_BYTES)
             if raw.kind != TREE or raw.data is None:
-                raise PolicyRefused(f"the tree of {commit.hex()} cannot be read, or is too large to look for {name}")
+                raise PolicyRefused(
+                    f"the tree of {commit.hex()} cannot be read, or is too large to look for {name}", "unreadable"
+                )
             entries = tree_entries(raw.data, self._fmt) if b" " + wanted + b"\0" in raw.data else []
         except (MissingObject, CorruptPack) as e:
-            raise PolicyRefused(f"the tree of {commit.hex()} cannot be read: {e}") from None
+            raise PolicyRefused(f"the tree of {commit.hex()} cannot be read: {e}", "unreadable") from None
         found = [(mode, oid) for mode, entry, oid in entries if entry == wanted]
         if not found:
             return None
         if len(found) > 1 or found[0][0] not in _FILES:
-            raise PolicyRefused(f"{name} is no regular file in {commit.hex()}")
+            raise PolicyRefused(f"{name} is no regular file in {commit.hex()}", "tree-policy")
         return found[0][1]
 
     def blob(self, oid: ObjectId, limit: int) -> bytes:
         try:
             raw = self._reader.read(oid, limit)
         except MissingObject:
-            raise PolicyRefused(f"{oid.hex()} is missing in git") from None
+            raise PolicyRefused(f"{oid.hex()} is missing in git", "unreadable", oid) from None
         if raw.kind != BLOB or raw.data is None:
-            raise PolicyRefused(f"over the limit: {oid.hex()} is no file of at most {limit} bytes")
+            raise PolicyRefused(f"over the limit: {oid.hex()} is no file of at most {limit} bytes", "limit", oid)
         return raw.data
 
     def signer(self, oid: ObjectId, kind: Kind) -> Fingerprint:

@@ -34,7 +34,7 @@ NOTHING_COLLECTED: Final = Collected({}, {})
 
 @dataclass(frozen=True)
 class Quorum:
-    """How far a ref that waits for sign-offs has come; primary fingerprints, sorted."""
+    """How far a ref that needs sign-offs has come; primary fingerprints, sorted."""
 
     needed: int
     have: tuple[Fingerprint, ...]
@@ -43,9 +43,16 @@ class Quorum:
     # them does not count
 
     @property
+    def is_met(self) -> bool:
+        """Whether the ref waits no more."""
+        return len(self.have) >= self.needed
+
+    @property
     def reason(self) -> str:
-        """Why the ref stays."""
+        """Why the ref stays, if it does."""
         counts = f"{len(self.have)} of {self.needed} sign-offs: has {_list(self.have) or 'none'}"
+        if self.is_met:
+            return counts
         more = self.needed - len(self.have)
         if len(self.missing) < more:
             return f"{counts}; no more than {len(self.have) + len(self.missing)} attesters count here"
@@ -59,7 +66,7 @@ def _list(fingerprints: Sequence[Fingerprint]) -> str:
     return ", ".join(fingerprints[:_NAMED]) + more
 
 
-def waiting_for_quorum(
+def find_quorums(
     repository: Repository,
     index: Index,
     wanted: Mapping[bytes, ObjectId],
@@ -67,7 +74,7 @@ def waiting_for_quorum(
     keyring: Keyring | None,
     collected: Collected,
 ) -> dict[bytes, Quorum]:
-    """The refs, of those that shall move to ``wanted``, that lack sign-offs, and which. All of them are unpacked here.
+    """Of the refs that shall be at ``wanted``, how far those have come that need sign-offs. All are unpacked here.
 
     Whoever names another pack than this node has of anything counts for nothing.
     """
@@ -86,10 +93,9 @@ def waiting_for_quorum(
     for name, oid in asked.items():
         counting = _attesters(policies[name], keyring)
         have = frozenset(attester for attester in counting if oid in vouched.get(attester, ()))
-        if len(have) < policies[name].quorum:
-            missing = counting - have
-            why = {attester: reason for attester, reason in useless.items() if attester in missing}
-            found[name] = Quorum(policies[name].quorum, tuple(sorted(have)), tuple(sorted(missing)), why)
+        missing = counting - have
+        why = {attester: reason for attester, reason in useless.items() if attester in missing}
+        found[name] = Quorum(policies[name].quorum, tuple(sorted(have)), tuple(sorted(missing)), why)
     return found
 
 
@@ -100,10 +106,16 @@ def _attesters(policy: Policy, keyring: Keyring | None) -> frozenset[Fingerprint
     return keyring.everybody if policy.attesters is None else policy.attesters & keyring.primaries
 
 
+def short_of_attesters(policies: Sequence[Policy], keyring: Keyring | None) -> list[tuple[Policy, int]]:
+    """The lines that a node with this ring could never meet, and how many of their attesters it has."""
+    counting = [(policy, len(_attesters(policy, keyring))) for policy in policies if policy.quorum]
+    return [(policy, count) for policy, count in counting if count < policy.quorum]
+
+
 def other_pack(index: Index, said: Attestation) -> ObjectId | None:
     """The first commit or tag of which this node has another pack than the attester names."""
     rows = index.packs.get_many(said.packs)
-    differ = (oid for oid, row in rows.items() if row.state == "unpacked" and row.digest != said.packs[oid])
+    differ = (oid for oid, row in rows.items() if row.stage == "unpacked" and row.digest != said.packs[oid])
     return min(differ, default=None)
 
 
@@ -112,7 +124,7 @@ def _vouched(repository: Repository, index: Index, said: Attestation, wanted: se
     named = wanted & said.packs.keys()
     rows = index.packs.get_many(wanted | said.packs.keys())
     left = {oid for oid in wanted - named if oid in rows and rows[oid].kind != TAG}
-    tips = [oid for oid in said.packs if oid in rows and rows[oid].state == "unpacked"]
+    tips = [oid for oid in said.packs if oid in rows and rows[oid].stage == "unpacked"]
     if not left or not tips:
         return named
     try:

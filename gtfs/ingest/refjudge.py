@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId, is_ssh_key
 from gtfs.ingest.pathjudge import Journey, PathJudge
-from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected, Quorum, waiting_for_quorum
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected, Quorum, find_quorums
 from gtfs.ingest.signers import AT_ONCE, Signers
+from gtfs.ingest.trail import Trail
 from gtfs.pack.format import TAG
 from gtfs.reel.index import Index, PackRow
 from gtfs.repo.ancestry import Pair, commits_with_parents, descending
@@ -23,6 +24,7 @@ from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy, PolicyKind, PolicyRefused, check_tag_name, effective_policy
+from gtfs.trust.reason import Reason, refused
 from gtfs.trust.sshsig import read_allowed_signers
 from gtfs.trust.verify import At
 
@@ -64,30 +66,37 @@ class Judgement(NamedTuple):
     and nothing else.
     """
 
-    against: dict[bytes, str]
+    against: dict[bytes, Reason]
     ahead: dict[bytes, str]
     late: frozenset[bytes]
     quorums: dict[bytes, Quorum]
 
 
-_Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, str]]
+_Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, Reason]]
 
 
 class RefJudge:
-    """Judges by what is demanded now."""
+    """Judges by what is demanded now; ``trail`` hears of a single ref what holds, and why."""
 
     def __init__(
-        self, repository: Repository, index: Index, reader: CatFile, signers: Signers, demands: Demands
+        self,
+        repository: Repository,
+        index: Index,
+        reader: CatFile,
+        signers: Signers,
+        demands: Demands,
+        trail: Trail | None = None,
     ) -> None:
         self._repository = repository
         self._index = index
         self._reader = reader
         self._signers = signers
         self._demands = demands
+        self._trail = trail
 
     def judge(self, asked: Sequence[Asked]) -> Judgement:
         """What stands against each; a ref that is in neither answer may move."""
-        against: dict[bytes, str] = {}
+        against: dict[bytes, Reason] = {}
         ahead: dict[bytes, str] = {}
         rows = self._index.packs.get_many({a.wanted for a in asked})
         policies = {a.name: self.policy(a.name) for a in asked}
@@ -104,6 +113,8 @@ class RefJudge:
         good |= descending(self._repository, {(a.wanted, a.now) for a in left_behind if a.now is not None})
         for a in forward:
             reason = _backward(a, good)
+            if reason is None and self._trail is not None:
+                self._trail.forward(a.now or a.last, a.wanted)
             if reason is not None and _is_ahead(a, good):
                 ahead[a.name] = f"it is ahead of the catalogue, which has it at {a.wanted.hex()}"
             elif reason is not None:
@@ -119,15 +130,20 @@ class RefJudge:
             left = [a for a in left if a.name not in against]
             parts = _parts(left, policies, kind)
             against |= judge([a for a in left if a.name in parts], parts, rows)
-        quorums = self._quorums({a.name: a.wanted for a in left if a.name not in against}, policies)
-        against |= {name: quorum.reason for name, quorum in quorums.items()}
+        wanted = {a.name: a.wanted for a in left if a.name not in against}
+        quorums = self._quorums(wanted, policies)
+        against |= {n: Reason("quorum", wanted[n].hex(), "waits", q.reason, "quorum") for n, q in quorums.items()}
         return Judgement(against, ahead, frozenset(a.name for a in asked if _is_late(rows.get(a.wanted))), quorums)
 
     def _quorums(self, wanted: dict[bytes, ObjectId], policies: dict[bytes, Policy]) -> dict[bytes, Quorum]:
         if not any(policies[name].quorum for name in wanted):
             return {}
         d = self._demands
-        return waiting_for_quorum(self._repository, self._index, wanted, policies, d.keyring, d.collected())
+        collected = d.collected()
+        found = find_quorums(self._repository, self._index, wanted, policies, d.keyring, collected)
+        if self._trail is not None:
+            self._trail.quorum(next(iter(found.values())), collected)
+        return {name: quorum for name, quorum in found.items() if not quorum.is_met}
 
     def policy(self, name: bytes) -> Policy:
         """What is demanded of this ref."""
@@ -145,7 +161,7 @@ class RefJudge:
         if allowed is None and ring is not None:
             allowed = ring.everybody
         if signer not in (allowed or ()):
-            raise PolicyRefused(f"{signer} may not sign this")
+            raise PolicyRefused(f"{signer} may not sign this", "not-allowed")
 
     def _signed(self, oid: ObjectId, policy: Policy, name: bytes) -> None:
         """Raise `PolicyRefused` unless this tag object has a good signature by one who may, and its ref's own name."""
@@ -153,10 +169,12 @@ class RefJudge:
         self._check_signer(self._signers.signer(oid, "tag", at), signers)
         if name.startswith(_TAGS):
             check_tag_name(self._signers.raw(oid), name)
+        if self._trail is not None:
+            self._trail.signed(oid, "tag", at, self._signers)
 
     def _by_tags(
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
-    ) -> dict[bytes, str]:
+    ) -> dict[bytes, Reason]:
         against = {}
         tags = [a.wanted for a in asked if a.name.startswith(_TAGS) and rows[a.wanted].kind == TAG]
         self._signers.find(tags, "tag")
@@ -164,60 +182,70 @@ class RefJudge:
             try:
                 if a.name.startswith(_TAGS):
                     if rows[a.wanted].kind != TAG:
-                        raise PolicyRefused("it is no tag object, so nobody signed it")
+                        raise PolicyRefused("it is no tag object, so nobody signed it", "unsigned")
                     self._signed(a.wanted, policies[a.name], a.name)
                 else:
                     self._by_any_tag(a, policies[a.name])
             except PolicyRefused as e:
-                against[a.name] = e.reason
+                against[a.name] = e.to_reason("tag", a.wanted)
         return against
 
     def _by_any_tag(self, a: Asked, policy: Policy) -> None:
         found = self._index.packs.get_many(self._index.history.children_of(a.wanted))
-        for tag in [oid for oid, row in found.items() if row.kind == TAG and row.state == "unpacked"]:
+        for tag in [oid for oid, row in found.items() if row.kind == TAG and row.stage == "unpacked"]:
             with contextlib.suppress(PolicyRefused):
                 self._signed(tag, policy, a.name)
                 return
         raise PolicyRefused(
-            f"no signed tag names {a.wanted.hex()}, and the policy lets branches move to signed tags only"
+            f"no signed tag names {a.wanted.hex()}, and the policy lets branches move to signed tags only", "no-tag"
         )
 
     def _by_path(
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
-    ) -> dict[bytes, str]:
+    ) -> dict[bytes, Reason]:
         journeys = [Journey(a.name, _starts(a, policies[a.name]), a.wanted, policies[a.name]) for a in asked]
         is_listed = self._demands.catalogue is not None
-        judge = PathJudge(self._repository, self._reader, self._signers, self._demands.keyring, is_listed=is_listed)
-        return judge.judge(journeys)
+        judge = PathJudge(
+            self._repository, self._reader, self._signers, self._demands.keyring,
+            is_listed=is_listed, keep_ways=self._trail is not None,
+        )  # fmt: skip
+        against = judge.judge(journeys)
+        if self._trail is not None:
+            for name, ways in judge.ways.items():
+                self._trail.ways(ways, policies[name].at(vouched_by_catalogue=is_listed), self._signers)
+        return against
 
     def _by_commits(
         self, asked: Sequence[Asked], policies: dict[bytes, Policy], rows: dict[ObjectId, PackRow]
-    ) -> dict[bytes, str]:
+    ) -> dict[bytes, Reason]:
         """All of a ref's history is judged, whatever let it in, so that every mirror judges alike."""
-        against: dict[bytes, str] = {}
+        against: dict[bytes, Reason] = {}
         for a in asked:
             if rows[a.wanted].kind == TAG:
                 try:
                     self._signed(a.wanted, policies[a.name], a.name)
                 except PolicyRefused as e:
-                    against[a.name] = e.reason
+                    against[a.name] = e.to_reason("every-commit", a.wanted)
         asked = [a for a in asked if a.name not in against]
         if not asked:
             return against
         try:
             faults = self._faults({a.wanted for a in asked}, {self._demand(policies[a.name]) for a in asked})
         except GitFailed as e:
-            return against | {a.name: f"its history cannot be read: {e}" for a in asked}
+            text = f"its history cannot be read: {e}"
+            return against | {a.name: refused("every-commit", a.wanted.hex(), text, "unreadable") for a in asked}
         for a in asked:
             reason = faults[self._demand(policies[a.name])].get(a.wanted)
             if reason is not None:
                 against[a.name] = reason
+            elif self._trail is not None:
+                self._trail.every_commit(a.wanted, self._demand(policies[a.name]).at, self._signers)
         return against
 
-    def _faults(self, tips: set[ObjectId], demands: set[_Signed]) -> dict[_Signed, dict[ObjectId, str]]:
+    def _faults(self, tips: set[ObjectId], demands: set[_Signed]) -> dict[_Signed, dict[ObjectId, Reason]]:
         """For each demand, the commits and tips with one in their history that does not meet it."""
         history = list(commits_with_parents(self._repository, tips, parents_first=True))
-        faults: dict[_Signed, dict[ObjectId, str]] = {demand: {} for demand in demands}
+        faults: dict[_Signed, dict[ObjectId, Reason]] = {demand: {} for demand in demands}
         left = iter(history)
         while part := list(islice(left, AT_ONCE)):
             # What descends from a fault known by now needs no signature.
@@ -232,16 +260,19 @@ class RefJudge:
             target = self._commit_of(tip)
             for found in faults.values():
                 if target is None or target not in reached:
-                    found[tip] = "it names no commit that is here"
+                    found[tip] = refused("every-commit", tip.hex(), "it names no commit that is here", "not-here")
                 elif target in found:
                     found[tip] = found[target]
         return faults
 
-    def _fault(self, commit: ObjectId, demand: _Signed) -> str | None:
+    def _fault(self, commit: ObjectId, demand: _Signed) -> Reason | None:
         try:
-            self._check_signer(self._signers.signer(commit, "commit", demand.at), demand.signers)
+            signer = self._signers.signer(commit, "commit", demand.at)
+            self._check_signer(signer, demand.signers)
         except PolicyRefused as e:
-            return f"{e.reason} ({commit.hex()})"
+            return refused("every-commit", commit.hex(), f"{e.reason} ({commit.hex()})", e.cause)
+        if self._trail is not None:
+            self._trail.meet(commit, signer)
         return None
 
     def _commit_of(self, oid: ObjectId) -> ObjectId | None:
@@ -296,10 +327,10 @@ def refused_by_path(
         signers = Signers(index, reader, keyring, read_allowed_signers(repository.layout.allowed_signers))
         found = PathJudge(repository, reader, signers, keyring, is_listed=True).judge(journeys)
         signers.keep()
-    return found
+    return {name: reason.text for name, reason in found.items()}
 
 
-def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, str]]) -> bool:
+def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, Reason]]) -> bool:
     """Whether there is a demand that these parents meet."""
     return any(not any(p in found for p in parents) for found in faults.values())
 
@@ -321,15 +352,17 @@ def _parts(asked: Sequence[Asked], policies: Mapping[bytes, Policy], kind: Polic
 
 def _is_late(row: PackRow | None) -> bool:
     """Whether what a ref would move to has not come yet; what was refused does not come any more."""
-    return row is None or (row.state != "unpacked" and not row.reason)
+    return row is None or (row.stage != "unpacked" and not row.reason)
 
 
-def _not_here(a: Asked, row: PackRow | None) -> str | None:
-    if row is None or row.state != "unpacked":
+def _not_here(a: Asked, row: PackRow | None) -> Reason | None:
+    if row is None or row.stage != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
-        return _NOT_YET + (f" ({row.reason})" if row and row.reason else "")
+        if row is not None and row.reason:
+            return refused("here", a.wanted.hex(), f"{_NOT_YET} ({row.reason})", "damaged")
+        return Reason("here", a.wanted.hex(), "waits", _NOT_YET, "not-here")
     if row.kind == TAG and a.name.startswith(_HEADS):
-        return "it would hold a tag object, which a branch cannot"
+        return refused("here", a.wanted.hex(), "it would hold a tag object, which a branch cannot", "tag-in-branch")
     return None
 
 
@@ -338,18 +371,18 @@ def _onward(a: Asked) -> list[Pair]:
     return [(old, a.wanted) for old in (a.now, a.last) if old is not None]
 
 
-def _backward(a: Asked, good: set[Pair]) -> str | None:
+def _backward(a: Asked, good: set[Pair]) -> Reason | None:
     """Why the move loses history; None if it is a fast-forward."""
     for old, where in ((a.now, ""), (a.last, ", where a catalogue had it")):
         if old is None or old == a.wanted:
             continue
         if a.name.startswith(_TAGS):  # git lets no tag move either
-            return f"it is a tag that stands at {old.hex()}{where}, and the policy does not say non-fast-forward"
+            text = f"it is a tag that stands at {old.hex()}{where}, and the policy does not say non-fast-forward"
+            return refused("history", a.wanted.hex(), text, "not-forward")
         if (old, a.wanted) not in good:
-            return (
-                f"{a.wanted.hex()} does not descend from {old.hex()}{where},"
-                " and the policy does not say non-fast-forward"
-            )
+            text = f"{a.wanted.hex()} does not descend from {old.hex()}{where}"
+            text += ", and the policy does not say non-fast-forward"
+            return refused("history", a.wanted.hex(), text, "not-forward")
     return None
 
 

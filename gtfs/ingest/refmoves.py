@@ -16,6 +16,7 @@ from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum
 from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge
 from gtfs.ingest.signers import Signers
 from gtfs.ingest.tips import keep_places, let_go
+from gtfs.ingest.trail import Trail
 from gtfs.reel.index import Index
 from gtfs.repo.ancestry import descending
 from gtfs.repo.catfile import CatFile
@@ -23,6 +24,7 @@ from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
 from gtfs.repo.reffiles import conflicts, heal_empty, ref_files, trouble
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
 from gtfs.repo.repository import Repository
+from gtfs.trust.reason import Reason
 from gtfs.trust.sshsig import read_allowed_signers
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class RefReport(NamedTuple):
     """What came of the refs: how many moved, why others stay where they are, and which stand beyond the catalogue.
 
     ``late`` are those of ``held_back`` that wait for packs and nothing else, ``quorums`` those that wait for sign-offs.
+    ``reasons`` are those of ``held_back`` as values, where a rule, and not git, is against it.
     """
 
     moved: int
@@ -44,6 +47,7 @@ class RefReport(NamedTuple):
     ahead: dict[bytes, str] = {}  # noqa: RUF012  never changed
     late: frozenset[bytes] = frozenset()
     quorums: dict[bytes, Quorum] = {}  # noqa: RUF012  never changed
+    reasons: dict[bytes, Reason] = {}  # noqa: RUF012  never changed
 
 
 class HeldBack(NamedTuple):
@@ -55,6 +59,7 @@ class HeldBack(NamedTuple):
     wanted: ObjectId | None  # None: it shall go
     sync_helps: bool
     quorum: Quorum | None = None  # of one that waits for sign-offs and nothing else
+    why: Reason | None = None  # where a rule is against it
 
 
 def follow_refs(
@@ -76,7 +81,7 @@ def follow_refs(
     standing = _ordinary(refs)
     now = {name: ref.oid for name, ref in standing.items()}
     judged, _ = _judge(repository, index, standing, wanted, demands)
-    held_back = dict(judged.against)
+    held_back = {name: reason.text for name, reason in judged.against.items()}
     stay = held_back.keys() | judged.ahead.keys()
     gone = [name for name in held if name not in wanted]
     moves = [RefMove(n, now.get(n), oid) for n, oid in wanted.items() if n not in stay and now.get(n) != oid]
@@ -97,7 +102,7 @@ def follow_refs(
         if why is not None:
             held_back[b"HEAD"] = why
     let_go(repository)
-    return RefReport(len(moves) - len(refused), held_back, judged.ahead, judged.late, judged.quorums)
+    return RefReport(len(moves) - len(refused), held_back, judged.ahead, judged.late, judged.quorums, judged.against)
 
 
 def survey_refs(
@@ -116,11 +121,12 @@ def survey_refs(
     blocked = conflicts([a.name for a in asked if a.now is None], list(standing))
     found = []
     for a in asked:
-        against = judged.against.get(a.name) or judged.ahead.get(a.name) or blocked.get(a.name)
+        why = judged.against.get(a.name)
+        against = why.text if why is not None else judged.ahead.get(a.name) or blocked.get(a.name)
         stuck = None if against else trouble(repository, a.name)
         helps = a.name in judged.late if against else stuck is None or stuck.heals
         reason, quorum = against or (stuck.text if stuck else READY), judged.quorums.get(a.name)
-        found.append(HeldBack(a.name, reason, a.now, a.wanted, helps, quorum))
+        found.append(HeldBack(a.name, reason, a.now, a.wanted, helps, quorum, why))
     for name, oid in index.refs.held().items():
         if name not in wanted and name in standing and standing[name].oid == oid:
             stuck = trouble(repository, name)
@@ -140,6 +146,24 @@ def verified_refs(
     judged, asked = _judge(repository, index, standing, wanted, alone, all_of_them=True)
     sound = [a for a in asked if a.name not in judged.ahead]
     return {a.name: a.wanted for a in sound if a.name not in judged.against or a.name in judged.quorums}
+
+
+def explain_ref(repository: Repository, index: Index, name: bytes, wanted: ObjectId, demands: Demands) -> list[Reason]:
+    """All that is judged of one ref, wherever it stands: what holds, and at last what stands against it."""
+    standing, trail = _ordinary(read_refs(repository)), Trail()
+    judged, (asked,) = _judge(repository, index, standing, {name: wanted}, demands, all_of_them=True, trail=trail)
+    against, ahead = judged.against.get(name), judged.ahead.get(name)
+    if against is not None:
+        return [*trail.found, against]
+    here = Reason("here", wanted.hex(), "holds", "it is verified and in git, with all its history")
+    if ahead is not None:
+        return [here, *trail.found, Reason("history", name.decode("utf-8", "replace"), "note", ahead)]
+    blocked = conflicts([name] if asked.now is None else [], list(standing)).get(name)
+    stuck = None if blocked else trouble(repository, name)
+    if asked.now != wanted and (blocked or stuck):
+        text = blocked or (stuck.text if stuck else "")
+        return [here, *trail.found, Reason("ref", name.decode("utf-8", "replace"), "waits", text, "settled-elsewhere")]
+    return [here, *trail.found]
 
 
 def reassert(repository: Repository, index: Index, demands: Demands) -> int:
@@ -188,6 +212,7 @@ def _judge(
     demands: Demands,
     *,
     all_of_them: bool = False,
+    trail: Trail | None = None,
 ) -> tuple[Judgement, list[Asked]]:
     """What stands against those that stand elsewhere than ``wanted`` (or against each), and these."""
     last = index.refs.left() | index.refs.held()
@@ -201,6 +226,6 @@ def _judge(
         asked.append(Asked(name, now, last.get(name), oid))
     with CatFile(repository) as reader:
         signers = Signers(index, reader, demands.keyring, read_allowed_signers(repository.layout.allowed_signers))
-        judged = RefJudge(repository, index, reader, signers, demands).judge(asked)
+        judged = RefJudge(repository, index, reader, signers, demands, trail).judge(asked)
         signers.keep()
     return judged, asked

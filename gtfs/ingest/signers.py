@@ -46,7 +46,7 @@ class Signers:
         try:
             return self._reader.read(oid, _OBJECT_BYTES).data or b""
         except MissingObject:
-            raise PolicyRefused(f"{oid.hex()} is missing in git") from None
+            raise PolicyRefused(f"{oid.hex()} is missing in git", "unreadable", oid) from None
 
     def find(self, oids: Iterable[ObjectId], kind: Kind) -> None:
         """Look for the signatures of these, several at a time; `signer` then has them at once."""
@@ -86,12 +86,17 @@ class Signers:
     def _openpgp_signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
         ring = self._keyring
         if ring is None:
-            raise PolicyRefused("signatures are demanded, and no keyring is given (-o keyring=FILE)")
+            raise PolicyRefused("signatures are demanded, and no keyring is given (-o keyring=FILE)", "no-keyring")
         self.find([oid], kind)
         found = self._known[oid]
         if isinstance(found, PolicyRefused):
-            raise PolicyRefused(found.reason)
+            raise PolicyRefused(found.reason, found.cause)
         return judge_signer(found, ring, at, int(time.time()))
+
+    def evidence(self, oid: ObjectId) -> FoundSignature | None:
+        """The signature that was last found good of this object, None if none was; it judges nothing."""
+        found = self._known.get(oid)
+        return found if isinstance(found, FoundSignature) else self.others.evidence(oid)
 
     def keep(self) -> None:
         """Remember what was found for the next time."""

@@ -47,7 +47,7 @@ def find_new(
 
     def ask() -> None:
         rows = index.packs.get_many(run)
-        new.extend(oid for oid in run if oid not in rows or rows[oid].state != "unpacked")
+        new.extend(oid for oid in run if oid not in rows or rows[oid].stage != "unpacked")
         run.clear()
 
     for oid in history(repository, without, refs):

@@ -39,7 +39,7 @@ def hold(repository: Repository, index: Index, new: Mapping[ObjectId, Sequence[O
     rows = index.packs.get_many({c for cs in children.values() for c in cs})
     moves = []
     for oid in ends:
-        if not any(c in rows and rows[c].state == "unpacked" for c in children[oid]):
+        if not any(c in rows and rows[c].stage == "unpacked" for c in children[oid]):
             moves.append(RefMove(_name(oid), None, oid))
     moves += [RefMove(name, oid, None) for oid, name in tips.items() if oid in parents]
     # Creations first: a crash between the two transactions must not leave a commit that nothing holds.

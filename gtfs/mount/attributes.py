@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 
 from gtfs.mount import inodes
-from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, PackInfo
+from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, PackInfo
 
 if TYPE_CHECKING:
     from gtfs.mount.incoming import IncomingFile
@@ -67,7 +67,7 @@ class Attributes:
         if not -_LATEST_S < time_s < _LATEST_S:
             time_s = max(-_LATEST_S, min(time_s, _LATEST_S))
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time_s * NS
-        done = here >= size and info.state in VERIFIED_STATES
+        done = here >= size and info.stage in VERIFIED_STAGES
         entry.entry_timeout = entry.attr_timeout = FOREVER_S if done else SHORT_S
         return entry
 

@@ -87,13 +87,13 @@ def write_to(logfile: Path, *descriptors: int) -> None:
     os.close(out)
 
 
-def tell_manager(address: str, state: str) -> None:
-    """Tell a service manager the state of this process (sd_notify(3)); ``address`` is what $NOTIFY_SOCKET says.
+def tell_manager(address: str, news: str) -> None:
+    """Tell a service manager the news of this process (sd_notify(3)); ``address`` is what $NOTIFY_SOCKET says.
 
     One that does not listen is no reason to fail.
     """
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-        s.sendto(state.encode("utf-8", "surrogateescape"), "\0" + address[1:] if address[0] == "@" else address)
+        s.sendto(news.encode("utf-8", "surrogateescape"), "\0" + address[1:] if address[0] == "@" else address)
 
 
 def daemonize() -> Daemon | StartOutcome:

@@ -16,7 +16,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
 from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
-from gtfs.mount.tree import VERIFIED_STATES, IncomingSink, PackInfo, PackSource
+from gtfs.mount.tree import VERIFIED_STAGES, IncomingSink, PackInfo, PackSource
 from gtfs.pack.format import CorruptPack
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Handover:
 
         Raises ESTALE, which lets the kernel look the name up again, and open that file; EPERM for what was verified.
         """
-        if info.state in VERIFIED_STATES:
+        if info.stage in VERIFIED_STAGES:
             raise OSError(errno.EPERM, "verified")
         name = pack_name(info.oid).encode()
         if self._files.get(name) is None:
@@ -187,10 +187,10 @@ class Handover:
                 raise OSError(errno.ENOENT, "taken away")
             self._check_free(file, name)
             info = self._source.info(oid)
-            if info is not None and info.state in VERIFIED_STATES:
+            if info is not None and info.stage in VERIFIED_STAGES:
                 await self._files.unlink(file)
                 return
-        elif info is not None and info.state in VERIFIED_STATES:
+        elif info is not None and info.stage in VERIFIED_STAGES:
             raise OSError(errno.EPERM, "verified")
         await self._files.rename(file, name)
         await self._hand_over_if_whole(file)

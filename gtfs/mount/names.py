@@ -20,7 +20,7 @@ from gtfs.mount.droppedfiles import PLACES, DroppedFile, DroppedFiles
 from gtfs.mount.incoming import NAME_BYTES, IncomingFile, IncomingFiles
 from gtfs.mount.inodes import PassingInodes
 from gtfs.mount.options import MountOptions
-from gtfs.mount.tree import VERIFIED_STATES, ControlEntry, ControlTree, PackInfo, PackSource
+from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, ControlTree, PackInfo, PackSource
 
 CONTROL_NAME: Final = b".gtfs"
 
@@ -71,7 +71,7 @@ class Names:
         oid = parse_pack_name(name)
         info = self._source.info(oid) if oid is not None else None
         file = self._files.get(name)
-        if info is not None and (file is None or info.state in VERIFIED_STATES):
+        if info is not None and (file is None or info.stage in VERIFIED_STAGES):
             return info
         return file
 

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 
-VERIFIED_STATES: Final = frozenset({"verified", "unpacked"})  # of design.md §8: the bytes are ours and never change
+VERIFIED_STAGES: Final = frozenset({"verified", "unpacked"})  # of design.md §8: the bytes are ours and never change
 
 
 class ReadTimedOut(GtfsError):
@@ -44,7 +44,7 @@ class PackInfo(NamedTuple):
     oid: ObjectId
     size: int  # bytes, exact before one of them is here
     time_s: int  # committer (or tagger) time
-    state: str  # of design.md §8: remote, waiting, refused, verified, unpacked
+    stage: str  # of design.md §8: remote, waiting, refused, verified, unpacked
     local_bytes: int  # how many of `size` are on this machine
 
 

@@ -63,8 +63,8 @@ class _Process:
             return None
         fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
         pending, blocked, shared, ignored = (int(fields[k], 16) for k in (b"SigPnd", b"SigBlk", b"ShdPnd", b"SigIgn"))
-        state = fields[b"State"].strip()[:1]
-        return cls(int(fields[b"Tgid"]), state in b"ZX", (pending | shared) & ~(blocked | ignored))
+        is_over = fields[b"State"].strip()[:1] in b"ZX"
+        return cls(int(fields[b"Tgid"]), is_over, (pending | shared) & ~(blocked | ignored))
 
 
 def living_process(pid: int) -> int:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import trio
 
 from gtfs.feed import parse_feed
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.others import hear_others
 from gtfs.repo.repository import Repository
 from gtfs.state.config import Config
@@ -22,7 +23,7 @@ def ask_others(repository: Repository) -> None:
 
     async def work() -> None:
         with State(repository) as state:
-            async with open_node(state, NodeOptions(swarm=None, feeds=feeds)) as node:
+            async with open_node(state, NodeOptions(offline=True, feeds=feeds)) as node:
                 await hear_others(state, node.poller)
 
     trio.run(work)

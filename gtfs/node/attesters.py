@@ -55,6 +55,11 @@ class Attesters:
                 log.warning("gtfs.attester: %s", error)
         self._poller.use(dict.fromkeys([*self._given, *feeds]))
 
+    def use(self, more: Iterable[Feed]) -> None:
+        """Ask these too, as long as this node runs."""
+        self._given = tuple(dict.fromkeys([*self._given, *more]))
+        self.reread()
+
     async def poll_once(self) -> None:
         """Ask all of them now."""
         await self._poller.poll_once()

@@ -36,21 +36,23 @@ GOAL = 0.9  # of the limit: so that it is not reached again at once
 class Cache:
     """Keeps the reels of one node below a limit."""
 
-    def __init__(self, state: State, reels: ReelTorrents, session: Session, writing: Writing, limit_bytes: int) -> None:
+    def __init__(
+        self, state: State, reel_torrents: ReelTorrents, session: Session, writing: Writing, limit_bytes: int
+    ) -> None:
         """Raises `BadConfig` on a publisher, whose reels may be the only copy."""
         if state.config.sign_key() is not None:
             raise BadConfig(f"cache_size is for mirrors, and {state.repository.path} publishes; mount it without")
         self._state = state
-        self._reels = reels
+        self._reel_torrents = reel_torrents
         self._session = session
         self._writing = writing
-        self._evictions = reels.evictions
+        self._evictions = reel_torrents.evictions
         self._limit_bytes = limit_bytes
         self._one = trio.Lock()
 
     def local_bytes(self) -> int:
         """What the reels take on disk."""
-        return sum(torrent.local_bytes() for torrent in self._reels.torrents())
+        return sum(torrent.local_bytes() for torrent in self._reel_torrents.torrents())
 
     async def run_task(self) -> None:
         """Look again and again."""
@@ -100,10 +102,12 @@ class Cache:
         """The reels of which pieces may go, as far as this node is concerned."""
         found = []
         for row in self._state.index.reels.all():
-            torrent = self._reels.reel(row.id)
-            if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.state == "retired":
+            torrent = self._reel_torrents.reel(row.id)
+            if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.stage == "retired":
                 continue
-            if torrent.spec.directory == self._state.layout.reels and (not row.is_whole or self._reels.is_let_in(row)):
+            if torrent.spec.directory == self._state.layout.reels and (
+                not row.is_whole or self._reel_torrents.is_let_in(row)
+            ):
                 found.append((row, torrent))
         return found
 
@@ -114,14 +118,14 @@ class Cache:
                 continue
             copies = await copies_elsewhere(torrent, self._session.peer_id)
             going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
-            if not going or self._evictions.is_pinned(row.id) or self._reels.reel(reel_id) is not torrent:
+            if not going or self._evictions.is_pinned(row.id) or self._reel_torrents.reel(reel_id) is not torrent:
                 continue
             with self._evictions.leaving(row.infohash):
                 await trio.to_thread.run_sync(self._keep_table, row)
                 if row.is_whole:
-                    self._state.index.reels.set_state([row.id], "partial")
+                    self._state.index.reels.set_stage([row.id], "partial")
                 self._writing.news.reels.grow()
-                self._reels.replace(row, await evict(self._session, torrent, going))
+                self._reel_torrents.replace(row, await evict(self._session, torrent, going))
             return len(going) * torrent.spec.piece_length
         return 0
 

@@ -23,7 +23,7 @@ from gtfs.state.control import Tell, read_object, socket_path
 
 log = logging.getLogger(__name__)
 
-_MAX_LINE = 1 << 20
+_MAX_LINE = 24 << 20  # a signed catalogue of 16 MiB, in JSON
 _MAX_JOBS = 1024
 _MAX_DAYS = 3650
 
@@ -45,9 +45,16 @@ def _is_url(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
+def _is_ascii(value: object) -> bool:
+    return isinstance(value, str) and value.isascii()
+
+
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
+    "attest": lambda value: isinstance(value, bool),
     "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
+    "document": _is_ascii,
+    "draft": _is_ascii,
     "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
@@ -58,8 +65,16 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
     "version": lambda value: type(value) is int and value > 0,
     "verb": lambda value: isinstance(value, str),
+    "wanted": lambda value: isinstance(value, dict),
 }
-_NEEDED = {"refresh": ("days",), "rewind": ("version",), "torrents": ("out", "packs", "trackers"), "trust": ("verb",)}
+_NEEDED = {
+    "init": ("wanted",),
+    "place": ("document", "draft"),
+    "refresh": ("days",),
+    "rewind": ("version",),
+    "torrents": ("out", "packs", "trackers"),
+    "trust": ("verb",),
+}
 
 
 def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:
@@ -76,10 +91,10 @@ def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) 
     return None
 
 
-def listen(state: Path) -> trio.SocketListener:
+def listen(directory: Path) -> trio.SocketListener:
     """The node's socket, in the place of one that a crash left: the lock says that no other node lives."""
     s = socket.socket(socket.AF_UNIX)
-    with socket_path(state) as path:
+    with socket_path(directory) as path:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
         s.bind(path)
@@ -101,13 +116,13 @@ async def answer_task(listener: trio.SocketListener, handlers: Mapping[str, Hand
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:
-    line = b""
+    line = bytearray()
     while not line.endswith(b"\n") and len(line) < _MAX_LINE:
         piece = await stream.receive_some(65536)
         if not piece:
             return b""
         line += piece
-    return line
+    return bytes(line)
 
 
 async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler]) -> None:

@@ -30,7 +30,7 @@ from gtfs.state.feedkey import BadFeedKey, FeedKey, address, make_feed_key, read
 from gtfs.state.private import check_private
 from gtfs.state.state import State
 from gtfs.swarm.dht import find_pointer, put_pointer
-from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, FeedState
+from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, Validators
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import Pointer, sign_pointer
 from gtfs.swarm.session import Session
@@ -70,7 +70,7 @@ class Told:
 
 def make_address(repository: Repository) -> str:
     """A publisher's address, its key made at the first time. Blocking. Raises `BadConfig`, `BadFeedKey`, OSError."""
-    check_private(repository.state)
+    check_private(repository.state_directory)
     config = Config(repository)
     name = config.get("name")
     if name is None or config.sign_key() is None:
@@ -172,7 +172,7 @@ class PointerKeeper:
         told = self._told
         return {"key": told.key, "version": told.version, "nodes": told.nodes, "put": told.put_s}
 
-    async def follow(self, feed: DhtFeed, known: FeedState) -> FeedAnswer:
+    async def follow(self, feed: DhtFeed, known: Validators) -> FeedAnswer:
         """What the pointer leads to, if that is news; see `gtfs.swarm.feeds.fetch`."""
         if self._session is None:
             raise FeedError(feed.text, "this node is offline")
@@ -185,9 +185,9 @@ class PointerKeeper:
                 return FeedAnswer(None, known)  # an old one, from nodes that missed the newer
             self._heard[pointer.target] = pointer
             if now == known.pointer or (held is not None and pointer.infohash == await self._infohash(held)):
-                return FeedAnswer(None, FeedState(pointer=now))
+                return FeedAnswer(None, Validators(pointer=now))
             document = await _fetch(self._session, feed, pointer.infohash, self._root / pointer.infohash.hex())
-            return FeedAnswer(document, FeedState(pointer=now))
+            return FeedAnswer(document, Validators(pointer=now))
 
     async def _infohash(self, held: Held) -> InfoHash:
         document = held.document

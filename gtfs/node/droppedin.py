@@ -29,7 +29,7 @@ class NotListed(GtfsError):
 
 async def take_copied(
     state: State,
-    reels: ReelTorrents,
+    reel_torrents: ReelTorrents,
     take_catalogue: Callable[[bytes], Awaitable[None]],
     take_attestation: Callable[[bytes], Awaitable[None]],
     document: bytes,
@@ -54,4 +54,4 @@ async def take_copied(
     row = state.index.reels.by_name(names[0]) if names else None
     if row is None:
         raise NotListed(f"the held catalogue lists no reel whose torrent is {infohash.hex()}")
-    await reels.take_metainfo(row, info)
+    await reel_torrents.keep_metainfo(row, info)

@@ -15,6 +15,7 @@ import trio
 from gtfs.catalogue.accept import Accepted, FirstTrust
 from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
+from gtfs.ingest.refmoves import RefReport
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import Progress, Round, SyncReport, WayIn, move_refs
@@ -37,18 +38,18 @@ class Follower:
     def __init__(
         self,
         state: State,
-        reels: ReelTorrents,
+        reel_torrents: ReelTorrents,
         writing: Writing,
         first: FirstTrust,
     ) -> None:
         self._state = state
-        self._reel_torrents = reels
+        self._reel_torrents = reel_torrents
         self._writing = writing
         self._first = first
         self._news = writing.news
         self._one = trio.Lock()
         self._filled: set[ReelName] = set()  # reels to which git has given what it has
-        self._way_in = WayIn(state, reels, writing)
+        self._way_in = WayIn(state, reel_torrents, writing)
 
     async def take_document(self, document: bytes, *, join: bool = True) -> bool:
         """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.
@@ -169,8 +170,7 @@ class Follower:
         """Move refs to where the held catalogue has them, as far as they may now."""
         async with self._one:
             if self._state.held is not None:
-                await self._writing.run(move_refs, self._state)
-                self._news.came_in()
+                await self._move_refs()
 
     def _followed(self) -> Accepted:
         """The catalogue to sync with."""
@@ -200,6 +200,12 @@ class Follower:
             await Round(self._way_in, listed, report, progress).run(stall_s)
             if self._state.held is held:
                 # Those whose whole history is here move, whatever else is missing.
-                report.refs = await self._writing.run(move_refs, self._state)
-                self._news.came_in()
+                report.refs = await self._move_refs()
+        return report
+
+    async def _move_refs(self) -> RefReport:
+        report = await self._writing.run(move_refs, self._state)
+        self._news.came_in()
+        if report.moved:
+            self._news.followed.grow()
         return report

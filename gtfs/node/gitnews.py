@@ -75,6 +75,7 @@ class GitNews:
         refs = {r.name: r.oid for r in shown if r.kind != MISSING}
         if refs == self._news.refs:
             return
+        self._news.moved.grow()
         if self.takes_up:
             # By the refs that were read: another look follows whatever has moved them meanwhile.
             take_up = partial(self._state.take_up, Work(self._jobs, cancelled), refs=found, retry=False)

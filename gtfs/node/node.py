@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,22 @@ from gtfs.feed import Feed, parse_feed
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
-from gtfs.node.attesters import Attesters
+from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
-from gtfs.node.control import answer_task, listen
+from gtfs.node.control import Handler, answer_task, listen
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
+from gtfs.node.hooks import HookRuns
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.others import hear_others
+from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
+from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
+from gtfs.node.ringnews import RingNews
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -44,21 +47,22 @@ from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
-from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import NodeFailed, Tell
-from gtfs.state.describe import describe_published, describe_refreshed, describe_state, describe_step
+from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
-from gtfs.state.firsttrust import TrustGiven, first_trust
+from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
-from gtfs.state.publish import publish_now
+from gtfs.state.hooks import begin_hooks
+from gtfs.state.initialise import answer_init
 from gtfs.state.repair import look_at_git
-from gtfs.state.rewind import describe_races, rewind
+from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
 from gtfs.swarm.httpget import open_client
-from gtfs.swarm.session import Session, SwarmOptions, open_session
+from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
 from gtfs.view.packs import Packs
@@ -71,29 +75,17 @@ _TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does 
 _RETRY_S = 10.0  # after a catalogue could not be followed
 
 
-@dataclass(frozen=True)
-class NodeOptions:
-    """How a node runs; times in seconds. ``swarm`` None: offline."""
-
-    swarm: SwarmOptions | None = field(default_factory=SwarmOptions)
-    feeds: tuple[Feed, ...] = ()
-    attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
-    first: FirstTrust = field(default_factory=FirstTrust)
-    read_timeout_s: float = 60.0
-    poll_s: float = 300.0
-    table_s: float = 30.0
-    prefetch: bool = False
-    cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them
-    proxy: str | None = None  # for feeds, a URL
-    jobs: int | None = None  # processes that encode; None: one for each core
-    may_be_read_only: bool = False  # do with a state directory that cannot be written: nothing is fetched or let in
-    limits: Mapping[str, int] = field(default_factory=dict)  # instead of those in the config
-
-
 class Node:
     """A running node; made by `open_node`."""
 
-    def __init__(self, state: State, session: Session | None, client: httpx.AsyncClient, options: NodeOptions) -> None:
+    def __init__(
+        self,
+        state: State,
+        session: Session | None,
+        client: httpx.AsyncClient,
+        options: NodeOptions,
+        first: FirstTrust,
+    ) -> None:
         self.state = state
         self.options = options
         self.session = session
@@ -102,18 +94,21 @@ class Node:
         evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
         self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
-        trackers = options.swarm.trackers if options.swarm is not None else ()
+        trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
         self.written = WrittenPacks(state, self._writing)
-        self.follower = Follower(state, self.reel_torrents, self._writing, options.first)
+        self.follower = Follower(state, self.reel_torrents, self._writing, first)
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
+        self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
+        self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
+        self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -178,18 +173,6 @@ class Node:
         done = await self.refresh(request["days"], None if key is None else parse_fingerprint(key))
         return describe_refreshed(self.state, done)
 
-    async def rewind(self, version: int) -> dict[str, Any]:
-        """Hold an accepted version again; what `gtfs rewind` shows."""
-        done = await self._writing.run(rewind, self.state, version)
-        await self.reel_torrents.update()
-        self.divergence.is_old = True
-        self.pointer.renew()
-        self.news.reels.grow()
-        return done
-
-    async def _asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.rewind(request["version"])
-
     async def _take_copied(self, document: bytes) -> None:
         await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
 
@@ -246,36 +229,28 @@ class Node:
         self.attesters.reread()
         self.pointer.renew()
         self.news.wanted.grow()
+        self.publishing.look_again()
 
-    async def publish(self, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any]:
-        """Publish what the refs say; the new reels are seeded at once."""
-
-        def tell_step(step: Step) -> None:
-            trio.from_thread.run_sync(tell, describe_step(step))
-
-        def work() -> dict[str, Any]:
-            if is_attester(self.state):
-                return describe_attested(self.state, *attest(self.state, force=force))
-            done = publish_now(self.state, Work(jobs, cancelled, tell_step), force=force)
-            return describe_published(self.state, done)
-
-        await hear_others(self.state, self.poller)
-        result = await self._writing.run(work)
+    async def _has_published(self) -> None:
+        """The new reels are seeded at once."""
         self.news.changed()
         self.pointer.renew()
         await self.reel_torrents.update()
-        return result
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
         # Longer than a read waits: here peers may still be looking for each other.
         return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
 
-    async def _asked_publish(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.publish(bool(request.get("force")), request.get("jobs") or self.options.jobs, tell)
+    async def _asked_init(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Settings that the caller has looked at: written, and acted on from now on."""
+        done = await self._writing.run(answer_init, self.state, request)
+        await self.reread()
+        return done
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
+        await self.ring_news.look()
         self._refusals.judge_again()
         async with open_shown_progress(self.session, tell) as shown:
             await self.poller.poll_once()
@@ -293,21 +268,24 @@ class Node:
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = request.get("keyrings") or []
-        if not isinstance(files, list) or not all(isinstance(file, str) and "\0" not in file for file in files):
-            raise NodeFailed("keyrings: these are no names of files", Blame.USAGE.exit_code)
+        files = [Path(file) for file in _texts(request, "keyrings")]
         if files:
-            given = TrustGiven([Path(file) for file in files])
+            given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
+        self.attesters.use(map(parse_attester, _texts(request, "attesters")))
         return await self.sync_once(tell)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
-        if request["verb"] != "list":  # what was refused may be good by the other ring
-            self._refusals.judge_again()
-            self.divergence.is_old = True
-            self.news.wanted.grow()
+        if request["verb"] != "list":
+            self._judge_again()
         return done
+
+    def _judge_again(self) -> None:
+        """What was refused may be good by another ring."""
+        self._refusals.judge_again()
+        self.divergence.is_old = True
+        self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return await hand_out(
@@ -325,6 +303,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out["hooks"]["running"] = self.hooks.running
         out["swarm"] = {
             **describe_session(self.session),
             "share": describe_share(self.reel_torrents.torrents()),
@@ -342,16 +321,18 @@ class Node:
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers = {"publish": self._asked_publish, "sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh, "rewind": self._asked_rewind}
-        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust}
+        handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
+        handlers |= {"refresh": self._asked_refresh, "rewind": self.publishing.asked_rewind}
+        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
+        handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
+        handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
                 nursery.start_soon(self.git_news.watch_task)
                 task_status.started()
                 return
-            nursery.start_soon(answer_task, listen(self.state.repository.state), handlers)
+            nursery.start_soon(answer_task, listen(self.state.repository.state_directory), handlers)
             nursery.start_soon(self.git_news.watch_task)
             nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self.written.look_again_task)
@@ -361,31 +342,44 @@ class Node:
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
             nursery.start_soon(self.upkeep.run_task)
+            nursery.start_soon(self.ring_news.watch_task)
+            nursery.start_soon(self.publishing.run_task)
+            nursery.start_soon(self.hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
 
 
+def _texts(request: dict[str, Any], name: str) -> list[str]:
+    found = request.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
+        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
+    return found
+
+
 @asynccontextmanager
-async def open_node(state: State, options: NodeOptions, session: Session | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    state: State, options: NodeOptions, session: Session | None = None, first: FirstTrust | None = None
+) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``; without one the node opens its own. Raises `ListenRefused` for a port
-    that is taken.
+    Nodes of one process share one ``session``; without one the node opens its own. ``first`` None: no catalogue is
+    believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
-        options, session = replace(options, swarm=None), None
+        options, session = replace(options, offline=True), None
     elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
         try:
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
+        await trio.to_thread.run_sync(begin_hooks, state)
         await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
-        if options.swarm is not None and session is None:
+        if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, client, options)
+        node = Node(state, session, client, options, first or FirstTrust())
         stack.callback(node.packs.close)
         with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
             await trio.to_thread.run_sync(node.divergence.look)

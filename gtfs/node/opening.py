@@ -19,13 +19,15 @@ from gtfs.catalogue.accept import FirstTrust, NotSigned, accept
 from gtfs.durable import replace_file
 from gtfs.feed import DhtFeed, Feed, parse_feed
 from gtfs.node.dhtfeed import first_document
-from gtfs.node.node import Node, NodeOptions, open_node
-from gtfs.repo.repository import Repository, create_repository, open_repository
+from gtfs.node.node import Node, open_node
+from gtfs.node.options import NodeOptions
+from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.state.config import Config
-from gtfs.state.firsttrust import NewRing, TrustGiven, first_trust
+from gtfs.state.firsttrust import NewRing, first_trust
 from gtfs.state.source import Source
 from gtfs.state.state import State
-from gtfs.swarm.feeds import FeedError, FeedState, fetch
+from gtfs.state.trustgiven import TrustGiven
+from gtfs.swarm.feeds import FeedError, Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
 from gtfs.trust.verify import BadSignature
@@ -35,7 +37,7 @@ async def _first_document(feed: Feed, options: NodeOptions, session: Session | N
     if isinstance(feed, DhtFeed):
         return await first_document(feed, session)
     async with open_client(options.proxy) as client:
-        answer = await fetch(feed, FeedState(), client)
+        answer = await fetch(feed, Validators(), client)
     if answer.document is None:
         raise FeedError(feed.text, "it has no catalogue")
     return answer.document
@@ -56,7 +58,7 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
         accepted = accept(document, None, ring.keyring, first, int(time.time()))
         repository = create_repository(path, accepted.catalogue.object_format)
         try:
-            repository.state.mkdir(mode=0o700, exist_ok=True)
+            repository.state_directory.mkdir(mode=0o700, exist_ok=True)
             replace_file(repository.layout.keyring, ring.layout.keyring.read_bytes())
             if ring.keyring.named_only:
                 Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))
@@ -76,7 +78,7 @@ async def open_source(
     A feed that does not answer is no error where a catalogue is held already. Raises what `find_source`, `accept` and
     `open_node` raise; a repository that was made for a refused catalogue is removed again.
     """
-    if session is None and isinstance(source.feed, DhtFeed) and options.swarm is not None:
+    if session is None and isinstance(source.feed, DhtFeed) and not options.offline:
         # The address is asked by the session that the node will have: it is in the DHT then, and knows peers.
         async with open_session(options.swarm) as opened, _open_source(source, given, options, opened) as node:
             yield node
@@ -108,11 +110,17 @@ async def _open_source(
                 first = FirstTrust()
                 if not state.read_only:
                     first = await trio.to_thread.run_sync(first_trust, state, given, document)
+            is_new = source.feed is not None and state.held is None and not state.read_only
+            if is_new and await trio.to_thread.run_sync(repository.has_work_tree):
+                raise BadRepository(
+                    f"{repository.path} has a work tree, and a mirror moves branches beneath whoever works there; give "
+                    "a bare repository"
+                )
             is_known = state.read_only or source.text in state.config.get_all("source")
             if source.feed is not None and not is_known:
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
-            async with open_node(state, replace(options, feeds=tuple(feeds), first=first), session) as node:
+            async with open_node(state, replace(options, feeds=tuple(feeds)), session, first) as node:
                 if document is not None:
                     await node.follower.take_document(document, join=False)
                 stack.pop_all()

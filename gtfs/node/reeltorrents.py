@@ -22,11 +22,11 @@ from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
-from gtfs.state.turnover import settle_in
+from gtfs.state.turnover import adopt_whole
 from gtfs.swarm import files
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
-from gtfs.swarm.samereel import take_copy
+from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.webseeds import bring_info_task, seed_url
@@ -114,7 +114,7 @@ class ReelTorrents:
                 log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
                 await self.evictions.wait_left(row.infohash)
                 await self._leave(row)
-                self._state.index.reels.set_state([row.id], "partial")
+                self._state.index.reels.set_stage([row.id], "partial")
                 self._writing.news.reels.grow()
                 try:
                     await self._writing.run(remake, self._state, row, cancelled)
@@ -126,7 +126,7 @@ class ReelTorrents:
                 await self.update()
 
     async def _drop_superseded(self) -> None:
-        superseded = self._state.take_superseded()
+        superseded = self._state.pop_superseded()
         for row in superseded:
             await self.evictions.wait_left(row.infohash)
             await self._leave(row)
@@ -152,7 +152,7 @@ class ReelTorrents:
             else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds[:_ADDRESSES]),
         )  # fmt: skip
 
-    async def take_metainfo(self, row: ReelRow, info: bytes) -> None:
+    async def keep_metainfo(self, row: ReelRow, info: bytes) -> None:
         """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
         spec = self._spec(row)
 
@@ -239,14 +239,14 @@ class ReelTorrents:
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):
             return False
-        self.settle(row)
+        self.adopt_packs(row)
         log.info("reel %s was made from what is here, %d bytes", row.name, row.size)
         return True
 
-    def settle(self, row: ReelRow) -> None:
+    def adopt_packs(self, row: ReelRow) -> None:
         """Let the index point into a reel that has become whole. Blocking; in the writing thread."""
         held = self._state.held
-        settle_in(self._state.reel_files, None if held is None else held.catalogue, row)
+        adopt_whole(self._state.reel_files, None if held is None else held.catalogue, row)
         self._state.empty_open_reel()
 
     def is_wanted(self, row: ReelRow) -> bool:
@@ -283,10 +283,12 @@ class ReelTorrents:
             await self.bring_table(row, stall_s)
         spec = self._spec(row)
         if torrent.spec.path != spec.path:
-            await trio.to_thread.run_sync(take_copy, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo)
+            await trio.to_thread.run_sync(
+                copy_whole, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo
+            )
         now = self._state.index.reels.get(row.id)
         if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
-            self._state.index.reels.set_state([row.id], "complete")
+            self._state.index.reels.set_stage([row.id], "complete")
 
     @staticmethod
     async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:

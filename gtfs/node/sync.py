@@ -57,7 +57,7 @@ class SyncReport:
         self.refused = before.refused | self.refused
         self.faults.merge(before.faults)
 
-    def take(self, outcome: Outcome) -> None:
+    def count(self, outcome: Outcome) -> None:
         """Count what came of a reel's packs."""
         self.packs += len(outcome.unpacked)
         self.refused.update((c.oid, str(e)) for c, e in outcome.refused)
@@ -76,37 +76,37 @@ class Progress:
 
 
 class WayIn:
-    """Lets the packs of whole reels in; remembers between rounds which of them are settled."""
+    """Lets the packs of whole reels in; remembers between rounds into which of them nothing has to be moved."""
 
-    def __init__(self, state: State, reels: ReelTorrents, writing: Writing) -> None:
+    def __init__(self, state: State, reel_torrents: ReelTorrents, writing: Writing) -> None:
         self._state = state
-        self.reel_torrents = reels
+        self.reel_torrents = reel_torrents
         self.writing = writing
-        self._settled: set[ReelName] = set()  # listed reels that nothing has to be moved into while they stay whole
+        self._adopted: set[ReelName] = set()  # listed reels, while they stay whole
 
     def forget_others(self, listed: Sequence[ReelRow]) -> None:
         """These are all that a catalogue still lists."""
-        self._settled.intersection_update(row.name for row in listed)
+        self._adopted.intersection_update(row.name for row in listed)
 
     def let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         """Ingest what is not in git yet of a whole reel; ``progress`` hears how many packs are. Blocking."""
         index = self._state.index
         path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
-        if not reel.is_whole or reel.name not in self._settled:
-            self.reel_torrents.settle(reel)
-            self._settled.add(reel.name)
+        if not reel.is_whole or reel.name not in self._adopted:
+            self.reel_torrents.adopt_packs(reel)
+            self._adopted.add(reel.name)
         is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
-        rows = [row for row in index.packs.reel_rows(reel.id) if row.state != "unpacked"] if is_news else []
+        rows = [row for row in index.packs.reel_rows(reel.id) if row.stage != "unpacked"] if is_news else []
         if not rows:
             return Outcome()
         candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
         outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
         with index.transaction():
-            index.packs.set_state([c.oid for c, _ in outcome.waiting], "waiting")
+            index.packs.set_stage([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
                 log.error("%s of reel %s is refused: %s", candidate.oid.hex(), reel.name, error)
-                index.packs.set_state([candidate.oid], "refused", str(error))
+                index.packs.set_stage([candidate.oid], "refused", str(error))
         return outcome
 
 
@@ -183,7 +183,7 @@ class Round:
                 outcome = await self._way_in.writing.run(self._way_in.let_in, row, unpacked)
                 self._reel_torrents.evictions.unpin(row.id)
                 self._packs_done += row.rows
-                self._report.take(outcome)
+                self._report.count(outcome)
                 self._news.came_in()
 
 

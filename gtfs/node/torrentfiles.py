@@ -60,9 +60,9 @@ def _hand_out_reels(state: State, directory: Path, announce: Sequence[str]) -> l
 
 
 async def _hand_out_packs(state: State, packs: Packs, directory: Path, announce: Sequence[str], tell: Tell) -> int:
-    total = state.index.packs.count_by_state().get("unpacked", 0)
+    total = state.index.packs.count_by_stage().get("unpacked", 0)
     after = done = 0
-    while rows := state.index.packs.with_state("unpacked", after, _PAGE):
+    while rows := state.index.packs.with_stage("unpacked", after, _PAGE):
         after = rows[-1].row
         for row in rows:
             name = pack_name(row.oid)

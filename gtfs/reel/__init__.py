@@ -7,7 +7,7 @@ same packs in the **canonical order** make the same reel, the same **metainfo** 
 
 The **open reel** is the append-only file of packs that no reel holds yet; **sealing** copies them into reels.
 
-The **index** (SQLite) has one row for each known pack: its **state** (remote, waiting, refused, verified,
+The **index** (SQLite) has one row for each known pack: its **stage** (remote, waiting, refused, verified,
 unpacked) and its **place** — a reel and an offset, or an offset in the open reel. All but sign-offs, first-seen times
 and catalogue versions can be rebuilt from the files (``recover``).
 

@@ -84,6 +84,17 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS needs (
         oid BLOB PRIMARY KEY, object_bytes INTEGER NOT NULL, expanded_bytes INTEGER NOT NULL, objects INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # What hooks have still to hear: the refs as they stood when moves were gathered last, and what each has not heard.
+    "CREATE TABLE IF NOT EXISTS hook_refs (name BLOB PRIMARY KEY, oid BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS hook_moves (
+        hook TEXT NOT NULL, name BLOB NOT NULL,
+        old BLOB, -- NULL: it was not there
+        new BLOB, -- NULL: it is not there
+        PRIMARY KEY (hook, name)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS hook_failures (
+        hook TEXT PRIMARY KEY, times INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
 )
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from gtfs.reel.database import Database, IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
+from gtfs.reel.hookrows import HookRows
 from gtfs.reel.ledger import HeldRefs, History, KnownSigners, Meta, PackNeeds, SignOff, SignOffs, UnencodableCommits
-from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackState, ReelPack, SeenPack
-from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelState
+from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackStage, ReelPack, SeenPack
+from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelStage
 
 __all__ = [
     "Index",
@@ -25,11 +26,11 @@ __all__ = [
     "ListedPack",
     "LocalPack",
     "PackRow",
-    "PackState",
+    "PackStage",
     "ReelConflict",
     "ReelPack",
     "ReelRow",
-    "ReelState",
+    "ReelStage",
     "SeenPack",
     "SignOff",
 ]
@@ -55,6 +56,7 @@ class Index:
         self.signers = KnownSigners(db)
         self.unencodable = UnencodableCommits(db)
         self.needs = PackNeeds(db)
+        self.hooks = HookRows(db)
 
     def __enter__(self) -> Index:
         return self

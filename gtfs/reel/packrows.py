@@ -16,7 +16,7 @@ from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
 from gtfs.reel.order import Item, clamp_time_s
 
-PackState = Literal["remote", "waiting", "refused", "verified", "unpacked"]
+PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
 _RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
@@ -60,15 +60,15 @@ class PackRow(NamedTuple):
     time_s: int | None
     size: int
     digest: PackDigest | None
-    state: PackState
+    stage: PackStage
     reel: int | None
     offset: int | None
     reason: str | None
     first_seen_s: int
 
 
-# Of a listed pack: row, oid, time_s, size, state, reel, offset. A plain tuple, as listings ask for very many.
-ListedPack = tuple[int, ObjectId, int | None, int, PackState, int | None, int]
+# Of a listed pack: row, oid, time_s, size, stage, reel, offset. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int | None, int, PackStage, int | None, int]
 
 
 class LocalPack(NamedTuple):
@@ -81,7 +81,7 @@ class LocalPack(NamedTuple):
     digest: PackDigest
     offset: int | None
     parents: Sequence[ObjectId]
-    state: PackState
+    stage: PackStage
 
 
 class ReelPack(NamedTuple):
@@ -143,7 +143,7 @@ class PackRows:
         return {row[1]: PackRow._make(row) for row in rows}
 
     def known(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
-        """Those of the ids that have a row, whatever its state."""
+        """Those of the ids that have a row, whatever its stage."""
         return {ObjectId(oid) for (oid,) in self._db.rows_in("SELECT oid FROM packs WHERE oid IN (%s)", oids)}
 
     def rows_after(self, row: int, limit: int) -> list[PackRow]:
@@ -162,9 +162,9 @@ class PackRows:
         """The highest row number, 0 while there is none."""
         return int(self._db.row("SELECT coalesce(max(row), 0) FROM packs")[0])
 
-    def with_state(self, state: PackState, after_row: int = 0, limit: int = 1000) -> list[PackRow]:
-        """The next packs in this state, in row order."""
-        return self._packs("WHERE state = ? AND row > ? ORDER BY row LIMIT ?", state, after_row, limit)
+    def with_stage(self, stage: PackStage, after_row: int = 0, limit: int = 1000) -> list[PackRow]:
+        """The next packs in this stage, in row order."""
+        return self._packs("WHERE state = ? AND row > ? ORDER BY row LIMIT ?", stage, after_row, limit)
 
     def unpacked(self) -> list[ObjectId]:
         """The ids of everything that git has, in row order."""
@@ -205,19 +205,19 @@ class PackRows:
         """The size of all known packs together, local or not."""
         return self._count_and_bytes()[1]
 
-    def count_by_state(self) -> dict[PackState, int]:
-        """How many packs are in each state; states without any are left out."""
+    def count_by_stage(self) -> dict[PackStage, int]:
+        """How many packs are in each stage; stages without any are left out."""
         return dict(self._db.rows("SELECT state, count(*) FROM packs GROUP BY state"))
 
     def put_local(self, packs: Iterable[LocalPack]) -> None:
-        """Record packs whose bytes were seen, their state and history. A local place that a pack already has
+        """Record packs whose bytes were seen, their stage and history. A local place that a pack already has
         (the open reel, a complete reel) stays its place; one in a reel that is not here gives way."""
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
             db.executemany(
                 _PUT_LOCAL,
-                ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.state, p.offset, now) for p in packs),
+                ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.stage, p.offset, now) for p in packs),
             )
             self._history.put((pack.oid, pack.parents) for pack in packs)
 
@@ -247,11 +247,11 @@ class PackRows:
                 ((reel_id, offset, oid) for oid, offset in places),
             )
 
-    def set_state(self, oids: Iterable[ObjectId], state: PackState, reason: str | None = None) -> None:
-        """Put known packs into a state; the reason of an earlier one goes."""
+    def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:
+        """Put known packs into a stage; the reason of an earlier one goes."""
         with self._db.transaction() as db:
             db.executemany(
-                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((state, reason, oid) for oid in oids)
+                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((stage, reason, oid) for oid in oids)
             )
 
     def set_kind_time(self, seen: Iterable[SeenPack]) -> None:

@@ -19,7 +19,7 @@ from gtfs.durable import sync_directory
 from gtfs.ids import REEL_SUFFIX, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName
 from gtfs.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
-from gtfs.reel.index import Index, LocalPack, PackRow, PackState, ReelPack, SeenPack
+from gtfs.reel.index import Index, LocalPack, PackRow, PackStage, ReelPack, SeenPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.seal import PackCheck, check_packs, metainfo_path_of, read_reel
 from gtfs.reel.table import CorruptReel, Row, check_reel_layout
@@ -30,13 +30,13 @@ _BATCH: Final = 1000  # packs a transaction while rebuilding
 
 
 class Described(NamedTuple):
-    """What a whole pack's bytes say, and the state that its objects have in the backing repository."""
+    """What a whole pack's bytes say, and the stage that its objects have reached in the backing repository."""
 
     oid: ObjectId
     kind: int
     time_s: int
     parents: tuple[ObjectId, ...]
-    state: PackState
+    stage: PackStage
 
 
 class Listed(NamedTuple):
@@ -132,12 +132,12 @@ def rebuild_index(
     """
     found = _Finds(index, describe, progress or (lambda _: None))
     for path in sorted(reels.glob(f"*{REEL_SUFFIX}")):
-        found.take_reel(path, fmt, listed)
+        found.add_reel(path, fmt, listed)
     for name, reel in listed.items():
         if index.reels.by_name(name) is None:
-            index.reels.put(name, *reel, state="remote")
+            index.reels.put(name, *reel, stage="remote")
     if open_reel.exists() and open_reel.stat().st_size:
-        found.take_open_reel(open_reel, scan_prefix)
+        found.add_open_reel(open_reel, scan_prefix)
     return Rebuilt(len(index.reels.all()), index.packs.count(), tuple(found.problems))
 
 
@@ -150,14 +150,14 @@ class _Finds:
         self._progress = progress
         self.problems: list[str] = []
 
-    def take_reel(self, path: Path, fmt: ObjectFormat, listed: Mapping[ReelName, Listed]) -> None:
+    def add_reel(self, path: Path, fmt: ObjectFormat, listed: Mapping[ReelName, Listed]) -> None:
         try:
             foot, rows = read_reel(path, fmt)
         except CorruptReel as error:
             # Lazily fetched reels may lack their end: the catalogue makes them known, the swarm brings it.
             name = ReelName(path.name.removesuffix(REEL_SUFFIX))
             if name in listed:
-                self._index.reels.put(name, *listed[name], state="partial")
+                self._index.reels.put(name, *listed[name], stage="partial")
             else:
                 self.problems.append(error.reason)
             return
@@ -178,15 +178,15 @@ class _Finds:
             self.problems.append(f"{path.name}: the catalogue lists it with another size or number of packs")
             return
         with self._index.transaction():
-            reel_id = self._index.reels.put(foot.name, *reel, state="complete" if whole else "partial")
+            reel_id = self._index.reels.put(foot.name, *reel, stage="complete" if whole else "partial")
             packs = [ReelPack(r.oid, r.length, r.digest, o) for r, o in zip(rows, offsets, strict=True)]
             for oid in self._index.packs.put_reel_rows(reel_id, packs, 0):
                 self.problems.append(f"{path.name}: the pack of {oid.hex()} differs from that of another reel")
             self._index.packs.set_kind_time(SeenPack(d.oid, d.kind, d.time_s, d.parents) for d in good.values())
             for described in good.values():
-                self._index.packs.set_state((described.oid,), described.state)
+                self._index.packs.set_stage((described.oid,), described.stage)
 
-    def take_open_reel(self, path: Path, scan_prefix: ScanPrefix) -> None:
+    def add_open_reel(self, path: Path, scan_prefix: ScanPrefix) -> None:
         batch: list[LocalPack] = []
         with _mapped(path) as view:
             at = 0
@@ -205,8 +205,8 @@ class _Finds:
                     continue
                 known = self._index.packs.get(described.oid)
                 if known is None or not self._is_whole_elsewhere(known):
-                    oid, kind, time_s, parents, state = described
-                    batch.append(LocalPack(oid, kind, time_s, length, digest, at, parents, state))
+                    oid, kind, time_s, parents, stage = described
+                    batch.append(LocalPack(oid, kind, time_s, length, digest, at, parents, stage))
                 if len(batch) >= _BATCH:
                     self._index.packs.put_local(batch)
                     batch.clear()
@@ -216,7 +216,7 @@ class _Finds:
 
     def _is_whole_elsewhere(self, known: PackRow) -> bool:
         reel = self._index.reels.get(known.reel) if known.reel is not None else None
-        return reel is not None and reel.state == "complete"
+        return reel is not None and reel.stage == "complete"
 
     def _read_row(self, pack: memoryview, row: Row, path: Path) -> Described | None:
         if pack[: len(_PACK_START)] != _PACK_START or hashlib.sha256(pack).digest() != row.digest:

@@ -8,10 +8,10 @@ from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import InfoHash, ReelName
 from gtfs.reel.database import Database
-from gtfs.reel.packrows import PackState
+from gtfs.reel.packrows import PackStage
 from gtfs.reel.table import CorruptReel
 
-ReelState = Literal["remote", "partial", "complete", "retired"]
+ReelStage = Literal["remote", "partial", "complete", "retired"]
 
 _REELS: Final = "SELECT id, name, infohash, size, rows, version, state FROM reels"
 
@@ -29,12 +29,12 @@ class ReelRow(NamedTuple):
     size: int
     rows: int
     version: int
-    state: ReelState
+    stage: ReelStage
 
     @property
     def is_whole(self) -> bool:
         """Whether every byte of it is here; a retired reel was whole before."""
-        return self.state in ("complete", "retired")
+        return self.stage in ("complete", "retired")
 
 
 class ReelRows:
@@ -57,14 +57,14 @@ class ReelRows:
         row = self._db.row(f"{_REELS} WHERE name = ?", (name,))
         return None if row is None else ReelRow._make(row)
 
-    def put(self, name: ReelName, infohash: InfoHash, size: int, rows: int, version: int, state: ReelState) -> int:
-        """Make a reel known and return its id. A known one keeps its version unless that was 0, and its state;
+    def put(self, name: ReelName, infohash: InfoHash, size: int, rows: int, version: int, stage: ReelStage) -> int:
+        """Make a reel known and return its id. A known one keeps its version unless that was 0, and its stage;
         raises `ReelConflict` if it was known with another infohash, size or row count."""
         with self._db.transaction() as db:
             db.execute(
                 "INSERT INTO reels (name, infohash, size, rows, version, state) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET version = excluded.version WHERE version = 0",
-                (name, infohash, size, rows, version, state),
+                (name, infohash, size, rows, version, stage),
             )
             reel = self.by_name(name)
             assert reel is not None
@@ -77,16 +77,16 @@ class ReelRows:
         sql = "SELECT 1 FROM packs WHERE reel IS ? AND offset IS NOT NULL LIMIT 1"
         return self._db.row(sql, (reel_id,)) is not None
 
-    def holds_any(self, reel_id: int, states: Sequence[PackState]) -> bool:
-        """Whether any pack in one of these states, of which there should be few, has its place in this reel."""
-        # The plus: by the index of states, as all rows of a reel are many.
-        sql = f"SELECT 1 FROM packs WHERE state IN ({','.join('?' * len(states))}) AND +reel = ? LIMIT 1"  # noqa: S608
-        return self._db.row(sql, (*states, reel_id)) is not None
+    def holds_any(self, reel_id: int, stages: Sequence[PackStage]) -> bool:
+        """Whether any pack in one of these stages, of which there should be few, has its place in this reel."""
+        # The plus: by the index of stages, as all rows of a reel are many.
+        sql = f"SELECT 1 FROM packs WHERE state IN ({','.join('?' * len(stages))}) AND +reel = ? LIMIT 1"  # noqa: S608
+        return self._db.row(sql, (*stages, reel_id)) is not None
 
-    def set_state(self, reel_ids: Iterable[int], state: ReelState) -> None:
+    def set_stage(self, reel_ids: Iterable[int], stage: ReelStage) -> None:
         """Say how much of these reels is here, or that they are retired."""
         with self._db.transaction() as db:
-            db.executemany("UPDATE reels SET state = ? WHERE id = ?", ((state, id_) for id_ in reel_ids))
+            db.executemany("UPDATE reels SET state = ? WHERE id = ?", ((stage, id_) for id_ in reel_ids))
 
     def drop(self, names: Iterable[ReelName]) -> None:
         """Forget reels in which no pack has its place; a later one may get the id."""

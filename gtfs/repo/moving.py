@@ -40,7 +40,7 @@ class Moving:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        self._repository.state.mkdir(exist_ok=True)
+        self._repository.state_directory.mkdir(exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(self._repository.layout.moving, flags, 0o600)
         try:
@@ -81,7 +81,7 @@ def sweep_moving(repository: Repository) -> list[bytes]:
     except FileNotFoundError:
         return []
     try:
-        if not _take(fd):
+        if not _acquire(fd):
             log.warning("a git that gtfs started before still moves refs in %s", repository.path)
             return []
         with open(fd, "rb", closefd=False) as file:
@@ -100,7 +100,7 @@ def sweep_moving(repository: Repository) -> list[bytes]:
         os.close(fd)
 
 
-def _take(fd: int) -> bool:
+def _acquire(fd: int) -> bool:
     end = time.monotonic() + _END_S
     while True:
         try:

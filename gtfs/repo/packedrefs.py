@@ -58,7 +58,7 @@ def move_packed(repository: Repository, moves: Sequence[RefMove]) -> dict[bytes,
     if not moves:
         return refused
     lock = repository.path / "packed-refs.lock"
-    if not _take(lock):
+    if not _acquire(lock):
         why = "packed-refs.lock is there: another git packs refs, or was killed; if none runs, remove that file"
         return refused | {m.name: why for m in moves}
     locked: list[Path] = []
@@ -113,7 +113,7 @@ def _values(repository: Repository, moves: Sequence[RefMove]) -> tuple[dict[Obje
     return values, refused
 
 
-def _take(lock: Path) -> bool:
+def _acquire(lock: Path) -> bool:
     end = time.monotonic() + _WAIT_S
     while True:
         try:

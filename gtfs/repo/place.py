@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+from pathlib import Path
+from typing import Final
 
 from gtfs.errors import Blame, GtfsError
 
@@ -15,6 +18,28 @@ class BadRepository(GtfsError):
     """A path that is no repository gtfs can use; the text says what to do."""
 
     fault = Blame.SOURCE
+
+
+_GIT: Final = ".git"
+_LEADS: Final = b"gitdir: "  # how a work tree's file of that name begins (gitrepository-layout(5))
+
+
+def git_dir_at(path: Path) -> Path:
+    """The repository that belongs to the work tree at ``path``; ``path`` itself where there is none. Raises OSError."""
+    inside = path / _GIT
+    if inside.is_dir():
+        return inside
+    try:
+        said = inside.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    if not said.startswith(_LEADS):
+        return path
+    own = path / os.fsdecode(said.removeprefix(_LEADS).rstrip(b"\n"))
+    try:  # a linked work tree's: refs and objects are the repository's that it was made from
+        return own / os.fsdecode((own / "commondir").read_bytes().rstrip(b"\n"))
+    except FileNotFoundError:
+        return own
 
 
 def owner_name(uid: int) -> str:

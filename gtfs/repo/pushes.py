@@ -47,9 +47,9 @@ def refuse_pushes(repository: Repository, names: Iterable[bytes], place: str) ->
 
 def _install(repository: Repository) -> None:
     with contextlib.suppress(FileExistsError):
-        (repository.path / "hooks").mkdir()
+        repository.layout.git_hooks.mkdir()
     # hooks may be somebody's link to hooks of many repositories: then it is not ours to put one there.
-    directory = os.open(repository.path / "hooks", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    directory = os.open(repository.layout.git_hooks, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         with contextlib.suppress(FileNotFoundError):
             os.stat(_HOOK, dir_fd=directory, follow_symlinks=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opening a bare repository and running git on it with nothing of the user's configuration in the way. Any thread."""
+"""Opening a repository and running git on it with nothing of the user's configuration in the way. Any thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gtfs.durable import sync_directory, sync_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectFormat
 from gtfs.layout import Layout
-from gtfs.repo.place import BadRepository, owner_name
+from gtfs.repo.place import BadRepository, git_dir_at, owner_name
 
 __all__ = [
     "WINDOW_SETTINGS", "BadRepository", "GitFailed", "GitMissing", "Repository", "create_repository",
@@ -96,13 +96,13 @@ def list_of_paths(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Repository:
-    """A bare repository: its directory (absolute) and its object format."""
+    """A repository: its directory, which of one with a work tree is ``.git`` (absolute), and its object format."""
 
     path: Path
     fmt: ObjectFormat
 
     @property
-    def state(self) -> Path:
+    def state_directory(self) -> Path:
         """``$GIT_DIR/gtfs``, the node's own directory (design.md §7)."""
         return self.layout.root
 
@@ -156,6 +156,10 @@ class Repository:
             raise GitFailed(args, done.returncode, done.stderr)
         return done.stdout
 
+    def has_work_tree(self) -> bool:
+        """Whether a branch is checked out, which nobody but its user may move; raises `GitFailed`."""
+        return self.git("config", "--local", "--type=bool", "--get", "core.bare", check=False).strip() == b"false"
+
     def is_shallow(self) -> bool:
         """Whether history was cut (`git clone --depth`); git leaves an empty file behind when it no longer is."""
         try:
@@ -178,7 +182,7 @@ def _look(path: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[byt
     Only where git finds a repository by itself it looks at the owner: with --git-dir it does not.
     """
     asked = ("-c", "safe.bareRepository=all", "-C", str(path), "rev-parse")
-    what = ("--is-bare-repository", "--show-object-format")
+    what = ("--show-object-format",)
     try:
         return subprocess.run([*_git(), *asked, *what], env=env, capture_output=True, check=False)
     except FileNotFoundError:
@@ -186,7 +190,7 @@ def _look(path: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[byt
 
 
 def _ask_git(path: Path) -> list[str]:
-    """Whether it is bare, and its object format; raises `BadRepository` for one of another owner (git-config(1)).
+    """Its object format; raises `BadRepository` for one of another owner (git-config(1)).
 
     The user's own settings are read here and nowhere else, and only to learn whether he allowed this owner.
     """
@@ -210,25 +214,20 @@ def _ask_git(path: Path) -> list[str]:
 
 
 def open_repository(path: Path) -> Repository:
-    """The bare repository at ``path``; raises `BadRepository` for anything else, and for one of another owner."""
+    """The repository at ``path``, bare or with a work tree; raises `BadRepository` for one of another owner, too."""
     if not path.exists():
-        raise BadRepository(f"{path} does not exist; give a bare repository, a catalogue file or a URL")
+        raise BadRepository(f"{path} does not exist; give a git repository, a catalogue file or a URL")
     if not path.is_dir():
-        raise BadRepository(f"{path} is not a directory, so not a bare repository")
-    if (path / ".git").exists() and not (path / "objects").is_dir():
-        raise BadRepository(
-            f"{path} has a work tree; gtfs needs a bare repository: git clone --mirror {path} {path.name}.git"
-        )
+        raise BadRepository(f"{path} is not a directory, so no git repository")
+    path = git_dir_at(path)
     # A HEAD that is a symbolic link, as old gits made it, leads nowhere when its branch is packed.
     if not (path / "objects").is_dir() or not os.path.lexists(path / "HEAD"):
-        raise BadRepository(f"{path} is not a bare git repository; make one with git init --bare or git clone --mirror")
+        raise BadRepository(f"{path} is no git repository; make one with git init --bare or git clone --mirror")
     path = path.resolve()
-    said = _ask_git(path)
-    if said[0] != "true":
-        raise BadRepository(f"{path} is not bare; gtfs needs a bare repository: git clone --mirror {path} NAME.git")
-    if said[1] not in OBJECT_FORMATS:
-        raise BadRepository(f"{path} uses the object format {said[1]}, which gtfs does not know")
-    return Repository(path, OBJECT_FORMATS[said[1]])
+    [name] = _ask_git(path)
+    if name not in OBJECT_FORMATS:
+        raise BadRepository(f"{path} uses the object format {name}, which gtfs does not know")
+    return Repository(path, OBJECT_FORMATS[name])
 
 
 def create_repository(path: Path, fmt: ObjectFormat) -> Repository:

@@ -20,7 +20,7 @@ from gtfs.ids import Fingerprint, ObjectId, PackDigest, parse_fingerprint
 from gtfs.ingest.refmoves import verified_refs
 from gtfs.pack.format import TAG
 from gtfs.repo.repository import Repository
-from gtfs.state.config import VALID_DAYS, BadConfig
+from gtfs.state.config import VALID_DAYS, BadConfig, Config
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.state import State
 from gtfs.trust.attestation import Attestation, AttestationRefused, read_attestation
@@ -40,32 +40,31 @@ class NothingAttested(GtfsError):
     fault = Blame.SOURCE
 
 
-def make_attester(
-    repository: Repository, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None
-) -> Fingerprint:
-    """Let a mirror attest from now on, by a key of the user's GnuPG or else its own; gives the key.
+def try_attester_key(repository: Repository, sign_key: str | None, gnupg_home: Path | None) -> None:
+    """Try a key of the GnuPG of whoever calls, before anything is changed; raises `BadId`, `SigningFailed`."""
+    if sign_key is not None:
+        home = gnupg_home or Config(repository).gnupg_home()
+        Signer(parse_fingerprint(sign_key), home).detach_sign(b"gtfs init: can this key sign?\n")
+
+
+def make_attester(state: State, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None) -> Fingerprint:
+    """Let a mirror attest from now on, by a key of the user's GnuPG, tried, or else its own; gives the key.
 
     Raises `BadConfig`, `BadId`, `SigningFailed`, OSError.
     """
     if valid_days is not None and valid_days > VALID_DAYS:
         raise BadConfig(f"--valid-days {valid_days}: not a number from 1 to {VALID_DAYS}")
-    with State(repository) as state:
-        config = state.config
-        if config.sign_key() is not None:
-            raise BadConfig(f"{repository.path} is a publisher's, whose catalogue says already what it stands for")
-        if state.held is None:
-            raise BadConfig(f"{repository.path} follows no catalogue yet: gtfs sync SOURCE --into {repository.path}")
-        home = config.gnupg_home() if gnupg_home is None else gnupg_home.absolute()
-        if sign_key is None:
-            key = make_node_key(state.layout.node_key)
-        else:
-            key = parse_fingerprint(sign_key)
-            Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")  # before anything is changed
-            if home is not None:
-                config.set("gnupghome", str(home))
-        config.set("attestkey", _NODE_KEY if sign_key is None else key)
-        if valid_days is not None:
-            config.set("validdays", str(valid_days))
+    config, path = state.config, state.repository.path
+    if config.sign_key() is not None:
+        raise BadConfig(f"{path} is a publisher's, whose catalogue says already what it stands for")
+    if state.held is None:
+        raise BadConfig(f"{path} follows no catalogue yet: gtfs sync SOURCE --into {path}")
+    key = make_node_key(state.layout.node_key) if sign_key is None else parse_fingerprint(sign_key)
+    if sign_key is not None and gnupg_home is not None:
+        config.set("gnupghome", str(gnupg_home.absolute()))
+    config.set("attestkey", _NODE_KEY if sign_key is None else key)
+    if valid_days is not None:
+        config.set("validdays", str(valid_days))
     return key
 
 
@@ -145,7 +144,7 @@ def _packs(state: State, refs: dict[bytes, ObjectId]) -> dict[ObjectId, PackDige
         left = [oid]
         while left:
             row = state.index.packs.get(left.pop())
-            if row is None or row.state != "unpacked" or row.digest is None:
+            if row is None or row.stage != "unpacked" or row.digest is None:
                 del refs[name]
                 break
             chain[row.oid] = row.digest

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The attestations that this node keeps, ``$GIT_DIR/gtfs/attestations`` (design.md §7, §10).
 
-``<FINGERPRINT>.asc`` is the newest of an attester, by its primary key. What lies here is a hint: it is verified again
-whenever it is asked for, by the ring and policy of then. Of an attester that signed two packs for one commit, both
+``<FINGERPRINT>.asc`` is the newest of an attester, by its primary key; the last few before it lie beside it, so that
+what it says later is compared with more than one. What lies here is a hint: it is verified again whenever it is asked
+for, by the ring and policy of then. Of an attester that signed two packs for one commit, both
 documents are kept as evidence, and it counts for nothing while they lie here. One writer (the node's lock), any thread.
 """
 
@@ -12,7 +13,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,7 +35,9 @@ from gtfs.trust.keyring import Keyring
 log = logging.getLogger(__name__)
 
 _EVIDENCE: Final = 2  # documents of one attester prove it
-_NAME = re.compile(r"([0-9A-F]{40}(?:[0-9A-F]{24})?)(-two-packs-[0-9a-f]{16})?\.asc\Z")
+_OLDER: Final = 8  # documents of one attester before its newest
+_OLDER_BYTES: Final = 16 << 20  # of these together
+_NAME = re.compile(r"([0-9A-F]{40}(?:[0-9A-F]{24})?)(-two-packs-[0-9a-f]{16}|-until-[0-9]{12})?\.asc\Z")
 
 
 class TwoPacks(AttestationRefused):
@@ -56,27 +59,35 @@ class Expected(NamedTuple):
     catalogue_digest: Callable[[int], str | None]  # of the accepted catalogue of a version, None for one never held
 
 
+class _Files(NamedTuple):
+    """The newest document of each attester, what came before it, and the evidence against some."""
+
+    newest: dict[Fingerprint, Path]
+    older: dict[Fingerprint, list[Path]]
+    evidence: dict[Fingerprint, list[Path]]
+
+
 class AttestationStore:
     """Those under one directory; nothing is made before there is something to keep."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def _files(self) -> tuple[dict[Fingerprint, Path], dict[Fingerprint, list[Path]]]:
-        """The newest of each attester, and the evidence against some."""
+    def _files(self) -> _Files:
         newest: dict[Fingerprint, Path] = {}
+        older: dict[Fingerprint, list[Path]] = {}
         evidence: dict[Fingerprint, list[Path]] = {}
         for path in sorted(self.directory.iterdir()) if self.directory.is_dir() else ():
             match = _NAME.match(path.name)
             if match and match[2]:
-                evidence.setdefault(Fingerprint(match[1]), []).append(path)
+                (older if "until" in match[2] else evidence).setdefault(Fingerprint(match[1]), []).append(path)
             elif match:
                 newest[Fingerprint(match[1])] = path
-        return newest, evidence
+        return _Files(newest, older, evidence)
 
     def evidence(self) -> dict[Fingerprint, list[Path]]:
         """The documents that are kept against attesters, by what the files are called."""
-        return self._files()[1]
+        return self._files().evidence
 
     def take(self, document: bytes, expected: Expected) -> bool:
         """Keep an attestation, durably, if it counts now; True if it is news.
@@ -86,7 +97,7 @@ class AttestationStore:
         now_s = int(time.time())
         found = accept_attestation(document, expected.keyring, expected.allowed, expected.repository, now_s)
         _check_catalogue(found.statement, expected)
-        newest, _ = self._files()
+        newest, older, _ = self._files()
         path = newest.get(found.attester)
         if path is None and len(newest) >= ATTESTERS:
             raise AttestationRefused(f"{self.directory} has those of {ATTESTERS} attesters; delete what does not count")
@@ -94,15 +105,37 @@ class AttestationStore:
         if before is not None:
             if before.document == document:
                 return False
-            other = _two_packs(before.statement, found.statement)
-            if other is not None:
-                self._keep_evidence(before, found)
-                raise TwoPacks(found.attester, other, self.directory)
+            for earlier in (before, *self._opened(older.get(found.attester, ()), found.attester, expected, now_s)):
+                other = _two_packs(earlier.statement, found.statement)
+                if other is not None:
+                    self._keep_evidence(earlier, found)
+                    raise TwoPacks(found.attester, other, self.directory)
             if before.statement.date_s >= found.statement.date_s:
                 raise AttestationRefused("it is no newer than the one that is held")
         self.directory.mkdir(mode=0o700, exist_ok=True)
+        if before is not None:
+            self._keep_older(before, older.get(found.attester, ()))
         replace_file(self.directory / f"{found.attester}.asc", document)
         return True
+
+    def _keep_older(self, before: Attested, older: Sequence[Path]) -> None:
+        """Keep what has been the newest, as one of a few."""
+        replace_file(self.directory / f"{before.attester}-until-{before.statement.date_s:012}.asc", before.document)
+        left = _OLDER_BYTES - len(before.document)
+        for path in sorted(older, reverse=True)[_OLDER - 1 :]:
+            path.unlink(missing_ok=True)
+        for path in sorted(older, reverse=True)[: _OLDER - 1]:
+            left -= path.stat().st_size
+            if left < 0:
+                path.unlink()
+
+    def _opened(
+        self, paths: Sequence[Path], attester: Fingerprint, expected: Expected, now_s: int
+    ) -> Iterator[Attested]:
+        for path in sorted(paths, reverse=True):
+            found = self._open(path, attester, expected, now_s)
+            if found is not None:
+                yield found
 
     def _keep_evidence(self, *both: Attested) -> None:
         attester = both[0].attester
@@ -125,7 +158,7 @@ class AttestationStore:
         now_s = int(time.time())
         good: dict[Fingerprint, Attestation] = {}
         useless: dict[Fingerprint, str] = {}
-        newest, evidence = self._files()
+        newest, _, evidence = self._files()
         for attester, path in newest.items():
             allowed = frozenset({attester})
             try:

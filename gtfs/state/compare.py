@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.pack.format import KIND_NAMES
@@ -17,16 +16,10 @@ from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_head, read_refs
 from gtfs.repo.known import KnownObjects
-from gtfs.repo.repository import GitFailed, Repository, git_environment, open_repository
+from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 _SHOWN = 20  # refs that differ
 _STEP = 1000
-
-
-def open_other(path: Path) -> Repository:
-    """The repository at ``path``, bare or with a work tree; raises `BadRepository`."""
-    inside = path / ".git"
-    return open_repository(inside if inside.is_dir() else path)
 
 
 def compare(here: Repository, other: Repository, progress: Callable[[int], None]) -> Iterator[str]:

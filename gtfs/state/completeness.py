@@ -41,11 +41,11 @@ def check_packs_complete(state: State, damaged: Collection[ObjectId], progress: 
     ``damaged`` ones are left out. ``progress`` hears of the bytes of packs that were looked at.
     """
     found = 0
-    with CatFile(state.repository) as reader, Views(state.repository.state) as views:
+    with CatFile(state.repository) as reader, Views(state.repository.state_directory) as views:
         check = _Proof(state, reader, views)
         for path, rows in _local_rows(state):
             for row in rows:
-                is_to_check = row.oid not in damaged and row.state == "unpacked"
+                is_to_check = row.oid not in damaged and row.stage == "unpacked"
                 if is_to_check and (wrong := check.fault_of(row, path)) is not None:
                     found += 1
                     if found <= _SHOWN:

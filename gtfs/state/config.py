@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, one for each limit, and, any number of times,
-source, tracker, webseed, policy, refs, hide.
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, publish, ringrepository, ringref, one for each
+limit, and, any number of times, source, attester, tracker, webseed, policy, refs, hide, ringpath, cataloguekey.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.policy import Policy, parse_policy
 
 VALID_DAYS = 3650  # at most
+PUBLISH_MODES = ("auto", "tags", "manual")  # any published ref moved; a published tag was made; who types gtfs publish
 
 
 class BadConfig(GtfsError):
@@ -81,6 +82,13 @@ class Config:
         if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= VALID_DAYS):
             raise BadConfig(f"{self.path}: gtfs.validdays is {value}: not a number from 1 to {VALID_DAYS}")
         return int(value)
+
+    def publish_mode(self) -> str:
+        """When this repository is published by itself, one of `PUBLISH_MODES`; raises `BadConfig`."""
+        value = self.get("publish") or "manual"
+        if value not in PUBLISH_MODES:
+            raise BadConfig(f"{self.path}: gtfs.publish is {value}, not one of {', '.join(PUBLISH_MODES)}")
+        return value
 
     def limits(self, given: Mapping[str, int] | None = None) -> Limits:
         """The limits of this node, ``given`` those that options set; raises `BadSize`."""

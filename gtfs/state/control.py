@@ -41,16 +41,16 @@ class NodeFailed(GtfsError):
 
 
 @contextlib.contextmanager
-def socket_path(state: Path) -> Iterator[str]:
+def socket_path(directory: Path) -> Iterator[str]:
     """A path to the socket that fits sun_path (108 bytes), however deep the repository lies."""
-    with open_private(state) as fd:
+    with open_private(directory) as fd:
         if fd is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state))
-        yield f"/proc/self/fd/{fd}/{Layout(state).control.name}"
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+        yield f"/proc/self/fd/{fd}/{Layout(directory).control.name}"
 
 
 def ask_node(
-    state: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
+    directory: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
 ) -> dict[str, Any] | None:
     """Ask the node that runs on this state directory; None when none does. ``on_wait`` hears that it takes a while.
 
@@ -59,7 +59,7 @@ def ask_node(
     """
     with socket.socket(socket.AF_UNIX) as s:
         try:
-            with socket_path(state) as path:
+            with socket_path(directory) as path:
                 s.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             return None

@@ -12,6 +12,8 @@ from gtfs.repo.work import Step
 from gtfs.state.divergence import refs_held_back
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
+from gtfs.state.hooks import describe_hooks
+from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
@@ -36,17 +38,20 @@ def describe_state(
         "packs": {
             "known": state.index.packs.count(),
             "bytes": state.index.packs.total_bytes(),
-            **state.index.packs.count_by_state(),
+            **state.index.packs.count_by_stage(),
         },
         "unencodable": len(state.index.unencodable.all()),
         "reels": len(state.index.reels.all()),
-        "retired": sum(reel.state == "retired" for reel in state.index.reels.all()),
+        "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),
+        "hooks": describe_hooks(state),
         "running": False,
         "read_only": state.read_only,
     }
+    if state.config.get("signkey") is not None:
+        out["publish"] = describe_publishing(state.config.publish_mode(), read_outstanding(state.layout))
     if held is not None:
         c = held.catalogue
         out["catalogue"] = {
@@ -80,6 +85,11 @@ def describe_state(
     return out
 
 
+def describe_publishing(mode: str, outstanding: Outstanding | None) -> dict[str, Any]:
+    """When a publisher publishes by itself, and what failed of it."""
+    return {"mode": mode, "outstanding": None if outstanding is None else outstanding.describe()}
+
+
 def describe_step(step: Step) -> dict[str, Any]:
     """How far a publish is, as it goes over the control socket."""
     return {"phase": step.phase} if step.phase else {"packs": step.packs, "of": step.packs_of, "bytes": step.size}
@@ -110,6 +120,9 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "version": published.version,
         "new": published.is_new,
         "packs": published.packs,
+        "new_packs": published.new_packs,
+        "new_bytes": published.new_bytes,
+        "refs_moved": published.refs_moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
         "refs_left_out": published.left_out,
         "faults": published.faults.describe(),

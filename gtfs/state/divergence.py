@@ -14,24 +14,33 @@ from gtfs.ingest.refmoves import HeldBack, survey_refs
 from gtfs.repo.history import Ref
 from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
+from gtfs.trust.reason import Reason, refused
 from gtfs.trust.stanza import write_time
 
 _SHARE = 20.0  # times as long as a look takes, none is taken
 
 
-def why_all_stay(state: State) -> str | None:
+def all_stay(state: State) -> Reason | None:
     """What keeps every ref where it is, whatever the policy says; None without such a thing."""
     held = state.held
     if held is None:
-        return "there is no catalogue"
+        return refused("catalogue", "", "there is no catalogue", "no-catalogue")
     if is_stale(state):
         until = write_time(state.good_until_s() or 0)
-        return f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
+        text = f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
+        return refused("freshness", held.digest, text, "stale")
     if state.fallen is not None:
-        return state.fallen
+        return refused("catalogue", held.digest, state.fallen, "fallen")
     if held.catalogue.version in state.catalogues.equivocations():
-        return "the publisher signed two catalogues of this version"
+        text = "the publisher signed two catalogues of this version"
+        return refused("catalogue", held.digest, text, "two-catalogues")
     return None
+
+
+def why_all_stay(state: State) -> str | None:
+    """The same in words."""
+    reason = all_stay(state)
+    return None if reason is None else reason.text
 
 
 def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
@@ -43,8 +52,8 @@ def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[Held
     if held is None or state.config.sign_key() is not None:
         return []
     found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
-    why = why_all_stay(state)
-    return found if why is None else [h._replace(reason=why, sync_helps=False) for h in found]
+    why = all_stay(state)
+    return found if why is None else [h._replace(reason=why.text, sync_helps=False, why=why) for h in found]
 
 
 class Divergence:

@@ -7,8 +7,7 @@ keyring of one key says both. Any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.layout import Layout
 from gtfs.pack.limits import key_of, option_of
+from gtfs.state.trustgiven import Confirm, TrustGiven
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.gpgv import Signature
 from gtfs.trust.keyring import (
@@ -32,9 +32,6 @@ from gtfs.trust.keyring import (
 )
 from gtfs.trust.publickey import PublicKey
 from gtfs.trust.verify import unverified_signers
-
-Confirm = Callable[[Catalogue, Sequence[tuple[Fingerprint, Sequence[str]]]], bool]
-"""Asked with a catalogue and, for each good signature, the primary key and its user ids."""
 
 
 class NotFollowing(GtfsError):
@@ -54,16 +51,6 @@ class LimitTooLow(GtfsError):
             f"ref moves until it is raised, with -o {option_of(limit)}={needed} or gtfs.{key_of(limit)} in {config}"
         )
         self.limit = limit
-
-
-@dataclass(frozen=True)
-class TrustGiven:
-    """Whom the user trusts: keyring files, fingerprints, a home of GnuPG, and somebody to ask (None: nobody there)."""
-
-    keyrings: Sequence[Path] = ()
-    signers: Sequence[Fingerprint] = ()
-    gnupg_home: Path | None = None
-    confirm: Confirm | None = None
 
 
 class Holder(Protocol):

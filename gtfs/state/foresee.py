@@ -65,7 +65,7 @@ def foresee(
     examiner = Examiner(state.repository.fmt, limits, state.gate())
     allowed = frozenset(accepted)
     seen_bytes = 0
-    with CatFile(state.repository) as reader, Views(state.repository.state) as views:
+    with CatFile(state.repository) as reader, Views(state.repository.state_directory) as views:
 
         def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
             try:

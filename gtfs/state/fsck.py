@@ -83,7 +83,7 @@ def _check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator
             # What was refused for this is no damage: its publisher wrote the reel so, see notes.
             if not pack.good:
                 damaged.add(pack.oid)
-            if not pack.good and ((row := state.index.packs.get(pack.oid)) is None or row.state != "refused"):
+            if not pack.good and ((row := state.index.packs.get(pack.oid)) is None or row.stage != "refused"):
                 yield f"reel {reel.name}: the pack of {pack.oid.hex()} at {pack.offset} is damaged"
         if build_metainfo(path)[1] != reel.infohash:
             yield f"reel {reel.name}: its bytes do not give the infohash {reel.infohash.hex()}"
@@ -100,7 +100,7 @@ def _check_git(state: State) -> Iterator[str]:
         while rows := state.index.packs.rows_after(after, _PAGE):
             after = rows[-1].row
             if state.config.sign_key() is None:  # what a publisher's owner lets git throw away stays in the reels
-                yield from (_lost(row) for row in rows if row.state == "unpacked" and row.oid not in known)
+                yield from (_lost(row) for row in rows if row.stage == "unpacked" and row.oid not in known)
         refs = {r.name: r.oid for r in read_refs(state.repository)}
         for name, oid in state.index.refs.held().items():
             if name not in refs and state.config.sign_key() is None:
@@ -146,13 +146,13 @@ def _check_catalogue(state: State) -> Iterator[str]:
 def notes(state: State) -> Iterator[str]:
     """What is worth a word and no fault."""
     if state.read_only:
-        yield f"{state.repository.state} is read-only: what a crash may have left stays"
+        yield f"{state.repository.state_directory} is read-only: what a crash may have left stays"
     if is_stale(state):
         yield "the catalogue is past its Valid-Until: refs do not move"
     refused = state.quarantine.refused()
     if refused:
         yield f"{len(refused)} refused files are in {state.quarantine.directory}"
-    lies = state.index.packs.count_by_state().get("refused", 0)
+    lies = state.index.packs.count_by_stage().get("refused", 0)
     if lies:
         yield f"{lies} packs of the catalogue's reels are refused; gtfs sync says why"
     waiting = [p for p in state.layout.incoming.iterdir() if p.is_file()]
@@ -189,16 +189,16 @@ def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callabl
                 listed, progress,  # type: ignore[arg-type]
             )  # fmt: skip
         restore_held_refs(repository, index, CatalogueStore(layout.catalogue))
-        _take_kept_tables(repository, index)
+        _use_kept_tables(repository, index)
         # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
-        index.packs.set_state([row.oid for row in index.packs.open_rows() if row.state == "remote"], "verified")
+        index.packs.set_stage([row.oid for row in index.packs.open_rows() if row.stage == "remote"], "verified")
         doubt(index)
         return rebuilt._replace(packs=index.packs.count())
     finally:
         index.close()
 
 
-def _take_kept_tables(repository: Repository, index: Index) -> None:
+def _use_kept_tables(repository: Repository, index: Index) -> None:
     """Know the packs of reels whose end is gone by the tables that were kept beside them."""
     reel_files = ReelFiles(index, repository.layout, repository.fmt)
     for reel in index.reels.all():

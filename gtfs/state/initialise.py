@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A repository becomes a publisher's: its name, the key that signs, tried once, and what its catalogues are to say.
 
-Everything is looked at before anything is written. Synchronous, under the node's lock.
+Everything is looked at before anything is written. Synchronous; what writes does so under the node's lock, by the
+running node if there is one.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
+from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
-from gtfs.state.config import VALID_DAYS, BadConfig
+from gtfs.state.attest import make_attester
+from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
 from gtfs.state.freshness import trust_by_name
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.gnupghome import open_gnupg
-from gtfs.trust.keyring import SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
+from gtfs.trust.keyring import Keyring, SubkeyNamed, choose, freeze, merge_keys, read_user_keys, refuse_subkey
 from gtfs.trust.policy import BadPolicy, Policy, parse_policy
 from gtfs.trust.sign import Signer
+
+log = logging.getLogger(__name__)
 
 # What sets a field of the catalogue that cannot be as it is wanted.
 _OPTIONS: Final = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
@@ -47,51 +53,117 @@ class Wanted:
     limits: tuple[str, ...] = ()  # NAME=SIZE
     accepted_faults: tuple[str, ...] = ()
     accepted_fault_files: tuple[Path, ...] = ()
+    publish: str | None = None  # one of `PUBLISH_MODES`
+
+    def to_json(self) -> dict[str, Any]:
+        """For a running node."""
+        paths = {"gnupg_home": None if self.gnupg_home is None else str(self.gnupg_home.absolute())}
+        paths["accepted_fault_files"] = [str(file.absolute()) for file in self.accepted_fault_files]  # type: ignore[assignment]
+        return {**asdict(self), **paths}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Wanted:
+        """What `to_json` wrote; raises `BadConfig` for anything else."""
+        given: dict[str, Any] = {}
+        for item in fields(cls):
+            value = found.get(item.name)
+            is_list = item.default == ()
+            words = (value or []) if is_list else [] if value is None else [value]
+            wanted_type = int if item.name == "valid_days" else str
+            if not isinstance(words, list) or any(type(w) is not wanted_type or "\0" in str(w) for w in words):
+                raise BadConfig(f"{item.name}: this is no setting that a node can be given")
+            made = [Path(word) if item.name in ("gnupg_home", "accepted_fault_files") else word for word in words]
+            given[item.name] = tuple(made) if is_list else made[0] if made else None
+        return cls(**given)
 
 
 def make_publisher(repository: Repository, wanted: Wanted) -> str:
-    """Make the repository a publisher's, or change what it is; gives its id.
+    """Make the repository a publisher's, or change what it is, where no node runs; gives its id.
 
-    Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `BadKeyring`, `GnupgUnusable`, `SigningFailed`, OSError.
+    Raises what `check_wanted` and `apply_wanted` do, and `Busy`.
     """
+    check_wanted(repository, wanted)
+    with State(repository) as state:
+        return apply_wanted(state, wanted)
+
+
+def check_wanted(repository: Repository, wanted: Wanted) -> None:
+    """Look at all that is wanted, and try the key by the GnuPG of whoever calls: a publisher keeps the key that works.
+
+    Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `GnupgUnusable`, `SigningFailed`, OSError.
+    """
+    _read_wanted(wanted)
+    if wanted.gnupg_home is not None:
+        open_gnupg(wanted.gnupg_home)
+    config = Config(repository)
+    text = wanted.sign_key or config.sign_key()
+    if text is None:
+        raise BadConfig(f"{repository.path} is no publisher's yet: give --sign-key FPR")
+    if wanted.sign_key is not None or wanted.gnupg_home is not None:
+        key, home = parse_fingerprint(text), wanted.gnupg_home or config.gnupg_home()
+        Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
+        choose([key], read_user_keys([key], home), "of GnuPG")
+
+
+def answer_init(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``gtfs init`` asks of a running node; raises what `apply_wanted` and `make_attester` do."""
+    wanted = Wanted.from_json(request["wanted"])
+    if request.get("attest"):
+        return {"key": make_attester(state, wanted.sign_key, wanted.gnupg_home, wanted.valid_days)}
+    return {"repository": apply_wanted(state, wanted)}
+
+
+def _read_wanted(wanted: Wanted) -> tuple[list[Policy], dict[str, str], list[ObjectId]]:
+    """Its lines of policy, limits and accepted faults, all of it being sound."""
     policies = [parse_policy(line) for line in wanted.policy]
     _check(wanted, policies)
     for pattern in (*wanted.refs, *wanted.hide):
         parse_pattern(pattern)
+    for text in wanted.freshness_keys:
+        parse_fingerprint(text)
     if wanted.valid_days is not None and wanted.valid_days > VALID_DAYS:
         raise BadConfig(f"--valid-days {wanted.valid_days}: not a number from 1 to {VALID_DAYS}")
-    limits = dict(_parse_limit(text) for text in wanted.limits)
+    if wanted.publish is not None and wanted.publish not in PUBLISH_MODES:
+        raise BadConfig(f"--publish {wanted.publish}: not one of {', '.join(PUBLISH_MODES)}")
     faulty: list[ObjectId] = [parse_object_id(text) for text in wanted.accepted_faults]
     for file in wanted.accepted_fault_files:
         faulty += read_skip_list(file)
-    if wanted.gnupg_home is not None:
-        open_gnupg(wanted.gnupg_home)
+    return policies, dict(_parse_limit(text) for text in wanted.limits), faulty
+
+
+def apply_wanted(state: State, wanted: Wanted) -> str:
+    """Write what `check_wanted` found good; gives the repository's id.
+
+    Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `BadKeyring`, `GnupgUnusable`, OSError.
+    """
+    policies, limits, faulty = _read_wanted(wanted)
+    refuse_subkeys(state, policies, wanted.gnupg_home)
+    key = wanted.sign_key or state.config.sign_key()
+    if key is None:
+        raise BadConfig(f"{state.repository.path} is no publisher's yet: give --sign-key FPR")
     freshness = tuple(parse_fingerprint(text) for text in wanted.freshness_keys)
-    with State(repository) as state:
-        refuse_subkeys(state, policies, wanted.gnupg_home)
-        key = wanted.sign_key or state.config.sign_key()
-        if key is None:
-            raise BadConfig(f"{repository.path} is no publisher's yet: give --sign-key FPR")
-        if key in freshness:
-            raise BadConfig(f"--freshness-key {key}: it signs the catalogues; give one that is for this alone")
-        home = str(wanted.gnupg_home.absolute()) if wanted.gnupg_home else None
-        repository_id = initialise(state, wanted.name, key, home)
-        trust_by_name(state, freshness)
-        if faulty:
-            accept_faults(repository, faulty)
-        settings: Mapping[str, Sequence[str]] = {
-            "freshnesskey": freshness,
-            "tracker": wanted.trackers,
-            "webseed": wanted.web_seeds,
-            "policy": [line.to_line() for line in policies],
-            "validdays": [str(wanted.valid_days)] if wanted.valid_days else (),
-            "refs": wanted.refs,
-            "hide": wanted.hide,
-            **{key_of(limit): [size] for limit, size in limits.items()},
-        }
-        for setting, values in settings.items():
-            if values:
-                state.config.set(setting, *values)
+    if key in freshness:
+        raise BadConfig(f"--freshness-key {key}: it signs the catalogues; give one that is for this alone")
+    home = str(wanted.gnupg_home.absolute()) if wanted.gnupg_home else None
+    repository_id = initialise(state, wanted.name, key, home)
+    trust_by_name(state, freshness)
+    if faulty:
+        accept_faults(state.repository, faulty)
+    settings: Mapping[str, Sequence[str]] = {
+        "freshnesskey": freshness,
+        "tracker": wanted.trackers,
+        "webseed": wanted.web_seeds,
+        "policy": [line.to_line() for line in policies],
+        "validdays": [str(wanted.valid_days)] if wanted.valid_days else (),
+        "refs": wanted.refs,
+        "hide": wanted.hide,
+        "publish": [wanted.publish] if wanted.publish else (),
+        **{key_of(limit): [size] for limit, size in limits.items()},
+    }
+    for setting, values in settings.items():
+        if values:
+            state.config.set(setting, *values)
+    say_who_is_missing(policies, state.keyring)
     return repository_id
 
 
@@ -118,10 +190,7 @@ def _parse_limit(text: str) -> tuple[str, str]:
 
 
 def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
-    """Set a publisher's repository id and signing key, tried once; gives the id.
-
-    Raises `BadConfig`, `BadKeyring`, `SigningFailed`, `BadId`.
-    """
+    """Set a publisher's repository id and signing key; gives the id. Raises `BadConfig`, `BadKeyring`, `BadId`."""
     config = state.config
     if state.held is not None and config.sign_key() is None:
         raise BadConfig(f"{state.repository.path} follows the catalogue of {state.held.catalogue.repository}")
@@ -131,8 +200,6 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     repository_id = name or known or _first_root(state.repository)
     key = parse_fingerprint(fingerprint)
     home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
-    # Tried before anything is changed: a publisher keeps the key that works.
-    Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
     own = choose([key], read_user_keys([key], home), "of GnuPG")
     before, old = state.keyring, config.sign_key()
     freeze(own, state.layout.keyring, before=before, stay=before.primaries - {old} if before is not None else ())
@@ -156,6 +223,16 @@ def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | 
                 refuse_subkey(fingerprint, keys)
             except SubkeyNamed as error:
                 raise BadPolicy(policy.to_line(), str(error)) from None
+
+
+def say_who_is_missing(policies: Sequence[Policy], keyring: Keyring | None) -> None:
+    """Lines whose refs no mirror with the keys of this node would ever move."""
+    for policy, count in short_of_attesters(policies, keyring):
+        log.warning(
+            "the ring here has %d of the %d attesters that %s waits for; mirrors need the keys, which no catalogue "
+            "brings: gtfs trust REPO add FILE",
+            count, policy.quorum, policy.to_line(),
+        )  # fmt: skip
 
 
 def _named(policy: Policy) -> frozenset[Fingerprint]:

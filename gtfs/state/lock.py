@@ -46,25 +46,25 @@ def lock_holder(path: Path) -> int | None:
 
 
 class Lock:
-    """Taken by `take`, let go by `release`, or as a context manager."""
+    """Had by `acquire`, let go by `release`, or as a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
         self._is_shared = False
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Raises `Busy`, OSError."""
-        self._take(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+        self._acquire(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
         self.sign()
 
-    def take_shared(self) -> None:
+    def acquire_shared(self) -> None:
         """Keep writers out while a read-only file system is read, if it has a lock file. Raises `Busy`, OSError."""
         self._is_shared = True
         with contextlib.suppress(FileNotFoundError):
-            self._take(os.O_RDONLY, fcntl.LOCK_SH)
+            self._acquire(os.O_RDONLY, fcntl.LOCK_SH)
 
-    def _take(self, flags: int, kind: int) -> None:
+    def _acquire(self, flags: int, kind: int) -> None:
         fd = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
@@ -88,7 +88,7 @@ class Lock:
             os.close(fd)
 
     def __enter__(self) -> Lock:
-        self.take()
+        self.acquire()
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:

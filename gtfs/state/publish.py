@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Out: refs of the repository into reels and the next signed catalogue (design.md §4, §5).
 
-Order: encode, seal, merge what the held catalogue lists already, catalogue, index, and only then is the open reel
-emptied. A crash between leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
-done is in proportion to what is new. Synchronous, under the node's lock.
+Order: encode, seal, merge what the held catalogue lists already: that is the draft, which is signed by whoever asked
+for it, as long as that takes; then catalogue, index, and only then is the open reel emptied. A crash between, or a
+draft that nobody signs, leaves sealed reels that the next publish lists, and merged ones that it makes again. What is
+done is in proportion to what is new. Synchronous, under the node's lock, but for the signing.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back, refused_by_path
@@ -32,7 +35,8 @@ from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
-from gtfs.state.initialise import refuse_subkeys
+from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
+from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import say_what_differs
@@ -67,20 +71,59 @@ class Published:
     held_back: dict[bytes, str] = field(default_factory=dict)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)
+    new_packs: int = 0
+    new_bytes: int = 0
+    refs_moved: int = 0  # made and gone, too
 
 
-def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Published:
+@dataclass(frozen=True)
+class Draft:
+    """A catalogue that only lacks its signature: by the key ``signer``, in ``gnupg_home`` (None: the signing user's).
+
+    ``done`` is what will have been published.
+    """
+
+    catalogue: Catalogue
+    signer: Fingerprint
+    gnupg_home: Path | None
+    done: Published
+
+    def sign(self, *, asks: bool = True) -> bytes:
+        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`."""
+        return Signer(self.signer, self.gnupg_home, asks=asks).clearsign(self.catalogue.to_text())
+
+
+class Overtaken(GtfsError):
+    """Another publish came first: a draft is the next version no more."""
+
+    fault = Blame.BUSY
+
+    def __init__(self) -> None:
+        super().__init__("another publish came first; publish again")
+
+
+def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
-    Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
+    What fails is noted as outstanding where the repository publishes by itself. ``asks``: whether gpg may ask for a
+    passphrase. Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
+    """
+    try:
+        drawn = draft(state, work, force=force)
+        return drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
+    except (GtfsError, OSError) as error:
+        if is_by_itself(state.config) and not work.stop():
+            note_failure(state.layout, error)
+        raise
+
+
+def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft | Published:
+    """All of a publish up to the signature; what was published already where nothing has changed.
+
+    Raises what `publish_now` does but `SigningFailed`.
     """
     repository, index, config = state.repository, state.index, state.config
-    key = config.sign_key()
-    name = config.get("name")
-    if key is None or name is None:
-        raise BadConfig(f"{repository.path} is no publisher's; run: gtfs init {repository.path} --sign-key FINGERPRINT")
-    if repository.is_shallow():
-        raise Unpublishable(f"{repository.path} is a shallow clone; run: git -C {repository.path} fetch --unshallow")
+    key, name = check_publisher(state)
     renew_own_key(state, key)
     held = state.held
     selection = state.refs()
@@ -106,7 +149,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     seal(state, wanted)
 
     # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels.all() if not r.version and r.state == "complete" and index.reels.holds(r.id)]
+    fresh = [r for r in index.reels.all() if not r.version and r.stage == "complete" and index.reels.holds(r.id)]
     now_s = int(time.time())
     valid_s = config.valid_days() * _DAY_S
     feed_key = read_feed_key(repository.layout.feed_key)
@@ -125,6 +168,7 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
         same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
         left_s = held.catalogue.valid_until_s - now_s
         if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
+            settle(state.layout)
             return _published(held.catalogue, False, held_back, left_out, faults)
     if held is not None and _is_ahead(held, now_s):
         log.warning(
@@ -136,17 +180,49 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False) ->
     kept = [] if held is None else compact(state.reel_files, held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     catalogue = dataclasses.replace(catalogue, reels=entries)
-    assert state.keyring is not None
     refuse_subkeys(state, settings.policy, config.gnupg_home())
     _say_what_goes_back(state, catalogue)
     _say_what_has_no_way(state, catalogue)
     say_what_differs(catalogue, state.races)
-    accepted = issue(state.catalogues, catalogue, Signer(key, config.gnupg_home()), state.keyring, now_s)
-    with index.transaction():
+    say_who_is_missing(catalogue.policy, state.keyring)
+    done = dataclasses.replace(
+        _published(catalogue, True, held_back, left_out, faults),
+        new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
+        refs_moved=_count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
+    )  # fmt: skip
+    return Draft(catalogue, key, config.gnupg_home(), done)
+
+
+def check_publisher(state: State) -> tuple[Fingerprint, str]:
+    """The key and the repository's id of one that can publish; raises `BadConfig`, `Unpublishable`."""
+    key, name, path = state.config.sign_key(), state.config.get("name"), state.repository.path
+    if key is None or name is None:
+        raise BadConfig(f"{path} is no publisher's; run: gtfs init {path} --sign-key FINGERPRINT")
+    if state.repository.is_shallow():
+        raise Unpublishable(f"{path} is a shallow clone; run: git -C {path} fetch --unshallow")
+    return key, name
+
+
+def place(state: State, drawn: Draft, document: bytes) -> Published:
+    """Make a signed draft the held catalogue, if it holds by the rules that mirrors apply.
+
+    Raises `Overtaken`, `CatalogueRefused`, OSError.
+    """
+    held, catalogue = state.held, drawn.catalogue
+    if catalogue.previous != (None if held is None else held.digest):
+        raise Overtaken
+    assert state.keyring is not None
+    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
+    with state.index.transaction():
         state.hold(accepted)
-        index.refs.set_held(catalogue.refs)
+        state.index.refs.set_held(catalogue.refs)
     state.empty_open_reel()
-    return _published(catalogue, True, held_back, left_out, faults)
+    settle(state.layout)
+    return drawn.done
+
+
+def _count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
+    return sum(before.get(name) != now.get(name) for name in {*before, *now})
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
@@ -216,14 +292,15 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
 def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
-    wanted = _reached(state, [ref for ref in refs if ref.oid not in listed], listed)
+    wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
     if any(item.oid not in wanted for item in state.index.packs.open_items()):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
-        wanted = _reached(state, refs, ())
+        wanted = reached(state, refs, ())
     return wanted
 
 
-def _reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+def reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
+    """The commits and tags that refs reach, without what the commits ``listed`` do. Raises `GitFailed`."""
     if not refs:
         return {}
     wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))

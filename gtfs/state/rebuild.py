@@ -39,7 +39,7 @@ def restore_held_refs(repository: Repository, index: Index, catalogues: Catalogu
     refs = {ref.name: ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
     held = {name: refs[name] for name, known in places.items() if refs.get(name) in known}
     rows = index.packs.get_many({oid for name, known in places.items() if name not in held for oid in known})
-    here = {oid for oid, row in rows.items() if row.state == "unpacked"}
+    here = {oid for oid, row in rows.items() if row.stage == "unpacked"}
     left = {}
     for name, known in places.items():
         if name not in held and (stood := [oid for oid in known if oid in here]):

@@ -87,12 +87,12 @@ class ReelFiles:
     # Reels from what is here
 
     @property
-    def _reels(self) -> Mapping[int, ReelRow]:
+    def _reel_rows(self) -> Mapping[int, ReelRow]:
         return {r.id: r for r in self.index.reels.all()}
 
     def _places(self, packs: Sequence[Row], reel_id: int | None) -> list[_Place | None]:
         known = self.index.packs.get_many(p.oid for p in packs)
-        reels = self._reels
+        reels = self._reel_rows
         found: list[_Place | None] = []
         for pack in packs:
             row = known.get(pack.oid)
@@ -140,7 +140,7 @@ class ReelFiles:
             self.remove(reel.name)
             return False
         with self.index.transaction():
-            self.index.reels.set_state([reel.id], "complete")
+            self.index.reels.set_stage([reel.id], "complete")
             self.keep_table(reel, packs, time_s)
         return True
 
@@ -172,7 +172,7 @@ class ReelFiles:
         """Let packs have their place in a reel: those of ``leaving`` reels, and if it is whole those of the open reel
         and of reels that are not. Gives how many moved."""
         known = self.index.packs.get_many(p.oid for p in table.packs)
-        reels = self._reels
+        reels = self._reel_rows
         places: list[tuple[ObjectId, int]] = []
         for pack, offset in zip(table.packs, table.offsets, strict=True):
             row = known.get(pack.oid)

@@ -39,9 +39,9 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
     if state.config.sign_key() is not None:  # what its owner lets git throw away stays in the reels
         return
     find_lost(state.repository, index)
-    if not index.packs.with_state("verified", limit=1):
+    if not index.packs.with_stage("verified", limit=1):
         return
-    rows = {row.oid: row for row in index.packs.open_rows() if row.state == "verified"}
+    rows = {row.oid: row for row in index.packs.open_rows() if row.stage == "verified"}
     order = parents_first((oid, index.history.parents_of(oid)) for oid in rows)
     candidates = [
         Candidate(oid, state.layout.open_reel, rows[oid].offset or 0, rows[oid].size, None, is_ours=True)
@@ -50,7 +50,7 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
     outcome = state.ingest().run(candidates, stop=stop)
     for candidate, error in outcome.refused:
         log.error("%s, which git has lost, is refused: %s", candidate.oid.hex(), error)
-        index.packs.set_state([candidate.oid], "refused", str(error))
+        index.packs.set_stage([candidate.oid], "refused", str(error))
 
 
 def short_reels(state: State) -> list[ReelRow]:
@@ -80,7 +80,7 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     """
     reel_files, index = state.reel_files, state.index
     state.layout.resume(reel.name).unlink(missing_ok=True)  # it says what was here
-    table = reel_files.table(reel._replace(state="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
+    table = reel_files.table(reel._replace(stage="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
     if table is None:
         return False
     encode_into(state, reel, table, stop)
@@ -91,7 +91,7 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     if infohash != reel.infohash:
         return False
     replace_file(state.layout.metainfo(reel.name), metainfo)
-    index.reels.set_state([reel.id], "complete")
+    index.reels.set_stage([reel.id], "complete")
     log.warning("reel %s was made again from git", reel.name)
     return True
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, is_ssh_key, parse_fingerprint
+from gtfs.state.ringfollow import describe_followed, follow, note_added, note_removed, stop_following
 from gtfs.state.state import State
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.keyfacts import KeyFacts, read_facts
@@ -34,7 +35,9 @@ class BadTrust(GtfsError):
 
 
 def answer(state: State, request: dict[str, Any]) -> dict[str, Any]:
-    """What `gtfs trust` asks, also of a running node; raises `BadTrust`, `BadKeyring`, `GnupgUnusable`, OSError."""
+    """What `gtfs trust` asks, also of a running node; raises `BadTrust`, `BadKeyring`, `GnupgUnusable`, OSError,
+    and what `follow` does.
+    """
     verb = request.get("verb")
     try:
         keys = [parse_fingerprint(text) for text in request.get("keys") or ()]
@@ -46,6 +49,10 @@ def answer(state: State, request: dict[str, Any]) -> dict[str, Any]:
         return remove(state, keys, force=request.get("force") is True)
     if verb == "list":
         return describe_ring(state)
+    if verb == "follow":
+        return follow(state, Path(str(request.get("repository"))), request.get("ref"), request.get("paths") or ())
+    if verb == "unfollow":
+        return stop_following(state)
     raise BadTrust(f"the request trust knows no {verb!r}; is this node older?")
 
 
@@ -55,6 +62,7 @@ def add(state: State, files: Sequence[Path], only: Collection[Fingerprint] = ())
     keys = pick(found.keys, only) if only else found.keys
     before = state.keyring
     here = before.primaries if before is not None else frozenset()
+    note_added(state.layout, keys)
     ring = freeze(keys, state.layout.keyring, before=before, stay=here)
     state.use_keyring(before.named_only - keys.keys() if before is not None else ())
     changed = {f for f in keys if f in here and before is not None and _parts(ring.keys[f]) != _parts(before.keys[f])}
@@ -87,6 +95,7 @@ def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dic
     if not force:
         _keep_signers(state, left.keys(), wanted)
     assert ring is not None or not wanted
+    note_removed(state.layout, wanted)
     frozen = freeze(left, state.layout.keyring)
     state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
     return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone}
@@ -131,6 +140,7 @@ def describe_ring(state: State) -> dict[str, Any]:
         "digest": None if ring is None else ring.digest.hex(),
         "keyring": str(state.layout.keyring),
         "keys": keys,
+        "follows": describe_followed(state),
         "missing": [
             {"fingerprint": f, "policies": naming(state, f)}
             for f in sorted(wanted - (frozenset() if ring is None else ring.primaries))
@@ -181,9 +191,11 @@ class RingWatch:
     def describe(self, state: State) -> dict[str, Any]:
         """The ring in a status; ``expiring`` is null as long as nobody looked."""
         ring, now_s = state.keyring, int(time.time())
+        follows = describe_followed(state)
         if ring is None:
-            return {"digest": None, "keys": 0, "expiring": []}
+            return {"digest": None, "keys": 0, "expiring": [], "follows": follows}
         out: dict[str, Any] = {"digest": ring.digest.hex(), "keys": len(ring.primaries), "expiring": None}
+        out["follows"] = follows
         if ring.digest == self._digest:
             wanted = named(state)
             found = [

@@ -87,9 +87,9 @@ class State:
             self.lock = Lock(layout.lock)
             self._exit.callback(self.lock.release)
             if self.read_only:
-                self.lock.take_shared()
+                self.lock.acquire_shared()
             else:
-                self.lock.take()
+                self.lock.acquire()
                 self._sweep()
             self.config = Config(repository)
             self.limits = limits or self.config.limits(given)
@@ -222,7 +222,7 @@ class State:
         Raises `ReadOnly`.
         """
         if self._open_reel is None:
-            raise ReadOnly(self.repository.state)
+            raise ReadOnly(self.repository.state_directory)
         if self._open_reel.is_broken:
             self._open_reel.close()
             self._open_reel = self._recover()
@@ -249,9 +249,9 @@ class State:
             before = self.catalogues.before(self.held.catalogue.version)
             self._previous = None if before is None else before.catalogue
             self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
-            self.drop_superseded(self.take_superseded())
+            self.drop_superseded(self.pop_superseded())
 
-    def take_superseded(self) -> list[ReelRow]:
+    def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
         return found
@@ -312,7 +312,7 @@ class State:
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
         return self._exit.enter_context(
-            Ingest(self.repository, self.index, self.open_reel, self.gate(), self._sign_off, self.limits)
+            Ingest(self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
         )
 
     def renew_gate(self) -> None:
@@ -365,7 +365,8 @@ class State:
         """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
         return select_refs(self.repository, self.config, self.held, refs)
 
-    def _sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+    def sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
+        """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
             make_node_key(self.layout.node_key)
             self._signer = self._exit.enter_context(node_signer(self.layout.node_key))

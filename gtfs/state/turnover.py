@@ -60,7 +60,7 @@ def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue
         for e in held.reels:
             index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
     listed = _rows(reel_files, held)
-    index.reels.set_state([row.id for row in listed if row.state == "retired"], "complete")
+    index.reels.set_stage([row.id for row in listed if row.stage == "retired"], "complete")
     ids = {row.id for row in listed}
     before = set() if previous is None else {entry.name for entry in previous.reels}
     leaving = _leaving(reel_files, ids, before)
@@ -68,7 +68,7 @@ def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue
         lacking = [row for row in listed if not row.is_whole and reel_files.table(row) is None]
         _make_merged(reel_files, lacking, _rows(reel_files, previous), held.date_s, leaving)
     _empty(reel_files, held, leaving)
-    index.reels.set_state([id_ for id_, row in leaving.items() if row.state == "complete"], "retired")
+    index.reels.set_stage([id_ for id_, row in leaving.items() if row.stage == "complete"], "retired")
     return [
         row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.reels.holds(id_)
     ]
@@ -129,7 +129,7 @@ def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow
             holding = {id_ for id_ in holding if reel_files.index.reels.holds(id_)}
 
 
-def settle_in(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
+def adopt_whole(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
     """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
     now = reel_files.index.reels.get(reel.id)
     table = reel_files.table(now) if now is not None and now.name == reel.name and now.is_whole else None

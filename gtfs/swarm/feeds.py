@@ -48,7 +48,7 @@ class NotThere(FeedError):
 
 
 @dataclass(frozen=True)
-class FeedState:
+class Validators:
     """What a feed needs to say "nothing new": HTTP validators, a file's (mtime ns, size, inode), or a pointer's
     sequence number and infohash."""
 
@@ -60,10 +60,10 @@ class FeedState:
 
 @dataclass(frozen=True)
 class FeedAnswer:
-    """A document, or None when there is nothing new since the state that was given."""
+    """A document, or None when there is nothing new since the validators that were given."""
 
     document: bytes | None
-    state: FeedState
+    validators: Validators
 
 
 @dataclass(frozen=True)
@@ -79,46 +79,46 @@ class FeedReport:
     freshness: str | None = None  # what is wrong with the statement beside its catalogue, which was taken nonetheless
 
 
-FollowPointer = Callable[[DhtFeed, FeedState], Awaitable[FeedAnswer]]
+FollowPointer = Callable[[DhtFeed, Validators], Awaitable[FeedAnswer]]
 
 
 async def fetch(
-    feed: Feed, state: FeedState, client: httpx.AsyncClient, follow_pointer: FollowPointer | None = None
+    feed: Feed, validators: Validators, client: httpx.AsyncClient, follow_pointer: FollowPointer | None = None
 ) -> FeedAnswer:
     """Ask a feed once; raises `FeedError`. Without ``follow_pointer`` there is no DHT."""
     if isinstance(feed, DhtFeed):
         if follow_pointer is None:
             raise FeedError(feed.text, "this node is offline")
-        return await follow_pointer(feed, state)
+        return await follow_pointer(feed, validators)
     if isinstance(feed, FileFeed):
-        return await _fetch_file(feed, state)
-    return await _fetch_http(feed, state, client)
+        return await _fetch_file(feed, validators)
+    return await _fetch_http(feed, validators, client)
 
 
-async def fetch_freshness(feed: Feed, state: FeedState, client: httpx.AsyncClient) -> FeedAnswer:
+async def fetch_freshness(feed: Feed, validators: Validators, client: httpx.AsyncClient) -> FeedAnswer:
     """Ask a feed for what was said of its catalogue's freshness; most have nothing. Raises `FeedError`."""
     place = await trio.to_thread.run_sync(freshness_feed, feed, abandon_on_cancel=True)
     try:
         if isinstance(place, FileFeed):
-            return await _fetch_file(place, state, FRESHNESS_BYTES, "freshness")
+            return await _fetch_file(place, validators, FRESHNESS_BYTES, "freshness")
         if isinstance(place, HttpFeed):
-            return await _fetch_http(place, state, client, FRESHNESS_BYTES, "freshness")
+            return await _fetch_http(place, validators, client, FRESHNESS_BYTES, "freshness")
     except NotThere:
         pass
-    return FeedAnswer(None, FeedState())
+    return FeedAnswer(None, Validators())
 
 
 async def _fetch_file(
-    feed: FileFeed, state: FeedState, limit_bytes: int | None = None, what: str = "catalogue"
+    feed: FileFeed, validators: Validators, limit_bytes: int | None = None, what: str = "catalogue"
 ) -> FeedAnswer:
-    read = partial(_read_file, feed, state, limit_bytes or LIMIT_BYTES, what)
+    read = partial(_read_file, feed, validators, limit_bytes or LIMIT_BYTES, what)
     with trio.move_on_after(WHOLE_S):
         # Abandoned: a dead file server keeps the thread for ever.
         return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
     raise FeedError(feed.text, f"it could not be read within {WHOLE_S:g} s")
 
 
-def _read_file(feed: FileFeed, state: FeedState, limit_bytes: int, what: str) -> FeedAnswer:
+def _read_file(feed: FileFeed, validators: Validators, limit_bytes: int, what: str) -> FeedAnswer:
     path = feed.path / LATEST if feed.path.is_dir() else feed.path
     try:
         # Not blocking: opening a pipe that nobody writes to would never end.
@@ -127,8 +127,8 @@ def _read_file(feed: FileFeed, state: FeedState, limit_bytes: int, what: str) ->
             if not stat.S_ISREG(found.st_mode):
                 raise FeedError(feed.text, f"{path} is not a regular file")
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if stamp == state.stamp:
-                return FeedAnswer(None, state)
+            if stamp == validators.stamp:
+                return FeedAnswer(None, validators)
             document = source.read(limit_bytes + 1)
     except FileNotFoundError as error:
         raise NotThere(feed.text, f"{path}: {error.strerror}") from None
@@ -138,33 +138,33 @@ def _read_file(feed: FileFeed, state: FeedState, limit_bytes: int, what: str) ->
         raise FeedError(feed.text, "no file has this name") from None
     if len(document) > limit_bytes:
         raise FeedError(feed.text, f"over the limit {what}: more than {limit_bytes} bytes")
-    return FeedAnswer(document, FeedState(stamp=stamp))
+    return FeedAnswer(document, Validators(stamp=stamp))
 
 
 async def _fetch_http(
     feed: HttpFeed,
-    state: FeedState,
+    validators: Validators,
     client: httpx.AsyncClient,
     limit_bytes: int | None = None,
     what: str = "catalogue",
 ) -> FeedAnswer:
     headers = {}
-    if state.etag is not None:
-        headers["If-None-Match"] = state.etag
-    if state.last_modified is not None:
-        headers["If-Modified-Since"] = state.last_modified
+    if validators.etag is not None:
+        headers["If-None-Match"] = validators.etag
+    if validators.last_modified is not None:
+        headers["If-Modified-Since"] = validators.last_modified
     try:
         answer = await get(client, feed.url, what=what, limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
     except HttpFailed as error:
         raise FeedError(feed.text, str(error)) from None
     if answer.status == httpx.codes.NOT_MODIFIED and headers:
-        return FeedAnswer(None, state)
+        return FeedAnswer(None, validators)
     if answer.status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
         raise NotThere(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     if answer.status != httpx.codes.OK:
         raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
-    return FeedAnswer(answer.body, FeedState(etag, modified))
+    return FeedAnswer(answer.body, Validators(etag, modified))
 
 
 def _validator(text: str | None) -> str | None:
@@ -195,8 +195,8 @@ class FeedPoller:
         self._follow_pointer = follow_pointer
         self._interval_s = interval_s
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
-        self._states: dict[Feed, FeedState] = {}
-        self._freshness: dict[Feed, FeedState] = {}
+        self._validators: dict[Feed, Validators] = {}
+        self._freshness: dict[Feed, Validators] = {}
         self._reports: dict[Feed, FeedReport] = {}
         self._turns: dict[Feed, trio.Lock] = {}
         self._others = trio.Event()
@@ -206,7 +206,7 @@ class FeedPoller:
         """Ask these from now on, and no others; new ones at once."""
         self._feeds = tuple(feeds)
         for feed in self._feeds:
-            self._states.setdefault(feed, FeedState())
+            self._validators.setdefault(feed, Validators())
             self._reports.setdefault(feed, FeedReport(feed.text))
             self._turns.setdefault(feed, trio.Lock())
         self._others.set()
@@ -247,10 +247,10 @@ class FeedPoller:
         async with self._turns[feed]:
             asked_s = int(time.time())
             try:
-                answer = await fetch(feed, self._states[feed], self._client, self._follow_pointer)
+                answer = await fetch(feed, self._validators[feed], self._client, self._follow_pointer)
                 if answer.document is not None:
                     await self._on_document(feed, answer.document)
-                self._states[feed] = answer.state
+                self._validators[feed] = answer.validators
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept
                 old = self._reports[feed]
                 fault = error.fault if isinstance(error, GtfsError) else Blame.SYSTEM
@@ -268,10 +268,10 @@ class FeedPoller:
         Whoever can spoil what lies beside a catalogue must not be able to keep the catalogue back.
         """
         try:
-            said = await fetch_freshness(feed, self._freshness.get(feed, FeedState()), self._client)
+            said = await fetch_freshness(feed, self._freshness.get(feed, Validators()), self._client)
             if said.document is not None:
                 await self._on_document(feed, said.document)
         except (GtfsError, OSError) as error:
             return str(error)
-        self._freshness[feed] = said.state
+        self._freshness[feed] = said.validators
         return None

@@ -50,7 +50,7 @@ def _copy(spec: TorrentSpec, to: TorrentSpec) -> bytes | None:
     return None if metainfo is None else info_of(metainfo)
 
 
-def take_copy(path: Path, metainfo: Path, to: Path, to_metainfo: Path) -> None:
+def copy_whole(path: Path, metainfo: Path, to: Path, to_metainfo: Path) -> None:
     """A whole reel and its metainfo from another node's place to one's own. Blocking; raises OSError."""
     fd, unfinished = temporary_in(to.parent)
     try:

@@ -25,6 +25,7 @@ from gtfs.swarm import alerts, files
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
+from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import Link
 from gtfs.swarm.listening import Listener, ListenRefused
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 DISK_THREADS = 4
 ANSWER_S = 10.0
 TICK_S = 1.0
-FAILURES = 100  # after so many a peer would not be dialled again; libtorrent counts to 31
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
 NODELAY_REST = 10
@@ -77,7 +77,7 @@ class Session:
         self._counted = trio.Event()
         self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
-        self._failures = 0
+        self._dialling = Dialling(self._addresses, options.peers)
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
@@ -177,7 +177,7 @@ class Session:
         if scope.cancelled_caught:
             raise SwarmError(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
         torrent.board.check()
-        self._dial(torrent)
+        self._dialling.tell(torrent)
         self._nursery.start_soon(self._prepare_task, torrent, plan)
 
     async def _prepare_task(self, torrent: Torrent, plan: AddPlan) -> None:
@@ -187,7 +187,7 @@ class Session:
             torrent.board.check()
             hashes = plan.hashes
             if hashes is None:
-                hashes = await self._take_metadata(torrent)
+                hashes = await self._receive_metadata(torrent)
             if not torrent.spec.complete:
                 await torrent.learn_pieces()
             torrent.make_ready(hashes)
@@ -199,7 +199,7 @@ class Session:
                 await self._drop(torrent)
                 await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
 
-    async def _take_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
+    async def _receive_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
         """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
         spec = torrent.spec
         info = await torrent.ask_info()
@@ -223,13 +223,6 @@ class Session:
     def _lonely(self) -> dict[InfoHash, Link]:
         waiting = {infohash: probe.link for infohash, probe in self._probes.items() if not probe.has_info.is_set()}
         return waiting | {torrent.spec.infohash: torrent.link for torrent in self.torrents() if torrent.is_lonely()}
-
-    def _dial(self, torrent: Torrent) -> None:
-        for address, port in self._addresses.addresses((*torrent.spec.peers, *self.options.peers)):
-            torrent.add_peer(address, port)
-        # Who has one reel of a repository most likely has its next one, of which no tracker may have heard yet.
-        for address, port in self._addresses.met():
-            torrent.add_peer(address, port)
 
     async def _save(self, torrent: Torrent) -> None:
         if not torrent.needs_saving:
@@ -311,13 +304,8 @@ class Session:
             self._lt.post_session_stats()
             for torrent in self.torrents():
                 torrent.tick()
-            lonely = [torrent for torrent in self.torrents() if torrent.is_lonely()]
-            if lonely:
-                # Torrents give a peer up for ever after three failures, until they hear of another number (facts.md).
-                self._failures = FAILURES if self._failures != FAILURES else FAILURES + 1
-                self._lt.apply_settings({"max_failcount": self._failures})
-            for torrent in lonely:
-                self._dial(torrent)
+            is_probing = any(not probe.has_info.is_set() for probe in self._probes.values())
+            self._dialling.tick(self._lt, self.torrents(), is_probing=is_probing)
 
     async def _save_task(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who certified whom among some public keys: as the packets claim, and as gpg finds good. Blocking; any thread.
 
-gpg is shown only the keys and certifications that are asked about, in a home of its own, and only its ``!`` counts.
+gpg is shown only the keys and certifications that are asked about, and only its ``!`` counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gtfs.trust.packets import (
     key_id,
     read_packets,
 )
-from gtfs.trust.publicgpg import public_gpg
+from gtfs.trust.publicgpg import ask_gpg, keys_as_packets
 from gtfs.trust.weboftrust import Edge
 
 _CERTIFICATIONS: Final = range(0x10, 0x14)
@@ -83,7 +83,7 @@ class Certifications:
         }
 
     def verify(self, asked: Collection[Edge]) -> set[Edge]:
-        """Those that gpg finds good, today; raises `GnupgUnusable`, OSError."""
+        """Those that gpg finds good, today; raises `GnupgUnusable`."""
         good: set[Edge] = set()
         every = sorted(asked)
         for at in range(0, len(every), _AT_ONCE):
@@ -91,11 +91,8 @@ class Certifications:
             certifiers: dict[Fingerprint, set[str]] = {f: set() for edge in part for f in edge}
             for certifier, key in part:
                 certifiers[key].add(key_id(certifier))
-            with public_gpg() as gpg:
-                file = gpg.home / "exported"
-                file.write_bytes(b"".join(self._keys[f].with_only(by) for f, by in certifiers.items()))
-                gpg.run("--import", str(file))
-                listed = gpg.run("--no-sig-cache", "--check-sigs")
+            ring = keys_as_packets(b"".join(self._keys[f].with_only(by) for f, by in certifiers.items()))
+            listed = ask_gpg(ring, "--no-sig-cache", "--check-sigs")
             named = good_certifications(listed, int(time.time()))
             good |= {(self._by_id[s], key) for s, key in named if s in self._by_id} & set(part)
         return good

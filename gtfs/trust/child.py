@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One run of gpgv, gpg or ssh-keygen over bytes that anybody may have made, under limits of time, memory and output.
 
-What it says is for others to judge. May be called from any thread; it waits for the child.
+What it says is for others to judge. What it reads lies in memory alone, so that nothing is left behind by whatever ends
+this process. May be called from any thread; it waits for the child.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ import select
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 
 MEMORY_BYTES: Final = 1 << 30  # design.md §13, RLIMIT_AS of a child
 CPU_S: Final = 20
 STATUS_FD: Final = "STATUS-FD"  # the word of a command that stands for the number of the status pipe
+NO_HOME: Final = "/nonexistent"  # as GnuPG's home: it need not be there where nothing is written
+
+
+class InMemory(NamedTuple):
+    """The word of a command that names a file of these bytes, ``kind`` before its path."""
+
+    data: bytes
+    kind: str = ""
 
 
 class ChildTimedOut(GtfsError):
@@ -40,9 +49,8 @@ class ChildNotStarted(GtfsError):
 
 
 def run_child(
-    command: Sequence[str],
+    command: Sequence[str | InMemory],
     data: bytes,
-    home: str,
     *,
     environment: Mapping[str, str],
     timeout_s: float,
@@ -51,28 +59,27 @@ def run_child(
 ) -> tuple[int, bytes]:
     """Exit code and output: what comes through the pipe that `STATUS_FD` in ``command`` names, else standard output.
 
-    ``data`` is its standard input, ``home`` its working directory. Raises the three errors above.
+    ``data`` is its standard input. Raises the three errors above.
     """
-    # A file in memory instead of a pipe: nobody has to feed the child while its output is being read.
-    stdin = os.memfd_create("data")
+    fds: list[int] = []
     out_r, out_w = os.pipe()
     try:
-        with open(stdin, "wb", closefd=False) as out:
-            out.write(data)
-        os.lseek(stdin, 0, os.SEEK_SET)
+        # A file in memory instead of a pipe: nobody has to feed the child while its output is being read.
+        _file(data, fds)
         has_status = STATUS_FD in command
+        words = [_word(word, out_w, fds) for word in command]
         try:
             child = subprocess.Popen(
-                [str(out_w) if word == STATUS_FD else word for word in command],
-                stdin=stdin,
+                words,
+                stdin=fds[0],
                 stdout=subprocess.DEVNULL if has_status else out_w,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(out_w,) if has_status else (),
+                pass_fds=(*fds[1:], out_w) if has_status else fds[1:],
                 env=environment,
-                cwd=home,
+                cwd="/",
             )
         except OSError as error:
-            raise ChildNotStarted(f"{command[0]} cannot be run ({error.strerror})") from error
+            raise ChildNotStarted(f"{words[0]} cannot be run ({error.strerror})") from error
         os.close(out_w)
         out_w = -1
         try:
@@ -81,15 +88,30 @@ def run_child(
             said = _read(out_r, deadline, most_bytes)
             return child.wait(max(0.0, deadline - time.monotonic())), said
         except subprocess.TimeoutExpired:
-            raise ChildTimedOut(command[0]) from None
+            raise ChildTimedOut(words[0]) from None
         finally:
             if child.poll() is None:
                 child.kill()
                 child.wait()
     finally:
-        for fd in (stdin, out_r, out_w):
+        for fd in (*fds, out_r, out_w):
             if fd >= 0:
                 os.close(fd)
+
+
+def _file(data: bytes, fds: list[int]) -> int:
+    """A file in memory, at its beginning; its descriptor is noted at once."""
+    fds.append(os.memfd_create("gtfs"))
+    with open(fds[-1], "wb", closefd=False) as out:
+        out.write(data)
+    os.lseek(fds[-1], 0, os.SEEK_SET)
+    return fds[-1]
+
+
+def _word(word: str | InMemory, status: int, fds: list[int]) -> str:
+    if isinstance(word, InMemory):
+        return f"{word.kind}/proc/self/fd/{_file(word.data, fds)}"
+    return str(status) if word == STATUS_FD else word
 
 
 def _limit(pid: int, cpu_s: int) -> None:

@@ -8,17 +8,16 @@ the run, and no more: `gtfs.trust.validity` judges that. May be called from any 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
+from gtfs.trust.child import NO_HOME, STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
+from gtfs.trust.reason import Cause
 
 FUTURE_S: Final = 300  # design.md §5: clocks may differ by this much
 WEAK: Final = ("SHA1", "RIPEMD160")  # beside MD5, which gpgv calls weak itself
@@ -52,18 +51,25 @@ class BadSignature(GtfsError):
 
     fault = Blame.TRUST
 
-    def __init__(self, reason: str, *, is_key_useless: bool = False) -> None:
+    cause: Cause = "not-good"
+
+    def __init__(self, reason: str, cause: Cause | None = None, *, is_key_useless: bool = False) -> None:
         super().__init__(f"signature refused: {reason}")
         self.reason = reason
+        self.cause = cause or self.cause
         self.is_key_useless = is_key_useless  # gpgv found the key that signed, or should have, and cannot use it
 
 
 class UnknownKey(BadSignature):
     """A signature by a key that the keyring does not have."""
 
+    cause = "unknown-key"
+
 
 class MadeInFuture(BadSignature):
     """A signature whose time has not come."""
+
+    cause = "clock"
 
 
 class GpgvFailed(GtfsError):
@@ -113,26 +119,18 @@ def check(
 
 def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
     """gpgv's exit code and status output."""
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
-        signature = Path(home, "signature")
-        signature.write_bytes(packet)
-        keyring = Path(home, "keys")
-        keyring.write_bytes(keys)
-        # Named by its kind: a colon anywhere in the path would make gpgv look for one.
-        command = ["gpgv", "--homedir", home, "--keyring", f"gnupg-ring:{keyring}", "--status-fd", STATUS_FD]
-        for weak in WEAK:
-            command += ["--weak-digest", weak]
-        command += ["--", str(signature), "-"]
-        try:
-            return run_child(
-                command, data, home, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=STATUS_BYTES
-            )
-        except ChildTimedOut:
-            raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
-        except ChildTooLoud:
-            raise BadSignature("gpgv said too much about the signature") from None
-        except ChildNotStarted as error:
-            raise GpgvFailed(f"{error}; install the package gpgv") from error
+    # Named by its kind: a colon anywhere in the path would make gpgv look for one.
+    command: list[str | InMemory] = ["gpgv", "--homedir", NO_HOME, "--keyring", InMemory(keys, "gnupg-ring:")]
+    command += ["--status-fd", STATUS_FD, *(word for weak in WEAK for word in ("--weak-digest", weak))]
+    command += ["--", InMemory(packet), "-"]
+    try:
+        return run_child(command, data, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=STATUS_BYTES)
+    except ChildTimedOut:
+        raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
+    except ChildTooLoud:
+        raise BadSignature("gpgv said too much about the signature") from None
+    except ChildNotStarted as error:
+        raise GpgvFailed(f"{error}; install the package gpgv") from error
 
 
 def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: int, sig_class: str) -> FoundSignature:
@@ -167,7 +165,7 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
         raise BadSignature("gpgv calls good what another key signed")
     made, expires, digest, found_class, primary = fields[2], fields[3], fields[7], fields[8], fields[9]
     if not (digest.isdigit() and int(digest) in STRONG_DIGESTS):
-        raise BadSignature("the signature uses a weak digest")
+        raise BadSignature("the signature uses a weak digest", "weak-digest")
     if found_class != sig_class:
         raise BadSignature(f"the signature is of class {found_class}, not {sig_class}")
     if not (made.isdigit() and expires.isdigit()):
@@ -177,6 +175,6 @@ def _judge(code: int, status: bytes, allowed: Collection[Fingerprint], now_s: in
     if int(expires) and int(expires) <= now_s:
         raise BadSignature(EXPIRED_SIGNATURE)
     if primary not in allowed:
-        raise BadSignature(f"{primary} may not sign this")
+        raise BadSignature(f"{primary} may not sign this", "not-allowed")
     standing = _FITS[fits[0]]
     return FoundSignature(Fingerprint(primary), Fingerprint(fields[0]), int(made), int(expires) or None, standing)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.publicgpg import public_gpg
+from gtfs.trust.publicgpg import ask_gpg, keys_as_packets
 from gtfs.trust.publickey import PublicKey
 
 SOON_DAYS: Final = 60
@@ -47,13 +47,10 @@ class KeyFacts:
 
 
 def read_facts(keys: Mapping[Fingerprint, PublicKey]) -> dict[Fingerprint, KeyFacts]:
-    """The facts of each key that gpg can read; raises `GnupgUnusable`, OSError."""
+    """The facts of each key that gpg can read; raises `GnupgUnusable`."""
     if not keys:
         return {}
-    with public_gpg() as gpg:
-        ring = gpg.home / "ring"
-        ring.write_bytes(b"".join(key.to_bytes() for key in keys.values()))
-        listed = gpg.run("--no-default-keyring", "--keyring", f"gnupg-ring:{ring}", "--list-keys")
+    listed = ask_gpg(keys_as_packets(b"".join(key.to_bytes() for key in keys.values())), "--list-keys")
     return {facts.fingerprint: facts for facts in parse_facts(listed)}
 
 

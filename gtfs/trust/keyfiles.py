@@ -39,7 +39,7 @@ def read_key_files(paths: Sequence[Path]) -> KeyFiles:
             found.left_out.append(f"{path}: {error.reason}")
         for file in files:
             try:
-                merge_keys(found.keys, _read(file, found.left_out))
+                merge_keys(found.keys, read_key_data(read_file(file), str(file), found.left_out))
             except BadKeyring as error:
                 refused = error
                 found.left_out.append(f"{file}: {error.reason}")
@@ -59,11 +59,11 @@ def pick(keys: Keys, wanted: Collection[Fingerprint]) -> Keys:
     return chosen
 
 
-def _read(file: Path, left_out: list[str]) -> Keys:
-    data = read_file(file)
+def read_key_data(data: bytes, name: str, left_out: list[str]) -> Keys:
+    """The keys in a file's bytes, a keybox too; raises `BadKeyring`."""
     if data[8:12] == b"KBXf":
         try:
             data = export_keybox(data)
         except GnupgUnusable as error:
-            raise BadKeyring(str(file), str(error)) from None
-    return parse_keys(data, str(file), lambda what: left_out.append(f"{file}: {what}"))
+            raise BadKeyring(name, str(error)) from None
+    return parse_keys(data, name, lambda what: left_out.append(f"{name}: {what}"))

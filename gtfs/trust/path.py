@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol, TypeVar
 from gtfs.ids import Fingerprint, ObjectId, is_ssh_key
 from gtfs.trust.keyring import Keyring, Keys, keyring_of, merge_keys
 from gtfs.trust.policy import Policy, PolicyRefused
+from gtfs.trust.reason import Reason, Rule, refused
 from gtfs.trust.treepolicy import (
     FILE_BYTES,
     GUIX,
@@ -64,15 +65,23 @@ class Steps(Protocol):
     def parents(self, commit: ObjectId) -> Sequence[ObjectId]:
         """Those parents, in their order, from which the start may be reached."""
 
-    def objection(self, child: ObjectId, parent: ObjectId) -> str | None:
+    def objection(self, child: ObjectId, parent: ObjectId) -> Reason | None:
         """Why the child may not follow this parent."""
 
 
 class NoWay(PolicyRefused):
     """There is no way to a commit; ``reason`` is what stands against the newest step, first parents first."""
 
+    def __init__(self, why: Reason) -> None:
+        super().__init__(why.text, why.cause or "no-way")
+        self.why = why
 
-def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[ObjectId, str]) -> list[ObjectId]:
+    def to_reason(self, rule: Rule, about: ObjectId) -> Reason:
+        """What the search found."""
+        return self.why
+
+
+def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[ObjectId, Reason]) -> list[ObjectId]:
     """The commits of a way from ``start`` to ``target``, both included, oldest first; raises `NoWay`.
 
     Whether a way leads to a commit does not depend on how the search came to it: each is looked at once, however many
@@ -82,12 +91,12 @@ def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[Objec
         raise NoWay(closed[target])
     way = [target]
     left = [iter(steps.parents(target) if target != start else ())]
-    first: list[str | None] = [None]  # what stood against the way on from each commit
+    first: list[Reason | None] = [None]  # what stood against the way on from each commit
     looked_at = 0
     while way and way[-1] != start:
         parent = next(left[-1], None)
         if parent is None:
-            reason = first.pop() or f"no way leads to {way[-1].hex()} from {start.hex()}"
+            reason = first.pop() or _no_way(way[-1], f"no way leads to {way[-1].hex()} from {start.hex()}")
             closed[way.pop()] = reason
             left.pop()
             if not way:
@@ -99,7 +108,7 @@ def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[Objec
             continue
         looked_at += 1
         if looked_at > STEPS:
-            raise NoWay(f"over the limit: no way is found among {STEPS} commits; give a newer root=")
+            raise NoWay(_no_way(target, f"over the limit: no way is found among {STEPS} commits; give a newer root="))
         reason_against = steps.objection(way[-1], parent)
         if reason_against is not None:
             first[-1] = first[-1] or reason_against
@@ -108,6 +117,10 @@ def find_way(start: ObjectId, target: ObjectId, steps: Steps, closed: dict[Objec
         left.append(iter(steps.parents(parent) if parent != start else ()))
         first.append(None)
     return way[::-1]
+
+
+def _no_way(commit: ObjectId, text: str) -> Reason:
+    return refused("path", commit.hex(), text, "no-way")
 
 
 class StepJudge:
@@ -131,12 +144,13 @@ class StepJudge:
             with contextlib.suppress(PolicyRefused, BadTreePolicy):  # then the step to there will not do
                 self._latest = self._sequoia(latest)
 
-    def objection(self, child: ObjectId, parent: ObjectId) -> str | None:
+    def objection(self, child: ObjectId, parent: ObjectId) -> Reason | None:
         """Why ``child`` may not follow ``parent``; None if it may."""
         try:
             self._check(child, "commit", parent)
         except (PolicyRefused, BadTreePolicy) as error:
-            return f"{error.reason} ({child.hex()})"
+            cause = error.cause if isinstance(error, PolicyRefused) else "tree-policy"
+            return refused("path", child.hex(), f"{error.reason} ({child.hex()})", cause)
         return None
 
     def check_tag(self, tag: ObjectId, commit: ObjectId) -> None:
@@ -144,7 +158,7 @@ class StepJudge:
         try:
             self._check(tag, "tag", commit)
         except BadTreePolicy as error:
-            raise PolicyRefused(error.reason) from None
+            raise PolicyRefused(error.reason, "tree-policy") from None
 
     def _check(self, oid: ObjectId, kind: Kind, parent: ObjectId) -> None:
         signers = []
@@ -152,7 +166,7 @@ class StepJudge:
             before = self._evidence.file_id(parent, name)
             after = self._evidence.file_id(oid, name) if kind == "commit" else before
             if before is None:
-                raise PolicyRefused(f"{parent.hex()} has no {name}, so nobody may sign what follows")
+                raise PolicyRefused(f"{parent.hex()} has no {name}, so nobody may sign what follows", "tree-policy")
             if name == SEQUOIA:
                 signers.append(self._by_sequoia(oid, kind, parent, before, after))
             else:
@@ -164,7 +178,7 @@ class StepJudge:
                 named = frozenset() if self._own is None else self._own.everybody
         for signer in signers:
             if named is not None and signer not in named:
-                raise PolicyRefused(f"{signer} may not sign this")
+                raise PolicyRefused(f"{signer} may not sign this", "not-allowed")
 
     def _by_sequoia(
         self, oid: ObjectId, kind: Kind, parent: ObjectId, before_id: ObjectId, after_id: ObjectId | None
@@ -181,12 +195,12 @@ class StepJudge:
             signer = self._evidence.signer_in(oid, kind, keyring_of(before.keys))
         rights = before.rights_of(signer)
         if f"sign_{kind}" not in rights:
-            raise PolicyRefused(f"{signer} has no right sign_{kind} in the {SEQUOIA} of {parent.hex()}")
+            raise PolicyRefused(f"{signer} has no right sign_{kind} in the {SEQUOIA} of {parent.hex()}", "not-allowed")
         if after_id != before_id:
             after = SequoiaPolicy() if after_id is None else self._sequoia(after_id)
             missing = find_missing_right(before, after, rights)
             if missing is not None:
-                raise PolicyRefused(missing)
+                raise PolicyRefused(missing, "tree-policy")
         return signer
 
     def _meet(self, policy_id: ObjectId) -> None:
@@ -216,12 +230,12 @@ class StepJudge:
     ) -> Fingerprint:
         before = self._guix(before_id)
         if after_id is None:
-            raise PolicyRefused(f"it removes {GUIX}")
+            raise PolicyRefused(f"it removes {GUIX}", "tree-policy")
         if after_id != before_id:
             self._guix(after_id)  # or nobody could follow
         signer = self._evidence.signer(oid, kind)
         if signer not in before.signers and self._evidence.signing_key(oid) not in before.signers:
-            raise PolicyRefused(f"{signer} is not in the {GUIX} of {parent.hex()}")
+            raise PolicyRefused(f"{signer} is not in the {GUIX} of {parent.hex()}", "not-allowed")
         return signer
 
     def _sequoia(self, oid: ObjectId) -> SequoiaPolicy:

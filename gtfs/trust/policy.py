@@ -20,6 +20,7 @@ from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.objects import BadSignedObject, split_signed_object, tag_name
 from gtfs.trust.packets import SIGNATURE_BLOCK, BadPackets, dearmor, only_issuer_of, only_signatures
+from gtfs.trust.reason import Cause, Reason, Rule, refused
 from gtfs.trust.refnames import BadRefName, decode_name, encode_name
 from gtfs.trust.verify import SIGNATURE_BYTES, At, FoundSignature, find_detached, judge_found
 
@@ -59,9 +60,15 @@ class PolicyRefused(GtfsError):
 
     fault = Blame.TRUST
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cause: Cause = "not-good", subject: ObjectId | None = None) -> None:
         super().__init__(f"refused by policy: {reason}")
         self.reason = reason
+        self.cause = cause
+        self.subject = subject  # the commit or tag at fault, if that is another one than what was asked about
+
+    def to_reason(self, rule: Rule, about: ObjectId) -> Reason:
+        """The same as a value; ``about`` is what was asked about."""
+        return refused(rule, (about if self.subject is None else self.subject).hex(), self.reason, self.cause)
 
 
 @dataclass(frozen=True)
@@ -293,27 +300,33 @@ def judge_object(
     vouched_by_catalogue: bool = False,
     vouched_by_tag: bool = False,
     ref: bytes | None = None,
+    found: FoundSignature | PolicyRefused | None = None,
 ) -> Vouch:
     """Why a commit or tag object may be accepted under ``policy``; raises `PolicyRefused`.
 
     ``vouched_by_catalogue``: an accepted catalogue lists it, or a descendant. ``vouched_by_tag``: an accepted signed
-    tag reaches it. ``ref``: the ref that will hold this tag object, whose name must be the tag's own.
+    tag reaches it. ``ref``: the ref that will hold this tag object, whose name must be the tag's own. ``found``: what
+    `find_signature` has said of it a moment ago, with this keyring and policy.
     """
     if policy.kind == "local":
         return Vouch("local")
     if policy.kind == "catalogue":
         if vouched_by_catalogue:
             return Vouch("catalogue")
-        raise PolicyRefused("no accepted catalogue vouches for it")
+        raise PolicyRefused("no accepted catalogue vouches for it", "not-listed")
     if policy.kind == "tag" and kind == "commit":
         if vouched_by_tag:
             return Vouch("tag")
         if vouched_by_catalogue:  # its objects may come in; a ref moves to it only with its tag
             return Vouch("catalogue")
-        raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it")
+        raise PolicyRefused("neither a signed tag nor an accepted catalogue vouches for it", "not-listed")
     if keyring is None:
-        raise PolicyRefused(f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)")
-    found = find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
+        raise PolicyRefused(
+            f"{policy.kind} demands signatures, and no keyring is given (-o keyring=FILE)", "no-keyring"
+        )
+    if isinstance(found, PolicyRefused):
+        raise PolicyRefused(found.reason, found.cause, found.subject)
+    found = found or find_signature(raw, kind, keyring, policy.signers, now_s=now_s)
     signer = judge_signer(found, keyring, policy.at(vouched_by_catalogue=vouched_by_catalogue), now_s)
     if kind == "tag" and ref is not None:
         check_tag_name(raw, ref)
@@ -329,13 +342,13 @@ def find_signature(
     except BadSignedObject as error:
         raise PolicyRefused(error.reason) from None
     if signed.signature is None:
-        raise PolicyRefused(f"the {kind} is not signed")
+        raise PolicyRefused(f"the {kind} is not signed", "unsigned")
     if signed.kind != "openpgp":
-        raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted")
+        raise PolicyRefused(f"the {kind} has an {signed.kind} signature; only OpenPGP keys are trusted", "not-allowed")
     try:
         return find_detached(signed.payload, signed.signature, keyring, allowed, now_s=now_s)
     except BadSignature as error:
-        raise PolicyRefused(error.reason) from None
+        raise PolicyRefused(error.reason, error.cause) from None
 
 
 def judge_signer(found: FoundSignature, keyring: Keyring, at: At, now_s: int) -> Fingerprint:
@@ -343,7 +356,7 @@ def judge_signer(found: FoundSignature, keyring: Keyring, at: At, now_s: int) ->
     try:
         return judge_found(found, keyring, at, now_s).primary
     except BadSignature as error:
-        raise PolicyRefused(error.reason) from None
+        raise PolicyRefused(error.reason, error.cause) from None
 
 
 def named_signing_key(raw: bytes) -> Fingerprint | None:
@@ -369,4 +382,4 @@ def check_tag_name(raw: bytes, ref: bytes) -> None:
     except BadSignedObject as error:
         raise PolicyRefused(error.reason) from None
     if ref != _TAGS + name:
-        raise PolicyRefused(f"the tag calls itself {encode_name(name)}, not {encode_name(ref)}")
+        raise PolicyRefused(f"the tag calls itself {encode_name(name)}, not {encode_name(ref)}", "tag-name")

@@ -10,8 +10,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.trust.gpgv import FoundSignature
@@ -19,6 +20,8 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import PolicyRefused, find_signature
 
 Kind = Literal["commit", "tag"]
+AT_ONCE: Final = len(os.sched_getaffinity(0)) + 1  # one more, as each begins and ends with Python's own work
+AHEAD: Final = 2 * AT_ONCE  # objects that wait in memory for their turn
 
 
 class SignedRaw(NamedTuple):
@@ -29,28 +32,58 @@ class SignedRaw(NamedTuple):
     raw: bytes
 
 
+class Search:
+    """The search for one object's signature, by the keys ``allowed`` of a ring (None: see `find_signature`)."""
+
+    def __init__(self, signed: SignedRaw, keyring: Keyring, allowed: frozenset[Fingerprint] | None) -> None:
+        self._signed = signed
+        self._keyring = keyring
+        self._allowed = allowed
+        self._future: Future[FoundSignature | PolicyRefused] | None = None
+
+    def is_by(self, keyring: Keyring, allowed: frozenset[Fingerprint] | None) -> bool:
+        """Whether its result is what these find."""
+        return keyring is self._keyring and allowed == self._allowed
+
+    def start(self, pool: Executor) -> None:
+        """Let another thread search."""
+        self._future = pool.submit(self.find)
+
+    def find(self) -> FoundSignature | PolicyRefused:
+        """Search here and now; raises `GpgvFailed`."""
+        signed = self._signed
+        try:
+            return find_signature(signed.raw, signed.kind, self._keyring, self._allowed, now_s=int(time.time()))
+        except PolicyRefused as error:
+            return error
+
+    def result(self) -> FoundSignature | PolicyRefused:
+        """What was found, waited for; raises `GpgvFailed`."""
+        return self.find() if self._future is None else self._future.result()
+
+
 def find_signatures(
     objects: Iterable[SignedRaw], keyring: Keyring, allowed: frozenset[Fingerprint] | None
 ) -> Iterator[tuple[ObjectId, FoundSignature | PolicyRefused]]:
     """What `find_signature` says of each, in order; the objects are taken as they are needed. Raises `GpgvFailed`."""
-    at_once = len(os.sched_getaffinity(0)) + 1  # one more, as each begins and ends with Python's own work
-    pending: deque[tuple[ObjectId, Future[FoundSignature | PolicyRefused]]] = deque()
+    pending: deque[tuple[ObjectId, Search]] = deque()
+    with open_pool() as pool:
+        for signed in objects:
+            pending.append((signed.oid, Search(signed, keyring, allowed)))
+            pending[-1][1].start(pool)
+            if len(pending) >= AHEAD:
+                oid, search = pending.popleft()
+                yield oid, search.result()
+        while pending:
+            oid, search = pending.popleft()
+            yield oid, search.result()
 
-    def find(signed: SignedRaw) -> FoundSignature | PolicyRefused:
-        try:
-            return find_signature(signed.raw, signed.kind, keyring, allowed, now_s=int(time.time()))
-        except PolicyRefused as error:
-            return error
 
-    with ThreadPoolExecutor(at_once, "gtfs-gpgv") as pool:
+@contextmanager
+def open_pool() -> Iterator[Executor]:
+    """Threads for as many searches as there can be at a time; what has not begun at the end is given up."""
+    with ThreadPoolExecutor(AT_ONCE, "gtfs-gpgv") as pool:
         try:
-            for signed in objects:
-                pending.append((signed.oid, pool.submit(find, signed)))
-                if len(pending) >= 2 * at_once:  # no more objects in memory than that
-                    oid, future = pending.popleft()
-                    yield oid, future.result()
-            while pending:
-                oid, future = pending.popleft()
-                yield oid, future.result()
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)

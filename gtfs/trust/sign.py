@@ -8,7 +8,7 @@ directory of its own beside it. Any thread; a call waits for gpg, and the user's
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,8 @@ _HINTS: Final = (
     ("canceled", "the passphrase was not given"),
     ("Bad passphrase", "the passphrase was wrong"),
 )
+_ALONE: Final = "its passphrase is asked of nobody here: type gtfs publish, or see gtfs init --signing-subkey"
+_ALONE_HINTS: Final = (("No pinentry", _ALONE), *_HINTS)
 
 
 class SigningFailed(GtfsError):
@@ -43,11 +45,15 @@ class SigningFailed(GtfsError):
 
 
 class Signer:
-    """A key that can sign: ``fingerprint`` is its primary key's, ``gnupg_home`` None the user's own GnuPG."""
+    """A key that can sign: ``fingerprint`` is its primary key's, ``gnupg_home`` None the user's own GnuPG.
 
-    def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None) -> None:
+    Unless ``asks``, nobody is there to give a passphrase: the agent is not to ask for one.
+    """
+
+    def __init__(self, fingerprint: Fingerprint, gnupg_home: Path | None = None, *, asks: bool = True) -> None:
         self.fingerprint = fingerprint
         self._home = gnupg_home
+        self._asks = asks
         self._gpg = open_gnupg(gnupg_home)
 
     def clearsign(self, text: str) -> bytes:
@@ -86,20 +92,27 @@ class Signer:
     def _sign(self, data: bytes, *, clearsign: bool) -> bytes:
         # --local-user, not python-gnupg's --default-key: with that one gpg may quietly take another key.
         args = ["--local-user", self.fingerprint, "--digest-algo", DIGEST, "--no-comments", "--no-emit-version"]
+        args += () if self._asks else ("--pinentry-mode", "error")
         result = self._gpg.sign_file(io.BytesIO(data), clearsign=clearsign, detach=not clearsign, extra_args=args)
         if not result or not result.data:
             stderr = str(result.stderr)
-            why = _reason(stderr)
+            why = reason_of(stderr, _HINTS if self._asks else _ALONE_HINTS)
             if "agent" in stderr and (trouble := socket_trouble(self._home)):
                 why = trouble
             raise SigningFailed(f"cannot sign with {self.fingerprint}: {why}")
         return bytes(result.data)
 
 
-def _reason(stderr: str) -> str:
+def secret_keys(gnupg_home: Path | None) -> frozenset[Fingerprint]:
+    """The primary keys that a user's GnuPG (None: the default one) can sign with, or a card of; `GnupgUnusable`."""
+    return frozenset(parse_fingerprint(key["fingerprint"]) for key in open_gnupg(gnupg_home).list_keys(secret=True))
+
+
+def reason_of(stderr: str, hints: Iterable[tuple[str, str]] = _HINTS) -> str:
+    """The last thing that gpg said, and what can be done about it."""
     said = [line.removeprefix("gpg: ") for line in stderr.splitlines() if line.startswith("gpg: ")]
     reason = said[-1] if said else "gpg gives no reason"
-    hint = next((hint for word, hint in _HINTS if word in stderr), "")
+    hint = next((hint for word, hint in hints if word in stderr), "")
     return f"{reason} ({hint})" if hint else reason
 
 
@@ -117,7 +130,7 @@ def make_node_key(path: Path) -> Fingerprint:
             "Expire-Date: 0\n%no-protection\n%commit\n"
         )
         if not made.fingerprint:
-            raise SigningFailed(f"cannot make the node's key: {_reason(str(made.stderr))}")
+            raise SigningFailed(f"cannot make the node's key: {reason_of(str(made.stderr))}")
         secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
         if not secret:
             raise SigningFailed("cannot make the node's key: gpg does not export it")

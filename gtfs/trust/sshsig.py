@@ -11,14 +11,14 @@ import base64
 import hashlib
 import os
 import re
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
+from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import BadSignature
 
@@ -76,21 +76,17 @@ def verify_ssh(payload: bytes, signature: bytes, allowed: AllowedSigners) -> Fin
     an SSH signature does not tell when it was made.
     """
     fingerprint = _claimed(signature)
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
-        file, signers = Path(home, "signature"), Path(home, "allowed")
-        file.write_bytes(signature)
-        signers.write_bytes(allowed.data)
-        found = ("-s", str(file), "-f", str(signers))
-        code, out = _run(["-Y", "find-principals", *found], b"", home)
-        principals = out.splitlines()
-        if code or not principals:
-            raise BadSignature(f"the SSH key {fingerprint} is not among the allowed signers")
-        for principal in principals[:PRINCIPALS]:
-            who = ["-I", os.fsdecode(principal), "-n", _NAMESPACE.decode()]
-            code, out = _run(["-Y", "verify", *found, *who], payload, home)
-            said = _SAID.match(out)
-            if code == 0 and said and said[1] == principal and said[2].decode() == fingerprint:
-                return fingerprint
+    found = ("-s", InMemory(signature), "-f", InMemory(allowed.data))
+    code, out = _run(["-Y", "find-principals", *found], b"")
+    principals = out.splitlines()
+    if code or not principals:
+        raise BadSignature(f"the SSH key {fingerprint} is not among the allowed signers", "ssh-keys")
+    for principal in principals[:PRINCIPALS]:
+        who = ["-I", os.fsdecode(principal), "-n", _NAMESPACE.decode()]
+        code, out = _run(["-Y", "verify", *found, *who], payload)
+        said = _SAID.match(out)
+        if code == 0 and said and said[1] == principal and said[2].decode() == fingerprint:
+            return fingerprint
     raise BadSignature(f"ssh-keygen does not find the signature by {fingerprint} good")
 
 
@@ -125,11 +121,11 @@ def _string(data: bytes) -> tuple[bytes, bytes]:
     return data[4 : 4 + length], data[4 + length :]
 
 
-def _run(words: list[str], data: bytes, home: str) -> tuple[int, bytes]:
+def _run(words: Sequence[str | InMemory], data: bytes) -> tuple[int, bytes]:
     """The exit code and standard output of ssh-keygen, under limits; raises `BadSignature`, `SshKeygenFailed`."""
-    command = ["ssh-keygen", *words]
+    command: list[str | InMemory] = ["ssh-keygen", *words]
     try:
-        return run_child(command, data, home, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=ALLOWED_BYTES)
+        return run_child(command, data, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=ALLOWED_BYTES)
     except ChildTimedOut:
         raise BadSignature(f"ssh-keygen needed more than {TIMEOUT_S} s") from None
     except ChildTooLoud:

@@ -8,14 +8,12 @@ revocation is shown to gpg without the others. Nothing is believed that a packet
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, run_child
+from gtfs.trust.child import NO_HOME, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import (
     EXPIRED,
@@ -31,6 +29,7 @@ from gtfs.trust.gpgv import (
 )
 from gtfs.trust.packets import BadPackets, Packet, claim_of, key_id, revocation_of
 from gtfs.trust.publickey import PublicKey
+from gtfs.trust.reason import Cause
 
 At = Literal["made", "now"]
 """When the key has to be good: as the signature was made, if something fresh vouches for it today, or now."""
@@ -42,6 +41,9 @@ _ENVIRONMENT: Final = {"PATH": search_path(), "LC_ALL": "C"}
 # RFC 4880 §5.2.3.23: superseded, retired. Only then was the key its owner's until the revocation.
 _HARMLESS_REASONS: Final = {1: "superseded", 3: "retired"}
 _OTHER_REASONS: Final = {0: "without a reason", 2: "as compromised", None: "without a reason"}
+
+
+_STANDING: Final[dict[str, tuple[str, Cause]]] = {"expired": (EXPIRED, "expired"), "revoked": (REVOKED, "revoked")}
 
 
 class Validity(NamedTuple):
@@ -69,7 +71,7 @@ def judge(found: FoundSignature, key: PublicKey, validity: Validity | None, at: 
     if found.expires_s is not None and found.expires_s <= now_s:
         raise BadSignature(EXPIRED_SIGNATURE)
     if at == "now" and found.standing in ("expired", "revoked"):
-        raise BadSignature(EXPIRED if found.standing == "expired" else REVOKED)
+        raise BadSignature(*_STANDING[found.standing])
     if validity is not None:
         _judge_times(found, key, validity, at, now_s)
     return Signature(found.primary, found.made_s)
@@ -90,14 +92,15 @@ def _judge_times(found: FoundSignature, key: PublicKey, validity: Validity, at: 
     when_s = found.made_s if at == "made" else max(now_s, found.made_s)
     if validity.revoked_s is not None and validity.revoked_s <= when_s:
         subkey = "" if found.part == found.primary else f" a subkey of {found.primary},"
-        raise BadSignature(f"{REVOKED}: {found.part},{subkey} is revoked {validity.why}")
+        raise BadSignature(f"{REVOKED}: {found.part},{subkey} is revoked {validity.why}", "revoked")
     if validity.expires_s is None or when_s < validity.expires_s:
         return
     if at == "now":
-        raise BadSignature(EXPIRED)
+        raise BadSignature(EXPIRED, "expired")
     raise BadSignature(
         f"the key {key.fingerprint} expired on {_day(validity.expires_s)}, the signature was made on "
-        f"{_day(found.made_s)}: a newer keyring may know that it was extended"
+        f"{_day(found.made_s)}: a newer keyring may know that it was extended",
+        "made-after-expiry",
     )
 
 
@@ -172,24 +175,19 @@ def _list(
     A revocation counts whatever digest it was signed with: gpgv forgets one of SHA-1, and the key comes to life again.
     """
     weak = ["--allow-weak-digest-algos"] if revocations else [w for name in WEAK for w in ("--weak-digest", name)]
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as home:
-        keyring = Path(home, "keys")
-        keyring.write_bytes(key.with_only(part, revocations) + revokers)
-        command = [
-            "gpg", "--homedir", home, "--batch", "--no-tty", "--no-options", "--no-default-keyring",
-            "--keyring", f"gnupg-ring:{keyring}", "--no-sig-cache", "--no-auto-check-trustdb",
-            "--trust-model", "always", *weak, "--with-colons", "--list-keys",
-        ]  # fmt: skip
-        try:
-            code, said = run_child(
-                command, b"", home, environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=LIST_BYTES
-            )
-        except ChildTimedOut:
-            raise BadSignature(f"gpg needed more than {TIMEOUT_S} s for the key {key.fingerprint}") from None
-        except ChildTooLoud:
-            raise BadSignature(f"gpg said too much about the key {key.fingerprint}") from None
-        except ChildNotStarted as error:
-            raise GpgvFailed(f"{error}; install the package gnupg") from error
+    command: list[str | InMemory] = [
+        "gpg", "--homedir", NO_HOME, "--batch", "--no-tty", "--no-options", "--no-default-keyring",
+        "--keyring", InMemory(key.with_only(part, revocations) + revokers, "gnupg-ring:"), "--no-sig-cache",
+        "--no-auto-check-trustdb", "--trust-model", "always", *weak, "--with-colons", "--list-keys",
+    ]  # fmt: skip
+    try:
+        code, said = run_child(command, b"", environment=_ENVIRONMENT, timeout_s=TIMEOUT_S, most_bytes=LIST_BYTES)
+    except ChildTimedOut:
+        raise BadSignature(f"gpg needed more than {TIMEOUT_S} s for the key {key.fingerprint}") from None
+    except ChildTooLoud:
+        raise BadSignature(f"gpg said too much about the key {key.fingerprint}") from None
+    except ChildNotStarted as error:
+        raise GpgvFailed(f"{error}; install the package gnupg") from error
     found = _read_list(said)
     if code != 0 or not {key.fingerprint, part} <= found.keys():
         raise BadSignature(f"the key {key.fingerprint} cannot be used: gpg does not list it")

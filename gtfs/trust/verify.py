@@ -147,11 +147,11 @@ def _find(
     if f"{claim.sig_class:02x}" != sig_class:
         raise BadSignature(f"the signature is of class {claim.sig_class:02x}, not {sig_class}")
     if claim.digest not in STRONG_DIGESTS:
-        raise BadSignature("the signature uses a weak digest")
+        raise BadSignature("the signature uses a weak digest", "weak-digest")
     holders = keyring.who_has(claim.issuer)
     if not holders:
         raise UnknownKey(NOT_IN_RING)
-    refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()))
+    refused = BadSignature(_has_no_right(holders[0], claim.issuer, allowed or frozenset()), "not-allowed")
     # One, or as many as have a copy of the subkey that signed: whose it is, is known once gpgv has found it good.
     for primary, part in [(p, f) for p in holders if p in may for f in keyring.keys[p].parts_of(claim.issuer)]:
         try:
@@ -164,7 +164,7 @@ def _find(
                 why = keyring.keys[primary].objection(claim.issuer, now_s)
                 if why is None and isinstance(error, UnknownKey):
                     why = "gpgv does not read the copy that the keyring has"
-                refused = BadSignature(f"the key {primary} cannot be used: {why}") if why else error
+                refused = BadSignature(f"the key {primary} cannot be used: {why}", "unknown-key") if why else error
     raise refused
 
 
@@ -287,7 +287,7 @@ def _claimed(packet: Packet, keyring: Keyring, may: frozenset[Fingerprint]) -> f
         raise UnknownKey(NOT_IN_RING)
     allowed = frozenset(holders) & may
     if not allowed:
-        raise BadSignature(_has_no_right(holders[0], issuer, may))
+        raise BadSignature(_has_no_right(holders[0], issuer, may), "not-allowed")
     return allowed
 
 
@@ -298,14 +298,23 @@ def unverified_signers(document: bytes) -> tuple[str, ...]:
 
 def combine_clearsigned(documents: Sequence[bytes]) -> bytes:
     """One document with the signatures of all, which must have signed the same text; raises `BadSignature`."""
-    # For catalogues that several sign (design.md §5); no command does yet.
     texts: set[bytes] = set()
     packets: dict[bytes, None] = {}
+    hashes: dict[bytes, None] = {}  # plain gpg wants each digest named that some signature uses
     for document in documents:
         text, found = split_clearsigned(document)
         texts.add(text)
         packets.update({packet.raw: None for packet in found})
+        hashes.update(dict.fromkeys(_head(document).splitlines()[1:-1]))
     if len(texts) != 1:
         raise BadSignature("the documents to combine differ in their text")
-    head = documents[0][: _signatures(documents[0])[0] + 1]
-    return head + enarmor(b"".join(packets), SIGNATURE_BLOCK)
+    first = documents[0]
+    body = first[len(_head(first)) : _signatures(first)[0] + 1]
+    return b"\n".join((_BEGIN_TEXT, *hashes, b"", body)) + enarmor(b"".join(packets), SIGNATURE_BLOCK)
+
+
+def _head(document: bytes) -> bytes:
+    """What stands before the text of a document that `split_clearsigned` takes."""
+    head = _HEAD.match(document)
+    assert head is not None
+    return head[0]

@@ -62,6 +62,8 @@ class News:
         self._last_row = index.packs.last_row()
         self.tree = TreeCount()
         self.git = Count()  # git may have more packs, or its refs stand elsewhere, by what this node did
+        self.moved = Count()  # refs that are published may stand elsewhere, by whoever moved them
+        self.followed = Count()  # refs have moved by a catalogue
         self.unpacked = Count()  # this node put objects into git
         self.reels = Count()  # reels are whole, or are no more, or other files
         self.wanted = Count()  # there may be something to fetch: another catalogue, key, or what the disk lost

@@ -23,7 +23,7 @@ from gtfs.mount.tree import NotLocal, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
-from gtfs.reel.index import PackRow, PackState, ReelRow
+from gtfs.reel.index import PackRow, PackStage, ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.catfile import CatFile
 from gtfs.state.state import State
@@ -74,7 +74,7 @@ class Packs:
         self._encoding = trio.CapacityLimiter(1)
         self._made: OrderedDict[ObjectId, SpooledTemporaryFile[bytes]] = OrderedDict()
         self._made_bytes = 0
-        self._reels: dict[int, ReelRow] = {}
+        self._reel_rows: dict[int, ReelRow] = {}
         self._damaged: set[Path] = set()  # files that were told of
 
     @property
@@ -86,7 +86,7 @@ class Packs:
         """After news of reels, ask the index again which are whole; their files may be others than before."""
         if self._as_of != self.news.reels.number:
             self._as_of = self.news.reels.number
-            self._reels.clear()
+            self._reel_rows.clear()
             self._damaged.clear()
             self._files.forget()
 
@@ -109,8 +109,8 @@ class Packs:
     def rows(self, after_row: int, limit: int) -> list[PackInfo]:
         """See `mount.tree.PackSource`."""
         return [
-            PackInfo(row, oid, size, time_s or 0, state, self._local_bytes(state, reel, offset, size))
-            for row, oid, time_s, size, state, reel, offset in self._state.index.packs.listed_after(after_row, limit)
+            PackInfo(row, oid, size, time_s or 0, stage, self._local_bytes(stage, reel, offset, size))
+            for row, oid, time_s, size, stage, reel, offset in self._state.index.packs.listed_after(after_row, limit)
         ]
 
     def statistics(self) -> SpaceStatistics:
@@ -124,7 +124,7 @@ class Packs:
         row = self._state.index.packs.get(oid)
         if row is None:
             return {}
-        out = {b"user.gtfs.state": row.state.encode()}
+        out = {b"user.gtfs.state": row.stage.encode()}
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is not None:
             out[b"user.gtfs.reel"] = reel.name.encode()
@@ -140,19 +140,19 @@ class Packs:
 
     def _reel(self, reel_id: int) -> ReelRow | None:
         self._forget_old()
-        reel = self._reels.get(reel_id)
+        reel = self._reel_rows.get(reel_id)
         if reel is None:
             reel = self._state.index.reels.get(reel_id)
             if reel is not None:
-                self._reels[reel_id] = reel
+                self._reel_rows[reel_id] = reel
         return reel
 
     def _info(self, row: PackRow) -> PackInfo:
-        here = self._local_bytes(row.state, row.reel, row.offset or 0, row.size)
-        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.state, here)
+        here = self._local_bytes(row.stage, row.reel, row.offset or 0, row.size)
+        return PackInfo(row.row, row.oid, row.size, row.time_s or 0, row.stage, here)
 
-    def _local_bytes(self, state: PackState, reel_id: int | None, offset: int, size: int) -> int:
-        if state == "unpacked" or reel_id is None:
+    def _local_bytes(self, stage: PackStage, reel_id: int | None, offset: int, size: int) -> int:
+        if stage == "unpacked" or reel_id is None:
             return size
         reel = self._reel(reel_id)
         if reel is None or reel.is_whole:
@@ -194,7 +194,7 @@ class Packs:
             return data if whole_still else await self._read_row(row, offset, length, read_ahead)
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
-        if row.state == "unpacked" and not is_here:
+        if row.stage == "unpacked" and not is_here:
             return await self._read_made(row, offset, length)
         if torrent is None:
             raise NotLocal
@@ -215,7 +215,7 @@ class Packs:
                 log.error("%s cannot be read (%s); what it should have is made from git or fetched", path, e)
                 self._damaged.add(path)
                 self.news.wanted.grow()
-            if row.state != "unpacked":
+            if row.stage != "unpacked":
                 raise LostBytes(f"the pack of {row.oid.hex()} cannot be read: {e}; run gtfs sync") from None
             return await self._read_made(row, offset, length)
 
@@ -243,7 +243,7 @@ class Packs:
         state = self._state
         # No limits: what it must be is known.
         with contextlib.ExitStack() as exit_stack:
-            made = SpooledTemporaryFile(_IN_MEMORY, dir=str(state.repository.state))  # noqa: SIM115  kept open
+            made = SpooledTemporaryFile(_IN_MEMORY, dir=str(state.repository.state_directory))  # noqa: SIM115  kept open
             exit_stack.callback(made.close)
             with CatFile(state.repository) as reader:
                 try:

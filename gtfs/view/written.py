@@ -81,7 +81,7 @@ class WrittenPacks:
         except (FileNotFoundError, NotWhole):
             return None
         row = self._state.index.packs.get(oid)
-        if row is not None and row.state == "unpacked":
+        if row is not None and row.stage == "unpacked":
             judged.examination = None  # here already: nothing will ask for it
         else:
             self._kept.add(judged)
@@ -192,7 +192,7 @@ class WrittenPacks:
     def _look_again(self) -> None:
         rows = self._state.index.packs.get_many([p for p in self._children if p not in self._waiting])
         # All that descends from what came, at once: a long chain that arrived backwards is then one batch.
-        todo = [oid for oid, row in rows.items() if row.state == "unpacked"]
+        todo = [oid for oid, row in rows.items() if row.stage == "unpacked"]
         while todo:
             for child in self._children.pop(todo.pop(), ()):
                 pack = self._waiting.pop(child, None)

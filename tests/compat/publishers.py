@@ -16,7 +16,8 @@ from gtfs.catalogue.accept import Accepted, FirstTrust
 from gtfs.catalogue.document import Catalogue, digest
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, Fingerprint, ObjectId
-from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.node.node import Node, open_node
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import create_repository
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
@@ -100,7 +101,7 @@ def with_node(state: State, feeds: list[Path], act: Callable[[Node], Awaitable[N
     """A node without network that has asked its feeds once."""
 
     async def work() -> None:
-        options = NodeOptions(swarm=None, feeds=tuple(parse_feed(str(feed)) for feed in feeds))
+        options = NodeOptions(offline=True, feeds=tuple(parse_feed(str(feed)) for feed in feeds))
         async with open_node(state, options) as node:
             await node.poller.poll_once()
             await act(node)

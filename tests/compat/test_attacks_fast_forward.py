@@ -203,7 +203,7 @@ def test_a_running_node_goes_back_when_it_is_asked(
     feed.write_bytes(thiefs)
 
     async def act(node: Node) -> None:
-        done = await node.rewind(2)
+        done = await node.publishing.rewind(2)
         assert done["version"] == 2 and len(done["files"]) == 1
         again = tmp_path / "again.asc"
         again.write_bytes(thiefs)

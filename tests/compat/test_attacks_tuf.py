@@ -21,7 +21,7 @@ from gtfs.node.node import Node
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.freshness import is_stale, take_freshness
 from gtfs.state.state import State
-from gtfs.swarm.feeds import LIMIT_BYTES, FeedError, FeedState, fetch
+from gtfs.swarm.feeds import LIMIT_BYTES, FeedError, Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.trust.verify import DOCUMENT_BYTES
 
@@ -93,7 +93,7 @@ def test_endless_data_ends_at_the_limit_of_a_catalogue(tmp_path: Path, people: P
     async def ask() -> None:
         async with open_client() as client:
             with pytest.raises(FeedError, match=f"more than {LIMIT_BYTES} bytes"):
-                await fetch(parse_feed(str(endless)), FeedState(), client)
+                await fetch(parse_feed(str(endless)), Validators(), client)
 
     trio.run(ask)
     with pytest.raises(NotSigned, match="over the limit"):

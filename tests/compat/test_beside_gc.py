@@ -74,9 +74,9 @@ def test_what_is_published_while_git_collects_garbage_is_whole(tmp_path: Path) -
             for commit in line:
                 git(repository.path, "update-ref", "refs/heads/main", commit)
                 publish_now(state, Work(jobs=1))
-                state.drop_superseded(state.take_superseded())
+                state.drop_superseded(state.pop_superseded())
         assert len(said) > 1 and not any(said)
-        assert state.index.packs.count_by_state() == {"unpacked": ROUNDS}
+        assert state.index.packs.count_by_stage() == {"unpacked": ROUNDS}
         assert state.held is not None
         assert {name: oid.hex() for name, oid in state.held.catalogue.refs.items()} == {b"refs/heads/main": line[-1]}
         assert list(check(state, lambda _done, _total: None)) == []

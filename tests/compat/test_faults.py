@@ -81,7 +81,7 @@ class Case:
             )  # fmt: skip
         number = len(list(self.path.iterdir()))
         repository = create_repository(self.path / f"git{number}.git", SHA1)
-        repository.state.mkdir()
+        repository.state_directory.mkdir()
         try:
             unpack(repository, pack, MIB, git_levels(promised, known_fsck_ids()), skipped)
         except GitRefused:

@@ -123,7 +123,7 @@ def test_lack_of_memory_is_no_refusal(
             with pytest.raises(GitFailed) as caught:
                 state.ingest().run(offered)
         assert caught.value.exit_code == 7
-        assert state.index.packs.count_by_state() == {}
+        assert state.index.packs.count_by_stage() == {}
         assert len(state.ingest().run(offered).unpacked) == 2
 
 

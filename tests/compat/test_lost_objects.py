@@ -51,7 +51,7 @@ def faults(state: State) -> list[str]:
 
 
 def all_is_here(state: State, offered: list[Candidate]) -> None:
-    assert state.index.packs.count_by_state() == {"unpacked": len(offered)}
+    assert state.index.packs.count_by_stage() == {"unpacked": len(offered)}
     assert faults(state) == []
     assert kept_marks(state.repository) == []
 

@@ -16,7 +16,8 @@ from keys import shared_keys
 from gtfs.catalogue.accept import FirstTrust, Held, accept
 from gtfs.ids import SHA1
 from gtfs.ingest.candidate import Candidate
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.work import Work
@@ -53,7 +54,7 @@ class Publisher:
         for _ in range(times):
             self.commit()
             publish_now(state, Work(jobs=1))
-            state.drop_superseded(state.take_superseded())
+            state.drop_superseded(state.pop_superseded())
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def take_catalogue(state: State, held: Held) -> None:
     accepted = accept(held.document, state.held, state.keyring, first, int(time.time()))
     state.catalogues.save(accepted)
     state.hold(accepted)
-    state.drop_superseded(state.take_superseded())
+    state.drop_superseded(state.pop_superseded())
 
 
 def fetch(state: State, origin: State) -> list[str]:
@@ -105,9 +106,9 @@ def fetch(state: State, origin: State) -> list[str]:
         table = origin.reel_files.table(source_reel)
         assert table is not None
         state.reel_files.keep_table(reel, table.packs, 0)
-        state.index.reels.set_state([reel.id], "complete")
-        turnover.settle_in(state.reel_files, state.held.catalogue, reel)
-        rows = [row for row in state.index.packs.reel_rows(reel.id) if row.state != "unpacked"]
+        state.index.reels.set_stage([reel.id], "complete")
+        turnover.adopt_whole(state.reel_files, state.held.catalogue, reel)
+        rows = [row for row in state.index.packs.reel_rows(reel.id) if row.stage != "unpacked"]
         path = state.layout.reel(reel.name)
         outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
         assert not outcome.refused and not outcome.waiting
@@ -136,12 +137,12 @@ def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones
             assert same[0] == same[1]
             torrents = [s.layout.metainfo(name).read_bytes() for s in (origin, state)]  # type: ignore[arg-type]
             assert torrents[0] == torrents[1]
-        assert state.index.packs.count_by_state() == {"unpacked": 39}
+        assert state.index.packs.count_by_stage() == {"unpacked": 39}
         for each in (origin, state):
             all_is_well(each)
             # What left is kept for the time of one catalogue, and no longer.
             files = {p.name.removesuffix(".reel") for p in each.layout.reels.glob("*.reel")}
-            retired = {r.name for r in each.index.reels.all() if r.state == "retired"}
+            retired = {r.name for r in each.index.reels.all() if r.stage == "retired"}
             assert files == set(listed(each)) | retired
             assert len(retired) <= 8
 
@@ -153,7 +154,7 @@ async def test_a_sync_reads_no_table_or_rows_of_reels_that_were_let_in_before(
     with State(pub.repository) as origin, State(mirror) as state:
         read: set[str] = set()
         table, rows = state.reel_files.table, state.index.packs.reel_rows
-        async with open_node(state, NodeOptions(swarm=None)) as node:
+        async with open_node(state, NodeOptions(offline=True)) as node:
             for _ in range(12):  # with a merge among them
                 before = set() if state.held is None else set(listed(state))
                 pub.publish(origin)
@@ -182,15 +183,15 @@ def test_retired_reels_stay_for_one_catalogue_and_then_go(pub: Publisher) -> Non
         assert len(before) == 8
         pub.publish(state)
         assert len(listed(state)) == 2
-        retired = [row for row in state.index.reels.all() if row.state == "retired"]
+        retired = [row for row in state.index.reels.all() if row.stage == "retired"]
         assert {row.name for row in retired} == set(before)
         assert all(state.layout.reel(row.name).exists() for row in retired)
         assert not any(state.index.reels.holds(row.id) for row in retired)
         all_is_well(state)
     with State(pub.repository) as state:  # a start drops none of them
-        assert sum(row.state == "retired" for row in state.index.reels.all()) == 8
+        assert sum(row.stage == "retired" for row in state.index.reels.all()) == 8
         pub.publish(state)
-        assert [row for row in state.index.reels.all() if row.state == "retired"] == []
+        assert [row for row in state.index.reels.all() if row.stage == "retired"] == []
         assert {p.suffix for p in state.layout.reels.iterdir()} == {".reel", ".torrent"}
         assert len(list(state.layout.reels.iterdir())) == 2 * len(listed(state)) == 6
         all_is_well(state)
@@ -218,7 +219,7 @@ def test_a_mirror_that_missed_catalogues_makes_what_it_can(pub: Publisher, mirro
         pub.publish(origin, 20)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         fetch(state, origin)
-        assert state.index.packs.count_by_state() == {"unpacked": 33}
+        assert state.index.packs.count_by_stage() == {"unpacked": 33}
         all_is_well(state)
 
 
@@ -234,11 +235,11 @@ def test_a_lazy_mirror_makes_the_table_and_brings_the_packs_that_are_here(pub: P
             state.reel_files.keep_table(reel, table.packs, 0)
             if n % 2:  # here in part: its torrent would have the piece with the pack
                 shutil.copy(origin.layout.reel(reel.name), state.layout.reels)
-                state.index.reels.set_state([reel.id], "partial")
+                state.index.reels.set_stage([reel.id], "partial")
         pub.publish(origin)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
         merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
-        assert merged is not None and merged.rows == 8 and merged.state == "remote"
+        assert merged is not None and merged.rows == 8 and merged.stage == "remote"
         assert len(state.index.packs.reel_rows(merged.id)) == 8
         whole, part = origin.layout.reel(merged.name).read_bytes(), state.layout.reel(merged.name).read_bytes()
         for n, row in enumerate(state.index.packs.reel_rows(merged.id)):
@@ -329,7 +330,7 @@ def test_a_mirror_that_dies_goes_on_where_it_was(
         with State(mirror) as state:
             assert len(fetch(state, origin)) == 1
             all_is_well(state)
-            assert state.index.packs.count_by_state() == {"unpacked": 9}
+            assert state.index.packs.count_by_stage() == {"unpacked": 9}
             merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
             assert merged is not None and merged.is_whole and len(state.index.packs.reel_rows(merged.id)) == 8
 
@@ -354,7 +355,7 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
         pub.publish(state, 9)
         pub.commit()
         publish_now(state, Work(jobs=1))
-        superseded = state.take_superseded()
+        superseded = state.pop_superseded()
         assert len(superseded) == 8
         state.reel_files.remove(superseded[0].name)  # files first: this one's row is still there
     with State(pub.repository) as state:
@@ -365,14 +366,14 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 9)
-        before = {row.name: row.state for row in state.index.reels.all()}
+        before = {row.name: row.stage for row in state.index.reels.all()}
         assert sorted(before.values()) == ["complete"] * 2 + ["retired"] * 8
         c = state.held.catalogue  # type: ignore[union-attr]
         known = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
     assert rebuild(pub.repository, known, lambda _n: None).problems == ()
     with State(pub.repository) as state:
-        assert {row.name: row.state for row in state.index.reels.all()} == before
-        assert not any(state.index.reels.holds(row.id) for row in state.index.reels.all() if row.state == "retired")
+        assert {row.name: row.stage for row in state.index.reels.all()} == before
+        assert not any(state.index.reels.holds(row.id) for row in state.index.reels.all() if row.stage == "retired")
         all_is_well(state)
         assert not publish_now(state).is_new
 

@@ -15,10 +15,10 @@ from gtfs.catalogue.accept import NotSigned, WrongSigner
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA256, Fingerprint
-from gtfs.node.node import NodeOptions
 from gtfs.node.opening import open_source
-from gtfs.state.firsttrust import Confirm, TrustGiven
+from gtfs.node.options import NodeOptions
 from gtfs.state.source import Source
+from gtfs.state.trustgiven import Confirm, TrustGiven
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def open_mirror(document: bytes, given: TrustGiven, tmp_path: Path) -> tuple[str
     source = Source(str(feed), tmp_path / "m.git", parse_feed(str(feed)))
 
     async def work() -> tuple[str, frozenset[str]]:
-        async with open_source(source, given, NodeOptions(swarm=None)) as node:
+        async with open_source(source, given, NodeOptions(offline=True)) as node:
             assert node.state.keyring is not None and node.state.held is not None
             return node.state.repository.fmt.name, frozenset(node.state.keyring.primaries)
 

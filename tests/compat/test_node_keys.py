@@ -18,10 +18,11 @@ from gtfs.catalogue.document import Catalogue
 from gtfs.ids import SHA1, Fingerprint
 from gtfs.repo.repository import GitMissing, create_repository, open_repository
 from gtfs.state import publish as publish_module
-from gtfs.state.firsttrust import NotFollowing, TrustGiven, first_trust
+from gtfs.state.firsttrust import NotFollowing, first_trust
 from gtfs.state.initialise import initialise, refuse_subkeys
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
+from gtfs.state.trustgiven import TrustGiven
 from gtfs.trust.gnupghome import BadGnupgHome, GnupgUnusable, search_path, socket_trouble
 from gtfs.trust.keyring import MissingKeyring, SubkeyNamed, freeze, load_keyrings, read_keyrings
 from gtfs.trust.policy import BadPolicy, parse_policy

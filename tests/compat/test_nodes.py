@@ -109,7 +109,7 @@ def test_packs_come_in_whatever_their_order(packs: dict[ObjectId, Path], tmp_pat
             rounds += 1
         assert rounds > 1
         all_is_well(state)
-        assert state.index.packs.count_by_state() == {"unpacked": 184}
+        assert state.index.packs.count_by_stage() == {"unpacked": 184}
     for oid in packs:
         assert git(target.path, "cat-file", "-t", oid.hex()) in ("commit", "tag")
     # Tips hold all of it: git gc loses nothing.
@@ -210,7 +210,7 @@ def test_a_keyring_lets_only_signed_commits_in(packs: dict[ObjectId, Path], tmp_
     keys = shared_keys()
     target = create_repository(tmp_path / "target.git", SHA1)
     with State(target) as state:
-        (target.state / "keyring.gpg").write_bytes(keys.export("alice"))
+        (target.state_directory / "keyring.gpg").write_bytes(keys.export("alice"))
         state.load_keyring()
         outcome = state.ingest().run(candidates(packs)[:1])
         assert [type(e) for _, e in outcome.refused] == [PolicyRefused]
@@ -265,15 +265,15 @@ def test_what_a_crash_left_is_swept_at_the_next_start(odd: Path) -> None:
     quarantine = repository.layout.unpacking / "pack"
     quarantine.mkdir(parents=True)
     (quarantine / "pack-x.pack").write_bytes(b"half")
-    (repository.state / "batch-7.tmp").write_bytes(b"half")
-    (repository.state / "spool").mkdir(exist_ok=True)
-    (repository.state / "spool" / "0.packs").write_bytes(b"half")
-    with (repository.state / "open.reel").open("ab") as f:
+    (repository.state_directory / "batch-7.tmp").write_bytes(b"half")
+    (repository.state_directory / "spool").mkdir(exist_ok=True)
+    (repository.state_directory / "spool" / "0.packs").write_bytes(b"half")
+    with (repository.state_directory / "open.reel").open("ab") as f:
         f.write(b"PACK torn")
     with State(repository) as state:
         assert state.layout.open_reel.stat().st_size == end
         all_is_well(state)
-    left = {p.name for p in repository.state.iterdir()}
+    left = {p.name for p in repository.state_directory.iterdir()}
     assert not left & {"unpacking", "batch-7.tmp", "spool"}
 
 

@@ -403,7 +403,7 @@ def with_signature(history: History, data: bytes, signature: bytes) -> ObjectId:
 
 
 def allow(pair: Pair, *lines: str) -> None:
-    directory = pair.mirror.repository.state
+    directory = pair.mirror.repository.state_directory
     directory.mkdir(mode=0o700, exist_ok=True)
     (directory / "allowed_signers").write_text("".join(f"{line}\n" for line in lines))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from test_merging import Publisher, fetch, mirror, take_catalogue
 
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.publish import publish_now
@@ -72,7 +73,7 @@ async def test_a_sync_of_one_commit_reads_refs_once_for_each_thing_that_could_be
 ) -> None:
     pub = Publisher(tmp_path)
     with State(pub.repository) as origin, State(mirror) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node:
+        async with open_node(state, NodeOptions(offline=True)) as node:
             for _ in range(2):
                 pub.publish(origin)
                 assert origin.held is not None

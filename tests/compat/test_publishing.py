@@ -332,7 +332,7 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         reel = state.index.reels.all()[0]
         rows = state.index.packs.reel_rows(reel.id)
         whole = state.layout.reel(reel.name).read_bytes()
-        state.index.reels.set_state([reel.id], "remote")
+        state.index.reels.set_stage([reel.id], "remote")
         reads = packs.Packs(state, NoSwarm(), News(state.index))
         for row in [*rows, *rows]:
             at = row.offset or 0
@@ -340,4 +340,4 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
             assert list(reads._made) == [row.oid]
         reads.close()
         assert not reads._made
-        state.index.reels.set_state([reel.id], "complete")
+        state.index.reels.set_stage([reel.id], "complete")

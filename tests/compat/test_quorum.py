@@ -16,7 +16,9 @@ from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import RefReport, follow_refs, survey_refs, verified_refs
+from gtfs.state import collected
 from gtfs.state.collected import AttestationStore, Expected, TwoPacks
+from gtfs.state.initialise import say_who_is_missing
 from gtfs.state.state import State
 from gtfs.trust.attestation import Attestation, AttestationRefused
 from gtfs.trust.keyring import Keyring
@@ -135,7 +137,7 @@ def test_a_key_and_its_subkey_count_once(own_keys: Keys, tmp_path: Path) -> None
             exactly = ("--local-user", key + "!")
             assert mirror.store.take(own_keys.sign(text, how="--clearsign", options=exactly), mirror.expected)
             assert mirror.quorum().have == (own_keys["alice"],)
-        assert len(list(mirror.store.directory.iterdir())) == 1
+        assert {path.name[:40] for path in mirror.store.directory.iterdir()} == {primary}
 
 
 def test_who_is_no_attester_of_the_line_does_not_count(mirror: Mirror) -> None:
@@ -241,6 +243,49 @@ def test_who_signed_two_packs_of_one_commit_counts_no_more_and_both_documents_ar
     for path in paths:
         path.unlink()
     assert mirror.follow().moved == 1
+
+
+@pytest.mark.warns
+def test_two_packs_are_found_with_other_attestations_between(mirror: Mirror) -> None:
+    other = {mirror.chain[2]: PackDigest(b"\x09" * 32)}
+    assert mirror.hear("bob", mirror.chain[2], age_s=90)
+    for age_s in range(80, 72, -1):
+        assert mirror.hear("bob", mirror.chain[1], age_s=age_s)
+    with pytest.raises(TwoPacks, match="signed two packs"):
+        mirror.hear("bob", mirror.chain[2], age_s=30, packs=other)
+    assert len(mirror.store.evidence()[mirror.keys["bob"]]) == 2
+
+
+def test_of_what_an_attester_said_before_only_the_last_few_are_kept(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> list[int]:
+        found = sorted(path.name for path in mirror.store.directory.iterdir() if "-until-" in path.name)
+        assert len(list(mirror.store.directory.iterdir())) == len(found) + 1
+        return [now - int(name.split("-")[-1].removesuffix(".asc")) for name in found]
+
+    now = now_s()
+    for age_s in range(100, 85, -1):
+        date_s = now - age_s
+        assert mirror.hear("bob", mirror.chain[1], date_s=date_s, valid_until_s=date_s + DAY_S)
+    assert kept() == list(range(94, 86, -1))
+    monkeypatch.setattr(collected, "_OLDER_BYTES", 2 * len(mirror.says("bob", mirror.chain[1])) + 10)
+    assert mirror.hear("bob", mirror.chain[1], date_s=now, valid_until_s=now + DAY_S)
+    assert kept() == [87, 86]
+
+
+@pytest.mark.warns
+def test_a_ring_with_fewer_attesters_than_a_line_waits_for_is_told(
+    mirror: Mirror, caplog: pytest.LogCaptureFixture
+) -> None:
+    for line, words in (
+        (f"** catalogue threshold=2 attesters={mirror.keys['alice']},{mirror.keys['mallory']}", "has 1 of the 2"),
+        ("refs/tags/** tag threshold=9", "has 5 of the 9"),
+        (f"** catalogue threshold=2 attesters={mirror.keys['alice']},{mirror.keys['bob']}", ""),
+    ):
+        caplog.clear()
+        say_who_is_missing([parse_policy(line)], mirror.ring)
+        assert words in caplog.text and bool(words) == bool(caplog.records)
 
 
 def test_two_files_that_are_no_evidence_accuse_nobody(mirror: Mirror) -> None:

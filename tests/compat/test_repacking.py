@@ -16,7 +16,8 @@ from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import batch
 from gtfs.ingest.candidate import Candidate
 from gtfs.node import upkeep as node_upkeep
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.upkeep import Upkeep
 from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
@@ -63,7 +64,7 @@ def nothing_is_left(repository: Repository) -> None:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = create_repository(tmp_path_factory.mktemp("filled") / "r.git", SHA1)
-    repository.state.mkdir()
+    repository.state_directory.mkdir()
     fill(repository)
     return repository.path
 
@@ -78,7 +79,7 @@ def many(filled: Path, tmp_path: Path) -> Repository:
 @pytest.mark.parametrize("fmt", [SHA1, SHA256], ids=lambda fmt: str(fmt.name))
 def test_many_packs_become_few_and_what_no_ref_reaches_stays(tmp_path: Path, fmt: ObjectFormat) -> None:
     repository = create_repository(tmp_path / "r.git", fmt)
-    repository.state.mkdir()
+    repository.state_directory.mkdir()
     fill(repository)
     before = objects(repository)
     assert len(before) == count(repository) == MANY
@@ -166,7 +167,7 @@ def test_the_settings_that_forbid_gits_own_repacking_forbid_this(many: Repositor
 
 def test_a_lower_limit_is_heeded(tmp_path: Path) -> None:
     repository = create_repository(tmp_path / "r.git", SHA1)
-    repository.state.mkdir()
+    repository.state_directory.mkdir()
     fill(repository, 6)
     repository.git("config", "gc.autoPackLimit", "6")
     assert repack(repository) == 0
@@ -291,7 +292,7 @@ def test_a_partial_clone_is_left_alone(many: Repository) -> None:
 
 def test_packs_of_an_alternate_stay_there_and_are_not_copied(many: Repository, tmp_path: Path) -> None:
     here = create_repository(tmp_path / "here.git", SHA1)
-    here.state.mkdir()
+    here.state_directory.mkdir()
     (here.objects / "info").mkdir(exist_ok=True)
     (here.objects / "info" / "alternates").write_text(f"{many.objects}\n")
     own = [add_pack(here, b"own %d" % n) for n in range(MANY)]
@@ -328,7 +329,7 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.trio
 async def test_a_running_node_repacks_after_something_came(many: Repository) -> None:
     with State(many) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             await nursery.start(node.run_task)
             node.news.came_in()
             await until(lambda: count(many) < MANY)

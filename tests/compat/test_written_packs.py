@@ -20,13 +20,15 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import _PackCheck
 from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
-from gtfs.node.node import Node, NodeOptions, open_node
+from gtfs.node.node import Node, open_node
+from gtfs.node.options import NodeOptions
 from gtfs.pack import scan as scanning
 from gtfs.pack.decode import _Decoder
 from gtfs.pack.format import CorruptPack
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.state.state import State
 from gtfs.trust.policy import PolicyRefused, Vouch
+from gtfs.trust.several import Search, SignedRaw
 from gtfs.view.judged import KeptExaminations
 
 Packs = list[tuple[ObjectId, bytes]]
@@ -68,7 +70,7 @@ def packs(origin: Path) -> Packs:
 async def running(path: Path) -> AsyncIterator[Node]:
     """A node of an empty repository, without network."""
     with State(create_repository(path, SHA1)) as state:
-        async with open_node(state, NodeOptions(swarm=None)) as node, trio.open_nursery() as nursery:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             await node.take_up()
             await nursery.start(node.run_task)
             yield node
@@ -93,7 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def is_unpacked(node: Node, oid: ObjectId) -> bool:
     row = node.state.index.packs.get(oid)
-    return row is not None and row.state == "unpacked"
+    return row is not None and row.stage == "unpacked"
 
 
 async def wait_waiting(node: Node, count: int) -> None:
@@ -290,7 +292,10 @@ def test_a_policy_that_changed_after_the_close_decides_what_is_let_in(
     class Closed:
         accepted_faults: frozenset[ObjectId] = frozenset()
 
-        def judge(self, kind: int, raw: bytes, *, promised: bool) -> Vouch:
+        def search(self, signed: SignedRaw, *, promised: bool) -> Search | None:
+            return None
+
+        def judge(self, kind: int, raw: bytes, *, promised: bool, search: Search | None = None) -> Vouch:
             raise PolicyRefused("nobody may any more")
 
     async def main() -> None:

@@ -39,7 +39,7 @@ def test_publish_killed_at_any_step_publishes_the_same_reel_in_the_end(
     for at in [3, 9, *moments.sample(range(1, total // 2), 3), 2, 1]:
         kills += steps.ends(at, "publish", fresh, "--jobs", "1")
     assert kills >= 4
-    done = house.gtfs("publish", fresh)
+    done = house.gtfs("publish", "-v", fresh)
     expected = {p.name for p in (published / "gtfs" / "reels").glob("*.reel")}
     assert {line.split()[1] + ".reel" for line in done.out.splitlines() if line.startswith("reel ")} == expected
     assert {p.name for p in (fresh / "gtfs" / "reels").glob("*.reel")} == expected

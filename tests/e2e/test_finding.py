@@ -45,7 +45,7 @@ def assert_whole(house: House, b: Mount, publisher: Path) -> None:
 def again(house: House, pub: Path, *words: Any) -> list[str]:
     """Change the publisher's settings and publish; gives the infohashes of its reels."""
     house.gtfs("init", pub, "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home, *words)
-    return re.findall(r" infohash ([0-9a-f]{40}) ", house.gtfs("publish", pub).out)
+    return re.findall(r" infohash ([0-9a-f]{40}) ", house.gtfs("publish", "-v", pub).out)
 
 
 @pytest.mark.parametrize("scheme", ["http", "udp"])
@@ -144,7 +144,7 @@ def test_a_gtfs_address_leads_a_mirror_to_every_new_catalogue(house: House, pub:
     assert re.fullmatch(r"gtfs:[0-9a-f]{64}/project", address)
     assert house.gtfs("keys", pub).out.strip() == address
     assert (pub / "gtfs" / "keys" / "feed.key").stat().st_mode & 0o777 == 0o600
-    assert f"source {address}\n" in house.gtfs("publish", pub).out
+    assert f"source {address}\n" in house.gtfs("publish", "-v", pub).out
     a = house.mount(pub, "A", "nopex")
     wait_for(lambda: a.fresh_status()["pointer"]["nodes"], "the pointer was put")
     by = f"dht_node=127.0.0.1:{a.port}"

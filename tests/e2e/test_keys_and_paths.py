@@ -51,7 +51,7 @@ def test_any_path_is_a_path(house: House, fresh: Path, name: str) -> None:
     assert house.gtfs("publish", mount.dir).err == ""
     house.gtfs("sync", source, "--into", mirror, "-o", options)
     assert house.refs(mirror) == house.refs(pub)
-    uri = next(line for line in house.gtfs("publish", pub).out.splitlines() if line.startswith("source file:"))
+    uri = next(line for line in house.gtfs("publish", "-v", pub).out.splitlines() if line.startswith("source file:"))
     house.gtfs("sync", uri.removeprefix("source "), "--into", mirror, "-o", options)
     mount.unmount()
 

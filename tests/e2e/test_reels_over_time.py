@@ -22,7 +22,7 @@ def publish(house: House, repository: Path, times: int = 1) -> list[dict[str, An
     for _ in range(times):
         number = house.git(repository, "rev-list", "--count", "main")
         house.commit(repository, f"n {number}", {f"new/{int(number) % 3}": f"{number}\n".encode() * 20})
-        *_, line = (ln for ln in house.gtfs("publish", repository).out.splitlines() if ln.startswith("reel "))
+        *_, line = (ln for ln in house.gtfs("publish", "-v", repository).out.splitlines() if ln.startswith("reel "))
         _, name, _, _, size, _, rows, _ = line.split()
         newest.append({"name": name, "size": int(size), "rows": int(rows)})
     return newest

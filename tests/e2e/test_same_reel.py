@@ -14,7 +14,7 @@ def reels(house: House, repository: Path, env: dict[str, str] | None = None) -> 
     words = ["--name", "same", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
     house.gtfs("init", repository, *words)
     house.keep_sound(repository)
-    done = house.gtfs("publish", repository, env=env)
+    done = house.gtfs("publish", "-v", repository, env=env)
     return [line for line in done.out.splitlines() if line.startswith("reel ")]
 
 
@@ -54,5 +54,5 @@ def test_packs_that_came_by_rsync_in_any_order_are_published_as_the_same_reel(ho
     for name, oid in house.refs(pub).items():
         if name != "HEAD":
             house.git(b.repository, "update-ref", name, oid)
-    expected = [line for line in house.gtfs("publish", pub).out.splitlines() if line.startswith("reel ")]
+    expected = [line for line in house.gtfs("publish", "-v", pub).out.splitlines() if line.startswith("reel ")]
     assert reels(house, b.repository) == expected

@@ -71,17 +71,17 @@ class Store:
         self.send, self.receive = trio.open_memory_channel[tuple[Path, ObjectId]](1000)
 
     def add(
-        self, payload: bytes, time_s: int = 1_700_000_000, state: str = "verified", local: int | None = None
+        self, payload: bytes, time_s: int = 1_700_000_000, stage: str = "verified", local: int | None = None
     ) -> None:
         oid, data = make_pack(payload)
-        self.packs.append((oid, data, time_s, state, len(data) if local is None else local))
+        self.packs.append((oid, data, time_s, stage, len(data) if local is None else local))
         self.rows_of[oid] = len(self.packs)
 
     def info_by_row(self, row: int) -> PackInfo | None:
         if not 1 <= row <= len(self.packs):
             return None
-        oid, data, time_s, state, local = self.packs[row - 1]
-        return PackInfo(row, oid, len(data), time_s, state, local)
+        oid, data, time_s, stage, local = self.packs[row - 1]
+        return PackInfo(row, oid, len(data), time_s, stage, local)
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         row = self.rows_of.get(oid)
@@ -92,12 +92,12 @@ class Store:
         return [i for i in found if i is not None]
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
-        _, data, _, state, _ = self.packs[self.rows_of[oid] - 1]
+        _, data, _, stage, _ = self.packs[self.rows_of[oid] - 1]
         self.reads.append((oid.hex(), offset, length, read_ahead))
         kind = data[12:40].split(b" ")[0]
-        if state == "remote" and kind == b"slow":
+        if stage == "remote" and kind == b"slow":
             await trio.sleep_forever()
-        if state == "remote" and kind == b"offline":
+        if stage == "remote" and kind == b"offline":
             raise NotLocal
         if kind == b"bug":
             raise KeyError("bug")
@@ -106,7 +106,7 @@ class Store:
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
         info = self.info(oid)
         assert info is not None
-        return {b"user.gtfs.state": info.state.encode(), b"user.gtfs.reel": b"ab"}
+        return {b"user.gtfs.state": info.stage.encode(), b"user.gtfs.reel": b"ab"}
 
     def statistics(self) -> SpaceStatistics:
         return SpaceStatistics(1 << 40, 1 << 39, len(self.packs))
@@ -200,11 +200,11 @@ class Store:
 
 def fill(store: Store, many: int) -> None:
     store.add(b"plain " + bytes(range(256)) * 8192)
-    store.add(b"slow remote", state="remote", local=0)
-    store.add(b"offline remote", state="remote", local=4)
+    store.add(b"slow remote", stage="remote", local=0)
+    store.add(b"offline remote", stage="remote", local=4)
     store.add(b"old", time_s=-315619200)
     store.add(b"bug here", time_s=1 << 62)
-    store.add(b"lazy " + b"x" * 5_000_000, state="remote", local=0)
+    store.add(b"lazy " + b"x" * 5_000_000, stage="remote", local=0)
     for i in range(many):
         store.add(b"many %d" % i)
 

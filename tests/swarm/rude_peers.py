@@ -138,12 +138,17 @@ async def socks5(connects: list[tuple[str, int]]) -> AsyncIterator[int]:
             await stream.send_all(b"\5\5\0\1" + bytes(6))
             return
         await stream.send_all(b"\5\0\0\1" + bytes(6))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_pump, stream, other, nursery)
-            nursery.start_soon(_pump, other, stream, nursery)
+        await relay(stream, other)
 
     async with server(serve) as port:
         yield port
+
+
+async def relay(one: trio.SocketStream, other: trio.SocketStream) -> None:
+    """Give each what the other says, until one of them ends."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pump, one, other, nursery)
+        nursery.start_soon(_pump, other, one, nursery)
 
 
 async def _pump(source: trio.SocketStream, target: trio.SocketStream, nursery: trio.Nursery) -> None:

@@ -18,7 +18,7 @@ from loopback import WAIT_S
 from gtfs.errors import Blame
 from gtfs.feed import BadFeed, FileFeed, HttpFeed, parse_feed
 from gtfs.swarm import feeds, httpget
-from gtfs.swarm.feeds import FeedError, FeedPoller, FeedState, fetch
+from gtfs.swarm.feeds import FeedError, FeedPoller, Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.trust.policy import PolicyRefused
 
@@ -103,13 +103,13 @@ async def test_a_file_feed_gives_its_document_once(tmp_path):
     (tmp_path / "latest.asc").write_bytes(b"one")
     async with open_client() as client:
         for text in (str(tmp_path), str(tmp_path / "latest.asc"), (tmp_path / "latest.asc").as_uri()):
-            first = await fetch(parse_feed(text), FeedState(), client)
+            first = await fetch(parse_feed(text), Validators(), client)
             assert first.document == b"one"
-            assert (await fetch(parse_feed(text), first.state, client)).document is None
+            assert (await fetch(parse_feed(text), first.validators, client)).document is None
         (tmp_path / "latest.asc").write_bytes(b"more")
-        assert (await fetch(parse_feed(text), first.state, client)).document == b"more"
+        assert (await fetch(parse_feed(text), first.validators, client)).document == b"more"
         with pytest.raises(FeedError, match="No such file"):
-            await fetch(parse_feed(str(tmp_path / "none")), FeedState(), client)
+            await fetch(parse_feed(str(tmp_path / "none")), Validators(), client)
 
 
 async def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch):
@@ -117,15 +117,15 @@ async def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch):
     (tmp_path / "c").write_bytes(bytes(11))
     async with open_client() as client:
         with pytest.raises(FeedError, match="limit catalogue"):
-            await fetch(parse_feed(str(tmp_path / "c")), FeedState(), client)
+            await fetch(parse_feed(str(tmp_path / "c")), Validators(), client)
 
 
 async def test_http_answers_carry_validators_and_not_modified_is_nothing_new(server):
     server.answers["/c"] = {"headers": {"ETag": '"v1"', "Last-Modified": "x"}, "body": [b"docu", b"ment"]}
     async with open_client() as client:
-        first = await fetch(parse_feed(server.url + "/c"), FeedState(), client)
-        assert first == feeds.FeedAnswer(b"document", FeedState('"v1"', "x"))
-        assert (await fetch(parse_feed(server.url + "/c"), first.state, client)).document is None
+        first = await fetch(parse_feed(server.url + "/c"), Validators(), client)
+        assert first == feeds.FeedAnswer(b"document", Validators('"v1"', "x"))
+        assert (await fetch(parse_feed(server.url + "/c"), first.validators, client)).document is None
     headers = server.seen[1][1]
     assert headers["If-None-Match"] == '"v1"'
     assert headers["If-Modified-Since"] == "x"
@@ -138,10 +138,10 @@ async def test_redirects_are_followed_a_few_times_and_only_to_http(server):
     server.answers["/loop"] = {"status": 302, "headers": {"Location": "/loop"}}
     server.answers["/file"] = {"status": 302, "headers": {"Location": "file:///etc/passwd"}}
     async with open_client() as client:
-        assert (await fetch(parse_feed(server.url + "/a"), FeedState(), client)).document == b"there"
+        assert (await fetch(parse_feed(server.url + "/a"), Validators(), client)).document == b"there"
         for path in ("/loop", "/file"):
             with pytest.raises(FeedError):
-                await fetch(parse_feed(server.url + path), FeedState(), client)
+                await fetch(parse_feed(server.url + path), Validators(), client)
 
 
 async def test_bad_http_answers_are_feed_errors(server, monkeypatch):
@@ -152,9 +152,9 @@ async def test_bad_http_answers_are_feed_errors(server, monkeypatch):
     async with open_client() as client:
         for path, says in (("/404", "404"), ("/big", "limit catalogue"), ("/gzip", "compresses")):
             with pytest.raises(FeedError, match=says):
-                await fetch(parse_feed(server.url + path), FeedState(), client)
+                await fetch(parse_feed(server.url + path), Validators(), client)
         with pytest.raises(FeedError, match="failed"):
-            await fetch(parse_feed("http://127.0.0.1:1/"), FeedState(), client)
+            await fetch(parse_feed("http://127.0.0.1:1/"), Validators(), client)
 
 
 async def test_an_answer_that_never_ends_ends_at_its_deadline(monkeypatch):
@@ -168,7 +168,7 @@ async def test_an_answer_that_never_ends_ends_at_its_deadline(monkeypatch):
         port = listeners[0].socket.getsockname()[1]
         async with open_client() as client:
             with trio.fail_after(WAIT_S), pytest.raises(FeedError, match="not complete"):
-                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), Validators(), client)
         nursery.cancel_scope.cancel()
 
 
@@ -254,14 +254,14 @@ async def test_not_modified_is_no_answer_to_the_first_question(server):
     server.answers["/c"] = {"status": 304}
     async with open_client() as client:
         with pytest.raises(FeedError, match="304"):
-            await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+            await fetch(parse_feed(server.url + "/c"), Validators(), client)
 
 
 async def test_validators_that_cannot_be_sent_back_are_not_kept(server):
     server.answers["/c"] = {"headers": {"ETag": '"\xfc"', "Last-Modified": "x" * 1025}, "body": [b"document"]}
     async with open_client() as client:
-        answer = await fetch(parse_feed(server.url + "/c"), FeedState(), client)
-        assert answer == feeds.FeedAnswer(b"document", FeedState())
+        answer = await fetch(parse_feed(server.url + "/c"), Validators(), client)
+        assert answer == feeds.FeedAnswer(b"document", Validators())
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -299,7 +299,7 @@ async def test_an_answer_of_any_form_is_an_error_of_its_feed(answer):
         port = listeners[0].socket.getsockname()[1]
         async with open_client() as client:
             with trio.fail_after(WAIT_S), pytest.raises(FeedError):
-                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), Validators(), client)
         nursery.cancel_scope.cancel()
 
 
@@ -322,7 +322,7 @@ async def test_one_deadline_holds_for_an_answer_that_comes_byte_by_byte(monkeypa
         port = listeners[0].socket.getsockname()[1]
         async with open_client() as client:
             with trio.fail_after(WAIT_S), pytest.raises(FeedError):
-                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), FeedState(), client)
+                await fetch(parse_feed(f"http://127.0.0.1:{port}/"), Validators(), client)
         nursery.cancel_scope.cancel()
 
 
@@ -359,7 +359,7 @@ async def test_a_redirect_from_outside_to_this_machine_is_not_followed(server, i
     try:
         async with open_client() as client:
             with pytest.raises(FeedError, match="not followed"):
-                await fetch(parse_feed(server.url + "/c"), FeedState(), client)
+                await fetch(parse_feed(server.url + "/c"), Validators(), client)
     finally:
         trio.socket.set_custom_hostname_resolver(before)
     assert inner.seen == []
@@ -369,7 +369,7 @@ async def test_a_feed_of_this_machine_may_lead_to_another_of_it(server, inner):
     port = inner.server_address[1]
     server.answers["/c"] = {"status": 302, "headers": {"Location": f"http://127.0.0.2:{port}/secret"}}
     async with open_client() as client:
-        assert (await fetch(parse_feed(server.url + "/c"), FeedState(), client)).document == b"secret"
+        assert (await fetch(parse_feed(server.url + "/c"), Validators(), client)).document == b"secret"
     assert inner.seen[0][1]["Host"] == f"127.0.0.2:{port}"
 
 
@@ -400,7 +400,7 @@ async def test_what_is_no_regular_file_is_no_feed_and_nothing_waits_for_it(tmp_p
                 "a\0b",
             ):
                 with pytest.raises(FeedError), trio.fail_after(WAIT_S):
-                    await fetch(parse_feed(str(path)), FeedState(), client)
+                    await fetch(parse_feed(str(path)), Validators(), client)
 
 
 async def test_freshness_is_asked_for_beside_a_catalogue_and_need_not_be_there(tmp_path):

@@ -16,7 +16,7 @@ from gtfs.layout import Layout
 from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
 from gtfs.state.feedkey import address, make_feed_key
 from gtfs.swarm.dht import put_pointer
-from gtfs.swarm.feeds import FeedAnswer, FeedError, FeedState
+from gtfs.swarm.feeds import FeedAnswer, FeedError, Validators
 from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
 
@@ -75,10 +75,10 @@ async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key
         assert pointing.status()["version"] == 3
         async with open_session(mirror_options(publisher)) as session:
             mirror = PointerKeeper(state(tmp_path / "mirror"), session)
-            answer = await mirror.follow(feed, FeedState())
+            answer = await mirror.follow(feed, Validators())
             assert answer.document == document
-            assert (await mirror.follow(feed, answer.state)).document is None
-            unnamed = await mirror.follow(dht_feed(f"gtfs:{key.public.hex()}"), FeedState())
+            assert (await mirror.follow(feed, answer.validators)).document is None
+            unnamed = await mirror.follow(dht_feed(f"gtfs:{key.public.hex()}"), Validators())
             assert unnamed.document == document
             assert await first_document(feed, session) == document
             assert not session.torrents()
@@ -90,7 +90,7 @@ async def test_an_older_pointer_changes_nothing(key, feed, tmp_path):
     async with open_session(AT_HOME) as publisher, open_session(mirror_options(publisher)) as session:
         await put_pointer(publisher.options, publisher.port, sign_pointer(key, b"demo", 4, InfoHash(b"4" * 20)))
         mirror = PointerKeeper(state(tmp_path / "mirror", b"the held one", version=5), session)
-        known = FeedState(pointer=(5, b"5" * 20))
+        known = Validators(pointer=(5, b"5" * 20))
         assert await mirror.follow(feed, known) == FeedAnswer(None, known)
 
 
@@ -114,7 +114,7 @@ async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name
             await put_pointer(session.options, session.port, sign_pointer(key, b"demo", 1, infohash_of(info)))
             mirror = PointerKeeper(state(tmp_path / "mirror"), session)
             with pytest.raises(BadPointer) as caught:
-                await mirror.follow(feed, FeedState())
+                await mirror.follow(feed, Validators())
             assert caught.value.exit_code == 4
             assert not session.torrents()
     assert [path.name for path in (tmp_path / "mirror").rglob("*")] == ["keys"]
@@ -123,9 +123,9 @@ async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name
 async def test_who_has_no_dht_says_so(feed, tmp_path):
     async with open_session(LOOPBACK) as session:
         with pytest.raises(FeedError, match="switched off"):
-            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, FeedState())
+            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, Validators())
     with pytest.raises(FeedError, match="offline"):
-        await PointerKeeper(state(tmp_path / "m"), None).follow(feed, FeedState())
+        await PointerKeeper(state(tmp_path / "m"), None).follow(feed, Validators())
     async with open_session(AT_HOME) as session:
         with pytest.raises(FeedError, match="no DHT node answers"):
-            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, FeedState())
+            await PointerKeeper(state(tmp_path / "m"), session).follow(feed, Validators())

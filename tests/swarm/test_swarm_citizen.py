@@ -15,7 +15,7 @@ from rude_peers import server, socks5
 
 from gtfs.feed import parse_feed
 from gtfs.swarm.eviction import evict
-from gtfs.swarm.feeds import FeedState, fetch
+from gtfs.swarm.feeds import Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.manners import parse_proxy
 from gtfs.swarm.peers import connections, copies_elsewhere
@@ -94,7 +94,7 @@ async def test_feeds_go_by_way_of_the_proxy():
     connects: list[tuple[str, int]] = []
     async with server(web) as web_port, socks5(connects) as port, open_client(f"socks5://127.0.0.1:{port}") as client:
         feed = parse_feed(f"http://localhost:{web_port}/latest.asc")
-        assert (await fetch(feed, FeedState(), client)).document == b"yes"
+        assert (await fetch(feed, Validators(), client)).document == b"yes"
     assert connects == [("localhost", web_port)]  # the proxy looks names up
 
 

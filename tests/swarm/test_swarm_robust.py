@@ -19,6 +19,7 @@ from rude_peers import claims_all, garbage, server
 from gtfs.swarm.adding import plan_add
 from gtfs.swarm.alerts import HashFailed
 from gtfs.swarm.amnesty import FIRST_S, LAST_S, TRICKLE_S, _Patience
+from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.pieces import SwarmTimeout
 from gtfs.swarm.session import Session, open_session
 from gtfs.swarm.torrents import Torrent
@@ -152,16 +153,16 @@ async def test_two_halves_make_a_whole(reel, tmp_path):
 async def test_a_peer_that_was_away_for_long_is_dialled_again(reel, tmp_path, monkeypatch):
     dials = 0
     often = trio.Event()
-    dial = Session._dial
+    tell = Dialling.tell
 
-    def counted(session, torrent):
+    def counted(dialling, torrent):
         nonlocal dials
         dials += 1
         if dials == 12:  # libtorrent by itself gives up after three failures, in seven seconds
             often.set()
-        dial(session, torrent)
+        tell(dialling, torrent)
 
-    monkeypatch.setattr(Session, "_dial", counted)
+    monkeypatch.setattr(Dialling, "tell", counted)
     port = free_port()
     async with open_session(among(port)) as mirror:
         torrent = await mirror.add(at_mirror(reel, tmp_path / "mirror"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 
 import pytest
 import trio
@@ -27,30 +28,38 @@ def reel(tmp_path):
 
 @pytest.fixture
 async def mirrors(reel, tmp_path):
-    """The torrent at each of some mirrors, which know the publisher and each other; nothing is fetched yet."""
+    """The torrent at each of some mirrors, which are connected; of the publisher they have just heard.
+
+    Who wants nothing dials nobody: they meet as long as each waits for its first piece, and nobody has one.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(open_session(SLOW))
-        await origin.add(reel)
-        ports = [origin.port]
+        ports: list[int] = []
         torrents = []
         for number in range(4):
             options = dataclasses.replace(LOOPBACK, peers=tuple(("127.0.0.1", port) for port in ports))
             session = await stack.enter_async_context(open_session(options))
-            torrents.append(await session.add(at_mirror(reel, tmp_path / str(number))))
+            spec = at_mirror(reel, tmp_path / str(number))
+            shutil.copy(reel.metainfo, spec.metainfo)
+            torrents.append(await session.add(spec))
             ports.append(session.port)
+        with trio.fail_after(WAIT_S):
+            for torrent in torrents:
+                await until_met(torrent, len(torrents) - 1)
+        origin = await stack.enter_async_context(open_session(SLOW))
+        await origin.add(reel)
+        for torrent in torrents:
+            torrent.add_peer("127.0.0.1", origin.port)
         yield torrents
 
 
-async def all_are_met(torrents) -> None:
-    for torrent in torrents:
-        await torrent.wait_metadata(WAIT_S)
-        while len((await company(torrent)).mirrors) < len(torrents) - 1:  # noqa: ASYNC110
-            await trio.sleep(0.05)
+async def until_met(torrent, others: int) -> None:
+    await torrent.wait_metadata(WAIT_S)
+    while len((await company(torrent)).mirrors) < others:  # noqa: ASYNC110
+        await trio.sleep(0.05)
 
 
 async def test_mirrors_know_each_other_and_leave_each_other_pieces(mirrors):
     with trio.fail_after(WAIT_S):
-        await all_are_met(mirrors)
         left: set[int] = set()
         async with trio.open_nursery() as nursery:
             for torrent in mirrors:
@@ -67,7 +76,6 @@ async def test_one_that_never_asks_and_one_that_goes_away_hold_nobody_up(mirrors
     """The first only reads now and then; the second gives up when it has a third."""
     reader, quitter, *others = mirrors
     with trio.fail_after(WAIT_S):
-        await all_are_met(mirrors)
         async with trio.open_nursery() as nursery:
             for torrent in others:
                 nursery.start_soon(torrent.fetch_all)

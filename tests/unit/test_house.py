@@ -192,3 +192,24 @@ def test_no_two_classes_of_the_house_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(HOUSE)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+# What a parameter or a field of this name is, wherever it stands; and nothing else bears these types' names.
+MEANS = {
+    "state": {"State", "Holder"},  # a repository's; how far a pack or a reel has come is its stage
+    "stage": {"PackStage", "ReelStage", "str"},
+    "reel_torrents": {"ReelTorrents"},
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_a_word_means_one_thing(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            name, kind = node.arg, ast.unparse(node.annotation)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name, kind = node.target.id, ast.unparse(node.annotation)
+        else:
+            continue
+        assert kind in MEANS.get(name, {kind}), f"{name}: {kind}"
+        assert all(name == word for word, kinds in MEANS.items() if kind in kinds - {"str"}), f"{name}: {kind}"

@@ -21,7 +21,14 @@ HERE = Layout(Path("/"))
 ENTRIES = {path for path in vars(HERE).values() if path != HERE.root}
 
 
-FILES = (HERE.accepted_faults, HERE.unlisted_faults, HERE.allowed_signers, HERE.moving)
+FILES = (
+    HERE.accepted_faults,
+    HERE.unlisted_faults,
+    HERE.allowed_signers,
+    HERE.followed_ring,
+    HERE.moving,
+    HERE.outstanding,
+)
 
 
 def shown(path: Path) -> str:
@@ -57,8 +64,8 @@ def test_no_other_module_joins_a_path_of_the_state_directory(path: Path) -> None
     names = {entry.name for entry in ENTRIES} - {HERE.latest.name} | {"gtfs"}
     for left, name in joined(path):
         assert name not in names, f"{ast.unparse(left)} / {name!r}: Layout has it"
-        assert not (isinstance(left, ast.Attribute) and left.attr in ("state", "root", "reels", "keys")), ast.unparse(
-            left
+        assert not (isinstance(left, ast.Attribute) and left.attr in ("state_directory", "root", "reels", "keys")), (
+            ast.unparse(left)
         )
 
 

@@ -10,7 +10,7 @@ from gtfs.cli.ask import repository_of_mount
 from gtfs.cli.terminal import bar, complain, say, size_text
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
-from gtfs.state.compare import compare, open_other
+from gtfs.state.compare import compare
 from gtfs.state.fsck import check, notes, rebuild
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, is_read_only, make_private
@@ -20,7 +20,7 @@ from gtfs.state.state import State
 def run(repo: Path, again: bool, against: Path | None) -> int:
     """Check, with a line on stderr for all that is found."""
     repository = open_repository(repository_of_mount(repo) or repo)
-    other = None if against is None else open_other(against)
+    other = None if against is None else open_repository(against)
     found = 0
     if again:
         found += _rebuild(repository)
@@ -41,16 +41,16 @@ def run(repo: Path, again: bool, against: Path | None) -> int:
 
 
 def _rebuild(repository: Repository) -> int:
-    if is_read_only(repository.state):
-        raise ReadOnly(repository.state)
-    make_private(repository.state)
+    if is_read_only(repository.state_directory):
+        raise ReadOnly(repository.state_directory)
+    make_private(repository.state_directory)
     with Lock(repository.layout.lock), bar("rebuilding") as show:
         held = CatalogueStore(repository.layout.catalogue).highest()
         listed = {}
         if held is not None:
             c = held.catalogue
             listed = {str(e.name): Listed(e.infohash, e.size, e.rows, c.version) for e in c.reels}
-        total = sum(f.stat().st_size for f in repository.state.rglob("*.reel"))
+        total = sum(f.stat().st_size for f in repository.state_directory.rglob("*.reel"))
         done = [0]
 
         def progress(count: int) -> None:

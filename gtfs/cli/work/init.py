@@ -1,54 +1,52 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs init``: make a bare repository a publisher's."""
+"""``gtfs init``: make a repository a publisher's, or change what it is; by the running node if there is one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from gtfs.cli.ask import repository_of_mount
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.terminal import say
-from gtfs.repo.repository import open_repository
-from gtfs.state.attest import make_attester
-from gtfs.state.initialise import Wanted, make_publisher
+from gtfs.repo.publishhook import install_hook, remove_hook
+from gtfs.repo.repository import Repository, open_repository
+from gtfs.state.attest import try_attester_key
+from gtfs.state.config import BadConfig, Config
+from gtfs.state.initialise import Wanted, answer_init, check_wanted
+from gtfs.state.signinghome import make_signing_subkey
+from gtfs.state.state import State
 
 
-def run(
-    repo: Path,
-    name: str | None,
-    sign_key: str | None,
-    gnupg_home: Path | None,
-    tracker: tuple[str, ...],
-    web_seed: tuple[str, ...],
-    freshness_key: tuple[str, ...],
-    policy: tuple[str, ...],
-    valid_days: int | None,
-    refs: tuple[str, ...],
-    hide: tuple[str, ...],
-    limits: tuple[str, ...],
-    accept_fault: tuple[str, ...],
-    accept_faults: tuple[Path, ...],
-) -> None:
-    """Hand what was given to `make_publisher`."""
-    wanted = Wanted(
-        name=name,
-        sign_key=sign_key,
-        gnupg_home=gnupg_home,
-        trackers=tracker,
-        web_seeds=web_seed,
-        freshness_keys=freshness_key,
-        policy=policy,
-        valid_days=valid_days,
-        refs=refs,
-        hide=hide,
-        limits=limits,
-        accepted_faults=accept_fault,
-        accepted_fault_files=accept_faults,
-    )
-    repository_id = make_publisher(open_repository(repository_of_mount(repo) or repo), wanted)
-    say(f"{repo} publishes as {repository_id}; next: gtfs publish {repo}")
+def run(repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_subkey: bool) -> None:
+    """Look at what is wanted here, where the user's GnuPG is, and have it written."""
+    repository = open_repository(place_at(repo))
+    wanted = Wanted(**given)
+    if has_hook and (wanted.publish or Config(repository).publish_mode()) == "manual":
+        raise BadConfig("--hook: nothing is published by itself here; give --publish=auto or --publish=tags, too")
+    if signing_subkey:
+        wanted = make_signing_subkey(repository, wanted)
+    check_wanted(repository, wanted)
+    done = _write(repository, {"do": "init", "wanted": wanted.to_json()})
+    if has_hook is not None:
+        (install_hook if has_hook else remove_hook)(repository)
+    say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}")
+    if signing_subkey:
+        public = repository.layout.signing_key
+        say(f"mirrors that have the key already need its new part, {public}: gtfs trust MIRROR add {public}")
 
 
 def run_attester(repo: Path, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None) -> None:
-    """Hand what was given to `make_attester`."""
-    key = make_attester(open_repository(repository_of_mount(repo) or repo), sign_key, gnupg_home, valid_days)
-    say(f"{repo} attests by {key}; next: gtfs publish {repo}")
+    """The same for a mirror that is to attest."""
+    repository = open_repository(place_at(repo))
+    try_attester_key(repository, sign_key, gnupg_home)
+    wanted = Wanted(sign_key=sign_key, gnupg_home=gnupg_home, valid_days=valid_days)
+    done = _write(repository, {"do": "init", "attest": True, "wanted": wanted.to_json()})
+    say(f"{repo} attests by {done['key']}; next: gtfs publish {repo}")
+
+
+def _write(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
+    done = ask(repository.path, request)
+    if done is None:
+        with State(repository) as state:
+            done = answer_init(state, request)
+    return done

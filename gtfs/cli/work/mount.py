@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import trio
 
-from gtfs.cli.nodeoptions import NodeSettings, parse
+from gtfs.cli.nodeoptions import Said, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
-from gtfs.cli.work.running import given_trust, node_options, raise_file_limit, tell_wait
+from gtfs.cli.work.running import may_ask, raise_file_limit, tell_wait
 from gtfs.cli.work.signals import end_signals, ended_by, reread_task
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
@@ -27,7 +27,6 @@ from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
-from gtfs.mount.options import MountOptions
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
@@ -38,24 +37,24 @@ log = logging.getLogger(__name__)
 
 def run(source: str, directory: str, options: Sequence[str], foreground: bool) -> int:
     """Mount SOURCE; without ``foreground`` the parent returns when the mount stands."""
-    mount_options, settings = parse(options)
+    said = parse(options)
     if Path(source).is_dir() and not _is_source(source) and _is_source(directory):
         raise click.UsageError(f"the SOURCE comes first: gtfs mount {directory} {source}")
-    found = source_at(source, settings.repo)
+    found = source_at(source, said.command.repo)
     raise_file_limit()
     while detach_dead(Path(directory)):
         complain(f"detached the dead mount on {directory}: its process was gone")
     place = check_mountpoint(Path(directory))
     tell_wait(found)
     if foreground:
-        trio.run(_run, found, place, mount_options, settings, None)
+        trio.run(_run, found, place, said, None)
         return 0
     daemon = daemonize()
     if isinstance(daemon, StartOutcome):
         if daemon.message:
             complain(daemon.message)
         return daemon.exit_code
-    sys.exit(_in_background(daemon, found, place, mount_options, settings))
+    sys.exit(_in_background(daemon, found, place, said))
 
 
 def _is_source(text: str) -> bool:
@@ -68,12 +67,10 @@ def _is_source(text: str) -> bool:
     )
 
 
-def _in_background(
-    daemon: Daemon, source: Source, place: Path, mount_options: MountOptions, settings: NodeSettings
-) -> int:
+def _in_background(daemon: Daemon, source: Source, place: Path, said: Said) -> int:
     """The child's life; every error goes to the parent while it waits, and to the log afterwards."""
     try:
-        trio.run(_run, source, place, mount_options, settings, daemon)
+        trio.run(_run, source, place, said, daemon)
     except BaseException as error:  # noqa: BLE001  the end of this process
         cause = first_error(error) if isinstance(error, BaseExceptionGroup) else error
         # What the parent shows is not logged too: until the mount stands the log goes to the same terminal.
@@ -94,55 +91,48 @@ def _in_background(
     return 0
 
 
-async def _run(
-    source: Source, place: Path, mount_options: MountOptions, settings: NodeSettings, daemon: Daemon | None
-) -> None:
-    options = node_options(settings, mount_options.read_timeout_s)
-    options = replace(options, may_be_read_only=mount_options.read_only)
+async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -> None:
+    options = replace(said.node, may_be_read_only=said.mount.read_only)
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
-        async with ended_by(*early), open_source(source, given_trust(settings), options) as node:
+        async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
             if node.state.read_only:
-                complain(f"{node.state.repository.state} is read-only: what is here can be read, and nothing else")
-            await _serve(node, source, place, mount_options, settings, daemon, hangups)
+                complain(
+                    f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
+                )
+            await _serve(node, source, place, said, daemon, hangups)
 
 
 async def _serve(
-    node: Node,
-    source: Source,
-    place: Path,
-    mount_options: MountOptions,
-    settings: NodeSettings,
-    daemon: Daemon | None,
-    hangups: AsyncIterator[int],
+    node: Node, source: Source, place: Path, said: Said, daemon: Daemon | None, hangups: AsyncIterator[int]
 ) -> None:
     """From an open node to the end of its mount."""
     async with trio.open_nursery() as nursery:
         await _take_up(node)
         if source.feed is not None and node.state.held is not None:
-            failed = await node.follower.bring_tables(settings.table_s)
+            failed = await node.follower.bring_tables(said.node.table_s)
             if failed:
                 complain(
                     f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
                     f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
                 )
-        mounted_tree = Mount(node.packs, node.written, node.control_files, mount_options)
+        mounted_tree = Mount(node.packs, node.written, node.control_files, said.mount)
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
 
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there
             if daemon is not None:
-                daemon.ready(settings.logfile)
+                daemon.ready(said.command.logfile)
             if manager:
                 tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
             log.info("%s is mounted on %s", source.text, place)
 
         manager = os.environ.get("NOTIFY_SOCKET")
-        logfile = settings.logfile if daemon is not None else None
+        logfile = said.command.logfile if daemon is not None else None
         nursery.start_soon(reread_task, hangups, [node], logfile, (1, 2))
         ends = end_signals()
-        await serve(mounted_tree, place, mount_options, source=source.text, on_mounted=mounted, end_signals=ends)
+        await serve(mounted_tree, place, said.mount, source=source.text, on_mounted=mounted, end_signals=ends)
         if manager:
             tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()

@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs publish`` where no node runs."""
+"""``gtfs publish``: the whole of it where no node runs, and what a ``post-receive`` hook asks for."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from gtfs.cli.terminal import stop_on_interrupt
-from gtfs.repo.repository import open_repository
+from gtfs.cli.ask import ask, place_at
+from gtfs.cli.publish import held_back_lines
+from gtfs.cli.terminal import complain, os_error_text, size_text, stop_on_interrupt
+from gtfs.errors import GtfsError
+from gtfs.repo.repository import Repository, open_repository, owner_name
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.config import Config
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_published, describe_step
-from gtfs.state.publish import publish_now
+from gtfs.state.due import is_due, published_refs
+from gtfs.state.foretell import foretell
+from gtfs.state.lock import Busy
+from gtfs.state.outstanding import is_by_itself, note_failure
+from gtfs.state.publish import Published, publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
+
+_BUSY_S: Final = 60.0  # how long a push waits for another one's publish, or a command, to end
+_LOOK_S: Final = 0.3
 
 
 def run(place: Path, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any] | None:
@@ -35,3 +47,78 @@ def run(place: Path, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any
                 return None
             raise
         return describe_published(state, published)
+
+
+def run_foretell(place: Path) -> dict[str, Any]:
+    """What would be published."""
+    with State(open_repository(place), may_be_read_only=True) as state:
+        return foretell(state)
+
+
+def run_pushed(repo: Path, jobs: int | None) -> None:
+    """Publish after a push if that is due, and say on stderr what came of it; nothing here fails the push."""
+    try:
+        for line in _after_push(open_repository(place_at(repo)), jobs):
+            complain(line)
+    except GtfsError as error:
+        complain(f"pushed, but NOT published: {error}")
+    except OSError as error:
+        complain(f"pushed, but NOT published: {os_error_text(error)}")
+
+
+def _after_push(repository: Repository, jobs: int | None) -> list[str]:
+    path, root = repository.path, repository.layout.root
+    try:
+        owner = root.stat().st_uid
+    except FileNotFoundError:
+        return [f"pushed, but {path} is no publisher's: gtfs init {path}"]
+    if owner != os.geteuid():
+        name = owner_name(owner)
+        return [f"pushed; what is published of {path} is {name}'s: by a node that {name} runs, or gtfs publish"]
+    config = Config(repository)
+    if not is_by_itself(config):
+        return []
+    end_s = time.monotonic() + _BUSY_S
+    while True:
+        if ask(path, {"do": "moved"}) is not None:
+            return ["pushed; the running node publishes it in a moment" + _only_tags(config)]
+        try:
+            state = State(repository)
+        except Busy as error:  # another push's, or a node that has only begun
+            if time.monotonic() > end_s:
+                note_failure(repository.layout, error)
+                raise
+            time.sleep(_LOOK_S)
+            continue
+        with state:
+            if not is_due(state, published_refs(state)):
+                return []
+            try:
+                return _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
+            except (GtfsError, OSError) as error:
+                said = os_error_text(error) if isinstance(error, OSError) else str(error)
+                return [
+                    f"pushed, but NOT published: {said}",
+                    f"it is tried again at the next push, by a node, or by: gtfs publish {path}",
+                ]
+
+
+def _only_tags(config: Config) -> str:
+    return ", if there is a new tag" if config.publish_mode() == "tags" else ""
+
+
+def _lines(published: Published) -> list[str]:
+    lines = held_back_lines({name.decode("utf-8", "replace"): why for name, why in published.held_back.items()})
+    if published.is_new:
+        packs = f"{published.new_packs} new pack{'' if published.new_packs == 1 else 's'}"
+        lines.insert(0, f"published version {published.version}: {packs}, {size_text(published.new_bytes)}")
+    return lines
+
+
+def _has_terminal() -> bool:
+    """Whether somebody is there whom the agent can ask for a passphrase."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -6,19 +6,18 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
 from gtfs.catalogue.document import Catalogue
-from gtfs.cli.nodeoptions import NodeSettings
 from gtfs.cli.terminal import complain
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import DhtFeed, parse_feed
+from gtfs.feed import DhtFeed
 from gtfs.ids import Fingerprint
 from gtfs.node.dhtfeed import FIRST_S
-from gtfs.node.node import NodeOptions
-from gtfs.state.firsttrust import TrustGiven
 from gtfs.state.source import Source
+from gtfs.state.trustgiven import TrustGiven
 
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
@@ -64,26 +63,9 @@ def ask_first(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequenc
     return answer.strip() == "yes"
 
 
-def given_trust(settings: NodeSettings) -> TrustGiven:
-    """Whom the options trust."""
-    return TrustGiven(settings.keyrings, settings.signers, settings.gnupg_home, ask_first)
-
-
-def node_options(settings: NodeSettings, read_timeout_s: float) -> NodeOptions:
-    """How the options want the node to run."""
-    return NodeOptions(
-        swarm=settings.swarm,
-        feeds=tuple(parse_feed(text) for text in settings.feeds),
-        attesters=tuple(parse_feed(text) for text in settings.attesters),
-        read_timeout_s=read_timeout_s,
-        poll_s=settings.poll_s,
-        table_s=settings.table_s,
-        prefetch=settings.prefetch,
-        jobs=settings.jobs,
-        proxy=settings.proxy,
-        cache_bytes=settings.cache_bytes,
-        limits=settings.limits,
-    )
+def may_ask(given: TrustGiven) -> TrustGiven:
+    """Whom the options trust, and the user as the one to ask."""
+    return replace(given, confirm=ask_first)
 
 
 def tell_wait(source: Source) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import trio
 
-from gtfs.cli.nodeoptions import BadNodeOption, NodeSettings, parse
+from gtfs.cli.nodeoptions import BadNodeOption, Said, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
-from gtfs.cli.work.running import given_trust, node_options, raise_file_limit
+from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by, reread_task
 from gtfs.mount.daemon import tell_manager, write_to
-from gtfs.node.node import Node, NodeOptions
+from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
 from gtfs.repo.repository import BadRepository
@@ -30,29 +30,29 @@ log = logging.getLogger(__name__)
 
 def run(repos: Sequence[str], options: Sequence[str]) -> int:
     """Seed until a signal ends it."""
-    mount_options, settings = parse(options)
-    if settings.swarm is None:
+    said = parse(options)
+    if said.node.offline:
         raise BadNodeOption("offline: there is nothing to seed without a swarm")
-    if settings.repo is not None and len(repos) > 1:
+    if said.command.repo is not None and len(repos) > 1:
         raise BadNodeOption("repo= is for one SOURCE")
-    sources = [source_at(repo, settings.repo) for repo in dict.fromkeys(repos)]
+    sources = [source_at(repo, said.command.repo) for repo in dict.fromkeys(repos)]
     raise_file_limit()
-    trio.run(_run, sources, settings, node_options(settings, mount_options.read_timeout_s))
+    trio.run(_run, sources, said)
     return 0
 
 
-async def _run(sources: list[Source], settings: NodeSettings, options: NodeOptions) -> None:
+async def _run(sources: list[Source], said: Said) -> None:
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        async with ended_by(*early), open_session(options.swarm) as session, contextlib.AsyncExitStack() as stack:
+        async with ended_by(*early), open_session(said.node.swarm) as session, contextlib.AsyncExitStack() as stack:
             nodes = []
             for source in sources:
                 nodes.append(
-                    await stack.enter_async_context(open_source(source, given_trust(settings), options, session))
+                    await stack.enter_async_context(open_source(source, may_ask(said.trust), said.node, session))
                 )
                 _tell_empty(nodes[-1])
             with trio.open_signal_receiver(*end_signals()) as signals:
-                await _seed(nodes, session, settings.logfile, signals, hangups)
+                await _seed(nodes, session, said.command.logfile, signals, hangups)
 
 
 async def _seed(

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from gtfs.cli.nodeoptions import parse
-from gtfs.cli.work.running import given_trust, node_options, raise_file_limit, tell_wait
+from gtfs.cli.work.running import may_ask, raise_file_limit, tell_wait
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
 from gtfs.state.control import Tell
@@ -19,18 +19,19 @@ from gtfs.state.source import Source
 
 def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell: Tell) -> dict[str, Any]:
     """What was done; ``found`` None: ``place`` is the SOURCE. Raises KeyboardInterrupt for Ctrl-C, whatever it met."""
-    mount_options, settings = parse(words)
+    said = parse(words)
     source = found or Source(text, place, None)
     raise_file_limit()
     tell_wait(source)
 
     async def work() -> dict[str, Any]:
-        options = node_options(settings, mount_options.read_timeout_s)
-        async with open_source(source, given_trust(settings), options) as node:
+        async with open_source(source, may_ask(said.trust), said.node) as node:
             # What an existing clone has need not be fetched.
             await node.take_up()
             done = await node.sync_once(tell)
-            await node.upkeep.look()  # refs have moved; a node that runs on does this beside all else
+            # Refs have moved; a node that runs on does this beside all else.
+            await node.hooks.look()
+            await node.upkeep.look()
             return done
 
     try:

@@ -9,7 +9,8 @@ from typing import Any
 
 import trio
 
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.torrentfiles import hand_out
 from gtfs.repo.repository import open_repository
 from gtfs.state.control import Tell
@@ -21,7 +22,7 @@ def run(place: Path, out: Path, packs: bool, trackers: Sequence[str], tell: Tell
 
     async def work() -> dict[str, Any]:
         with State(open_repository(place)) as state:
-            async with open_node(state, NodeOptions(swarm=None)) as node:
+            async with open_node(state, NodeOptions(offline=True)) as node:
                 return await hand_out(state, node.packs, out, trackers, with_packs=packs, tell=tell)
 
     return trio.run(work)

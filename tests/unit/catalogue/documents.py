@@ -24,9 +24,12 @@ def catalogue(version: int, previous: str | None = None, **changes: object) -> C
     return Catalogue(**(fields | changes))  # type: ignore[arg-type]
 
 
-def document(text: str, signer: Fingerprint = A) -> bytes:
-    """The text with a packet that only looks like a signature by ``signer``."""
-    issuer = bytes([22, 33, 4]) + bytes.fromhex(signer)
-    body = bytes([4, 1, 22, 10]) + len(issuer).to_bytes(2, "big") + issuer + b"\0\0" + b"ab" + b"mpi"
-    armor = enarmor(bytes([0x88, len(body)]) + body, SIGNATURE_BLOCK)
+def document(text: str, *signers: Fingerprint) -> bytes:
+    """The text with packets that only look like signatures by ``signers`` (none: by A)."""
+    packets = b""
+    for signer in signers or (A,):
+        issuer = bytes([22, 33, 4]) + bytes.fromhex(signer)
+        body = bytes([4, 1, 22, 10]) + len(issuer).to_bytes(2, "big") + issuer + b"\0\0" + b"ab" + b"mpi"
+        packets += bytes([0x88, len(body)]) + body
+    armor = enarmor(packets, SIGNATURE_BLOCK)
     return b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n" + text.encode() + armor

@@ -69,18 +69,48 @@ def test_without_fingerprints_the_user_is_asked_with_the_good_signatures() -> No
         take(catalogue(1), first=FirstTrust())
 
 
-def test_the_next_version_needs_the_signers_that_the_held_one_names() -> None:
-    held = take(catalogue(1, signers=(B,)))
-    following = catalogue(2, held.digest)
+def test_a_catalogue_needs_both_the_held_signers_and_those_that_it_names() -> None:
+    held = take(catalogue(1))
+    text = catalogue(2, held.digest, signers=(B,)).to_text()
+    with pytest.raises(WrongSigner, match="0 of 1 needed signatures by those whom it names itself"):
+        take(document(text, A), held)
+    with pytest.raises(WrongSigner, match="0 of 1 needed signatures are good"):
+        take(document(text, B), held)
+    rotated = take(document(text, A, B), held)
+    third = catalogue(3, rotated.digest, signers=(B,)).to_text()
     with pytest.raises(WrongSigner):
-        take(following, held)
-    assert take(document(following.to_text(), B), held).news
+        take(document(third, A), rotated)
+    assert take(document(third, B), rotated).news
+
+
+def test_the_first_catalogue_needs_those_whom_it_names_too() -> None:
+    both = catalogue(1, signers=(A, B), threshold=2).to_text()
+    with pytest.raises(WrongSigner, match="1 of 2"):
+        take(document(both, A))
+    assert take(document(both, A, B)).news
+    with pytest.raises(WrongSigner, match="0 of 1"):
+        take(catalogue(1, signers=(B,)))
 
 
 def test_the_held_threshold_counts() -> None:
-    held = take(catalogue(1, signers=(A, B), threshold=2))
+    held = take(document(catalogue(1, signers=(A, B), threshold=2).to_text(), A, B))
+    lower = catalogue(2, held.digest, signers=(A,))
     with pytest.raises(WrongSigner, match="1 of 2"):
-        take(catalogue(2, held.digest), held)
+        take(lower, held)
+    assert take(document(lower.to_text(), A, B), held).news
+
+
+def test_a_signer_who_signed_twice_counts_once() -> None:
+    with pytest.raises(WrongSigner, match="1 of 2"):
+        take(document(catalogue(1, signers=(A, B), threshold=2).to_text(), A, A))
+
+
+def test_the_first_catalogue_needs_as_many_as_the_user_said() -> None:
+    first = FirstTrust(frozenset({A, B}), threshold=2)
+    one = catalogue(1).to_text()  # which says that A alone will do
+    with pytest.raises(WrongSigner, match="1 of 2"):
+        take(document(one, A), first=first)
+    assert take(document(one, A, B), first=first).news
 
 
 def test_what_is_no_signed_document_is_refused() -> None:

@@ -43,7 +43,7 @@ SYNCED = {
 }  # fmt: skip
 PUBLISHED = {
     "version": 2, "new": True, "packs": 2, "reels": [], "sources": [], "refs_held_back": {}, "refs_left_out": [],
-    "faults": {},
+    "faults": {}, "new_packs": 2, "new_bytes": 3, "refs_moved": 1,
 }  # fmt: skip
 HANDED_OUT = {"reels": 1, "packs": 0, "lacking": []}
 
@@ -79,8 +79,13 @@ def test_help_loads_nothing_heavy() -> None:
     ("words", "request_", "answer", "said"),
     [
         (("status",), {"do": "status"}, STATUS, "node        running"),
-        (("sync",), {"do": "sync", "keyrings": []}, SYNCED, "up to date: version 1"),
-        (("publish",), {"do": "publish", "force": False, "jobs": None}, PUBLISHED, "version 2: 2 commit packs"),
+        (("sync",), {"do": "sync"}, SYNCED, "up to date: version 1"),
+        (
+            ("publish",),
+            {"do": "draft", "force": False, "jobs": None},
+            {"published": PUBLISHED},
+            "version 2: 2 new packs",
+        ),
         (
             ("torrent", "--out", "/out"),
             {"do": "torrents", "out": "/out", "packs": False, "trackers": []},

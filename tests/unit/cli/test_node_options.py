@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from gtfs.cli.nodeoptions import TABLE, parse
+from gtfs.cli.nodeoptions import TABLE, CommandOptions, parse
 from gtfs.errors import GtfsError
-from gtfs.mount.options import escape_value
-from gtfs.swarm.settings import SwarmOptions
+from gtfs.mount.options import MountOptions, escape_value
+from gtfs.node.options import NodeOptions
+from gtfs.pack.limits import Limits
+from gtfs.state.trustgiven import TrustGiven
+from gtfs.swarm.options import SwarmOptions
 
 
 def swarm(text: str) -> SwarmOptions:
-    found = parse([text])[1].swarm
-    assert found is not None
-    return found
+    return parse([text]).node.swarm
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_option_sets_a_field_of_what_its_reader_is_given(name: str) -> None:
+    option = TABLE[name]
+    given = {CommandOptions, MountOptions, NodeOptions, SwarmOptions, TrustGiven, Limits}
+    assert option.of in given and option.sets in {f.name for f in dataclasses.fields(option.of)}
 
 
 @pytest.mark.parametrize("name", [n for n, o in TABLE.items() if not isinstance(o.kind, bool)])
@@ -39,7 +48,7 @@ def test_a_flag_obeys_yes_and_no_and_refuses_all_else(name: str) -> None:
 def test_a_flag_that_says_no_leaves_the_default() -> None:
     said = parse(["nodht=no,nolsd=0,nopex=false,offline=off,prefetch=no,utp=no,port_mapping=no"])
     assert said == parse([])
-    assert said[1].swarm is not None and said[1].swarm.dht and said[1].swarm.lsd and said[1].swarm.pex
+    assert said.node.swarm.dht and said.node.swarm.lsd and said.node.swarm.pex and not said.node.offline
 
 
 @pytest.mark.parametrize(
@@ -58,7 +67,7 @@ def test_a_value_that_does_not_fit_is_refused_and_named(text: str) -> None:
 
 def test_sizes_and_times_may_be_written_small_and_in_days() -> None:
     assert swarm("upload_rate=500k").upload_rate == swarm("upload_rate=500KiB").upload_rate == 512_000
-    assert parse(["poll=1d"])[1].poll_s == 86400
+    assert parse(["poll=1d"]).node.poll_s == 86400
 
 
 def test_the_last_of_several_counts_and_lists_add_up() -> None:
@@ -71,10 +80,10 @@ def test_paths_are_absolute_for_a_process_that_leaves_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = parse(["repo=a,keyring=.,feed=b.asc,feed=https://example.org/c.asc"])[1]
-    assert (said.repo, said.keyrings) == (tmp_path / "a", (tmp_path,))
-    assert said.feeds == (str(tmp_path / "b.asc"), "https://example.org/c.asc")
+    said = parse(["repo=a,keyring=.,feed=b.asc,feed=https://example.org/c.asc"])
+    assert (said.command.repo, said.trust.keyrings) == (tmp_path / "a", (tmp_path,))
+    assert tuple(feed.text for feed in said.node.feeds) == (str(tmp_path / "b.asc"), "https://example.org/c.asc")
 
 
 def test_a_value_with_commas_and_backslashes_survives() -> None:
-    assert parse(["repo=" + escape_value("/a,b\\c")])[1].repo == Path("/a,b\\c")
+    assert parse(["repo=" + escape_value("/a,b\\c")]).command.repo == Path("/a,b\\c")

@@ -32,14 +32,16 @@ from gtfs.ids import SHA1, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.ingest.quorum import Quorum
 from gtfs.mount import options as mount_options
 from gtfs.mount.options import read_options
-from gtfs.node.node import NodeOptions, open_node
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
-from gtfs.reel.index import PackState
+from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
 from gtfs.state.control import NodeFailed
-from gtfs.state.describe import describe_quorum, describe_state
+from gtfs.state.describe import describe_publishing, describe_quorum, describe_state
+from gtfs.state.outstanding import Outstanding
 from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
 from gtfs.swarm.pieces import SwarmError
@@ -217,17 +219,18 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     async def status() -> dict[str, Any]:
         feeds = (FileFeed("x", Path("/x")),)
-        async with open_node(state, NodeOptions(swarm=None, feeds=feeds, attesters=feeds)) as node:
+        async with open_node(state, NodeOptions(offline=True, feeds=feeds, attesters=feeds)) as node:
             node.reel_torrents._torrents[reel] = StandInTorrent()  # type: ignore[assignment]
             return node.status()
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
     found |= set(describe_quorum(Quorum(2, (), ())))  # of a ref that waits for sign-offs
+    found |= set(keys(describe_publishing("auto", Outstanding(1, 2, 3, "no")), ())) | {"publish"}  # of a publisher
     # What needs peers, or a limit.
     peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
     report = SyncReport(missing={REEL: SwarmError("no")})
-    found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackState))
+    found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackStage))
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
@@ -256,7 +259,7 @@ def test_every_extended_attribute_is_told() -> None:
 
 def test_every_state_is_told() -> None:
     told = items(subsection(page("mount.fuse.gtfs.8"), "States"))
-    assert re.findall(r"Cm (\w+)", told) == list(get_args(PackState))
+    assert re.findall(r"Cm (\w+)", told) == list(get_args(PackStage))
 
 
 def test_every_limit_is_told_with_its_default() -> None:
@@ -312,4 +315,4 @@ try gtfs mount -o ro,inter
 def test_bash_completes_commands_and_options() -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pack publish", "--sign-key", "ro,interface="]
+    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signing-subkey", "ro,interface="]

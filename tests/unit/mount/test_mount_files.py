@@ -53,8 +53,8 @@ def test_any_committer_time_makes_attributes(time_s):
 
 
 def test_only_what_is_verified_and_local_is_cached_for_long():
-    def timeout(state: str, local: int) -> float:
-        info = PackInfo(1, ObjectId(bytes(20)), 1000, 0, state, local)
+    def timeout(stage: str, local: int) -> float:
+        info = PackInfo(1, ObjectId(bytes(20)), 1000, 0, stage, local)
         return Attributes(0, 0, False).pack(info).attr_timeout
 
     assert timeout("verified", 1000) == timeout("unpacked", 1000) > 3600

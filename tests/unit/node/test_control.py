@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from gtfs.errors import GtfsError
+from gtfs.node import control
 from gtfs.node.control import answer_task, listen
 from gtfs.state.control import NodeFailed, ask_node
 
@@ -65,7 +66,7 @@ def test_a_request_of_any_form_gets_an_error_and_the_node_lives(tmp_path):
 
 
 def test_a_request_without_an_end_gets_an_error(tmp_path):
-    (answer,), _ = trio.run(answers_of, tmp_path, [b"x" * (1 << 20)])
+    (answer,), _ = trio.run(answers_of, tmp_path, [b"x" * control._MAX_LINE])
     assert answer["exit_code"] == 1
 
 

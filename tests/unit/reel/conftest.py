@@ -37,8 +37,8 @@ class Pack(NamedTuple):
     def source(self) -> PackToSeal:
         return PackToSeal(self.oid, len(self.data), self.digest, lambda: [self.data])
 
-    def local(self, offset: int | None, state="unpacked") -> LocalPack:
-        return LocalPack(self.oid, COMMIT, self.time_s, len(self.data), self.digest, offset, self.parents, state)
+    def local(self, offset: int | None, stage="unpacked") -> LocalPack:
+        return LocalPack(self.oid, COMMIT, self.time_s, len(self.data), self.digest, offset, self.parents, stage)
 
 
 class Packs:

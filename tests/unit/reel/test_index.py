@@ -73,16 +73,16 @@ def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
     (a,) = packs.chain(1)
     assert (index.packs.get(a.oid), index.packs.get_by_row(1)) == (None, None)
     index.packs.put_local([a.local(0, "verified")])
-    assert index.packs.get(a.oid).state == index.packs.get_by_row(1).state == "verified"
+    assert index.packs.get(a.oid).stage == index.packs.get_by_row(1).stage == "verified"
     with index.transaction():
-        index.packs.set_state([a.oid], "unpacked")
-        assert index.packs.get(a.oid).state == "unpacked"
+        index.packs.set_stage([a.oid], "unpacked")
+        assert index.packs.get(a.oid).stage == "unpacked"
         seen = []
-        other = threading.Thread(target=lambda: seen.append(index.packs.get(a.oid).state))
+        other = threading.Thread(target=lambda: seen.append(index.packs.get(a.oid).stage))
         other.start()
         other.join()
         assert seen == ["verified"]
-    assert index.packs.get(a.oid).state == index.packs.get_by_row(1).state == "unpacked"
+    assert index.packs.get(a.oid).stage == index.packs.get_by_row(1).stage == "unpacked"
     index.packs.drop([a.oid])
     assert (index.packs.get(a.oid), index.packs.get_by_row(1)) == (None, None)
 
@@ -98,12 +98,12 @@ def test_lost_packs_make_all_of_history_be_walked_again(index, packs):
 
 def test_totals_follow_the_changes(index, packs):
     made = packs.chain(3)
-    assert (index.packs.count(), index.packs.total_bytes(), index.packs.count_by_state()) == (0, 0, {})
+    assert (index.packs.count(), index.packs.total_bytes(), index.packs.count_by_stage()) == (0, 0, {})
     index.packs.put_local(pack.local(0) for pack in made[:2])
     assert (index.packs.count(), index.packs.total_bytes()) == (2, len(made[0].data) + len(made[1].data))
     index.packs.put_local([made[2].local(None, "waiting")])
     assert index.packs.count() == 3
-    assert index.packs.count_by_state() == {"unpacked": 2, "waiting": 1}
+    assert index.packs.count_by_stage() == {"unpacked": 2, "waiting": 1}
 
 
 def test_known_takes_any_number_of_ids(index, packs):
@@ -183,7 +183,7 @@ def test_a_reels_packs_are_remote_until_seen(index, packs):
     reel = index.reels.put(NAME, HASH, 5000, 3, 7, "remote")
     assert index.packs.put_reel_rows(reel, table_of(made), time_s=77) == []
     row = index.packs.get(made[1].oid)
-    assert (row.state, row.kind, row.time_s, row.reel, row.offset) == ("remote", None, 77, reel, len(made[0].data))
+    assert (row.stage, row.kind, row.time_s, row.reel, row.offset) == ("remote", None, 77, reel, len(made[0].data))
     index.packs.set_kind_time([SeenPack(made[1].oid, 1, 5, made[1].parents)])
     row = index.packs.get(made[1].oid)
     assert (row.kind, row.time_s) == (1, 5)
@@ -198,7 +198,7 @@ def test_packs_of_the_open_reel_keep_their_place_when_a_reel_lists_them(index, p
     index.packs.put_local([a.local(123)])
     reel = index.reels.put(NAME, HASH, 5000, 2, 1, "complete")
     index.packs.put_reel_rows(reel, table_of([a, b]), 0)
-    assert (index.packs.get(a.oid).reel, index.packs.get(a.oid).offset, index.packs.get(a.oid).state) == (
+    assert (index.packs.get(a.oid).reel, index.packs.get(a.oid).offset, index.packs.get(a.oid).stage) == (
         None,
         123,
         "unpacked",
@@ -240,8 +240,8 @@ def test_what_holds_packs_is_known_without_looking_at_them_all(index, packs):
     assert not index.reels.holds(None) and not index.reels.holds(reel)
     index.packs.put_reel_rows(reel, table_of([a, b]), 0)
     assert index.reels.holds(reel) and not index.reels.holds(empty) and not index.reels.holds(None)
-    index.packs.set_state([a.oid], "unpacked")
-    index.packs.set_state([b.oid], "refused", "for a reason")
+    index.packs.set_stage([a.oid], "unpacked")
+    index.packs.set_stage([b.oid], "refused", "for a reason")
     assert index.reels.holds_any(reel, ("remote", "refused")) and not index.reels.holds_any(
         empty, ("remote", "refused")
     )
@@ -278,14 +278,14 @@ def test_a_table_with_another_digest_is_told_and_changes_nothing(index, packs):
 def test_a_refused_pack_starts_again_when_a_reel_brings_other_bytes(index, packs):
     a, b = packs.chain(2)
     index.packs.put_local([a.local(None)._replace(digest=b"\2" * 32), b.local(None)])
-    index.packs.set_state([a.oid, b.oid], "refused", "bad")
+    index.packs.set_stage([a.oid, b.oid], "refused", "bad")
     assert index.packs.get(a.oid).reason == "bad"
     reel = index.reels.put(NAME, HASH, 5000, 2, 1, "remote")
     assert index.packs.put_reel_rows(reel, table_of([a, b]), 0) == []
     row = index.packs.get(a.oid)
-    assert (row.state, row.reason, row.digest, row.reel) == ("remote", None, a.digest, reel)
+    assert (row.stage, row.reason, row.digest, row.reel) == ("remote", None, a.digest, reel)
     # The same bytes are refused for the same reason.
-    assert (index.packs.get(b.oid).state, index.packs.get(b.oid).reason) == ("refused", "bad")
+    assert (index.packs.get(b.oid).stage, index.packs.get(b.oid).reason) == ("refused", "bad")
 
 
 def test_a_reel_keeps_the_version_that_first_listed_it(index):
@@ -293,8 +293,8 @@ def test_a_reel_keeps_the_version_that_first_listed_it(index):
     for version in (4, 5):
         assert index.reels.put(NAME, HASH, 5000, 2, version, "remote") == reel
         assert index.reels.get(reel)[5:] == (4, "complete")
-    index.reels.set_state([reel], "retired")
-    assert index.reels.get(reel).state == "retired"
+    index.reels.set_stage([reel], "retired")
+    assert index.reels.get(reel).stage == "retired"
 
 
 def test_a_reel_under_a_known_name_with_other_contents_is_refused(index):
@@ -310,7 +310,7 @@ def test_children_are_known_before_their_parents(index, packs):
     c = packs.make(3, a, b)
     index.packs.put_local([c.local(None, "waiting"), a.local(0, "verified")])
     assert index.history.children_of(b.oid) == [c.oid]
-    assert [row.oid for row in index.packs.with_state("waiting")] == [c.oid]
+    assert [row.oid for row in index.packs.with_stage("waiting")] == [c.oid]
 
 
 def test_what_can_be_sealed_comes_with_its_history(index, packs):
@@ -455,7 +455,7 @@ def test_an_index_from_when_packs_had_one_state_more_is_used_as_it_is(tmp_path, 
     db.close()
     with Index(path) as index:
         index.packs.put_local([packs.make(1).local(0)])
-        assert index.packs.count_by_state() == {"unpacked": 1}
+        assert index.packs.count_by_stage() == {"unpacked": 1}
         assert index.check() == []
     with sqlite3.connect(path) as db:
         (schema,) = db.execute("SELECT group_concat(sql) FROM sqlite_master").fetchone()

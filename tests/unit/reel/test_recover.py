@@ -91,7 +91,7 @@ def test_an_open_reel_whose_packs_are_all_sealed_is_emptied(index, tmp_path, pat
     reel = index.reels.put(sealed.name, sealed.infohash, sealed.size, sealed.rows, 0, "complete")
     index.packs.move_to_reel(reel, sealed.places)
     assert recover_open_reel(path, index, SHA1) == Recovered((), size)
-    assert index.packs.count_by_state() == {"unpacked": 3}
+    assert index.packs.count_by_stage() == {"unpacked": 3}
 
 
 def test_damage_inside_is_left_for_fsck_and_told_there(index, path, packs, fill_open_reel):
@@ -157,7 +157,7 @@ def facts(index):
     rows = index.packs.rows_after(0, 100)
     reels = {reel.id: reel.name for reel in index.reels.all()}
     return {
-        (r.oid, r.kind, r.time_s, r.size, r.digest, r.state, reels.get(r.reel), r.offset): index.history.parents_of(
+        (r.oid, r.kind, r.time_s, r.size, r.digest, r.stage, reels.get(r.reel), r.offset): index.history.parents_of(
             r.oid
         )
         for r in rows
@@ -185,10 +185,10 @@ def test_a_reel_with_a_hole_is_partial_and_its_packs_remote(store, packs):
     index, rebuilt, _ = rebuild(store, packs)
     with index:
         assert rebuilt == (2, 6, ())
-        assert index.reels.by_name(sealed[1].name).state == "partial"
+        assert index.reels.by_name(sealed[1].name).stage == "partial"
         assert index.reels.by_name(sealed[1].name).infohash == sealed[1].infohash
-        assert index.packs.get(made[2].oid).state == "remote"
-        assert index.packs.get(made[3].oid).state == "unpacked"
+        assert index.packs.get(made[2].oid).stage == "remote"
+        assert index.packs.get(made[3].oid).stage == "unpacked"
 
 
 def test_a_damaged_reel_that_nobody_lists_is_a_problem(store, packs):

@@ -18,6 +18,7 @@ from gtfs.trust.keyring import Keyring, keyring_of
 from gtfs.trust.path import Kind, NoWay, StepJudge, find_way, latest_policy
 from gtfs.trust.policy import Policy, PolicyRefused, parse_policy
 from gtfs.trust.publickey import KeyReader
+from gtfs.trust.reason import Reason, refused
 from gtfs.trust.treepolicy import GUIX, SEQUOIA
 
 ALL = " ".join(RIGHTS)
@@ -119,7 +120,7 @@ class Steps:
     def parents(self, commit: ObjectId) -> Sequence[ObjectId]:
         return [p for p in self.toy.parents_of[commit] if p in self.after]
 
-    def objection(self, child: ObjectId, parent: ObjectId) -> str | None:
+    def objection(self, child: ObjectId, parent: ObjectId) -> Reason | None:
         return self.judge.objection(child, parent)
 
 
@@ -151,9 +152,10 @@ class Grid:
             return ()
         return [self.oid(row - 1, 0)] if row == 1 else [self.oid(row - 1, side), self.oid(row - 1, 1 - side)]
 
-    def objection(self, child: ObjectId, parent: ObjectId) -> str | None:
+    def objection(self, child: ObjectId, parent: ObjectId) -> Reason | None:
         self.looked_at += 1
-        return "forbidden" if (int(child[:4]), int(child[4:])) in self.forbidden else None
+        is_forbidden = (int(child[:4]), int(child[4:])) in self.forbidden
+        return refused("path", child.hex(), "forbidden", "not-allowed") if is_forbidden else None
 
 
 def test_a_search_looks_at_each_step_once_however_many_ways_there_are() -> None:
@@ -161,7 +163,7 @@ def test_a_search_looks_at_each_step_once_however_many_ways_there_are() -> None:
     assert len(find_way(grid.oid(0, 0), grid.oid(999, 0), grid, {})) == 1000
     assert grid.looked_at == 999  # first parents first
     # Nobody may sign the first commit: 2^998 ways end there.
-    closed: dict[ObjectId, str] = {}
+    closed: dict[ObjectId, Reason] = {}
     grid = Grid(1000, frozenset({(1, 0), (1, 1)}))
     with pytest.raises(NoWay, match="forbidden"):
         find_way(grid.oid(0, 0), grid.oid(999, 0), grid, closed)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running publisher's way out: what a caller of the socket has signed, and what the node publishes by itself.
+
+By itself it publishes, as ``gtfs.publish`` says, once refs that anybody moved have been quiet for a while; what fails
+is tried again, later each time. Trio loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from gtfs.catalogue.document import digest
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
+from gtfs.node.nursery import cancelled
+from gtfs.node.others import hear_others
+from gtfs.repo.work import Step, Work
+from gtfs.state.attest import attest, describe_attested, is_attester
+from gtfs.state.control import Tell
+from gtfs.state.describe import describe_published, describe_step
+from gtfs.state.due import is_due, published_refs
+from gtfs.state.foretell import foretell
+from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.publish import Draft, Overtaken, Published, draft, place
+from gtfs.state.rewind import rewind
+from gtfs.state.state import State
+from gtfs.swarm.feeds import FeedPoller
+from gtfs.view.news import Count
+from gtfs.view.writing import Writing
+
+log = logging.getLogger(__name__)
+
+QUIET_S: Final = 2.0  # nothing may have moved for so long
+MOST_S: Final = 30.0  # but nobody waits longer than this after the first move
+_AGAIN_S: Final = 600.0  # on a full disk
+
+
+async def wait_quiet(moves: Count, seen: int) -> int:
+    """The number of ``moves`` once it is another than ``seen``, and grows no more for now."""
+    seen = await moves.wait_beyond(seen)
+    with trio.move_on_after(MOST_S):
+        while True:
+            with trio.move_on_after(QUIET_S) as scope:
+                seen = await moves.wait_beyond(seen)
+            if scope.cancelled_caught:
+                break
+    return moves.number
+
+
+class Publishing:
+    """One node's. ``on_published`` is awaited when there is another catalogue; ``jobs``: processes that encode.
+
+    What others have published the ``poller`` asks first.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        writing: Writing,
+        poller: FeedPoller,
+        on_published: Callable[[], Awaitable[None]],
+        jobs: int | None,
+    ) -> None:
+        self._state = state
+        self._writing = writing
+        self._moves = writing.news.moved
+        self._poller = poller
+        self._on_published = on_published
+        self._jobs = jobs
+        self._draft: Draft | None = None
+        self._said = ""
+        self._published: Mapping[bytes, ObjectId] = {}  # where refs stood at the last one, held back or not
+
+    # -- asked ----------------------------------------------------------------------------------------------------
+
+    async def asked_draft(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """A catalogue for the caller to sign; what was published, if nothing has changed; what an attester said."""
+
+        def tell_step(step: Step) -> None:
+            trio.from_thread.run_sync(tell, describe_step(step))
+
+        force, jobs = bool(request.get("force")), request.get("jobs") or self._jobs
+
+        def work() -> Draft | dict[str, Any]:
+            if is_attester(self._state):
+                return describe_attested(self._state, *attest(self._state, force=force))
+            drawn = draft(self._state, Work(jobs, cancelled, tell_step), force=force)
+            return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
+
+        await hear_others(self._state, self._poller)
+        drawn = await self._writing.run(work)
+        self._writing.news.changed()
+        if not isinstance(drawn, Draft):
+            return {"published": drawn}
+        self._draft = drawn
+        home = None if drawn.gnupg_home is None else str(drawn.gnupg_home)
+        text = drawn.catalogue.to_text()
+        return {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+
+    async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Place what the caller signed of the last draft, if it holds; nothing is published if another came first."""
+        drawn, self._draft = self._draft, None
+        try:
+            if drawn is None or digest(drawn.catalogue.to_text().encode()) != request["draft"]:
+                raise Overtaken
+            done = await self._writing.run(place, self._state, drawn, request["document"].encode())
+        except Overtaken:
+            return {"published": None}
+        await self._on_published()
+        return {"published": describe_published(self._state, done)}
+
+    async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """What a publish would do now."""
+        return await self._writing.run(foretell, self._state)
+
+    async def rewind(self, version: int) -> dict[str, Any]:
+        """Hold an accepted version again; what `gtfs rewind` shows."""
+        done = await self._writing.run(rewind, self._state, version)
+        await self._on_published()
+        return done
+
+    async def asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """The same for a caller."""
+        return await self.rewind(request["version"])
+
+    async def asked_moved(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Somebody who moved refs says so; how this node publishes."""
+        self.look_again()
+        is_publisher = self._state.config.sign_key() is not None
+        return {"publish": self._state.config.publish_mode() if is_publisher else "manual"}
+
+    def look_again(self) -> None:
+        """Settings are others, or refs have moved."""
+        self._moves.grow()
+
+    # -- by itself ------------------------------------------------------------------------------------------------
+
+    async def run_task(self) -> None:
+        """Publish whenever it is due, for ever."""
+        seen, rest_s = -1, math.inf  # what moved while no node ran counts, too
+        while True:
+            with trio.move_on_after(rest_s):
+                seen = await wait_quiet(self._moves, seen)
+            rest_s = await self._look()
+
+    async def _look(self) -> float:
+        """Publish if it is due; gives how long to rest before it is tried again though nothing moves."""
+        try:
+            await self._publish_if_due()
+        except (GtfsError, OSError) as error:
+            try:
+                noted = await trio.to_thread.run_sync(note_failure, self._state.layout, error)
+            except OSError as trouble:
+                log.error("not published: %s; and that this is so cannot be kept: %s", error, trouble)
+                return _AGAIN_S
+            if str(error) != self._said:  # it is tried again and again
+                log.warning("not published, and tried again in %d s: %s", noted.rest_s, error)
+            self._said = str(error)
+            return noted.rest_s
+        self._said = ""
+        return math.inf
+
+    async def _publish_if_due(self) -> None:
+        refs = await self._writing.run(self._due_refs)
+        if refs is None:
+            return
+        try:
+            done = await self.publish()
+        except Overtaken:
+            self.look_again()
+            return
+        self._published = refs
+        if done.is_new:
+            log.info("published version %d by itself", done.version)
+        for name, reason in done.held_back.items():
+            log.warning("not published: %s: %s", name.decode("utf-8", "replace"), reason)
+
+    def _due_refs(self) -> Mapping[bytes, ObjectId] | None:
+        """Where refs stand, if that is to be published."""
+        refs = published_refs(self._state)
+        is_tried_again = read_outstanding(self._state.layout) is not None
+        return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None
+
+    async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
+        """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
+        await hear_others(self._state, self._poller)
+        work = Work(jobs or self._jobs, cancelled)
+        drawn = await self._writing.run(lambda: draft(self._state, work, force=force))
+        self._writing.news.changed()
+        if not isinstance(drawn, Draft):
+            return drawn
+        # Not in the writers' turn: an agent, or a card, may take its time.
+        document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
+        done = await self._writing.run(place, self._state, drawn, document)
+        await self._on_published()
+        return done

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Freezes the ring again when the signed repository that has it has moved, see `gtfs.state.ringfollow`. Trio loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from gtfs.state.ringfollow import RingFollower
+from gtfs.state.state import State
+from gtfs.view.writing import Writing
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 5.0  # a look at another node's index, of a millisecond
+
+
+class RingNews:
+    """One node's; ``changed`` is called when the ring has become another one."""
+
+    def __init__(self, state: State, writing: Writing, changed: Callable[[], None]) -> None:
+        self._state = state
+        self._writing = writing
+        self._changed = changed
+        self._follower = RingFollower()
+
+    async def look(self) -> None:
+        """Look now; what hinders it is in the log and the status."""
+        if self._state.config.get("ringrepository") is None:
+            return
+        try:
+            if await self._writing.run(self._follower.look, self._state):
+                self._changed()
+        except OSError as error:  # a full disk; the next look tries again
+            log.warning("the ring that is followed could not be written: %s", error)
+
+    async def watch_task(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.look()
+            await trio.sleep(_EVERY_S)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a repository that publishes by itself is to be published now, by its setting ``gtfs.publish``. Any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gtfs.ids import ObjectId
+from gtfs.state.outstanding import is_by_itself, read_outstanding
+from gtfs.state.state import State
+
+_TAGS = b"refs/tags/"
+
+
+def published_refs(state: State) -> dict[bytes, ObjectId]:
+    """Where the refs stand now that are published. Raises `GitFailed`."""
+    return {ref.name: ref.oid for ref in state.refs().chosen}
+
+
+def is_due(state: State, refs: Mapping[bytes, ObjectId]) -> bool:
+    """Whether refs stand so that they are published, or a publish failed. Raises `BadConfig`, OSError."""
+    if state.read_only or not is_by_itself(state.config):
+        return False
+    listed: Mapping[bytes, ObjectId] = {} if state.held is None else state.held.catalogue.refs
+    if state.config.publish_mode() == "auto":
+        has_moved = refs != listed
+    else:
+        has_moved = any(name.startswith(_TAGS) and listed.get(name) != oid for name, oid in refs.items())
+    return has_moved or read_outstanding(state.layout) is not None

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom the user trusts, as the options say it (design.md §5). Pure; any thread. `firsttrust` acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gtfs.ids import Fingerprint
+
+if TYPE_CHECKING:
+    from gtfs.catalogue.document import Catalogue  # takes longer to load than all of --help
+
+Confirm = Callable[["Catalogue", Sequence[tuple[Fingerprint, Sequence[str]]]], bool]
+"""Asked with a catalogue and, for each good signature, the primary key and its user ids."""
+
+
+@dataclass(frozen=True)
+class TrustGiven:
+    """Keyring files, fingerprints, a home of GnuPG, and somebody to ask (None: nobody is there)."""
+
+    keyrings: Sequence[Path] = ()
+    signers: Sequence[Fingerprint] = ()
+    gnupg_home: Path | None = None
+    confirm: Confirm | None = None

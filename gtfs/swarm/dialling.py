@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a session dials, and that nobody is given up: two that are up, and of which one wants something, meet.
+
+libtorrent would part them in two ways. A torrent gives a peer up for ever at its third failure, so that a mirror that
+was away for ten seconds is not dialled again as long as anybody else is connected. And two that dial each other at
+once both hang up on the connection that came in (peer_list::update_peer_port), wait for `min_reconnect_time`, and dial
+each other at once again, for ever where the round trip is longer than their seconds are apart. Trio loop only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from gtfs.swarm.addresses import AddressBook, Peer
+from gtfs.swarm.torrents import Torrent
+
+FAILURES = 100  # after so many a peer would not be dialled again; libtorrent counts to 31
+WAITS_S = (1, 2)  # before a peer is dialled again, times one more than its failures: one of these, thrown each second
+TELL_AGAIN = 30  # ticks between two times that a torrent which has peers hears of those whom the session knows
+
+
+class Dialling:
+    """``peers`` are those that the user gave for every torrent; the rest is in ``addresses``."""
+
+    def __init__(self, addresses: AddressBook, peers: tuple[Peer, ...]) -> None:
+        self._addresses = addresses
+        self._peers = peers
+        self._failures = FAILURES
+        self._ticks = 0
+
+    def tell(self, torrent: Torrent) -> None:
+        """Tell libtorrent whom to dial for a torrent."""
+        for address, port in self._addresses.addresses((*torrent.spec.peers, *self._peers)):
+            torrent.add_peer(address, port)
+        # Who has one reel of a repository most likely has its next one, of which no tracker may have heard yet.
+        for address, port in self._addresses.met():
+            torrent.add_peer(address, port)
+
+    def tick(self, session: Any, torrents: Iterable[Torrent], *, is_probing: bool) -> None:
+        """Called every second; ``is_probing`` tells whether peers are looked for beside those of ``torrents``."""
+        self._ticks += 1
+        hungry = [torrent for torrent in torrents if torrent.failure is None and torrent.is_hungry()]
+        if hungry or is_probing:
+            session.apply_settings(self._settings())
+        for torrent in hungry:
+            if torrent.is_lonely() or self._ticks % TELL_AGAIN == 0:
+                self.tell(torrent)
+
+    def _settings(self) -> dict[str, int]:
+        # Torrents count to three until they hear of another number than the one before (facts.md).
+        self._failures = FAILURES if self._failures != FAILURES else FAILURES + 1
+        return {"max_failcount": self._failures, "min_reconnect_time": random.choice(WAITS_S)}  # noqa: S311  no secret

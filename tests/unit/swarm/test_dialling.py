@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told whom to dial, and that libtorrent hears of what keeps it from giving peers up."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.dialling import TELL_AGAIN, WAITS_S, Dialling
+
+NAMED, MET, OF_ITS_SPEC = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
+
+
+class FakeTorrent(SimpleNamespace):
+    def __init__(self, *, hungry: bool, peers: int, failure: Exception | None = None) -> None:
+        super().__init__(spec=SimpleNamespace(peers=(OF_ITS_SPEC,)), failure=failure, told=[])
+        self.is_hungry = lambda: hungry
+        self.is_lonely = lambda: hungry and not peers
+        self.add_peer = lambda address, port: self.told.append((address, port))
+
+
+class FakeSession:
+    def __init__(self) -> None:
+        self.heard: list[dict[str, int]] = []
+
+    def apply_settings(self, settings):
+        self.heard.append(settings)
+
+
+@pytest.fixture
+def dialling():
+    addresses = AddressBook()
+    addresses.add((NAMED, OF_ITS_SPEC))
+    addresses.meet(MET)
+    return Dialling(addresses, (NAMED,))
+
+
+def ticked(dialling, torrent, ticks, *, is_probing=False):
+    session = FakeSession()
+    for _ in range(ticks):
+        dialling.tick(session, [torrent], is_probing=is_probing)
+    return session.heard
+
+
+def test_a_lonely_torrent_is_told_of_everybody_at_each_tick(dialling):
+    torrent = FakeTorrent(hungry=True, peers=0)
+    ticked(dialling, torrent, 2)
+    assert torrent.told == 2 * [OF_ITS_SPEC, NAMED, MET]
+
+
+def test_a_hungry_torrent_that_has_a_peer_is_told_of_the_others_now_and_then(dialling):
+    torrent = FakeTorrent(hungry=True, peers=1)
+    ticked(dialling, torrent, TELL_AGAIN)
+    assert torrent.told == [OF_ITS_SPEC, NAMED, MET]
+
+
+def test_who_is_hungry_hears_of_another_number_of_failures_each_time_though_it_has_a_peer(dialling):
+    numbers = [heard["max_failcount"] for heard in ticked(dialling, FakeTorrent(hungry=True, peers=1), 4)]
+    assert all(one != next_one for one, next_one in itertools.pairwise(numbers))
+    assert min(numbers) > 31  # libtorrent counts no further
+
+
+def test_the_wait_before_another_dial_is_not_always_the_same(dialling):
+    waits = {heard["min_reconnect_time"] for heard in ticked(dialling, FakeTorrent(hungry=True, peers=1), 200)}
+    assert waits == set(WAITS_S)
+
+
+def test_who_looks_for_metadata_alone_hears_of_it_too(dialling):
+    assert ticked(dialling, FakeTorrent(hungry=False, peers=0), 1, is_probing=True)
+
+
+@pytest.mark.parametrize(
+    "torrent", [FakeTorrent(hungry=False, peers=0), FakeTorrent(hungry=True, peers=0, failure=OSError())]
+)
+def test_who_wants_nothing_or_is_dead_dials_nobody(dialling, torrent):
+    assert ticked(dialling, torrent, TELL_AGAIN) == []
+    assert torrent.told == []
