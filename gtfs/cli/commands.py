@@ -23,10 +23,11 @@ from gtfs.cli.seed import seed
 from gtfs.cli.shape import Group
 from gtfs.cli.status import status
 from gtfs.cli.sync import sync
-from gtfs.cli.terminal import INTERRUPTED, complain, os_error_text, print_any_name, start_log
+from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
 from gtfs.cli.torrent import torrent
 from gtfs.cli.trust import trust
 from gtfs.cli.umount import umount
+from gtfs.cli.verify import verify
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
 
@@ -63,7 +64,9 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (init, keys, publish, refresh, rewind, mount, umount, sync, seed, status, trust, torrent, fsck, pack):
+for _command in (
+    init, keys, publish, refresh, rewind, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
+):  # fmt: skip
     cli.add_command(_command)
 
 
@@ -104,7 +107,7 @@ def explain(error: BaseException) -> int:
         complain(os_error_text(error))
         log.debug("where it happened", exc_info=error)
         return Blame.SYSTEM.exit_code
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+    if is_memory_short(error):
         complain("there is not enough memory, or a limit (ulimit -v, ulimit -u, LimitAS=) allows too little of it")
         return Blame.SYSTEM.exit_code
     print_exception(error)

@@ -238,7 +238,8 @@ def parse(texts: Sequence[str]) -> Said:
     """Every ``-o`` together; raises `BadMountOption`, `BadNodeOption`, `BadManners`."""
     given = read_options(",".join(texts), TABLE)
     mount = MountOptions(**given[MountOptions])
-    node = NodeOptions(**given[NodeOptions], limits=given[Limits], read_timeout_s=mount.read_timeout_s)
+    # Longer than a read waits: in a sync peers may still be looking for each other.
+    node = NodeOptions(**given[NodeOptions], limits=given[Limits], stall_s=2 * mount.read_timeout_s)
     swarm = replace(_SWARM, **given[SwarmOptions], seeks_seeds=node.cache_bytes is not None)
     if swarm.interface and "listen" not in given[SwarmOptions]:
         swarm = replace(swarm, listen=f"[{swarm.interface}]:0" if ":" in swarm.interface else f"{swarm.interface}:0")

@@ -13,7 +13,7 @@ import click
 
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import say, size_text
+from gtfs.cli.terminal import refusal_text, say, size_text
 
 _POLICIES = {
     "local": "local: what the owner puts in, by git or through the mount, is vouched for by the owner",
@@ -73,11 +73,27 @@ def _peer_lines(connections: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def _held_back_lines(held_back: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """One line for each reason why refs are elsewhere than the catalogue says."""
-    refs: dict[str, list[str]] = {}
+    refs: dict[str, list[dict[str, Any]]] = {}
     for h in held_back:
-        refs.setdefault(h["reason"], []).append(h["ref"])
-    for reason, names in refs.items():
-        yield "held back", (f"{len(names)} refs, {names[0]} first: " if names[1:] else f"{names[0]}: ") + reason
+        refs.setdefault(h["reason"], []).append(h)
+    for reason, some in refs.items():
+        words = refusal_text(reason, some[0].get("why"))  # not from an older node
+        yield "held back", _refs([h["ref"] for h in some]) + words
+
+
+def _refs(names: list[str]) -> str:
+    return f"{len(names)} refs, {names[0]} first: " if names[1:] else f"{names[0]}: "
+
+
+def _quorum_lines(quorums: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """One line for all refs that have come as far."""
+    refs: dict[tuple[int, tuple[str, ...], int], list[str]] = {}
+    for q in quorums:
+        refs.setdefault((q["needed"], tuple(q["have"]), len(q["missing"])), []).append(q["ref"])
+    for (needed, have, missing), names in refs.items():
+        counts = f"{len(have)} of {needed} sign-offs"
+        whose = f", by {', '.join(have[:3])}" + (f" and {len(have) - 3} more" if have[3:] else "") if have else ""
+        yield "quorum", _refs(names) + counts + whose + f"; {missing} other attesters count"
 
 
 def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -151,6 +167,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "race", f"another signer published {race['version']} ({race['digest'][:16]}) beside {ours}"
         yield "signed by", ", ".join(catalogue["signers"])
         yield from _held_back_lines(held_back)
+        yield from _quorum_lines(found.get("quorums", []))  # none from an older node
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     yield from _hook_lines(found.get("hooks"))

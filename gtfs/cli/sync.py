@@ -11,7 +11,7 @@ import click
 
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place, takes_options
-from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, say, size_text
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, size_text
 from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead
@@ -124,6 +124,7 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
         note_faults(done["faults"])
     # What did not come, or was refused, is the news; that refs wait for it only follows.
     late = set(done.get("refs_late", ()) if done["missing"] else ())  # not from an older node
+    whys = done.get("refs_why", {})
     held_back: dict[str, list[str]] = {}
     for name, reason in done["refs_held_back"].items():
         if name not in late:
@@ -132,7 +133,8 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
         stay = (
             f"{len(names)} refs stay where they are, {names[0]} first" if names[1:] else f"{names[0]} stays where it is"
         )
-        complain(f"{stay}: {reason}")
+        why = next((whys[name] for name in names if name in whys), None)
+        complain(f"{stay}: {refusal_text(reason, why)}")
     for name, reason in done.get("refs_ahead", {}).items():  # not from an older node
         complain(f"note: {name} stays where it is: {reason}")
     for oid, reason in done["refused"].items():

@@ -25,7 +25,7 @@ import click
 
 from gtfs.cli.main import INTERRUPTED
 
-__all__ = ["INTERRUPTED", "Rate", "bar", "complain", "os_error_text", "say", "size_text", "start_log"]
+__all__ = ["INTERRUPTED", "Rate", "bar", "complain", "os_error_text", "refusal_text", "say", "size_text", "start_log"]
 
 
 class Show(Protocol):
@@ -141,6 +141,22 @@ def os_error_text(error: OSError) -> str:
         return f"{said}: {os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}"
     ours = [f for f in traceback.extract_tb(error.__traceback__) if "gtfs" in Path(f.filename).parts]
     return f"{said}, in {ours[-1].name}; gtfs -vv COMMAND shows where" if ours else said
+
+
+def refusal_text(reason: str, why: dict[str, Any] | None) -> str:
+    """Why something is not accepted, by which rule and for which object, and what a maintainer can do.
+
+    ``why`` is `Reason.describe`; None where no rule but git, or a node that is older, gives the reason.
+    """
+    if why is None:
+        return reason
+    about = f"{why['rule']} {why['subject']}".rstrip() if why["subject"] not in reason else why["rule"]
+    return f"{reason} [rule: {about}]" + (f"; {why['advice']}" if why["advice"] else "")
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Whether memory, or what may be used of it, did not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
 
 
 def complain(text: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place, write_exit_status
-from gtfs.cli.terminal import complain, say
+from gtfs.cli.terminal import complain, refusal_text, say
 
 _FOUND = 1  # exit code of a check that found something, as of gtfs fsck
 _JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
@@ -170,7 +170,8 @@ def check(place: Path, as_json: bool) -> int:
 def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> int:
     """Take keys out of the ring: what they signed counts no more, also what came in before.
 
-    Where a line of policy names one, that is said: refs that only it signed for stay where they are.
+    Where a line of policy names one, that is said, and so is which refs are held back from now on: they stay where they
+    are.
     """
     found = _ask(place, verb="remove", keys=list(keys), force=force)
     if as_json:
@@ -181,6 +182,13 @@ def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> in
         for line in key["policies"]:
             complain(f"note: it is named by the policy {line!r}: what only it signed moves no ref there any more")
     say(f"the ring has {found['keys']} keys, digest {found['digest']}")
+    reasons: dict[str, list[str]] = {}
+    refs = found.get("refs_held_back", {})  # not from an older node
+    for ref, why in refs.items():
+        reasons.setdefault(why["text"], []).append(ref)
+    for text, names in reasons.items():
+        whose = f"{len(names)} refs, {names[0]} first, are" if names[1:] else f"{names[0]} is"
+        complain(f"note: {whose} held back from now on: {refusal_text(text, refs[names[0]])}")
     return 0
 
 

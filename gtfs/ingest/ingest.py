@@ -76,7 +76,11 @@ class Ingest:
         gate: Gate,
         sign_off: SignOffWriter,
         limits: Limits | None = None,
+        *,
+        keeps_marks: bool = False,
     ) -> None:
+        # In a clone it is git that makes refs: what they will reach stays marked until it has (design.md §12).
+        self._keeps_marks = keeps_marks
         self._repository = repository
         self._index = index
         self._open_reel = open_reel
@@ -172,7 +176,7 @@ class Ingest:
                         break
                     continue
                 running = (batch, pool.submit(self._let_in, batch))
-        if not todo:
+        if not todo and not self._keeps_marks:
             release(self._leftover)
             self._leftover = []
         return outcome
@@ -281,8 +285,9 @@ class Ingest:
             self._index.signers.put(found)
             self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
         # 9, and only then may git's own housekeeping have the pack.
-        hold(self._repository, self._index, {x.oid: x.parents for x in examined})
-        release(marks)
+        if not self._keeps_marks:
+            hold(self._repository, self._index, {x.oid: x.parents for x in examined})
+            release(marks)
         vanished = self._vanished(batch)
         self._index.packs.set_stage(vanished, "verified")
         self._unpacked.update(x.oid for x in examined if x.oid not in vanished)

@@ -28,7 +28,7 @@ from gtfs.trust.reason import Reason, refused
 from gtfs.trust.sshsig import read_allowed_signers
 from gtfs.trust.verify import At
 
-_NOT_YET = "what it would move to is not verified here yet"
+NOT_YET = "what it would move to is not verified here yet"
 
 _TAGS = b"refs/tags/"
 _HEADS = b"refs/heads/"
@@ -41,6 +41,11 @@ class Demands(NamedTuple):
     catalogue: Sequence[Policy] | None
     keyring: Keyring | None
     collected: Callable[[], Collected] = lambda: NOTHING_COLLECTED  # asked, and verified, where a ref needs sign-offs
+
+
+def policy_of(name: bytes, demands: Demands) -> Policy:
+    """What is demanded of this ref."""
+    return effective_policy(name, demands.local, demands.catalogue, has_keyring=demands.keyring is not None)
 
 
 class _Signed(NamedTuple):
@@ -99,7 +104,7 @@ class RefJudge:
         against: dict[bytes, Reason] = {}
         ahead: dict[bytes, str] = {}
         rows = self._index.packs.get_many({a.wanted for a in asked})
-        policies = {a.name: self.policy(a.name) for a in asked}
+        policies = {a.name: policy_of(a.name, self._demands) for a in asked}
         left = []
         for a in asked:
             reason = _not_here(a, rows.get(a.wanted))
@@ -144,11 +149,6 @@ class RefJudge:
         if self._trail is not None:
             self._trail.quorum(next(iter(found.values())), collected)
         return {name: quorum for name, quorum in found.items() if not quorum.is_met}
-
-    def policy(self, name: bytes) -> Policy:
-        """What is demanded of this ref."""
-        d = self._demands
-        return effective_policy(name, d.local, d.catalogue, has_keyring=d.keyring is not None)
 
     def _demand(self, policy: Policy) -> _Signed:
         return _Signed(policy.signers, policy.at(vouched_by_catalogue=self._demands.catalogue is not None))
@@ -359,8 +359,8 @@ def _not_here(a: Asked, row: PackRow | None) -> Reason | None:
     if row is None or row.stage != "unpacked":
         # Without the id, so that many refs that wait for one thing are one line.
         if row is not None and row.reason:
-            return refused("here", a.wanted.hex(), f"{_NOT_YET} ({row.reason})", "damaged")
-        return Reason("here", a.wanted.hex(), "waits", _NOT_YET, "not-here")
+            return refused("here", a.wanted.hex(), f"{NOT_YET} ({row.reason})", "damaged")
+        return Reason("here", a.wanted.hex(), "waits", NOT_YET, "not-here")
     if row.kind == TAG and a.name.startswith(_HEADS):
         return refused("here", a.wanted.hex(), "it would hold a tag object, which a branch cannot", "tag-in-branch")
     return None

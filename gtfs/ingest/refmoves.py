@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
-from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum
-from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge
+from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum, find_quorums
+from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge, policy_of
 from gtfs.ingest.signers import Signers
 from gtfs.ingest.tips import keep_places, let_go
 from gtfs.ingest.trail import Trail
@@ -80,7 +80,7 @@ def follow_refs(
     refs = read_refs(repository)
     standing = _ordinary(refs)
     now = {name: ref.oid for name, ref in standing.items()}
-    judged, _ = _judge(repository, index, standing, wanted, demands)
+    judged, _ = judge_moves(repository, index, standing, wanted, demands)
     held_back = {name: reason.text for name, reason in judged.against.items()}
     stay = held_back.keys() | judged.ahead.keys()
     gone = [name for name in held if name not in wanted]
@@ -117,7 +117,7 @@ def survey_refs(
     Moves and heals nothing.
     """
     standing = _ordinary(read_refs(repository) if refs is None else refs)
-    judged, asked = _judge(repository, index, standing, wanted, demands)
+    judged, asked = judge_moves(repository, index, standing, wanted, demands)
     blocked = conflicts([a.name for a in asked if a.now is None], list(standing))
     found = []
     for a in asked:
@@ -143,19 +143,40 @@ def verified_refs(
     """
     standing = _ordinary(read_refs(repository))
     alone = demands._replace(collected=lambda: NOTHING_COLLECTED)
-    judged, asked = _judge(repository, index, standing, wanted, alone, all_of_them=True)
+    judged, asked = judge_moves(repository, index, standing, wanted, alone, all_of_them=True)
     sound = [a for a in asked if a.name not in judged.ahead]
     return {a.name: a.wanted for a in sound if a.name not in judged.against or a.name in judged.quorums}
+
+
+def survey_quorums(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> dict[bytes, Quorum]:
+    """How far each ref has come that needs sign-offs and whose pack is here, wherever it stands."""
+    if not any(line.quorum for line in (*demands.local, *(demands.catalogue or ()))):
+        return {}
+    policies = {name: policy_of(name, demands) for name in wanted}
+    asked = {name: oid for name, oid in wanted.items() if policies[name].quorum}
+    rows = index.packs.get_many(set(asked.values()))
+    here = {name: oid for name, oid in asked.items() if oid in rows and rows[oid].stage == "unpacked"}
+    return find_quorums(repository, index, here, policies, demands.keyring, demands.collected()) if here else {}
+
+
+def find_refused(
+    repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands
+) -> dict[bytes, Reason]:
+    """The refs against which signatures or sign-offs stand now, also of those that are at ``wanted`` already."""
+    judged, _ = judge_moves(repository, index, _ordinary(read_refs(repository)), wanted, demands, all_of_them=True)
+    return {name: why for name, why in judged.against.items() if why.rule not in ("here", "history")}
 
 
 def explain_ref(repository: Repository, index: Index, name: bytes, wanted: ObjectId, demands: Demands) -> list[Reason]:
     """All that is judged of one ref, wherever it stands: what holds, and at last what stands against it."""
     standing, trail = _ordinary(read_refs(repository)), Trail()
-    judged, (asked,) = _judge(repository, index, standing, {name: wanted}, demands, all_of_them=True, trail=trail)
+    judged, (asked,) = judge_moves(repository, index, standing, {name: wanted}, demands, all_of_them=True, trail=trail)
     against, ahead = judged.against.get(name), judged.ahead.get(name)
+    here = Reason("here", wanted.hex(), "holds", f"{wanted.hex()} is verified and in git, with all its history")
     if against is not None:
-        return [*trail.found, against]
-    here = Reason("here", wanted.hex(), "holds", "it is verified and in git, with all its history")
+        return [*([here] if against.rule != "here" else []), *trail.found, against]
     if ahead is not None:
         return [here, *trail.found, Reason("history", name.decode("utf-8", "replace"), "note", ahead)]
     blocked = conflicts([name] if asked.now is None else [], list(standing)).get(name)
@@ -186,7 +207,7 @@ def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[d
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
     refs = _ordinary(read_refs(repository))
-    judged, asked = _judge(repository, index, refs, held, demands)
+    judged, asked = judge_moves(repository, index, refs, held, demands)
     asked = [a for a in asked if a.name not in judged.against and a.name not in judged.ahead]
     pairs = {a.name: (a.now, a.wanted) for a in asked if a.now is not None}
     forward = descending(repository, set(pairs.values()))
@@ -204,7 +225,7 @@ def _ordinary(refs: Iterable[Ref]) -> dict[bytes, Ref]:
     return {ref.name: ref for ref in refs if not ref.name.startswith(OWN_REFS)}
 
 
-def _judge(
+def judge_moves(
     repository: Repository,
     index: Index,
     refs: Mapping[bytes, Ref],

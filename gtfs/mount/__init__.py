@@ -15,9 +15,10 @@ changes, xattrs, space, kernelcache
     names, sizes, times and modes as writers change them; extended attributes; statfs; what the kernel is to forget.
 droppedfiles
     a catalogue or a ``.torrent`` that is being copied into ``.gtfs``.
-incoming, intake
-    files that are being written, under any name, and the way of a **whole** one to the ingest: flush checks, the last
-    release queues, a rename to ``<oid>.pack`` is the same check.
+incoming, contents, incomingdisk, handover
+    files that are being written, under any name; what is in them and who has them open; their real files, with the
+    limit; and the way of a **whole** one to the ingest: flush checks, the last release queues, a rename to
+    ``<oid>.pack`` is the same check.
 waits
     every wait for the swarm, so that all of them end at the deadline, with their reader, and with the mount.
 errnos

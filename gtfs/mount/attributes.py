@@ -13,7 +13,7 @@ from gtfs.mount import inodes
 from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, PackInfo
 
 if TYPE_CHECKING:
-    from gtfs.mount.incoming import IncomingFile
+    from gtfs.mount.incomingfile import IncomingFile
 
 FOREVER_S: Final = 86400.0  # for what cannot change any more
 SHORT_S: Final = 1.0  # a pack that is still coming: its state and its blocks do change

@@ -13,7 +13,8 @@ from gtfs.mount.droppedfiles import PLACES, DroppedFile, DroppedFiles, DroppedHa
 from gtfs.mount.handles import Handle
 from gtfs.mount.handletable import WrittenHandle
 from gtfs.mount.handover import Handover
-from gtfs.mount.incoming import IncomingFile, IncomingFiles
+from gtfs.mount.incoming import IncomingFiles
+from gtfs.mount.incomingfile import IncomingFile
 from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.tree import PackInfo
 
@@ -85,13 +86,13 @@ class Changes:
             if fields.update_size:
                 await self._truncate(node, wanted.st_size, handle)
             if fields.update_mode:
-                await self._files.set_mode(node, wanted.st_mode)
+                await self._files.contents.set_mode(node, wanted.st_mode)
             if fields.update_mtime:
                 atime_ns = wanted.st_atime_ns if fields.update_atime else node.mtime_ns
-                await self._files.set_times(node, atime_ns, wanted.st_mtime_ns)
+                await self._files.contents.set_times(node, atime_ns, wanted.st_mtime_ns)
         return self._names.root() if node is None else self._names.of_node(node)
 
     async def _truncate(self, file: IncomingFile, size: int, handle: Handle | None) -> None:
         if handle is not None and not isinstance(handle, WrittenHandle):
             fail(errno.EPERM)
-        await self._files.truncate(file, size, None if handle is None else handle.opened)
+        await self._files.contents.truncate(file, size, None if handle is None else handle.opened)

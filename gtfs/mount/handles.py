@@ -89,7 +89,7 @@ class PackHandle(ReadOnlyHandle):
     waits: FileWaits
     oid: ObjectId
     size: int
-    local: bool  # every byte is here: no wait, no deadline
+    local: bool  # every byte is here: no wait
     ahead: ReadAhead
 
     @classmethod
@@ -111,7 +111,8 @@ class PackHandle(ReadOnlyHandle):
         async def fetch() -> bytes:
             return await self.source.read(self.oid, offset, length, read_ahead=ahead)
 
-        data = await (fetch() if self.local else self.waits.run(fetch, range(offset, offset + length)))
+        wanted = range(offset, offset + length)
+        data = await (self.waits.run_here(fetch) if self.local else self.waits.run(fetch, wanted))
         if len(data) != length:  # the kernel would take a short read for the end of the file
             raise NotLocal(f"{len(data)} of {length} bytes at {offset} of {self.oid.hex()} could be read")
         return data

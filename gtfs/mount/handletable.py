@@ -18,7 +18,8 @@ from gtfs.mount import inodes
 from gtfs.mount.droppedfiles import DroppedFile, DroppedFiles
 from gtfs.mount.handles import ControlHandle, Handle, PackHandle
 from gtfs.mount.handover import Handover
-from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
+from gtfs.mount.incoming import IncomingFiles
+from gtfs.mount.incomingfile import IncomingFile, IncomingHandle
 from gtfs.mount.names import CONTROL_NAME, Names, Parts, fail
 from gtfs.mount.tree import PackInfo, PackSource
 from gtfs.mount.waits import Waits
@@ -35,12 +36,12 @@ class WrittenHandle:
 
     async def read(self, offset: int, length: int) -> bytes:
         """See `Handle`."""
-        return await self.files.read(self.opened, offset, length)
+        return await self.files.contents.read(self.opened, offset, length)
 
     async def write(self, offset: int, data: bytes) -> int:
         """See `Handle`."""
         self.handover.written()
-        return await self.files.write(self.opened, offset, data)
+        return await self.files.contents.write(self.opened, offset, data)
 
     async def flush(self) -> None:
         """A descriptor is being closed: raises what is wrong with what was written."""
@@ -48,7 +49,7 @@ class WrittenHandle:
 
     async def sync(self, *, data_only: bool) -> None:
         """See `Handle`."""
-        await self.files.sync(self.opened, data_only=data_only)
+        await self.files.contents.sync(self.opened, data_only=data_only)
 
     async def close(self) -> None:
         """See `Handle`."""
@@ -113,7 +114,7 @@ class HandleTable:
         if isinstance(node, IncomingFile):
             if not self._names.is_writer(ctx.uid) and not node.mode & 0o004:
                 fail(errno.EACCES)
-            incoming = await self._files.open(node, writing=writing, truncate=truncate)
+            incoming = await self._files.contents.open(node, writing=writing, truncate=truncate)
             node.straight = node.straight and not flags & os.O_APPEND  # who appends may come in parts
             return self._add_incoming(incoming)
         entry = self._names.control(node)

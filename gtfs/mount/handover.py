@@ -15,7 +15,8 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
-from gtfs.mount.incoming import IncomingFile, IncomingFiles, IncomingHandle
+from gtfs.mount.incoming import IncomingFiles
+from gtfs.mount.incomingfile import IncomingFile, IncomingHandle
 from gtfs.mount.tree import VERIFIED_STAGES, IncomingSink, PackInfo, PackSource
 from gtfs.pack.format import CorruptPack
 
@@ -32,7 +33,7 @@ class Handover:
         self._source = source
         self._sink = sink
         self._written = trio.Event()
-        files.on_trouble = sink.note_trouble
+        files.disk.on_trouble = sink.note_trouble
 
     async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
         """Whether ``file`` is whole and the sink accepts it as the pack of ``oid``.
@@ -71,7 +72,7 @@ class Handover:
         if self._files.get(name) is None:
             handle = await self._files.create(name, 0o644, writing=False)
             handle.file.in_place = True
-            await self._files.close(handle)
+            await self._files.contents.close(handle)
         raise OSError(errno.ESTALE, "to be written anew")
 
     async def flush(self, handle: IncomingHandle) -> None:
@@ -92,12 +93,12 @@ class Handover:
 
     async def release(self, handle: IncomingHandle) -> None:
         """A handle is gone; after the last that could write, a whole pack goes to the sink."""
-        self._files.closing(handle)
+        self._files.contents.closing(handle)
         try:
             if handle.writing:
                 await self._hand_over_if_whole(handle.file)
         finally:
-            await self._files.close(handle)
+            await self._files.contents.close(handle)
         file = handle.file
         if file.in_place and not file.generation and not file.handles and file.name is not None:
             await self._files.unlink(file)  # opened and not written: the listed pack shows again

@@ -17,7 +17,8 @@ from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.attributes import Attributes
 from gtfs.mount.droppedfiles import PLACES, DroppedFile, DroppedFiles
-from gtfs.mount.incoming import NAME_BYTES, IncomingFile, IncomingFiles
+from gtfs.mount.incoming import NAME_BYTES, IncomingFiles
+from gtfs.mount.incomingfile import IncomingFile
 from gtfs.mount.inodes import PassingInodes
 from gtfs.mount.options import MountOptions
 from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, ControlTree, PackInfo, PackSource

@@ -107,7 +107,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """Make the names of incoming files durable."""
-        await self._files.sync_directory()
+        await self._files.disk.sync_directory()
 
     # -- open files -----------------------------------------------------------------------------------------------
 

@@ -149,7 +149,19 @@ class Waits:
             raise MountClosing
         if wait.stopped:
             raise ReaderStopped
-        raise ReadTimedOut(f"no peer delivered the data within {self._timeout_s:g} s (read_timeout)")
+        raise self._timed_out()
+
+    async def run_here(self, fetch: Callable[[], Awaitable[T]]) -> T:
+        """What ``fetch`` returns of bytes that are on this machine, even when the mount goes away.
+
+        Raises `ReadTimedOut` at the deadline: a cache may let go of them meanwhile.
+        """
+        with trio.move_on_after(self._timeout_s):
+            return await fetch()
+        raise self._timed_out()
+
+    def _timed_out(self) -> ReadTimedOut:
+        return ReadTimedOut(f"no peer delivered the data within {self._timeout_s:g} s (read_timeout)")
 
 
 class FileWaits:
@@ -171,6 +183,10 @@ class FileWaits:
     def closed(self) -> bool:
         """Whether the mount is going away."""
         return self._waits.closed
+
+    async def run_here(self, fetch: Callable[[], Awaitable[T]]) -> T:
+        """See `Waits.run_here`."""
+        return await self._waits.run_here(fetch)
 
     async def run(self, fetch: Callable[[], Awaitable[T]], wanted: range = range(0)) -> T:
         """What ``fetch`` returns, the bytes ``wanted`` of the file; raises what `Waits.run` does."""

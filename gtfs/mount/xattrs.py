@@ -13,7 +13,7 @@ import pyfuse3
 
 from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
-from gtfs.mount.incoming import IncomingFile
+from gtfs.mount.incomingfile import IncomingFile
 from gtfs.mount.names import Names, fail
 from gtfs.mount.tree import PackInfo, PackSource
 

@@ -12,6 +12,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.feed import BadFeed, DhtFeed, Feed, parse_feed
+from gtfs.node.saidonce import SaidOnce
 from gtfs.state.attest import attest_if_due, is_attester
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller
@@ -41,7 +42,7 @@ class Attesters:
         self._given = tuple(given)
         self._move_refs = move_refs
         self._came = Count()
-        self._said: dict[str, str] = {}
+        self._said = SaidOnce(log)
         self._poller = FeedPoller((), self._take, client, interval_s=interval_s)
         self.reread()
 
@@ -79,11 +80,9 @@ class Attesters:
         try:
             await self.take(document)
         except GtfsError as error:
-            if self._said.get(feed.text) != str(error):  # it is asked for again and again
-                log.warning("attester %s: %s", feed.text, error)
-            self._said[feed.text] = str(error)
+            self._said.warn(f"attester {feed.text}", error)
             raise
-        self._said.pop(feed.text, None)
+        self._said.is_over(f"attester {feed.text}")
 
     async def run_task(self) -> None:
         """Everything that goes on while the node lives."""

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LINE = 24 << 20  # a signed catalogue of 16 MiB, in JSON
 _MAX_JOBS = 1024
+_MAX_WORDS = 1000
 _MAX_DAYS = 3650
 
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
@@ -39,6 +40,11 @@ def _is_name(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_word(value: object) -> bool:
+    """A name of something, or the path of a file."""
+    return isinstance(value, str) and value != "" and _is_name(value if value.startswith("/") else "/" + value)
 
 
 def _is_url(value: object) -> bool:
@@ -65,6 +71,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
     "version": lambda value: type(value) is int and value > 0,
     "verb": lambda value: isinstance(value, str),
+    "what": lambda value: isinstance(value, list) and len(value) <= _MAX_WORDS and all(map(_is_word, value)),
     "wanted": lambda value: isinstance(value, dict),
 }
 _NEEDED = {
@@ -74,6 +81,7 @@ _NEEDED = {
     "rewind": ("version",),
     "torrents": ("out", "packs", "trackers"),
     "trust": ("verb",),
+    "verify": ("what",),
 }
 
 

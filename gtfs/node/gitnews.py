@@ -11,6 +11,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import cancelled
+from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
 from gtfs.repo.watch import RefsWatch
 from gtfs.repo.work import Work
@@ -42,7 +43,8 @@ class GitNews:
 
     async def watch_task(self) -> None:
         """Look for ever."""
-        watch, read_at, said = RefsWatch(self._state.repository), -math.inf, ""
+        watch, read_at = RefsWatch(self._state.repository), -math.inf
+        said, what = SaidOnce(log), "what git has brought cannot be shown yet"
         seen = self._news.git.number
         while True:
             if seen != self._news.git.number:  # this node moved refs, or may now tell more of them
@@ -58,13 +60,13 @@ class GitNews:
                     await self._read(refs)
                 if self._divergence.is_due(trio.current_time()):
                     await trio.to_thread.run_sync(self._divergence.look, refs)
-                said = ""
+                said.is_over(what)
+                rest_s = _LEAST_S
             except (GtfsError, OSError) as e:
                 read_at = -math.inf
-                if str(e) != said:  # it is tried again and again
-                    log.warning("what git has brought cannot be shown yet: %s", e)
-                said = str(e)
-            await trio.sleep(_LEAST_S if not said else _RETRY_S)
+                said.warn(what, e)
+                rest_s = _RETRY_S
+            await trio.sleep(rest_s)
             with trio.move_on_after(_EVERY_S):
                 await self._news.git.wait_beyond(seen)
 

@@ -40,6 +40,7 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
+from gtfs.node.saidonce import SaidOnce
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -50,6 +51,7 @@ from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence
+from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.hooks import begin_hooks
@@ -91,8 +93,9 @@ class Node:
         self.session = session
         self.news = News(state.index)
         self._writing = Writing(self.news)
-        evictions = Evictions(is_cache=options.cache_bytes is not None and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, options.read_timeout_s, self._writing, evictions, client)
+        is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
+        evictions = Evictions(is_cache=is_cache and session is not None)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -130,7 +133,7 @@ class Node:
 
         ``tell`` hears of it in a thread.
         """
-        self.git_news.takes_up = True
+        self.git_news.takes_up = not self.state.config.is_clone()
         await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
@@ -182,7 +185,7 @@ class Node:
 
     async def _follow_task(self) -> None:
         """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
-        said: str | None = None
+        said, what = SaidOnce(log), "the catalogue cannot be followed yet"
         if self.follower.lacks_tables():
             self.news.wanted.grow()
         seen = 0
@@ -190,11 +193,9 @@ class Node:
             seen = await self.news.wanted.wait_beyond(seen)
             trouble = await self._follow()
             if trouble is None:
-                said = None
+                said.is_over(what)
                 continue
-            if trouble != said:  # it is tried again and again
-                log.warning("the catalogue cannot be followed yet: %s", trouble)
-            said = trouble
+            said.warn(what, trouble)
             with trio.move_on_after(_RETRY_S):
                 await self.news.wanted.wait_beyond(seen)
             seen = -1  # again, whatever came meanwhile
@@ -239,8 +240,7 @@ class Node:
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
-        # Longer than a read waits: here peers may still be looking for each other.
-        return await self.follower.sync(tell, stall_s=2 * self.options.read_timeout_s)
+        return await self.follower.sync(tell, stall_s=self.options.stall_s)
 
     async def _asked_init(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Settings that the caller has looked at: written, and acted on from now on."""
@@ -250,22 +250,25 @@ class Node:
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
         """Ask the feeds, then sync; what `gtfs sync` shows."""
-        await self.ring_news.look()
-        self._refusals.judge_again()
-        async with open_shown_progress(self.session, tell) as shown:
-            await self.poller.poll_once()
-            await self.attesters.poll_once()
-            async with open_flat_nursery() as nursery:
-                if self._cache is not None:
-                    nursery.start_soon(self._cache.run_task)
-                report = await self.sync(shown.show)
-                nursery.cancel_scope.cancel()
+        async with open_shown_progress(self.session, tell) as shown, open_flat_nursery() as nursery:
+            await self.ask_feeds()
             if self._cache is not None:
-                await self._cache.trim()
-            fetched = await shown.fetched_bytes()
+                nursery.start_soon(self._cache.run_task)
+            report = await self.sync(shown.show)
+            nursery.cancel_scope.cancel()
+        if self._cache is not None:
+            await self._cache.trim()
+        fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
+
+    async def ask_feeds(self) -> None:
+        """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
+        await self.ring_news.look()
+        self._refusals.judge_again()
+        await self.poller.poll_once()
+        await self.attesters.poll_once()
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = [Path(file) for file in _texts(request, "keyrings")]
@@ -280,6 +283,9 @@ class Node:
         if request["verb"] != "list":
             self._judge_again()
         return done
+
+    async def _asked_verify(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self._writing.run(explain, self.state, request["what"])
 
     def _judge_again(self) -> None:
         """What was refused may be good by another ring."""
@@ -302,7 +308,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence.held_back, self._ring_watch)
+        out = describe_state(self.state, self.divergence, self._ring_watch)
         out["hooks"]["running"] = self.hooks.running
         out["swarm"] = {
             **describe_session(self.session),
@@ -322,7 +328,8 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh, "rewind": self.publishing.asked_rewind}
+        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
+        handlers |= {"rewind": self.publishing.asked_rewind}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
@@ -373,8 +380,9 @@ async def open_node(
             await trio.to_thread.run_sync(look_at_git, state)
         except (GtfsError, OSError) as e:  # a sync tries it again
             log.error("what git may have lost was not looked for: %s", e)
-        await trio.to_thread.run_sync(begin_hooks, state)
-        await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
+        if not state.config.is_clone():
+            await trio.to_thread.run_sync(begin_hooks, state)
+            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if session is None and not options.offline:

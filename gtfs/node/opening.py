@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,25 +13,24 @@ from pathlib import Path
 
 import trio
 
-from gtfs.catalogue.accept import FirstTrust, NotSigned, accept
-from gtfs.durable import replace_file
+from gtfs.catalogue.accept import FirstTrust
 from gtfs.feed import DhtFeed, Feed, parse_feed
 from gtfs.node.dhtfeed import first_document
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
-from gtfs.state.config import Config
-from gtfs.state.firsttrust import NewRing, first_trust
+from gtfs.state.belief import believe, keep_ring
+from gtfs.state.firsttrust import first_trust
 from gtfs.state.source import Source
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedError, Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.session import Session, open_session
-from gtfs.trust.verify import BadSignature
 
 
-async def _first_document(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
+async def bring_first(feed: Feed, options: NodeOptions, session: Session | None) -> bytes:
+    """The document that a feed has, for who holds none; raises `FeedError`."""
     if isinstance(feed, DhtFeed):
         return await first_document(feed, session)
     async with open_client(options.proxy) as client:
@@ -48,25 +45,15 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
 
     Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
     """
-    with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
-        ring = NewRing(Path(directory))
-        try:
-            first = first_trust(ring, given, document)
-        except BadSignature as e:
-            raise NotSigned(e.reason) from None
-        assert ring.keyring is not None
-        accepted = accept(document, None, ring.keyring, first, int(time.time()))
-        repository = create_repository(path, accepted.catalogue.object_format)
-        try:
-            repository.state_directory.mkdir(mode=0o700, exist_ok=True)
-            replace_file(repository.layout.keyring, ring.layout.keyring.read_bytes())
-            if ring.keyring.named_only:
-                Config(repository).set("cataloguekey", *sorted(ring.keyring.named_only))
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
-    believed = frozenset(signature.primary for signature in accepted.signatures)
-    return repository, replace(first, allowed=believed, confirm=None)
+    belief = believe(given, document)
+    repository = create_repository(path, belief.accepted.catalogue.object_format)
+    try:
+        repository.state_directory.mkdir(mode=0o700, exist_ok=True)
+        keep_ring(repository, belief)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return repository, belief.first
 
 
 @asynccontextmanager
@@ -94,7 +81,7 @@ async def _open_source(
     document: bytes | None = None
     first: FirstTrust | None = None
     if source.feed is not None and not source.repository.exists():
-        document = await _first_document(source.feed, options, session)
+        document = await bring_first(source.feed, options, session)
         repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, given, document)
     else:
         repository = await trio.to_thread.run_sync(open_repository, source.repository)
@@ -105,7 +92,7 @@ async def _open_source(
         state = await trio.to_thread.run_sync(opened)
         with state:
             if source.feed is not None and state.held is None and document is None:
-                document = await _first_document(source.feed, options, session)
+                document = await bring_first(source.feed, options, session)
             if first is None:
                 first = FirstTrust()
                 if not state.read_only:

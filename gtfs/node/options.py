@@ -18,7 +18,7 @@ class NodeOptions:
     offline: bool = False  # no swarm
     feeds: tuple[Feed, ...] = ()
     attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
-    read_timeout_s: float = 60.0
+    stall_s: float = 120.0  # a sync leaves out a reel that nobody gives for so long
     poll_s: float = 300.0
     table_s: float = 30.0
     prefetch: bool = False

@@ -45,7 +45,6 @@ class ReelTorrents:
         self,
         state: State,
         session: Session | None,
-        read_timeout_s: float,
         writing: Writing,
         evictions: Evictions,
         client: httpx.AsyncClient | None = None,
@@ -54,7 +53,6 @@ class ReelTorrents:
         self._state = state
         self._writing = writing
         self._session = session
-        self._read_timeout_s = read_timeout_s
         self._torrents: dict[int, Torrent] = {}
         self.evictions = evictions
 
@@ -68,13 +66,13 @@ class ReelTorrents:
         return self._torrents.get(reel_id)
 
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
-        """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`."""
+        """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`. How long it may take, its caller says."""
         assert isinstance(reel, Torrent)
         try:
             while True:
                 await self.evictions.wait_left(reel.spec.infohash)
                 try:
-                    return await reel.read(offset, length, deadline_s=self._read_timeout_s, read_ahead=read_ahead)
+                    return await reel.read(offset, length, deadline_s=math.inf, read_ahead=read_ahead)
                 except SessionClosed:
                     await self.evictions.wait_left(reel.spec.infohash)
                     again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
@@ -117,7 +115,8 @@ class ReelTorrents:
                 self._state.index.reels.set_stage([row.id], "partial")
                 self._writing.news.reels.grow()
                 try:
-                    await self._writing.run(remake, self._state, row, cancelled)
+                    if await self._writing.run(remake, self._state, row, cancelled):
+                        log.warning("reel %s was made again from git", row.name)
                 except (GtfsError, OSError) as e:
                     log.error("reel %s cannot be made again just now: %s", row.name, e)
         finally:
@@ -236,6 +235,14 @@ class ReelTorrents:
             await self.update()
         return all(made)
 
+    async def encode(self) -> None:
+        """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
+        for row in self._state.index.reels.all():
+            if not row.is_whole and self.has_table(row):
+                await self._leave(row)
+                await self._writing.run(remake, self._state, row, cancelled)
+        await self.update()
+
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):
             return False
@@ -276,7 +283,7 @@ class ReelTorrents:
         self.evictions.pin(row.id)
         async with self._info_from_web_seeds(torrent):
             await torrent.fetch_all(progress, stall_s=stall_s)
-        await torrent.flush()
+        await torrent.questions.flush()
         await self._check_size(row, torrent, progress, stall_s)
         await torrent.save_resume()
         if not self.has_table(row):
@@ -298,7 +305,7 @@ class ReelTorrents:
             log.error("%s has lost its end; it is fetched again", path)
             await torrent.recheck()
             await torrent.fetch_all(progress, stall_s=stall_s)
-            await torrent.flush()
+            await torrent.questions.flush()
             if await trio.to_thread.run_sync(files.file_size, path) != row.size:
                 raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")
 

@@ -12,6 +12,7 @@ from typing import Final
 from gtfs.catalogue.accept import CatalogueRefused, FromFuture
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.errors import GtfsError
+from gtfs.node.saidonce import SaidOnce
 from gtfs.state.state import State
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Refusals:
     def __init__(self, state: State) -> None:
         self._state = state
         self._last: dict[str, _Refusal] = {}
+        self._said = SaidOnce(log)
 
     def judge_again(self) -> None:
         """Somebody who may have mended what was wrong asks."""
@@ -45,9 +47,7 @@ class Refusals:
 
     def note(self, feed: str, document: bytes, error: GtfsError) -> None:
         """Remember, and say, why a document was refused."""
-        before = self._last.get(feed)
-        if before is None or str(before.error) != str(error):  # it is asked for again and again
-            log.warning("feed %s: %s", feed, error)
+        self._said.warn(f"feed {feed}", error)
         is_lasting = isinstance(error, BadCatalogue | CatalogueRefused) and not isinstance(error, FromFuture)
         self._last[feed] = _Refusal(self._key(document) if is_lasting else (), error, time.monotonic())
 

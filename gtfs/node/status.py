@@ -8,6 +8,7 @@ from typing import Any
 
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.ids import REEL_SUFFIX
+from gtfs.ingest.refmoves import RefReport
 from gtfs.node.sync import Progress, SyncReport
 from gtfs.swarm.feeds import FeedReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
@@ -91,6 +92,7 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "bytes": report.total_bytes,
         "refs_moved": report.refs.moved,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in report.refs.held_back.items()},
+        "refs_why": _first_whys(report.refs),
         "refs_late": sorted(n.decode("utf-8", "replace") for n in report.refs.late),
         "refs_ahead": {n.decode("utf-8", "replace"): r for n, r in report.refs.ahead.items()},
         "refused": {oid.hex(): reason for oid, reason in report.refused.items()},
@@ -99,3 +101,9 @@ def describe_sync(report: SyncReport) -> dict[str, Any]:
         "listed": report.listed,
         "missing": missing | unusable,
     }
+
+
+def _first_whys(refs: RefReport) -> dict[str, Any]:
+    """The reason as a value of the first ref of each text: a hundred thousand refs may wait for one thing."""
+    first = {text: name for name, text in reversed(refs.held_back.items())}
+    return {n.decode("utf-8", "replace"): refs.reasons[n].describe() for n in first.values() if n in refs.reasons}

@@ -17,14 +17,17 @@ from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.pushes import refuse_pushes
+from gtfs.repo.work import Work
 from gtfs.state.attest import attest_if_due
-from gtfs.state.divergence import why_all_stay
+from gtfs.state.divergence import all_stay
+from gtfs.state.offer import offer
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
 from gtfs.view.writing import Writing
@@ -192,9 +195,11 @@ def move_refs(state: State) -> RefReport:
     held = state.held
     assert held is not None
     catalogue = held.catalogue
-    why = why_all_stay(state)
+    if state.config.is_clone():
+        return _offer(state, catalogue.version)
+    why = all_stay(state)
     if why is not None:
-        return RefReport(0, dict.fromkeys(catalogue.refs, why))
+        return RefReport(0, dict.fromkeys(catalogue.refs, why.text), reasons=dict.fromkeys(catalogue.refs, why))
     attest_if_due(state)  # first: it may be what refs wait for
     report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
     if not report.late:
@@ -209,3 +214,12 @@ def move_refs(state: State) -> RefReport:
         shown = name.decode("utf-8", "replace")
         log.log(level, "%d refs stay where they are, %s first: %s", count, shown, reason)
     return report
+
+
+def _offer(state: State, version: int) -> RefReport:
+    """In a clone git moves refs; here they are judged, and what git may not have is held back."""
+    offered = offer(state, Work(stop=cancelled))
+    if not offered.late:
+        state.index.meta.set(FOLLOWED, str(version))
+    late = dict.fromkeys(offered.late, NOT_YET)
+    return RefReport(0, {**offered.held_back, **late}, late=offered.late)

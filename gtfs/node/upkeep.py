@@ -12,6 +12,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import cancelled
+from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.repository import Repository
 from gtfs.repo.upkeep import repack
 from gtfs.view.news import Count
@@ -28,7 +29,7 @@ class Upkeep:
     def __init__(self, repository: Repository, unpacked: Count) -> None:
         self._repository = repository
         self._unpacked = unpacked
-        self._said = ""
+        self._said = SaidOnce(log)
 
     async def run_task(self) -> None:
         """Look whenever something was unpacked."""
@@ -39,12 +40,11 @@ class Upkeep:
 
     async def look(self) -> bool:
         """Repack if there is reason to; False if that failed, which is logged and harms nobody."""
+        what = f"git's packs in {self._repository.path} stay as they are"
         try:
             await trio.to_thread.run_sync(repack, self._repository, cancelled)
         except (GtfsError, OSError) as e:
-            if str(e) != self._said:  # it is tried again and again
-                log.warning("git's packs in %s stay as they are: %s", self._repository.path, e)
-            self._said = str(e)
+            self._said.warn(what, e)
             return False
-        self._said = ""
+        self._said.is_over(what)
         return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, publish, ringrepository, ringref, one for each
-limit, and, any number of times, source, attester, tracker, webseed, policy, refs, hide, ringpath, cataloguekey.
+Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, publish, clone, ringrepository, ringref, one for
+each limit, and, any number of times, source, attester, tracker, webseed, policy, refs, hide, ringpath, cataloguekey.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ class Config:
         for value in values:
             self._repository.git("config", "--file", str(self.path), "--add", name, value, umask=0o077)
         self._values[key] = list(values)
+
+    def is_clone(self) -> bool:
+        """Whether refs are git's to move, as git-remote-gtfs has it (design.md §12)."""
+        return self.get("clone") == "true"
 
     def sign_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""

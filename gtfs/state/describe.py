@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from gtfs.catalogue.store import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
-from gtfs.ingest.refmoves import HeldBack
 from gtfs.repo.work import Step
-from gtfs.state.divergence import refs_held_back
+from gtfs.state.divergence import Divergence
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.hooks import describe_hooks
@@ -22,16 +22,16 @@ from gtfs.state.state import State
 _HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
 
 
-def describe_state(
-    state: State, held_back: list[HeldBack] | None = None, watch: RingWatch | None = None
-) -> dict[str, Any]:
-    """The part of the status that needs no running node; which has looked at its refs already. Raises `GitFailed`.
+def describe_state(state: State, seen: Divergence | None = None, watch: RingWatch | None = None) -> dict[str, Any]:
+    """The part of the status that needs no running node; ``seen`` is its last look at the refs. Raises `GitFailed`.
 
     ``watch``: what gpg has told of the keys.
     """
     held = state.held
-    if held_back is None:
-        held_back = refs_held_back(state)
+    if seen is None:
+        seen = Divergence(state)
+        seen.look()
+    held_back = seen.held_back
     out: dict[str, Any] = {
         "repository": str(state.repository.path),
         "object_format": state.repository.fmt.name,
@@ -79,8 +79,13 @@ def describe_state(
                 "wanted": h.wanted.hex() if h.wanted is not None else None,
                 "sync": h.sync_helps,
                 "quorum": None if h.quorum is None else describe_quorum(h.quorum),
+                "why": None if h.why is None else h.why.describe(),
             }
             for h in held_back[:_HELD_BACK_MOST]
+        ]
+        out["quorums"] = [
+            {"ref": name.decode("utf-8", "replace"), **describe_quorum(quorum)}
+            for name, quorum in islice(seen.quorums.items(), _HELD_BACK_MOST)
         ]
     return out
 

@@ -10,7 +10,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from gtfs.ingest.refmoves import HeldBack, survey_refs
+from gtfs.ingest.quorum import Quorum
+from gtfs.ingest.refmoves import HeldBack, survey_quorums, survey_refs
 from gtfs.repo.history import Ref
 from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
@@ -46,14 +47,22 @@ def why_all_stay(state: State) -> str | None:
 def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
     """Of all ``refs`` (None: as they stand) those that are elsewhere than the held catalogue says.
 
-    None for a publisher. Raises `GitFailed`.
+    None for a publisher, and for a clone, whose refs are git's. Raises `GitFailed`.
     """
     held = state.held
-    if held is None or state.config.sign_key() is not None:
+    if held is None or state.config.sign_key() is not None or state.config.is_clone():
         return []
     found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
     why = all_stay(state)
     return found if why is None else [h._replace(reason=why.text, sync_helps=False, why=why) for h in found]
+
+
+def ref_quorums(state: State) -> dict[bytes, Quorum]:
+    """How far each ref of the catalogue has come that needs sign-offs; none for a publisher. Raises `GitFailed`."""
+    held = state.held
+    if held is None or state.config.sign_key() is not None:
+        return {}
+    return survey_quorums(state.repository, state.index, held.catalogue.refs, state.demands())
 
 
 class Divergence:
@@ -62,6 +71,7 @@ class Divergence:
     def __init__(self, state: State) -> None:
         self._state = state
         self.held_back: list[HeldBack] = []
+        self.quorums: dict[bytes, Quorum] = {}
         self.is_old = True
         self._took_s = 0.0
         self._looked_s = -math.inf
@@ -78,4 +88,5 @@ class Divergence:
         self.is_old = False
         start_s = time.monotonic()
         self.held_back = refs_held_back(self._state, refs)
+        self.quorums = ref_quorums(self._state)
         self._took_s = time.monotonic() - start_s

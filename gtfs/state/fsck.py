@@ -103,7 +103,7 @@ def _check_git(state: State) -> Iterator[str]:
                 yield from (_lost(row) for row in rows if row.stage == "unpacked" and row.oid not in known)
         refs = {r.name: r.oid for r in read_refs(state.repository)}
         for name, oid in state.index.refs.held().items():
-            if name not in refs and state.config.sign_key() is None:
+            if name not in refs and state.config.sign_key() is None and not state.config.is_clone():
                 yield f"{name.decode('utf-8', 'replace')} is gone; it should be at {oid.hex()}"
         lost = {oid for oid in refs.values() if oid not in known}
         for name, oid in refs.items():

@@ -23,8 +23,10 @@ _MOST_S: Final = 7 * 24 * 3600
 
 
 def follows_hooks(state: State) -> bool:
-    """Whether hooks run here: on a mirror, unless its settings say no. A publisher's own git runs its hooks."""
-    return state.config.sign_key() is None and not state.read_only and state.config.get("hooks") != "off"
+    """Whether hooks run here: on a mirror, unless its settings say no. A publisher's own git runs its hooks, and so
+    does a clone's."""
+    is_mirror = state.config.sign_key() is None and not state.config.is_clone()
+    return is_mirror and not state.read_only and state.config.get("hooks") != "off"
 
 
 def begin_hooks(state: State) -> None:

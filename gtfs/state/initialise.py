@@ -70,7 +70,7 @@ class Wanted:
             is_list = item.default == ()
             words = (value or []) if is_list else [] if value is None else [value]
             wanted_type = int if item.name == "valid_days" else str
-            if not isinstance(words, list) or any(type(w) is not wanted_type or "\0" in str(w) for w in words):
+            if not isinstance(words, list | tuple) or any(type(w) is not wanted_type or "\0" in str(w) for w in words):
                 raise BadConfig(f"{item.name}: this is no setting that a node can be given")
             made = [Path(word) if item.name in ("gnupg_home", "accepted_fault_files") else word for word in words]
             given[item.name] = tuple(made) if is_list else made[0] if made else None

@@ -102,6 +102,17 @@ class Overtaken(GtfsError):
         super().__init__("another publish came first; publish again")
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What is published of the refs: ``refs`` as they are, ``stay`` as the held catalogue has them."""
+
+    refs: list[Ref]
+    stay: dict[bytes, ObjectId]
+    branch: bytes | None  # that HEAD names
+    held_back: dict[bytes, str]
+    left_out: list[dict[str, Any]]
+
+
 def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
@@ -122,75 +133,30 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
 
     Raises what `publish_now` does but `SigningFailed`.
     """
-    repository, index, config = state.repository, state.index, state.config
     key, name = check_publisher(state)
     renew_own_key(state, key)
-    held = state.held
-    selection = state.refs()
-    check_fits(repository, selection.chosen)
-    state.take_up(work, refs=selection.chosen)
-    if work.stop():
-        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
-    held_back = hold_back(state, selection.chosen)
-    refs = [ref for ref in selection.chosen if ref.name not in held_back]
-    if held_back and not refs:
-        raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
-    stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
-    branch = read_head(repository)
-    head = unreached_head(repository, branch, refs)
-    left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
-    wanted, accepted_ids = _wanted(state, refs), accepted_faults(repository)
-    work.tell(Step(phase="checking"))
-    # Before anything is sealed: a reel that mirrors refuse cannot be taken back.
-    faults = foresee(state, wanted, accepted_ids, work)
-    if work.stop():
-        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+    choice = _choose(state, work)
+    wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
+    faults = _foresee(state, wanted, accepted_ids, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)
-
-    # Sealed now, or by a publish that did not come to its end; in a merged one nothing lies before it is listed.
-    fresh = [r for r in index.reels.all() if not r.version and r.stage == "complete" and index.reels.holds(r.id)]
+    fresh = _unlisted(state)
+    settings = _settings(state, key, name, accepted_ids)
     now_s = int(time.time())
-    valid_s = config.valid_days() * _DAY_S
-    feed_key = read_feed_key(repository.layout.feed_key)
-    state.look_who_vouches()
-    settings = IssueSettings(
-        repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
-        valid_s=valid_s, object_format=repository.fmt,
-        feed_key=None if feed_key is None else feed_key.public.hex(),
-        trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
-        policy=tuple(config.policies()), accepted_faults=accepted_ids,
-    )  # fmt: skip
-    named = {**stay, **{r.name: r.oid for r in refs}}
-    needs = needs_of(state, held, fresh)
-    catalogue = next_catalogue(held, named, (), settings, now_s, head=branch, needs=needs, races=state.races)
-    if held is not None and not fresh and not force and not state.races:
-        same = dataclasses.replace(catalogue, reels=held.catalogue.reels)
-        left_s = held.catalogue.valid_until_s - now_s
-        if says_the_same(held.catalogue, same) and left_s > _RENEW_LEFT * valid_s and not _is_ahead(held, now_s):
-            settle(state.layout)
-            return _published(held.catalogue, False, held_back, left_out, faults)
-    if held is not None and _is_ahead(held, now_s):
-        log.warning(
-            "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
-            " signed now, at once; if it is this clock that is wrong, set it and publish again",
-            held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), catalogue.version,
-        )  # fmt: skip
+    catalogue = _next(state, choice, fresh, settings, now_s)
+    held = state.held
+    if held is not None and not fresh and not force and _is_good(held, catalogue, now_s):
+        settle(state.layout)
+        return _published(held.catalogue, False, choice, faults)
     work.tell(Step(phase="signing"))
-    kept = [] if held is None else compact(state.reel_files, held.catalogue)
-    entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
-    catalogue = dataclasses.replace(catalogue, reels=entries)
-    refuse_subkeys(state, settings.policy, config.gnupg_home())
-    _say_what_goes_back(state, catalogue)
-    _say_what_has_no_way(state, catalogue)
-    say_what_differs(catalogue, state.races)
-    say_who_is_missing(catalogue.policy, state.keyring)
+    catalogue = _list_reels(state, catalogue, fresh)
+    _say_what_may_surprise(state, catalogue, now_s)
     done = dataclasses.replace(
-        _published(catalogue, True, held_back, left_out, faults),
+        _published(catalogue, True, choice, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
         refs_moved=_count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
     )  # fmt: skip
-    return Draft(catalogue, key, config.gnupg_home(), done)
+    return Draft(catalogue, key, state.config.gnupg_home(), done)
 
 
 def check_publisher(state: State) -> tuple[Fingerprint, str]:
@@ -201,6 +167,99 @@ def check_publisher(state: State) -> tuple[Fingerprint, str]:
     if state.repository.is_shallow():
         raise Unpublishable(f"{path} is a shallow clone; run: git -C {path} fetch --unshallow")
     return key, name
+
+
+def _choose(state: State, work: Work) -> _Choice:
+    """Encode what the chosen refs reach, and leave those behind that reach what cannot be."""
+    held, selection = state.held, state.refs()
+    check_fits(state.repository, selection.chosen)
+    state.take_up(work, refs=selection.chosen)
+    _go_on(work)
+    held_back = hold_back(state, selection.chosen)
+    refs = [ref for ref in selection.chosen if ref.name not in held_back]
+    if held_back and not refs:
+        raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
+    stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
+    branch = read_head(state.repository)
+    head = unreached_head(state.repository, branch, refs)
+    left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
+    return _Choice(refs, stay, branch, held_back, left_out)
+
+
+def _go_on(work: Work) -> None:
+    if work.stop():
+        raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
+
+
+def _foresee(state: State, wanted: dict[ObjectId, None], accepted_ids: tuple[ObjectId, ...], work: Work) -> FaultCounts:
+    """Before anything is sealed: a reel that mirrors refuse cannot be taken back."""
+    work.tell(Step(phase="checking"))
+    faults = foresee(state, wanted, accepted_ids, work)
+    _go_on(work)
+    return faults
+
+
+def _unlisted(state: State) -> list[ReelRow]:
+    """The reels sealed now, or by a publish that did not come to its end."""
+    reels = state.index.reels
+    # In a merged one nothing lies before it is listed.
+    return [r for r in reels.all() if not r.version and r.stage == "complete" and reels.holds(r.id)]
+
+
+def _settings(state: State, key: Fingerprint, name: str, accepted_ids: tuple[ObjectId, ...]) -> IssueSettings:
+    config, feed_key = state.config, read_feed_key(state.repository.layout.feed_key)
+    return IssueSettings(
+        repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
+        valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
+        feed_key=None if feed_key is None else feed_key.public.hex(),
+        trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
+        policy=tuple(config.policies()), accepted_faults=accepted_ids,
+    )  # fmt: skip
+
+
+def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: IssueSettings, now_s: int) -> Catalogue:
+    """The catalogue after the held one, without its reels."""
+    named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
+    needs = needs_of(state, state.held, fresh)
+    state.look_who_vouches()
+    return next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
+
+
+def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:
+    """Whether the held catalogue says what ``new`` would, and will do so for long enough."""
+    if new.raced:
+        return False  # it is wanted for what it follows
+    same = dataclasses.replace(new, reels=held.catalogue.reels)
+    left_s = held.catalogue.valid_until_s - now_s
+    is_long = left_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
+    return says_the_same(held.catalogue, same) and is_long and not _is_ahead(held, now_s)
+
+
+def _list_reels(state: State, new: Catalogue, fresh: Sequence[ReelRow]) -> Catalogue:
+    """With the reels that the held catalogue lists, merged where they are many, and the fresh ones."""
+    kept = [] if state.held is None else compact(state.reel_files, state.held.catalogue)
+    entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
+    return dataclasses.replace(new, reels=entries)
+
+
+def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
+    """Before it is signed; raises `SubkeyNamed`."""
+    refuse_subkeys(state, new.policy, state.config.gnupg_home())
+    _say_what_is_ahead(state, new, now_s)
+    _say_what_goes_back(state, new)
+    _say_what_has_no_way(state, new)
+    say_what_differs(new, state.races)
+    say_who_is_missing(new.policy, state.keyring)
+
+
+def _say_what_is_ahead(state: State, new: Catalogue, now_s: int) -> None:
+    held = state.held
+    if held is not None and _is_ahead(held, now_s):
+        log.warning(
+            "catalogue %d is dated %s, and here it is %s: mirrors take it only when its date has come, and %d, which is"
+            " signed now, at once; if it is this clock that is wrong, set it and publish again",
+            held.catalogue.version, write_time(held.catalogue.date_s), write_time(now_s), new.version,
+        )  # fmt: skip
 
 
 def place(state: State, drawn: Draft, document: bytes) -> Published:
@@ -269,15 +328,9 @@ def _say_what_has_no_way(state: State, new: Catalogue) -> None:
         log.warning("and %d more refs of the kind", len(refused) - _NAMED)
 
 
-def _published(
-    catalogue: Catalogue,
-    is_new: bool,
-    held_back: dict[bytes, str],
-    left_out: list[dict[str, Any]],
-    faults: FaultCounts,
-) -> Published:
+def _published(catalogue: Catalogue, is_new: bool, choice: _Choice, faults: FaultCounts) -> Published:
     packs = sum(reel.rows for reel in catalogue.reels)
-    return Published(catalogue.version, is_new, catalogue.reels, packs, held_back, left_out, faults)
+    return Published(catalogue.version, is_new, catalogue.reels, packs, choice.held_back, choice.left_out, faults)
 
 
 def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs:

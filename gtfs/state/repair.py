@@ -92,7 +92,6 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
         return False
     replace_file(state.layout.metainfo(reel.name), metainfo)
     index.reels.set_stage([reel.id], "complete")
-    log.warning("reel %s was made again from git", reel.name)
     return True
 
 

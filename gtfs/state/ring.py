@@ -15,13 +15,17 @@ from typing import Any
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, is_ssh_key, parse_fingerprint
+from gtfs.ingest.refmoves import find_refused
+from gtfs.repo.repository import GitFailed
 from gtfs.state.ringfollow import describe_followed, follow, note_added, note_removed, stop_following
 from gtfs.state.state import State
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.keyfacts import KeyFacts, read_facts
 from gtfs.trust.keyfiles import pick, read_key_files
 from gtfs.trust.keyring import MissingKeyring, freeze, refuse_subkey
+from gtfs.trust.policy import Policy
 from gtfs.trust.publickey import PublicKey
+from gtfs.trust.reason import Reason
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +102,20 @@ def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dic
     note_removed(state.layout, wanted)
     frozen = freeze(left, state.layout.keyring)
     state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
-    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone}
+    held_back = {n.decode("utf-8", "replace"): why.describe() for n, why in refused_refs(state).items()}
+    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone, "refs_held_back": held_back}
+
+
+def refused_refs(state: State) -> dict[bytes, Reason]:
+    """The refs of the catalogue that signatures, or the lack of them, would keep from where they are listed now."""
+    held = state.held
+    if held is None:
+        return {}
+    try:
+        return find_refused(state.repository, state.index, held.catalogue.refs, state.demands())
+    except GitFailed as error:  # it is only told
+        log.warning("which refs are held back cannot be said: %s", error)
+        return {}
 
 
 def _keep_signers(state: State, left: Collection[Fingerprint], wanted: Collection[Fingerprint]) -> None:
@@ -119,15 +136,21 @@ def _keep_signers(state: State, left: Collection[Fingerprint], wanted: Collectio
 def naming(state: State, fingerprint: Fingerprint) -> list[str]:
     """The policy lines, of this node and of the catalogue, that name a key."""
     lines = [*state.config.policies(), *(state.held.catalogue.policy if state.held is not None else ())]
-    return list(dict.fromkeys(line.to_line() for line in lines if fingerprint in (line.signers or ())))
+    return list(dict.fromkeys(line.to_line() for line in lines if fingerprint in _people(line)))
 
 
 def named(state: State) -> frozenset[Fingerprint]:
     """The keys that the catalogue, the settings or a policy line name."""
     held, own = state.held, state.own_key()
     lines = [*state.config.policies(), *(held.catalogue.policy if held is not None else ())]
-    found = {signer for line in lines for signer in line.signers or () if not is_ssh_key(signer)}
-    return frozenset({*found, *(held.catalogue.signers if held is not None else ()), *([own] if own else [])})
+    found = {signer for line in lines for signer in _people(line) if not is_ssh_key(signer)}
+    if held is not None:
+        found |= {*held.catalogue.signers, *held.catalogue.freshness}
+    return frozenset({*found, *([own] if own else [])})
+
+
+def _people(line: Policy) -> frozenset[Fingerprint]:
+    return (line.signers or frozenset()) | (line.attesters or frozenset())
 
 
 def describe_ring(state: State) -> dict[str, Any]:
@@ -156,14 +179,15 @@ def _describe(
     every: Collection[Fingerprint],
     wanted: Collection[Fingerprint],
 ) -> dict[str, Any]:
-    held = state.held
+    held, ring = state.held, state.keyring
+    flood = None if ring is None else ring.flood(fingerprint)
     signers = set(held.catalogue.signers if held is not None else ()) | {state.own_key()}
     return {
         "fingerprint": fingerprint,
         "user_ids": list(facts.user_ids) if facts is not None else [],
         "created": facts.created_s if facts is not None else None,
         "expires": facts.expires_s if facts is not None else None,
-        "trouble": "gpg cannot read it" if facts is None else facts.trouble(now_s),
+        "trouble": flood or ("gpg cannot read it" if facts is None else facts.trouble(now_s)),
         "named": fingerprint in wanted,
         "catalogues": fingerprint in signers,
         "anything": fingerprint in every,

@@ -202,10 +202,8 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
     # A key that catalogues need does not go, but counts for them alone.
     kept = _needed(state, before, record.keys - keys.keys())
     brought = keys.keys() - (by_hand - named_only)
-    # A crash after the ring was written must not make keys of the tree the user's own.
-    under_way = replace(record, keys=record.keys | brought)
-    if under_way != record:
-        _write(layout, under_way)
+    # A crash after the ring was written must not make keys of the tree the user's own; the next look begins anew.
+    _write(layout, replace(record, tried=None, keys=record.keys | brought))
     freeze(keys, layout.keyring, before=before, stay=by_hand | kept)
     state.use_keyring((named_only - keys.keys()) | kept)
     lost = [f"{f} is no longer in it, and stays as it signs the catalogues" for f in sorted(kept)]
@@ -224,8 +222,8 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
 
 def _needed(state: State, before: Keyring | None, gone: Collection[Fingerprint]) -> frozenset[Fingerprint]:
     """Those of the keys that would go without which no catalogue is believed."""
-    signers = set(state.held.catalogue.signers) if state.held is not None else set()
-    own = state.own_key()
+    held, own = state.held, state.own_key()
+    signers = set() if held is None else {*held.catalogue.signers, *held.catalogue.freshness}
     here = before.primaries if before is not None else frozenset()
     return frozenset(gone) & here & ({own, *signers} if own is not None else signers)
 

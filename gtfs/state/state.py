@@ -106,7 +106,8 @@ class State:
             self._superseded: list[ReelRow] = []
             if not self.read_only:
                 self._finish_hold()
-                hold_kept(repository, self.index)
+                if not self.config.is_clone():
+                    hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
             self.fresh: Freshness | None = None  # what was said last of the held catalogue
@@ -311,9 +312,9 @@ class State:
 
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
-        return self._exit.enter_context(
-            Ingest(self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
-        )
+        keeps = self.config.is_clone()
+        parts = (self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
+        return self._exit.enter_context(Ingest(*parts, keeps_marks=keeps))
 
     def renew_gate(self) -> None:
         """Let the next ingest see a new catalogue, keyring or policy."""
@@ -326,7 +327,7 @@ class State:
         ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
         ``retry``, neither is what could not be made then. A read-only state stays as it is.
         """
-        if self.read_only:
+        if self.read_only or (refs is None and self.config.is_clone()):  # what its user commits is nobody's business
             return TakenUp(0, 0, {})
         refs = self.refs().chosen if refs is None else refs
         tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))

@@ -7,6 +7,10 @@ only pieces whose hash matched ever reach a reader. A reader *wants* pieces; wha
 *window* is the small run of pieces that a full fetch wants at a time. *Metainfo* is the ``.torrent`` file. A *feed*
 is a place to ask for a newer catalogue, never a reason to trust it.
 
+A torrent's parts: its *board* knows which pieces are here and who wants which; the *reader* gives their bytes; the
+*milestones* say how far it is; *questions* are put to libtorrent, whose *reports* come unasked; the *tally* is what it
+counts; the *whole fetch* wants all of it.
+
 Everything here runs on the trio loop of the process except `files`, `metainfo` and `nodelay`, which block and run
 in threads.
 """

@@ -81,7 +81,7 @@ class Amnesty:
 
     async def _forgive(self, torrent: Torrent) -> None:
         try:
-            banned = await torrent.ask_banned()
+            banned = await torrent.questions.ask_banned()
         except GtfsError as error:
             log.debug("%s: who is banned is not known: %s", torrent.spec.file_name, error)
             return

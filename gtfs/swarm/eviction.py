@@ -39,7 +39,7 @@ async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> 
     """
     spec = dataclasses.replace(torrent.spec, complete=False)
     used = {piece: s for piece, s in torrent.last_used.items() if piece not in pieces}
-    torrent.needs_saving = True
+    torrent.tally.needs_saving = True
     # Shielded: a torrent that has left must come back.
     with trio.CancelScope(shield=True):
         await session.remove(spec.infohash)

@@ -10,11 +10,11 @@ import trio
 
 from gtfs.errors import Blame
 from gtfs.swarm import alerts
+from gtfs.swarm.link import ANSWER_S
 from gtfs.swarm.manners import port_choices
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.settings import SwarmOptions, fill_ports
 
-ANSWER_S = 10.0
 GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
 
 

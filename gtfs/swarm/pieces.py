@@ -84,6 +84,10 @@ class Board:
         """How many of the pieces ``first`` to ``end`` (exclusive) are here."""
         return self._here.count(1, first, self.count if end is None else end)
 
+    def is_full(self) -> bool:
+        """Whether every piece is here."""
+        return self.count_here() == self.count
+
     def missing(self, start: int = 0) -> int | None:
         """The first piece from ``start`` on that is not here."""
         found = self._here.find(0, start)

@@ -16,10 +16,9 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
-from gtfs.swarm.link import Link
+from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.pieces import SwarmError, SwarmTimeout
 
-REMOVED_S = 10.0
 DIAL_AGAIN_S = 2.0
 
 
@@ -87,6 +86,6 @@ async def learn_info(
     finally:
         if probe.link.handle is not None and not probe.left.is_set():
             session.remove_torrent(probe.link.handle, lt.options_t.delete_files)
-            with trio.move_on_after(REMOVED_S, shield=True):
+            with trio.move_on_after(ANSWER_S, shield=True):
                 await probe.left.wait()
         del probes[infohash]

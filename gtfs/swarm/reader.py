@@ -39,7 +39,10 @@ class PieceReader:
         link: Link,
         disk: trio.CapacityLimiter,
         mend: Callable[[int], Awaitable[None]],
+        *,
+        is_vouched: bool,
     ) -> None:
+        self.is_vouched = is_vouched  # all of it is here because the owner said so, whatever libtorrent thinks
         self.hashes: tuple[bytes, ...] = ()
         self.last_used: dict[int, float] = {}
         self._path = path
@@ -59,6 +62,7 @@ class PieceReader:
 
     def forget_all(self) -> None:
         """The file is being checked: nothing known about it holds."""
+        self.is_vouched = False
         self._fresh.clear()
         self._sound.clear()
 

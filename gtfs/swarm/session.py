@@ -27,7 +27,7 @@ from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.groups import only_error
-from gtfs.swarm.link import Link
+from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
 from gtfs.swarm.nodelay import set_nodelay
@@ -45,7 +45,6 @@ __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "Torre
 log = logging.getLogger(__name__)
 
 DISK_THREADS = 4
-ANSWER_S = 10.0
 TICK_S = 1.0
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
@@ -127,7 +126,7 @@ class Session:
         if present is not None:
             if not is_same_reel(present.spec, spec):
                 raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
-            await present.entered.wait()
+            await present.milestones.entered.wait()
             present.board.check()
             if present.spec.path != spec.path:
                 await lend(present, spec)
@@ -138,7 +137,9 @@ class Session:
             await self._enter(torrent)
         except BaseException as error:
             self._torrents.pop(spec.infohash, None)
-            torrent.fail(error if isinstance(error, GtfsError) else SwarmError(f"{spec.file_name} was not added"))
+            torrent.milestones.fail(
+                error if isinstance(error, GtfsError) else SwarmError(f"{spec.file_name} was not added")
+            )
             raise
         return torrent
 
@@ -149,7 +150,7 @@ class Session:
         if torrent is None:
             return
         await self._save(torrent)
-        torrent.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
+        torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
         await self._drop(torrent)
         if self._torrents.get(infohash) is torrent:
             del self._torrents[infohash]
@@ -173,7 +174,7 @@ class Session:
         self._lt.async_add_torrent(plan.params)
         # Shielded: half added, nobody would take it out again. libtorrent always answers.
         with trio.move_on_after(ANSWER_S, shield=True) as scope:
-            await torrent.entered.wait()
+            await torrent.milestones.entered.wait()
         if scope.cancelled_caught:
             raise SwarmError(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
         torrent.board.check()
@@ -183,30 +184,30 @@ class Session:
     async def _prepare_task(self, torrent: Torrent, plan: AddPlan) -> None:
         """From a torrent that libtorrent knows to one that may be read."""
         try:
-            await torrent.was_checked.wait()
+            await torrent.milestones.was_checked.wait()
             torrent.board.check()
             hashes = plan.hashes
             if hashes is None:
                 hashes = await self._receive_metadata(torrent)
             if not torrent.spec.complete:
-                await torrent.learn_pieces()
+                await torrent.questions.learn_pieces()
             torrent.make_ready(hashes)
         except (GtfsError, OSError) as error:
             if torrent.failure is None:
                 known = error if isinstance(error, GtfsError) else SwarmError(f"{torrent.spec.metainfo}: {error}")
                 log.error("%s", known)
-                torrent.fail(known)
+                torrent.milestones.fail(known)
                 await self._drop(torrent)
                 await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
 
     async def _receive_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
         """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
         spec = torrent.spec
-        info = await torrent.ask_info()
+        info = await torrent.questions.ask_info()
         hashes = check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
         await trio.to_thread.run_sync(replace_file, spec.metainfo, wrap_info(info), limiter=self._disk)
         there = await trio.to_thread.run_sync(files.file_size, spec.path, limiter=self._disk)
-        await torrent.move_to_place()
+        await torrent.questions.move_to_place()
         if there is not None:
             await torrent.recheck()
         return hashes
@@ -214,23 +215,23 @@ class Session:
     async def _drop(self, torrent: Torrent) -> None:
         if torrent.link.handle is None or self._is_closed:
             return
-        if not torrent.is_leaving:
-            torrent.is_leaving = True
+        if not torrent.milestones.is_leaving:
+            torrent.milestones.is_leaving = True
             self._lt.remove_torrent(torrent.link.handle)
         with trio.move_on_after(ANSWER_S, shield=True):
-            await torrent.left.wait()
+            await torrent.milestones.left.wait()
 
     def _lonely(self) -> dict[InfoHash, Link]:
         waiting = {infohash: probe.link for infohash, probe in self._probes.items() if not probe.has_info.is_set()}
         return waiting | {torrent.spec.infohash: torrent.link for torrent in self.torrents() if torrent.is_lonely()}
 
     async def _save(self, torrent: Torrent) -> None:
-        if not torrent.needs_saving:
+        if not torrent.tally.needs_saving:
             return
         try:
             await torrent.save_resume()
         except (SwarmError, OSError) as error:
-            torrent.needs_saving = True
+            torrent.tally.needs_saving = True
             log.warning("%s: resume data was not kept: %s", torrent.spec.resume, error)
 
     # Tasks
@@ -274,14 +275,15 @@ class Session:
             case alerts.AlertsDropped():
                 log.warning("libtorrent's alert queue overflowed; asking again")
                 for torrent in self._torrents.values():
-                    torrent.on_dropped()
+                    torrent.reports.on_dropped()
             case _:
                 self._dispatch_torrent(event)
 
     def _dispatch_torrent(self, event: alerts.TorrentEvent) -> None:
-        torrent: Torrent | Probe | None = self._torrents.get(event.infohash) or self._probes.get(event.infohash)
-        if torrent is not None:
-            torrent.on_event(event)
+        if event.infohash in self._torrents:
+            self._torrents[event.infohash].reports.on_event(event)
+        elif event.infohash in self._probes:
+            self._probes[event.infohash].on_event(event)
 
     async def _nodelay_task(self) -> None:
         while True:
@@ -333,10 +335,10 @@ class Session:
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""
         self._is_closed = True
-        to_save = [torrent for torrent in self.torrents() if torrent.is_ready() and torrent.needs_saving]
+        to_save = [torrent for torrent in self.torrents() if torrent.is_ready() and torrent.tally.needs_saving]
         reason = SessionClosed("the swarm session was closed")
         for torrent in self.torrents():
-            torrent.end_waits(reason)
+            torrent.milestones.end_waits(reason)
         for probe in self._probes.values():
             probe.end_waits(reason)
         if self._lt is None:
@@ -346,11 +348,11 @@ class Session:
                 for torrent in to_save:
                     nursery.start_soon(self._save, torrent)
         for torrent in self.torrents():
-            torrent.fail(reason)
+            torrent.milestones.fail(reason)
         self._pump_scope.cancel()
         await self._pump_ended.wait()
         for torrent in self.torrents():
-            torrent.left.set()  # nobody is left to report it
+            torrent.milestones.left.set()  # nobody is left to report it
         # The last reference goes in a thread: the destructor waits for libtorrent's threads.
         last, self._lt = [self._lt], None
         await trio.to_thread.run_sync(last.clear)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gtfs.ids import InfoHash
 from gtfs.metainfo import piece_count
+from gtfs.swarm.pieces import Board
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,29 @@ class TorrentSpec:
     def pieces(self) -> int:
         """How many pieces it has."""
         return piece_count(self.size, self.piece_length)
+
+    def clip(self, offset: int, length: int) -> tuple[int, int]:
+        """Start and end of a range, cut at the end of the file."""
+        if offset < 0 or length < 0:
+            raise ValueError(f"no such range: {offset}, {length}")
+        return offset, min(offset + length, self.size)
+
+    def pieces_under(self, start: int, end: int) -> range:
+        """The pieces of the bytes from ``start`` to ``end``."""
+        return range(start // self.piece_length, -(-end // self.piece_length)) if start < end else range(0)
+
+    def bytes_of(self, board: Board, start: int, end: int) -> int:
+        """How many of these bytes are here."""
+        under = self.pieces_under(start, end)
+        if not under:
+            return 0
+        first, last = under[0], under[-1]
+        total = board.count_here(first, last + 1) * self.piece_length
+        if board.is_here(last):
+            total -= (last + 1) * self.piece_length - end
+        if board.is_here(first):
+            total -= start - first * self.piece_length
+        return total
 
 
 @dataclass(frozen=True)

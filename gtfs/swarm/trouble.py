@@ -15,7 +15,7 @@ import libtorrent as lt
 import trio
 
 from gtfs.swarm.link import Link
-from gtfs.swarm.pieces import UNWANTED, Board
+from gtfs.swarm.pieces import UNWANTED, Board, DiskTrouble, SwarmTimeout
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,12 @@ class FileTrouble:
         if self.reason is not None:
             self._start_again()
             self._note(None)
+
+    def explain(self, kind: type[SwarmTimeout], what: str, peers: int) -> SwarmTimeout:
+        """Why nothing came: this trouble, if there is any, else ``kind``, as ``peers`` gave nothing."""
+        if self.reason is not None:
+            return DiskTrouble(f"{self._link.name}: {what}: {self.reason}")
+        return kind(f"{self._link.name}: {what} ({peers} peers connected)")
 
     def _start_again(self) -> None:
         self._failed_again = False

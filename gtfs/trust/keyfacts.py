@@ -47,10 +47,11 @@ class KeyFacts:
 
 
 def read_facts(keys: Mapping[Fingerprint, PublicKey]) -> dict[Fingerprint, KeyFacts]:
-    """The facts of each key that gpg can read; raises `GnupgUnusable`."""
-    if not keys:
+    """The facts of each key that gpg can read, and that is not flooded; raises `GnupgUnusable`."""
+    ring = b"".join(key.to_bytes() for key in keys.values() if key.flood() is None)
+    if not ring:
         return {}
-    listed = ask_gpg(keys_as_packets(b"".join(key.to_bytes() for key in keys.values())), "--list-keys")
+    listed = ask_gpg(keys_as_packets(ring), "--list-keys")
     return {facts.fingerprint: facts for facts in parse_facts(listed)}
 
 

@@ -20,6 +20,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.armor import read_key_blocks
 from gtfs.trust.gnupghome import open_gnupg
+from gtfs.trust.gpgv import BadSignature
 from gtfs.trust.packets import BadPackets, key_id
 from gtfs.trust.publickey import KeyReader, PublicKey, SecretKeyFound
 from gtfs.trust.validity import Validity, ask_validity
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 KEYRING_BYTES: Final = 128 << 20  # Debian's, with 911 keys, has 30 MiB
 SUFFIXES: Final = frozenset({".asc", ".gpg", ".pgp", ".key", ".kbx"})
 _COMPLAINTS: Final = 10  # said of one file
+_SHOWN: Final = 16  # revocations that gpgv verifies at each signature
+CLEAN: Final = "gtfs trust REPO remove it, and add a clean copy"
 
 Keys = dict[Fingerprint, PublicKey]
 
@@ -67,6 +70,7 @@ class Keyring:
     _validities: dict[tuple[Fingerprint, Fingerprint], Validity] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _floods: dict[Fingerprint, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def everybody(self) -> frozenset[Fingerprint]:
@@ -89,19 +93,38 @@ class Keyring:
         return next(iter(self.who_has(fingerprint)), None)
 
     def alone(self, primary: Fingerprint, part: Fingerprint) -> bytes:
-        """What gpgv is to read for a signature by this part of a key: no other, and whom its owner lets revoke it."""
+        """What gpgv is to read for a signature by this part of a key: no other, and whom its owner lets revoke it.
+
+        Raises `BadSignature` for a flooded key. Of many revocations none is shown: gpgv would verify all of them each
+        time, and what they are worth `validity` finds out once.
+        """
+        self._refuse_flooded(primary)
         key = self.keys[primary]
-        return key.with_only(part, key.revocations(part)) + self.revokers(primary)
+        revocations = key.revocations(part)
+        return key.with_only(part, revocations if len(revocations) <= _SHOWN else ()) + self.revokers(primary)
+
+    def flood(self, primary: Fingerprint) -> str | None:
+        """Why a key takes too long to be asked about, found out once."""
+        if primary not in self._floods:
+            self._floods[primary] = self.keys[primary].flood()
+        return self._floods[primary]
+
+    def _refuse_flooded(self, primary: Fingerprint) -> None:
+        flood = self.flood(primary)
+        if flood is not None:
+            raise BadSignature(f"the key {primary} cannot be used: {flood}; {CLEAN}")
 
     def revokers(self, primary: Fingerprint) -> bytes:
         """The keys here that the owner of this one lets revoke it, as packets."""
         revokers = dict.fromkeys(self.keys[primary].revokers())
-        return b"".join(self.keys[f].to_bytes() for f in revokers if f != primary and f in self.keys)
+        here = [f for f in revokers if f != primary and f in self.keys and self.flood(f) is None]
+        return b"".join(self.keys[f].to_bytes() for f in here)
 
     def validity(self, primary: Fingerprint, part: Fingerprint) -> Validity:
         """When this part of a key counts, asked once; raises `BadSignature`, `GpgvFailed`."""
         found = self._validities.get((primary, part))
         if found is None:
+            self._refuse_flooded(primary)
             found = ask_validity(self.keys[primary], part, self.revokers(primary))
             self._validities[primary, part] = found
         return found

@@ -40,6 +40,8 @@ _MOST_BYTES: Final = {
     PUBLIC_KEY: 0xFFFF, USER_ID: 2048, USER_ATTRIBUTE: 1 << 20, PUBLIC_SUBKEY: 0xFFFF, SIGNATURE: 0xFFFF,
 }  # fmt: skip
 _VERSIONS: Final = range(2, 6)  # of signatures
+OWN_SIGNATURES: Final = 300  # on one key that claim to be its own, each verified at every use; Debian's have 70 at most
+REVOKERS: Final = 32  # keys that one lets revoke it, each shown beside it
 _CERTIFICATIONS: Final = range(0x10, 0x14)
 _DIRECT: Final = 0x1F
 _BINDING: Final = 0x18
@@ -102,6 +104,14 @@ class PublicKey:
     def revokers(self) -> list[Fingerprint]:
         """The keys that its owner lets revoke it."""
         return [f for signature in self._own() for f in revokers_of(signature)]
+
+    def flood(self) -> str | None:
+        """Why it takes too long to be asked about: anybody can add to a copy what only claims to be its own."""
+        signatures = sum(len(part.signatures) for part in self.parts.values())
+        if signatures > OWN_SIGNATURES:
+            return f"over the limit of {OWN_SIGNATURES} signatures on itself: it carries {signatures}"
+        revokers = len(set(self.revokers()))
+        return None if revokers <= REVOKERS else f"over the limit of {REVOKERS} revokers: it names {revokers}"
 
     def has_revocation(self) -> bool:
         """Whether something says that the key or a subkey is revoked; who said it is not asked."""

@@ -296,8 +296,8 @@ def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_
     [
         (lambda p: None, "does not exist"),
         (lambda p: p.write_text("x"), "not a directory"),
-        (lambda p: p.mkdir(), "not a bare git repository"),
-        (lambda p: subprocess.run(["git", "init", "-q", str(p)], check=True), "clone --mirror"),
+        (lambda p: p.mkdir(), "is no git repository"),
+        (lambda p: p.mkdir() or (p / "HEAD").mkdir(), "clone --mirror"),
     ],
 )
 def test_what_is_no_bare_repository_is_told_so(tmp_path: Path, make, words: str) -> None:

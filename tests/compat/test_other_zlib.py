@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import WAIT_S
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -52,7 +53,7 @@ def otherzlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("gcc is not installed: the other zlib cannot be built")
     library = tmp_path_factory.mktemp("otherzlib") / "otherzlib.so"
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "otherzlib.c", "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 
@@ -63,7 +64,7 @@ def run(environment: dict[str, str]) -> tuple[dict, str]:
         env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_S,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from history import History
+from waiting import WAIT_S
 
 from gtfs.ids import ObjectId
 from gtfs.layout import Layout
@@ -173,7 +174,7 @@ def dies_at_rename(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     library = source.with_suffix(".so")
     command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=WAIT_S)
     return library
 
 

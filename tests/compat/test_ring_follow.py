@@ -41,7 +41,8 @@ class Keyrings:
     def __init__(self, path: Path) -> None:
         self.repository = create_repository(path, SHA1)
         self.repository.git("symbolic-ref", "HEAD", MAIN.decode())
-        self.repository.state.mkdir(mode=0o700)
+        self.repository.state_directory.mkdir(mode=0o700)
+        self._made = 0
 
     def commit(self, files: Mapping[str, bytes], modes: Mapping[str, str] | None = None) -> ObjectId:
         git, index = self.repository.git, {"GIT_INDEX_FILE": str(self.repository.path / "made")}
@@ -50,9 +51,10 @@ class Keyrings:
             oid = git("hash-object", "-w", "--stdin", stdin=data).decode().strip()
             mode = (modes or {}).get(name, "100644")
             git("update-index", "--add", "--cacheinfo", f"{mode},{oid},{name}", env=index)
+        self._made += 1  # two of the same files in one second are two commits all the same
         tree = git("write-tree", "--missing-ok", env=index).decode().strip()
         who = {f"GIT_{role}_{what}": "a" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return ObjectId(bytes.fromhex(git("commit-tree", "-m", "keys", tree, env=who).decode()))
+        return ObjectId(bytes.fromhex(git("commit-tree", "-m", f"keys {self._made}", tree, env=who).decode()))
 
     def push(self, oid: ObjectId) -> None:
         self.repository.git("update-ref", MAIN.decode(), oid.hex())
@@ -192,10 +194,10 @@ def test_a_key_that_signs_catalogues_stays_for_them_alone(
 
 
 def test_the_signers_of_the_held_catalogue_are_needed(keys: Keys, state: State) -> None:
-    held = SimpleNamespace(catalogue=SimpleNamespace(signers=(keys["alice"],)))
+    held = SimpleNamespace(catalogue=SimpleNamespace(signers=(keys["alice"],), freshness=(keys["carol"],)))
     node = SimpleNamespace(held=held, own_key=lambda: None)
-    gone = {keys["alice"], keys["bob"]}
-    assert ringfollow._needed(node, keys.ring, gone) == {keys["alice"]}  # type: ignore[arg-type]
+    gone = {keys["alice"], keys["bob"], keys["carol"]}
+    assert ringfollow._needed(node, keys.ring, gone) == {keys["alice"], keys["carol"]}  # type: ignore[arg-type]
 
 
 def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
@@ -204,7 +206,8 @@ def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
     class Killed(BaseException):
         """The power goes."""
 
-    keyrings.hold(keyrings.commit(team(keys, "alice")))
+    first = keyrings.commit(team(keys, "alice"))
+    keyrings.hold(first)
     follow(state, keyrings.repository.path, None, ["gpg"])
     keyrings.hold(keyrings.commit(team(keys, "alice", "bob")))
 
@@ -217,7 +220,7 @@ def test_after_a_crash_the_keys_of_the_tree_are_still_not_the_users_own(
             RingFollower().look(state)
     state.use_keyring()
     assert ring(state) == {keys["alice"], keys["bob"]}
-    keyrings.hold(keyrings.commit(team(keys, "alice")))
+    keyrings.hold(first)  # the ref may have gone back meanwhile
     assert RingFollower().look(state)
     assert ring(state) == {keys["alice"]}
 

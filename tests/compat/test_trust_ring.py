@@ -77,6 +77,14 @@ def test_what_a_key_may_do_and_what_is_wrong_with_it_is_told(keys: Keys, state: 
     assert watch.describe(state)["expiring"][0]["fingerprint"] == keys["expired"]
 
 
+def test_attesters_are_named_by_their_lines_too(keys: Keys, state: State) -> None:
+    state.config.set("policy", f"** catalogue threshold=2 attesters={keys['bob']},{keys['mallory']}")
+    add(state, [keys.public])
+    found = describe_ring(state)
+    assert [key["fingerprint"] for key in found["keys"] if key["named"]] == [keys["bob"]]
+    assert [key["fingerprint"] for key in found["missing"]] == [keys["mallory"]]
+
+
 def test_a_removed_key_is_gone_and_the_key_of_the_publisher_stays(keys: Keys, state: State) -> None:
     add(state, [keys.public])
     remove(state, [keys["bob"]], force=False)

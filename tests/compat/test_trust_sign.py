@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import stat
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from keys import Keys, now_s, shared_keys
+from waiting import wait_readable
 
 from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.trust.keyring import load_keyrings
@@ -48,7 +48,7 @@ def wait_no_agent(pid: int) -> None:
             fd = os.pidfd_open(int(agent))
         except ProcessLookupError:
             continue
-        assert select.select([fd], [], [], 60)[0], "an agent lives on"
+        wait_readable(fd, "the agent ended")
         os.close(fd)
 
 

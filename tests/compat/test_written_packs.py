@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from waiting import WAIT_S
 
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest import candidate as candidates
@@ -88,7 +89,7 @@ async def hand_over(node: Node, pack: tuple[ObjectId, bytes]) -> Path:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(WAIT_S):
         while not condition():  # noqa: ASYNC110  (no event for tests)
             await trio.sleep(0.02)
 
@@ -130,7 +131,7 @@ def test_a_file_that_is_taken_in_cannot_be_had_back(
 
             def slow(*args):  # type: ignore[no-untyped-def]
                 begun.set()
-                assert go_on.wait(60)
+                assert go_on.wait(WAIT_S)
                 return let_in(*args)
 
             monkeypatch.setattr(node.written, "_let_in", slow)
@@ -179,7 +180,7 @@ async def write_as_a_program_does(node: Node, packs: Packs) -> None:
     for oid, data in packs:
         handle = await files.create(pack_name(oid).encode(), 0o644, writing=True)
         for at in range(0, len(data), 100):
-            await files.write(handle, at, data[at : at + 100])
+            await files.contents.write(handle, at, data[at : at + 100])
         await intake.flush(handle)
         await intake.release(handle)
 
@@ -336,7 +337,7 @@ def test_a_file_that_was_accepted_under_one_name_is_judged_again_under_another(p
             files = IncomingFiles(node.written.directory, 1 << 30)
             intake = Handover(files, node.packs, node.written)
             handle = await files.create(pack_name(packs[0][0]).encode(), 0o644, writing=True)
-            await files.write(handle, 0, packs[0][1])
+            await files.contents.write(handle, 0, packs[0][1])
             await intake.flush(handle)
             await intake.rename(handle.file, pack_name(packs[1][0]).encode(), no_replace=False)
             with pytest.raises(CorruptPack, match="not of"):

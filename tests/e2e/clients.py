@@ -17,8 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from house import WAIT_S, House, wait_for
+from house import House
 from ports import free_port
+from waiting import WAIT_S, wait_for
 
 PEER = Path(__file__).with_name("torrent_peer.py")
 

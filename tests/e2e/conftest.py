@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, WAIT_S, House, Key, environment
+from house import ROOT, House, Key, environment
 from installed import install_once
 from project import make_project
+from waiting import WAIT_S
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,17 +13,16 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from ports import free_port
+from waiting import WAIT_S, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 180  # for what comes in any case: a loaded machine is slow, and a test that is right never waits for long
 SWARMING = ("mount", "sync", "seed")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
@@ -46,15 +45,6 @@ def environment(home: Path) -> dict[str, str]:
 def mounted_at(directory: Path) -> bool:
     """Whether something is mounted there, without touching it."""
     return f" {directory} " in Path("/proc/self/mountinfo").read_text()
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
-    """The first true value of ``condition``; fails the test when there is none for a long time."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"this did not happen: {what}"
-        time.sleep(0.05)
-    return found
 
 
 def open_files(pid: int) -> list[str]:
@@ -132,7 +122,8 @@ class Mount:
 
     def wait_unpacked(self, *oids: str) -> None:
         for oid in oids:
-            wait_for(lambda oid=oid: self.state(oid) == "unpacked", f"{oid} unpacked; log:\n{self.text()}")
+            what = f"{oid} unpacked; log:\n"
+            wait_for(lambda oid=oid: self.state(oid) == "unpacked", lambda what=what: what + self.text())
 
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
@@ -173,9 +164,8 @@ class Mount:
             for how in ("-u", "-uz"):
                 if self.is_mounted():
                     subprocess.run(["fusermount3", how, self.dir], capture_output=True)
-            end = time.monotonic() + WAIT_S
-            while self.alive() and time.monotonic() < end:
-                time.sleep(0.05)
+            with suppress(AssertionError):
+                wait_for(lambda: not self.alive(), "it ended")
             if self.alive():
                 wrong.append(f"process {self.pid} did not end after unmount")
                 os.kill(self.pid, signal.SIGKILL)
@@ -231,7 +221,7 @@ class House:
         code: int | None = 0,
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
-        timeout: float = WAIT_S * 3,
+        timeout: float = 2 * WAIT_S,
     ) -> Done:
         done = subprocess.run(
             [str(part) for part in command],

@@ -16,6 +16,7 @@ import sysconfig
 from pathlib import Path
 
 from house import ROOT
+from waiting import WAIT_S
 
 PARTS = ("gtfs", "man", "contrib/completion", "setup.cfg", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
@@ -56,5 +57,5 @@ def install(place: Path) -> None:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=2 * WAIT_S)
     assert done.returncode == 0, done.stdout + done.stderr

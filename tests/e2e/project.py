@@ -8,6 +8,8 @@ import random
 import subprocess
 from pathlib import Path
 
+from waiting import WAIT_S
+
 _EPOCH = 1_600_000_000
 
 
@@ -23,7 +25,7 @@ class Author:
     def git(self, *words: str) -> str:
         date = f"{_EPOCH + 3600 * self._commits} +0200"
         env = {**self._env, "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-        done = subprocess.run(["git", *words], cwd=self.dir, env=env, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(["git", *words], cwd=self.dir, env=env, capture_output=True, text=True, timeout=WAIT_S)
         assert done.returncode == 0, f"git {words}: {done.stderr}"
         return done.stdout.strip()
 

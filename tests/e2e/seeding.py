@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from house import WAIT_S, House, wait_for
+from house import House
+from waiting import WAIT_S, wait_for
 
 
 @dataclass

@@ -8,7 +8,8 @@ import re
 import shutil
 from pathlib import Path
 
-from house import House, Key, wait_for
+from house import House, Key
+from waiting import wait_for
 
 from gtfs.catalogue.document import digest
 from gtfs.ids import InfoHash, ReelName

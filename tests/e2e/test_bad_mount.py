@@ -10,8 +10,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, House, mounted_at, open_files, wait_for
+from house import House, mounted_at, open_files
 from ports import free_port
+from waiting import WAIT_S, wait_for
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from hostile import LATE, NOT_WHOLE, PERSON, Object, bad_packs, blob, commit, good, pack, tree
-from house import House, Mount, tmpfs, wait_for
+from house import House, Mount, tmpfs
+from waiting import wait_for
 
 from gtfs.pack.format import TAG
 

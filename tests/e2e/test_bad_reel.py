@@ -12,8 +12,9 @@ from pathlib import Path
 
 import libtorrent as lt
 import pytest
-from house import House, Mount, wait_for
+from house import House, Mount
 from ports import free_port
+from waiting import wait_for
 
 from gtfs.metainfo import build_metainfo
 from gtfs.trust.verify import split_clearsigned

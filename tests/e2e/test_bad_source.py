@@ -43,18 +43,17 @@ def test_a_source_that_nobody_serves(house: House, m: Path) -> None:
     assert not mirror.exists()
 
 
-def test_a_source_that_is_no_bare_repository(house: House, fresh: Path, m: Path) -> None:
-    work = house.root / "work"
-    house.run(["git", "clone", "--quiet", fresh, work])
+def test_a_source_that_is_no_repository(house: House, m: Path) -> None:
     plain = house.root / "plain"
     plain.mkdir()
     for command in ("mount", "publish", "pack"):
         rest = {"mount": [m], "publish": [], "pack": ["HEAD"]}[command]
-        assert "has a work tree" in refused(house, command, work, *rest, code=3)
-        assert "is not a bare git repository" in refused(house, command, plain, *rest, code=3)
-        assert "is not bare" in refused(house, command, work / ".git", *rest, code=3)
+        assert "no git repository" in refused(house, command, plain, *rest, code=3)
     assert os.listdir(plain) == []
-    assert not (work / ".git" / "gtfs").exists()
+    stray = house.root / "stray"
+    stray.mkdir()
+    (stray / ".git").write_text("gitdir: /nowhere/else\n")
+    assert "does not exist" in refused(house, "publish", stray, code=3)
 
 
 def test_a_source_that_is_a_broken_repository(house: House, fresh: Path, m: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import libtorrent as lt
 import pytest
-from house import WAIT_S, House, Key, wait_for
+from house import House, Key
 from seeding import catalogue, seed, sync_options
+from waiting import WAIT_S, wait_for
 
 
 def reel_bytes(repository: Path) -> int:

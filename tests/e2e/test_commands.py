@@ -9,8 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, House, mounted_at, wait_for
+from house import House, mounted_at
 from seeding import seed
+from waiting import WAIT_S, wait_for
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

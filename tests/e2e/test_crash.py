@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from disks import Disk
-from house import WAIT_S, House, Mount, wait_for
+from house import House, Mount
+from waiting import WAIT_S, wait_for
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import ROOT, WAIT_S, House, Mount, mounted_at, open_files, wait_for
+from house import ROOT, House, Mount, mounted_at, open_files
+from waiting import WAIT_S, wait_for
 
 UNITS = ROOT / "contrib" / "systemd"
 

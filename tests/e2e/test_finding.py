@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from finders import for_web_server, nginx, opentracker, own_network
-from house import House, Mount, wait_for
+from house import House, Mount
 from ports import free_port
+from waiting import wait_for
 
 ALONE = ("nodht", "nopex")  # and nolsd, which every test has
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, House, Key, Mount, environment, wait_for
+from house import House, Key, Mount, environment
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from waiting import WAIT_S, wait_for
 
 EXAMPLES = int(os.environ.get("GTFS_FUZZ_EXAMPLES", "0"))
 STEPS = 50
@@ -33,7 +34,7 @@ EXPECTED = [
     "WARNING gtfs.ingest.ingest: git refused",
     "over the limit incoming",
 ]
-LONGEST_S = 120.0  # after which a hanging example is ended by killing its daemon
+LONGEST_S = 2.0 * WAIT_S  # after which a hanging example is ended by killing its daemon
 HALF = """
 import os, sys, time
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from house import ROOT, House
 from ports import free_port
+from waiting import WAIT_S
 
 
 def tracked(*below: str) -> set[str]:
@@ -32,7 +33,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "build", "--outdir", root / "dist", tree]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return root / "dist"
 
@@ -41,10 +42,10 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh venv that has the wheel."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=WAIT_S)
     (wheel,) = archives.glob("*.whl")
     command = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
-    subprocess.run(command, check=True, timeout=300)
+    subprocess.run(command, check=True, timeout=2 * WAIT_S)
     return venv
 
 

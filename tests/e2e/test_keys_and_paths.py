@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, House, Key
+from house import House, Key
+from waiting import WAIT_S, wait_readable
 
 from gtfs.mount.options import escape_value
 
@@ -117,6 +118,7 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
     os.close(theirs)
     seen = b""
     while b"Type yes: " not in seen:
+        wait_readable(ours, f"it asks; so far it said {seen!r}")
         seen += os.read(ours, 1024)
     assert house.key.fingerprint.encode() in seen and b"publisher <publisher@example.org>" in seen
     os.write(ours, b"yes\n")

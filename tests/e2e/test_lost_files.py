@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from disks import Disk
-from house import House, Mount, tmpfs, wait_for
+from house import House, Mount, tmpfs
+from waiting import wait_for
 
 
 def reel_of(repository: Path) -> Path:

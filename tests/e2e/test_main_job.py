@@ -9,7 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from house import WAIT_S, House, Mount, mounted_at, wait_for
+from house import House, Mount, mounted_at
+from waiting import WAIT_S, wait_for
 
 from gtfs.metainfo import piece_length
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, wait_for
+from house import House
 from seeding import Seeder, catalogue, seed, sync_options
 from test_bad_catalogue import field, next_version
+from waiting import wait_for
 
 
 class Follow:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from house import Done, House, wait_for
+from house import Done, House
+from waiting import wait_for
 
 Run = Callable[..., Done]
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, House, tmpfs
+from house import House, tmpfs
+from waiting import WAIT_S
 
 STRANGER = 65534
 HOOKS = """applypatch-msg commit-msg fsmonitor-watchman post-applypatch post-checkout post-commit post-index-change

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from house import House, Mount, wait_for
+from house import House, Mount
+from waiting import wait_for
 
 
 @pytest.fixture(params=["publisher", "no catalogue"])

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from disks import Disk
-from house import House, Mount, wait_for
+from house import House, Mount
+from waiting import wait_for
 
 CUTS = os.environ.get("GTFS_POWER_CUTS", "8")
 

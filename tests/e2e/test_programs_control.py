@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
-from house import ROOT, House, Key, wait_for
+from house import ROOT, House, Key
+from waiting import wait_for
 
 REFUSED = [r"what was copied to \.gtfs/\S+ is refused: "]
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house import WAIT_S, Done, House, Key, Mount, wait_for
+from house import Done, House, Key, Mount
 from ports import free_port
+from waiting import WAIT_S, wait_for
 
 # Run by sh -e in a directory of its own. $D is the mount, $P the name of a pack there, $S the directory of the same
 # packs in plain files, $R a repository that has the parent of $P.
@@ -229,7 +230,7 @@ server {{ listen 127.0.0.1:{port}; location / {{ root {field_.a.dir}; }} }} }}
     with urllib.request.urlopen(part, timeout=WAIT_S) as answer:
         assert (answer.status, answer.read()) == (206, data[70_000:90_001])
     nginx.terminate()
-    nginx.wait(10)
+    nginx.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("program", WRITERS)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from clients import CLIENTS, Running, libtorrent
-from house import House, Key, Mount, environment, wait_for
+from house import House, Key, Mount, environment
 from ports import free_port
 from project import Author
+from waiting import wait_for
 
 
 @dataclass(frozen=True)

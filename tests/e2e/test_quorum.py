@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, Key, Mount, wait_for
+from house import House, Key, Mount
+from waiting import wait_for
 
 NAMES = ("xena", "yves", "zoe")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, Mount, wait_for
+from house import House, Mount
+from waiting import wait_for
 
 
 def moved(mount: Mount) -> int:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import ROOT, Done, House, wait_for
+from house import ROOT, Done, House
+from waiting import wait_for
 
 HELPER = """#!/bin/sh
 HOME={home} exec {programs}/mount.fuse.gtfs "$@"
@@ -206,3 +207,18 @@ def test_with_allow_other_others_read_and_do_not_write(users: Users, options: st
     assert "cannot unmount" in users.gtfs("daemon", "umount", users.dir, code=7).line
     users.gtfs("nobody", "umount", users.dir)
     users.wait_ended()
+
+
+def test_another_user_hears_who_publishes(users: Users) -> None:
+    trusted = users.home / ".gitconfig"
+    trusted.write_text("[safe]\n\tdirectory = *\n")
+    trusted.chmod(0o644)
+    for words in (["publish"], ["publish", "--dry-run"], ["status"], ["init"]):
+        line = users.gtfs("daemon", *words, users.repository, code=3).line
+        assert "belongs to nobody, not to you; run gtfs as that user" in line
+    # A push by another user never fails by it.
+    line = users.gtfs("daemon", "publish", "--pushed", users.repository).line
+    assert "pushed; what is published of" in line and "is nobody's" in line
+    trusted.unlink()
+    assert "run gtfs as its owner" in users.gtfs("daemon", "publish", users.repository, code=3).line
+    assert "run gtfs as its owner" in users.gtfs("daemon", "publish", "--pushed", users.repository).line

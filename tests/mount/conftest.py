@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakefs import WAIT_S
+from waiting import WAIT_S, wait_for, wait_readable
 
 FAKEFS = Path(__file__).with_name("fakefs.py")
 
@@ -31,11 +29,7 @@ class FakeMount:
         return json.loads((self.dir / ".gtfs" / "status").read_bytes())
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Ends with the condition, or fails the test; asserts nothing on time."""
-        end = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < end, f"{what} did not happen; log:\n{self.log.read_text()}"
-            time.sleep(0.01)
+        wait_for(condition, lambda: f"{what}; log:\n{self.log.read_text()}")
 
     def state_of(self, name: str) -> str:
         return os.getxattr(self.dir / name, "user.gtfs.state").decode()
@@ -73,7 +67,7 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
         mount = FakeMount(directory, state, process, log)
         mounts.append(mount)
         assert process.stdout is not None
-        assert select.select([process.stdout], [], [], WAIT_S)[0], log.read_text()
+        wait_readable(process.stdout.fileno(), f"the fake stands; see {log}")
         assert process.stdout.readline() == b"mounted\n", log.read_text()
         return mount
 

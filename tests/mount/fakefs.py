@@ -29,8 +29,6 @@ from gtfs.mount.options import MountOptions, read_options
 from gtfs.mount.tree import ControlEntry, Judged, NotLocal, NotTakeable, PackInfo, SpaceStatistics
 from gtfs.pack.format import CorruptPack
 
-WAIT_S = 120  # for what comes in any case, on a loaded machine too
-
 
 def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
     body = struct.pack(">4sII", b"PACK", 2, 1) + payload

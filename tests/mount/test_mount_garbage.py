@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fakefs import WAIT_S, make_pack
+from fakefs import make_pack
+from waiting import WAIT_S
 
 PACK = make_pack(b"old")[0].hex() + ".pack"
 MANY = 20_000

@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fakefs as program
-from fakefs import WAIT_S
+from waiting import WAIT_S, wait_for
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -86,9 +85,15 @@ def test_a_daemon_returns_when_the_mount_stands_and_ends_with_it(tmp_path):
         assert os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
     finally:
         subprocess.run(["fusermount3", "-u", str(mountpoint)], check=True)
-    while os.path.exists(f"/proc/{pid}") and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]:
-        time.sleep(0.01)
+    wait_for(lambda: has_ended(pid), "the daemon ended")
     assert "ended by unmount" in (tmp_path / "state" / "log").read_text()
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_daemon_that_cannot_mount_says_why_with_its_exit_code(tmp_path):

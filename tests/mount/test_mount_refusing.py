@@ -8,7 +8,8 @@ import os
 import subprocess
 
 import pytest
-from fakefs import WAIT_S, make_pack
+from fakefs import make_pack
+from waiting import WAIT_S
 from written_pack import DATA, NAME, is_taken_in, written
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakefs import WAIT_S, make_pack
+from fakefs import make_pack
+from waiting import WAIT_S
 
 SLOW = make_pack(b"slow remote")[0].hex()
 PACK = f"{SLOW}.pack"

@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakefs import WAIT_S, make_pack
+from fakefs import make_pack
+from waiting import WAIT_S
 from written_pack import DATA, NAME, PAYLOAD, is_taken_in, name_of, written
 
 

@@ -20,7 +20,6 @@ from gtfs.swarm.settings import SwarmOptions
 from gtfs.swarm.torrents import TorrentSpec
 
 PIECE = 64 << 10
-WAIT_S = 120  # for what comes in any case: a loaded machine is slow, and a test that is right never waits for long
 LOOPBACK = SwarmOptions(listen="127.0.0.1:0")
 
 # Messages have a form that libtorrent's types do not know.

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from loopback import LOOPBACK, WAIT_S, at_mirror, bdecode, bencode, content, make_reel
+from loopback import LOOPBACK, at_mirror, bdecode, bencode, content, make_reel
+from waiting import WAIT_S
 
 from gtfs.ids import InfoHash
 from gtfs.state.feedkey import FeedKey

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from loopback import WAIT_S
+from waiting import WAIT_S
 
 from gtfs.errors import Blame
 from gtfs.feed import BadFeed, FileFeed, HttpFeed, parse_feed

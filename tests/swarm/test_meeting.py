@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel
 from rude_peers import PROTOCOL, Reader, garbage, relay, server
+from waiting import WAIT_S
 
 from gtfs.metainfo import info_of
 from gtfs.swarm.session import open_session

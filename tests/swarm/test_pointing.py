@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from loopback import LOOPBACK, WAIT_S, content, foreign_seeder, infohash_of, make_info
+from loopback import LOOPBACK, content, foreign_seeder, infohash_of, make_info
+from waiting import WAIT_S
 
 from gtfs.feed import DhtFeed, parse_feed
 from gtfs.ids import InfoHash

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel, pair
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_range
 from rude_peers import server, socks5
+from waiting import WAIT_S
 
 from gtfs.feed import parse_feed
 from gtfs.swarm.eviction import evict

@@ -14,18 +14,8 @@ from pathlib import Path
 import libtorrent as lt
 import pytest
 import trio
-from loopback import (
-    LOOPBACK,
-    PIECE,
-    WAIT_S,
-    at_mirror,
-    content,
-    foreign_seeder,
-    infohash_of,
-    make_info,
-    make_reel,
-    pair,
-)
+from loopback import LOOPBACK, PIECE, at_mirror, content, foreign_seeder, infohash_of, make_info, make_reel, pair
+from waiting import WAIT_S
 
 from gtfs.metainfo import BadMetainfo
 from gtfs.swarm import trouble
@@ -192,7 +182,7 @@ async def test_losing_alerts_loses_no_pieces(reel, tmp_path):
         await torrent.read(0, 2 * PIECE, deadline_s=WAIT_S)
         # As if the alerts of these pieces had been among the dropped ones.
         torrent.board.replace(bytes(torrent.board.count))
-        torrent.on_dropped()
+        torrent.reports.on_dropped()
         with trio.fail_after(WAIT_S):
             await torrent.board.wait_held(1)
         assert torrent.board.is_here(0)
@@ -254,7 +244,7 @@ async def test_a_truncated_file_is_hashed_whatever_its_resume_data_says(reel, tm
     spec = at_mirror(reel, tmp_path / "mirror")
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
         await torrent.fetch_all(stall_s=WAIT_S)
-        await torrent.flush()
+        await torrent.questions.flush()
         await torrent.save_resume()
     if size is None:
         spec.path.unlink()
@@ -265,5 +255,5 @@ async def test_a_truncated_file_is_hashed_whatever_its_resume_data_says(reel, tm
         await torrent.wait_metadata(WAIT_S)
         assert not torrent.is_complete()
         await torrent.fetch_all(stall_s=WAIT_S)
-        await torrent.flush()
+        await torrent.questions.flush()
     assert spec.path.read_bytes() == DATA

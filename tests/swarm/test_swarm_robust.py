@@ -12,9 +12,10 @@ from functools import partial
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_info, make_reel
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_info, make_reel
 from ports import free_port
 from rude_peers import claims_all, garbage, server
+from waiting import WAIT_S
 
 from gtfs.swarm.adding import plan_add
 from gtfs.swarm.alerts import HashFailed
@@ -88,12 +89,12 @@ async def test_the_only_good_peer_is_not_banned_for_ever(reel, tmp_path, monkeyp
         monkeypatch.setattr("gtfs.swarm.session.plan_add", plan_with_a_ban)
         torrent = await mirror.add(spec)
         await torrent.wait_metadata(WAIT_S)
-        assert await torrent.ask_banned() == (("127.0.0.1", origin.port),)
+        assert await torrent.questions.ask_banned() == (("127.0.0.1", origin.port),)
         with pytest.raises(SwarmTimeout):
             await torrent.fetch_all(stall_s=4)  # nobody lied, so no ban is lifted
-        torrent.on_event(HashFailed(spec.infohash, 0))
+        torrent.reports.on_event(HashFailed(spec.infohash, 0))
         await torrent.fetch_all(stall_s=WAIT_S)
-        assert await torrent.ask_banned() == ()
+        assert await torrent.questions.ask_banned() == ()
         # The same peer's connection in another torrent is the one it was.
         assert [peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info()] == [was]
     assert spec.path.read_bytes() == DATA

@@ -10,8 +10,9 @@ import time
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel, pair
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
+from waiting import WAIT_S
 
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
@@ -44,7 +45,7 @@ async def test_a_lazy_read_moves_only_its_pieces(reel, tmp_path):
         assert torrent.local_bytes() == moved
         assert not torrent.is_complete()
         # Sparse, in its place: no part file beside it.
-        await torrent.flush()
+        await torrent.questions.flush()
         assert [p.name for p in torrent.spec.directory.iterdir() if p != torrent.spec.metainfo] == [reel.file_name]
         assert torrent.spec.path.stat().st_blocks * 512 < 4 * PIECE
         assert torrent.spec.metainfo.read_bytes() == reel.metainfo.read_bytes()

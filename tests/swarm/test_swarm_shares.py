@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 import trio
-from loopback import LOOPBACK, PIECE, WAIT_S, at_mirror, content, make_reel
+from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel
+from waiting import WAIT_S
 
 from gtfs.swarm.peers import company
 from gtfs.swarm.pieces import UNWANTED

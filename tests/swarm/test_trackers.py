@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
-from loopback import LOOPBACK, WAIT_S, at_mirror, bencode, content, make_reel
+from loopback import LOOPBACK, at_mirror, bencode, content, make_reel
 from ports import free_port
+from waiting import WAIT_S
 
 from gtfs.swarm.session import open_session
 

@@ -13,6 +13,7 @@ from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.attest import try_attester_key
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.initialise import Wanted, answer_init, check_wanted
+from gtfs.state.private import check_private
 from gtfs.state.signinghome import make_signing_subkey
 from gtfs.state.state import State
 
@@ -20,6 +21,7 @@ from gtfs.state.state import State
 def run(repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_subkey: bool) -> None:
     """Look at what is wanted here, where the user's GnuPG is, and have it written."""
     repository = open_repository(place_at(repo))
+    check_private(repository.layout.root)  # somebody else's settings are not looked at
     wanted = Wanted(**given)
     if has_hook and (wanted.publish or Config(repository).publish_mode()) == "manual":
         raise BadConfig("--hook: nothing is published by itself here; give --publish=auto or --publish=tags, too")
@@ -38,6 +40,7 @@ def run(repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_sub
 def run_attester(repo: Path, sign_key: str | None, gnupg_home: Path | None, valid_days: int | None) -> None:
     """The same for a mirror that is to attest."""
     repository = open_repository(place_at(repo))
+    check_private(repository.layout.root)  # somebody else's settings are not looked at
     try_attester_key(repository, sign_key, gnupg_home)
     wanted = Wanted(sign_key=sign_key, gnupg_home=gnupg_home, valid_days=valid_days)
     done = _write(repository, {"do": "init", "attest": True, "wanted": wanted.to_json()})

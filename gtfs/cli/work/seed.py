@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -21,7 +22,8 @@ from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
-from gtfs.repo.repository import BadRepository
+from gtfs.repo.repository import BadRepository, open_repository
+from gtfs.state.config import Config
 from gtfs.state.source import Source
 from gtfs.swarm.session import Session, open_session
 
@@ -47,9 +49,9 @@ async def _run(sources: list[Source], said: Said) -> None:
         async with ended_by(*early), open_session(said.node.swarm) as session, contextlib.AsyncExitStack() as stack:
             nodes = []
             for source in sources:
-                nodes.append(
-                    await stack.enter_async_context(open_source(source, may_ask(said.trust), said.node, session))
-                )
+                its = said.node if not _is_clone(source) else replace(said.node, prefetch=True)  # else reels stay away
+                opened = open_source(source, may_ask(said.trust), its, session)
+                nodes.append(await stack.enter_async_context(opened))
                 _tell_empty(nodes[-1])
             with trio.open_signal_receiver(*end_signals()) as signals:
                 await _seed(nodes, session, said.command.logfile, signals, hangups)
@@ -70,6 +72,8 @@ async def _seed(
         nursery.start_soon(end_task)
         for node in nodes:
             await node.take_up()
+            if node.state.config.is_clone():
+                await node.reel_torrents.encode()
             await node.reel_torrents.update()
             await nursery.start(node.run_task)
         torrents = session.torrents()
@@ -80,6 +84,10 @@ async def _seed(
         nursery.start_soon(reread_task, hangups, nodes, logfile, (2,))
         if manager:
             tell_manager(manager, "READY=1\n")
+
+
+def _is_clone(source: Source) -> bool:
+    return source.feed is None and Config(open_repository(source.repository)).is_clone()
 
 
 def _tell_empty(node: Node) -> None:

@@ -45,6 +45,14 @@ PUBLISHED = {
     "version": 2, "new": True, "packs": 2, "reels": [], "sources": [], "refs_held_back": {}, "refs_left_out": [],
     "faults": {}, "new_packs": 2, "new_bytes": 3, "refs_moved": 1,
 }  # fmt: skip
+VERIFIED = {
+    "accepted": True, "exit_code": 0, "blamed": [[]], "judged": [{
+        "subject": "refs/heads/main", "verdict": "holds", "because": [{
+            "rule": "tag", "subject": "ab" * 20, "verdict": "holds", "text": "signed", "who": ["F" * 40], "when": 1,
+            "because": [],
+        }],
+    }],
+}  # fmt: skip
 HANDED_OUT = {"reels": 1, "packs": 0, "lacking": []}
 
 Answer = Callable[[dict[str, Any]], None]
@@ -86,6 +94,7 @@ def test_help_loads_nothing_heavy() -> None:
             {"published": PUBLISHED},
             "version 2: 2 new packs",
         ),
+        (("verify", "main"), {"do": "verify", "what": ["main"]}, VERIFIED, f"  ok tag {'ab' * 20}: signed; by FFFF"),
         (
             ("torrent", "--out", "/out"),
             {"do": "torrents", "out": "/out", "packs": False, "trackers": []},
@@ -93,7 +102,7 @@ def test_help_loads_nothing_heavy() -> None:
             "1 reels, 0 packs: /out",
         ),
     ],
-    ids=("status", "sync", "publish", "torrent"),
+    ids=("status", "sync", "publish", "verify", "torrent"),
 )
 def test_a_command_that_a_node_answers_starts_no_process_and_loads_nothing_heavy(
     place: Path, words: tuple[str, ...], request_: dict[str, Any], answer: dict[str, Any], said: str

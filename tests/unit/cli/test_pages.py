@@ -41,6 +41,7 @@ from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
 from gtfs.state.control import NodeFailed
 from gtfs.state.describe import describe_publishing, describe_quorum, describe_state
+from gtfs.state.explain import explain
 from gtfs.state.outstanding import Outstanding
 from gtfs.state.state import State
 from gtfs.swarm.peers import PeerStatus
@@ -229,6 +230,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What needs peers, or a limit.
     peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
+    found |= set(keys(explain(state, ["main"]), ()))
     report = SyncReport(missing={REEL: SwarmError("no")})
     found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackStage))
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).

@@ -70,17 +70,17 @@ def test_bytes_of_incoming_files_are_counted_and_given_back(tmp_path):
     async def main() -> None:
         files = IncomingFiles(tmp_path, 100)
         a = await files.create(b"a", 0o644, writing=True)
-        await files.write(a, 0, bytes(60))
+        await files.contents.write(a, 0, bytes(60))
         b = await files.create(b"b", 0o644, writing=True)
         with pytest.raises(OSError) as caught:
-            await files.write(b, 0, bytes(41))
+            await files.contents.write(b, 0, bytes(41))
         assert caught.value.errno == errno.EDQUOT and b.file.size == 0
-        await files.truncate(a.file, 10, a)
-        await files.write(b, 0, bytes(90))
+        await files.contents.truncate(a.file, 10, a)
+        await files.contents.write(b, 0, bytes(90))
         await files.unlink(b.file)
-        await files.write(a, 10, bytes(90))
-        await files.close(b)
-        await files.close(a)
+        await files.contents.write(a, 10, bytes(90))
+        await files.contents.close(b)
+        await files.contents.close(a)
         assert sorted(os.listdir(tmp_path)) == ["a"]
 
     trio.run(main)
@@ -90,21 +90,21 @@ def test_straight_means_from_start_to_end_in_one_open(tmp_path):
     async def main() -> None:
         files = IncomingFiles(tmp_path, 10_000)
         h = await files.create(b"a", 0o644, writing=True)
-        await files.write(h, 0, b"12")
-        await files.write(h, 2, b"34")
+        await files.contents.write(h, 0, b"12")
+        await files.contents.write(h, 2, b"34")
         assert h.file.straight
-        await files.write(h, 1, b"x")
+        await files.contents.write(h, 1, b"x")
         assert not h.file.straight
-        await files.close(h)
-        h = await files.open(h.file, writing=True, truncate=True)
-        await files.write(h, 0, b"12")
+        await files.contents.close(h)
+        h = await files.contents.open(h.file, writing=True, truncate=True)
+        await files.contents.write(h, 0, b"12")
         assert h.file.straight
-        await files.close(h)
-        h = await files.open(h.file, writing=True, truncate=False)
-        await files.write(h, 2, b"34")
+        await files.contents.close(h)
+        h = await files.contents.open(h.file, writing=True, truncate=False)
+        await files.contents.write(h, 2, b"34")
         assert not h.file.straight
-        assert await files.read(h, 0, 10) == b"1234"
-        await files.close(h)
+        assert await files.contents.read(h, 0, 10) == b"1234"
+        await files.contents.close(h)
         assert h.file.fd is None
 
     trio.run(main)

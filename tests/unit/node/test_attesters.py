@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+from waiting import WAIT_S
 
 from gtfs.node.attesters import Attesters
 
@@ -26,7 +27,7 @@ async def test_refs_that_cannot_move_by_a_sign_off_that_came_do_not_end_the_node
         nursery.cancel_scope.cancel()
 
     attesters = Attesters(state, SimpleNamespace(run=keep), (), None, 300.0, move_refs)
-    with trio.fail_after(60):
+    with trio.fail_after(WAIT_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attesters.run_task)
             await attesters.take(b"one")

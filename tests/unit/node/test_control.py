@@ -48,6 +48,8 @@ BAD = [
     *(json.dumps({**NEEDED, "out": out}).encode() for out in (None, 1, "", "x", "/a\0b", "/\ud800", ["/x"])),
     *(json.dumps({**NEEDED, "trackers": trackers}).encode() for trackers in (None, "x", {}, [1], ["\ud800"], ["a\nb"])),
     json.dumps({**NEEDED, "packs": "no"}).encode(),
+    *(json.dumps({**NEEDED, "what": what}).encode() for what in (None, "x", [""], [1], ["a\0b"], ["\ud800"])),
+    json.dumps({**NEEDED, "what": ["x"] * 1001}).encode(),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from waiting import WAIT_S
 
 from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, Board, SessionClosed, SwarmError, Window
 
@@ -45,7 +46,7 @@ async def test_finishing_wakes_all_who_wait(board, nursery):
     await trio.testing.wait_all_tasks_blocked()
     assert board.is_waited_for(4)
     board.finish(4)
-    with trio.fail_after(1):
+    with trio.fail_after(WAIT_S):
         await board.wait_held(4)
     assert not board.is_waited_for(4)
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a clone's git is told of the refs that a catalogue names: git moves them, here nothing moves (design.md §12).
+
+A ref that was offered counts as standing there, as far as the policy asks where it stood. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gtfs.ids import ObjectId
+from gtfs.ingest.refjudge import Demands
+from gtfs.ingest.refmoves import judge_moves
+from gtfs.reel.index import Index
+from gtfs.repo.history import add_kinds
+from gtfs.repo.repository import Repository
+
+
+class RefOffer(NamedTuple):
+    """Where refs may stand. ``held_back``: why those that are elsewhere than the catalogue has them, or nowhere, are.
+
+    ``late`` stand where the catalogue has them and are not judged yet: their packs are not here.
+    """
+
+    refs: dict[bytes, ObjectId]
+    held_back: dict[bytes, str]
+    late: frozenset[bytes] = frozenset()
+
+
+def offer_refs(repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands) -> RefOffer:
+    """Judge the refs of a catalogue, and remember what is offered."""
+    held = index.refs.held()
+    standing = {ref.name: ref for ref in add_kinds(repository, held)}
+    judged, _ = judge_moves(repository, index, standing, wanted, demands)
+    held_back = {n: why.text for n, why in judged.against.items() if n not in judged.late} | judged.ahead
+    offered = {name: oid for name, oid in wanted.items() if name not in held_back and name not in judged.late}
+    gone = [name for name in held if name not in wanted]
+    index.refs.change(offered, gone, left={name: held[name] for name in gone})
+    refs = {name: oid if name not in held_back else held.get(name) for name, oid in wanted.items()}
+    return RefOffer({n: oid for n, oid in refs.items() if oid is not None}, held_back, judged.late)

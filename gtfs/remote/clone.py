@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository in which git runs, and the state of a node in it, made at its first fetch (design.md §12).
+
+Any thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import OBJECT_FORMATS, ObjectId
+from gtfs.ingest.lost import absent
+from gtfs.layout import Layout
+from gtfs.repo.repository import GitMissing, Repository
+from gtfs.repo.unpack import kept_marks, release
+from gtfs.repo.upkeep import repack
+from gtfs.state.belief import Belief, keep_ring
+from gtfs.state.config import Config
+from gtfs.state.lock import Busy, Lock
+from gtfs.state.private import make_private
+from gtfs.state.shed import shed_reels
+from gtfs.state.state import State
+
+
+class NotAClone(GtfsError):
+    """The repository cannot follow a feed by git; the text says why."""
+
+    fault = Blame.SOURCE
+
+
+def find_clone() -> Repository | None:
+    """The repository that git has told of by its environment, the same for all its work trees; None outside of one."""
+    if "GIT_DIR" not in os.environ:
+        return None
+    asked = ["git", "rev-parse", "--git-common-dir", "--show-object-format"]
+    try:
+        done = subprocess.run(asked, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise GitMissing from None
+    lines = os.fsdecode(done.stdout).splitlines()
+    if done.returncode or len(lines) != 2 or lines[1] not in OBJECT_FORMATS:
+        raise NotAClone(f"git cannot tell where its repository is: {done.stderr.decode('utf-8', 'replace').strip()}")
+    return Repository(Path(lines[0]).resolve(), OBJECT_FORMATS[lines[1]])
+
+
+def has_catalogue(repository: Repository) -> bool:
+    """Whether a catalogue was accepted here before; raises `NotAClone` for what may not follow one by git."""
+    layout = repository.layout
+    if layout.index.exists() and not Config(repository).is_clone():
+        raise NotAClone(
+            f"{repository.path} is a publisher's or a mirror's: gtfs sync moves its refs, and git fetch from a feed is "
+            "for a clone"
+        )
+    if repository.is_shallow() or repository.is_partial():
+        raise NotAClone(
+            f"{repository.path} is a clone of a part, and a feed gives history whole: first git fetch --unshallow, or "
+            "clone anew without --filter"
+        )
+    return layout.latest.exists()
+
+
+def has_any(repository: Repository, oids: list[ObjectId]) -> bool:
+    """Whether git has one of these objects already."""
+    return bool(oids) and len(absent(repository, oids)) < len(oids)
+
+
+def begin(repository: Repository, belief: Belief, source: str) -> None:
+    """Make the state of a clone that follows this catalogue; raises `NotAClone`, `Busy`, OSError."""
+    fmt = belief.accepted.catalogue.object_format
+    if repository.fmt is not fmt:
+        raise NotAClone(
+            f"{repository.path} has the object format {repository.fmt.name}, and the catalogue's {fmt.name}"
+        )
+    make_private(repository.state_directory)
+    with Lock(repository.layout.lock):
+        if has_catalogue(repository):  # by another git, meanwhile
+            return
+        config = Config(repository)
+        config.set("clone", "true")
+        config.set("source", source)
+        keep_ring(repository, belief)
+        CatalogueStore(repository.layout.catalogue).save(belief.accepted)
+
+
+def wait_turn(layout: Layout, busy: Busy) -> None:
+    """Return when the process that has the clone has let it go; says so, as git does of its own locks."""
+    print(f"gtfs: waiting for process {busy.pid or 'unknown'}, which has this clone", file=sys.stderr, flush=True)
+    fd = os.open(layout.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
+
+
+def end(repository: Repository, *, keeps_reels: bool) -> None:
+    """Once git has moved its refs: its housekeeping may have what came, and the reels go. Raises `Busy`, OSError."""
+    with State(repository) as state:
+        release(kept_marks(repository))
+        if not keeps_reels:
+            shed_reels(state)
+    repack(repository)

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A feed as git's remote: its catalogue judged and offered as refs, its packs brought into the clone (design.md §12).
+
+The clone's own node does both, in this process and for as long as it takes; what git is told is what that node, or one
+that runs on the clone already, finds by its policy. Main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from gtfs.catalogue.document import Catalogue
+from gtfs.cli.work.running import raise_file_limit
+from gtfs.cli.work.signals import end_signals, ended_by
+from gtfs.errors import Blame, GtfsError
+from gtfs.feed import DhtFeed, Feed, FileFeed
+from gtfs.ingest.refoffers import RefOffer
+from gtfs.node.node import Node
+from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
+from gtfs.node.opening import bring_first, open_source
+from gtfs.node.options import NodeOptions
+from gtfs.node.progress import open_shown_progress
+from gtfs.remote import clone
+from gtfs.remote.consent import Consent
+from gtfs.remote.progress import FetchProgress
+from gtfs.remote.protocol import Options, RefList, Want
+from gtfs.remote.settings import RemoteSettings
+from gtfs.repo.repository import Repository
+from gtfs.repo.work import Work
+from gtfs.state.belief import Belief, believe
+from gtfs.state.divergence import why_all_stay
+from gtfs.state.lock import Busy
+from gtfs.state.nearby import places_beside, take_nearby
+from gtfs.state.offer import offer
+from gtfs.state.source import Source
+from gtfs.state.state import State
+from gtfs.state.trustgiven import TrustGiven
+from gtfs.swarm.session import open_session
+
+_SHOWN = 5  # refs that are named, of those with one reason
+
+T = TypeVar("T")
+
+
+class FeedFailed(GtfsError):
+    """The feed gave nothing that may be followed: ``fault`` says whose fault that is."""
+
+    def __init__(self, text: str, fault: Blame) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
+class NotFetched(GtfsError):
+    """What git wants did not come, or may not be had; the text says why."""
+
+    fault = Blame.TRUST
+
+
+class ReadOnlySource(GtfsError):
+    """A push to a feed."""
+
+    fault = Blame.USAGE
+
+
+class Following:
+    """One conversation's; ``remote`` is what git calls it."""
+
+    def __init__(self, feed: Feed, settings: RemoteSettings, options: Options) -> None:
+        self._feed = feed
+        self._settings = settings
+        self._options = options
+        self._consent = Consent()
+        self._belief: Belief | None = None
+        self._brought: Repository | None = None
+
+    # -- list ---------------------------------------------------------------------------------------------------
+
+    def list(self, *, for_push: bool) -> RefList:
+        """The refs as this clone's policy lets them be; where nothing is here to judge by, as the catalogue says."""
+        if for_push:
+            raise ReadOnlySource(
+                f"{self._feed.text} is a feed, which is only read: push to the publisher's repository, by its ssh or "
+                "other address (git remote set-url --push), and it is published from there"
+            )
+        repository = clone.find_clone()
+        with self._consent.explained():
+            if repository is None or not clone.has_catalogue(repository):
+                self._belief = _run(self._first)
+                catalogue = self._belief.accepted.catalogue
+                tips = list(dict.fromkeys(catalogue.refs.values()))
+                if repository is None or not clone.has_any(repository, tips):
+                    return RefList(catalogue.object_format, catalogue.refs, catalogue.head)
+                # git has some of it from elsewhere, and may ask us for nothing at all: it is judged now.
+                clone.begin(repository, self._belief, self._feed.text)
+        assert repository is not None
+        catalogue, offered = self._in_turn(repository, self._ask)
+        self._tell_held_back(offered)
+        return RefList(catalogue.object_format, offered.refs, catalogue.head)
+
+    async def _first(self) -> Belief:
+        """A first catalogue, believed; nothing is written."""
+        given, options = self._given(), self._settings.node
+        if isinstance(self._feed, DhtFeed) and not options.offline:
+            async with open_session(options.swarm) as session:
+                document = await bring_first(self._feed, options, session)
+        else:
+            document = await bring_first(self._feed, options, None)
+        return await trio.to_thread.run_sync(believe, given, document)
+
+    async def _ask(self, repository: Repository) -> tuple[Catalogue, RefOffer]:
+        """Ask the feed, and judge what may move."""
+        options = self._settings.node
+        if not isinstance(self._feed, DhtFeed):  # which alone needs the swarm to be asked
+            options = replace(options, offline=True)
+        async with self._open(repository, options) as node:
+            await node.ask_feeds()
+            self._check_feed(node)
+            held = node.state.held
+            assert held is not None
+            return held.catalogue, await _offered(node)
+
+    def _check_feed(self, node: Node) -> None:
+        config = node.state.config
+        is_known = self._feed.text in config.get_all("source")
+        for report in node.poller.reports():
+            if report.feed == self._feed.text and report.error:
+                hint = "" if is_known else f" (this clone follows {config.get('source')}, and one publisher at a time)"
+                raise FeedFailed(report.error + hint, report.fault or Blame.NETWORK)
+        if not is_known:
+            config.set("source", *config.get_all("source"), self._feed.text)
+
+    # -- fetch --------------------------------------------------------------------------------------------------
+
+    def fetch(self, wants: Sequence[Want]) -> None:
+        """Bring everything that the catalogue lists, judged; raises `NotFetched` unless all that git wants is here."""
+        repository = clone.find_clone()
+        if repository is None:
+            raise NotFetched("git has named no repository to fetch into")
+        if self._belief is not None:
+            clone.begin(repository, self._belief, self._feed.text)
+        if isinstance(self._feed, FileFeed):
+            self._take_nearby(repository, self._feed.path)
+        raise_file_limit()
+        progress = FetchProgress(self._options.progress)
+
+        async def bring(repository: Repository) -> tuple[dict[str, str], RefList, RefOffer]:
+            async with self._open(repository, self._settings.node) as node:
+                if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
+                    await node.ask_feeds()
+                async with open_shown_progress(node.session, progress.tell) as shown:
+                    report = await node.sync(shown.show)
+                held = node.state.held
+                assert held is not None
+                offered = await _offered(node)
+                missing = {name: str(why) for name, why in report.missing.items()} | dict(report.unusable)
+                refused = {oid.hex(): why for oid, why in report.refused.items()}
+                c = held.catalogue
+                return missing | refused, RefList(c.object_format, offered.refs, c.head), offered
+
+        word = "stopped"
+        try:
+            trouble, listing, offered = self._in_turn(repository, bring)
+            word = "done"
+        finally:
+            progress.close(word)
+        _check_wants(wants, trouble, listing, offered)
+        self._brought = repository
+
+    def _take_nearby(self, repository: Repository, catalogue: Path) -> None:
+        """What lies beside a catalogue file need not be asked of peers."""
+        with contextlib.suppress(Busy), State(repository) as state:  # who has it brings them
+            take_nearby(state, places_beside(catalogue))
+
+    def end(self) -> None:
+        """After git has moved its refs."""
+        if self._brought is not None:
+            try:
+                clone.end(self._brought, keeps_reels=self._settings.keeps_reels)
+            except Busy:
+                pass  # somebody has begun to seed it, or to fetch again: he ends it
+
+    # -- both ---------------------------------------------------------------------------------------------------
+
+    def _given(self) -> TrustGiven:
+        return replace(self._settings.trust, confirm=self._consent.confirm)
+
+    def _open(self, repository: Repository, options: NodeOptions):  # type: ignore[no-untyped-def]
+        # As one more feed, and no source of the clone's, until what it has was accepted.
+        feeds = (*options.feeds, self._feed)
+        return open_source(
+            Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
+        )
+
+    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return _run(work, repository)
+            except Busy as e:
+                clone.wait_turn(repository.layout, e)
+
+    def _tell_held_back(self, offered: RefOffer) -> None:
+        if self._options.verbosity > 0:
+            for line in _grouped(offered.held_back):
+                print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+async def _offered(node: Node) -> RefOffer:
+    return await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
+
+
+def _check_wants(wants: Sequence[Want], trouble: dict[str, str], listing: RefList, offered: RefOffer) -> None:
+    against = {}
+    for want in wants:
+        if listing.place_of(want.name) != want.oid or want.name in offered.late:
+            against[want.name] = offered.held_back.get(want.name, "it has not come whole")
+    if not against:
+        return
+    lines = _grouped(against)
+    for name, why in list(trouble.items())[:_SHOWN]:
+        lines.append(f"{name}: {why}")
+    if any(name in offered.late for name in against):
+        lines.append("what came is kept: the same git fetch goes on from there")
+    raise NotFetched("\n".join(lines))
+
+
+def _grouped(reasons: dict[bytes, str]) -> list[str]:
+    """One line for each reason."""
+    groups: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        groups.setdefault(why, []).append(name.decode("utf-8", "replace"))
+    return [
+        f"{', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if names[_SHOWN:] else ''}: {why}"
+        for why, names in groups.items()
+    ]
+
+
+def _run(work: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Trio, until git goes away, a signal comes, or it is done."""
+
+    async def main() -> T:
+        early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
+        async with ended_by(*early), open_flat_nursery() as nursery:
+            nursery.start_soon(_end_with_git)
+            try:
+                return await work(*args)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    try:
+        return trio.run(main)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from None
+
+
+async def _end_with_git() -> None:
+    """Git says nothing while it waits for us: that its end can be read means that it has gone."""
+    try:
+        await trio.lowlevel.wait_readable(sys.stdin.fileno())
+    except OSError:  # a file, as a test or a curious user has it
+        return
+    raise KeyboardInterrupt
