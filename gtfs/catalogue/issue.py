@@ -15,6 +15,7 @@ from typing import Final
 from gtfs.catalogue.accept import Accepted, FirstTrust, Held, NotSigned, accept
 from gtfs.catalogue.cosign import Role, choose_signers
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
+from gtfs.catalogue.race import Race
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
@@ -53,11 +54,16 @@ def next_catalogue(
     *,
     head: bytes | None = None,
     needs: Needs = NO_NEEDS,
+    races: Sequence[Race] = (),
 ) -> Catalogue:
-    """The catalogue that follows ``held``; raises `BadCatalogue` for refs or settings that it cannot hold."""
+    """The catalogue that follows ``held``, and others' ``races`` beside it.
+
+    Raises `BadCatalogue` for refs or settings that it cannot hold.
+    """
+    before = [race.version for race in races] + ([] if held is None else [held.catalogue.version])
     catalogue = Catalogue(
         repository=settings.repository,
-        version=1 if held is None else held.catalogue.version + 1,
+        version=max(before, default=0) + 1,
         previous=None if held is None else held.digest,
         date_s=now_s,
         valid_until_s=now_s + settings.valid_s,
@@ -74,6 +80,7 @@ def next_catalogue(
         refs=dict(sorted(refs.items())),
         reels=tuple(reels),
         needs=needs,
+        raced=tuple(race.digest for race in races),
     )
     catalogue.to_text()
     return catalogue
@@ -81,7 +88,7 @@ def next_catalogue(
 
 def says_the_same(one: Catalogue, other: Catalogue) -> bool:
     """Whether they differ in nothing but version, previous and times, so that issuing it can wait."""
-    plain = dataclasses.replace(other, version=one.version, previous=one.previous)
+    plain = dataclasses.replace(other, version=one.version, previous=one.previous, raced=one.raced)
     return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
 
 

@@ -18,6 +18,7 @@ from gtfs.cli.mount import mount
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
 from gtfs.cli.refresh import refresh
+from gtfs.cli.rewind import rewind
 from gtfs.cli.seed import seed
 from gtfs.cli.shape import Group
 from gtfs.cli.sign import sign
@@ -65,7 +66,7 @@ def cli(verbose: int) -> None:
 
 
 _COMMANDS = (
-    init, keys, publish, sign, refresh, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
+    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

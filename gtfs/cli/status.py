@@ -164,6 +164,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "catalogue", "; ".join(words)
         for attester in catalogue.get("two_packs", ()):  # not from an older node
             yield "attester", f"{attester} SIGNED TWO PACKS of one commit, see attestations/"
+        for race in catalogue.get("races", ()):
+            ours = f"{catalogue['version']} ({catalogue['digest'][:16]})"
+            yield "race", f"another signer published {race['version']} ({race['digest'][:16]}) beside {ours}"
         yield "signed by", ", ".join(catalogue["signers"])
         yield from _held_back_lines(held_back)
         yield from _quorum_lines(found.get("quorums", []))  # none from an older node

@@ -19,6 +19,7 @@ from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
+from gtfs.node.others import hear_others
 from gtfs.repo.work import Step, Work
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
@@ -28,7 +29,9 @@ from gtfs.state.foretell import foretell
 from gtfs.state.outstanding import note_failure, read_outstanding
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
+from gtfs.state.rewind import rewind
 from gtfs.state.state import State
+from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
@@ -52,14 +55,23 @@ async def wait_quiet(moves: Count, seen: int) -> int:
 
 
 class Publishing:
-    """One node's. ``on_published`` is awaited when there is another catalogue; ``jobs``: processes that encode."""
+    """One node's. ``on_published`` is awaited when there is another catalogue; ``jobs``: processes that encode.
+
+    What others have published the ``poller`` asks first.
+    """
 
     def __init__(
-        self, state: State, writing: Writing, on_published: Callable[[], Awaitable[None]], jobs: int | None
+        self,
+        state: State,
+        writing: Writing,
+        poller: FeedPoller,
+        on_published: Callable[[], Awaitable[None]],
+        jobs: int | None,
     ) -> None:
         self._state = state
         self._writing = writing
         self._moves = writing.news.moved
+        self._poller = poller
         self._on_published = on_published
         self._jobs = jobs
         self._draft: Draft | None = None
@@ -88,6 +100,7 @@ class Publishing:
             drawn = draft(self._state, work, force=force)
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
+        await hear_others(self._state, self._poller)
         drawn = await self._writing.run(work)
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
@@ -120,6 +133,16 @@ class Publishing:
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
         return await self._writing.run(foretell, self._state)
+
+    async def rewind(self, version: int) -> dict[str, Any]:
+        """Hold an accepted version again; what `gtfs rewind` shows."""
+        done = await self._writing.run(rewind, self._state, version)
+        await self._on_published()
+        return done
+
+    async def asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """The same for a caller."""
+        return await self.rewind(request["version"])
 
     async def asked_moved(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Somebody who moved refs says so; how this node publishes."""
@@ -181,6 +204,7 @@ class Publishing:
 
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
+        await hear_others(self._state, self._poller)
         work = Work(jobs or self._jobs, cancelled)
         drawn = await self._writing.run(lambda: draft(self._state, work, force=force))
         self._writing.news.changed()

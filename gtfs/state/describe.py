@@ -17,6 +17,7 @@ from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.proposal import Proposal, waiting_proposal
 from gtfs.state.publish import Published
+from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
 
@@ -64,6 +65,8 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
             "valid_until": c.valid_until_s,
             "stale": is_stale(state),
             "fresh_until": None if state.fresh is None else state.fresh.valid_until_s,
+            "digest": held.digest,
+            "races": describe_races(state),
             "equivocation": c.version in state.catalogues.equivocations(),
             "signers": list(c.signers),
             "refs": len(c.refs),

@@ -41,6 +41,7 @@ from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
+from gtfs.state.takecatalogue import say_what_differs
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
 from gtfs.trust.gpgv import FUTURE_S
@@ -221,11 +222,14 @@ def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: Iss
     """The catalogue after the held one, without its reels."""
     named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
     needs = needs_of(state, state.held, fresh)
-    return next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs)
+    state.look_who_vouches()
+    return next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
 
 
 def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:
     """Whether the held catalogue says what ``new`` would, and will do so for long enough."""
+    if new.raced:
+        return False  # it is wanted for what it follows
     same = dataclasses.replace(new, reels=held.catalogue.reels)
     left_s = held.catalogue.valid_until_s - now_s
     is_long = left_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
@@ -245,6 +249,7 @@ def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
     _say_what_is_ahead(state, new, now_s)
     _say_what_goes_back(state, new)
     _say_what_has_no_way(state, new)
+    say_what_differs(new, state.races)
     say_who_is_missing(new.policy, state.keyring)
 
 

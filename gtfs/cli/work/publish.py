@@ -34,7 +34,12 @@ _LOOK_S: Final = 0.3
 
 def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: bool = False) -> dict[str, Any] | None:
     """What was published, or proposed; None after Ctrl-C."""
-    with State(open_repository(place)) as state, stop_on_interrupt() as stop:
+    repository = open_repository(place)
+    if Config(repository).get_all("source"):
+        from gtfs.node.askothers import ask_others
+
+        ask_others(repository)
+    with State(repository) as state, stop_on_interrupt() as stop:
         if is_attester(state) and not to_propose:
             return describe_attested(state, *attest(state, force=force))
         try:
