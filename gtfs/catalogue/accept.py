@@ -51,7 +51,11 @@ class OlderVersion(CatalogueRefused):
 
 
 class AlteredChain(CatalogueRefused):
-    """The next version, but its ``Previous`` is not the held one."""
+    """The next version, but its ``Previous`` does not name the held one."""
+
+    def __init__(self, reason: str, other: bytes) -> None:
+        super().__init__(reason)
+        self.other = other
 
 
 class FromFuture(CatalogueRefused):
@@ -174,6 +178,7 @@ def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | 
         if known is not None and known != accepted.digest:
             raise Equivocation(new.version, None, accepted.document)
         raise OlderVersion(f"it is version {new.version}, older than the held version {old.version}")
-    if new.version == old.version + 1 and new.previous != held.digest:
-        raise AlteredChain(f"version {new.version} does not follow the held version {old.version} (Previous differs)")
+    if new.version == old.version + 1 and held.digest not in new.follows:
+        why = f"version {new.version} does not follow the held version {old.version} (Previous differs)"
+        raise AlteredChain(why, accepted.document)
     return accepted

@@ -36,6 +36,8 @@ from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write
 FORMAT: Final = "gtfs-catalogue-1"
 ENCODING: Final = "gtfs-pack-1"
 TEXT_BYTES: Final = 16 << 20  # design.md §13
+VERSIONS: Final = 1 << 53  # every version is below: what reads JSON as other programs do knows them apart
+PREVIOUS: Final = 8  # catalogues that one can follow
 ADDRESSES: Final = 100  # trackers, and web seeds
 POLICIES: Final = 1000
 SIGNERS: Final = 32
@@ -96,6 +98,12 @@ class Catalogue:
     reels: tuple[ReelEntry, ...] = ()
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
     needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
+    raced: tuple[str, ...] = ()  # digests of others' catalogues, beside ``previous``, that this one follows as well
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The digests of all that it comes after."""
+        return () if self.previous is None else (self.previous, *self.raced)
 
     def to_text(self) -> str:
         """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
@@ -105,7 +113,7 @@ class Catalogue:
             ("Version", str(self.version)),
         ]
         if self.previous is not None:
-            fields.append(("Previous", self.previous))
+            fields.append(("Previous", [self.previous, *self.raced] if self.raced else self.previous))
         fields += [
             ("Date", write_time(self.date_s)),
             ("Valid-Until", write_time(self.valid_until_s)),
@@ -178,10 +186,14 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     if object_format is None:
         _bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
     reels, unusable = _reels(values.get("reels", []), object_format)
+    previous = optional("Previous", lambda name: _previous(values[name.lower()], name)) or (None,)
+    version = int(matching("Version", _NUMBER, "a version number"))
+    if version >= VERSIONS:
+        _bad(f"{version} is no number below 2^53", "Version")
     catalogue = Catalogue(
         repository=matching("Repository", _REPOSITORY, "a repository id"),
-        version=int(matching("Version", _NUMBER, "a version number")),
-        previous=optional("Previous", lambda name: matching(name, _DIGEST, "a SHA-256")),
+        version=version,
+        previous=previous[0],
         date_s=read_time(one_line(values, "Date")),
         valid_until_s=read_time(one_line(values, "Valid-Until")),
         signers=_signers(values.get("signers", []), "Signers"),
@@ -198,6 +210,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         reels=reels,
         unusable=unusable,
         needs=_needs(values.get("needs", [])),
+        raced=tuple(digest for digest in previous[1:] if digest is not None),
     )
     if (catalogue.previous is None) != (catalogue.version == 1):
         _bad("version 1 has none, every later version has one", "Previous")
@@ -218,6 +231,12 @@ def _signers(lines: list[str], name: str) -> tuple[Fingerprint, ...]:
     if not signers or len(signers) > SIGNERS or len(set(signers)) != len(signers) or list(signers) != lines:
         _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", name)
     return signers
+
+
+def _previous(lines: list[str], name: str) -> tuple[str | None, ...]:
+    if not 1 <= len(lines) <= PREVIOUS or len(set(lines)) != len(lines) or not all(map(_DIGEST.match, lines)):
+        _bad(f"it must be 1 to {PREVIOUS} different SHA-256, in hex", name)
+    return tuple(lines)
 
 
 def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from typing import Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, Held
 from gtfs.catalogue.document import BadCatalogue, digest, from_text
-from gtfs.durable import replace_file
+from gtfs.catalogue.race import Race
+from gtfs.durable import replace_file, sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
 from gtfs.trust.verify import BadSignature, split_clearsigned
@@ -23,6 +24,8 @@ KEPT: Final = 100  # versions; a publisher may make ten thousand
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
 LATEST_FRESHNESS: Final = "latest.fresh.asc"
 _FRESHNESS = re.compile(r"([1-9][0-9]{0,17})\.fresh\.asc\Z")
+_RACE = re.compile(r"race-([1-9][0-9]{0,17})-([0-9a-f]{64})\.asc\Z")
+_SET_ASIDE = re.compile(r"withdrawn-[1-9][0-9]{0,17}-[0-9a-f]{64}\.asc\Z")
 _EQUIVOCATION = re.compile(r"equivocation-([1-9][0-9]{0,17})-[0-9a-f]{16}\.asc\Z")
 
 
@@ -66,6 +69,7 @@ class CatalogueStore:
         if version >= versions[-1]:
             replace_file(self.latest, accepted.document)
             self._drop_freshness(version)
+            self._drop_races(accepted)
         # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
         for old in versions[:-KEPT]:
             (self.directory / f"{old}.asc").unlink(missing_ok=True)
@@ -155,3 +159,49 @@ class CatalogueStore:
             if match:
                 found.setdefault(int(match[1]), []).append(path)
         return found
+
+    def save_race(self, race: Race) -> bool:
+        """Keep another signer's catalogue beside the accepted one; whether it is news. Raises OSError."""
+        path = self.directory / f"race-{race.version}-{race.digest}.asc"
+        if path.exists():
+            return False
+        replace_file(path, race.document)
+        return True
+
+    def races(self) -> list[Race]:
+        """What is kept beside the accepted ones, the newest first: hints, to be judged by whoever reads them."""
+        found = []
+        for path in self.directory.iterdir():
+            match = _RACE.match(path.name)
+            if match:
+                found.append(Race(int(match[1]), match[2], path.read_bytes()))
+        return sorted(found, reverse=True)
+
+    def _drop_races(self, held: Accepted) -> None:
+        """What the held one has overtaken, or follows."""
+        for path in self.directory.iterdir():
+            match = _RACE.match(path.name)
+            if match and (int(match[1]) < held.catalogue.version or match[2] in held.catalogue.follows):
+                path.unlink(missing_ok=True)
+
+    def go_back(self, version: int) -> Held:
+        """Make an accepted version the held one again; those above are set aside. Raises OSError, `DamagedStore`.
+
+        The highest goes first: after a crash a part of the way is done, and what is held was accepted once.
+        """
+        behind = self.load(version)
+        for above in sorted((v for v in self.versions() if v > version), reverse=True):
+            path = self.directory / f"{above}.asc"
+            path.replace(self.directory / f"withdrawn-{above}-{self.load(above).digest}.asc")
+        sync_directory(self.directory)
+        replace_file(self.latest, behind.document)
+        self._drop_freshness(version)
+        return behind
+
+    def set_aside(self) -> list[Path]:
+        """What `go_back` took back."""
+        return [path for path in self.directory.iterdir() if _SET_ASIDE.match(path.name)]
+
+    def is_set_aside(self, accepted: Accepted) -> bool:
+        """Whether this text was."""
+        return any(f"-{accepted.digest}." in path.name for path in self.set_aside())

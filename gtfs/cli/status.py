@@ -122,6 +122,8 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     if publish is None:
         return
     yield "publish", _MODES[publish["mode"]]
+    if publish.get("proposed"):
+        yield "publish", f"version {publish['proposed']} is proposed, and waits for signatures: gtfs publish --complete"
     failed = publish["outstanding"]
     if failed:
         tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
@@ -162,6 +164,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "catalogue", "; ".join(words)
         for attester in catalogue.get("two_packs", ()):  # not from an older node
             yield "attester", f"{attester} SIGNED TWO PACKS of one commit, see attestations/"
+        for race in catalogue.get("races", ()):
+            ours = f"{catalogue['version']} ({catalogue['digest'][:16]})"
+            yield "race", f"another signer published {race['version']} ({race['digest'][:16]}) beside {ours}"
         yield "signed by", ", ".join(catalogue["signers"])
         yield from _held_back_lines(held_back)
         yield from _quorum_lines(found.get("quorums", []))  # none from an older node

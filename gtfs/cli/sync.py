@@ -145,6 +145,9 @@ def _show(done: dict[str, Any], as_json: bool) -> int:
             complain(feed["error"])
         if feed.get("freshness"):
             complain(f"note: {feed['freshness']}")
+    for race in done.get("races", ()):
+        what = f"version {race['version']} ({race['digest'][:16]})"
+        complain(f"note: another signer published {what} beside the held version {done['version']}: gtfs status")
     missing = sorted(done["missing"].items(), key=lambda item: item[1]["exit_code"])
     if missing:
         name, why = missing[0]

@@ -7,13 +7,12 @@ Trio loop; what blocks runs in threads, what writes the repository under the nod
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
 import trio
 
-from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, accept
+from gtfs.catalogue.accept import Accepted, FirstTrust
 from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refmoves import RefReport
@@ -25,6 +24,7 @@ from gtfs.reel.table import CorruptReel, Row
 from gtfs.state.firsttrust import LimitTooLow, NotFollowing
 from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
+from gtfs.state.takecatalogue import take_catalogue
 from gtfs.state.turnover import Guess
 from gtfs.swarm.pieces import SwarmError
 from gtfs.view.writing import Writing
@@ -66,22 +66,9 @@ class Follower:
         return True
 
     def _accept(self, document: bytes) -> Accepted | None:
-        state = self._state
-        if state.keyring is None:
-            raise NotFollowing("there is no key to check the catalogue with; give -o keyring=FILE")
-        try:
-            accepted = accept(
-                document, state.held, state.keyring, self._first, int(time.time()),
-                known_digest=state.catalogues.known_digest,
-            )  # fmt: skip
-        except Equivocation as e:
-            log.error("%s; the other document is kept at %s", e, state.catalogues.save_equivocation(e))
-            raise
-        if not accepted.news:
+        accepted = take_catalogue(self._state, document, self._first)
+        if accepted is None:
             return None
-        # Durable before it is acted on (§5).
-        state.catalogues.save(accepted)
-        state.hold(accepted)
         log.info("accepted catalogue %d of %s", accepted.catalogue.version, accepted.catalogue.repository)
         unusable = accepted.catalogue.unusable
         for name, reason in islice(unusable.items(), 1):

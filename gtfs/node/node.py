@@ -41,7 +41,7 @@ from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
 from gtfs.node.saidonce import SaidOnce
-from gtfs.node.status import describe_connections, describe_feeds, describe_share, describe_sync
+from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
@@ -57,6 +57,7 @@ from gtfs.state.freshness import Refreshed, refresh, take_freshness
 from gtfs.state.hooks import begin_hooks
 from gtfs.state.initialise import answer_init
 from gtfs.state.repair import look_at_git
+from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
@@ -110,7 +111,7 @@ class Node:
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
-        self.publishing = Publishing(state, self._writing, self._has_published, options.jobs)
+        self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
         self._keep_whole = options.prefetch
         self._refusals = Refusals(state)
@@ -259,8 +260,8 @@ class Node:
             await self._cache.trim()
         fetched = await shown.fetched_bytes()
         version = None if self.state.held is None else self.state.held.catalogue.version
-        feeds = describe_feeds(self.poller.reports())
-        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds}
+        feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
+        return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
@@ -309,12 +310,8 @@ class Node:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
         out = describe_state(self.state, self.divergence, self._ring_watch)
         out["hooks"]["running"] = self.hooks.running
-        statistics = self.session.statistics() if self.session else None
         out["swarm"] = {
-            "port": self.session.port if self.session else None,
-            "peers": statistics.peers if statistics else 0,
-            "downloaded": statistics.downloaded_bytes if statistics else 0,
-            "uploaded": statistics.uploaded_bytes if statistics else 0,
+            **describe_session(self.session),
             "share": describe_share(self.reel_torrents.torrents()),
             "connections": self._connections,
             "reels": self.reel_torrents.traffic(),
@@ -332,8 +329,11 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
         handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
+        handlers |= {"offer": self.git_news.asked_offer}
+        handlers |= {"rewind": self.publishing.asked_rewind}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
+        handlers |= {"complete": self.publishing.asked_complete}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:

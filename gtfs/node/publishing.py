@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -18,15 +19,19 @@ from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
+from gtfs.node.others import hear_others
 from gtfs.repo.work import Step, Work
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
-from gtfs.state.describe import describe_published, describe_step
+from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
+from gtfs.state.rewind import rewind
 from gtfs.state.state import State
+from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
@@ -50,14 +55,23 @@ async def wait_quiet(moves: Count, seen: int) -> int:
 
 
 class Publishing:
-    """One node's. ``on_published`` is awaited when there is another catalogue; ``jobs``: processes that encode."""
+    """One node's. ``on_published`` is awaited when there is another catalogue; ``jobs``: processes that encode.
+
+    What others have published the ``poller`` asks first.
+    """
 
     def __init__(
-        self, state: State, writing: Writing, on_published: Callable[[], Awaitable[None]], jobs: int | None
+        self,
+        state: State,
+        writing: Writing,
+        poller: FeedPoller,
+        on_published: Callable[[], Awaitable[None]],
+        jobs: int | None,
     ) -> None:
         self._state = state
         self._writing = writing
         self._moves = writing.news.moved
+        self._poller = poller
         self._on_published = on_published
         self._jobs = jobs
         self._draft: Draft | None = None
@@ -67,19 +81,26 @@ class Publishing:
     # -- asked ----------------------------------------------------------------------------------------------------
 
     async def asked_draft(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        """A catalogue for the caller to sign; what was published, if nothing has changed; what an attester said."""
+        """A catalogue for the caller to sign, or that waits for several; what was published, if nothing has changed.
+
+        What an attester said.
+        """
 
         def tell_step(step: Step) -> None:
             trio.from_thread.run_sync(tell, describe_step(step))
 
-        force, jobs = bool(request.get("force")), request.get("jobs") or self._jobs
+        force, jobs, to_propose = bool(request.get("force")), request.get("jobs") or self._jobs, request.get("propose")
 
         def work() -> Draft | dict[str, Any]:
-            if is_attester(self._state):
+            if is_attester(self._state) and not to_propose:
                 return describe_attested(self._state, *attest(self._state, force=force))
-            drawn = draft(self._state, Work(jobs, cancelled, tell_step), force=force)
+            work = Work(jobs, cancelled, tell_step)
+            if to_propose:
+                return describe_proposal(self._state, propose(self._state, work, force=force))
+            drawn = draft(self._state, work, force=force)
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
+        await hear_others(self._state, self._poller)
         drawn = await self._writing.run(work)
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
@@ -87,7 +108,15 @@ class Publishing:
         self._draft = drawn
         home = None if drawn.gnupg_home is None else str(drawn.gnupg_home)
         text = drawn.catalogue.to_text()
-        return {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+        answer = {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+        return {**answer, "needed": [list(role) for role in drawn.needed]}
+
+    async def asked_complete(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Publish the proposal that waits with the signatures in files."""
+        files = [Path(name) for name in request["files"]]
+        done = await self._writing.run(complete_with, self._state, files)
+        await self._on_published()
+        return {"published": describe_published(self._state, done)}
 
     async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Place what the caller signed of the last draft, if it holds; nothing is published if another came first."""
@@ -104,6 +133,16 @@ class Publishing:
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
         return await self._writing.run(foretell, self._state)
+
+    async def rewind(self, version: int) -> dict[str, Any]:
+        """Hold an accepted version again; what `gtfs rewind` shows."""
+        done = await self._writing.run(rewind, self._state, version)
+        await self._on_published()
+        return done
+
+    async def asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """The same for a caller."""
+        return await self.rewind(request["version"])
 
     async def asked_moved(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Somebody who moved refs says so; how this node publishes."""
@@ -165,6 +204,7 @@ class Publishing:
 
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
+        await hear_others(self._state, self._poller)
         work = Work(jobs or self._jobs, cancelled)
         drawn = await self._writing.run(lambda: draft(self._state, work, force=force))
         self._writing.news.changed()

@@ -12,6 +12,7 @@ from gtfs.ingest.refmoves import RefReport
 from gtfs.node.sync import Progress, SyncReport
 from gtfs.swarm.feeds import FeedReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
+from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
 
 
@@ -24,6 +25,17 @@ def describe_share(torrents: Iterable[Torrent]) -> dict[str, object]:
         taken += statistics.ever_downloaded_bytes
         here += torrent.local_bytes()
     return {"given": given, "taken": taken, "ratio": share_ratio(given, taken, here)}
+
+
+def describe_session(session: Session | None) -> dict[str, object]:
+    """Where peers find this node, and what it moved since it started."""
+    statistics = session.statistics() if session else None
+    return {
+        "port": session.port if session else None,
+        "peers": statistics.peers if statistics else 0,
+        "downloaded": statistics.downloaded_bytes if statistics else 0,
+        "uploaded": statistics.uploaded_bytes if statistics else 0,
+    }
 
 
 async def describe_connections(torrents: Iterable[Torrent]) -> list[dict[str, object]]:

@@ -30,6 +30,8 @@ def all_stay(state: State) -> Reason | None:
         until = write_time(state.good_until_s() or 0)
         text = f"the catalogue is past its Valid-Until, {until}: stale until a newer one, if this clock is right"
         return refused("freshness", held.digest, text, "stale")
+    if state.fallen is not None:
+        return refused("catalogue", held.digest, state.fallen, "fallen")
     if held.catalogue.version in state.catalogues.equivocations():
         text = "the publisher signed two catalogues of this version"
         return refused("catalogue", held.digest, text, "two-catalogues")

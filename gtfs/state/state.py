@@ -16,6 +16,8 @@ from types import TracebackType
 from gtfs.catalogue.accept import Accepted, Held
 from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.freshness import Freshness, FreshnessRefused, accept_freshness
+from gtfs.catalogue.race import Race, live_races
+from gtfs.catalogue.recovery import why_fallen
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
@@ -109,6 +111,8 @@ class State:
             self._warned_of: set[Fingerprint] = set()
             self.keyring: Keyring | None = None
             self.fresh: Freshness | None = None  # what was said last of the held catalogue
+            self.races: list[Race] = []  # what other signers published beside the held catalogue
+            self.fallen: str | None = None  # why too few vouch for the held catalogue by the keyring of now
             self.load_keyring()
         except BaseException:
             self._exit.close()
@@ -129,6 +133,7 @@ class State:
             self.keyring = open_keyring(self.layout.keyring)
             self._name_roles()
         self._read_freshness()
+        self.look_who_vouches()
 
     def _name_roles(self) -> None:
         """Who in the ring counts by name only: who is there for catalogues, or for freshness, signs no commit."""
@@ -146,6 +151,13 @@ class State:
                 self.fresh = accept_freshness(said, self.held, self.keyring, int(time.time()))
             except FreshnessRefused as error:
                 log.warning("what is kept in %s does not count: %s", self.layout.catalogue, error)
+
+    def look_who_vouches(self) -> None:
+        """Whether a key was revoked since that the held catalogue stands on, and who has published beside it."""
+        self.fallen, self.races = None, []
+        if self.held is not None and self.keyring is not None:
+            self.races = live_races(self.held, self.catalogues.races(), self.keyring, int(time.time()))
+            self.fallen = why_fallen(self.held, self.catalogues.before(self.held.catalogue.version), self.keyring)
 
     def good_until_s(self) -> int | None:
         """Until when the held catalogue counts, by its own word and by what was said of its freshness."""
@@ -227,6 +239,7 @@ class State:
         self._previous = None if self.held is None else self.held.catalogue
         self.held, self.fresh = accepted, None
         self._name_roles()
+        self.look_who_vouches()
         self.renew_gate()
         self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
 

@@ -23,7 +23,7 @@ Cause = Literal[
     "unsigned", "unknown-key", "no-keyring", "not-allowed", "expired", "made-after-expiry", "revoked", "weak-digest",
     "not-good", "clock", "no-tag", "tag-name", "no-way", "no-start", "tree-policy", "ssh-keys", "not-listed",
     "not-forward", "tag-in-branch", "not-here", "damaged", "unreadable", "limit", "quorum", "stale", "two-catalogues",
-    "no-catalogue", "not-attested", "settled-elsewhere",
+    "fallen", "no-catalogue", "not-attested", "settled-elsewhere",
 ]  # fmt: skip
 """Why a rule does not hold."""
 
@@ -55,6 +55,7 @@ _ADVICE: Final[dict[Cause, str]] = {
     "not-attested": "ask the attester to verify it: gtfs sync and gtfs publish there",
     "stale": "have the publisher publish or refresh it, and gtfs sync here; or set this machine's clock",
     "two-catalogues": "ask the publisher which one is meant; both are kept in catalogue/",
+    "fallen": "wait for the publisher's next catalogue, by another key; or ask for the last good one: gtfs rewind",
     "no-catalogue": "gtfs sync SOURCE --into REPO",
     "settled-elsewhere": "gtfs sync moves it, or says what hinders git",
 }

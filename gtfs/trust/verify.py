@@ -64,7 +64,8 @@ LINE_BYTES: Final = 16 << 10  # gpg hashes only the first 19995 bytes of a line
 
 _BEGIN_TEXT: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _BEGIN_SIGNATURE: Final = b"-----BEGIN PGP SIGNATURE-----"
-_HEAD = re.compile(re.escape(_BEGIN_TEXT) + rb"\n(?:Hash: [A-Z0-9, -]{1,200}\n){0,32}\n")
+_DIGEST: Final = rb"(?:SHA(?:1|224|256|384|512|3-256|3-512)|RIPEMD160|MD5)"  # weak ones are refused by the signature
+_HEAD = re.compile(re.escape(_BEGIN_TEXT) + rb"\n(?:Hash: %b(?:, ?%b){0,31}\n){0,32}\n" % (_DIGEST, _DIGEST))
 _NO_CONTROL: Final = b"\t\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from keys import DAY_S, Keys, now_s, shared_keys
 
-from gtfs.catalogue.accept import Accepted, CatalogueRefused, FirstTrust, WrongSigner, accept
-from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.catalogue.accept import Accepted, FirstTrust, WrongSigner, accept
+from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.freshness import Freshness, FreshnessRefused, NewerExists, accept_freshness
 from gtfs.ids import SHA1, ObjectId
 from gtfs.repo.repository import create_repository, open_repository
@@ -62,8 +62,9 @@ def judge(keys: Keys, held: Accepted, said: Freshness, *names: str) -> Freshness
 
 
 def test_a_freshness_key_or_a_signer_may_say_that_the_held_catalogue_is_the_newest(keys: Keys, held: Accepted) -> None:
-    assert judge(keys, held, fresh(held), "carol") == fresh(held)
-    assert judge(keys, held, fresh(held), "alice") == fresh(held)
+    said = fresh(held)
+    assert judge(keys, held, said, "carol") == said
+    assert judge(keys, held, said, "alice") == said
 
 
 @pytest.mark.parametrize("name", ["bob", "mallory", "expired"])
@@ -110,29 +111,6 @@ def test_freshness_of_an_older_version_is_ignored_and_of_a_newer_one_tells_of_it
     assert judge(keys, later, fresh(held), "carol") is None
     with pytest.raises(NewerExists, match="a newer catalogue exists"):
         judge(keys, held, fresh(later), "carol")
-
-
-def test_every_bit_of_a_signed_text_flipped_is_refused(keys: Keys, held: Accepted) -> None:
-    for document in (
-        keys.clearsign(fresh(held).to_text().encode(), "carol"),
-        keys.clearsign(text(keys, refs={}), "alice"),
-    ):
-        begin, end = document.index(b"\n\n") + 2, document.index(b"\n-----BEGIN PGP SIGNATURE")
-        accepted = 0
-        # All bits of each seventh byte, and one bit of each other one: a run of gpgv for each.
-        flips = [(at, 1 << bit) for at in range(begin, end) for bit in (range(8) if at % 7 == 0 else (at % 8,))]
-        for at, mask in flips:
-            flipped = bytearray(document)
-            flipped[at] ^= mask
-            try:
-                if document.find(b"gtfs-freshness-1") > 0:
-                    accept_freshness(bytes(flipped), held, keys.ring, now_s())
-                else:
-                    accept(bytes(flipped), None, keys.ring, FirstTrust(frozenset({keys["alice"]})), now_s())
-                accepted += 1
-            except (FreshnessRefused, CatalogueRefused, BadCatalogue):
-                pass
-        assert accepted == 0
 
 
 def git(path: Path, *args: str) -> None:

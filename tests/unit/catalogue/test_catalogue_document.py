@@ -230,3 +230,33 @@ def test_a_ref_below_another_is_refused_whatever_lies_between_them(one: bytes, o
 def test_every_year_can_be_read(year: str) -> None:
     text = TEXT.replace("Date: 2027", "Date: 0001").replace("Valid-Until: 2027", f"Valid-Until: {year}")
     assert from_text(text.encode()).to_text() == text
+
+
+def test_a_catalogue_without_later_fields_has_the_bytes_that_it_had_before_them() -> None:
+    key = "D0ECAD768B7E0EA2318EDB23007BA614D6DBD705"
+    text = (
+        "Format: gtfs-catalogue-1\n"
+        "Repository: demo\n"
+        "Version: 2\n"
+        "Previous: 03ca4d876297ad0f7775bf62baeab3b12b2dada155258a3e37e8fcb35aef1e99\n"
+        "Date: 2026-11-22T15:15:40Z\n"
+        "Valid-Until: 2026-12-22T15:15:40Z\n"
+        "Object-Format: sha1\n"
+        "Encoding: gtfs-pack-1\n"
+        "Trackers:\n"
+        " udp://tracker.example.org:6969/announce\n"
+        "Policy:\n"
+        f" refs/tags/** tag by={key}\n"
+        "Signers:\n"
+        f" {key}\n"
+        "Threshold: 1\n"
+        "Head: refs/heads/main\n"
+        "Refs:\n"
+        " 23a3c70d71c101ea4e8b8f106e146a63cc8835de refs/heads/main\n"
+        "Reels:\n"
+        " 6902205f1b5028dd3fb93e7bb271329aed6868b6e5da039fb6d324aaf19da34b"
+        " 85e120c1030d736e5b375ef789808add81430829 3253 6\n"
+    )
+    found = from_text(text.encode())
+    assert (found.freshness, found.raced, found.follows) == ((), (), (found.previous,))
+    assert found.to_text() == text

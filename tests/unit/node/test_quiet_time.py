@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from gtfs.repo.repository import create_repository
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.state import State
+from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import Count, News
 from gtfs.view.writing import Writing
 
@@ -67,7 +69,8 @@ class Scripted(Publishing):
     """Publishes nothing: ``ends`` says how each try ends, and then all is told."""
 
     def __init__(self, state: State, writing: Writing, ends: list[Exception | None]) -> None:
-        super().__init__(state, writing, self._on, None)
+        nobody = cast(FeedPoller, None)  # is not asked where nothing is published
+        super().__init__(state, writing, nobody, self._on, None)
         self.ends = ends
         self.tried_s: list[float] = []
         self.all_tried = trio.Event()

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs rewind`` where no node runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gtfs.repo.repository import open_repository
+from gtfs.state.rewind import rewind
+from gtfs.state.state import State
+
+
+def run(place: Path, version: int) -> dict[str, Any]:
+    """What is held then."""
+    with State(open_repository(place)) as state:
+        return rewind(state, version)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back behind catalogues that nobody shall believe any more, and what stands beside the held one (design.md §5).
+
+Synchronous, under the node's lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtfs.catalogue.accept import Held
+from gtfs.errors import Blame, GtfsError
+from gtfs.state.state import State
+
+
+class NoSuchVersion(GtfsError):
+    """A version that was never accepted, or is not below the held one."""
+
+    fault = Blame.USAGE
+
+
+def go_back(state: State, version: int) -> Held:
+    """Hold an accepted version again, and set those above it aside. Raises `NoSuchVersion`, `DamagedStore`, OSError.
+
+    No ref goes back by it: where the version has one elsewhere, that is a move as any other.
+    """
+    held = state.held
+    if held is None or version >= held.catalogue.version or version not in state.catalogues.versions():
+        kept = [str(v) for v in state.catalogues.versions()[:-1]]
+        raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
+    behind = state.catalogues.go_back(version)
+    state.hold(behind)
+    return behind
+
+
+def rewind(state: State, version: int) -> dict[str, Any]:
+    """The same, and what `gtfs rewind` shows."""
+    held = go_back(state, version)
+    aside = sorted(str(path) for path in state.catalogues.set_aside())
+    return {"version": version, "digest": held.digest, "files": aside}
+
+
+def describe_races(state: State) -> list[dict[str, Any]]:
+    """What other signers published beside the held catalogue."""
+    return [{"version": race.version, "digest": race.digest} for race in state.races]
