@@ -35,6 +35,7 @@ class Layout:
         self.accepted_faults = root / "accepted-faults"
         self.unlisted_faults = root / "unlisted-faults"  # what the last publish stopped for
         self.outstanding = root / "outstanding"  # a publish that failed and is tried again
+        self.proposal = root / "proposal"  # the text of the next catalogue, for its signers
         # What is held.
         self.index = root / "node.db"
         self.open_reel = root / "open.reel"

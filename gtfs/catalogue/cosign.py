@@ -14,6 +14,8 @@ from gtfs.ids import Fingerprint
 from gtfs.trust.refnames import encode_name
 from gtfs.trust.stanza import read_stanza, write_time
 
+_NAMED: Final = 3  # signers in one line
+
 # What is told in other words.
 _TOLD: Final = frozenset({"format", "repository", "version", "previous", "date", "valid-until", "refs", "reels"})
 
@@ -29,7 +31,8 @@ class Role(NamedTuple):
         return max(0, self.threshold - len(set(self.signers) & set(by)))
 
     def __str__(self) -> str:
-        return f"{self.threshold} of {', '.join(self.signers)}" if len(self.signers) > 1 else self.signers[0]
+        more = f" and {len(self.signers) - _NAMED} more" if len(self.signers) > _NAMED else ""
+        return f"{self.threshold} of {', '.join(self.signers[:_NAMED])}{more}" if self.signers[1:] else self.signers[0]
 
 
 def roles(before: Catalogue | None, signers: tuple[Fingerprint, ...], threshold: int) -> list[Role]:
@@ -59,7 +62,7 @@ def describe(text: bytes, text_before: bytes | None) -> Iterator[str]:
         "" if new.previous is None else f", after the one with SHA-256 {new.previous}"
     )
     yield f"date         {write_time(new.date_s)}, valid until {write_time(new.valid_until_s)}"
-    yield f"next signers {Role(new.signers, new.threshold)}"
+    yield f"signers      {new.threshold} of {', '.join(new.signers)}"
     size = sum(reel.size for reel in new.reels)
     yield f"reels        {len(new.reels)} with {sum(reel.rows for reel in new.reels)} packs, {size} bytes"
     yield from (f"changed      {line}" for line in _other_changes(text, text_before))

@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, Held, NotSigned, accept
+from gtfs.catalogue.cosign import Role, choose_signers
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.race import Race
 from gtfs.catalogue.store import CatalogueStore
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
 from gtfs.pack.account import NO_NEEDS, Needs
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy
-from gtfs.trust.sign import Signer
+from gtfs.trust.sign import Signer, secret_keys
 from gtfs.trust.verify import combine_clearsigned
 
 VALID_S: Final = 30 * 24 * 3600
@@ -87,6 +90,35 @@ def says_the_same(one: Catalogue, other: Catalogue) -> bool:
     """Whether they differ in nothing but version, previous and times, so that issuing it can wait."""
     plain = dataclasses.replace(other, version=one.version, previous=one.previous, raced=one.raced)
     return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
+
+
+class TooFewKeys(GtfsError):
+    """A catalogue needs more signatures than the keys that are here can make."""
+
+    fault = Blame.USAGE
+
+
+def sign_together(
+    text: str, needed: Sequence[Role], own: Fingerprint, gnupg_home: Path | None, *, asks: bool = True
+) -> bytes:
+    """A catalogue's text signed by the key ``own`` if that will do, else by as many as are needed of those here.
+
+    ``asks``: whether gpg may ask for a passphrase. Raises `TooFewKeys`, `SigningFailed`, `GnupgUnusable`.
+    """
+    by = [own]
+    if any(role.lacks([own]) for role in needed):
+        here = secret_keys(gnupg_home)
+        named = dict.fromkeys((own, *(key for role in needed for key in role.signers)))
+        usable = [key for key in named if key in here]
+        chosen = choose_signers(needed, usable)
+        if chosen is None:
+            raise TooFewKeys(
+                f"the catalogue needs signatures by {' and by '.join(map(str, needed))}; of their secret keys here: "
+                f"{', '.join(usable) or 'none'}; so: gtfs publish --propose REPO FILE, gtfs sign FILE where each key "
+                "is, then gtfs publish --complete REPO FILE.*.asc"
+            )
+        by = chosen
+    return combine_clearsigned([Signer(key, gnupg_home, asks=asks).clearsign(text) for key in by])
 
 
 def issue(

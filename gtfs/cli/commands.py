@@ -21,6 +21,7 @@ from gtfs.cli.refresh import refresh
 from gtfs.cli.rewind import rewind
 from gtfs.cli.seed import seed
 from gtfs.cli.shape import Group
+from gtfs.cli.sign import sign
 from gtfs.cli.status import status
 from gtfs.cli.sync import sync
 from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
@@ -64,9 +65,11 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-for _command in (
-    init, keys, publish, refresh, rewind, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
-):  # fmt: skip
+_COMMANDS = (
+    init, keys, publish, sign, refresh, rewind, mount, umount,
+    sync, seed, status, verify, trust, torrent, fsck, pack,
+)  # fmt: skip
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -20,6 +20,14 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     "--sign-key", metavar="FPR", help="Full fingerprint of the OpenPGP key that signs catalogues; needed once."
 )
 @click.option(
+    "--signer",
+    "signers",
+    multiple=True,
+    metavar="FPR",
+    help="A key that may sign catalogues, where several may: name all of them, the publisher's too; may be repeated.",
+)
+@click.option("--threshold", type=click.IntRange(1), metavar="K", help="How many of them must (default 1).")
+@click.option(
     "--freshness-key",
     "freshness_keys",
     multiple=True,

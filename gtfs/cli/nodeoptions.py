@@ -171,6 +171,9 @@ NODE: Mapping[str, Option] = {
         TrustGiven, "signers", Kind("FPR", _each(_signer)),
         "full fingerprint of who may sign the first catalogue, beside any keyring; may be given again", many=True,
     ),
+    "threshold": Option(
+        TrustGiven, "threshold", count(1, 32), "how many of those signers must have signed the first catalogue"
+    ),
     "gnupghome": Option(
         TrustGiven, "gnupg_home", Kind("DIR", _directory), "where the user's own keys are, for signers in no keyring"
     ),

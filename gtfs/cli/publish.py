@@ -14,20 +14,35 @@ import click
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
+from gtfs.durable import replace_file
 from gtfs.errors import Blame
 from gtfs.state.control import NodeFailed
 
+BEFORE_SUFFIX = ".before"  # after the name of a proposal: the catalogue that it follows
 _NAMED = 20  # refs in one line, or lines of refs
 
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Sign a new catalogue though nothing has changed.")
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that encode (default: one for each core).")
 @click.option("-v", "--verbose", is_flag=True, help="Name all reels, and the SOURCE strings that others can use.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be published, and do nothing.")
 @click.option("--pushed", is_flag=True, help="For hooks: publish only as init --publish says, and never fail.")
-def publish(repo: Path, force: bool, jobs: int | None, verbose: bool, dry_run: bool, pushed: bool) -> int:
+@click.option("--propose", is_flag=True, help="Write the next catalogue's text to FILE, for gtfs sign, and stop there.")
+@click.option("--complete", is_flag=True, help="Publish what was proposed, with the signatures in each FILE.")
+def publish(
+    repo: Path,
+    files: tuple[Path, ...],
+    force: bool,
+    jobs: int | None,
+    verbose: bool,
+    dry_run: bool,
+    pushed: bool,
+    propose: bool,
+    complete: bool,
+) -> int:
     """Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.
 
     An attester's REPO publishes instead what it verified of the catalogue that it follows.
@@ -36,6 +51,7 @@ def publish(repo: Path, force: bool, jobs: int | None, verbose: bool, dry_run: b
     """
     if pushed and (force or dry_run):
         raise click.UsageError("beside --pushed there may be neither --force nor --dry-run")
+    _check_files(files, propose, complete, force or dry_run or pushed)
     if pushed:
         from gtfs.cli.work.publish import run_pushed
 
@@ -45,14 +61,18 @@ def publish(repo: Path, force: bool, jobs: int | None, verbose: bool, dry_run: b
     if dry_run:
         _show_foretold(_foretell(place), verbose)
         return 0
-    done = _by_node(place, force, jobs)
+    done = _complete_by_node(place, files) if complete else _by_node(place, force, jobs, propose)
     has_node = done is not None
     if done is None:
-        from gtfs.cli.work.publish import run
+        from gtfs.cli.work.publish import run, run_complete
 
         with bar("encoding") as show:
             show(0, 0, "")
-            done = run(place, force, jobs, lambda p: _tell(show, p))
+            done = (
+                run_complete(place, files)
+                if complete
+                else run(place, force, jobs, lambda p: _tell(show, p), to_propose=propose)
+            )
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
@@ -62,6 +82,9 @@ def publish(repo: Path, force: bool, jobs: int | None, verbose: bool, dry_run: b
         for source in done["sources"]:
             say(f"attester {source}")
         return 0
+    if propose:
+        _write(done, files[0] if files else None, repo, verbose)
+        return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
     _show(done, verbose)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
@@ -75,18 +98,53 @@ def _tell(show: Any, p: dict[str, Any]) -> None:
         show(p["packs"], p["of"], f"{p['packs']} of {p['of']} packs, {size_text(p['bytes'])}")
 
 
-def _by_node(place: Path, force: bool, jobs: int | None) -> dict[str, Any] | None:
+def _check_files(files: tuple[Path, ...], propose: bool, complete: bool, has_others: bool) -> None:
+    if complete and (propose or has_others):
+        raise click.UsageError("beside --complete there may only be files")
+    if len(files) > propose and not complete:
+        raise click.UsageError("there may be one FILE with --propose, and more with --complete only")
+    if complete and not files:
+        raise click.UsageError("--complete needs the files that gtfs sign made")
+
+
+def _complete_by_node(place: Path, files: tuple[Path, ...]) -> dict[str, Any] | None:
+    done = ask(place, {"do": "complete", "files": [str(file.absolute()) for file in files]})
+    return None if done is None else done["published"]
+
+
+def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -> None:
+    """Put the proposal where it was wanted, and beside it what it follows, for signers to see what changes."""
+    proposal = done["proposal"]
+    if proposal is None:
+        _show(done, verbose)
+        return
+    path = Path(proposal["name"]) if file is None else file
+    replace_file(path, Path(proposal["file"]).read_bytes(), 0o644)
+    if proposal["before"] is not None:
+        replace_file(path.with_name(path.name + BEFORE_SUFFIX), Path(proposal["before"]).read_bytes(), 0o644)
+    if proposal["replaced"]:
+        complain("another proposal waited for signatures, and this one takes its place: those over it count no more")
+    _show(done, verbose, "proposed " if proposal["new"] else "proposed before, so that signatures over it count: ")
+    for role in proposal["needs"]:
+        say(f"needs {role}")
+    say(f"file {path}")
+    say(f"next: gtfs sign {path}, where each key is; then gtfs publish --complete {repo} {path}.*.asc")
+
+
+def _by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
     """What the running node published, None if none runs: it draws, we sign, it places what holds."""
     while True:
         with bar("encoding") as show:
-            asked = {"do": "draft", "force": force, "jobs": jobs}
+            asked: dict[str, object] = {"do": "draft", "force": force, "jobs": jobs}
+            if propose:
+                asked["propose"] = True
             drawn = ask(place, asked, lambda p: _tell(show, p), lambda: show(0, 0, ""))
         if drawn is None or "published" in drawn:
             return None if drawn is None else drawn["published"]
-        from gtfs.cli.work.sign import sign
+        from gtfs.cli.work.drawn import sign_drawn
 
         # The progress bar is gone: the agent may want the terminal for itself.
-        placed = ask(place, {"do": "place", "draft": drawn["draft"], "document": sign(drawn)})
+        placed = ask(place, {"do": "place", "draft": drawn["draft"], "document": sign_drawn(drawn)})
         if placed is None:
             raise NodeFailed("the node ended before it published; publish again", Blame.OTHER.exit_code)
         if placed["published"] is not None:
@@ -128,12 +186,12 @@ def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
         complain(_left_out(left))
 
 
-def _show(done: dict[str, Any], verbose: bool) -> None:
+def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
     what = "nothing had changed"
     if done["new"]:
         moved = _count(done["refs_moved"], "ref") + " moved" if done["refs_moved"] else "signed anew"
         what = f"{_count(done['new_packs'], 'new pack')}, {size_text(done['new_bytes'])}; {moved}"
-    say(f"version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
+    say(f"{how}version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
     if verbose:
         total = size_text(sum(reel["size"] for reel in done["reels"]))
         say(f"{_count(done['packs'], 'commit pack')} in {_count(len(done['reels']), 'reel')}, {total}")

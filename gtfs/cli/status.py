@@ -122,6 +122,8 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     if publish is None:
         return
     yield "publish", _MODES[publish["mode"]]
+    if publish.get("proposed"):
+        yield "publish", f"version {publish['proposed']} is proposed, and waits for signatures: gtfs publish --complete"
     failed = publish["outstanding"]
     if failed:
         tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"

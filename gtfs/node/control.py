@@ -67,6 +67,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
     "keys": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
     "out": _is_name,
+    "propose": lambda value: isinstance(value, bool),
     "packs": lambda value: isinstance(value, bool),
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
     "version": lambda value: type(value) is int and value > 0,
@@ -76,6 +77,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 _NEEDED = {
     "init": ("wanted",),
+    "complete": ("files",),
     "place": ("document", "draft"),
     "refresh": ("days",),
     "rewind": ("version",),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -15,7 +16,9 @@ from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
 from gtfs.repo.watch import RefsWatch
 from gtfs.repo.work import Work
+from gtfs.state.control import Tell
 from gtfs.state.divergence import Divergence
+from gtfs.state.offer import describe_offer
 from gtfs.state.state import State
 from gtfs.view.writing import Writing
 
@@ -84,3 +87,7 @@ class GitNews:
             if (await self._writing.run(take_up)).made:
                 self._news.changed()
         self._news.refs = refs
+
+    async def asked_offer(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """In a clone: where the held catalogue's refs may stand, for the git that moves them. Raises `NotFollowing`."""
+        return await self._writing.run(describe_offer, self._state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -22,10 +23,11 @@ from gtfs.node.others import hear_others
 from gtfs.repo.work import Step, Work
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
-from gtfs.state.describe import describe_published, describe_step
+from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
 from gtfs.state.state import State
@@ -79,17 +81,23 @@ class Publishing:
     # -- asked ----------------------------------------------------------------------------------------------------
 
     async def asked_draft(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        """A catalogue for the caller to sign; what was published, if nothing has changed; what an attester said."""
+        """A catalogue for the caller to sign, or that waits for several; what was published, if nothing has changed.
+
+        What an attester said.
+        """
 
         def tell_step(step: Step) -> None:
             trio.from_thread.run_sync(tell, describe_step(step))
 
-        force, jobs = bool(request.get("force")), request.get("jobs") or self._jobs
+        force, jobs, to_propose = bool(request.get("force")), request.get("jobs") or self._jobs, request.get("propose")
 
         def work() -> Draft | dict[str, Any]:
-            if is_attester(self._state):
+            if is_attester(self._state) and not to_propose:
                 return describe_attested(self._state, *attest(self._state, force=force))
-            drawn = draft(self._state, Work(jobs, cancelled, tell_step), force=force)
+            work = Work(jobs, cancelled, tell_step)
+            if to_propose:
+                return describe_proposal(self._state, propose(self._state, work, force=force))
+            drawn = draft(self._state, work, force=force)
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
         await hear_others(self._state, self._poller)
@@ -100,7 +108,15 @@ class Publishing:
         self._draft = drawn
         home = None if drawn.gnupg_home is None else str(drawn.gnupg_home)
         text = drawn.catalogue.to_text()
-        return {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+        answer = {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+        return {**answer, "needed": [list(role) for role in drawn.needed]}
+
+    async def asked_complete(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Publish the proposal that waits with the signatures in files."""
+        files = [Path(name) for name in request["files"]]
+        done = await self._writing.run(complete_with, self._state, files)
+        await self._on_published()
+        return {"published": describe_published(self._state, done)}
 
     async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Place what the caller signed of the last draft, if it holds; nothing is published if another came first."""

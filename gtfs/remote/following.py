@@ -8,20 +8,22 @@ that runs on the clone already, finds by its policy. Main thread.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
-from gtfs.catalogue.document import Catalogue
 from gtfs.cli.work.running import raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed
+from gtfs.ids import OBJECT_FORMATS
 from gtfs.ingest.refoffers import RefOffer
 from gtfs.node.node import Node
 from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
@@ -36,10 +38,11 @@ from gtfs.remote.settings import RemoteSettings
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.belief import Belief, believe
+from gtfs.state.control import Tell, ask_node
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
 from gtfs.state.nearby import places_beside, take_nearby
-from gtfs.state.offer import offer
+from gtfs.state.offer import offer, read_offer
 from gtfs.state.source import Source
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
@@ -68,6 +71,14 @@ class ReadOnlySource(GtfsError):
     """A push to a feed."""
 
     fault = Blame.USAGE
+
+
+class Found(NamedTuple):
+    """The refs that there are, as they were judged; ``trouble``: what did not come or was refused, and why."""
+
+    refs: RefList
+    offered: RefOffer
+    trouble: Mapping[str, str]
 
 
 class Following:
@@ -101,9 +112,9 @@ class Following:
                 # git has some of it from elsewhere, and may ask us for nothing at all: it is judged now.
                 clone.begin(repository, self._belief, self._feed.text)
         assert repository is not None
-        catalogue, offered = self._in_turn(repository, self._ask)
-        self._tell_held_back(offered)
-        return RefList(catalogue.object_format, offered.refs, catalogue.head)
+        found = self._in_turn(repository, self._ask, lambda _progress: None)
+        self._tell_held_back(found.offered)
+        return found.refs
 
     async def _first(self) -> Belief:
         """A first catalogue, believed; nothing is written."""
@@ -115,7 +126,7 @@ class Following:
             document = await bring_first(self._feed, options, None)
         return await trio.to_thread.run_sync(believe, given, document)
 
-    async def _ask(self, repository: Repository) -> tuple[Catalogue, RefOffer]:
+    async def _ask(self, repository: Repository) -> Found:
         """Ask the feed, and judge what may move."""
         options = self._settings.node
         if not isinstance(self._feed, DhtFeed):  # which alone needs the swarm to be asked
@@ -123,9 +134,7 @@ class Following:
         async with self._open(repository, options) as node:
             await node.ask_feeds()
             self._check_feed(node)
-            held = node.state.held
-            assert held is not None
-            return held.catalogue, await _offered(node)
+            return await _found(node, {})
 
     def _check_feed(self, node: Node) -> None:
         config = node.state.config
@@ -151,27 +160,25 @@ class Following:
         raise_file_limit()
         progress = FetchProgress(self._options.progress)
 
-        async def bring(repository: Repository) -> tuple[dict[str, str], RefList, RefOffer]:
+        async def bring(repository: Repository) -> Found:
             async with self._open(repository, self._settings.node) as node:
                 if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
                     await node.ask_feeds()
+                elif self._belief is not None:
+                    await node.attesters.poll_once()
                 async with open_shown_progress(node.session, progress.tell) as shown:
                     report = await node.sync(shown.show)
-                held = node.state.held
-                assert held is not None
-                offered = await _offered(node)
-                missing = {name: str(why) for name, why in report.missing.items()} | dict(report.unusable)
-                refused = {oid.hex(): why for oid, why in report.refused.items()}
-                c = held.catalogue
-                return missing | refused, RefList(c.object_format, offered.refs, c.head), offered
+                trouble = {oid.hex(): why for oid, why in report.refused.items()}
+                trouble |= {str(name): str(why) for name, why in (*report.missing.items(), *report.unusable.items())}
+                return await _found(node, trouble)
 
         word = "stopped"
         try:
-            trouble, listing, offered = self._in_turn(repository, bring)
+            found = self._in_turn(repository, bring, progress.tell)
             word = "done"
         finally:
             progress.close(word)
-        _check_wants(wants, trouble, listing, offered)
+        _check_wants(wants, found)
         self._brought = repository
 
     def _take_nearby(self, repository: Repository, catalogue: Path) -> None:
@@ -192,19 +199,44 @@ class Following:
     def _given(self) -> TrustGiven:
         return replace(self._settings.trust, confirm=self._consent.confirm)
 
-    def _open(self, repository: Repository, options: NodeOptions):  # type: ignore[no-untyped-def]
+    def _open(self, repository: Repository, options: NodeOptions) -> AbstractAsyncContextManager[Node]:
         # As one more feed, and no source of the clone's, until what it has was accepted.
         feeds = (*options.feeds, self._feed)
         return open_source(
             Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
         )
 
-    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[T]]) -> T:
+    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[Found]], tell: Tell) -> Found:
+        """By this process once nobody else has the clone, or by the node that runs on it."""
         while True:
             try:
                 return _run(work, repository)
             except Busy as e:
+                found = self._ask_running(repository, tell)
+                if found is not None:
+                    return found
                 clone.wait_turn(repository.layout, e)
+
+    def _ask_running(self, repository: Repository, tell: Tell) -> Found | None:
+        """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
+        root = repository.state_directory
+        done = ask_node(root, {"do": "sync"}, tell)
+        said = None if done is None else ask_node(root, {"do": "offer"}, tell)
+        if done is None or said is None:
+            return None
+        errors = {feed["feed"]: feed["error"] for feed in done["feeds"]}
+        if self._feed.text not in errors:
+            raise FeedFailed(
+                f"the node that runs on {repository.path} does not follow {self._feed.text}: end it for this fetch",
+                Blame.BUSY,
+            )
+        if errors[self._feed.text]:
+            raise FeedFailed(errors[self._feed.text], Blame.NETWORK)
+        head = None if said["head"] is None else os.fsencode(said["head"])
+        offered = read_offer(said)
+        refs = RefList(OBJECT_FORMATS[said["object_format"]], offered.refs, head)
+        trouble = {name: why["reason"] for name, why in done["missing"].items()} | done["refused"]
+        return Found(refs, offered, trouble)
 
     def _tell_held_back(self, offered: RefOffer) -> None:
         if self._options.verbosity > 0:
@@ -212,21 +244,25 @@ class Following:
                 print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-async def _offered(node: Node) -> RefOffer:
-    return await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
+async def _found(node: Node, trouble: Mapping[str, str]) -> Found:
+    held = node.state.held
+    assert held is not None
+    offered = await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
+    catalogue = held.catalogue
+    return Found(RefList(catalogue.object_format, offered.refs, catalogue.head), offered, trouble)
 
 
-def _check_wants(wants: Sequence[Want], trouble: dict[str, str], listing: RefList, offered: RefOffer) -> None:
+def _check_wants(wants: Sequence[Want], found: Found) -> None:
+    late, held_back = found.offered.late, found.offered.held_back
     against = {}
     for want in wants:
-        if listing.place_of(want.name) != want.oid or want.name in offered.late:
-            against[want.name] = offered.held_back.get(want.name, "it has not come whole")
+        if found.refs.place_of(want.name) != want.oid or want.name in late:
+            against[want.name] = held_back.get(want.name, "it has not come whole")
     if not against:
         return
     lines = _grouped(against)
-    for name, why in list(trouble.items())[:_SHOWN]:
-        lines.append(f"{name}: {why}")
-    if any(name in offered.late for name in against):
+    lines += [f"{name}: {why}" for name, why in list(found.trouble.items())[:_SHOWN]]
+    if not against.keys().isdisjoint(late):
         lines.append("what came is kept: the same git fetch goes on from there")
     raise NotFetched("\n".join(lines))
 

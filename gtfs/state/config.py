@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, gnupghome, validdays, publish, clone, ringrepository, ringref, one for
-each limit, and, any number of times, source, attester, tracker, webseed, policy, refs, hide, ringpath, cataloguekey.
+Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, publish, clone, ringrepository, ringref,
+one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
+cataloguekey.
 """
 
 from __future__ import annotations
@@ -70,6 +71,24 @@ class Config:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""
         value = self.get("signkey")
         return None if value is None else parse_fingerprint(value)
+
+    def signers(self) -> tuple[tuple[Fingerprint, ...], int]:
+        """Whom a publisher's catalogues name, and how many of them must sign: by default its key.
+
+        Raises `BadId`, `BadConfig`.
+        """
+        key, named = self.sign_key(), tuple(parse_fingerprint(text) for text in self.get_all("signer"))
+        signers, threshold = named or (() if key is None else (key,)), self.threshold()
+        if threshold > max(1, len(signers)):
+            raise BadConfig(f"{self.path}: gtfs.threshold is {threshold}: there are {len(signers)} signers")
+        return signers, threshold
+
+    def threshold(self) -> int:
+        """How many must sign; raises `BadConfig`."""
+        value = self.get("threshold") or "1"
+        if not (value.isascii() and value.isdigit() and int(value[:9]) >= 1):
+            raise BadConfig(f"{self.path}: gtfs.threshold is {value}: not a number from 1 on")
+        return int(value)
 
     def gnupg_home(self) -> Path | None:
         """Where the publisher's key is; None for gpg's own default."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
 from gtfs.repo.work import Step
@@ -14,6 +15,7 @@ from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.hooks import describe_hooks
 from gtfs.state.outstanding import Outstanding, read_outstanding
+from gtfs.state.proposal import Proposal, waiting_proposal
 from gtfs.state.publish import Published
 from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
@@ -51,7 +53,9 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "read_only": state.read_only,
     }
     if state.config.get("signkey") is not None:
-        out["publish"] = describe_publishing(state.config.publish_mode(), read_outstanding(state.layout))
+        out["publish"] = describe_publishing(
+            state.config.publish_mode(), read_outstanding(state.layout), waiting_proposal(state)
+        )
     if held is not None:
         c = held.catalogue
         out["catalogue"] = {
@@ -90,9 +94,13 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     return out
 
 
-def describe_publishing(mode: str, outstanding: Outstanding | None) -> dict[str, Any]:
+def describe_publishing(mode: str, outstanding: Outstanding | None, waiting: Catalogue | None) -> dict[str, Any]:
     """When a publisher publishes by itself, and what failed of it."""
-    return {"mode": mode, "outstanding": None if outstanding is None else outstanding.describe()}
+    return {
+        "mode": mode,
+        "outstanding": None if outstanding is None else outstanding.describe(),
+        "proposed": None if waiting is None else waiting.version,
+    }
 
 
 def describe_step(step: Step) -> dict[str, Any]:
@@ -133,4 +141,22 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "faults": published.faults.describe(),
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
+    }
+
+
+def describe_proposal(state: State, proposal: Proposal | Published) -> dict[str, Any]:
+    """What `gtfs publish --propose` shows, beside what it will show when that is published."""
+    if isinstance(proposal, Published):
+        return {**describe_published(state, proposal), "proposal": None}
+    catalogue = proposal.catalogue
+    return {
+        **describe_published(state, proposal.done),
+        "proposal": {
+            "name": f"{catalogue.repository}-{catalogue.version}.catalogue",
+            "new": proposal.is_new,
+            "replaced": proposal.replaced,
+            "file": str(proposal.file),
+            "before": None if proposal.before is None else str(proposal.before),
+            "needs": [str(role) for role in proposal.needed],
+        },
     }

@@ -103,7 +103,12 @@ def first_trust(state: Holder, given: TrustGiven, document: bytes | None) -> Fir
     if files or more:
         _freeze(state, files, more, given.signers)
     alone = frozenset(files) if len(files) == 1 else frozenset()
-    return FirstTrust(frozenset(given.signers) or alone or None, _asker(state, given.confirm))
+    allowed = frozenset(given.signers) or alone or None
+    if given.threshold > max(1, len(given.signers)):
+        raise NotFollowing(
+            f"-o threshold={given.threshold} wants as many -o signer=FPR, and there are {len(given.signers)}"
+        )
+    return FirstTrust(allowed, _asker(state, given.confirm), threshold=given.threshold)
 
 
 def _from_gnupg(given: TrustGiven, document: bytes | None, here: Mapping[Fingerprint, PublicKey]) -> Keys:

@@ -8,13 +8,14 @@ from typing import Any
 from gtfs.ingest.refjudge import moves_back
 from gtfs.state.publish import check_publisher, reached
 from gtfs.state.selection import describe_left_out
+from gtfs.state.signers import needed_roles
 from gtfs.state.state import State
 from gtfs.state.unpublishable import check_fits
 
 
 def foretell(state: State) -> dict[str, Any]:
     """As ``gtfs publish --dry-run`` shows it; raises `Unpublishable`, `BadConfig`, `GitFailed`."""
-    key, _ = check_publisher(state)
+    check_publisher(state)
     selection = state.refs()
     check_fits(state.repository, selection.chosen)
     before = {} if state.held is None else state.held.catalogue.refs
@@ -25,7 +26,7 @@ def foretell(state: State) -> dict[str, Any]:
     new = reached(state, [ref for ref in selection.chosen if ref.oid not in listed], listed)
     return {
         "version": 1 if state.held is None else state.held.catalogue.version + 1,
-        "signer": key,
+        "signer": " and ".join(map(str, needed_roles(state))),
         "new_packs": len(new),
         "refs": [
             {

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.catalogue.document import SIGNERS, BadCatalogue, Catalogue
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
 from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
@@ -53,6 +53,8 @@ class Wanted:
     limits: tuple[str, ...] = ()  # NAME=SIZE
     accepted_faults: tuple[str, ...] = ()
     accepted_fault_files: tuple[Path, ...] = ()
+    signers: tuple[str, ...] = ()
+    threshold: int | None = None
     publish: str | None = None  # one of `PUBLISH_MODES`
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Wanted:
             value = found.get(item.name)
             is_list = item.default == ()
             words = (value or []) if is_list else [] if value is None else [value]
-            wanted_type = int if item.name == "valid_days" else str
+            wanted_type = int if item.name in ("valid_days", "threshold") else str
             if not isinstance(words, list | tuple) or any(type(w) is not wanted_type or "\0" in str(w) for w in words):
                 raise BadConfig(f"{item.name}: this is no setting that a node can be given")
             made = [Path(word) if item.name in ("gnupg_home", "accepted_fault_files") else word for word in words]
@@ -96,13 +98,15 @@ def check_wanted(repository: Repository, wanted: Wanted) -> None:
     if wanted.gnupg_home is not None:
         open_gnupg(wanted.gnupg_home)
     config = Config(repository)
-    text = wanted.sign_key or config.sign_key()
-    if text is None:
-        raise BadConfig(f"{repository.path} is no publisher's yet: give --sign-key FPR")
-    if wanted.sign_key is not None or wanted.gnupg_home is not None:
-        key, home = parse_fingerprint(text), wanted.gnupg_home or config.gnupg_home()
+    key, signers, _ = _signers(config, wanted)
+    home = wanted.gnupg_home or config.gnupg_home()
+    # Of several signers no key needs to be here: each signs where his key is.
+    has_several = wanted.signers or config.get_all("signer")
+    if wanted.sign_key is not None or (wanted.gnupg_home is not None and not has_several):
         Signer(key, home).detach_sign(b"gtfs init: can this key sign?\n")
         choose([key], read_user_keys([key], home), "of GnuPG")
+    if wanted.signers:
+        choose(signers, read_user_keys(signers, home), "of GnuPG")
 
 
 def answer_init(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,19 +142,17 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
     """
     policies, limits, faulty = _read_wanted(wanted)
     refuse_subkeys(state, policies, wanted.gnupg_home)
-    key = wanted.sign_key or state.config.sign_key()
-    if key is None:
-        raise BadConfig(f"{state.repository.path} is no publisher's yet: give --sign-key FPR")
+    key, signers, threshold = _signers(state.config, wanted)
     freshness = tuple(parse_fingerprint(text) for text in wanted.freshness_keys)
-    if key in freshness:
-        raise BadConfig(f"--freshness-key {key}: it signs the catalogues; give one that is for this alone")
     home = str(wanted.gnupg_home.absolute()) if wanted.gnupg_home else None
     repository_id = initialise(state, wanted.name, key, home)
-    trust_by_name(state, freshness)
+    trust_by_name(state, [*(signer for signer in signers if signer != key), *freshness])
     if faulty:
         accept_faults(state.repository, faulty)
     settings: Mapping[str, Sequence[str]] = {
         "freshnesskey": freshness,
+        "signer": signers if wanted.signers else (),
+        "threshold": [str(threshold)] if wanted.threshold is not None else (),
         "tracker": wanted.trackers,
         "webseed": wanted.web_seeds,
         "policy": [line.to_line() for line in policies],
@@ -165,6 +167,30 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
             state.config.set(setting, *values)
     say_who_is_missing(policies, state.keyring)
     return repository_id
+
+
+def _signers(config: Config, wanted: Wanted) -> tuple[Fingerprint, tuple[Fingerprint, ...], int]:
+    """The publisher's own key, whom its catalogues are to name, and how many of them must sign.
+
+    Raises `BadConfig`, `BadId`.
+    """
+    given = tuple(dict.fromkeys(map(parse_fingerprint, wanted.signers)))
+    signers = given or tuple(map(parse_fingerprint, config.get_all("signer")))
+    key = config.sign_key() if wanted.sign_key is None else parse_fingerprint(wanted.sign_key)
+    if wanted.sign_key is None and given and key not in given:
+        key = given[0]
+    if key is None:
+        raise BadConfig(f"{config.path.parents[1]} is no publisher's yet: give --sign-key FPR")
+    if signers and key not in signers:
+        raise BadConfig(f"--sign-key {key}: it is not among those who sign; name them all with --signer")
+    signers = signers or (key,)
+    threshold = config.threshold() if wanted.threshold is None else wanted.threshold
+    if not 1 <= threshold <= len(signers) or len(signers) > SIGNERS:
+        raise BadConfig(f"--threshold {threshold}: not a number from 1 to {len(signers)}, of at most {SIGNERS} signers")
+    freshness = map(parse_fingerprint, wanted.freshness_keys) if wanted.freshness_keys else config.freshness_keys()
+    if both := {*signers} & {*freshness}:
+        raise BadConfig(f"--freshness-key {min(both)}: it signs the catalogues; give one that is for this alone")
+    return key, signers, threshold
 
 
 def _check(wanted: Wanted, policies: Sequence[Policy]) -> None:
@@ -202,8 +228,10 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
     own = choose([key], read_user_keys([key], home), "of GnuPG")
     before, old = state.keyring, config.sign_key()
-    freeze(own, state.layout.keyring, before=before, stay=before.primaries - {old} if before is not None else ())
-    state.use_keyring(state.keyring.named_only - {key} if state.keyring is not None else ())
+    # Who signed so far may have to sign once more, and counts for nothing else.
+    leaving = {old} - {key} if old is not None and state.held and old in state.held.catalogue.signers else set()
+    freeze(own, state.layout.keyring, before=before, stay=before.primaries - {old} | leaving if before else ())
+    state.use_keyring((state.keyring.named_only - {key}) | leaving if state.keyring is not None else ())
     if gnupg_home is not None:
         config.set("gnupghome", gnupg_home)
     config.set("signkey", key)

@@ -6,12 +6,16 @@ Blocking; under the node's lock, in the thread that writes.
 
 from __future__ import annotations
 
-from gtfs.ids import ObjectId
+import os
+from typing import Any
+
+from gtfs.ids import ObjectId, parse_object_id
 from gtfs.ingest.lost import absent
 from gtfs.ingest.refoffers import RefOffer, offer_refs
 from gtfs.repo.history import add_kinds
 from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.divergence import why_all_stay
+from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.state import State
 
 _UNREADABLE = "git has it, and not all of its history: git fsck"
@@ -46,3 +50,30 @@ def offer(state: State, work: Work = UNWATCHED) -> RefOffer:
 def _in_git(state: State, places: dict[bytes, ObjectId]) -> dict[bytes, ObjectId]:
     missing = set(absent(state.repository, list(dict.fromkeys(places.values()))))
     return {name: oid for name, oid in places.items() if oid not in missing}
+
+
+def describe_offer(state: State) -> dict[str, Any]:
+    """The same for git-remote-gtfs, as a running node answers it: names as `os.fsdecode` has them.
+
+    Raises `NotFollowing` where it is none of git's to move refs.
+    """
+    held = state.held
+    if held is None or not state.config.is_clone():
+        raise NotFollowing(f"{state.repository.path} is no clone that git-remote-gtfs made")
+    found, catalogue = offer(state), held.catalogue
+    return {
+        "object_format": catalogue.object_format.name,
+        "head": None if catalogue.head is None else os.fsdecode(catalogue.head),
+        "refs": {os.fsdecode(name): oid.hex() for name, oid in found.refs.items()},
+        "held_back": {os.fsdecode(name): why for name, why in found.held_back.items()},
+        "late": [os.fsdecode(name) for name in found.late],
+    }
+
+
+def read_offer(said: dict[str, Any]) -> RefOffer:
+    """What `describe_offer` gave; raises KeyError, `BadId`."""
+    return RefOffer(
+        {os.fsencode(name): parse_object_id(oid) for name, oid in said["refs"].items()},
+        {os.fsencode(name): why for name, why in said["held_back"].items()},
+        frozenset(map(os.fsencode, said["late"])),
+    )

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Held
+from gtfs.catalogue.cosign import Role
 from gtfs.catalogue.document import Catalogue, ReelEntry
-from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same, sign_together
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
@@ -38,14 +39,12 @@ from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
+from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import say_what_differs
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
-from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.gpgv import FUTURE_S
-from gtfs.trust.keyring import freeze, read_user_keys
-from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import write_time
 
 log = logging.getLogger(__name__)
@@ -78,19 +77,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Draft:
-    """A catalogue that only lacks its signature: by the key ``signer``, in ``gnupg_home`` (None: the signing user's).
+    """A catalogue that only lacks its signatures: those that are ``needed``, by the key ``signer`` if that will do.
 
-    ``done`` is what will have been published.
+    In ``gnupg_home`` (None: the signing user's). ``done`` is what will have been published.
     """
 
     catalogue: Catalogue
+    needed: Sequence[Role]
     signer: Fingerprint
     gnupg_home: Path | None
     done: Published
 
     def sign(self, *, asks: bool = True) -> bytes:
-        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`."""
-        return Signer(self.signer, self.gnupg_home, asks=asks).clearsign(self.catalogue.to_text())
+        """The signed document, by the GnuPG of whoever calls; raises `SigningFailed`, `TooFewKeys`."""
+        return sign_together(self.catalogue.to_text(), self.needed, self.signer, self.gnupg_home, asks=asks)
 
 
 class Overtaken(GtfsError):
@@ -134,14 +134,14 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     Raises what `publish_now` does but `SigningFailed`.
     """
     key, name = check_publisher(state)
-    renew_own_key(state, key)
+    renew_keys(state)
     choice = _choose(state, work)
     wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
     faults = _foresee(state, wanted, accepted_ids, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)
     fresh = _unlisted(state)
-    settings = _settings(state, key, name, accepted_ids)
+    settings = _settings(state, name, accepted_ids)
     now_s = int(time.time())
     catalogue = _next(state, choice, fresh, settings, now_s)
     held = state.held
@@ -154,9 +154,9 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     done = dataclasses.replace(
         _published(catalogue, True, choice, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
-        refs_moved=_count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
+        refs_moved=count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
     )  # fmt: skip
-    return Draft(catalogue, key, state.config.gnupg_home(), done)
+    return Draft(catalogue, needed_roles(state), key, state.config.gnupg_home(), done)
 
 
 def check_publisher(state: State) -> tuple[Fingerprint, str]:
@@ -206,10 +206,11 @@ def _unlisted(state: State) -> list[ReelRow]:
     return [r for r in reels.all() if not r.version and r.stage == "complete" and reels.holds(r.id)]
 
 
-def _settings(state: State, key: Fingerprint, name: str, accepted_ids: tuple[ObjectId, ...]) -> IssueSettings:
+def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> IssueSettings:
     config, feed_key = state.config, read_feed_key(state.repository.layout.feed_key)
+    signers, threshold = config.signers()
     return IssueSettings(
-        repository=name, signers=(key,), freshness=tuple(config.freshness_keys()),
+        repository=name, signers=signers, threshold=threshold, freshness=tuple(config.freshness_keys()),
         valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
@@ -275,36 +276,25 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     with state.index.transaction():
         state.hold(accepted)
         state.index.refs.set_held(catalogue.refs)
-    state.empty_open_reel()
-    settle(state.layout)
+    clear_up(state)
     return drawn.done
 
 
-def _count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
+def clear_up(state: State) -> None:
+    """What follows once the index has a new catalogue's refs; may be done again after a crash. Raises OSError."""
+    state.empty_open_reel()
+    settle(state.layout)
+    state.layout.proposal.unlink(missing_ok=True)  # it does not follow this one
+
+
+def count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
+    """How many refs another catalogue moves, makes or drops."""
     return sum(before.get(name) != now.get(name) for name in {*before, *now})
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
     """Whether mirrors with this clock refuse the held catalogue, as its date has not come."""
     return held.catalogue.date_s > now_s + FUTURE_S
-
-
-def renew_own_key(state: State, key: Fingerprint) -> None:
-    """Let the frozen copy of the publisher's key follow the user's GnuPG: a new subkey, a later expiry, a revocation.
-
-    A key that is not there any more, or a gpg that is not, is no fault before something has to be signed.
-    """
-    try:
-        own = read_user_keys([key], state.config.gnupg_home())
-    except GnupgUnusable as error:
-        log.info("the publisher's key is used as it was frozen: %s", error)
-        return
-    before = state.keyring
-    if key in own:
-        freeze(
-            {key: own[key]}, state.layout.keyring, before=before, stay=before.primaries if before is not None else ()
-        )
-        state.use_keyring()
 
 
 def _say_what_goes_back(state: State, new: Catalogue) -> None:

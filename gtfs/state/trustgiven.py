@@ -25,3 +25,4 @@ class TrustGiven:
     signers: Sequence[Fingerprint] = ()
     gnupg_home: Path | None = None
     confirm: Confirm | None = None
+    threshold: int = 1  # of these signers

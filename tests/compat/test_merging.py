@@ -271,7 +271,7 @@ def test_a_merged_reel_with_a_false_infohash_is_not_made(pub: Publisher, mirror:
 
 STEPS: dict[str, tuple[object, str]] = {
     "the merged reel is written": (ReelFiles, "make"),
-    "the catalogue is kept": (publishing, "issue"),
+    "the catalogue is kept": (publishing, "keep"),
     "listed reels are known": (turnover, "_leaving"),
     "packs are moved": (turnover, "_empty"),
     "reels are retired": (State, "empty_open_reel"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import subprocess
@@ -377,3 +378,11 @@ def test_a_ring_that_says_the_same_is_not_written_again(keys: Keys, tmp_path: Pa
     before = ring.path.stat().st_mtime_ns, ring.path.stat().st_ino
     assert freeze(read_keyrings([keys.public]), ring.path, before=ring) == ring
     assert (ring.path.stat().st_mtime_ns, ring.path.stat().st_ino) == before
+
+
+def test_a_mirror_may_ask_for_several_of_the_signers_that_it_names(keys: Keys, tmp_path: Path) -> None:
+    given = TrustGiven(signers=[keys["alice"], keys["bob"]], threshold=2, gnupg_home=keys.home)
+    with State(create_repository(tmp_path / "m.git", SHA1)) as mirror:
+        assert first_trust(mirror, given, None).threshold == 2
+        with pytest.raises(NotFollowing, match="threshold=3 wants as many"):
+            first_trust(mirror, dataclasses.replace(given, threshold=3), None)

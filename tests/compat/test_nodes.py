@@ -300,7 +300,7 @@ def test_tips_hold_only_what_nothing_else_does(packs: dict[ObjectId, Path], tmp_
         (lambda p: p.mkdir() or (p / "HEAD").mkdir(), "clone --mirror"),
     ],
 )
-def test_what_is_no_bare_repository_is_told_so(tmp_path: Path, make, words: str) -> None:
+def test_what_is_no_repository_is_told_so(tmp_path: Path, make, words: str) -> None:
     make(tmp_path / "r")
     with pytest.raises(BadRepository, match=words):
         open_repository(tmp_path / "r")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gitremote import Clones
 from house import ROOT, House, Key, environment
 from installed import install_once
 from project import make_project
@@ -116,3 +117,9 @@ def pub(house: House, published: Path) -> Path:
     shutil.copytree(published, path)
     house.keep_sound(path)
     return path
+
+
+@pytest.fixture
+def clones(house: House, pub: Path) -> Clones:
+    """git of who follows a mounted publisher."""
+    return Clones(house, pub)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from house import House, wait_for
+from house import House
 from test_mirror_refs import Follow
+from waiting import wait_for
 
 ZERO = "0" * 40
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import WAIT_S, House, wait_for
+from house import House
+from waiting import WAIT_S, wait_for
 
 PINENTRY = """#!/bin/sh
 # Gives the passphrase to who comes with a terminal, and to nobody else.

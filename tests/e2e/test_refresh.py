@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House, Key, wait_for
+from house import House, Key
+from waiting import wait_for
 
 
 @pytest.fixture

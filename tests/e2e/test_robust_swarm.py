@@ -27,7 +27,7 @@ def test_the_rest_is_synced_when_nobody_has_a_reel(house: House, pub: Path, mirr
     house.commit(pub, "more", {"more": b"more\n"})
     house.gtfs("publish", pub)
     only_old = seed(house, older)
-    options = sync_options(house, mirror, only_old.port, more="read_timeout=60")
+    options = sync_options(house, mirror, only_old.port, more="read_timeout=30")
     done = house.gtfs("sync", catalogue(pub), "-o", options, "--json", code=5)
     assert "1 of 2 reels did not come" in done.err
     ((_, why),) = done.json()["missing"].items()
@@ -107,7 +107,7 @@ def test_a_catalogue_with_a_reel_that_never_was_ends_in_one_line(house: House, p
     text = next_version(catalogue(pub).read_bytes())
     feed = house.root / "feed.asc"
     feed.write_bytes(house.key.clearsign(field(text, "Repository", "project").rstrip() + b"\n " + NEVER + b"\n"))
-    done = house.gtfs("sync", feed, "-o", sync_options(house, mirror, origin.port, more="read_timeout=60"), code=5)
+    done = house.gtfs("sync", feed, "-o", sync_options(house, mirror, origin.port, more="read_timeout=30"), code=5)
     assert "1 of 2 reels did not come" in done.line
     assert house.refs(mirror) == house.refs(pub)  # nothing of them is missing
     assert origin.end() == 0

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, Key, wait_for
+from house import House, Key
 from seeding import catalogue, seed, sync_options
+from waiting import wait_for
 
 DEBIAN = Path("/usr/share/keyrings/debian-keyring.gpg")  # of the package debian-keyring
 

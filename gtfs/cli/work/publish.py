@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +18,12 @@ from gtfs.repo.work import Work
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.config import Config
 from gtfs.state.control import Tell
-from gtfs.state.describe import describe_published, describe_step
+from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.lock import Busy
 from gtfs.state.outstanding import is_by_itself, note_failure
+from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Published, publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -30,23 +32,32 @@ _BUSY_S: Final = 60.0  # how long a push waits for another one's publish, or a c
 _LOOK_S: Final = 0.3
 
 
-def run(place: Path, force: bool, jobs: int | None, tell: Tell) -> dict[str, Any] | None:
-    """What was published; None after Ctrl-C."""
+def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: bool = False) -> dict[str, Any] | None:
+    """What was published, or proposed; None after Ctrl-C."""
     repository = open_repository(place)
     if Config(repository).get_all("source"):
         from gtfs.node.askothers import ask_others
 
         ask_others(repository)
     with State(repository) as state, stop_on_interrupt() as stop:
-        if is_attester(state):
+        if is_attester(state) and not to_propose:
             return describe_attested(state, *attest(state, force=force))
         try:
-            published = publish_now(state, Work(jobs, stop, lambda step: tell(describe_step(step))), force=force)
+            work = Work(jobs, stop, lambda step: tell(describe_step(step)))
+            if to_propose:
+                return describe_proposal(state, propose(state, work, force=force))
+            published = publish_now(state, work, force=force)
         except Unpublishable:
             if stop():
                 return None
             raise
         return describe_published(state, published)
+
+
+def run_complete(place: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """What was published."""
+    with State(open_repository(place)) as state:
+        return describe_published(state, complete_with(state, files))
 
 
 def run_foretell(place: Path) -> dict[str, Any]:

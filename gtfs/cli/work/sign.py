@@ -1,17 +1,95 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The signature under what a running node has drawn: by the GnuPG, the agent and the terminal of whoever typed it."""
+"""``gtfs sign``: all of it, as no node has to do with it."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
 
-from gtfs.ids import parse_fingerprint
-from gtfs.trust.sign import Signer
+import click
+
+from gtfs.catalogue.cosign import describe
+from gtfs.catalogue.document import TEXT_BYTES, BadCatalogue, Catalogue, digest, from_text
+from gtfs.cli.publish import BEFORE_SUFFIX
+from gtfs.cli.terminal import complain, say
+from gtfs.durable import replace_file
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.trust.packets import key_id
+from gtfs.trust.sign import Signer, secret_keys
+from gtfs.trust.verify import DOCUMENT_BYTES, BadSignature, split_clearsigned
 
 
-def sign(drawn: dict[str, Any]) -> str:
-    """The catalogue in a node's answer, clear-signed; raises `SigningFailed`, `GnupgUnusable`."""
-    home = drawn["gnupg_home"]
-    signer = Signer(parse_fingerprint(drawn["signer"]), None if home is None else Path(home))
-    return signer.clearsign(drawn["text"]).decode("ascii")
+class NothingSigned(GtfsError):
+    """Nothing was signed; the text says why, and what to do."""
+
+    fault = Blame.USAGE
+
+
+def run(file: Path, key: str | None, home: Path | None, is_sure: bool) -> None:
+    """Show, ask, sign. Raises `NothingSigned`, `BadCatalogue`, `SigningFailed`, `GnupgUnusable`, `BadId`, OSError."""
+    text = _read(file, TEXT_BYTES)
+    if text.startswith(b"-----BEGIN PGP"):
+        raise NothingSigned(f"{file} is signed already; each signs the text itself, which gtfs publish --propose wrote")
+    new = from_text(text)
+    text_before = _before(file, new)
+    before = None if text_before is None else from_text(text_before)
+    signer = Signer(_choose(new, before, None if key is None else parse_fingerprint(key), home), home)
+    for line in describe(text, text_before):
+        print(line)
+    if new.previous is not None and before is None:
+        complain(f"there is no {file}{BEFORE_SUFFIX}, so all refs are shown, and not which of them change")
+    if not is_sure:
+        _ask(signer.fingerprint)
+    out = file.with_name(f"{file.name}.{key_id(signer.fingerprint)}.asc")
+    replace_file(out, signer.clearsign(text.decode("ascii")), 0o644)
+    say(f"signed {out}")
+
+
+def _read(file: Path, most: int) -> bytes:
+    with open(file, "rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise NothingSigned(f"{file} is over the limit document: more than {most} bytes")
+    return data
+
+
+def _before(file: Path, new: Catalogue) -> bytes | None:
+    """The text of the catalogue that this one follows, if it is beside it: ``Previous`` says that it is the one."""
+    path = file.with_name(file.name + BEFORE_SUFFIX)
+    if new.previous is None or not path.exists():
+        return None
+    try:
+        text, _ = split_clearsigned(_read(path, DOCUMENT_BYTES))
+        from_text(text)
+    except (BadSignature, BadCatalogue) as error:
+        raise NothingSigned(f"{path} is no catalogue: {error.reason}") from None
+    if digest(text) != new.previous:
+        raise NothingSigned(f"{path} is not the catalogue that {file} follows; put that one there, or take it away")
+    return text
+
+
+def _choose(new: Catalogue, before: Catalogue | None, key: Fingerprint | None, home: Path | None) -> Fingerprint:
+    named = dict.fromkeys((*(() if before is None else before.signers), *new.signers))
+    if key is not None:
+        if key not in named and (before is not None or new.previous is None):
+            raise NothingSigned(f"{key} may not sign this: it is none of {', '.join(named)}")
+        return key
+    here = [signer for signer in named if signer in secret_keys(home)]
+    if len(here) != 1:
+        found = (
+            f"the secret keys of several are here: give --key, one of {', '.join(here)}"
+            if here
+            else (f"the secret key of none is here: {', '.join(named)}; gpg --list-secret-keys shows those that are")
+        )
+        raise NothingSigned(f"nothing is signed: of those who may, {found}")
+    return here[0]
+
+
+def _ask(key: Fingerprint) -> None:
+    if not sys.stdin.isatty():
+        raise NothingSigned(
+            "nothing is signed: nobody is at a terminal to say so; look at what is shown and give --yes"
+        )
+    if click.prompt(f"Shall {key} sign this? Type yes", default="", show_default=False).strip() != "yes":
+        raise NothingSigned("nothing is signed, as you did not say yes")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +33,9 @@ def find_proposed(home: Path | None, accepted: Sequence[str], every: bool) -> li
 
 @contextmanager
 def accepted_file(home: Path | None, accepted: Sequence[str]) -> Iterator[Path]:
-    """A file of these keys for the node to read, which may have no access to the user's GnuPG."""
-    with tempfile.NamedTemporaryFile(prefix="gtfs-", suffix=".gpg") as file:
+    """A file of these keys, in memory alone, for the node to read, which may have no access to the user's GnuPG."""
+    fd = os.memfd_create("accepted")
+    with open(fd, "wb") as file:
         file.write(export(home, [parse_fingerprint(text) for text in accepted]))
         file.flush()
-        yield Path(file.name)
+        yield Path(f"/proc/{os.getpid()}/fd/{fd}")

@@ -226,7 +226,9 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
     found |= set(describe_quorum(Quorum(2, (), ())))  # of a ref that waits for sign-offs
-    found |= set(keys(describe_publishing("auto", Outstanding(1, 2, 3, "no")), ())) | {"publish"}  # of a publisher
+    found |= set(keys(describe_publishing("auto", Outstanding(1, 2, 3, "no"), None), ())) | {
+        "publish"
+    }  # of a publisher
     # What needs peers, or a limit.
     peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
@@ -317,4 +319,4 @@ try gtfs mount -o ro,inter
 def test_bash_completes_commands_and_options() -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signing-subkey", "ro,interface="]
+    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signer --signing-subkey", "ro,interface="]

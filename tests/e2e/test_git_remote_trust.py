@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a clone by ``gtfs::`` believes, what it refuses, and that git then has moved nothing."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+from gitremote import Clones
+from house import House, Key
+from waiting import wait_for
+
+
+def test_without_a_terminal_an_unknown_signer_is_refused_with_the_lines_that_would_let_him(clones: Clones) -> None:
+    house = clones.house
+    clones.run("config", "--global", "--unset", "gtfs.keyring")
+    env = {"GIT_TERMINAL_PROMPT": "0"}
+    done = clones.run("clone", clones.url, house.root / "c", code=128, env=env)
+    assert (
+        "fatal: the catalogue claims to be signed by" in done.err
+        and "git config --global --add gtfs.keyring" in done.err
+    )
+
+    home = {**env, "GNUPGHOME": str(house.key.gnupg_home)}
+    done = clones.run("clone", clones.url, house.root / "c", code=128, env=home)
+    line = f"git config --global --add gtfs.signer {house.key.fingerprint}"
+    assert line in done.err and "publisher@example.org" in done.err
+    assert not (house.root / "c").exists()
+    house.run(line.split())
+    clones.run("clone", "--quiet", clones.url, house.root / "c", env=home)
+    clones.check(house.root / "c")
+
+
+def test_at_a_terminal_the_signer_is_asked_about_once_and_then_held(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("config", "--global", "--unset", "gtfs.keyring")
+    ours, theirs = pty.openpty()
+    command = ["setsid", "--ctty", "git", "clone", "--quiet", clones.url, str(clone)]
+    env = {**house.environment, "GNUPGHOME": str(house.key.gnupg_home)}
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, cwd=house.root)
+    os.close(theirs)
+    said = b""
+    while b"Type yes" not in said:
+        said += os.read(ours, 4096)
+    assert house.key.fingerprint.encode() in said and b"publisher@example.org" in said
+    os.write(ours, b"yes\n")
+    assert process.wait(180) == 0
+    os.close(ours)
+    house.commit(clones.publisher, "news", {"news": b"new\n"})
+    clones.publish()
+    clones.run("-C", clone, "fetch", "--quiet")  # nobody is asked again, with no key of the user's in reach
+    clones.check(clone)
+
+
+def test_a_catalogue_of_another_signer_moves_nothing(clones: Clones, stranger: Key) -> None:
+    house, clone = clones.house, clones.clone()
+    before = house.git(clone, "for-each-ref")
+    text = subprocess.run(["gpg", "--batch", "--decrypt", clones.catalogue], capture_output=True, check=True).stdout
+    clones.catalogue.write_bytes(stranger.clearsign(text.replace(b"Version: 1", b"Version: 2")))
+    done = clones.run("-C", clone, "fetch", code=128)
+    assert done.err.startswith("fatal: catalogue refused: ")
+    assert house.git(clone, "for-each-ref") == before
+    clones.check(clone)
+
+
+def test_a_key_of_the_remote_counts_in_the_place_of_the_general_one(clones: Clones, stranger: Key) -> None:
+    setting = f"remote.origin.gtfs-keyring={stranger.public}"
+    done = clones.run("clone", "--config", setting, clones.url, clones.house.root / "c", code=128)
+    assert "fatal:" in done.err
+    setting = f"remote.origin.gtfs-keyring={clones.house.key.public}"
+    clones.say("gtfs.keyring", stranger.public)
+    clones.check(clones.clone("--config", setting, name="d"))
+
+
+def test_a_ref_that_the_policy_refuses_fails_once_and_then_holds_up_no_other(house: House, fresh: Path) -> None:
+    key = house.key
+    words = ["--name", "project", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home]
+    house.gtfs("init", fresh, *words, "--policy", f"refs/tags/v* tag by={key.fingerprint}")
+    house.gtfs("publish", fresh, "--force")
+    clones = Clones(house, fresh)
+    clone = house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    done = clones.run("-C", clone, "fetch", code=128)
+    assert "fatal: refs/tags/v1.0, refs/tags/v2.0: " in done.err
+    assert house.git(clone, "for-each-ref") == ""
+    done = clones.run("-C", clone, "fetch")
+    assert "warning: refs/tags/v1.0, refs/tags/v2.0: " in done.err
+    assert house.git(clone, "rev-parse", "origin/main") == house.git(fresh, "rev-parse", "main")
+    assert house.git(clone, "tag").split() == ["best", "light"]
+    clones.check(clone)
+
+
+def test_a_branch_that_went_back_stays_where_it_was(clones: Clones) -> None:
+    house, clone = clones.house, clones.clone()
+    before = house.git(clone, "rev-parse", "origin/main")
+    house.git(clones.publisher, "update-ref", "refs/heads/main", "main~2")
+    clones.publish()
+    done = clones.run("-C", clone, "fetch")
+    assert "warning: refs/heads/main: " in done.err and "does not descend from" in done.err
+    assert house.git(clone, "rev-parse", "origin/main") == before
+
+
+def test_parts_of_history_are_refused_with_a_sentence(clones: Clones) -> None:
+    for words, option in ((["--depth", "1"], "depth"), (["--filter", "blob:none"], "filter")):
+        done = clones.run("clone", *words, clones.url, clones.house.root / "part", code=128)
+        assert f"fatal: --{option} asks for a part" in done.err
+        assert not (clones.house.root / "part").exists()
+
+
+def test_a_publisher_or_mirror_is_no_clone(clones: Clones) -> None:
+    done = clones.run("-C", clones.publisher, "fetch", clones.url, "main", code=128)
+    assert "is a publisher's or a mirror's" in done.err
+
+
+def test_a_push_to_a_feed_says_where_to_push(clones: Clones) -> None:
+    done = clones.run("-C", clones.clone(), "push", "origin", "main", code=128)
+    assert "is a feed, which is only read: push to the publisher's repository" in done.err
+
+
+def test_an_address_that_leads_nowhere_is_one_line(clones: Clones) -> None:
+    for address in ("/none", "relative", "ftp://example.org/x", "gtfs:12", "http://127.0.0.1:1/x"):
+        done = clones.run("ls-remote", f"gtfs::{address}", code=128)
+        assert done.err.startswith("fatal: ") and len(done.err.splitlines()) == 1, done.err
+
+
+def test_a_repository_of_another_object_format_is_refused(clones: Clones) -> None:
+    clone = clones.house.root / "c"
+    clones.run("init", "--quiet", "--object-format=sha256", clone)
+    done = clones.run("-C", clone, "fetch", clones.url, "main", code=128)
+    assert "object format sha256" in done.err
+
+
+def test_a_sha_256_repository_is_cloned(house: House) -> None:
+    publisher = house.root / "pub.git"
+    house.run(["git", "init", "--quiet", "--bare", "--object-format=sha256", "-b", "main", publisher])
+    house.commit(publisher, "one", {"a": b"a\n"})
+    key = house.key
+    house.gtfs("init", publisher, "--name", "p", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home)
+    house.gtfs("publish", publisher)
+    clones = Clones(house, publisher)
+    clone = clones.clone()
+    assert house.git(clone, "rev-parse", "HEAD") == house.git(publisher, "rev-parse", "main")
+    house.commit(publisher, "two", {"b": b"b\n"})
+    clones.publish()
+    clones.run("-C", clone, "pull", "--quiet", "--ff-only")
+    clones.check(clone)
+
+
+def test_a_publisher_that_goes_away_half_way_is_gone_on_with(clones: Clones) -> None:
+    """The reels that came, and what was let in of them, are not fetched again."""
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    house.commit(clones.publisher, "news", {"news": os.urandom(200 << 10)})
+    clones.publish()  # a second reel
+    large = max((clones.publisher / "gtfs" / "reels").glob("*.reel"), key=lambda path: path.stat().st_size)
+    stick = house.root / "stick"
+    stick.mkdir()
+    (stick / large.name).write_bytes(large.read_bytes())
+    (stick / "latest.asc").write_bytes(clones.catalogue.read_bytes())
+    house.git(clone, "remote", "set-url", "origin", f"gtfs::{stick}")
+    done = clones.run("-C", clone, "-c", "gtfs.option=offline", "fetch", code=128)
+    assert "the same git fetch goes on from there" in done.err
+    assert house.git(clone, "for-each-ref") == ""
+    (stick / large.name).unlink()
+    before = clones.seed.fresh_status()["swarm"]["uploaded"]
+    clones.run("-C", clone, "fetch", "--quiet")
+    moved = clones.seed.fresh_status()["swarm"]["uploaded"] - before
+    assert 0 < moved < large.stat().st_size
+    clones.check(clone)
+
+
+def test_an_interrupt_at_any_time_leaves_no_process_and_no_traceback_and_the_next_fetch_works(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    clones.say("gtfs.option", f"nodht,nolsd,listen=127.0.0.1:0,peer=127.0.0.1:{clones.seed.port},download_rate=64K")
+    process = house.start(["git", "-C", clone, "fetch", "--progress"])
+    wait_for(lambda: (clone / ".git" / "gtfs" / "lock").exists(), "the fetch began")
+    os.killpg(process.pid, 2)
+    said = process.communicate()[1].decode()
+    assert "Traceback" not in said and process.returncode != 0
+    wait_for(lambda: not _left(house.root), "every process of the group ended")
+    clones.say("gtfs.option", f"nodht,nolsd,listen=127.0.0.1:0,peer=127.0.0.1:{clones.seed.port}")
+    clones.run("-C", clone, "fetch", "--quiet")
+    clones.check(clone)
+
+
+def test_a_git_that_is_killed_leaves_no_helper_behind(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    clones.say("gtfs.option", "nodht,nolsd,listen=127.0.0.1:0")  # nobody is there to give anything
+    process = house.start(["git", "-C", clone, "fetch"])
+    wait_for(lambda: (clone / ".git" / "gtfs" / "node.db").exists(), "the fetch began")
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not _left(house.root), "the helper ended")
+
+
+def test_two_fetches_at_once_in_one_clone_and_two_clones_of_one_source_end_well(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    one = house.start(["git", "-C", clone, "fetch", "origin", "main"])
+    two = house.start(["git", "-C", clone, "fetch", "origin", "old"])
+    three = house.start(["git", "clone", "--quiet", clones.url, house.root / "d"])
+    for process in (one, two, three):
+        said = process.communicate()[1].decode()
+        assert process.returncode == 0, said
+    clones.run("-C", clone, "fetch")
+    assert house.git(clone, "rev-parse", "origin/old") == house.git(clones.publisher, "rev-parse", "old")
+    clones.check(clone)
+    clones.check(house.root / "d")
+
+
+def _left(root: Path) -> list[str]:
+    """Helpers that speak of something below this directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"remote-gtfs" in words and os.fsencode(root) in words:
+            found.append(words.decode(errors="replace"))
+    return found
