@@ -66,8 +66,7 @@ def cli(verbose: int) -> None:
 
 
 _COMMANDS = (
-    init, keys, publish, sign, refresh, rewind, mount, umount,
-    sync, seed, status, verify, trust, torrent, fsck, pack,
+    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -73,7 +73,7 @@ class ReadOnlySource(GtfsError):
     fault = Blame.USAGE
 
 
-class Found(NamedTuple):
+class Judged(NamedTuple):
     """The refs that there are, as they were judged; ``trouble``: what did not come or was refused, and why."""
 
     refs: RefList
@@ -126,7 +126,7 @@ class Following:
             document = await bring_first(self._feed, options, None)
         return await trio.to_thread.run_sync(believe, given, document)
 
-    async def _ask(self, repository: Repository) -> Found:
+    async def _ask(self, repository: Repository) -> Judged:
         """Ask the feed, and judge what may move."""
         options = self._settings.node
         if not isinstance(self._feed, DhtFeed):  # which alone needs the swarm to be asked
@@ -160,7 +160,7 @@ class Following:
         raise_file_limit()
         progress = FetchProgress(self._options.progress)
 
-        async def bring(repository: Repository) -> Found:
+        async def bring(repository: Repository) -> Judged:
             async with self._open(repository, self._settings.node) as node:
                 if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
                     await node.ask_feeds()
@@ -206,7 +206,7 @@ class Following:
             Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
         )
 
-    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[Found]], tell: Tell) -> Found:
+    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[Judged]], tell: Tell) -> Judged:
         """By this process once nobody else has the clone, or by the node that runs on it."""
         while True:
             try:
@@ -217,7 +217,7 @@ class Following:
                     return found
                 clone.wait_turn(repository.layout, e)
 
-    def _ask_running(self, repository: Repository, tell: Tell) -> Found | None:
+    def _ask_running(self, repository: Repository, tell: Tell) -> Judged | None:
         """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
         root = repository.state_directory
         done = ask_node(root, {"do": "sync"}, tell)
@@ -236,7 +236,7 @@ class Following:
         offered = read_offer(said)
         refs = RefList(OBJECT_FORMATS[said["object_format"]], offered.refs, head)
         trouble = {name: why["reason"] for name, why in done["missing"].items()} | done["refused"]
-        return Found(refs, offered, trouble)
+        return Judged(refs, offered, trouble)
 
     def _tell_held_back(self, offered: RefOffer) -> None:
         if self._options.verbosity > 0:
@@ -244,15 +244,15 @@ class Following:
                 print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-async def _found(node: Node, trouble: Mapping[str, str]) -> Found:
+async def _found(node: Node, trouble: Mapping[str, str]) -> Judged:
     held = node.state.held
     assert held is not None
     offered = await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
     catalogue = held.catalogue
-    return Found(RefList(catalogue.object_format, offered.refs, catalogue.head), offered, trouble)
+    return Judged(RefList(catalogue.object_format, offered.refs, catalogue.head), offered, trouble)
 
 
-def _check_wants(wants: Sequence[Want], found: Found) -> None:
+def _check_wants(wants: Sequence[Want], found: Judged) -> None:
     late, held_back = found.offered.late, found.offered.held_back
     against = {}
     for want in wants:
