@@ -81,12 +81,8 @@ def propose(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Pro
 
 def _may_stay(waiting: Catalogue, new: Catalogue) -> bool:
     """Whether the proposal that waits says all that a new one would: signatures over it may be on their way."""
-    follows = (waiting.version, waiting.previous, waiting.raced) == (new.version, new.previous, new.raced)
-    return (
-        follows
-        and says_the_same(waiting, new)
-        and waiting.valid_until_s - new.date_s > _KEEP_LEFT * (waiting.valid_until_s - waiting.date_s)
-    )
+    is_same = (waiting.version, waiting.follows) == (new.version, new.follows) and says_the_same(waiting, new)
+    return is_same and waiting.valid_until_s - new.date_s > _KEEP_LEFT * (waiting.valid_until_s - waiting.date_s)
 
 
 def waiting_proposal(state: State) -> Catalogue | None:

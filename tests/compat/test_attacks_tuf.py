@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The attacks of TUF's specification (its section 1.5.2), each tried at a mirror; fast-forward has its own file.
+"""The attacks that TUF's specification lists, each tried against a mirror; fast-forward has a file of its own.
 
 Extraneous dependencies are not among them: nothing that a catalogue names makes a mirror fetch what it does not list.
 """
