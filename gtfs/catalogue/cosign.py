@@ -61,6 +61,7 @@ def describe(text: bytes, text_before: bytes | None) -> Iterator[str]:
     yield f"version      {new.version}" + (
         "" if new.previous is None else f", after the one with SHA-256 {new.previous}"
     )
+    yield from (f"             and after another's with SHA-256 {raced}" for raced in new.raced)
     yield f"date         {write_time(new.date_s)}, valid until {write_time(new.valid_until_s)}"
     yield f"signers      {new.threshold} of {', '.join(new.signers)}"
     size = sum(reel.size for reel in new.reels)

@@ -6,7 +6,7 @@ A ref that was offered counts as standing there, as far as the policy asks where
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -15,17 +15,20 @@ from gtfs.ingest.refmoves import judge_moves
 from gtfs.reel.index import Index
 from gtfs.repo.history import add_kinds
 from gtfs.repo.repository import Repository
+from gtfs.trust.policy import Policy, effective_policy
 
 
 class RefOffer(NamedTuple):
     """Where refs may stand. ``held_back``: why those that are elsewhere than the catalogue has them, or nowhere, are.
 
-    ``late`` stand where the catalogue has them and are not judged yet: their packs are not here.
+    ``late`` stand where the catalogue has them and are not judged yet: their packs are not here. For ``unjudged`` ones
+    of these the policy asks more than the catalogue's word.
     """
 
     refs: dict[bytes, ObjectId]
     held_back: dict[bytes, str]
     late: frozenset[bytes] = frozenset()
+    unjudged: frozenset[bytes] = frozenset()
 
 
 def offer_refs(repository: Repository, index: Index, wanted: Mapping[bytes, ObjectId], demands: Demands) -> RefOffer:
@@ -38,4 +41,12 @@ def offer_refs(repository: Repository, index: Index, wanted: Mapping[bytes, Obje
     gone = [name for name in held if name not in wanted]
     index.refs.change(offered, gone, left={name: held[name] for name in gone})
     refs = {name: oid if name not in held_back else held.get(name) for name, oid in wanted.items()}
-    return RefOffer({n: oid for n, oid in refs.items() if oid is not None}, held_back, judged.late)
+    unjudged = needing_packs(judged.late, demands.local, demands.catalogue or ())
+    return RefOffer({n: oid for n, oid in refs.items() if oid is not None}, held_back, judged.late, unjudged)
+
+
+def needing_packs(names: Iterable[bytes], local: Sequence[Policy], catalogue: Sequence[Policy]) -> frozenset[bytes]:
+    """Those refs of a catalogue of which its word is not enough."""
+    if not any(line.asks_for_packs for line in (*local, *catalogue)):
+        return frozenset()
+    return frozenset(n for n in names if effective_policy(n, local, catalogue, has_keyring=True).asks_for_packs)

@@ -329,11 +329,10 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
         handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
-        handlers |= {"offer": self.git_news.asked_offer}
         handlers |= {"rewind": self.publishing.asked_rewind}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
-        handlers |= {"complete": self.publishing.asked_complete}
+        handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:

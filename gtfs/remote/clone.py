@@ -98,6 +98,12 @@ def wait_turn(layout: Layout, busy: Busy) -> None:
         os.close(fd)
 
 
+def is_to_end(repository: Repository, *, keeps_reels: bool) -> bool:
+    """Whether a fetch, this one or one before it that was cut short, has left something for `end`."""
+    has_reels = not keeps_reels and bool(repository.layout.reel_names())
+    return repository.layout.index.exists() and (has_reels or bool(kept_marks(repository)))
+
+
 def end(repository: Repository, *, keeps_reels: bool) -> None:
     """Once git has moved its refs: its housekeeping may have what came, and the reels go. Raises `Busy`, OSError."""
     with State(repository) as state:

@@ -19,12 +19,13 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
+from gtfs.catalogue.document import Catalogue
 from gtfs.cli.work.running import raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed
 from gtfs.ids import OBJECT_FORMATS
-from gtfs.ingest.refoffers import RefOffer
+from gtfs.ingest.refoffers import RefOffer, needing_packs
 from gtfs.node.node import Node
 from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
 from gtfs.node.opening import bring_first, open_source
@@ -73,7 +74,7 @@ class ReadOnlySource(GtfsError):
     fault = Blame.USAGE
 
 
-class Found(NamedTuple):
+class JudgedRefs(NamedTuple):
     """The refs that there are, as they were judged; ``trouble``: what did not come or was refused, and why."""
 
     refs: RefList
@@ -90,7 +91,8 @@ class Following:
         self._options = options
         self._consent = Consent()
         self._belief: Belief | None = None
-        self._brought: Repository | None = None
+        self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
+        self._clone: Repository | None = None
 
     # -- list ---------------------------------------------------------------------------------------------------
 
@@ -105,16 +107,30 @@ class Following:
         with self._consent.explained():
             if repository is None or not clone.has_catalogue(repository):
                 self._belief = _run(self._first)
-                catalogue = self._belief.accepted.catalogue
-                tips = list(dict.fromkeys(catalogue.refs.values()))
-                if repository is None or not clone.has_any(repository, tips):
-                    return RefList(catalogue.object_format, catalogue.refs, catalogue.head)
-                # git has some of it from elsewhere, and may ask us for nothing at all: it is judged now.
-                clone.begin(repository, self._belief, self._feed.text)
+                if repository is None or not self._is_to_begin(repository, self._belief.accepted.catalogue):
+                    return self._as_listed(self._belief.accepted.catalogue)
+                self._begin(repository, self._belief)
         assert repository is not None
         found = self._in_turn(repository, self._ask, lambda _progress: None)
+        self._clone = repository
+        if found.offered.unjudged:
+            found = self._bring(repository)
+        if not found.refs.refs and found.offered.held_back:
+            raise NotFetched("\n".join(_grouped(found.offered.held_back)))
         self._tell_held_back(found.offered)
         return found.refs
+
+    def _is_to_begin(self, repository: Repository, catalogue: Catalogue) -> bool:
+        """Whether refs are to be judged before git hears of them: where it may ask us for nothing, as it has what they
+        name from elsewhere, and where their policy asks for more than the catalogue's word."""
+        if repository.fmt is not catalogue.object_format:  # git clone makes it over once it has heard the format
+            return False
+        tips = list(dict.fromkeys(catalogue.refs.values()))
+        return bool(needing_packs(catalogue.refs, (), catalogue.policy)) or clone.has_any(repository, tips)
+
+    def _as_listed(self, catalogue: Catalogue) -> RefList:
+        self._unjudged = needing_packs(catalogue.refs, (), catalogue.policy)
+        return RefList(catalogue.object_format, catalogue.refs, catalogue.head)
 
     async def _first(self) -> Belief:
         """A first catalogue, believed; nothing is written."""
@@ -126,7 +142,7 @@ class Following:
             document = await bring_first(self._feed, options, None)
         return await trio.to_thread.run_sync(believe, given, document)
 
-    async def _ask(self, repository: Repository) -> Found:
+    async def _ask(self, repository: Repository) -> JudgedRefs:
         """Ask the feed, and judge what may move."""
         options = self._settings.node
         if not isinstance(self._feed, DhtFeed):  # which alone needs the swarm to be asked
@@ -154,13 +170,23 @@ class Following:
         if repository is None:
             raise NotFetched("git has named no repository to fetch into")
         if self._belief is not None:
-            clone.begin(repository, self._belief, self._feed.text)
+            self._begin(repository, self._belief)
+        self._clone = repository
+        found = self._bring(repository)
+        _check_wants(wants, found)
+        refused = {name: why for name, why in found.offered.held_back.items() if name in self._unjudged}
+        if refused:  # tags that git follows by itself among them
+            again = "the next git fetch in this repository leaves them where they are"
+            raise NotFetched("\n".join((*_grouped(refused), again)))
+
+    def _bring(self, repository: Repository) -> JudgedRefs:
+        """Everything that the catalogue lists, and its refs judged."""
         if isinstance(self._feed, FileFeed):
             self._take_nearby(repository, self._feed.path)
         raise_file_limit()
         progress = FetchProgress(self._options.progress)
 
-        async def bring(repository: Repository) -> Found:
+        async def bring(repository: Repository) -> JudgedRefs:
             async with self._open(repository, self._settings.node) as node:
                 if why_all_stay(node.state) is not None:  # somebody may have said meanwhile that it is fresh
                     await node.ask_feeds()
@@ -178,8 +204,16 @@ class Following:
             word = "done"
         finally:
             progress.close(word)
-        _check_wants(wants, found)
-        self._brought = repository
+        return found
+
+    def _begin(self, repository: Repository, belief: Belief) -> None:
+        while True:
+            try:
+                clone.begin(repository, belief, self._feed.text)
+            except Busy as e:
+                clone.wait_turn(repository.layout, e)
+            else:
+                return
 
     def _take_nearby(self, repository: Repository, catalogue: Path) -> None:
         """What lies beside a catalogue file need not be asked of peers."""
@@ -188,11 +222,9 @@ class Following:
 
     def end(self) -> None:
         """After git has moved its refs."""
-        if self._brought is not None:
-            try:
-                clone.end(self._brought, keeps_reels=self._settings.keeps_reels)
-            except Busy:
-                pass  # somebody has begun to seed it, or to fetch again: he ends it
+        if self._clone is not None and clone.is_to_end(self._clone, keeps_reels=self._settings.keeps_reels):
+            with contextlib.suppress(Busy):  # somebody has begun to seed it, or to fetch again: he ends it
+                clone.end(self._clone, keeps_reels=self._settings.keeps_reels)
 
     # -- both ---------------------------------------------------------------------------------------------------
 
@@ -206,7 +238,9 @@ class Following:
             Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
         )
 
-    def _in_turn(self, repository: Repository, work: Callable[[Repository], Awaitable[Found]], tell: Tell) -> Found:
+    def _in_turn(
+        self, repository: Repository, work: Callable[[Repository], Awaitable[JudgedRefs]], tell: Tell
+    ) -> JudgedRefs:
         """By this process once nobody else has the clone, or by the node that runs on it."""
         while True:
             try:
@@ -217,7 +251,7 @@ class Following:
                     return found
                 clone.wait_turn(repository.layout, e)
 
-    def _ask_running(self, repository: Repository, tell: Tell) -> Found | None:
+    def _ask_running(self, repository: Repository, tell: Tell) -> JudgedRefs | None:
         """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
         root = repository.state_directory
         done = ask_node(root, {"do": "sync"}, tell)
@@ -236,7 +270,7 @@ class Following:
         offered = read_offer(said)
         refs = RefList(OBJECT_FORMATS[said["object_format"]], offered.refs, head)
         trouble = {name: why["reason"] for name, why in done["missing"].items()} | done["refused"]
-        return Found(refs, offered, trouble)
+        return JudgedRefs(refs, offered, trouble)
 
     def _tell_held_back(self, offered: RefOffer) -> None:
         if self._options.verbosity > 0:
@@ -244,15 +278,15 @@ class Following:
                 print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-async def _found(node: Node, trouble: Mapping[str, str]) -> Found:
+async def _found(node: Node, trouble: Mapping[str, str]) -> JudgedRefs:
     held = node.state.held
     assert held is not None
     offered = await trio.to_thread.run_sync(lambda: offer(node.state, Work(stop=cancelled)))
     catalogue = held.catalogue
-    return Found(RefList(catalogue.object_format, offered.refs, catalogue.head), offered, trouble)
+    return JudgedRefs(RefList(catalogue.object_format, offered.refs, catalogue.head), offered, trouble)
 
 
-def _check_wants(wants: Sequence[Want], found: Found) -> None:
+def _check_wants(wants: Sequence[Want], found: JudgedRefs) -> None:
     late, held_back = found.offered.late, found.offered.held_back
     against = {}
     for want in wants:

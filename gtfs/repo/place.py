@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +26,22 @@ _LEADS: Final = b"gitdir: "  # how a work tree's file of that name begins (gitre
 
 
 def git_dir_at(path: Path) -> Path:
-    """The repository that belongs to the work tree at ``path``; ``path`` itself where there is none. Raises OSError."""
+    """The repository that belongs to the work tree at ``path``; ``path`` itself where there is none.
+
+    Raises `BadRepository` where somebody else's link or file leads away, which git does not follow either, and OSError.
+    """
     inside = path / _GIT
-    if inside.is_dir():
-        return inside
     try:
-        said = inside.read_bytes()
+        found = inside.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return path
+    if stat.S_ISDIR(found.st_mode):
+        return inside
+    if found.st_uid != os.geteuid():
+        raise BadRepository(f"{inside} belongs to {owner_name(found.st_uid)} and leads elsewhere; name the repository")
+    if inside.is_dir():
+        return inside
+    said = inside.read_bytes()
     if not said.startswith(_LEADS):
         return path
     own = path / os.fsdecode(said.removeprefix(_LEADS).rstrip(b"\n"))

@@ -23,6 +23,7 @@ from gtfs.state.announcesettings import check_announcing, set_announcing
 from gtfs.state.attest import make_attester
 from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
 from gtfs.state.freshness import trust_by_name
+from gtfs.state.joining import join
 from gtfs.state.selection import parse_pattern
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -224,8 +225,7 @@ def _parse_limit(text: str) -> tuple[str, str]:
 def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str | None) -> str:
     """Set a publisher's repository id and signing key; gives the id. Raises `BadConfig`, `BadKeyring`, `BadId`."""
     config = state.config
-    if state.held is not None and config.sign_key() is None:
-        raise BadConfig(f"{state.repository.path} follows the catalogue of {state.held.catalogue.repository}")
+    join(state, parse_fingerprint(fingerprint))
     known = config.get("name")
     if known is not None and name is not None and known != name:
         raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")

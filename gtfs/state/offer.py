@@ -44,7 +44,12 @@ def offer(state: State, work: Work = UNWATCHED) -> RefOffer:
     before = state.index.refs.held()
     refs = {name: oid for name, oid in found.refs.items() if name not in unreadable}
     refs |= {name: before[name] for name in unreadable if name in before}
-    return RefOffer(refs, {**found.held_back, **dict.fromkeys(unreadable, _UNREADABLE)}, found.late - unreadable)
+    return RefOffer(
+        refs,
+        {**found.held_back, **dict.fromkeys(unreadable, _UNREADABLE)},
+        found.late - unreadable,
+        found.unjudged - unreadable,
+    )
 
 
 def _in_git(state: State, places: dict[bytes, ObjectId]) -> dict[bytes, ObjectId]:
@@ -67,6 +72,7 @@ def describe_offer(state: State) -> dict[str, Any]:
         "refs": {os.fsdecode(name): oid.hex() for name, oid in found.refs.items()},
         "held_back": {os.fsdecode(name): why for name, why in found.held_back.items()},
         "late": [os.fsdecode(name) for name in found.late],
+        "unjudged": [os.fsdecode(name) for name in found.unjudged],
     }
 
 
@@ -76,4 +82,5 @@ def read_offer(said: dict[str, Any]) -> RefOffer:
         {os.fsencode(name): parse_object_id(oid) for name, oid in said["refs"].items()},
         {os.fsencode(name): why for name, why in said["held_back"].items()},
         frozenset(map(os.fsencode, said["late"])),
+        frozenset(map(os.fsencode, said["unjudged"])),
     )

@@ -81,7 +81,7 @@ def propose(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Pro
 
 def _may_stay(waiting: Catalogue, new: Catalogue) -> bool:
     """Whether the proposal that waits says all that a new one would: signatures over it may be on their way."""
-    is_same = (waiting.version, waiting.previous) == (new.version, new.previous) and says_the_same(waiting, new)
+    is_same = (waiting.version, waiting.follows) == (new.version, new.follows) and says_the_same(waiting, new)
     return is_same and waiting.valid_until_s - new.date_s > _KEEP_LEFT * (waiting.valid_until_s - waiting.date_s)
 
 

@@ -37,6 +37,7 @@ from gtfs.state.config import BadConfig
 from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
+from gtfs.state.joining import check_caught_up
 from gtfs.state.newtags import note_news
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
@@ -136,6 +137,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     """
     key, name = check_publisher(state)
     renew_keys(state)
+    check_caught_up(state)
     choice = _choose(state, work)
     wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
     faults = _foresee(state, wanted, accepted_ids, work)

@@ -121,6 +121,11 @@ class Policy:
         """
         return 0 if self.threshold == 1 and self.attesters is None else self.threshold
 
+    @property
+    def asks_for_packs(self) -> bool:
+        """Whether more is asked of a ref than the catalogue's word: what it names has to be here to be judged."""
+        return self.kind not in ("catalogue", "local") or bool(self.quorum)
+
     def part(self, kind: PolicyKind) -> Policy | None:
         """What holds here of this kind: this policy, or the one beside it."""
         return next((policy for policy in (self, self.also) if policy is not None and policy.kind == kind), None)

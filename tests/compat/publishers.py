@@ -18,7 +18,7 @@ from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, Fingerprint, ObjectId
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
-from gtfs.repo.repository import create_repository
+from gtfs.repo.repository import create_repository, open_repository
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
 from gtfs.trust.keyring import load_keyrings
@@ -74,9 +74,11 @@ class Publishers:
         who = [w for name in names for w in ("--local-user", f"{self.owner.parts(name)[part]}!")]
         return self.owner.gpg("--armor", "--digest-algo", "SHA256", *who, "--clearsign", data=text)
 
-    def mirror(self, path: Path, first: bytes, *, by: str = "plain", ring: bytes | None = None) -> State:
+    def mirror(
+        self, path: Path, first: bytes, *, by: str = "plain", ring: bytes | None = None, create: bool = True
+    ) -> State:
         """A mirror that holds a first catalogue; the caller closes it."""
-        state = State(create_repository(path, SHA1))
+        state = State(create_repository(path, SHA1) if create else open_repository(path))
         self.use_ring(state, self.ring() if ring is None else ring)
         assert take_catalogue(state, first, FirstTrust(frozenset({self[by]}))) is not None
         return state

@@ -3,19 +3,29 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from publishers import Publishers, held, take, with_node
+from publishers import MAIN, Publishers, held, take, with_node
 
-from gtfs.catalogue.accept import AlteredChain, CatalogueRefused, Equivocation, OlderVersion
+from gtfs.catalogue.accept import Accepted, AlteredChain, CatalogueRefused, Equivocation, OlderVersion
 from gtfs.catalogue.document import BadCatalogue, from_text
 from gtfs.catalogue.issue import IssueSettings, next_catalogue
+from gtfs.ids import SHA1, ObjectId
+from gtfs.node.askothers import ask_others
 from gtfs.node.node import Node
+from gtfs.repo.repository import create_repository, open_repository
+from gtfs.repo.work import Work
+from gtfs.state.config import BadConfig
 from gtfs.state.describe import describe_state
 from gtfs.state.divergence import why_all_stay
+from gtfs.state.initialise import Wanted, initialise, make_publisher
+from gtfs.state.publish import publish_now
 from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable
+from gtfs.trust.policy import parse_policy
 from gtfs.trust.verify import split_clearsigned
 
 
@@ -157,6 +167,102 @@ def test_a_feed_that_gives_another_signers_catalogue_has_not_failed(
 
     with_node(x, [ours, theirs], look)
     caplog.clear()
+
+
+def git(path: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", path, *args], capture_output=True, check=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(bare: Path, branch: str, message: str) -> str:
+    tree = git(bare, "hash-object", "-w", "-t", "tree", "/dev/null")
+    old = subprocess.run(["git", "-C", bare, "rev-parse", "-q", "--verify", branch], capture_output=True, text=True)
+    parents = ["-p", old.stdout.strip()] if old.returncode == 0 else []
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    oid = git(bare, *who, "commit-tree", tree, *parents, "-m", message)
+    git(bare, "update-ref", f"refs/heads/{branch}", oid)
+    return oid
+
+
+@pytest.fixture
+def two(people: Publishers, tmp_path: Path) -> tuple[Path, Path]:
+    """Two publishers that hold version 1, which names both; the second was a mirror that had caught up."""
+    a, b = tmp_path / "a.git", tmp_path / "b.git"
+    create_repository(a, SHA1)
+    tip, both = commit(a, "main", "one"), (people["plain"], people["other"])
+    make_publisher(open_repository(a), Wanted("demo", people["plain"], gnupg_home=people.owner.home, signers=both))
+    subprocess.run(["git", "clone", "-q", "--mirror", a, b], check=True)
+    first = people.document(1, refs={MAIN: ObjectId(bytes.fromhex(tip))})
+    for path in (a, b):
+        with people.mirror(path, first, create=False) as state:
+            state.take_up(Work(jobs=1))
+            state.index.refs.set_held(held(state).catalogue.refs)
+    make_publisher(open_repository(b), Wanted(None, people["other"], gnupg_home=people.owner.home))
+    return a, b
+
+
+def publish(path: Path, feed: Path) -> Accepted:
+    """As `gtfs publish` does without a node."""
+    git(path, "config", "--file", str(path / "gtfs" / "config"), "--replace-all", "gtfs.source", str(feed))
+    ask_others(open_repository(path))
+    with State(open_repository(path)) as state:
+        publish_now(state, Work(jobs=1))
+        return held(state)
+
+
+def latest(path: Path) -> Path:
+    return path / "gtfs" / "catalogue" / "latest.asc"
+
+
+def test_the_second_publisher_takes_the_others_newest_first_and_publishes_on_top_of_it(
+    people: Publishers, two: tuple[Path, Path]
+) -> None:
+    a, b = two
+    oid = commit(a, "main", "two")
+    second = publish(a, latest(b))
+    assert second.catalogue.version == 2
+    commit(b, "side", "other")
+    with pytest.raises(Unpublishable, match="refs/heads/main first; run: gtfs sync"):
+        publish(b, latest(a))
+    git(b, "fetch", "-q", str(a), "main:main")
+    third = publish(b, latest(a))
+    assert third.catalogue.version == 3 and third.catalogue.follows == (second.digest,)
+    assert third.catalogue.refs[MAIN].hex() == oid and b"refs/heads/side" in third.catalogue.refs
+
+
+@pytest.mark.warns
+def test_two_publishers_who_raced_are_healed_by_whoever_publishes_next(
+    people: Publishers, two: tuple[Path, Path]
+) -> None:
+    a, b = two
+    commit(a, "main", "ours")
+    commit(b, "side", "theirs")
+    ours = publish(a, a / "none.asc")
+    theirs = publish(b, b / "none.asc")
+    assert ours.catalogue.version == theirs.catalogue.version == 2 and ours.digest != theirs.digest
+    healed = publish(a, latest(b))
+    assert healed.catalogue.version == 3 and healed.catalogue.follows == (ours.digest, theirs.digest)
+    with State(open_repository(b)) as state:
+        assert take(state, latest(a).read_bytes()) is not None
+        assert held(state).digest == healed.digest and state.races == []
+
+
+def test_a_mirror_whose_key_nobody_names_does_not_become_a_publisher(
+    people: Publishers, mirrors: tuple[State, State]
+) -> None:
+    x, _ = mirrors
+    with pytest.raises(BadConfig, match="whose Signers do not name"):
+        initialise(x, None, people["stranger"], str(people.owner.home))
+
+
+def test_a_mirror_whose_key_is_named_takes_over_what_the_catalogues_say(people: Publishers, tmp_path: Path) -> None:
+    fields = {"policy": (parse_policy("** every-commit"),), "trackers": ("udp://t.example.org:1/announce",)}
+    with people.mirror(tmp_path / "m.git", people.document(1, **fields)) as state:
+        assert initialise(state, None, people["other"], str(people.owner.home)) == "demo"
+        config = state.config
+        assert config.get_all("policy") == ["** every-commit"] and config.get_all("tracker") == list(fields["trackers"])
+        assert config.get_all("signer") == [people["plain"], people["other"]]
+        assert config.sign_key() == people["other"]
 
 
 @pytest.mark.parametrize(

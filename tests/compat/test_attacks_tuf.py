@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The attacks that TUF's specification lists (its §1.5.2), each tried against a mirror; fast-forward has its own file.
+"""The attacks that TUF's specification lists, each tried against a mirror; fast-forward has a file of its own.
 
 Extraneous dependencies are not among them: nothing that a catalogue names makes a mirror fetch what it does not list.
 """

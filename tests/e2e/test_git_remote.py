@@ -176,3 +176,17 @@ def test_a_catalogue_and_a_directory_of_reels_are_enough_without_a_network(clone
     clone = clones.clone(url=f"gtfs::{stick}")
     assert house.git(clone, "rev-parse", "HEAD") == house.git(clones.publisher, "rev-parse", "main")
     clones.check(clone)
+
+
+def test_a_damaged_reel_beside_the_catalogue_is_passed_over_and_fetched(clones: Clones) -> None:
+    stick = clones.house.root / "stick"
+    stick.mkdir()
+    (stick / "latest.asc").write_bytes(clones.catalogue.read_bytes())
+    (reel,) = (clones.publisher / "gtfs" / "reels").glob("*.reel")
+    data = bytearray(reel.read_bytes())
+    data[len(data) // 2] ^= 1
+    (stick / reel.name).write_bytes(data)
+    done = clones.run("clone", f"gtfs::{stick}", clones.house.root / "c")
+    assert f"{stick / reel.name} is passed over: it is not the reel that the catalogue lists" in done.err
+    assert clones.seed.fresh_status()["swarm"]["uploaded"] > 0
+    clones.check(clones.house.root / "c")

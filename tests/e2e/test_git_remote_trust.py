@@ -57,7 +57,7 @@ def test_at_a_terminal_the_signer_is_asked_about_once_and_then_held(clones: Clon
 def test_a_catalogue_of_another_signer_moves_nothing(clones: Clones, stranger: Key) -> None:
     house, clone = clones.house, clones.clone()
     before = house.git(clone, "for-each-ref")
-    text = subprocess.run(["gpg", "--batch", "--decrypt", clones.catalogue], capture_output=True, check=True).stdout
+    text = subprocess.run(["gpg", "--batch", "--decrypt", clones.catalogue], capture_output=True).stdout
     clones.catalogue.write_bytes(stranger.clearsign(text.replace(b"Version: 1", b"Version: 2")))
     done = clones.run("-C", clone, "fetch", code=128)
     assert done.err.startswith("fatal: catalogue refused: ")
@@ -74,28 +74,63 @@ def test_a_key_of_the_remote_counts_in_the_place_of_the_general_one(clones: Clon
     clones.check(clones.clone("--config", setting, name="d"))
 
 
-def test_a_ref_that_the_policy_refuses_fails_once_and_then_holds_up_no_other(house: House, fresh: Path) -> None:
+def with_policy(house: House, publisher: Path, line: str) -> Clones:
+    """A plain repository published under a policy."""
     key = house.key
     words = ["--name", "project", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home]
-    house.gtfs("init", fresh, *words, "--policy", f"refs/tags/v* tag by={key.fingerprint}")
-    house.gtfs("publish", fresh, "--force")
-    clones = Clones(house, fresh)
+    house.gtfs("init", publisher, *words, "--policy", line)
+    house.gtfs("publish", publisher, "--force")
+    return Clones(house, publisher)
+
+
+def test_a_ref_that_the_policy_refuses_is_left_out_and_holds_up_no_other(house: House, fresh: Path) -> None:
+    clones = with_policy(house, fresh, f"refs/tags/v* tag by={house.key.fingerprint}")
     clone = house.root / "c"
-    clones.run("init", "--quiet", "-b", "main", clone)
-    house.git(clone, "remote", "add", "origin", clones.url)
-    done = clones.run("-C", clone, "fetch", code=128)
-    assert "fatal: refs/tags/v1.0, refs/tags/v2.0: " in done.err
-    assert house.git(clone, "for-each-ref") == ""
-    done = clones.run("-C", clone, "fetch")
+    done = clones.run("clone", clones.url, clone)
     assert "warning: refs/tags/v1.0, refs/tags/v2.0: " in done.err
     assert house.git(clone, "rev-parse", "origin/main") == house.git(fresh, "rev-parse", "main")
     assert house.git(clone, "tag").split() == ["best", "light"]
+    assert "warning: refs/tags/v1.0, refs/tags/v2.0: " in clones.run("-C", clone, "fetch", "--tags").err
+    assert house.git(clone, "tag").split() == ["best", "light"]
     clones.check(clone)
+
+
+def test_an_unsigned_commit_that_plain_git_brought_moves_no_ref_of_a_feed_that_asks_for_signed_ones(
+    house: House, fresh: Path
+) -> None:
+    clones = with_policy(house, fresh, f"refs/heads/** every-commit by={house.key.fingerprint}")
+    clone = clones.clone("--no-tags", url=f"file://{fresh}")
+    house.git(clone, "remote", "add", "swarm", clones.url)
+    done = clones.run("-C", clone, "fetch", "--no-tags", "swarm")
+    assert "warning: refs/heads/main, " in done.err
+    assert house.git(clone, "for-each-ref", "refs/remotes/swarm") == ""
+
+
+def test_where_every_ref_is_refused_a_clone_is_no_empty_repository_but_fails(house: House, fresh: Path) -> None:
+    clones = with_policy(house, fresh, f"** every-commit by={house.key.fingerprint}")
+    done = clones.run("clone", clones.url, house.root / "c", code=128)
+    assert "fatal: refs/" in done.err and not (house.root / "c").exists()
+
+
+def test_where_git_heard_of_refs_before_they_could_be_judged_a_refused_one_lets_none_move(house: House) -> None:
+    """Of a SHA-256 repository, git clone has to hear the format before there is anything to judge by."""
+    publisher = house.root / "pub.git"
+    house.run(["git", "init", "--quiet", "--bare", "--object-format=sha256", "-b", "main", publisher])
+    house.commit(publisher, "one", {"a": b"a\n"})
+    house.git(publisher, "tag", "-a", "-m", "unsigned", "v1", "main")
+    clones = with_policy(house, publisher, f"refs/tags/** tag by={house.key.fingerprint}")
+    clone = house.root / "c"
+    done = clones.run("clone", clones.url, clone, code=128)
+    assert "fatal: refs/tags/v1: " in done.err and not clone.exists()
+    clones.run("init", "--quiet", "--object-format=sha256", "-b", "main", clone)
+    done = clones.run("-C", clone, "pull", clones.url, "main")
+    assert "warning: refs/tags/v1: " in done.err and house.git(clone, "tag") == ""
 
 
 def test_a_branch_that_went_back_stays_where_it_was(clones: Clones) -> None:
     house, clone = clones.house, clones.clone()
     before = house.git(clone, "rev-parse", "origin/main")
+    clones.seed.expected.append("do not descend from where they stood")
     house.git(clones.publisher, "update-ref", "refs/heads/main", "main~2")
     clones.publish()
     done = clones.run("-C", clone, "fetch")

@@ -7,6 +7,7 @@ import pytest
 from documents import DAY_S, NOW_S, A, catalogue, document
 
 from gtfs.catalogue.accept import Accepted
+from gtfs.catalogue.cosign import describe
 from gtfs.catalogue.document import BadCatalogue, digest
 from gtfs.catalogue.issue import IssueSettings, next_catalogue, says_the_same
 from gtfs.ids import ObjectId
@@ -38,3 +39,9 @@ def test_only_version_and_times_do_not_make_a_difference() -> None:
     later = dataclasses.replace(one, version=2, previous="00" * 32, date_s=NOW_S + 9, valid_until_s=NOW_S + DAY_S)
     assert says_the_same(one, later)
     assert not says_the_same(one, dataclasses.replace(later, refs={}))
+
+
+def test_a_signer_is_shown_each_catalogue_that_this_one_follows() -> None:
+    text = catalogue(2, "00" * 32, raced=("11" * 32,)).to_text().encode()
+    shown = "\n".join(describe(text, None))
+    assert "after the one with SHA-256 " + "00" * 32 in shown and "another's with SHA-256 " + "11" * 32 in shown
