@@ -84,7 +84,7 @@ class JudgedRefs(NamedTuple):
 
 
 class Following:
-    """One conversation's; ``remote`` is what git calls it."""
+    """One conversation about a feed."""
 
     def __init__(self, feed: Feed, settings: RemoteSettings, options: Options) -> None:
         self._feed = feed

@@ -81,7 +81,10 @@ def _serve_feed(following: Following, options: Options, git: Conversation) -> No
             git.say()
         else:
             raise BadCommand(line)
-    following.end()
+    try:
+        following.end()
+    except (GtfsError, OSError) as e:  # git has what it wanted
+        print(f"warning: what the fetch has left is not tidied up: {e}", file=sys.stderr, flush=True)
 
 
 def _serve_local(place: LocalRepository, git: Conversation) -> None:
