@@ -7,7 +7,7 @@ Nothing of a race is remembered as judged: who signed which text is asked of gpg
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.catalogue.accept import AlteredChain, CatalogueRefused, Equivocation, FirstTrust, Held, accept
@@ -36,31 +36,33 @@ class Race(NamedTuple):
         )
 
 
-def found_signatures(document: bytes, keyring: Keyring) -> list[FoundSignature]:
-    """The signatures that fit the text, whatever has come of their keys since. Raises `BadSignature`, `GpgvFailed`."""
+def found_signatures(document: bytes, keyring: Keyring, may: frozenset[Fingerprint]) -> list[FoundSignature]:
+    """The signatures that fit the text by those who ``may`` sign, whatever has come of their keys since.
+
+    Anybody can add his own to a document: it says nothing. Raises `BadSignature`, `GpgvFailed`.
+    """
     text, packets = split_clearsigned(document)
     signed = text.removesuffix(b"\n")  # as `gtfs.trust.verify.read_clearsigned` does
     found = []
     for packet in packets:
         try:
             found.append(
-                find_detached(signed, packet.raw, keyring, keyring.primaries, now_s=int(time.time()), sig_class="01")
+                find_detached(signed, packet.raw, keyring, may, now_s=int(time.time()), sig_class="01")
             )
         except BadSignature:
             continue
     return found
 
 
-def signers_of(document: bytes, keyring: Keyring) -> frozenset[Fingerprint]:
-    """The primary keys whose signatures fit the text."""
-    return frozenset(found.primary for found in found_signatures(document, keyring))
+def nobody_signed_two(documents: Sequence[bytes], keyring: Keyring) -> bool:
+    """Whether different signers, of those that these catalogues name, signed them; no, where it cannot be known of one.
 
-
-def nobody_signed_two(documents: Iterable[bytes], keyring: Keyring) -> bool:
-    """Whether different signers signed these; no, where it cannot be known of one. Raises `GpgvFailed`."""
+    Raises `GpgvFailed`.
+    """
+    named = frozenset(key for document in documents for key in from_text(split_clearsigned(document)[0]).signers)
     seen: set[Fingerprint] = set()
     for document in documents:
-        signers = signers_of(document, keyring)
+        signers = {found.primary for found in found_signatures(document, keyring, named)}
         if not signers or signers & seen:
             return False
         seen |= signers

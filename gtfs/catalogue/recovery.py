@@ -38,7 +38,7 @@ def why_fallen(held: Held, before: Held | None, keyring: Keyring) -> str | None:
         return None
     may = keyring.primaries if before is None else frozenset(before.catalogue.signers)
     threshold = 1 if before is None else before.catalogue.threshold
-    found = [each for each in found_signatures(held.document, keyring) if each.primary in may]
+    found = found_signatures(held.document, keyring, may)
     standing = {each.primary for each in found if not _is_disowned(each, keyring)}
     gone = sorted({each.primary for each in found} - standing)
     if not gone or len(standing) >= threshold or len(standing) + len(gone) < threshold:

@@ -202,6 +202,6 @@ class CatalogueStore:
         """What `go_back` took back."""
         return [path for path in self.directory.iterdir() if _SET_ASIDE.match(path.name)]
 
-    def is_set_aside(self, accepted: Accepted) -> bool:
-        """Whether this text was."""
-        return any(f"-{accepted.digest}." in path.name for path in self.set_aside())
+    def is_set_aside(self, digest: str) -> bool:
+        """Whether the text of this digest was."""
+        return any(f"-{digest}." in path.name for path in self.set_aside())

@@ -20,7 +20,7 @@ from gtfs.catalogue.accept import (
     OlderVersion,
     accept,
 )
-from gtfs.catalogue.document import Catalogue, from_text
+from gtfs.catalogue.document import Catalogue, digest, from_text
 from gtfs.catalogue.race import Race, nobody_signed_two, race_of
 from gtfs.catalogue.recovery import recover
 from gtfs.state.firsttrust import NotFollowing
@@ -45,6 +45,8 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
     except CatalogueRefused as error:
         otherwise = _recover(state, document, now_s)
         if otherwise is None:
+            if isinstance(error, Equivocation | AlteredChain):  # beside it stands what came in its place
+                _refuse_set_aside(state, error.other)
             if state.held is not None and _note_race(state, state.held, error):
                 return None
             if isinstance(error, Equivocation):
@@ -54,12 +56,17 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         accepted = otherwise
     if not accepted.news:
         return None
-    if catalogues.is_set_aside(accepted):
-        raise SetAside(f"version {accepted.catalogue.version} was taken back here, see gtfs rewind")
+    _refuse_set_aside(state, document)
     # Durable before it is acted on (§5).
     catalogues.save(accepted)
     state.hold(accepted)
     return accepted
+
+
+def _refuse_set_aside(state: State, document: bytes) -> None:
+    text, _ = split_clearsigned(document)
+    if state.catalogues.is_set_aside(digest(text)):
+        raise SetAside(f"version {from_text(text).version} was taken back here, see gtfs rewind")
 
 
 def _recover(state: State, document: bytes, now_s: int) -> Accepted | None:

@@ -70,7 +70,9 @@ class Publishers:
             "refs": {MAIN: ObjectId(bytes([version % 120 + (1 if by == "plain" else 121)]) * 20)},
         }
         text = Catalogue(**(fields | changes)).to_text().encode()  # type: ignore[arg-type]
-        names = (by,) if isinstance(by, str) else by
+        return self.sign(text, *((by,) if isinstance(by, str) else by), part=part)
+
+    def sign(self, text: bytes, *names: str, part: int = 0) -> bytes:
         who = [w for name in names for w in ("--local-user", f"{self.owner.parts(name)[part]}!")]
         return self.owner.gpg("--armor", "--digest-algo", "SHA256", *who, "--clearsign", data=text)
 

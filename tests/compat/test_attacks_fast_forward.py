@@ -182,6 +182,23 @@ def test_an_owner_goes_back_by_hand_and_what_was_taken_back_is_not_taken_again(
         take(attacked, kept(attacked, 1).document)
 
 
+def test_what_was_taken_back_stops_nothing_when_it_comes_beside_what_took_its_place(
+    people: Publishers, tmp_path: Path
+) -> None:
+    with people.mirror(tmp_path / "m.git", people.document(1)) as state:
+        first = held(state)
+        thiefs, next_of_his = people.document(2, first, refs={}), people.document(3, first)
+        take(state, thiefs)
+        go_back(state, 1)
+        take(state, next_of_his)
+        go_back(state, 1)
+        assert take(state, people.document(2, first)) is not None
+        for again in (thiefs, next_of_his):
+            with pytest.raises(SetAside):
+                take(state, again)
+        assert why_all_stay(state) is None and state.catalogues.equivocations() == {}
+
+
 def test_what_was_taken_back_stays_so_after_a_restart(people: Publishers, tmp_path: Path) -> None:
     path = tmp_path / "m.git"
     with people.mirror(path, people.document(1)) as state:

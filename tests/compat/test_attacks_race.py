@@ -26,7 +26,7 @@ from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
 from gtfs.trust.policy import parse_policy
-from gtfs.trust.verify import split_clearsigned
+from gtfs.trust.verify import combine_clearsigned, split_clearsigned
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,20 @@ def test_nobody_makes_a_race_who_may_not_sign(people: Publishers, mirrors: tuple
     with pytest.raises(OlderVersion):
         take(x, people.document(1, by="other", refs={}))
     assert x.races == [] and not list(x.catalogues.directory.glob("race-*"))
+
+
+def test_a_signature_that_anybody_of_the_ring_adds_to_both_makes_no_equivocation(
+    people: Publishers, mirrors: tuple[State, State], caplog: pytest.LogCaptureFixture
+) -> None:
+    x, _ = mirrors
+    first = held(x)
+    ours, theirs = (
+        combine_clearsigned([document, people.sign(split_clearsigned(document)[0], "stranger")])
+        for document in (people.document(2, first), people.document(2, first, by="other"))
+    )
+    assert take(x, ours) is not None and take(x, theirs) is None
+    assert len(x.races) == 1 and x.catalogues.equivocations() == {} and why_all_stay(x) is None
+    caplog.clear()
 
 
 def test_a_race_is_judged_by_the_keys_of_now(
