@@ -18,7 +18,7 @@ def clone(house: House, origin: Path) -> Path:
     return work
 
 
-def release(house: House, work: Path, name: str, *, force: bool = False) -> str:
+def release(house: House, work: Path, name: str) -> str:
     """All that is typed; gives what the pusher reads."""
     home = {"GNUPGHOME": str(house.key.gnupg_home)}
     signed = ["git", "-C", work, "-c", f"user.signingKey={house.key.fingerprint}", "tag", "-s", name]
@@ -62,9 +62,9 @@ def has(house: House, mirror: Mount, oid: str) -> bool:
 
 def test_a_signed_tag_that_is_pushed_is_on_the_mirror_and_announced(house: House, pub: Path) -> None:
     box = house.empty("announcements.git")
-    house.gtfs("init", pub, "--publish=tags", "--announce", box)
     work = clone(house, pub)
     a = house.mount(pub, "A", "nodht", "nolsd")
+    house.gtfs("init", pub, "--publish=tags", "--announce", box)
     b = house.mount_mirror(a, "B", "prefetch", "poll=1")
     commit(house, work, "more")
     release(house, work, "v100")

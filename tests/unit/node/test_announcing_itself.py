@@ -33,6 +33,10 @@ class Quiet(Publishing):
         return None
 
 
+async def tell_nobody() -> None:
+    pass
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
     with State(create_repository(tmp_path / "r.git", SHA1)) as opened:
@@ -63,9 +67,7 @@ def announced_after_s(
 
         monkeypatch.setattr(publishing, "due_in_s", due_in_s)
         monkeypatch.setattr(publishing, "announce", announce)
-        node = Quiet(
-            state, Writing(News(state.index)), cast(FeedPoller, None), lambda: trio.lowlevel.checkpoint(), None
-        )
+        node = Quiet(state, Writing(News(state.index)), cast(FeedPoller, None), tell_nobody, None)
         node._has_signed = signed
         async with trio.open_nursery() as nursery:
             tried_s.append(trio.current_time())
