@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.feed import LATEST
-from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ReelName
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
 _TABLE_SUFFIX: Final = ".table"
 _RESUME_SUFFIX: Final = ".resume"
+_DUE_SUFFIX: Final = ".due"
 
 
 class Layout:
@@ -36,6 +37,10 @@ class Layout:
         self.unlisted_faults = root / "unlisted-faults"  # what the last publish stopped for
         self.outstanding = root / "outstanding"  # a publish that failed and is tried again
         self.proposal = root / "proposal"  # the text of the next catalogue, for its signers
+        # Announcements of tags (design.md §12).
+        self.announcements = root / "announcements"  # a file for each tag that is still to be announced
+        self.announced_before = self.announcements / "old"  # the tags that were there when announcing was set up
+        self.unannounced = self.announcements / "outstanding"  # what failed of it, and is tried again
         # What is held.
         self.index = root / "node.db"
         self.open_reel = root / "open.reel"
@@ -92,6 +97,14 @@ class Layout:
     def signoff(self, file_name: str) -> Path:
         """Where a sign-off lies that the index names."""
         return self.signoffs / file_name
+
+    def announcement(self, tag: ObjectId) -> Path:
+        """Where what is known of a tag lies until it is announced."""
+        return self.announcements / (tag.hex() + _DUE_SUFFIX)
+
+    def due_announcements(self) -> list[Path]:
+        """Those that are there."""
+        return sorted(self.announcements.glob("*" + _DUE_SUFFIX))
 
     def batch(self, number: int) -> Path:
         """Where the packs of a batch of the ingest lie while they are judged; swept at start."""

@@ -80,6 +80,17 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     help="A file of such objects, as git's fsck.skipList; may be given again.",
 )
 @click.option("--publish", type=click.Choice(["auto", "tags", "manual"]), help=_PUBLISH)
+@click.option(
+    "--announce",
+    type=Place(path_type=Path),
+    metavar="REPO",
+    help="Put a signed mail for each new annotated tag into another repository, or an inbox of public-inbox.",
+)
+@click.option("--no-announce", is_flag=True, help="Announce nothing any more.")
+@click.option("--announce-mail", metavar="ADDRESS", help="Mail announcements to this address, too.")
+@click.option(
+    "--sendmail", type=Place(path_type=Path), metavar="PROGRAM", help="What mails them (default /usr/sbin/sendmail)."
+)
 @click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
 @click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
 @click.option(
@@ -91,6 +102,9 @@ def init(
     hook: bool,
     no_hook: bool,
     signing_subkey: bool,
+    announce: Path | None,
+    no_announce: bool,
+    sendmail: Path | None,
     **given: Any,
 ) -> None:
     """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
@@ -100,9 +114,13 @@ def init(
     """
     if hook and no_hook:
         raise click.UsageError("--hook and --no-hook contradict each other")
+    if no_announce and (announce or sendmail or given["announce_mail"]):
+        raise click.UsageError("beside --no-announce nothing of announcements can be set")
+    given["announce"] = "" if no_announce else None if announce is None else str(announce.absolute())
+    given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        if hook or no_hook or signing_subkey or any(given[name] for name in given.keys() - allowed):
+        if hook or no_hook or signing_subkey or no_announce or any(given[name] for name in given.keys() - allowed):
             raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
         from gtfs.cli.work.init import run_attester
 

@@ -86,6 +86,10 @@ def publish(
         _write(done, files[0] if files else None, repo, verbose)
         return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
     _show(done, verbose)
+    if done.get("announcements"):  # not from an older node
+        from gtfs.cli.work.announce import run_announce
+
+        run_announce(place)
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
     return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
@@ -182,6 +186,8 @@ def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
             say(f"move {ref['ref']} {ref['from'][:12]}..{ref['to'][:12]}{back}")
     if len(refs) > _NAMED and not verbose:
         say(f"and {len(refs) - _NAMED} more: -v shows all")
+    for announced in found.get("announcements", ()):  # not from an older node
+        say(f"announce {announced['tag']}: {announced['subject']}")
     for left in found["refs_left_out"]:
         complain(_left_out(left))
 

@@ -128,6 +128,17 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     if failed:
         tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
         yield "publish", f"OUTSTANDING, {tries}: {failed['reason']}"
+    announcing = publish.get("announcing")  # not from an older node
+    if announcing is None:
+        return
+    mail = f", and by mail to {announcing['mail']}" if announcing["mail"] else ""
+    yield "announce", f"into {announcing['repository']}{mail}"
+    due, failed = announcing["due"], announcing["outstanding"]
+    if due and not failed:
+        yield "announce", f"{len(due)} tags in a moment, {due[0]} first"
+    elif due:
+        tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
+        yield "announce", f"OUTSTANDING, {len(due)} tags, {due[0]} first; {tries}: {failed['reason']}"
 
 
 def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:

@@ -20,12 +20,15 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
 from gtfs.node.nursery import cancelled
 from gtfs.node.others import hear_others
+from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.work import Step, Work
+from gtfs.state.announce import announce
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
+from gtfs.state.newtags import due_in_s
 from gtfs.state.outstanding import note_failure, read_outstanding
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 
 QUIET_S: Final = 2.0  # nothing may have moved for so long
 MOST_S: Final = 30.0  # but nobody waits longer than this after the first move
+_LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
 
 
@@ -76,6 +80,8 @@ class Publishing:
         self._jobs = jobs
         self._draft: Draft | None = None
         self._said = ""
+        self._troubles = SaidOnce(log)
+        self._has_signed = False  # and so announces, too
         self._published: Mapping[bytes, ObjectId] = {}  # where refs stood at the last one, held back or not
 
     # -- asked ----------------------------------------------------------------------------------------------------
@@ -115,6 +121,7 @@ class Publishing:
         """Publish the proposal that waits with the signatures in files."""
         files = [Path(name) for name in request["files"]]
         done = await self._writing.run(complete_with, self._state, files)
+        self.look_again()
         await self._on_published()
         return {"published": describe_published(self._state, done)}
 
@@ -127,6 +134,7 @@ class Publishing:
             done = await self._writing.run(place, self._state, drawn, request["document"].encode())
         except Overtaken:
             return {"published": None}
+        self.look_again()
         await self._on_published()
         return {"published": describe_published(self._state, done)}
 
@@ -163,6 +171,7 @@ class Publishing:
             with trio.move_on_after(rest_s):
                 seen = await wait_quiet(self._moves, seen)
             rest_s = await self._look()
+            rest_s = min(rest_s, await self._announce())
 
     async def _look(self) -> float:
         """Publish if it is due; gives how long to rest before it is tried again though nothing moves."""
@@ -180,6 +189,28 @@ class Publishing:
             return noted.rest_s
         self._said = ""
         return math.inf
+
+    async def _announce(self) -> float:
+        """Announce what is due, but what somebody is about to who has typed it; gives how long to rest, as above."""
+        try:
+            left_s = await trio.to_thread.run_sync(due_in_s, self._state.layout)
+            if left_s is None or (left_s > 0 and not self._has_signed):
+                return math.inf if left_s is None else left_s
+            self._has_signed = False
+            done, failed = await trio.to_thread.run_sync(
+                lambda: announce(self._state.repository, asks=False, waits=False)
+            )
+            left_s = await trio.to_thread.run_sync(due_in_s, self._state.layout)
+        except (GtfsError, OSError) as error:
+            log.error("not announced: %s", error)
+            return _AGAIN_S
+        for each in done:
+            log.info("announced %s", each.tag)
+        if failed is None:
+            self._troubles.is_over("not announced, and tried again")
+        else:
+            self._troubles.warn("not announced, and tried again", failed.reason)
+        return math.inf if left_s is None else max(left_s, _LEAST_S)
 
     async def _publish_if_due(self) -> None:
         refs = await self._writing.run(self._due_refs)
@@ -213,5 +244,7 @@ class Publishing:
         # Not in the writers' turn: an agent, or a card, may take its time.
         document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
         done = await self._writing.run(place, self._state, drawn, document)
+        self._has_signed = True
+        self.look_again()
         await self._on_published()
         return done

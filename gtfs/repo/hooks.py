@@ -112,7 +112,7 @@ def owner_of(repository: Repository) -> Owner:
 
 def find_hooks(repository: Repository, owner: Owner) -> list[Hook]:
     """Those that are there: git's two, where its settings have them, and the programs in ``gtfs/hooks``, by name."""
-    directory = _git_directory(repository, owner)
+    directory = git_hooks_of(repository, owner)
     found = [Hook(POST_RECEIVE, directory / POST_RECEIVE), Hook(POST_UPDATE, directory / POST_UPDATE, takes_names=True)]
     own = repository.layout.hooks
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -131,8 +131,8 @@ def _can_run(path: Path) -> bool:
     return path.is_file() and bool(mode.st_mode & 0o111)
 
 
-def _git_directory(repository: Repository, owner: Owner) -> Path:
-    """Where git, run by the owner, has its hooks (core.hooksPath)."""
+def git_hooks_of(repository: Repository, owner: Owner) -> Path:
+    """Where git, run by the owner, has its hooks, by all of its settings (core.hooksPath). Raises `GitMissing`."""
     command = ["git", "rev-parse", "--git-path", "hooks"]
     try:
         child = owner.start(command, repository.path, subprocess.DEVNULL, subprocess.PIPE)

@@ -18,6 +18,7 @@ from typing import Final
 
 from gtfs.durable import temporary_in
 from gtfs.errors import Blame, GtfsError
+from gtfs.repo.hooks import git_hooks_of, owner_of
 from gtfs.repo.repository import Repository
 
 _HOOK: Final = "post-receive"
@@ -81,10 +82,10 @@ def remove_hook(repository: Repository) -> None:
 def _hooks(repository: Repository) -> Iterator[tuple[Path, int]]:
     """The directory where git looks for hooks of this repository alone, also by descriptor."""
     path = repository.layout.git_hooks
-    elsewhere = repository.git("config", "--local", "--get", "core.hooksPath", check=False).strip()
-    if elsewhere:
+    elsewhere = git_hooks_of(repository, owner_of(repository))
+    if elsewhere != path:
         raise BadHook(
-            f"{repository.path} has its hooks in {os.fsdecode(elsewhere)} (core.hooksPath); let the post-receive hook "
+            f"{repository.path} has its hooks in {elsewhere} (core.hooksPath); let the post-receive hook "
             f"there run: gtfs publish --pushed {repository.path}"
         )
     with contextlib.suppress(FileExistsError):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, publish, clone, ringrepository, ringref,
+Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, publish, announce,
+announcemail, sendmail, clone, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
 cataloguekey.
 """

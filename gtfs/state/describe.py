@@ -9,12 +9,16 @@ from typing import Any
 from gtfs.catalogue.document import Catalogue
 from gtfs.catalogue.store import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
+from gtfs.layout import Layout
 from gtfs.repo.work import Step
+from gtfs.state.announcement import short_name
+from gtfs.state.announcesettings import Settings, announce_settings
 from gtfs.state.divergence import Divergence
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
 from gtfs.state.hooks import describe_hooks
-from gtfs.state.outstanding import Outstanding, read_outstanding
+from gtfs.state.newtags import read_due
+from gtfs.state.outstanding import Outstanding, read_failure, read_outstanding
 from gtfs.state.proposal import Proposal, waiting_proposal
 from gtfs.state.publish import Published
 from gtfs.state.rewind import describe_races
@@ -54,7 +58,10 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     }
     if state.config.get("signkey") is not None:
         out["publish"] = describe_publishing(
-            state.config.publish_mode(), read_outstanding(state.layout), waiting_proposal(state)
+            state.config.publish_mode(),
+            read_outstanding(state.layout),
+            waiting_proposal(state),
+            describe_announcing(state.layout, announce_settings(state.config)),
         )
     if held is not None:
         c = held.catalogue
@@ -94,12 +101,28 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     return out
 
 
-def describe_publishing(mode: str, outstanding: Outstanding | None, waiting: Catalogue | None) -> dict[str, Any]:
+def describe_publishing(
+    mode: str, outstanding: Outstanding | None, waiting: Catalogue | None, announcing: dict[str, Any] | None
+) -> dict[str, Any]:
     """When a publisher publishes by itself, and what failed of it."""
     return {
         "mode": mode,
         "outstanding": None if outstanding is None else outstanding.describe(),
         "proposed": None if waiting is None else waiting.version,
+        "announcing": announcing,
+    }
+
+
+def describe_announcing(layout: Layout, settings: Settings | None) -> dict[str, Any] | None:
+    """Where a publisher's tags are announced, which are still to be, and what failed of it."""
+    if settings is None:
+        return None
+    failed = read_failure(layout.unannounced)
+    return {
+        "repository": str(settings.box),
+        "mail": settings.address,
+        "due": [short_name(release) for release in read_due(layout)],
+        "outstanding": None if failed is None else failed.describe(),
     }
 
 
@@ -140,6 +163,7 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "refs_left_out": published.left_out,
         "faults": published.faults.describe(),
         "reels": [{"name": r.name, "infohash": r.infohash.hex(), "size": r.size, "packs": r.rows} for r in reels],
+        "announcements": 0 if state.config.get("announce") is None else len(read_due(state.layout)),
         "sources": [str(state.catalogues.latest), state.catalogues.latest.as_uri(), *pointer],
     }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from gtfs.ingest.refjudge import moves_back
+from gtfs.state.announce import foretell_announcements
 from gtfs.state.publish import check_publisher, reached
 from gtfs.state.selection import describe_left_out
 from gtfs.state.signers import needed_roles
@@ -38,5 +39,6 @@ def foretell(state: State) -> dict[str, Any]:
             for name in sorted({*before, *now})
             if before.get(name) != now.get(name)
         ],
+        "announcements": foretell_announcements(state.repository, state.config, before, now),
         "refs_left_out": describe_left_out(selection.left_out, state.held),
     }

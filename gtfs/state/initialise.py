@@ -19,6 +19,7 @@ from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
 from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
+from gtfs.state.announcesettings import check_announcing, set_announcing
 from gtfs.state.attest import make_attester
 from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
 from gtfs.state.freshness import trust_by_name
@@ -57,6 +58,9 @@ class Wanted:
     signers: tuple[str, ...] = ()
     threshold: int | None = None
     publish: str | None = None  # one of `PUBLISH_MODES`
+    announce: str | None = None  # an absolute path; "": nowhere
+    announce_mail: str | None = None
+    sendmail: str | None = None  # an absolute path
 
     def to_json(self) -> dict[str, Any]:
         """For a running node."""
@@ -96,6 +100,7 @@ def check_wanted(repository: Repository, wanted: Wanted) -> None:
     Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `GnupgUnusable`, `SigningFailed`, OSError.
     """
     _read_wanted(wanted)
+    check_announcing(repository, wanted.announce, wanted.announce_mail, wanted.sendmail)
     if wanted.gnupg_home is not None:
         open_gnupg(wanted.gnupg_home)
     config = Config(repository)
@@ -166,6 +171,7 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
     for setting, values in settings.items():
         if values:
             state.config.set(setting, *values)
+    set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
     say_who_is_missing(policies, state.keyring)
     return repository_id
 

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from gtfs.durable import replace_file
@@ -54,25 +55,35 @@ def is_by_itself(config: Config) -> bool:
 
 
 def read_outstanding(layout: Layout) -> Outstanding | None:
-    """What is to be tried again; None for nothing, and for what nobody can read. Raises OSError."""
+    """The publish that is to be tried again; None for nothing, and for what nobody can read. Raises OSError."""
+    return read_failure(layout.outstanding)
+
+
+def read_failure(path: Path) -> Outstanding | None:
+    """The same of another file of the kind."""
     try:
-        found = read_object(layout.outstanding.read_bytes())
+        found = read_object(path.read_bytes())
     except FileNotFoundError:
         return None
     try:
         since_s, tried_s, tries = (int((found or {})[key]) for key in ("since_s", "tried_s", "tries"))
         return Outstanding(since_s, tried_s, max(tries, 1), str((found or {})["reason"]))
     except (KeyError, TypeError, ValueError, OverflowError):
-        log.warning("%s cannot be read, and counts for nothing", layout.outstanding)
+        log.warning("%s cannot be read, and counts for nothing", path)
         return None
 
 
 def note_failure(layout: Layout, error: Exception) -> Outstanding:
-    """Remember one more try that failed; raises OSError."""
-    before, now_s = read_outstanding(layout), int(time.time())
+    """Remember one more publish that failed; raises OSError."""
+    return write_failure(layout.outstanding, error)
+
+
+def write_failure(path: Path, error: Exception) -> Outstanding:
+    """The same in another file."""
+    before, now_s = read_failure(path), int(time.time())
     since_s, tries = (now_s, 0) if before is None else (before.since_s, before.tries)
     found = Outstanding(since_s, now_s, tries + 1, str(error))
-    replace_file(layout.outstanding, json.dumps(asdict(found)).encode() + b"\n")
+    replace_file(path, json.dumps(asdict(found)).encode() + b"\n")
     return found
 
 

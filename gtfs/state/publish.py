@@ -38,6 +38,7 @@ from gtfs.state.feedkey import read_feed_key
 from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.joining import check_caught_up
+from gtfs.state.newtags import note_news
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.signers import needed_roles, renew_keys
@@ -274,6 +275,8 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     if catalogue.previous != (None if held is None else held.digest):
         raise Overtaken
     assert state.keyring is not None
+    if state.config.get("announce") is not None:
+        note_news(state.repository, held, catalogue)
     accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
     with state.index.transaction():
         state.hold(accepted)

@@ -85,6 +85,11 @@ class Signer:
             raise SigningFailed("gpg made a weak or text-mode signature; look into gpg.conf")
         return armored
 
+    def user_id(self) -> str:
+        """Whom the key names first, "" where GnuPG does not have it."""
+        found = self._gpg.list_keys(keys=[self.fingerprint])
+        return next((str(uid) for key in found for uid in key["uids"]), "")
+
     def public_key(self) -> bytes:
         """The armored public half, for the keyrings of others."""
         return str(self._gpg.export_keys(self.fingerprint)).encode("ascii")

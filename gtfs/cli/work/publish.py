@@ -12,6 +12,7 @@ from typing import Any, Final
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.publish import held_back_lines
 from gtfs.cli.terminal import complain, os_error_text, size_text, stop_on_interrupt
+from gtfs.cli.work.announce import announce_lines
 from gtfs.errors import GtfsError
 from gtfs.repo.repository import Repository, open_repository, owner_name
 from gtfs.repo.work import Work
@@ -103,15 +104,20 @@ def _after_push(repository: Repository, jobs: int | None) -> list[str]:
             continue
         with state:
             if not is_due(state, published_refs(state)):
-                return []
+                return _announced(repository)
             try:
-                return _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
+                lines = _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
             except (GtfsError, OSError) as error:
                 said = os_error_text(error) if isinstance(error, OSError) else str(error)
                 return [
                     f"pushed, but NOT published: {said}",
                     f"it is tried again at the next push, by a node, or by: gtfs publish {path}",
                 ]
+        return lines + _announced(repository)
+
+
+def _announced(repository: Repository) -> list[str]:
+    return [line for line, _ in announce_lines(repository, asks=_has_terminal())]
 
 
 def _only_tags(config: Config) -> str:

@@ -13,8 +13,15 @@ from gtfs.cli.init import init
 from gtfs.state.initialise import Wanted
 
 OF_ATTESTERS = {"--attest", "--sign-key", "--gnupg-home", "--valid-days"}
-DONE_HERE = {"repo", "attest", "hook", "no_hook", "signing_subkey"}  # by the command itself
-VALUES = {"--publish": ["auto"], "--hook": [], "--no-hook": [], "--signing-subkey": [], "--threshold": ["1"]}
+DONE_HERE = {"repo", "attest", "hook", "no_hook", "signing_subkey", "no_announce"}  # by the command itself
+VALUES = {
+    "--publish": ["auto"],
+    "--hook": [],
+    "--no-hook": [],
+    "--no-announce": [],
+    "--signing-subkey": [],
+    "--threshold": ["1"],
+}
 
 
 def test_each_option_has_the_name_of_a_field_of_what_is_wanted() -> None:

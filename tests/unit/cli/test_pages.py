@@ -39,8 +39,9 @@ from gtfs.node.sync import SyncReport
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
+from gtfs.state.announcesettings import Settings
 from gtfs.state.control import NodeFailed
-from gtfs.state.describe import describe_publishing, describe_quorum, describe_state
+from gtfs.state.describe import describe_announcing, describe_publishing, describe_quorum, describe_state
 from gtfs.state.explain import explain
 from gtfs.state.outstanding import Outstanding
 from gtfs.state.state import State
@@ -226,9 +227,9 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
 
     found = set(keys(trio.run(status), ("reels", "trackers"))) - {REEL}
     found |= set(describe_quorum(Quorum(2, (), ())))  # of a ref that waits for sign-offs
-    found |= set(keys(describe_publishing("auto", Outstanding(1, 2, 3, "no"), None), ())) | {
-        "publish"
-    }  # of a publisher
+    failed, mailed = Outstanding(1, 2, 3, "no"), Settings(Path("/box"), None, "sendmail")
+    told = describe_publishing("auto", failed, None, describe_announcing(state.layout, mailed))
+    found |= set(keys(told, ())) | {"publish"}  # of a publisher
     # What needs peers, or a limit.
     peer = PeerStatus("192.0.2.1", 1, "x", "peer", True, False, 0.5, 1, 2, 3, 4)
     found |= set(describe_peer(peer)) | {"reel", "cache", "limit", "used"}
@@ -319,4 +320,8 @@ try gtfs mount -o ro,inter
 def test_bash_completes_commands_and_options() -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pack publish", "--sign-key --signer --signing-subkey", "ro,interface="]
+    assert done.stdout.splitlines() == [
+        "pack publish",
+        "--sign-key --signer --sendmail --signing-subkey",
+        "ro,interface=",
+    ]
