@@ -11,13 +11,14 @@ from history import History
 from owner import SUPERSEDED, revoked
 from publishers import MAIN, Publishers, held, now_s, take, with_node
 
-from gtfs.catalogue.accept import Accepted, CatalogueRefused, OlderVersion, WrongSigner
+from gtfs.catalogue.accept import Accepted, CatalogueRefused, Equivocation, OlderVersion, WrongSigner
 from gtfs.catalogue.document import VERSIONS, BadCatalogue
 from gtfs.feed import parse_feed
 from gtfs.node.node import Node
 from gtfs.node.sync import move_refs
 from gtfs.repo.repository import open_repository
 from gtfs.repo.work import Work
+from gtfs.state.describe import describe_state
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.rewind import NoSuchVersion, go_back
 from gtfs.state.state import State
@@ -200,6 +201,22 @@ def test_what_was_taken_back_stops_nothing_when_it_comes_beside_what_took_its_pl
             with pytest.raises(SetAside):
                 take(state, again)
         assert why_all_stay(state) is None and state.catalogues.equivocations() == {}
+
+
+def test_of_two_texts_of_one_version_the_other_one_holds_once_one_was_taken_back(
+    people: Publishers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with people.mirror(tmp_path / "m.git", people.document(1)) as state:
+        first = held(state)
+        thiefs, owners = people.document(2, first, refs={}), people.document(2, first)
+        take(state, thiefs)
+        with pytest.raises(Equivocation):
+            take(state, owners)
+        assert why_all_stay(state) is not None
+        go_back(state, 1)
+        assert take(state, owners) is not None and why_all_stay(state) is None
+        assert not describe_state(state)["catalogue"]["equivocation"]
+    caplog.clear()
 
 
 def test_what_was_taken_back_stays_so_after_a_restart(people: Publishers, tmp_path: Path) -> None:
