@@ -19,7 +19,7 @@ from hosts import Host, hosts
 from house import House, Key, Mount
 from waiting import wait_for
 
-PORT = 7000
+PORT, NEWS_PORT = 7000, 7001
 POLL_S = 5
 # Serves a directory by https; its arguments: address, port, directory, certificate.
 HTTPS = """
@@ -68,14 +68,39 @@ class Maintainer:
 
 def configure_user(house: House, ring: Path, main: Host) -> None:
     """What users say once: whom they believe, and where the first peer is."""
-    words = f"nolsd,nodht,peer={main.address}:{PORT}"
+    words = f"nolsd,nodht,peer={main.address}:{PORT},peer={main.address}:{NEWS_PORT}"
     for name, value in (("keyring", ring), ("signer", house.key.fingerprint), ("option", words)):
         house.run(["git", "config", "--global", f"gtfs.{name}", value])
 
 
 def start_node(host: Host, source: object, name: str, *options: str, repository: Path | None = None) -> Mount:
+    """A listen= among the options counts in the place of the usual one."""
     with host.gtfs_here():
         return host.house.mount(source, name, f"listen={host.address}:{PORT}", *options, repository=repository)
+
+
+def publish_news(main: Host, pub: Path) -> Path:
+    """A repository for announcements, which gtfs publishes as any other."""
+    house, news = main.house, main.house.root / "news.git"
+    main.type("git", "init", "--quiet", "--bare", "-b", "main", news)
+    main.type("gtfs", "init", news, "--name", "news", "--sign-key", house.key.fingerprint, "--gnupg-home",
+              house.key.gnupg_home, "--publish=auto")  # fmt: skip
+    main.type("gtfs", "init", pub, "--announce", news)
+    start_node(main, news, "N", f"listen={main.address}:{NEWS_PORT}", "nodht")
+    return news
+
+
+def read_news(desk: Host, news: Path, tag: str, env: dict[str, str]) -> None:
+    """Clone the announcements, and have plain gpg verify the one there is."""
+    house, latest = desk.house, news / "gtfs" / "catalogue" / "latest.asc"
+    box = house.root / "inbox"
+    wait_for(latest.exists, "the announcement was published")
+    desk.type("git", "clone", "--quiet", f"gtfs::{latest}", box)
+    [mail] = [path for path in box.iterdir() if path.name != ".git"]
+    assert tag in desk.type("cat", mail).out
+    done = desk.type("gpg", "--verify", mail, env=env)
+    assert 'Good signature from "publisher <publisher@example.org>"' in done.err
+    desk.type("git", "-C", box, "verify-commit", "HEAD", env=env)
 
 
 def serve_https(main: Host, directory: Path, port: int) -> list[str]:
@@ -118,6 +143,7 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
     )  # fmt: skip
     main.type("gtfs", "trust", pub, "add", ring)
     address = main.type("gtfs", "keys", pub).out.strip()
+    news = publish_news(main, pub)
     a = start_node(main, pub, "A", f"dht_node={mirror.address}:{PORT}")
     main.serve(9418, "git", "daemon", "--export-all", "--enable=receive-pack", f"--base-path={house.root}",
                f"--listen={main.address}")  # fmt: skip
@@ -182,6 +208,9 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
     done = desk.type("git", "-C", house.root / "http", "verify-tag", "v1", env=ben.env)
     assert 'Good signature from "ada <ada@example.org>"' in done.err
 
+    main.say("# Its announcement arrives.")
+    read_news(desk, news, tag, ben.env)
+
     main.say("# The second maintainer, from elsewhere.")
     desk.type("git", "clone", "--quiet", "-c", f"remote.origin.pushUrl=git://{main.address}/wiki.git",
               f"gtfs::{url}", ben.work)  # fmt: skip
@@ -214,8 +243,16 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
         assert house.git(house.root / name, "rev-parse", "HEAD") == fourth, name
 
     main.say("# Everything is sound.")
-    for repository in (pub, copy, ada.work, ben.work, *(house.root / name for name in clones)):
+    for repository in (
+        pub,
+        news,
+        copy,
+        ada.work,
+        ben.work,
+        house.root / "inbox",
+        *(house.root / name for name in clones),
+    ):
         assert main.type("git", "-C", repository, "fsck", "--strict", "--no-dangling", "--no-progress").out == ""
         assert not list((git_dir(repository) / "objects" / "pack").glob("*.keep")), repository
-    for name in ("file", "http", "key", "host"):
+    for name in ("file", "http", "key", "host", "inbox"):
         assert house.gtfs("fsck", house.root / name).err == ""
