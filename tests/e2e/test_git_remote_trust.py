@@ -145,9 +145,12 @@ def test_parts_of_history_are_refused_with_a_sentence(clones: Clones) -> None:
         assert not (clones.house.root / "part").exists()
 
 
-def test_a_publisher_or_mirror_is_no_clone(clones: Clones) -> None:
-    done = clones.run("-C", clones.publisher, "fetch", clones.url, "main", code=128)
-    assert "is a publisher's or a mirror's" in done.err
+def test_a_mirror_is_no_clone(clones: Clones) -> None:
+    house, mirror = clones.house, clones.house.root / "mirror.git"
+    options = ",".join([*house.mirror_options(clones.seed), "nodht", "listen=127.0.0.1:0"])
+    house.gtfs("sync", clones.catalogue, "--into", mirror, "-o", options)
+    done = clones.run("-C", mirror, "fetch", clones.url, "main", code=128)
+    assert "is a mirror" in done.err
 
 
 def test_a_push_to_a_feed_says_where_to_push(clones: Clones) -> None:
