@@ -276,7 +276,11 @@ class Node:
             given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
         self.attesters.use(map(parse_attester, _texts(request, "attesters")))
-        return await self.sync_once(tell)
+        try:
+            return await self.sync_once(tell)
+        finally:  # whoever asks for the status next shall not read of refs that have moved
+            with contextlib.suppress(GitFailed):
+                await trio.to_thread.run_sync(self.divergence.look)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
