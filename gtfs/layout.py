@@ -26,6 +26,7 @@ class Layout:
         # Settings and trust.
         self.config = root / "config"
         self.keyring = root / "keyring.gpg"  # the small ring frozen for this repository (design.md §10)
+        self.left_keys = root / "left-keys.gpg"  # revoked ones that left the ring: not forgotten if they come back
         self.followed_ring = root / "followed-ring"  # what following a ring in git has come to
         self.allowed_signers = root / "allowed_signers"  # SSH keys that the user put there
         self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG

@@ -46,9 +46,7 @@ def found_signatures(document: bytes, keyring: Keyring, may: frozenset[Fingerpri
     found = []
     for packet in packets:
         try:
-            found.append(
-                find_detached(signed, packet.raw, keyring, may, now_s=int(time.time()), sig_class="01")
-            )
+            found.append(find_detached(signed, packet.raw, keyring, may, now_s=int(time.time()), sig_class="01"))
         except BadSignature:
             continue
     return found

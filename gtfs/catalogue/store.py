@@ -152,13 +152,18 @@ class CatalogueStore:
         return path
 
     def equivocations(self) -> dict[int, list[Path]]:
-        """The other documents of every version that has some: while the held version is among them, refs stay."""
+        """The other documents of every version that has some; see `is_disputed`."""
         found: dict[int, list[Path]] = {}
         for path in sorted(self.directory.iterdir()):
             match = _EQUIVOCATION.match(path.name)
             if match:
                 found.setdefault(int(match[1]), []).append(path)
         return found
+
+    def is_disputed(self, held: Held) -> bool:
+        """Whether there is another text of the held version that nobody has taken back: then refs stay."""
+        prefixes = [path.stem[-16:] for path in self.equivocations().get(held.catalogue.version, ())]
+        return any(not held.digest.startswith(prefix) and not self.is_set_aside(prefix) for prefix in prefixes)
 
     def save_race(self, race: Race) -> bool:
         """Keep another signer's catalogue beside the accepted one; whether it is news. Raises OSError."""
@@ -203,5 +208,5 @@ class CatalogueStore:
         return [path for path in self.directory.iterdir() if _SET_ASIDE.match(path.name)]
 
     def is_set_aside(self, digest: str) -> bool:
-        """Whether the text of this digest was."""
-        return any(f"-{digest}." in path.name for path in self.set_aside())
+        """Whether the text of this digest, or of one that begins so, was."""
+        return any(path.name.rpartition("-")[2].startswith(digest) for path in self.set_aside())

@@ -36,6 +36,7 @@ class OtherSigners:
         self._ssh = ssh
         self._known: dict[ObjectId, SignatureRow | None] = {}
         self._found: dict[ObjectId, SignatureRow] = {}
+        self._asked: set[ObjectId] = set()  # of ssh-keygen, now
 
     def look_up(self, oids: Iterable[ObjectId]) -> None:
         """Read at once what is remembered of these."""
@@ -55,8 +56,9 @@ class OtherSigners:
 
     def ssh_signer(self, oid: ObjectId, kind: Kind) -> Fingerprint | None:
         """The SSH key whose good signature it carries, None if it has none of SSH; raises `PolicyRefused`."""
-        row = self._before(oid)
-        if self._ssh is not None and row is not None and row.keyring == self._ssh.digest:
+        row, ssh = self._before(oid), self._ssh
+        is_lasting = ssh is not None and (oid in self._asked or not ssh.is_timed)
+        if ssh is not None and row is not None and row.keyring == ssh.digest and is_lasting:
             return Fingerprint(row.signer)
         try:
             signed = split_signed_object(self._raw(oid))
@@ -70,6 +72,7 @@ class OtherSigners:
             signer = verify_ssh(signed.payload, signed.signature, self._ssh)
         except BadSignature as error:
             raise PolicyRefused(error.reason, error.cause) from None
+        self._asked.add(oid)
         self._note(oid, SignatureRow(signer, signer, 0, None, self._ssh.digest))
         return signer
 

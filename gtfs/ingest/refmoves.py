@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
@@ -187,13 +187,14 @@ def explain_ref(repository: Repository, index: Index, name: bytes, wanted: Objec
     return [here, *trail.found]
 
 
-def reassert(repository: Repository, index: Index, demands: Demands) -> int:
+def reassert(repository: Repository, index: Index, demands: Demands, may_move: Container[bytes]) -> int:
     """Make the recorded moves that a crash prevented: refs that are missing, or stand at an ancestor.
 
-    They are judged again, and what stands against one of them is no failure.
+    They are judged again, and what stands against one of them is no failure. Those that may not move now are put back
+    only where a crash has emptied their files.
     """
     try:
-        refused, asked = _reassert(repository, index, demands)
+        refused, asked = _reassert(repository, index, demands, may_move)
     except (RefsNotMoved, OSError) as e:  # a start must not fail for it: the next sync tries again
         log.warning("refs are not put back: %s", e)
         return 0
@@ -202,12 +203,15 @@ def reassert(repository: Repository, index: Index, demands: Demands) -> int:
     return asked - len(refused)
 
 
-def _reassert(repository: Repository, index: Index, demands: Demands) -> tuple[dict[bytes, str], int]:
+def _reassert(
+    repository: Repository, index: Index, demands: Demands, may_move: Container[bytes]
+) -> tuple[dict[bytes, str], int]:
     held = index.refs.held()
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
     refs = _ordinary(read_refs(repository))
-    judged, asked = judge_moves(repository, index, refs, held, demands)
+    wanted = {name: oid for name, oid in held.items() if name in may_move or name in healed}
+    judged, asked = judge_moves(repository, index, refs, wanted, demands)
     asked = [a for a in asked if a.name not in judged.against and a.name not in judged.ahead]
     pairs = {a.name: (a.now, a.wanted) for a in asked if a.now is not None}
     forward = descending(repository, set(pairs.values()))

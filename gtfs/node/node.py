@@ -50,7 +50,7 @@ from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
-from gtfs.state.divergence import Divergence
+from gtfs.state.divergence import Divergence, all_stay
 from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
@@ -387,7 +387,8 @@ async def open_node(
             log.error("what git may have lost was not looked for: %s", e)
         if not state.config.is_clone():
             await trio.to_thread.run_sync(begin_hooks, state)
-            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands())
+            may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
+            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(options.proxy))
         if session is None and not options.offline:

@@ -98,6 +98,14 @@ def wait_turn(layout: Layout, busy: Busy) -> None:
         os.close(fd)
 
 
+def was_removed(repository: Repository) -> bool:
+    """Whether git has taken the repository away, as git clone does when it fails, and only ours is left of it."""
+    try:
+        return {entry.name for entry in repository.path.iterdir()} <= {repository.state_directory.name}
+    except FileNotFoundError:
+        return False
+
+
 def is_to_end(repository: Repository, *, keeps_reels: bool) -> bool:
     """Whether a fetch, this one or one before it that was cut short, has left something for `end`."""
     has_reels = not keeps_reels and bool(repository.layout.reel_names())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ class JudgedRefs(NamedTuple):
 
 
 class Following:
-    """One conversation's; ``remote`` is what git calls it."""
+    """One conversation about a feed."""
 
     def __init__(self, feed: Feed, settings: RemoteSettings, options: Options) -> None:
         self._feed = feed
@@ -111,8 +112,8 @@ class Following:
                     return self._as_listed(self._belief.accepted.catalogue)
                 self._begin(repository, self._belief)
         assert repository is not None
-        found = self._in_turn(repository, self._ask, lambda _progress: None)
         self._clone = repository
+        found = self._in_turn(repository, self._ask, lambda _progress: None)
         if found.offered.unjudged:
             found = self._bring(repository)
         if not found.refs.refs and found.offered.held_back:
@@ -226,6 +227,11 @@ class Following:
             with contextlib.suppress(Busy):  # somebody has begun to seed it, or to fetch again: he ends it
                 clone.end(self._clone, keeps_reels=self._settings.keeps_reels)
 
+    def give_up(self) -> None:
+        """When it failed: what git clone could not remove, as it was still being written, goes with the rest."""
+        if self._clone is not None and clone.was_removed(self._clone):
+            shutil.rmtree(self._clone.path, ignore_errors=True)
+
     # -- both ---------------------------------------------------------------------------------------------------
 
     def _given(self) -> TrustGiven:
@@ -316,8 +322,9 @@ def _run(work: Callable[..., Awaitable[T]], *args: object) -> T:
     """Trio, until git goes away, a signal comes, or it is done."""
 
     async def main() -> T:
-        early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
-        async with ended_by(*early), open_flat_nursery() as nursery:
+        # Ctrl-C, too, as one of the signals: it comes with the end of git, and must not be raised within the end.
+        ends = [number for number in end_signals() if signal.getsignal(number) is not signal.SIG_IGN]
+        async with ended_by(*ends), open_flat_nursery() as nursery:
             nursery.start_soon(_end_with_git)
             try:
                 return await work(*args)

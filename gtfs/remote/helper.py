@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from traceback import print_exception
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gtfs.cli.main import INTERRUPTED
 from gtfs.cli.terminal import is_memory_short, os_error_text, print_any_name
@@ -16,6 +16,9 @@ from gtfs.remote.address import BadAddress, LocalRepository, find
 from gtfs.remote.local import SERVICES, take_over
 from gtfs.remote.protocol import BadCommand, Conversation, Options
 from gtfs.remote.settings import read_settings
+
+if TYPE_CHECKING:
+    from gtfs.remote.following import Following
 
 FATAL: Final = 128  # what git itself ends with
 
@@ -56,6 +59,14 @@ def _serve(argv: Sequence[str], git: Conversation) -> None:
 
     options = Options()
     following = Following(place, settings, options)
+    try:
+        _serve_feed(following, options, git)
+    except BaseException:
+        following.give_up()
+        raise
+
+
+def _serve_feed(following: Following, options: Options, git: Conversation) -> None:
     for line in git.commands():
         word, _, rest = line.partition(b" ")
         if word == b"capabilities":
@@ -70,7 +81,10 @@ def _serve(argv: Sequence[str], git: Conversation) -> None:
             git.say()
         else:
             raise BadCommand(line)
-    following.end()
+    try:
+        following.end()
+    except (GtfsError, OSError) as e:  # git has what it wanted
+        print(f"warning: what the fetch has left is not tidied up: {e}", file=sys.stderr, flush=True)
 
 
 def _serve_local(place: LocalRepository, git: Conversation) -> None:
@@ -94,7 +108,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, GtfsError):
         print(f"fatal: {error}", file=sys.stderr, flush=True)
     elif isinstance(error, OSError) and error.errno is not None:
-        print(f"fatal: {os_error_text(error)}", file=sys.stderr, flush=True)
+        print(f"fatal: {os_error_text(error).partition(';')[0]}", file=sys.stderr, flush=True)
     elif is_memory_short(error):
         print("fatal: there is not enough memory, or a limit (ulimit -v, -u) allows too little", file=sys.stderr)
     else:

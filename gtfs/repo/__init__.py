@@ -15,6 +15,8 @@ work
     `work.Work`: something long, with its processes, its end and who hears of it, as one value.
 refs
     `refs`: compare-and-swap moves, fsynced.
+mailbox
+    `appendmail.Mailbox`: another repository that holds mails, by signed commits.
 
 All synchronous. Nothing here decides whether an object may come in.
 """

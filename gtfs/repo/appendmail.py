@@ -94,17 +94,13 @@ def open_mailbox(path: Path) -> Mailbox:
     if repository.git("ls-tree", "--name-only", _INBOX_BRANCH, check=False) == b"m\n":  # an epoch alone
         return Mailbox(repository, _INBOX_BRANCH, True)
     branch = os.fsdecode(repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip())
-    if not repository.has_work_tree():
-        if not branch.startswith("refs/heads/"):
-            raise BadMailbox(
-                f"the HEAD of {path} is on no branch; run: git -C {path} symbolic-ref HEAD refs/heads/NAME"
-            )
-        return Mailbox(repository, branch)
-    if branch == _OWN_BRANCH:
-        raise BadMailbox(
-            f"in {path} the branch announcements is checked out, which mails are put on; check out another"
-        )
-    return Mailbox(repository, _OWN_BRANCH)
+    if repository.has_work_tree():
+        branch = _OWN_BRANCH
+    elif not branch.startswith("refs/heads/"):
+        raise BadMailbox(f"the HEAD of {path} is on no branch: git -C {path} symbolic-ref HEAD refs/heads/NAME")
+    if _is_checked_out(repository, branch):
+        raise BadMailbox(f"in {path} the branch {branch}, for mails, is checked out; check out another")
+    return Mailbox(repository, branch)
 
 
 def find_mail(box: Mailbox, message_id: str) -> str | None:
@@ -162,6 +158,14 @@ def _tip(repository: Repository, branch: str) -> str | None:
     return (
         repository.git("rev-parse", "--verify", "--quiet", f"{branch}^{{commit}}", check=False).decode().strip() or None
     )
+
+
+def _is_checked_out(repository: Repository, branch: str) -> bool:
+    """Whether somebody works there; a bare repository counts as checked out where it is itself."""
+    where = repository.git("for-each-ref", "--format=%(worktreepath)", branch).strip()
+    head = repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip()
+    is_unborn = os.fsdecode(head) == branch and repository.has_work_tree()
+    return is_unborn or (bool(where) and Path(os.fsdecode(where)).resolve() != repository.path)
 
 
 def _file(box: Mailbox, name: str) -> str:

@@ -9,6 +9,8 @@ initialise
     make the repository a publisher's (`gtfs.state.initialise`).
 publish
     refs of the repository into reels and the next signed catalogue (`gtfs.state.publish`).
+announce
+    a mail for each new tag, into a repository of mails (`gtfs.state.announce`); what is due says `gtfs.state.newtags`.
 fsck
     whether all of it is whole (`gtfs.state.fsck`).
 

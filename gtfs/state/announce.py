@@ -51,7 +51,7 @@ from gtfs.trust.sign import Signer, SigningFailed
 log = logging.getLogger(__name__)
 
 _TAG_BYTES: Final = 8 << 20
-_MAIL_S: Final = 120.0
+_MAIL_S: Final = 60.0
 _SAID_BYTES: Final = 64 << 10
 _UID: Final = re.compile(r"([^<>]*)<([^<>]*)>")
 

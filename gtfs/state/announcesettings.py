@@ -45,7 +45,12 @@ def check_announcing(repository: Repository, box: str | None, address: str | Non
     program = sendmail or (now.sendmail if now is not None else _SENDMAIL)
     if (address is not None or sendmail is not None) and not os.access(program, os.X_OK):
         raise BadConfig(f"{program} cannot be run; install a mail server, or give its program with --sendmail")
-    if box and open_mailbox(Path(box)).repository.path == repository.path:
+    if not box:
+        return
+    found = open_mailbox(Path(box)).repository
+    if Config(found).get("signkey") is None and found.layout.latest.exists():
+        raise BadConfig(f"--announce {box}: it is a mirror; give the repository of who publishes that")
+    if found.path == repository.path:
         raise BadConfig(f"--announce {box}: announcements go into another repository than the one that they announce")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.catalogue.store import DamagedStore
 from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.quorum import Collected
@@ -187,7 +188,10 @@ def _two_packs(one: Attestation, other: Attestation) -> ObjectId | None:
 
 def _check_catalogue(said: Attestation, expected: Expected) -> None:
     """Raise `AttestationRefused` where the attester took another text for the catalogue of a version that we know."""
-    ours = expected.catalogue_digest(said.version)
+    try:
+        ours = expected.catalogue_digest(said.version)
+    except DamagedStore as error:  # it says nothing of the other attesters
+        raise AttestationRefused(str(error)) from None
     if ours is not None and ours != said.catalogue:
         raise AttestationRefused(
             f"the attester verified another catalogue of version {said.version} than this node: ask the publisher"

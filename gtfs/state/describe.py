@@ -74,7 +74,7 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
             "fresh_until": None if state.fresh is None else state.fresh.valid_until_s,
             "digest": held.digest,
             "races": describe_races(state),
-            "equivocation": c.version in state.catalogues.equivocations(),
+            "equivocation": state.catalogues.is_disputed(held),
             "signers": list(c.signers),
             "refs": len(c.refs),
             "reels": len(c.reels),

@@ -33,7 +33,7 @@ def all_stay(state: State) -> Reason | None:
         return refused("freshness", held.digest, text, "stale")
     if state.fallen is not None:
         return refused("catalogue", held.digest, state.fallen, "fallen")
-    if held.catalogue.version in state.catalogues.equivocations():
+    if state.catalogues.is_disputed(held):
         text = "the publisher signed two catalogues of this version"
         return refused("catalogue", held.digest, text, "two-catalogues")
     return None

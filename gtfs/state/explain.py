@@ -25,6 +25,7 @@ from gtfs.reel.index import PackRow
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_head, read_places
 from gtfs.state.divergence import all_stay
+from gtfs.state.listed import is_listed
 from gtfs.state.state import State
 from gtfs.trust.policy import Policy, PolicyRefused, Vouch, policy_for
 from gtfs.trust.reason import Reason, Rule, refused, verdict_of
@@ -144,7 +145,7 @@ class Explainer:
         if row.stage == "unpacked":
             found += self._let_in(row)
         elif row.stage == "refused" and (candidate := self._candidate(row)) is not None:
-            found = self._examined(candidate, candidate.promised)
+            found = self._examined(candidate, candidate.promised if is_listed(self._state, row) else None)
         found += self._of_refs_at(oid)
         return self._whole("pack" if is_pack else "object", oid.hex(), found)
 
@@ -163,7 +164,7 @@ class Explainer:
                 raw = reader.read(row.oid, _OBJECT_BYTES).data or b""
             except MissingObject:
                 return [refused("here", row.oid.hex(), "git has lost it", "unreadable")]
-        found = [self._judged(row.oid, row.kind or 0, raw, is_promised=row.reel is not None)]
+        found = [self._judged(row.oid, row.kind or 0, raw, is_promised=is_listed(state, row))]
         own = state.index.signoffs.get(row.oid)
         if own is not None:
             text = f"this node signed it off, in {own.file}"
@@ -218,8 +219,8 @@ class Explainer:
                 found = ingest.scan(candidate)
                 if promised is None:
                     row = state.index.packs.get(oid)
-                    is_listed = row is not None and row.reel is not None and row.digest == found.scan.digest
-                    promised = found.scan.digest if is_listed else None
+                    is_named = row is not None and row.digest == found.scan.digest and is_listed(state, row)
+                    promised = found.scan.digest if is_named else None
                 ingest.check(found, promised)
             except PolicyRefused as error:
                 return [error.to_reason("let-in", oid)]

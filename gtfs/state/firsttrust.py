@@ -142,7 +142,7 @@ def _freeze(state: Holder, files: Keys, more: Keys, stay: Collection[Fingerprint
     staying = {*stay, *([own] if own is not None else [])}
     if before is not None and not files:
         staying |= before.primaries
-    ring = freeze({**more, **files}, state.layout.keyring, before=before, stay=staying)
+    ring = freeze({**more, **files}, state.layout.keyring, before=before, stay=staying, left=state.layout.left_keys)
     named_only: Collection[Fingerprint] = ()
     if files:
         named_only = ring.primaries - files.keys() - {own}

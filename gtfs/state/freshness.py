@@ -98,5 +98,6 @@ def trust_by_name(state: State, keys: Sequence[Fingerprint]) -> None:
     if not lacking:
         return
     found = choose(lacking, read_user_keys(lacking, state.config.gnupg_home()), "of GnuPG")
-    freeze(found, state.layout.keyring, before=before, stay=before.primaries if before is not None else ())
+    here = before.primaries if before is not None else ()
+    freeze(found, state.layout.keyring, before=before, stay=here, left=state.layout.left_keys)
     state.use_keyring({*(before.named_only if before is not None else ()), *lacking})

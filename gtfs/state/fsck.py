@@ -139,7 +139,7 @@ def _check_catalogue(state: State) -> Iterator[str]:
             yield f"reel {entry.name} of the catalogue is not in the index; run gtfs fsck --rebuild"
         elif (row.infohash, row.size, row.rows) != (entry.infohash, entry.size, entry.rows):
             yield f"reel {entry.name} is another in the catalogue than in the index"
-    if held.catalogue.version in state.catalogues.equivocations():
+    if state.catalogues.is_disputed(held):
         yield f"the publisher signed two different catalogues of version {held.catalogue.version}"
 
 

@@ -236,7 +236,8 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     before, old = state.keyring, config.sign_key()
     # Who signed so far may have to sign once more, and counts for nothing else.
     leaving = {old} - {key} if old is not None and state.held and old in state.held.catalogue.signers else set()
-    freeze(own, state.layout.keyring, before=before, stay=before.primaries - {old} | leaving if before else ())
+    stay = before.primaries - {old} | leaving if before else ()
+    freeze(own, state.layout.keyring, before=before, stay=stay, left=state.layout.left_keys)
     state.use_keyring((state.keyring.named_only - {key}) | leaving if state.keyring is not None else ())
     if gnupg_home is not None:
         config.set("gnupghome", gnupg_home)

@@ -10,6 +10,7 @@ from typing import Any
 
 from gtfs.catalogue.accept import Held
 from gtfs.errors import Blame, GtfsError
+from gtfs.ids import ObjectId
 from gtfs.state.state import State
 
 
@@ -22,15 +23,28 @@ class NoSuchVersion(GtfsError):
 def go_back(state: State, version: int) -> Held:
     """Hold an accepted version again, and set those above it aside. Raises `NoSuchVersion`, `DamagedStore`, OSError.
 
-    No ref goes back by it: where the version has one elsewhere, that is a move as any other.
+    No ref goes back by it: where the version has one elsewhere, that is a move as any other. But where only those above
+    had a ref counts for nothing any more, so that who puts it back by hand finds it there.
     """
     held = state.held
     if held is None or version >= held.catalogue.version or version not in state.catalogues.versions():
         kept = [str(v) for v in state.catalogues.versions()[:-1]]
         raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
+    _forget_places(state, version)  # first: after a crash between, it stands where the catalogue still has it
     behind = state.catalogues.go_back(version)
     state.hold(behind)
     return behind
+
+
+def _forget_places(state: State, version: int) -> None:
+    """Let refs count as held where this version has them, if they were where the ones above have them."""
+    behind = state.catalogues.load(version).catalogue.refs
+    held = state.index.refs.held()
+    put: dict[bytes, ObjectId] = {}
+    for above in (v for v in state.catalogues.versions() if v > version):
+        refs = state.catalogues.load(above).catalogue.refs
+        put |= {name: oid for name, oid in behind.items() if name in held and refs.get(name) == held[name]}
+    state.index.refs.change(put)
 
 
 def rewind(state: State, version: int) -> dict[str, Any]:

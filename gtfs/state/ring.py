@@ -67,7 +67,7 @@ def add(state: State, files: Sequence[Path], only: Collection[Fingerprint] = ())
     before = state.keyring
     here = before.primaries if before is not None else frozenset()
     note_added(state.layout, keys)
-    ring = freeze(keys, state.layout.keyring, before=before, stay=here)
+    ring = freeze(keys, state.layout.keyring, before=before, stay=here, left=state.layout.left_keys)
     state.use_keyring(before.named_only - keys.keys() if before is not None else ())
     changed = {f for f in keys if f in here and before is not None and _parts(ring.keys[f]) != _parts(before.keys[f])}
     return {
@@ -100,7 +100,7 @@ def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dic
         _keep_signers(state, left.keys(), wanted)
     assert ring is not None or not wanted
     note_removed(state.layout, wanted)
-    frozen = freeze(left, state.layout.keyring)
+    frozen = freeze(left, state.layout.keyring, before=ring, left=state.layout.left_keys)
     state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
     held_back = {n.decode("utf-8", "replace"): why.describe() for n, why in refused_refs(state).items()}
     return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone, "refs_held_back": held_back}

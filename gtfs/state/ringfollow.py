@@ -204,7 +204,7 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
     brought = keys.keys() - (by_hand - named_only)
     # A crash after the ring was written must not make keys of the tree the user's own; the next look begins anew.
     _write(layout, replace(record, tried=None, keys=record.keys | brought))
-    freeze(keys, layout.keyring, before=before, stay=by_hand | kept)
+    freeze(keys, layout.keyring, before=before, stay=by_hand | kept, left=layout.left_keys)
     state.use_keyring((named_only - keys.keys()) | kept)
     lost = [f"{f} is no longer in it, and stays as it signs the catalogues" for f in sorted(kept)]
     record = replace(

@@ -37,6 +37,6 @@ def renew_keys(state: State) -> None:
     before = state.keyring
     here = frozenset() if before is None else before.primaries
     if found:
-        freeze(found, state.layout.keyring, before=before, stay=here)
+        freeze(found, state.layout.keyring, before=before, stay=here, left=state.layout.left_keys)
         new = found.keys() - here - {state.config.sign_key()}
         state.use_keyring({*before.named_only, *new} if before is not None and new else None)

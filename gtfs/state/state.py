@@ -190,6 +190,7 @@ class State:
             layout.keys,
             layout.attestations,
             layout.attestation,
+            layout.announcements,
         ):
             sweep_temporaries(directory)
 

@@ -379,8 +379,11 @@ async def open_session(options: SwarmOptions | None = None) -> AsyncIterator[Ses
                     await session._open(wake, alarm)
                     yield session
                 finally:
-                    with trio.CancelScope(shield=True):
-                        await session._close()
-                    nursery.cancel_scope.cancel()
+                    try:
+                        with trio.CancelScope(shield=True):
+                            await session._close()
+                    finally:  # Ctrl-C may come here once more: the pump, which is shielded, must not outlive it
+                        session._pump_scope.cancel()
+                        nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise only_error(group) from None

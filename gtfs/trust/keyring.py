@@ -226,20 +226,35 @@ def freeze(
     *,
     before: Keyring | None = None,
     stay: Collection[Fingerprint] = (),
+    left: Path | None = None,
 ) -> Keyring:
     """Write a keyring file, at once and whole; nothing is written when it says so already. Raises OSError.
 
     Of the keyring ``before``, the keys in ``stay`` are kept, and of each key what the copy there has more: a
-    revocation that was known once is not forgotten.
+    revocation that was known once is not forgotten. Of keys that go it is kept in the file ``left``, for when they come
+    back; raises `BadKeyring` for that.
     """
     merged: Keys = {}
     merge_keys(merged, keys)
     if before is not None:
         merge_keys(merged, {f: key for f, key in before.keys.items() if f in merged or f in stay})
-    data = b"".join(merged[fingerprint].to_bytes() for fingerprint in sorted(merged))
+    if left is not None:
+        gone = dict(open_keyring(left).keys) if left.exists() else {}
+        merge_keys(merged, {f: key for f, key in gone.items() if f in merged})
+        leaving = {} if before is None else {f: key for f, key in before.keys.items() if f not in merged}
+        # Not of a flooded one, which is removed so that a clean copy can come.
+        news = {f: key for f, key in leaving.items() if key.has_revocation() and key.flood() is None}
+        if news:
+            merge_keys(gone, news)
+            replace_file(left, _bytes_of(gone))  # before the ring that has it no more
+    data = _bytes_of(merged)
     if before is None or hashlib.sha256(data).digest() != before.digest or not into.exists():
         replace_file(into, data)
     return _keyring(into, data, merged)
+
+
+def _bytes_of(keys: Keys) -> bytes:
+    return b"".join(keys[fingerprint].to_bytes() for fingerprint in sorted(keys))
 
 
 def open_keyring(path: Path) -> Keyring:
@@ -255,7 +270,7 @@ def open_keyring(path: Path) -> Keyring:
 
 def keyring_of(keys: Keys) -> Keyring:
     """Keys that stand in no file, as a keyring."""
-    return _keyring(Path(), b"".join(keys[fingerprint].to_bytes() for fingerprint in sorted(keys)), keys)
+    return _keyring(Path(), _bytes_of(keys), keys)
 
 
 def _keyring(path: Path, data: bytes, keys: Keys) -> Keyring:

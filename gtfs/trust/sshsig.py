@@ -54,6 +54,11 @@ class AllowedSigners:
     data: bytes
     digest: bytes
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether a key may stop to count, or begin to, though the file stays (valid-before, valid-after)."""
+        return b"valid-" in self.data.lower()
+
 
 def read_allowed_signers(path: Path) -> AllowedSigners | None:
     """The file of allowed signers, None where there is none; raises `BadAllowedSigners`."""

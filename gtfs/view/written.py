@@ -22,6 +22,7 @@ from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.takeup import parents_first
 from gtfs.mount.tree import Judged
 from gtfs.pack.scan import NotWhole
+from gtfs.state.listed import is_listed
 from gtfs.state.state import State
 from gtfs.view.judged import JudgedPack, KeptExaminations
 from gtfs.view.writing import Writing
@@ -90,7 +91,7 @@ class WrittenPacks:
     def _promised(self, oid: ObjectId, digest: PackDigest) -> PackDigest | None:
         """The digest, if this is byte for byte what the table of an accepted catalogue's reel names."""
         row = self._state.index.packs.get(oid)
-        return digest if row is not None and row.reel is not None and row.digest == digest else None
+        return digest if row is not None and row.digest == digest and is_listed(self._state, row) else None
 
     def _check(self, path: Path, oid: ObjectId) -> JudgedPack:
         self._checker.use_gate(self._state.gate())

@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -26,14 +27,14 @@ from gtfs.repo.appendmail import BadMailbox, Mail, MailboxBusy, Person, append_m
 from gtfs.repo.history import read_refs
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state import announce as announcing
-from gtfs.state import publish
+from gtfs.state import newtags, publish
 from gtfs.state.acceptedfaults import accept_faults
 from gtfs.state.announce import Announced, announce
 from gtfs.state.describe import describe_state
 from gtfs.state.foretell import foretell
 from gtfs.state.fsck import check
 from gtfs.state.initialise import Wanted, answer_init, check_wanted
-from gtfs.state.newtags import read_due
+from gtfs.state.newtags import due_in_s, read_due
 from gtfs.state.outstanding import Outstanding
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
@@ -526,6 +527,39 @@ def test_a_repository_with_a_work_tree_gets_a_branch_of_its_own(state: State, ke
     subprocess.run(["git", "-C", work, "checkout", "-q", "announcements"], check=True)
     with pytest.raises(BadMailbox, match="check out another"):
         open_mailbox(work)
+    subprocess.run(["git", "-C", work, "checkout", "-q", "main"], check=True)
+    open_mailbox(work)
+    linked = tmp_path / "linked"
+    subprocess.run(["git", "-C", work, "worktree", "add", "-q", linked, "announcements"], check=True)
+    with pytest.raises(BadMailbox, match="check out another"):
+        open_mailbox(work)
+
+
+def test_two_who_announce_at_once_make_one_mail(state: State, box: Path) -> None:
+    tag(state.repository.path, "v1")
+    publish_now(state)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(announce, state.repository, asks=False) for _ in range(4)]
+    assert [each.tag for future in runs for each in future.result()[0]] == ["v1"]
+    assert git(box, "rev-list", "--count", "main") == "1"
+
+
+def test_a_node_leaves_to_others_what_they_have_just_published_and_what_failed(
+    state: State, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert due_in_s(state.layout) is None
+    tag(state.repository.path, "v1")
+    publish_now(state)
+    now_s = state.layout.due_announcements()[0].stat().st_mtime
+    monkeypatch.setattr(newtags.time, "time", lambda: now_s)
+    assert due_in_s(state.layout) == 30
+    away = box.rename(box.with_name("away"))
+    for rest_s in (30, 60, 120):
+        _, failed = run(state)
+        assert failed is not None and due_in_s(state.layout) == pytest.approx(rest_s, abs=1)
+    away.rename(box)
+    all_well(state)
+    assert due_in_s(state.layout) is None
 
 
 def test_in_a_sha256_repository_of_mails_the_commits_verify_too(state: State, keys: Keys, tmp_path: Path) -> None:
@@ -634,6 +668,7 @@ def test_public_inbox_reads_the_inbox(state: State, tmp_path: Path) -> None:
         ({"announce": "/nonexistent"}, "does not exist"),
         ({"announce": "SELF"}, "another repository"),
         ({"announce": "EMPTY"}, "no epoch"),
+        ({"announce": "MIRROR"}, "it is a mirror"),
         ({"announce_mail": "a@example.org, b@example.org"}, "not a mail address"),
         ({"announce_mail": "-Cfile"}, "not a mail address"),
         ({"sendmail": "/nonexistent/sendmail"}, "cannot be run"),
@@ -646,7 +681,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "inbox.lock").touch()
-    places = {"SELF": str(state.repository.path), "EMPTY": str(empty)}
+    mirror = tmp_path / "mirror.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(mirror)], check=True)
+    (mirror / "gtfs" / "catalogue").mkdir(parents=True)
+    (mirror / "gtfs" / "catalogue" / "latest.asc").touch()
+    places = {"MIRROR": str(mirror), "SELF": str(state.repository.path), "EMPTY": str(empty)}
     before = state.config.path.read_bytes()
     with pytest.raises(GtfsError, match=why):
         initialise(state, **{key: places.get(value, value) for key, value in wanted.items()})

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from history import History
 from owner import SUPERSEDED, revoked
-from publishers import Publishers, held, now_s, take, with_node
+from publishers import MAIN, Publishers, held, now_s, take, with_node
 
-from gtfs.catalogue.accept import Accepted, CatalogueRefused, OlderVersion, WrongSigner
+from gtfs.catalogue.accept import Accepted, CatalogueRefused, Equivocation, OlderVersion, WrongSigner
 from gtfs.catalogue.document import VERSIONS, BadCatalogue
 from gtfs.feed import parse_feed
 from gtfs.node.node import Node
+from gtfs.node.sync import move_refs
 from gtfs.repo.repository import open_repository
+from gtfs.repo.work import Work
+from gtfs.state.describe import describe_state
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.rewind import NoSuchVersion, go_back
 from gtfs.state.state import State
@@ -199,6 +203,22 @@ def test_what_was_taken_back_stops_nothing_when_it_comes_beside_what_took_its_pl
         assert why_all_stay(state) is None and state.catalogues.equivocations() == {}
 
 
+def test_of_two_texts_of_one_version_the_other_one_holds_once_one_was_taken_back(
+    people: Publishers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with people.mirror(tmp_path / "m.git", people.document(1)) as state:
+        first = held(state)
+        thiefs, owners = people.document(2, first, refs={}), people.document(2, first)
+        take(state, thiefs)
+        with pytest.raises(Equivocation):
+            take(state, owners)
+        assert why_all_stay(state) is not None
+        go_back(state, 1)
+        assert take(state, owners) is not None and why_all_stay(state) is None
+        assert not describe_state(state)["catalogue"]["equivocation"]
+    caplog.clear()
+
+
 def test_what_was_taken_back_stays_so_after_a_restart(people: Publishers, tmp_path: Path) -> None:
     path = tmp_path / "m.git"
     with people.mirror(path, people.document(1)) as state:
@@ -210,6 +230,53 @@ def test_what_was_taken_back_stays_so_after_a_restart(people: Publishers, tmp_pa
         assert state.catalogues.latest.read_bytes() == held(state).document
         with pytest.raises(SetAside):
             take(state, thiefs)
+
+
+def test_a_ref_that_its_owner_puts_back_after_a_rewind_stays_there_and_goes_on_from_there(
+    people: Publishers, tmp_path: Path
+) -> None:
+    history = History(tmp_path / "m.git")
+    one, thiefs = history.chain(2)
+    (next_of_one,) = history.chain(1, one)
+    for number, oid in enumerate((thiefs, next_of_one)):
+        history.ref(f"refs/made/{number}", oid)
+    with people.mirror(history.path, people.document(1, refs={MAIN: one}), create=False) as state:
+        state.take_up(Work(jobs=1))
+        move_refs(state)
+        take(state, people.document(2, held(state), refs={MAIN: thiefs, b"refs/heads/thiefs": thiefs}))
+        assert move_refs(state).moved == 2
+        go_back(state, 1)
+        history.ref("refs/heads/main", one)
+        history.ref("refs/heads/thiefs", None)
+
+        async def nothing(node: Node) -> None:
+            pass
+
+        with_node(state, [], nothing)  # a start
+        assert history.refs() == {"refs/heads/main": one}
+        take(state, people.document(2, held(state), refs={MAIN: next_of_one}))
+        assert move_refs(state).held_back == {} and history.refs() == {"refs/heads/main": next_of_one}
+
+
+def test_while_the_held_catalogue_has_fallen_a_start_moves_no_ref(
+    people: Publishers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = History(tmp_path / "m.git")
+    one, thiefs = history.chain(2)
+    history.ref("refs/made/1", thiefs)
+    with people.mirror(history.path, people.document(1, refs={MAIN: one}), create=False) as state:
+        state.take_up(Work(jobs=1))
+        take(state, people.document(2, held(state), refs={MAIN: thiefs}))
+        assert move_refs(state).moved == 1
+        people.use_ring(state, with_revoked(people))
+        history.ref("refs/heads/main", one)
+
+        async def nothing(node: Node) -> None:
+            pass
+
+        with_node(state, [], nothing)
+        assert history.refs() == {"refs/heads/main": one}
+    caplog.clear()
 
 
 def test_a_running_node_goes_back_when_it_is_asked(

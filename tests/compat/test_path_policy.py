@@ -18,6 +18,7 @@ from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import pathjudge
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import RefReport, follow_refs
+from gtfs.reel.ledger import SignatureRow
 from gtfs.repo.repository import open_repository
 from gtfs.repo.work import Work
 from gtfs.state.initialise import initialise
@@ -25,6 +26,7 @@ from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import parse_policy
+from gtfs.trust.sshsig import read_allowed_signers
 
 MAIN = b"refs/heads/main"
 ALL = "sign_commit sign_tag sign_archive add_user retire_user audit"
@@ -432,6 +434,22 @@ def test_ssh_signatures_count_by_the_nodes_allowed_signers(pair: Pair, ssh_keys:
     assert pair.try_(every, b"refs/heads/every") == ""
     allow(pair, f"ec@example.org {public(ssh_keys['ec'])}")
     assert "is not among the allowed signers" in pair.try_(h.commit(every, by="alice"), b"refs/heads/every")
+
+
+def test_an_ssh_key_that_counts_no_more_by_its_time_loses_what_was_found_before(
+    pair: Pair, ssh_keys: dict[str, Path]
+) -> None:
+    oid = pair.history.commit(ssh=ssh_keys["ed"])
+    pair.lines, key = ["** every-commit"], public(ssh_keys["ed"])
+    for until, found in (("20200101", "is not among the allowed signers"), ("20990101", "")):
+        allow(pair, f'ed@example.org valid-before="{until}" {key}')
+        allowed = read_allowed_signers(pair.mirror.repository.layout.allowed_signers)
+        assert allowed is not None
+        signer = ssh_fingerprint(ssh_keys["ed"])
+        with State(pair.mirror.repository) as state:  # as it was found while the key counted
+            state.index.signers.put({oid: SignatureRow(signer, signer, 0, None, allowed.digest)})
+        said = pair.try_(oid)
+        assert found in said and bool(found) == bool(said)
 
 
 def test_a_tag_may_have_an_ssh_signature(one: Pair, ssh_keys: dict[str, Path]) -> None:

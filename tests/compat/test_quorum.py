@@ -12,6 +12,7 @@ import pytest
 from history import History
 from keys import DAY_S, YEAR_S, Keys, now_s, shared_keys
 
+from gtfs.catalogue.store import DamagedStore
 from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refjudge import Demands
@@ -329,6 +330,20 @@ def test_what_is_not_about_this_repository_and_this_time_is_refused(
     path.write_bytes(mirror.says("alice", mirror.chain[2], **changes))
     found = mirror.quorum()
     assert found.have == () and why in found.useless[mirror.keys["alice"]]
+
+
+def test_a_damaged_old_catalogue_spoils_only_what_is_said_of_its_version(mirror: Mirror) -> None:
+    mirror.hear("alice", mirror.chain[2], version=2)
+    mirror.hear("bob", mirror.chain[2])
+
+    def digest_of(version: int) -> str:
+        if version == 2:
+            raise DamagedStore(Path("2.asc"), "cut off")
+        return OURS
+
+    found = mirror.store.verified(mirror.expected._replace(catalogue_digest=digest_of))
+    assert set(found.good) == {mirror.keys["bob"]}
+    assert "2.asc is damaged" in found.useless[mirror.keys["alice"]]
 
 
 def test_a_kept_file_counts_for_nobody_but_who_signed_it(mirror: Mirror) -> None:

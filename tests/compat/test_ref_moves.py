@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,9 @@ class Mirror:
         )
         return {h.name.decode(): (h.reason, h.sync_helps) for h in found}
 
-    def reassert(self) -> int:
-        return reassert(self.state.repository, self.state.index, self.demands)
+    def reassert(self, may_move: Container[bytes] | None = None) -> int:
+        held = self.state.index.refs.held()
+        return reassert(self.state.repository, self.state.index, self.demands, held if may_move is None else may_move)
 
     def at(self, name: str) -> ObjectId | None:
         return self.history.refs().get(name)
@@ -479,6 +480,17 @@ def test_a_recorded_move_that_the_policy_of_now_forbids_is_not_made_at_a_start(m
     mirror.lines = ["refs/heads/main every-commit", "** catalogue"]
     assert mirror.reassert() == 1
     assert mirror.history.refs() == {"refs/heads/other": two[0]}
+
+
+def test_a_recorded_move_that_the_catalogue_of_now_does_not_ask_for_is_not_made_at_a_start(
+    mirror: Mirror, two: Any
+) -> None:
+    mirror.follow(main=two[0], other=two[0], third=two[0])
+    mirror.history.ref("refs/heads/main", None)
+    mirror.history.ref("refs/heads/other", None)
+    (mirror.history.path / "refs/heads/third").write_bytes(b"")
+    assert mirror.reassert({b"refs/heads/other"}) == 2
+    assert mirror.history.refs() == {"refs/heads/other": two[0], "refs/heads/third": two[0]}
 
 
 # -- HEAD, and what status says -------------------------------------------------------------------------------------

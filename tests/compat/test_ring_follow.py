@@ -127,6 +127,28 @@ def test_a_revocation_that_was_known_once_is_not_forgotten(keys: Keys, keyrings:
     assert state.keyring is not None and state.keyring.keys[keys["revoked"]].has_revocation()
 
 
+@pytest.mark.parametrize("is_by_hand", [False, True])
+def test_nor_is_the_revocation_of_a_key_that_left_and_comes_back(
+    keys: Keys, keyrings: Keyrings, state: State, tmp_path: Path, is_by_hand: bool
+) -> None:
+    keyrings.hold(keyrings.commit(team(keys, "revoked", "alice")))
+    follow(state, keyrings.repository.path, None, ["gpg"])
+    if is_by_hand:
+        remove(state, [keys["revoked"]], force=False)
+    else:
+        keyrings.hold(keyrings.commit(team(keys, "alice")))
+        assert RingFollower().look(state)
+    assert keys["revoked"] not in ring(state)
+    if is_by_hand:
+        old = tmp_path / "old.gpg"
+        old.write_bytes(keys.unrevoked)
+        add(state, [old])
+    else:
+        keyrings.hold(keyrings.commit({"gpg/r": keys.unrevoked, "gpg/a": keys.export("alice")}))
+        assert RingFollower().look(state)
+    assert state.keyring is not None and state.keyring.keys[keys["revoked"]].has_revocation()
+
+
 @pytest.mark.warns
 @pytest.mark.parametrize(
     ("files", "words"),

@@ -26,7 +26,9 @@ from gtfs.state.describe import describe_state
 from gtfs.state.explain import NothingToVerify, explain
 from gtfs.state.freshness import take_freshness
 from gtfs.state.initialise import initialise
+from gtfs.state.listed import is_listed
 from gtfs.state.publish import publish_now
+from gtfs.state.rewind import go_back
 from gtfs.state.ring import answer
 from gtfs.state.state import State
 from gtfs.trust.attestation import Attestation
@@ -434,3 +436,14 @@ def test_a_catalogue_whose_signer_has_gone_since_is_told_and_still_held(own_keys
     catalogue = said["judged"][0]["because"][0]
     assert said["accepted"] and catalogue["who"] == []
     assert [(r["verdict"], r["cause"]) for r in catalogue["because"]] == [("note", "unknown-key")]
+
+
+def test_what_only_a_catalogue_named_that_was_taken_back_is_promised_by_nobody(pub: Pub) -> None:
+    one, two = pub.history.chain(2)
+    pub.publish(main=one)
+    pub.publish(main=two)
+    with State(pub.history.repository) as state:
+        assert explain(state, [two.hex()])["accepted"] and is_listed(state, state.index.packs.get(two))
+        go_back(state, 1)
+        assert not explain(state, [two.hex()])["accepted"] and not is_listed(state, state.index.packs.get(two))
+        assert is_listed(state, state.index.packs.get(one))

@@ -14,6 +14,7 @@ import pytest
 from gitremote import Clones
 from house import ROOT, House, Key, environment
 from installed import install_once
+from lockedkey import LockedKey
 from project import make_project
 from waiting import WAIT_S
 
@@ -48,6 +49,13 @@ def key(keys: Path) -> Iterator[Key]:
 def stranger(keys: Path) -> Iterator[Key]:
     """Nobody whom a test trusts."""
     made = Key(keys, "stranger")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def locked(keys: Path) -> Iterator[LockedKey]:
+    made = LockedKey(keys / f"l{len(list(keys.iterdir()))}")
     yield made
     made.close()
 

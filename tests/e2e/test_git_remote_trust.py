@@ -224,6 +224,22 @@ def test_an_interrupt_at_any_time_leaves_no_process_and_no_traceback_and_the_nex
     clones.check(clone)
 
 
+def test_a_clone_that_is_interrupted_leaves_no_repository(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    options = f"nodht,nolsd,listen=127.0.0.1:0,peer=127.0.0.1:{clones.seed.port},download_rate=64K"
+    clones.say("gtfs.option", options)
+    process = house.start(["git", "clone", "--progress", clones.url, clone])
+    assert process.stderr is not None
+    said = b""
+    while b"Receiving packs" not in said:
+        said += os.read(process.stderr.fileno(), 4096)
+    os.killpg(process.pid, 2)
+    said += process.communicate()[1]
+    assert b"Traceback" not in said and process.returncode != 0
+    wait_for(lambda: not _left(house.root), "the helper ended")
+    assert not list(clone.rglob("*"))
+
+
 def test_a_git_that_is_killed_leaves_no_helper_behind(clones: Clones) -> None:
     house, clone = clones.house, clones.house.root / "c"
     clones.run("init", "--quiet", "-b", "main", clone)

@@ -282,3 +282,14 @@ async def test_a_rate_limit_holds_on_loopback_too(reel, tmp_path):
             await torrent.fetch_all(stall_s=WAIT_S)
             # A slow machine only makes it longer. At first there is some to spare.
             assert torrent.local_bytes() < rate * (2 + time.monotonic() - begun)
+
+
+async def test_a_second_ctrl_c_while_the_session_closes_ends_it_all_the_same(monkeypatch):
+    with trio.fail_after(WAIT_S), pytest.raises(KeyboardInterrupt):
+        async with open_session(LOOPBACK) as session:
+
+            async def interrupted() -> None:
+                raise KeyboardInterrupt
+
+            monkeypatch.setattr(session, "_close", interrupted)
+    session._lt = None  # which is not let go of in this case, but at the end of the process
