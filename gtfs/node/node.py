@@ -46,7 +46,6 @@ from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
@@ -279,8 +278,7 @@ class Node:
         try:
             return await self.sync_once(tell)
         finally:  # whoever asks for the status next shall not read of refs that have moved
-            with contextlib.suppress(GitFailed):
-                await trio.to_thread.run_sync(self.divergence.look)
+            await trio.to_thread.run_sync(self.divergence.try_look)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
@@ -395,8 +393,7 @@ async def open_node(
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options, first or FirstTrust())
         stack.callback(node.packs.close)
-        with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
-            await trio.to_thread.run_sync(node.divergence.look)
+        await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:
             await node.reel_torrents.mend()
         await node.reel_torrents.update()

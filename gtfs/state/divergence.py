@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refmoves import HeldBack, survey_quorums, survey_refs
 from gtfs.repo.history import Ref
+from gtfs.repo.repository import GitFailed
 from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
 from gtfs.trust.reason import Reason, refused
@@ -93,3 +95,8 @@ class Divergence:
             self.held_back = refs_held_back(self._state, refs)
             self.quorums = ref_quorums(self._state)
             self._took_s = time.monotonic() - start_s
+
+    def try_look(self) -> None:
+        """Look again, unless git cannot be read: this only tells, and another look follows."""
+        with contextlib.suppress(GitFailed):
+            self.look()
