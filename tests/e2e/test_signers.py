@@ -120,7 +120,7 @@ def test_two_of_three_who_sign_offline_reach_a_mirror_and_one_does_not(house: Ho
     file = release.propose("two", rotates=True)
     by_ada, by_ben, by_cleo = (release.sign(file, name) for name in NAMES)
     shutil.copy(by_ada, served)
-    assert "1 of 2 needed signatures" in house.gtfs("sync", served, "--into", mirror, "-o", options, code=4).err
+    assert "1 of 2 needed signatures" in house.gtfs("sync", served, "--into", mirror, "-o", options, code=4).line
     assert "and needs 2 of" in release.complete(by_ada, by_ben, code=4)
     assert release.complete(by_ada, by_cleo).startswith("version 2: ")
     shutil.copy(release.latest, served)
