@@ -54,15 +54,18 @@ def has_catalogue(repository: Repository) -> bool:
     layout = repository.layout
     if layout.index.exists() and not Config(repository).is_clone():
         raise NotAClone(
-            f"{repository.path} is a publisher's or a mirror's: gtfs sync moves its refs, and git fetch from a feed is "
-            "for a clone"
+            f"{repository.path} is a mirror: gtfs sync moves its refs, and git fetch from a feed is for a clone"
         )
+    return layout.latest.exists()
+
+
+def refuse_part(repository: Repository) -> None:
+    """Raises `NotAClone` for a shallow or partial clone."""
     if repository.is_shallow() or repository.is_partial():
         raise NotAClone(
             f"{repository.path} is a clone of a part, and a feed gives history whole: first git fetch --unshallow, or "
             "clone anew without --filter"
         )
-    return layout.latest.exists()
 
 
 def has_any(repository: Repository, oids: list[ObjectId]) -> bool:

@@ -38,6 +38,11 @@ class Consent:
     def __init__(self) -> None:
         self._asked: tuple[str, Signers] | None = None
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether anybody's word was wanted."""
+        return self._asked is not None
+
     def confirm(self, catalogue: Catalogue, signers: Signers) -> bool:
         """See `firsttrust.Confirm`."""
         self._asked = (catalogue.repository, signers)

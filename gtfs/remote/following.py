@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
+from gtfs.catalogue.accept import WrongSigner
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.work.running import raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by
@@ -45,6 +46,7 @@ from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
 from gtfs.state.nearby import places_beside, take_nearby
 from gtfs.state.offer import offer, read_offer
+from gtfs.state.otherstates import is_same, make, other, state_of
 from gtfs.state.source import Source
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
@@ -61,6 +63,14 @@ class FeedFailed(GtfsError):
     def __init__(self, text: str, fault: Blame) -> None:
         super().__init__(text)
         self.fault = fault
+
+
+class AnotherPublisher(FeedFailed):
+    """What a new feed gave is not the publisher's whom this state follows; ``held`` is his catalogue."""
+
+    def __init__(self, text: str, held: Catalogue) -> None:
+        super().__init__(text, Blame.TRUST)
+        self.held = held
 
 
 class NotFetched(GtfsError):
@@ -93,7 +103,8 @@ class Following:
         self._consent = Consent()
         self._belief: Belief | None = None
         self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
-        self._clone: Repository | None = None
+        self._clone: Repository | None = None  # where the state is
+        self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
 
     # -- list ---------------------------------------------------------------------------------------------------
 
@@ -104,22 +115,53 @@ class Following:
                 f"{self._feed.text} is a feed, which is only read: push to the publisher's repository, by its ssh or "
                 "other address (git remote set-url --push), and it is published from there"
             )
-        repository = clone.find_clone()
+        git = clone.find_clone()
         with self._consent.explained():
-            if repository is None or not clone.has_catalogue(repository):
-                self._belief = _run(self._first)
-                if repository is None or not self._is_to_begin(repository, self._belief.accepted.catalogue):
+            found = None if git is None else self._ask_again(git)
+            if found is None:
+                self._belief = self._believe_first()
+                if git is None or not self._is_to_begin(git, self._belief.accepted.catalogue):
                     return self._as_listed(self._belief.accepted.catalogue)
-                self._begin(repository, self._belief)
-        assert repository is not None
-        self._clone = repository
-        found = self._in_turn(repository, self._ask, lambda _progress: None)
+                self._begin(git, self._belief)
+                found = self._ask_again(git)
+        assert git is not None and found is not None
+        repository = self._state_of(git)
         if found.offered.unjudged:
             found = self._bring(repository)
         if not found.refs.refs and found.offered.held_back:
             raise NotFetched("\n".join(_grouped(found.offered.held_back)))
         self._tell_held_back(found.offered)
         return found.refs
+
+    def _ask_again(self, git: Repository) -> JudgedRefs | None:
+        """What the state that follows this feed has after a poll; None if there is none yet."""
+        clone.refuse_part(git)
+        repository = self._state_of(git)
+        if not clone.has_catalogue(repository):
+            return None
+        self._clone = repository
+        try:
+            return self._in_turn(repository, self._ask, lambda _progress: None)
+        except AnotherPublisher as e:
+            if self._another is not None:
+                raise
+            self._another = e
+            return self._ask_again(git)
+
+    def _believe_first(self) -> Belief:
+        try:
+            belief = _run(self._first)
+        except WrongSigner as e:
+            if self._another is None or self._consent.has_asked:
+                raise
+            hint = "this clone follows somebody else: git config remote.NAME.gtfs-keyring FILE says who publishes there"
+            raise FeedFailed(f"{e}\n{hint}", Blame.TRUST) from None
+        if self._another is not None and is_same(self._another.held, belief.accepted.catalogue):
+            raise self._another
+        return belief
+
+    def _state_of(self, git: Repository) -> Repository:
+        return state_of(git, self._feed) if self._another is None else other(git, self._feed)
 
     def _is_to_begin(self, repository: Repository, catalogue: Catalogue) -> bool:
         """Whether refs are to be judged before git hears of them: where it may ask us for nothing, as it has what they
@@ -158,8 +200,9 @@ class Following:
         is_known = self._feed.text in config.get_all("source")
         for report in node.poller.reports():
             if report.feed == self._feed.text and report.error:
-                hint = "" if is_known else f" (this clone follows {config.get('source')}, and one publisher at a time)"
-                raise FeedFailed(report.error + hint, report.fault or Blame.NETWORK)
+                if not is_known and report.fault is Blame.TRUST and node.state.held is not None:
+                    raise AnotherPublisher(report.error, node.state.held.catalogue)
+                raise FeedFailed(report.error, report.fault or Blame.NETWORK)
         if not is_known:
             config.set("source", *config.get_all("source"), self._feed.text)
 
@@ -167,12 +210,12 @@ class Following:
 
     def fetch(self, wants: Sequence[Want]) -> None:
         """Bring everything that the catalogue lists, judged; raises `NotFetched` unless all that git wants is here."""
-        repository = clone.find_clone()
-        if repository is None:
+        git = clone.find_clone()
+        if git is None:
             raise NotFetched("git has named no repository to fetch into")
         if self._belief is not None:
-            self._begin(repository, self._belief)
-        self._clone = repository
+            self._begin(git, self._belief)
+        self._clone = repository = self._state_of(git)
         found = self._bring(repository)
         _check_wants(wants, found)
         refused = {name: why for name, why in found.offered.held_back.items() if name in self._unjudged}
@@ -207,7 +250,9 @@ class Following:
             progress.close(word)
         return found
 
-    def _begin(self, repository: Repository, belief: Belief) -> None:
+    def _begin(self, git: Repository, belief: Belief) -> None:
+        repository = self._state_of(git)
+        make(git, repository)
         while True:
             try:
                 clone.begin(repository, belief, self._feed.text)

@@ -47,6 +47,6 @@ def default_mirror(feed: Feed, data: Path) -> Path:
         place: object = f"{feed.key.hex()}/{feed.salt.decode('utf-8', 'replace')}"
     else:
         place = feed.path.resolve() if isinstance(feed, FileFeed) else feed.url
-    words = [w for w in re.split(r"[^A-Za-z0-9._-]+", str(place)) if w not in ("", LATEST, "gtfs", "catalogue")]
+    words = [w for w in re.split(r"[^A-Za-z0-9._-]+", str(place)) if w not in ("", LATEST, "gtfs", "catalogue", ".git")]
     stem = words[-1].removesuffix(".git") if words else "mirror"
     return data / f"{stem}-{hashlib.sha256(os.fsencode(str(place))).hexdigest()[:8]}.git"

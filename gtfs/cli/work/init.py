@@ -13,6 +13,7 @@ from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.attest import try_attester_key
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.initialise import Wanted, answer_init, check_wanted
+from gtfs.state.otherstates import set_aside
 from gtfs.state.private import check_private
 from gtfs.state.signinghome import make_signing_subkey
 from gtfs.state.state import State
@@ -28,6 +29,7 @@ def run(repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_sub
     if signing_subkey:
         wanted = make_signing_subkey(repository, wanted)
     check_wanted(repository, wanted)
+    set_aside(repository, [key for key in (wanted.sign_key, *wanted.signers) if key is not None])
     done = _write(repository, {"do": "init", "wanted": wanted.to_json()})
     if has_hook is not None:
         (install_hook if has_hook else remove_hook)(repository)
