@@ -13,7 +13,7 @@ held
 equivocation
     two signed catalogues of one version with different texts: somebody with the key says two things.
 issue
-    sign the catalogue that follows the held one, and keep it (`gtfs.catalogue.issue`).
+    make the catalogue that follows the held one, have it signed, and keep it (`gtfs.catalogue.issue`).
 freshness
     a signed statement that the held catalogue is still the newest (`gtfs.catalogue.freshness`), by a key for that.
 stale

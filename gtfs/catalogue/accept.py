@@ -142,8 +142,9 @@ def accept(
     if first.repository is not None and catalogue.repository != first.repository:
         raise WrongRepository(f"it is of {catalogue.repository}, not of {first.repository}")
     if first.allowed is None and not (first.confirm and first.confirm(catalogue, signed.signatures)):
-        signers = ",signer=".join(signature.primary for signature in signed.signatures)
-        raise WrongSigner(f"nobody said that {signers} may sign the first one; if so: -o signer={signers}")
+        signers = [signature.primary for signature in signed.signatures]
+        given = ",".join(f"signer={signer}" for signer in signers)
+        raise WrongSigner(f"nobody said that {', '.join(signers)} may sign the first one; if so: -o {given}")
     return accepted
 
 

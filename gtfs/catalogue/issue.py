@@ -121,14 +121,6 @@ def sign_together(
     return combine_clearsigned([Signer(key, gnupg_home, asks=asks).clearsign(text) for key in by])
 
 
-def issue(
-    store: CatalogueStore, catalogue: Catalogue, signers: Sequence[Signer], keyring: Keyring, now_s: int
-) -> Accepted:
-    """Sign ``catalogue``, by one key after the other, and `keep` it. Raises `SigningFailed` too."""
-    text = catalogue.to_text()
-    return keep(store, catalogue, combine_clearsigned([s.clearsign(text) for s in signers]), keyring, now_s)
-
-
 def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: Keyring, now_s: int) -> Accepted:
     """Accept a signed catalogue by the rules that mirrors apply, and keep it; only then may it be told to others.
 

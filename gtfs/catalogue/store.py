@@ -21,6 +21,7 @@ from gtfs.feed import LATEST
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 KEPT: Final = 100  # versions; a publisher may make ten thousand
+EVIDENCE: Final = 8  # other texts of one version: the first says all
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
 LATEST_FRESHNESS: Final = "latest.fresh.asc"
 _FRESHNESS = re.compile(r"([1-9][0-9]{0,17})\.fresh\.asc\Z")
@@ -141,12 +142,16 @@ class CatalogueStore:
         return self.load(version).digest if (self.directory / f"{version}.asc").exists() else None
 
     def save_equivocation(self, found: Equivocation) -> Path:
-        """Keep the other document beside the accepted one, once.
+        """Keep the other document beside the accepted one, once, and a few of a version; gives where evidence lies.
 
-        It is named by its text: anybody can change a signature's form, and would fill the disk with copies.
+        It is named by its text: anybody can change a signature's form, and would fill the disk with copies. So would a
+        thief with texts.
         """
         prefix = digest(split_clearsigned(found.other)[0])[:16]
         path = self.directory / f"equivocation-{found.version}-{prefix}.asc"
+        known = self.equivocations().get(found.version, [])
+        if len(known) >= EVIDENCE:
+            return known[0]
         if not path.exists():
             replace_file(path, found.other)
         return path

@@ -109,6 +109,9 @@ def _check_files(files: tuple[Path, ...], propose: bool, complete: bool, has_oth
         raise click.UsageError("there may be one FILE with --propose, and more with --complete only")
     if complete and not files:
         raise click.UsageError("--complete needs the files that gtfs sign made")
+    lacking = [file for file in files if complete and not file.exists()]
+    if lacking:
+        raise click.UsageError(f"{lacking[0]} does not exist: gtfs sign makes such files, where each key is")
 
 
 def _complete_by_node(place: Path, files: tuple[Path, ...]) -> dict[str, Any] | None:
@@ -129,8 +132,10 @@ def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -
     if proposal["replaced"]:
         complain("another proposal waited for signatures, and this one takes its place: those over it count no more")
     _show(done, verbose, "proposed " if proposal["new"] else "proposed before, so that signatures over it count: ")
-    for role in proposal["needs"]:
-        say(f"needs {role}")
+    # Two where who signs changes: those who sign now, and those whom this catalogue names.
+    who = (", who may sign now", ", who may sign the next one") if proposal["needs"][1:] else ("",)
+    for role, words in zip(proposal["needs"], who, strict=True):
+        say(f"needs {role}{words}")
     say(f"file {path}")
     say(f"next: gtfs sign {path}, where each key is; then gtfs publish --complete {repo} {path}.*.asc")
 

@@ -64,7 +64,7 @@ class Group(click.Group):
         if len(args) > 1 and looks_like_source(word):
             return "mount", self.commands["mount"], args
         near = difflib.get_close_matches(word, self.commands, 1)
-        hint = f"did you mean gtfs {near[0]}?" if near else f"The commands are {', '.join(self.commands)}."
+        hint = f"did you mean gtfs {near[0]}?" if near else f"the commands are {', '.join(self.commands)}."
         raise click.UsageError(f"{word!r} is neither a command nor a SOURCE to mount; {hint}", ctx)
 
 

@@ -87,13 +87,15 @@ def _refs(names: list[str]) -> str:
 
 def _quorum_lines(quorums: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """One line for all refs that have come as far."""
-    refs: dict[tuple[int, tuple[str, ...], int], list[str]] = {}
+    refs: dict[tuple[int, tuple[str, ...], int, int], list[str]] = {}
     for q in quorums:
-        refs.setdefault((q["needed"], tuple(q["have"]), len(q["missing"])), []).append(q["ref"])
-    for (needed, have, missing), names in refs.items():
+        useless = len(q["useless"])
+        refs.setdefault((q["needed"], tuple(q["have"]), len(q["missing"]) - useless, useless), []).append(q["ref"])
+    for (needed, have, missing, useless), names in refs.items():
         counts = f"{len(have)} of {needed} sign-offs"
         whose = f", by {', '.join(have[:3])}" + (f" and {len(have) - 3} more" if have[3:] else "") if have else ""
-        yield "quorum", _refs(names) + counts + whose + f"; {missing} other attesters count"
+        lost = f", and what {useless} said does not: gtfs verify" if useless else ""
+        yield "quorum", _refs(names) + counts + whose + f"; {missing} more would count" + lost
 
 
 def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -168,7 +170,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     catalogue = found.get("catalogue")
     if catalogue:
         words = [f"version {catalogue['version']} of {catalogue['repository']}, {_when(catalogue['date'])}"]
-        words += ["STALE"] if catalogue["stale"] else []
+        until = _when(max(catalogue["valid_until"], catalogue["fresh_until"] or 0))
+        stale = f"STALE, it counted until {until}: have it published or refreshed, then gtfs sync"
+        words += [stale if catalogue["stale"] else f"counts until {until}"]
         words += ["EQUIVOCATION: two catalogues of this version"] if catalogue["equivocation"] else []
         held_back = found["refs_held_back"]
         words += ["refs not moved yet: gtfs sync"] if any(h["sync"] for h in held_back) else []

@@ -14,6 +14,7 @@ from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place, write_exit_status
 from gtfs.cli.terminal import complain, refusal_text, say
 
+_SHOWN = 40  # keys, of a keyring that may have a thousand
 _FOUND = 1  # exit code of a check that found something, as of gtfs fsck
 _JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 
@@ -76,11 +77,13 @@ def _show_added(found: dict[str, Any], as_json: bool) -> int:
         return 0
     for left_out in found["left_out"]:
         complain(f"left out: {left_out}")
+    news = [key for key in found["taken"] if key["was"] != "here"]
+    for key in news[:_SHOWN]:
+        say(f"{key['was']:<8} {key['fingerprint']} {', '.join(key['user_ids'][:1])}", indent=9)
+    if news[_SHOWN:]:
+        say(f"and {len(news) - _SHOWN} more: gtfs trust REPO list")
     if found["first"]:
         say("this is the first keyring here: from now on commits that no catalogue vouches for need a good signature")
-    news = [key for key in found["taken"] if key["was"] != "here"]
-    for key in news:
-        say(f"{key['was']:<8} {key['fingerprint']} {', '.join(key['user_ids'][:1])}", indent=9)
     here = len(found["taken"]) - len(news)
     say(f"{len(news)} keys new or changed, {here} as they were; the ring has {found['keys']}, digest {found['digest']}")
     return 0

@@ -61,6 +61,8 @@ class GitNews:
                     self._divergence.is_old = self._divergence.is_old or moved
                     refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
                     await self._read(refs)
+                if seen != self._news.git.number:
+                    refs = None  # this node has moved some of them since they were read
                 if self._divergence.is_due(trio.current_time()):
                     await trio.to_thread.run_sync(self._divergence.look, refs)
                 said.is_over(what)

@@ -46,7 +46,6 @@ from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
-from gtfs.repo.repository import GitFailed
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.describe import describe_refreshed, describe_state
@@ -276,7 +275,10 @@ class Node:
             given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
         self.attesters.use(map(parse_attester, _texts(request, "attesters")))
-        return await self.sync_once(tell)
+        try:
+            return await self.sync_once(tell)
+        finally:  # whoever asks for the status next shall not read of refs that have moved
+            await trio.to_thread.run_sync(self.divergence.try_look)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
@@ -391,8 +393,7 @@ async def open_node(
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, client, options, first or FirstTrust())
         stack.callback(node.packs.close)
-        with contextlib.suppress(GitFailed):  # it only tells, and is looked at again
-            await trio.to_thread.run_sync(node.divergence.look)
+        await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:
             await node.reel_torrents.mend()
         await node.reel_torrents.update()

@@ -306,7 +306,9 @@ class Database:
             return IndexBusy(self.path, "is held by another process")
         if code == sqlite3.SQLITE_CANTOPEN:  # which is all that SQLite says
             return IndexUnusable(self.path, f"{error}: is the disk full (df, df -i), or the directory another user's?")
-        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        if code == sqlite3.SQLITE_IOERR:  # so it calls a disk that is full, too, where its shared memory cannot grow
+            return IndexUnusable(self.path, f"{error}: is the disk full (df), or damaged?")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             return IndexUnusable(self.path, str(error))
         return error  # a bug of ours: with its traceback
 

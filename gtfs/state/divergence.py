@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
 from collections.abc import Sequence
 
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refmoves import HeldBack, survey_quorums, survey_refs
 from gtfs.repo.history import Ref
+from gtfs.repo.repository import GitFailed
 from gtfs.state.freshness import is_stale
 from gtfs.state.state import State
 from gtfs.trust.reason import Reason, refused
@@ -75,6 +78,7 @@ class Divergence:
         self.is_old = True
         self._took_s = 0.0
         self._looked_s = -math.inf
+        self._looking = threading.Lock()  # or what an older look found could take the place of what a newer one did
 
     def is_due(self, now_s: float) -> bool:
         """Whether to look again now: so rarely that it takes little of the time, however many refs there are."""
@@ -85,8 +89,14 @@ class Divergence:
 
     def look(self, refs: Sequence[Ref] | None = None) -> None:
         """Look again, at refs that were just read if they are given; raises `GitFailed`."""
-        self.is_old = False
-        start_s = time.monotonic()
-        self.held_back = refs_held_back(self._state, refs)
-        self.quorums = ref_quorums(self._state)
-        self._took_s = time.monotonic() - start_s
+        with self._looking:
+            self.is_old = False
+            start_s = time.monotonic()
+            self.held_back = refs_held_back(self._state, refs)
+            self.quorums = ref_quorums(self._state)
+            self._took_s = time.monotonic() - start_s
+
+    def try_look(self) -> None:
+        """Look again, unless git cannot be read: this only tells, and another look follows."""
+        with contextlib.suppress(GitFailed):
+            self.look()

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_S: Final = 30  # so long a node leaves what somebody who typed gtfs publish is about to announce
 _TAGS: Final = b"refs/tags/"
+_MOST: Final = 50  # tags of one catalogue: who pushes all of an old project's floods nobody
 _KEPT: Final = 20  # refs and reels of a release that are written down
 
 
@@ -53,7 +54,10 @@ def forget(layout: Layout) -> None:
 def find_news(
     repository: Repository, before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]
 ) -> list[ObjectId]:
-    """The annotated tags that ``now`` has under refs/tags/, and ``before`` had nowhere. Raises `GitFailed`, OSError."""
+    """The annotated tags that ``now`` has under refs/tags/, and ``before`` had nowhere; none where they are too many.
+
+    Raises `GitFailed`, OSError.
+    """
     moved = {n: oid for n, oid in now.items() if n.startswith(_TAGS) and before.get(n) != oid}
     if not moved:
         return []
@@ -63,7 +67,11 @@ def find_news(
         old = set()
     had = set(before.values())
     refs = add_kinds(repository, {n: o for n, o in moved.items() if o not in had and o.hex().encode() not in old})
-    return list(dict.fromkeys(ref.oid for ref in refs if ref.kind == b"tag"))
+    tags = list(dict.fromkeys(ref.oid for ref in refs if ref.kind == b"tag"))
+    if len(tags) > _MOST:
+        log.warning("%d new tags at once, more than %d, are taken for an import: none is announced", len(tags), _MOST)
+        return []
+    return tags
 
 
 def note_news(repository: Repository, held: Held | None, new: Catalogue) -> None:

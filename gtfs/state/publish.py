@@ -165,6 +165,12 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
 def check_publisher(state: State) -> tuple[Fingerprint, str]:
     """The key and the repository's id of one that can publish; raises `BadConfig`, `Unpublishable`."""
     key, name, path = state.config.sign_key(), state.config.get("name"), state.repository.path
+    sources = state.config.get_all("source")
+    if key is None and sources:
+        raise BadConfig(
+            f"{path} is no publisher's but follows {sources[0]}: publish there; if its catalogue names a key of yours, "
+            f"gtfs init {path} --sign-key FINGERPRINT lets you publish here"
+        )
     if key is None or name is None:
         raise BadConfig(f"{path} is no publisher's; run: gtfs init {path} --sign-key FINGERPRINT")
     if state.repository.is_shallow():

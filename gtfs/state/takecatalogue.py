@@ -51,7 +51,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
                 return None
             if isinstance(error, Equivocation):
                 _pass_by_others(state, error)
-                log.error("%s; the other document is kept at %s", error, catalogues.save_equivocation(error))
+                log.error("%s; evidence is kept at %s", error, catalogues.save_equivocation(error))
             raise
         accepted = otherwise
     if not accepted.news:

@@ -79,7 +79,8 @@ class FileTrouble:
         """Why nothing came: this trouble, if there is any, else ``kind``, as ``peers`` gave nothing."""
         if self.reason is not None:
             return DiskTrouble(f"{self._link.name}: {what}: {self.reason}")
-        return kind(f"{self._link.name}: {what} ({peers} peers connected)")
+        hint = "" if peers else "; -o peer=HOST:PORT names one that has it, and gtfs seed makes one"
+        return kind(f"{self._link.name}: {what} ({peers} peers connected{hint})")
 
     def _start_again(self) -> None:
         self._failed_again = False

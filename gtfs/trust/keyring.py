@@ -186,11 +186,6 @@ def read_user_keys(fingerprints: Iterable[Fingerprint], gnupg_home: Path | None)
     return {f: key for f, key in keys.items() if any(key.has(fingerprint) for fingerprint in wanted)}
 
 
-def export_user_keys(fingerprints: Iterable[Fingerprint], into: Path, gnupg_home: Path | None) -> Keyring:
-    """A keyring of these keys out of a user's own GnuPG (None: the default one); raises `MissingKeyring`."""
-    return freeze(choose(fingerprints, read_user_keys(fingerprints, gnupg_home), "of GnuPG"), into)
-
-
 def choose(wanted: Iterable[Fingerprint], keys: Mapping[Fingerprint, PublicKey], where: str) -> Keys:
     """Exactly the wanted keys; raises `MissingKeyring`, which knows a subkey's fingerprint from a primary key's."""
     chosen: Keys = {}

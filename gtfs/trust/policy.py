@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, parse_fingerprint, parse_object_id, parse_signer
@@ -141,15 +141,8 @@ class Vouch:
     found: FoundSignature | None = field(default=None, compare=False)  # the signature of ``signed``
 
     def to_text(self) -> str:
-        """As the index keeps it and the mount shows it: KIND, and after a colon each signer. See `parse_vouch`."""
+        """As the index keeps it and the mount shows it: KIND, and after a colon each signer."""
         return ":".join([self.kind, *self.signers])
-
-
-def parse_vouch(text: str) -> Vouch | None:
-    """What `Vouch.to_text` gave; None for anything else."""
-    kind, *signers = text.split(":")
-    known = next((name for name in get_args(VouchKind) if name == kind), None)
-    return None if known is None else Vouch(known, tuple(map(Fingerprint, signers)))
 
 
 @lru_cache(maxsize=2048)  # more than a catalogue and a node have lines

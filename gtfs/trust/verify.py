@@ -62,6 +62,7 @@ ARMOR_BYTES: Final = 1 << 20  # around all of them
 TRIES: Final = 3  # of signatures by one key; each bad one costs a run of gpgv over the whole text
 LINE_BYTES: Final = 16 << 10  # gpg hashes only the first 19995 bytes of a line
 
+_MARKUP: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<[!?a-zA-Z]")
 _BEGIN_TEXT: Final = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _BEGIN_SIGNATURE: Final = b"-----BEGIN PGP SIGNATURE-----"
 _DIGEST: Final = rb"(?:SHA(?:1|224|256|384|512|3-256|3-512)|RIPEMD160|MD5)"  # weak ones are refused by the signature
@@ -189,7 +190,8 @@ def _signatures(document: bytes) -> tuple[int, list[Packet]]:
     if len(document) > DOCUMENT_BYTES:
         raise BadSignature(f"over the limit document: {len(document)} bytes where {DOCUMENT_BYTES} are allowed")
     if not document.startswith(_BEGIN_TEXT + b"\n"):
-        raise BadSignature("the document is not clear-signed")
+        page = "; it looks like a web page: give the address of the document itself" if _MARKUP.match(document) else ""
+        raise BadSignature(f"the document is not clear-signed{page}")
     end = document.rfind(b"\n" + _BEGIN_SIGNATURE + b"\n", max(0, len(document) - ARMOR_BYTES))
     if end < 0:
         raise BadSignature("the document has no signature, or it does not end with it")

@@ -258,6 +258,20 @@ def test_what_is_no_annotated_tag_and_what_was_there_before_is_no_news(state: St
     assert read_due(state.layout) == [] and all_well(state) == [] and mails(box) == {}
 
 
+def test_more_tags_than_people_release_at_once_are_not_announced(
+    state: State, box: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(51):
+        tag(state.repository.path, f"v{number}", b"%d" % number)
+    publish_now(state)
+    assert read_due(state.layout) == [] and all_well(state) == [] and mails(box) == {}
+    assert "51 new tags at once" in caplog.text
+    caplog.clear()
+    tag(state.repository.path, "v51", b"51")
+    publish_now(state)
+    assert all_well(state) == ["v51"]
+
+
 def test_a_dry_run_tells_what_would_be_announced(state: State) -> None:
     tag(state.repository.path, "v1")
     assert foretell(state)["announcements"] == [{"tag": "v1", "subject": "[demo] v1: First release"}]

@@ -28,7 +28,7 @@ from gtfs.state.initialise import initialise
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
-from gtfs.trust.keyring import export_user_keys
+from gtfs.trust.keyring import freeze, read_user_keys
 
 
 class Publisher:
@@ -67,7 +67,7 @@ def mirror(tmp_path: Path) -> Repository:
     repository = create_repository(tmp_path / "mirror.git", SHA1)
     keys = shared_keys()
     with State(repository) as state:
-        export_user_keys([keys["alice"]], state.layout.keyring, keys.home)
+        freeze(read_user_keys([keys["alice"]], keys.home), state.layout.keyring)
     return repository
 
 

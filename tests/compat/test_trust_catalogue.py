@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from keys import Keys, now_s, shared_keys
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, NotSigned, WrongSigner, accept
 from gtfs.catalogue.document import BadCatalogue, Catalogue
-from gtfs.catalogue.issue import IssueSettings, issue, next_catalogue
+from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
+from gtfs.trust.keyring import Keyring
 from gtfs.trust.sign import Signer
 from gtfs.trust.verify import combine_clearsigned
 
@@ -32,6 +34,13 @@ def store(tmp_path: Path) -> CatalogueStore:
 def make(keys: Keys, held: Accepted | None, byte: int, **changes: object) -> Catalogue:
     settings = dataclasses.replace(IssueSettings("demo", (keys["alice"],)), **changes)  # type: ignore[arg-type]
     return next_catalogue(held, {b"refs/heads/main": ObjectId(bytes([byte]) * 20)}, [], settings, now_s())
+
+
+def issue(
+    store: CatalogueStore, catalogue: Catalogue, signers: Sequence[Signer], keyring: Keyring, now_s: int
+) -> Accepted:
+    text = catalogue.to_text()
+    return keep(store, catalogue, combine_clearsigned([s.clearsign(text) for s in signers]), keyring, now_s)
 
 
 def test_a_mirror_follows_what_a_publisher_publishes(keys: Keys, store: CatalogueStore) -> None:

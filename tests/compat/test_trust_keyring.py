@@ -7,7 +7,15 @@ import pytest
 from keys import Keys, now_s, shared_keys
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.keyring import BadKeyring, MissingKeyring, export_user_keys, load_keyrings, open_keyring
+from gtfs.trust.keyring import (
+    BadKeyring,
+    MissingKeyring,
+    choose,
+    freeze,
+    load_keyrings,
+    open_keyring,
+    read_user_keys,
+)
 from gtfs.trust.packets import KEY_BLOCK, enarmor, read_packets
 from gtfs.trust.verify import BadSignature, verify_detached
 
@@ -113,7 +121,8 @@ def test_an_empty_ring_finds_nobody(keys: Keys, tmp_path: Path) -> None:
 
 
 def test_keys_of_the_users_own_gnupg(keys: Keys, tmp_path: Path) -> None:
-    ring = export_user_keys([keys["alice"], keys["carol"]], tmp_path / "out", keys.home)
-    assert ring.primaries == {keys["alice"], keys["carol"]}
+    wanted = [keys["alice"], keys["carol"]]
+    found = read_user_keys(wanted, keys.home)
+    assert freeze(choose(wanted, found, "of GnuPG"), tmp_path / "out").primaries == set(wanted)
     with pytest.raises(MissingKeyring, match="no public key"):
-        export_user_keys([keys["alice"], Fingerprint("0" * 40)], tmp_path / "out", keys.home)
+        choose([keys["alice"], Fingerprint("0" * 40)], found, "of GnuPG")

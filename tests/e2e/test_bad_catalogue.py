@@ -59,6 +59,7 @@ def bad_first_documents(house: House, good: bytes, stranger: Key) -> dict[str, t
     return {
         "unsigned": (text, "not clear-signed"),
         "empty": (b"", "not clear-signed"),
+        "a web page": (b"<!DOCTYPE html>\n<p>404</p>\n", "web page: give the address"),
         "by a stranger": (stranger.clearsign(text), "signature"),
         "one byte altered": (flip(good, b"\nRefs:\n "), "signature"),
         "one byte of the signature altered": (flip(good, b"BEGIN PGP SIGNATURE-----\n\n", 60), "refused"),
@@ -176,7 +177,7 @@ def test_past_valid_until_a_mirror_serves_and_moves_no_ref(house: House, pub: Pa
     assert house.refs(b.repository) == refs
     assert b.pack(main).read_bytes() == a.pack(main).read_bytes()
     assert b.status()["catalogue"]["stale"] is True
-    assert "STALE" in house.gtfs("status", b.dir).out
+    assert "STALE, it counted until 20" in house.gtfs("status", b.dir).out
     b.unmount()
     assert "past its Valid-Until" in house.gtfs("fsck", b.repository).out
 

@@ -115,6 +115,7 @@ def test_a_read_with_no_peer_ends_at_the_deadline_and_offline_at_once(house: Hou
     # What could be done is said, then what could not.
     done = house.gtfs("sync", b.dir, code=5)
     assert done.out.startswith("0 packs") and "nothing came" in done.err
+    assert "(0 peers connected; -o peer=HOST:PORT names one" in done.err
     b.unmount()
     b = house.mount_mirror(a, "B", "offline")
     b.expected += STAYS

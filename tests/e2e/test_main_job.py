@@ -64,6 +64,7 @@ def test_sync_brings_every_object_and_every_ref(house: House, pub: Path) -> None
 
     assert done["packs"] == len(house.history(pub))
     assert not done["refs_held_back"] and not done["refused"] and not done["waiting"]
+    assert not b.fresh_status()["refs_held_back"]  # at once, and not when the node looks next
     assert house.refs(b.repository) == house.refs(pub)
     # HEAD too, as the id it stands at.
     assert house.git(b.repository, "rev-parse", "HEAD") == house.git(pub, "rev-parse", "HEAD")

@@ -39,11 +39,13 @@ class Release:
     def init(self, *names: str, threshold: int = 2) -> None:
         words = [word for name in names for word in ("--signer", self.signers[name].fingerprint)]
         home = ("--gnupg-home", self.home)
-        self.house.gtfs("init", self.origin, "--name", "release", *words, "--threshold", str(threshold), *home)
+        done = self.house.gtfs("init", self.origin, "--name", "release", *words, "--threshold", str(threshold), *home)
+        assert ("--propose" in done.out) == (threshold > 1)
 
-    def propose(self, name: str) -> Path:
+    def propose(self, name: str, *, rotates: bool = False) -> Path:
         file = self.house.root / name
-        self.house.gtfs("publish", "--propose", self.origin, file)
+        said = self.house.gtfs("publish", "--propose", self.origin, file).out
+        assert (", who may sign now\n" in said) == (", who may sign the next one\n" in said) == rotates
         return file
 
     def sign(self, file: Path, name: str) -> Path:
@@ -81,6 +83,8 @@ def test_two_of_three_who_sign_offline_reach_a_mirror_and_one_does_not(house: Ho
 
     file = release.propose("one")
     assert not release.latest.exists()
+    unmatched = house.gtfs("publish", "--complete", release.origin, f"{file}.*.asc", code=2)
+    assert f"{file}.*.asc does not exist: gtfs sign makes" in unmatched.err
     by_ada, by_cleo = release.sign(file, "ada"), release.sign(file, "cleo")
     assert "needs 2 of" in release.complete(by_ada, code=4)
     assert release.complete(by_ada, by_cleo).startswith("version 1: ")
@@ -102,14 +106,21 @@ def test_two_of_three_who_sign_offline_reach_a_mirror_and_one_does_not(house: Ho
     sync()
     house.keep_sound(mirror)
     assert house.refs(mirror)["refs/heads/main"] == first
+    # Whom to believe first is said so that it can be given, and a mirror is not told to become a publisher.
+    unsaid = ("--into", house.root / "other.git", "-o", f"keyring={release.ring},offline")
+    one, two = (
+        house.gtfs("sync", served, *unsaid, code=4).line.partition("nobody said that ")[2].split(" may ")[0].split(", ")
+    )
+    assert {one, two} == {signers["ada"].fingerprint, signers["cleo"].fingerprint}
+    assert f"no publisher's but follows {served}" in house.gtfs("publish", mirror, code=2).line
 
     # The running node does the same; the one who is lost is replaced by the other two.
     second = house.commit(release.origin, "release 2", {"a": b"2\n"})
     release.init("ada", "cleo")
-    file = release.propose("two")
+    file = release.propose("two", rotates=True)
     by_ada, by_ben, by_cleo = (release.sign(file, name) for name in NAMES)
     shutil.copy(by_ada, served)
-    assert "1 of 2 needed signatures" in house.gtfs("sync", served, "--into", mirror, "-o", options, code=4).err
+    assert "1 of 2 needed signatures" in house.gtfs("sync", served, "--into", mirror, "-o", options, code=4).line
     assert "and needs 2 of" in release.complete(by_ada, by_ben, code=4)
     assert release.complete(by_ada, by_cleo).startswith("version 2: ")
     shutil.copy(release.latest, served)
@@ -132,7 +143,7 @@ def test_a_mirror_that_was_away_for_two_rotations_is_led_by_the_versions_between
     for number, (old, new) in enumerate((("ada", "ben"), ("ben", "cleo"), ("cleo", "cleo")), 2):
         tip = house.commit(release.origin, f"release {number}", {"a": b"%d\n" % number})
         release.init(new, threshold=1)
-        file = release.propose(f"proposal-{number}")
+        file = release.propose(f"proposal-{number}", rotates=old != new)
         release.complete(*(release.sign(file, name) for name in dict.fromkeys((old, new))))
 
     followed = ["poll=1", "prefetch"]

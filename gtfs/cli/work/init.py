@@ -33,7 +33,9 @@ def run(repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_sub
     done = _write(repository, {"do": "init", "wanted": wanted.to_json()})
     if has_hook is not None:
         (install_hook if has_hook else remove_hook)(repository)
-    say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}")
+    several = Config(repository).signers()[1] > 1
+    elsewhere = f", or gtfs publish --propose {repo} where not enough of the keys are here" if several else ""
+    say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}{elsewhere}")
     if signing_subkey:
         public = repository.layout.signing_key
         say(f"mirrors that have the key already need its new part, {public}: gtfs trust MIRROR add {public}")

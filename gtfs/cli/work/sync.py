@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,23 @@ from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
 from gtfs.state.control import Tell
 from gtfs.state.source import Source
+
+_REPORTED = ("gtfs.node.sync", "gtfs.node.refusals")  # whose warnings are in what is returned, and shown with advice
+
+
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+    """Without -v, nothing is logged that the command tells anyway."""
+    loggers = [logging.getLogger(name) for name in _REPORTED]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            if logger.getEffectiveLevel() >= logging.WARNING:
+                logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell: Tell) -> dict[str, Any]:
@@ -35,7 +54,8 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             return done
 
     try:
-        return trio.run(work)
+        with _said_once():
+            return trio.run(work)
     except BaseExceptionGroup as group:
         if isinstance(first_error(group), KeyboardInterrupt):
             raise KeyboardInterrupt from None

@@ -8,7 +8,7 @@ from documents import NOW_S, B, catalogue, document
 
 from gtfs.catalogue.accept import Accepted, Equivocation
 from gtfs.catalogue.document import Catalogue, digest
-from gtfs.catalogue.store import CatalogueStore, DamagedStore
+from gtfs.catalogue.store import EVIDENCE, CatalogueStore, DamagedStore
 
 
 def accepted(new: Catalogue) -> Accepted:
@@ -63,6 +63,15 @@ def test_a_version_is_never_replaced_by_another_text(store: CatalogueStore) -> N
     with pytest.raises(Equivocation):
         store.save(accepted(catalogue(1, date_s=NOW_S - 1)))
     assert store.known_digest(1) == first.digest and store.known_digest(2) is None
+
+
+def test_of_other_texts_of_one_version_a_few_are_kept(store: CatalogueStore) -> None:
+    first = accepted(catalogue(1))
+    store.save(first)
+    for number in range(EVIDENCE + 3):
+        other = document(catalogue(1, date_s=NOW_S - 1 - number).to_text())
+        assert store.save_equivocation(Equivocation(1, first.document, other)).exists()
+    assert len(store.equivocations()[1]) == EVIDENCE and store.is_disputed(first)
 
 
 def test_equivocations_are_kept_beside_the_accepted_one(store: CatalogueStore) -> None:

@@ -461,3 +461,15 @@ def test_an_index_from_when_packs_had_one_state_more_is_used_as_it_is(tmp_path, 
         (schema,) = db.execute("SELECT group_concat(sql) FROM sqlite_master").fetchone()
         assert "fetching', 'waiting'" in schema and "verdicts" not in schema
     db.close()
+
+
+def test_a_disk_error_asks_whether_the_disk_is_full(index, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE  # what a full disk gives where WAL is opened
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gtfs.reel.database.sqlite3.connect", fail)
+        with pytest.raises(IndexUnusable, match=r"disk I/O error: is the disk full \(df\)"):
+            Index(index.path)
