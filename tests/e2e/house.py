@@ -13,6 +13,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -422,8 +423,7 @@ class Key:
     """An OpenPGP key in a GnuPG home of its own, at a path short enough for its agent's socket."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        self.gnupg_home = directory / name[0]
-        self.gnupg_home.mkdir(mode=0o700)
+        self.gnupg_home = Path(tempfile.mkdtemp(prefix=name[0], dir=directory))
         self.public = directory / f"{name}.gpg"
         self.gpg("--quick-gen-key", f"{name} <{name}@example.org>", "ed25519", "sign", "never")
         listing = self.gpg("--list-keys", "--with-colons").decode()
@@ -441,7 +441,9 @@ class Key:
         return self.gpg("--digest-algo", "SHA256", "--clearsign", data=text)
 
     def close(self) -> None:
+        """End its agent, which takes its sockets away while its home goes."""
         subprocess.run(["gpgconf", "--homedir", str(self.gnupg_home), "--kill", "all"], check=False)
+        shutil.rmtree(self.gnupg_home, ignore_errors=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +36,6 @@ def dora(clones: Clones, keys: Path) -> Iterator[Dora]:
     key = Key(keys, "dora")
     yield Dora(clones, key)
     key.close()
-    shutil.rmtree(key.gnupg_home)
 
 
 def believe(clones: Clones, clone: Path, key: Key) -> None:

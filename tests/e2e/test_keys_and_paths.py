@@ -22,7 +22,6 @@ def rotating(house: House, keys: Path) -> Iterator[Key]:
     house.key = made
     yield made
     made.close()
-    shutil.rmtree(made.gnupg_home)
 
 
 @pytest.mark.parametrize("name", ["example.org:8443", "d\udcff\udce9", 'q"x\\y,z'])

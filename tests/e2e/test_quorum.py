@@ -21,7 +21,6 @@ def attesters(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[
     yield made
     for key in made.values():
         key.close()
-        shutil.rmtree(key.gnupg_home)
 
 
 def quorum(mirror: Mount) -> dict[str, object] | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ def online(keys: Path) -> Iterator[Key]:
     made = Key(keys, "online")
     yield made
     made.close()
-    shutil.rmtree(made.gnupg_home)
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ def maintainers(keys: Path) -> Iterator[dict[str, Key]]:
     yield made
     for key in made.values():
         key.close()
-        shutil.rmtree(key.gnupg_home)
 
 
 class Maintainer:

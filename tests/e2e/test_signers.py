@@ -20,7 +20,6 @@ def signers(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[di
     yield made
     for key in made.values():
         key.close()
-        shutil.rmtree(key.gnupg_home)
 
 
 class Release:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ def people(keys: Path) -> Iterator[dict[str, Key]]:
     yield made
     for key in made.values():
         key.close()
-        shutil.rmtree(key.gnupg_home)
 
 
 def ring(house: House, repository: Path) -> dict[str, Any]:
