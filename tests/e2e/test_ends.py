@@ -113,6 +113,6 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         copy = tmp_path / unit.name.replace("@", "@demo")
         copy.write_text(unit.read_text().replace("/usr/local/bin/gtfs", str(program)))
         units.append(copy)
-    assert {u.suffix for u in units} == {".service", ".mount", ".automount"}
+    assert {u.suffix for u in units} == {".service", ".timer", ".mount", ".automount"}
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,9 @@ def test_a_signature_that_fails_is_told_kept_and_made_good(house: House, fresh: 
     assert outstanding(house, fresh) is None
 
 
-def test_a_signing_subkey_signs_where_nobody_is(house: House, fresh: Path, locked: LockedKey) -> None:
+def test_a_signing_subkey_signs_where_nobody_is(house: House, project: Path, keys: Path, locked: LockedKey) -> None:
+    fresh = keys / "r.git"  # a short path: the agent's sockets lie in it
+    shutil.copytree(project, fresh)
     words = ["init", fresh, "--sign-key", locked.fingerprint, "--gnupg-home", locked.home]
     house.gtfs(*words, env=AT_TERMINAL)
     house.gtfs("publish", fresh, env=AT_TERMINAL)
