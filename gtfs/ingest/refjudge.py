@@ -306,7 +306,7 @@ def moves_back(
     return [a.name for a in asked if _backward(a, good) is not None]
 
 
-def refused_by_path(
+def refused_by_signatures(
     repository: Repository,
     index: Index,
     keyring: Keyring | None,
@@ -314,20 +314,18 @@ def refused_by_path(
     after: Mapping[bytes, ObjectId],
     policies: Sequence[Policy],
 ) -> dict[bytes, str]:
-    """The refs that mirrors with the same keys would hold back for want of a way, if these were published next."""
-    demanded = {name: effective_policy(name, (), policies, has_keyring=True).part("path") for name in after}
-    journeys = [
-        Journey(name, _starts(Asked(name, before.get(name), None, oid), policy), oid, policy)
-        for name, oid in after.items()
-        if (policy := demanded[name]) is not None and before.get(name) != oid
-    ]
-    if not journeys:
+    """The refs that mirrors with the same keys would hold back for want of signatures, if these were published next."""
+    demands = Demands((), policies, keyring)
+    moved = {name: oid for name, oid in after.items() if before.get(name) != oid}
+    asked = [Asked(n, before.get(n), None, oid) for n, oid in moved.items() if policy_of(n, demands).asks_for_packs]
+    if not asked:
         return {}
     with CatFile(repository) as reader:
         signers = Signers(index, reader, keyring, read_allowed_signers(repository.layout.allowed_signers))
-        found = PathJudge(repository, reader, signers, keyring, is_listed=True).judge(journeys)
+        judged = RefJudge(repository, index, reader, signers, demands).judge(asked)
         signers.keep()
-    return {name: reason.text for name, reason in found.items()}
+    others = ("here", "history", "quorum")  # told otherwise, or nobody's fault
+    return {name: reason.text for name, reason in judged.against.items() if reason.rule not in others}
 
 
 def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, Reason]]) -> bool:

@@ -24,7 +24,7 @@ from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_s
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.refjudge import moves_back, refused_by_path
+from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
@@ -257,7 +257,7 @@ def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
     refuse_subkeys(state, new.policy, state.config.gnupg_home())
     _say_what_is_ahead(state, new, now_s)
     _say_what_goes_back(state, new)
-    _say_what_has_no_way(state, new)
+    _say_what_is_unsigned(state, new)
     say_what_differs(new, state.races)
     say_who_is_missing(new.policy, state.keyring)
 
@@ -319,10 +319,10 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
         )  # fmt: skip
 
 
-def _say_what_has_no_way(state: State, new: Catalogue) -> None:
-    """The same of refs under the policy kind `path`."""
+def _say_what_is_unsigned(state: State, new: Catalogue) -> None:
+    """The same of refs whose policy asks for signatures that are not there."""
     before = {} if state.held is None else state.held.catalogue.refs
-    refused = refused_by_path(state.repository, state.index, state.keyring, before, new.refs, new.policy)
+    refused = refused_by_signatures(state.repository, state.index, state.keyring, before, new.refs, new.policy)
     for name, reason in list(refused.items())[:_NAMED]:
         log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
     if len(refused) > _NAMED:

@@ -259,3 +259,15 @@ def test_a_clone_with_a_work_tree_publishes_and_is_no_mirror(house: House, pub: 
     house.run(["git", "init", "--quiet", other])
     line = house.gtfs("sync", source, "--into", other, "-o", f"keyring={house.key.public},offline", code=3).line
     assert "has a work tree" in line
+
+
+def test_a_publisher_hears_that_its_own_policy_holds_a_ref_back(house: House, pub: Path) -> None:
+    key = house.key
+    words = ["--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home]
+    house.gtfs("init", pub, *words, "--policy", "refs/tags/** tag", "--policy", "** catalogue")
+    house.commit(pub, "more", {"more": b"more\n"})
+    assert "back" not in house.gtfs("publish", pub).err
+    house.git(pub, "-c", "user.name=A", "-c", "user.email=a@example.org", "tag", "-a", "-m", "unsigned", "v9", "main")
+    said = house.gtfs("publish", pub).err
+    assert "mirrors with the keys of this node hold refs/tags/v9 back" in said
+    assert "not signed" in said

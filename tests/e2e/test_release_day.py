@@ -223,12 +223,14 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
         assert house.git(repository, "rev-parse", "HEAD") == third
 
     main.say("# A push that the policy refuses: git takes it at the publisher, and nobody follows.")
-    a.expected += ["1 refs do not descend from where they stood"]
+    a.expected += ["1 refs do not descend from where they stood", "mirrors with the keys of this node hold"]
     b.expected += ["refused by policy: the commit is not signed"]
     ben.commit("note", "--no-gpg-sign")
     ben.git("push", "--quiet")
     wait_for(lambda: "1 refs stay where they are" in b.text(), lambda: f"the mirror judged it; {b.text()}")
-    assert "refs/heads/main: what it would move to" in mirror.type("gtfs", "status", copy).out
+    held_back = "refs/heads/main: what it would move to"
+    wait_for(lambda: held_back in house.gtfs("status", copy).out, "the status has looked, too")
+    assert held_back in mirror.type("gtfs", "status", copy).out
     done = desk.type("git", "-C", house.root / "http", "pull")
     assert "warning: refs/heads/main: " in done.err and "the commit is not signed" in done.err
     for repository in (copy, house.root / "http"):
