@@ -28,19 +28,28 @@ def open_standard_files() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)  # nothing has begun, and imports print a traceback
+    os._exit(INTERRUPTED)  # nothing has begun, or all is done: imports and the interpreter's end print a traceback
+
+
+def end_at_once_when_interrupted(*, at_once: bool) -> None:
+    """What Ctrl-C does from now on: end the process on the spot, or raise `KeyboardInterrupt`, as work wants it.
+
+    Nothing changes where it is ignored, as for a shell's background job.
+    """
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end):
+        signal.signal(signal.SIGINT, _end if at_once else signal.default_int_handler)
 
 
 def main() -> None:
     """The console script."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a shell's background job
-        signal.signal(signal.SIGINT, _end)
+    end_at_once_when_interrupted(at_once=True)
     open_standard_files()
     from gtfs.cli.commands import run
 
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(run(sys.argv))
+    end_at_once_when_interrupted(at_once=False)
+    code = run(sys.argv)
+    end_at_once_when_interrupted(at_once=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 
-from gtfs.cli.main import INTERRUPTED, open_standard_files
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    import os
-
-    os._exit(INTERRUPTED)  # nothing has begun, and imports print a traceback
+from gtfs.cli.main import end_at_once_when_interrupted, open_standard_files
 
 
 def main() -> None:
     """The console script; git runs it with the name of a remote and an address."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+    end_at_once_when_interrupted(at_once=True)
     open_standard_files()
     from gtfs.remote.helper import run
 
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(run(sys.argv))
+    end_at_once_when_interrupted(at_once=False)
+    code = run(sys.argv)
+    end_at_once_when_interrupted(at_once=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
