@@ -33,6 +33,8 @@ from gtfs.state.ring import answer
 from gtfs.state.state import State
 from gtfs.trust.attestation import Attestation
 
+pytestmark = pytest.mark.warns  # a publisher here has not all keys, and says which refs mirrors of the kind hold back
+
 MAIN, TAG = "refs/heads/main", "refs/tags/v1"
 
 
@@ -218,7 +220,6 @@ def test_an_expired_key_counts_for_what_the_catalogue_lists_and_the_rule_of_time
     assert every["because"][0]["at"] == "made" and every["because"][0]["when"] < now_s() - 2 * 365 * DAY_S
 
 
-@pytest.mark.warns
 def test_a_tag_is_explained_by_its_signature_and_a_branch_by_the_tag_that_it_is_at(pub: Pub) -> None:
     tip = pub.history.commit()
     tag = pub.history.tag(tip, "v1", by="alice")
@@ -239,7 +240,6 @@ def test_a_branch_without_a_signed_tag_is_refused_with_what_to_do(pub: Pub) -> N
     assert (rule, subject, cause) == ("tag", tip.hex(), "no-tag") and "git tag -s" in advice
 
 
-@pytest.mark.warns
 def test_a_way_is_told_from_its_root_with_the_signers_of_its_commits(pub: Pub) -> None:
     root = pub.history.commit()
     topic = pub.history.commit(root)
@@ -268,7 +268,6 @@ def hear(pub: Pub, state: State, who: str, oid: ObjectId) -> None:
     assert state.attestations.take(pub.keys.clearsign(said.to_text().encode(), who), expected)
 
 
-@pytest.mark.warns
 def test_a_quorum_tells_whose_sign_offs_are_here_and_whose_are_not(pub: Pub) -> None:
     tip = pub.history.commit()
     who = sorted((pub.keys["bob"], pub.keys["carol"]))
@@ -285,7 +284,6 @@ def test_a_quorum_tells_whose_sign_offs_are_here_and_whose_are_not(pub: Pub) -> 
     assert (quorum["verdict"], sorted(quorum["who"]), len(quorum["because"])) == ("holds", who, 2)
 
 
-@pytest.mark.warns
 def test_the_status_shows_the_progress_of_every_ref_that_needs_sign_offs_also_once_it_has_moved(pub: Pub) -> None:
     tip = pub.history.commit()
     who = sorted((pub.keys["bob"], pub.keys["carol"]))
