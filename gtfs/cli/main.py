@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 
@@ -40,16 +42,26 @@ def end_at_once_when_interrupted(*, at_once: bool) -> None:
         signal.signal(signal.SIGINT, _end if at_once else signal.default_int_handler)
 
 
-def main() -> None:
-    """The console script."""
+def run_program(load: Callable[[], Callable[[Sequence[str]], int]]) -> NoReturn:
+    """Be a console script: ``load`` imports what it is, and gives the function that runs it with an exit code."""
     end_at_once_when_interrupted(at_once=True)
     open_standard_files()
-    from gtfs.cli.commands import run
-
+    run = load()
     end_at_once_when_interrupted(at_once=False)
     code = run(sys.argv)
     end_at_once_when_interrupted(at_once=True)
     sys.exit(code)
+
+
+def _commands() -> Callable[[Sequence[str]], int]:
+    from gtfs.cli.commands import run
+
+    return run
+
+
+def main() -> None:
+    """The console script."""
+    run_program(_commands)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Sequence
 
-from gtfs.cli.main import end_at_once_when_interrupted, open_standard_files
+from gtfs.cli.main import run_program
+
+
+def _helper() -> Callable[[Sequence[str]], int]:
+    from gtfs.remote.helper import run
+
+    return run
 
 
 def main() -> None:
     """The console script; git runs it with the name of a remote and an address."""
-    end_at_once_when_interrupted(at_once=True)
-    open_standard_files()
-    from gtfs.remote.helper import run
-
-    end_at_once_when_interrupted(at_once=False)
-    code = run(sys.argv)
-    end_at_once_when_interrupted(at_once=True)
-    sys.exit(code)
+    run_program(_helper)
 
 
 if __name__ == "__main__":
