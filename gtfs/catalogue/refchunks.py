@@ -16,9 +16,11 @@ from typing import Final, NoReturn
 from gtfs.catalogue.reftree import CHUNK_BYTES, CHUNKS, LEVELS, TOTAL_BYTES, Chunk, ChunkSource, Leaf, RefTree, Top
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, InfoHash, ObjectFormat, ObjectId, parse_object_id
-from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_name
+from gtfs.trust.refnames import COMPONENT_BYTES, USUAL_NAME, BadRefName, check_ref_name, decode_name, encode_name
 
 _CHUNK = re.compile(r"([0-9a-f]{64}) ([1-9][0-9]{0,5})\Z")
+# Leaves of usual names alone, most of them, are read at once: with no other outcome.
+_USUAL_LEAF = re.compile(rb"(?:[0-9a-f]{40}(?:[0-9a-f]{24})? (?!refs/gtfs)" + USUAL_NAME + rb"\n)++")
 _TOP: Final = re.compile(r"([0-9]) (0|[1-9][0-9]{0,7}) (0|[1-9][0-9]{0,5}) (0|[1-9][0-9]{0,8})\Z")
 
 
@@ -231,6 +233,21 @@ def _chunks(lines: Sequence[str]) -> tuple[Chunk, ...]:
 
 def _refs(data: bytes, object_format: ObjectFormat) -> tuple[dict[bytes, ObjectId], bytes]:
     """A leaf's refs and the last one's name."""
+    if _USUAL_LEAF.fullmatch(data):
+        digits = 2 * object_format.oid_bytes
+        lines = data.splitlines()
+        names = [line[digits + 1 :] for line in lines]
+        hexed = [line[:digits] for line in lines]
+        is_short = max(map(len, names)) <= COMPONENT_BYTES
+        if is_short and all(name.startswith(b"refs/") for name in names) and b"0" * digits not in hexed:
+            for before, name in pairwise(names):
+                if name <= before:
+                    _bad(f"{encode_name(name)[:80]!r} is repeated or not in order")
+            oids = bytes.fromhex(b"".join(hexed).decode("ascii"))
+            step = object_format.oid_bytes
+            return dict(
+                zip(names, (ObjectId(oids[n : n + step]) for n in range(0, len(oids), step)), strict=True)
+            ), names[-1]
     refs = dict(_read_lines(_lines(data), object_format))
     return refs, next(reversed(refs))
 

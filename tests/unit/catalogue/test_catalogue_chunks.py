@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from documents import catalogue
 
+from gtfs.catalogue import refchunks
 from gtfs.catalogue.document import BadCatalogue, Catalogue, from_text, text_alone
 from gtfs.catalogue.refchunks import ChunksMissing, missing_chunks, places_of, read_tree
 from gtfs.catalogue.reftree import CHUNK_BYTES, LEAST, TOP, Chunk, RefTree, Top, name_chunk, plant
@@ -280,3 +281,29 @@ def test_usual_names_are_judged_as_all_others() -> None:
 def test_small_catalogues_stay_of_format_1() -> None:
     plain: Catalogue = catalogue(1, refs=many(10))
     assert plain.top is None and plain.to_text().startswith("Format: gtfs-catalogue-1\n")
+
+
+def test_a_leaf_of_usual_names_is_read_as_one_with_others_is() -> None:
+    at = random.Random(11)
+    usual, never = refchunks._USUAL_LEAF, re.compile(rb"(?!)")
+    ids = [HEX] * 6 + ["00" * 20, "07" * 32, "A7" * 20, "07" * 19]
+    ends = ["a", "b", "c/d", "c", "x.lock", ".x", "x.", "x..y", "%41", "%FC", "y" * 250, "y" * 256, "é"]
+    outcomes = set()
+    for _ in range(4000):
+        names = sorted(
+            at.choice(["refs/heads/", "refs/", "refs/gtfs/", "refs//", "x/"]) + at.choice(ends) for _ in range(2)
+        )
+        lines = [f"{at.choice(ids)} {name}\n" for name in (at.choice([names, names[::-1], names[:1]]))]
+        chunk = "".join(lines).encode()
+        found = []
+        for pattern in (usual, never):
+            refchunks._USUAL_LEAF = pattern  # type: ignore[misc]
+            top, tree = by_hand(chunk, refs=len(lines))
+            try:
+                found.append(str(read_tree(top, source(tree), SHA1).refs))
+            except BadCatalogue as error:
+                found.append(error.reason)
+        refchunks._USUAL_LEAF = usual  # type: ignore[misc]
+        assert found[0] == found[1], chunk
+        outcomes.add(found[0][:12])
+    assert len(outcomes) > 6
