@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-
 class Copy(NamedTuple):
     """``size`` bytes at ``base_at`` of the base that stand at ``at`` of what the delta makes."""
 
