@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
+from gtfs.reel.manyrows import run_with_rows
 from gtfs.reel.order import Item, clamp_time_s
 
 PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
@@ -27,17 +28,15 @@ _IS_LOCAL: Final = (
     "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
 )
 _PUT_LOCAL: Final = f"""
-    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         kind = excluded.kind, time = excluded.time, size = excluded.size, digest = excluded.digest,
         state = excluded.state, reason = NULL,
         reel = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN reel END,
         offset = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN offset ELSE excluded.offset END
-"""  # noqa: S608
+"""
 _PUT_REMOTE: Final = """
-    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen)
-    VALUES (?, ?, ?, ?, 'remote', ?, ?, ?)
+    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         reel = excluded.reel, offset = excluded.offset, size = excluded.size, digest = excluded.digest,
         state = CASE WHEN digest IS NOT excluded.digest AND state = 'refused' THEN 'remote' ELSE state END,
@@ -215,7 +214,8 @@ class PackRows:
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
-            db.executemany(
+            run_with_rows(
+                db,
                 _PUT_LOCAL,
                 ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.stage, p.offset, now) for p in packs),
             )
@@ -231,9 +231,10 @@ class PackRows:
         packs = list(packs)
         now = int(time.time())
         with self._db.transaction() as db:
-            db.executemany(
+            run_with_rows(
+                db,
                 _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, reel_id, p.offset, now) for p in packs),
+                ((p.oid, clamp_time_s(time_s), p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs),
             )
             digests = {pack.oid: pack.digest for pack in packs}
             rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
@@ -242,25 +243,32 @@ class PackRows:
     def move_to_reel(self, reel_id: int, places: Iterable[tuple[ObjectId, int]]) -> None:
         """Give packs their places in a reel that is now local (sealed, merged or fetched)."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET reel = ?, offset = ? WHERE oid = ?",
-                ((reel_id, offset, oid) for oid, offset in places),
+            run_with_rows(
+                db,
+                "WITH given (oid, reel, offset) AS (%s) "
+                "UPDATE packs SET reel = given.reel, offset = given.offset FROM given WHERE packs.oid = given.oid",
+                ((oid, reel_id, offset) for oid, offset in places),
             )
 
     def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:
         """Put known packs into a stage; the reason of an earlier one goes."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((stage, reason, oid) for oid in oids)
+            run_with_rows(
+                db,
+                "WITH given (oid, state, reason) AS (%s) "
+                "UPDATE packs SET state = given.state, reason = given.reason FROM given WHERE packs.oid = given.oid",
+                ((oid, stage, reason) for oid in oids),
             )
 
     def set_kind_time(self, seen: Iterable[SeenPack]) -> None:
         """Record what the bytes of known packs say of them."""
         seen = list(seen)
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET kind = ?, time = ? WHERE oid = ?",
-                ((pack.kind, clamp_time_s(pack.time_s), pack.oid) for pack in seen),
+            run_with_rows(
+                db,
+                "WITH given (oid, kind, time) AS (%s) "
+                "UPDATE packs SET kind = given.kind, time = given.time FROM given WHERE packs.oid = given.oid",
+                ((pack.oid, pack.kind, clamp_time_s(pack.time_s)) for pack in seen),
             )
             self._history.put((pack.oid, pack.parents) for pack in seen)
 
@@ -268,8 +276,8 @@ class PackRows:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
             lost = [(oid,) for oid in oids]
-            db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
-            db.executemany("DELETE FROM packs WHERE oid = ?", lost)
+            run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
+            run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
             self._meta.set_taken_up(())
 
     def _packs(self, rest: str, *values: object) -> list[PackRow]:

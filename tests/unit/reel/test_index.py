@@ -473,3 +473,27 @@ def test_a_disk_error_asks_whether_the_disk_is_full(index, monkeypatch):
         patch.setattr("gtfs.reel.database.sqlite3.connect", fail)
         with pytest.raises(IndexUnusable, match=r"disk I/O error: is the disk full \(df\)"):
             Index(index.path)
+
+
+def test_no_statement_over_many_packs_reads_all_rows(index, packs):
+    made = packs.chain(40)
+    reel_id = index.reels.put(NAME, HASH, 100_000, 40, 1, "complete")
+    said = []
+    with index.transaction() as db:
+        db.set_trace_callback(said.append)
+        index.packs.put_reel_rows(reel_id, table_of(made), 5)
+        index.packs.put_local(pack.local(None) for pack in made)
+        index.packs.set_kind_time(SeenPack(pack.oid, 1, 7, (made[0].oid,)) for pack in made)
+        index.packs.set_stage([pack.oid for pack in made], "verified")
+        index.packs.move_to_reel(reel_id, ((pack.oid, n) for n, pack in enumerate(made)))
+        index.packs.drop([made[-1].oid])
+        db.set_trace_callback(None)
+        for sql in said:
+            if sql.startswith(("WITH", "UPDATE", "INSERT", "DELETE FROM pa")):
+                plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN " + sql)]
+                assert not [step for step in plan if step.startswith(("SCAN packs", "SCAN p ", "SCAN parents"))], sql
+    assert len(said) > 6
+    row = index.packs.get(made[3].oid)
+    assert (row.kind, row.time_s, row.stage, row.reel, row.offset) == (1, 7, "verified", reel_id, 3)
+    assert index.history.parents_of(made[3].oid) == sorted({made[0].oid, *made[3].parents})
+    assert index.packs.get(made[-1].oid) is None
