@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round of a sync: listed reels are fetched, several at once, let in in order, and refs follow (design.md §8).
+"""One round of a sync: listed reels are fetched, let in in order as they come, and refs follow (design.md §8).
 
 Trio loop, but for what says that it blocks, which is for the writing thread.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -30,12 +30,18 @@ from gtfs.state.divergence import all_stay
 from gtfs.state.offer import offer
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
+from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
 FOLLOWED = "followed-version"  # in the index: the last catalogue of which nothing was missing when refs moved
 _AT_ONCE = 4  # reels; while one waits for its only peer, the others go on
+_NEARLY_BYTES = 8 << 20  # missing of a reel: the next one is begun, so that the line is never idle
+_STUCK_S = 2.0  # without a piece of it: so it is as well
+_PART_BYTES = 4 << 20  # let in at once while a reel comes: each part leaves a git pack
+_PARTS = 16  # about, of a large reel
+_LAST_PART_BYTES = 512 << 10
 
 
 @dataclass
@@ -91,6 +97,19 @@ class WayIn:
         """These are all that a catalogue still lists."""
         self._adopted.intersection_update(row.name for row in listed)
 
+    def let_in_part(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> tuple[Outcome, int]:
+        """Ingest packs of a reel on its way, between two offsets; gives where the last one ends. Blocking.
+
+        Nothing is recorded of those that do not come in: the file may lag behind, and all of it is looked at once more.
+        """
+        path = self._state.layout.reel(reel.name)
+        rows = self._state.index.packs.reel_rows_between(reel.id, start, end)
+        candidates = [
+            Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows if r.stage != "unpacked"
+        ]
+        outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress) if candidates else Outcome()
+        return outcome, (rows[-1].offset or 0) + rows[-1].size if rows else start
+
     def let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         """Ingest what is not in git yet of a whole reel; ``progress`` hears how many packs are. Blocking."""
         index = self._state.index
@@ -127,6 +146,9 @@ class Round:
         self._progress = progress
         self._here = {row.id: row.size if row.is_whole else 0 for row in listed}
         self._came = {row.id: trio.Event() for row in listed}
+        self._arrived = Count()  # a piece of a reel, its table, or the last that came of it
+        self._fetching: dict[int, tuple[ReelRow, float]] = {}  # and when something of it came last
+        self._turn = trio.Lock()
         self._packs_done = 0
         self._packs_total = sum(row.rows for row in listed)
         report.total_bytes = sum(row.size for row in listed)
@@ -153,20 +175,51 @@ class Round:
         self._progress(Progress(bytes_here, self._report.total_bytes, done, self._packs_total))
 
     async def _fetch_task(self, waiting: Iterator[ReelRow], stall_s: float) -> None:
-        for row in waiting:
-            if self._reel_torrents.is_wanted(row):
+        while True:
+            async with self._turn:
+                row = next(waiting, None)
+                if row is None:
+                    return
+                is_wanted = self._reel_torrents.is_wanted(row)
+                if is_wanted:
+                    await self._wait_idle()
+                    self._fetching[row.id] = row, trio.current_time()
+            if is_wanted:
                 await self._fetch(row, stall_s)
+                del self._fetching[row.id]
             self._here[row.id] = 0 if row.name in self._report.missing else row.size
             self._news.reels.grow()
             self._came[row.id].set()
+            self._arrived.grow()
+
+    async def _wait_idle(self) -> None:
+        """Return when the line has room for one more reel: in turn, each can be let in as it comes."""
+        while True:
+            seen, now_s = self._arrived.number, trio.current_time()
+            busy_until_s = [
+                last_s + _STUCK_S
+                for row, last_s in self._fetching.values()
+                if row.size - self._here[row.id] > _NEARLY_BYTES and now_s < last_s + _STUCK_S
+            ]
+            if not busy_until_s:
+                return
+            with trio.move_on_at(min(busy_until_s)):
+                await self._arrived.wait_beyond(seen)
 
     async def _fetch(self, row: ReelRow, stall_s: float) -> None:
         def fetched(count: int, _size: int) -> None:
+            if count > self._here[row.id]:
+                self._fetching[row.id] = row, trio.current_time()
             self._here[row.id] = count
+            self._arrived.grow()
             self._tell()
 
+        def listed() -> None:
+            self._news.changed()
+            self._arrived.grow()
+
         try:
-            await self._reel_torrents.fetch(row, fetched, stall_s)
+            await self._reel_torrents.fetch(row, fetched, listed, stall_s)
         except (Offline, DiskTrouble):
             raise
         except (SwarmError, CorruptReel) as e:
@@ -176,18 +229,51 @@ class Round:
 
     async def _let_in(self) -> None:
         """In the catalogue's order: parents come before children."""
-
-        def unpacked(count: int) -> None:
-            trio.from_thread.run_sync(self._tell, count)
-
         for row in self._listed:
+            done = await self._let_in_as_it_comes(row)
             await self._came[row.id].wait()
             if row.name not in self._report.missing:
-                outcome = await self._way_in.writing.run(self._way_in.let_in, row, unpacked)
+                outcome = await self._way_in.writing.run(self._way_in.let_in, row, self._unpacked(done))
                 self._reel_torrents.evictions.unpin(row.id)
                 self._packs_done += row.rows
-                self._report.count(outcome)
-                self._news.came_in()
+                self._count(outcome)
+
+    def _unpacked(self, before: int) -> Callable[[int], None]:
+        return lambda count: trio.from_thread.run_sync(self._tell, before + count)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._report.count(outcome)
+        self._news.came_in()
+
+    async def _let_in_as_it_comes(self, row: ReelRow) -> int:
+        """Let in what is here of a reel, part by part, until no more of it comes; gives how many packs."""
+        end = packs = 0
+        is_listed = False
+        while not self._came[row.id].is_set():
+            seen = self._arrived.number
+            is_listed = is_listed or self._reel_torrents.has_table(row)
+            here = self._reel_torrents.first_bytes(row) if is_listed else 0
+            if here - end < _part_bytes(row.size, row.size - here):
+                await self._arrived.wait_beyond(seen)
+                continue
+            try:
+                await self._reel_torrents.flush(row)
+            except SwarmError:
+                break  # whoever fetches it tells of that
+            outcome, end = await self._way_in.writing.run(
+                self._way_in.let_in_part, row, end, here, self._unpacked(packs)
+            )
+            packs += len(outcome.unpacked)
+            self._count(replace(outcome, waiting=[], refused=[]))
+            if outcome.waiting or outcome.refused:
+                break
+        return packs
+
+
+def _part_bytes(size: int, missing: int) -> int:
+    """How much of a reel should be here before more of it is let in: towards its end less and less, as then nothing is
+    left to do while the rest comes."""
+    return max(_LAST_PART_BYTES, min(missing // 4, max(_PART_BYTES, size // _PARTS)))
 
 
 def move_refs(state: State) -> RefReport:

@@ -180,6 +180,13 @@ class PackRows:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
 
+    def reel_rows_between(self, reel_id: int, start: int, end: int) -> list[PackRow]:
+        """Those of them that lie between two offsets, whole."""
+        return self._packs(
+            "WHERE reel = ? AND offset >= ? AND offset < ? AND offset + size <= ? ORDER BY offset",
+            reel_id, start, end, end,
+        )  # fmt: skip
+
     def open_items(self) -> list[Item]:
         """The verified packs of the open reel with their history, for `order.canonical_order`."""
         return self._items(_SEALABLE)

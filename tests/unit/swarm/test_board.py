@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from waiting import WAIT_S
 
-from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, Board, SessionClosed, SwarmError, Window
+from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, UNWANTED, Board, SessionClosed, SwarmError, Window
 
 pytestmark = pytest.mark.trio
 
@@ -28,7 +28,7 @@ async def test_the_highest_want_counts_and_the_last_to_leave_resets_it(board, ca
         with board.wanting([3], NOW):
             board.want([3], AHEAD)
         board.unwant([3], AHEAD)
-    assert [priority for _, priority in calls] == [1, 7, 7, 4, 1, 0]
+    assert [priority for _, priority in calls] == [IN_WINDOW, NOW, NOW, AHEAD, IN_WINDOW, UNWANTED]
     assert not board.is_hungry()
 
 
