@@ -247,19 +247,20 @@ class Round:
 
     async def _let_in_as_it_comes(self, row: ReelRow) -> int:
         """Let in what is here of a reel, part by part, until no more of it comes; gives how many packs."""
-        end = packs = 0
+        looked = end = packs = 0
         is_listed = False
         while not self._came[row.id].is_set():
             seen = self._arrived.number
             is_listed = is_listed or self._reel_torrents.has_table(row)
             here = self._reel_torrents.first_bytes(row) if is_listed else 0
-            if here - end < _part_bytes(row.size, row.size - here):
+            if here - looked < _part_bytes(row.size, row.size - here):
                 await self._arrived.wait_beyond(seen)
                 continue
             try:
                 await self._reel_torrents.flush(row)
             except SwarmError:
                 break  # whoever fetches it tells of that
+            looked = here
             outcome, end = await self._way_in.writing.run(
                 self._way_in.let_in_part, row, end, here, self._unpacked(packs)
             )

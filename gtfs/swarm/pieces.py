@@ -165,8 +165,8 @@ class Board:
         """
         changed: Iterable[int] = self._wants
         if (span, first) == (self._span, self._first) and self._front <= front:
-            gone = front - self._front
-            changed = (self._front + spans * span + n for spans, _ in _NEAR for n in range(gone))
+            ends = [self._front + spans * span for spans, _ in _NEAR]
+            changed = [end + n for end in ends for n in range(front - self._front)]
         self._front, self._span, self._first = front, span, first
         for piece in changed:
             if piece in self._wants:
