@@ -178,7 +178,7 @@ class Board:
 
     def _nearness(self, piece: int) -> int:
         if piece in self._first:
-            return OWN_FIRST
+            return AHEAD
         away = piece - self._front
         return next((priority for spans, priority in _NEAR if 0 <= away < spans * self._span), IN_WINDOW)
 
