@@ -19,6 +19,7 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.ingest import Outcome
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
+from gtfs.node.memory import give_back, keep_little
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
@@ -92,6 +93,7 @@ class WayIn:
         self.reel_torrents = reel_torrents
         self.writing = writing
         self._adopted: set[ReelName] = set()  # listed reels, while they stay whole
+        keep_little()
 
     def forget_others(self, listed: Sequence[ReelRow]) -> None:
         """These are all that a catalogue still lists."""
@@ -102,28 +104,39 @@ class WayIn:
 
         Nothing is recorded of those that do not come in: the file may lag behind, and all of it is looked at once more.
         """
+        outcome = self._ingest(reel, start, end, progress)
+        return outcome, max(start, self._state.index.packs.whole_bytes(reel.id, end))
+
+    def _ingest(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> Outcome:
         path = self._state.layout.reel(reel.name)
-        rows = self._state.index.packs.reel_rows_between(reel.id, start, end)
-        candidates = [
-            Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows if r.stage != "unpacked"
-        ]
-        outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress) if candidates else Outcome()
-        return outcome, (rows[-1].offset or 0) + rows[-1].size if rows else start
+        candidates = (
+            Candidate(row.oid, path, row.offset or 0, row.size, row.digest, is_ours=True)
+            for row in self._state.index.packs.reel_rows_between(reel.id, start, end)
+            if row.stage != "unpacked"
+        )
+
+        def batch_done(count: int) -> None:
+            give_back()
+            progress(count)
+
+        return self._state.ingest().run(candidates, stop=cancelled, progress=batch_done)
+
+    def forget(self) -> None:
+        """Give back what was kept for the packs that came in. Blocking."""
+        self._state.ingest().forget()
+        self._state.index.shrink()
+        give_back()
 
     def let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         """Ingest what is not in git yet of a whole reel; ``progress`` hears how many packs are. Blocking."""
         index = self._state.index
-        path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._adopted:
             self.reel_torrents.adopt_packs(reel)
             self._adopted.add(reel.name)
-        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
-        rows = [row for row in index.packs.reel_rows(reel.id) if row.stage != "unpacked"] if is_news else []
-        if not rows:
+        if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()
-        candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
-        outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
+        outcome = self._ingest(reel, 0, reel.size, progress)
         with index.transaction():
             index.packs.set_stage([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
