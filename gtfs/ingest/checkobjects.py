@@ -151,7 +151,7 @@ class _PackCheck:
             else:
                 self._looked_inside = False
                 entries = tree_entries(data, self._fmt)
-                found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
+                found = list(_find_in_tree(data, entries, self._fmt, self._limits, self._look_inside))
                 tree = None
                 if self._passed is not None and not found and not self._looked_inside:
                     tree = self._passed.whole(data, entries)
@@ -268,35 +268,35 @@ LookInside = Callable[[str, ObjectId], Iterator[_Found]]
 
 
 def _find_in_tree(
-    entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
+    raw: bytes, entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
 ) -> Iterator[_Found]:
-    """The faults of a tree and of what its entries name; raises `CorruptPack` for what nobody can read."""
+    """The faults of a tree (``entries``: all of ``raw``) and of what they name; raises `CorruptPack` for no tree."""
     if not entries:
         return
-    modes, all_names, oids = zip(*entries, strict=True)
-    kinds = set(modes)
+    all_names = [name for _, name, _ in entries]
+    kinds = {mode for mode, _, _ in entries}
     odd = kinds - _MODES
     if odd:
         yield from (_Found(text) for text in _odd_modes(entries, odd))
         plain = {mode: _plain_mode(mode) for mode in kinds}
         entries = [(plain[mode], name, oid) for mode, name, oid in entries]
-        modes = tuple(entry[0] for entry in entries)
-        kinds = set(modes)
-    keys = list(all_names)
+        kinds = set(plain.values())
+    keys = all_names
     if b"40000" in kinds:
-        keys = [n + b"/" if m == b"40000" else n for m, n in zip(modes, all_names, strict=True)]
+        keys = [name + b"/" if mode == b"40000" else name for mode, name, _ in entries]
     if keys != sorted(keys):
         yield _Found("treeNotSorted: the entries are not in git's order")
     if len(set(all_names)) != len(entries):
         yield _Found("duplicateEntries: a name stands twice")
-    longest = max(map(len, all_names))
-    if longest > limits.component_bytes:
+    joined = b"\0".join(all_names)
+    if len(joined) > limits.component_bytes and (longest := max(map(len, all_names))) > limits.component_bytes:
         yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
-    if bytes(fmt.oid_bytes) in oids:
-        if any(not any(oid) and mode != _GITLINK for mode, _, oid in entries):
+    null = bytes(fmt.oid_bytes)
+    if raw.find(null) >= 0 and (nulls := [mode for mode, _, oid in entries if oid == null]):
+        if any(mode != _GITLINK for mode in nulls):
             raise CorruptPack("nullSha1: an entry with the null id")
         yield _Found("nullSha1: a submodule at the null id")
-    if names.any_remarkable(b"\0".join(all_names)):
+    if names.any_remarkable(joined):
         yield from _find_in_names(entries, look_inside)
     if _SYMLINK in kinds:
         yield from _find_in_links(entries, look_inside)
@@ -322,10 +322,8 @@ def _odd_modes(entries: list[TreeEntry], odd: set[bytes]) -> Iterator[str]:
 
 def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
     seen: set[str] = set()  # one of a kind is enough
-    for mode, name, oid in entries:
-        look = names.look_at(name)
-        if look is None:
-            continue
+    looks = [(entry, look) for entry in entries if (look := names.look_at(entry[1])) is not None]
+    for (mode, name, oid), look in looks:
         texts = [look.fault] if look.fault else []
         if look.control:
             # In submodules as CVE-2025-48384 had CR; real history has them in files.
