@@ -151,7 +151,7 @@ class _PackCheck:
             else:
                 self._looked_inside = False
                 entries = tree_entries(data, self._fmt)
-                found = list(_find_in_tree(data, entries, self._fmt, self._limits, self._look_inside))
+                found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
                 tree = None
                 if self._passed is not None and not found and not self._looked_inside:
                     tree = self._passed.whole(data, entries)
@@ -268,20 +268,20 @@ LookInside = Callable[[str, ObjectId], Iterator[_Found]]
 
 
 def _find_in_tree(
-    raw: bytes, entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
+    entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
 ) -> Iterator[_Found]:
-    """The faults of a tree (``entries``: all of ``raw``) and of what they name; raises `CorruptPack` for no tree."""
+    """The faults of a tree and of what its entries name; raises `CorruptPack` for what nobody can read."""
     if not entries:
         return
-    all_names = [name for _, name, _ in entries]
-    kinds = {mode for mode, _, _ in entries}
+    modes, all_names, oids = zip(*entries, strict=True)
+    kinds = set(modes)
     odd = kinds - _MODES
     if odd:
         yield from (_Found(text) for text in _odd_modes(entries, odd))
         plain = {mode: _plain_mode(mode) for mode in kinds}
         entries = [(plain[mode], name, oid) for mode, name, oid in entries]
         kinds = set(plain.values())
-    keys = all_names
+    keys = list(all_names)
     if b"40000" in kinds:
         keys = [name + b"/" if mode == b"40000" else name for mode, name, _ in entries]
     if keys != sorted(keys):
@@ -292,8 +292,8 @@ def _find_in_tree(
     if len(joined) > limits.component_bytes and (longest := max(map(len, all_names))) > limits.component_bytes:
         yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
     null = bytes(fmt.oid_bytes)
-    if raw.find(null) >= 0 and (nulls := [mode for mode, _, oid in entries if oid == null]):
-        if any(mode != _GITLINK for mode in nulls):
+    if null in oids:
+        if any(oid == null and mode != _GITLINK for mode, _, oid in entries):
             raise CorruptPack("nullSha1: an entry with the null id")
         yield _Found("nullSha1: a submodule at the null id")
     if names.any_remarkable(joined):
