@@ -161,7 +161,7 @@ class _PackCheck:
     def _check_tree(self, item: Decoded, data: bytes) -> list[_Found]:
         look = compiled.look(data, self._fmt.oid_bytes, self._limits.component_bytes, self._by_oid, self._firsts)
         if look is not None:
-            found = list(_find_in_names(look.remarkable, self._look_inside))
+            found = list(_find_in_names(look.remarkable, self._look_inside)) if look.remarkable else []
             if look.has_links:
                 found += _find_in_links(tree_entries(data, self._fmt), self._look_inside)
             self._follow_tree(item.oid, look.children)

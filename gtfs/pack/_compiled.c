@@ -19,7 +19,7 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { COMMIT = 1, TREE = 2, BLOB = 3, TAG = 4, OFS_DELTA = 6, REF_DELTA = 7 }; /* pack/format.py */
+enum { COMMIT = 1, TREE = 2, BLOB = 3, TAG = 4, REF_DELTA = 7 }; /* pack/format.py */
 
 #define NUMBER_MAX ((int64_t)1 << 60)
 #define TOTAL_MAX ((int64_t)1 << 62)
@@ -69,7 +69,7 @@ struct account {
 struct entry {
     Py_ssize_t offset, data, end;
     int kind;
-    int64_t size, result_size, base_offset;
+    int64_t size, result_size;
     PyObject *base;    /* bytes, or NULL */
     PyObject *content; /* bytes, or NULL where it was not kept */
 };
@@ -83,44 +83,7 @@ struct walk {
     int64_t keep;
     z_stream zlib;
     unsigned char *scratch; /* SLICE_BYTES, for what is not kept */
-    Py_ssize_t *offsets;    /* where the entries so far start, ascending */
-    Py_ssize_t count;       /* of them */
 };
-
-static int
-starts_entry(const struct walk *w, int64_t at)
-{
-    Py_ssize_t low = 0, high = w->count;
-
-    while (low < high) {
-        Py_ssize_t middle = low + (high - low) / 2;
-        if (w->offsets[middle] < at)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < w->count && w->offsets[low] == at;
-}
-
-static enum verdict
-read_base_offset(const struct walk *w, struct entry *e)
-{
-    int64_t distance;
-    unsigned char byte;
-
-    if (e->data >= w->end)
-        return LEFT;
-    byte = w->bytes[e->data++];
-    distance = byte & 0x7f;
-    while (byte & 0x80) {
-        if (e->data >= w->end || distance >= NUMBER_MAX >> 8)
-            return LEFT;
-        byte = w->bytes[e->data++];
-        distance = ((distance + 1) << 7) | (byte & 0x7f);
-    }
-    e->base_offset = e->offset - distance;
-    return starts_entry(w, e->base_offset) ? GOOD : LEFT;
-}
 
 static enum verdict
 read_base(const struct walk *w, struct entry *e)
@@ -153,11 +116,9 @@ read_header(const struct walk *w, struct entry *e)
         if (w->bytes[e->data - 1] == 0) /* longer than it has to be */
             return LEFT;
     }
-    if (e->kind == OFS_DELTA)
-        verdict = read_base_offset(w, e);
-    else if (e->kind == REF_DELTA)
+    if (e->kind == REF_DELTA)
         verdict = read_base(w, e);
-    else if (e->kind < COMMIT || e->kind > TAG)
+    else if (e->kind < COMMIT || e->kind > TAG) /* deltas by offset, too: no commit pack has them */
         verdict = LEFT;
     if (verdict == GOOD && e->data >= w->end)
         verdict = LEFT;
@@ -306,13 +267,13 @@ read_entry(struct walk *w, struct entry *e)
     int64_t base_size = 0;
     enum verdict verdict = read_header(w, e);
 
-    if (verdict == GOOD && e->kind < OFS_DELTA)
+    if (verdict == GOOD && e->kind != REF_DELTA)
         verdict = add_whole(w, e); /* before anything is inflated */
     if (verdict == GOOD)
         verdict = read_stream(w, e, head, &head_size);
     if (verdict != GOOD)
         return verdict;
-    if (e->kind < OFS_DELTA) {
+    if (e->kind != REF_DELTA) {
         e->result_size = e->size;
         return GOOD;
     }
@@ -321,39 +282,23 @@ read_entry(struct walk *w, struct entry *e)
     return add_delta(w, e, base_size);
 }
 
-/* Append the entry's fields in the order of `scan.Entry`; on failure an exception is set. */
-static int
-append_row(PyObject *rows, const struct entry *e, PyObject *offset)
-{
-    PyObject *base = e->base == NULL ? Py_None : e->base;
-    PyObject *row;
-    int failed;
-
-    if (e->kind == OFS_DELTA)
-        row = Py_BuildValue("OiLOLnnL", offset, e->kind, (long long)e->size, base, (long long)e->base_offset, e->data,
-                            e->end, (long long)e->result_size);
-    else
-        row = Py_BuildValue("OiLOOnnL", offset, e->kind, (long long)e->size, base, Py_None, e->data, e->end,
-                            (long long)e->result_size);
-    if (row == NULL)
-        return -1;
-    failed = PyList_Append(rows, row);
-    Py_DECREF(row);
-    return failed;
-}
-
+/* Add the entry's fields in the order of `scan.Entry`, and its content; on failure an exception is set. */
 static int
 put_entry(PyObject *rows, PyObject *inflated, const struct entry *e)
 {
     PyObject *offset = PyLong_FromSsize_t(e->offset);
-    int failed;
+    PyObject *row = NULL;
+    int failed = -1;
 
-    if (offset == NULL)
-        return -1;
-    failed = append_row(rows, e, offset);
+    if (offset != NULL)
+        row = Py_BuildValue("OiLOOnnL", offset, e->kind, (long long)e->size, e->base == NULL ? Py_None : e->base,
+                            Py_None, e->data, e->end, (long long)e->result_size);
+    if (row != NULL)
+        failed = PyList_Append(rows, row);
     if (!failed && e->content != NULL)
         failed = PyDict_SetItem(inflated, offset, e->content);
-    Py_DECREF(offset);
+    Py_XDECREF(row);
+    Py_XDECREF(offset);
     return failed;
 }
 
@@ -362,14 +307,13 @@ walk_entries(struct walk *w, Py_ssize_t at, Py_ssize_t count, PyObject *rows, Py
 {
     enum verdict verdict = GOOD;
 
-    for (; w->count < count && verdict == GOOD; w->count++) {
+    for (; count > 0 && verdict == GOOD; count--) {
         struct entry e = {.offset = at};
         verdict = read_entry(w, &e);
         if (verdict == GOOD && put_entry(rows, inflated, &e) < 0)
             verdict = FAILED;
         Py_XDECREF(e.base);
         Py_XDECREF(e.content);
-        w->offsets[w->count] = at;
         at = e.end;
     }
     w->end = at;
@@ -385,8 +329,7 @@ walk_with(struct walk *w, Py_ssize_t at, Py_ssize_t count)
 
     w->account.credit = PyDict_New();
     w->scratch = PyMem_Malloc(SLICE_BYTES);
-    w->offsets = PyMem_Calloc((size_t)count, sizeof *w->offsets);
-    if (w->scratch == NULL || w->offsets == NULL)
+    if (w->scratch == NULL)
         PyErr_NoMemory();
     else if (rows != NULL && inflated != NULL && w->account.credit != NULL) {
         verdict = inflateInit(&w->zlib) == Z_OK ? GOOD : LEFT;
@@ -402,14 +345,11 @@ walk_with(struct walk *w, Py_ssize_t at, Py_ssize_t count)
     else if (verdict == LEFT)
         found = Py_NewRef(Py_None);
     PyMem_Free(w->scratch);
-    PyMem_Free(w->offsets);
     Py_XDECREF(w->account.credit);
     Py_XDECREF(rows);
     Py_XDECREF(inflated);
     return found;
 }
-
-PyDoc_STRVAR(walk_doc, "walk(pack, start, end, count, oid_bytes, keep, limits) -- see gtfs/pack/compiled.py");
 
 static PyObject *
 compiled_walk(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -427,7 +367,7 @@ compiled_walk(PyObject *Py_UNUSED(module), PyObject *arguments)
         return NULL;
     w.bytes = pack.buf;
     w.keep = keep;
-    if (start < 0 || w.end < start || w.end > pack.len || count < 0 || count > pack.len)
+    if (start < 0 || w.end < start || w.end > pack.len)
         PyErr_SetString(PyExc_ValueError, "entries outside of the pack");
     else if ((w.oid_bytes != 20 && w.oid_bytes != 32) || l->expanded_bytes > TOTAL_MAX || l->structure_bytes > TOTAL_MAX)
         PyErr_SetString(PyExc_ValueError, "no length of an id, or a limit that is too high");
@@ -517,8 +457,6 @@ apply_to(const Py_buffer *base, const Py_buffer *delta, Py_ssize_t size)
     Py_DECREF(result);
     return Py_NewRef(Py_None);
 }
-
-PyDoc_STRVAR(apply_doc, "apply(base, delta, size) -- see gtfs/pack/compiled.py");
 
 static PyObject *
 compiled_apply(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -735,8 +673,6 @@ look_at_tree(struct look *l, const unsigned char *at, const unsigned char *end)
     return verdict;
 }
 
-PyDoc_STRVAR(look_doc, "look(tree, oid_bytes, component_bytes, members, firsts) -- see gtfs/pack/compiled.py");
-
 static PyObject *
 compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
@@ -766,12 +702,73 @@ compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
     return found;
 }
 
+/* ---- what two strings share ---- */
+
+static Py_ssize_t
+common_prefix(const unsigned char *a, const unsigned char *b, Py_ssize_t limit)
+{
+    Py_ssize_t done = 0;
+
+    while (limit - done >= 64 && memcmp(a + done, b + done, 64) == 0)
+        done += 64;
+    while (done < limit && a[done] == b[done])
+        done++;
+    return done;
+}
+
+static Py_ssize_t
+common_suffix(const unsigned char *a_end, const unsigned char *b_end, Py_ssize_t limit)
+{
+    Py_ssize_t done = 0;
+
+    while (limit - done >= 64 && memcmp(a_end - done - 64, b_end - done - 64, 64) == 0)
+        done += 64;
+    while (done < limit && a_end[-done - 1] == b_end[-done - 1])
+        done++;
+    return done;
+}
+
+/* (a, i, b, j, limit): how many bytes a[i:] and b[j:] share from their start, or a[:i] and b[:j] at their end. */
+static PyObject *
+compiled_common(PyObject *arguments, int at_end)
+{
+    Py_buffer a, b;
+    Py_ssize_t i, j, limit, found = -1;
+
+    if (!PyArg_ParseTuple(arguments, "y*ny*nn", &a, &i, &b, &j, &limit))
+        return NULL;
+    if (limit < 0 || i < 0 || i > a.len || j < 0 || j > b.len || limit > (at_end ? i : a.len - i) ||
+        limit > (at_end ? j : b.len - j))
+        PyErr_SetString(PyExc_ValueError, "more than one of both has");
+    else if (at_end)
+        found = common_suffix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
+    else
+        found = common_prefix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
+    PyBuffer_Release(&a);
+    PyBuffer_Release(&b);
+    return found < 0 ? NULL : PyLong_FromSsize_t(found);
+}
+
+static PyObject *
+compiled_common_prefix(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return compiled_common(arguments, 0);
+}
+
+static PyObject *
+compiled_common_suffix(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return compiled_common(arguments, 1);
+}
+
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
-    {"walk", compiled_walk, METH_VARARGS, walk_doc},
-    {"apply", compiled_apply, METH_VARARGS, apply_doc},
-    {"look", compiled_look, METH_VARARGS, look_doc},
+    {"walk", compiled_walk, METH_VARARGS, NULL},
+    {"apply", compiled_apply, METH_VARARGS, NULL},
+    {"look", compiled_look, METH_VARARGS, NULL},
+    {"common_prefix", compiled_common_prefix, METH_VARARGS, NULL},
+    {"common_suffix", compiled_common_suffix, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
