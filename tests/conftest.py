@@ -76,6 +76,14 @@ def each_way(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def in_python() -> Iterator[None]:
+    """For tests of what is done only where the loops are not compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_inner", None)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_mount_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
