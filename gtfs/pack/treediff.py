@@ -18,8 +18,10 @@ from typing import Final, NamedTuple
 from gtfs.pack.delta import common_prefix
 from gtfs.pack.format import TREE
 from gtfs.pack.objects import kind_of_mode
+from gtfs.pack.quickdelta import sorted_difference
 
 _ENTRY: Final = {n: re.compile(rb"[0-7]+ [^\0]+\0.{%d}" % n, re.DOTALL) for n in (20, 32)}
+_QUICK_BYTES: Final = 32 * 1024  # of both; reading more of them takes longer than finding what they share
 
 
 class NoTree(ValueError):
@@ -107,6 +109,8 @@ class Difference(NamedTuple):
 
 def difference(old: Tree, new: Tree) -> Difference:
     """What differs between two trees; raises `NoTree`."""
+    if len(old.raw) + len(new.raw) <= _QUICK_BYTES and (quick := sorted_difference(old.raw, new.raw, old.oid_bytes)):
+        return Difference(*quick, is_plain=True)
     if old.is_sorted() and (plain := _merge(old, new)) is not None:
         return plain
     before, now = old.entries(), new.entries()

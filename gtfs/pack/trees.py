@@ -18,7 +18,7 @@ from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.limits import MIB
 from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name, is_tree
 
-MAX_CACHED_BYTES: Final = 16 * MIB  # of trees
+CACHED_BYTES: Final = 16 * MIB  # of trees
 _KEPT_DIFFERENCES: Final = 4096  # of neighbours in history, each wanted when its pack is made and when the next one is
 _KEPT_ENTRIES: Final = 64  # a difference of more is not kept
 
@@ -79,7 +79,7 @@ class TreeCache:
     """Trees, the least recently used dropped first, and what differed between two of them of late."""
 
     def __init__(
-        self, reader: TreeReader, oid_bytes: int, max_cached: int = MAX_CACHED_BYTES, max_bytes: int = 1 << 62
+        self, reader: TreeReader, oid_bytes: int, max_cached: int = CACHED_BYTES, max_bytes: int = 1 << 62
     ) -> None:
         self.oid_bytes = oid_bytes
         self._reader = reader

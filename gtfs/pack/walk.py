@@ -13,7 +13,7 @@ from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
-from gtfs.pack.trees import OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
+from gtfs.pack.trees import CACHED_BYTES, OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
 
 
 class Introduced(NamedTuple):
@@ -58,11 +58,13 @@ def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
 class Walker:
     """Finds what commits introduce; its tree cache and presence set make neighbours in history cheap."""
 
-    def __init__(self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
+    def __init__(
+        self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None, cached_bytes: int = CACHED_BYTES
+    ) -> None:
         self._reader = reader
         self._fmt = fmt
         self._limits = limits or Limits()
-        self._trees = TreeCache(reader, fmt.oid_bytes, max_bytes=self._limits.structure_bytes)
+        self._trees = TreeCache(reader, fmt.oid_bytes, cached_bytes, self._limits.structure_bytes)
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
 
