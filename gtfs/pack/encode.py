@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
@@ -26,10 +26,13 @@ from gtfs.pack.walk import Introduced, Walker
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
 MAX_DELTA_OBJECT: Final = 32 * MIB  # bytes; §3.3, §3.8
 _FLUSH: Final = MIB
+_ASKED: Final = 32  # objects of a pack that are looked for together
 
 
 class ObjectReader(Protocol):
     """Reads objects of a repository; all raise `trees.MissingObject`."""
+
+    def ask(self, oids: Iterable[ObjectId]) -> None: ...
 
     def read(self, oid: ObjectId, limit: int) -> RawObject: ...
 
@@ -106,6 +109,10 @@ class Encoder:
         self._recent: OrderedDict[tuple[ObjectId, int], bytes] = OrderedDict()  # by id and proven kind
         self._recent_bytes = 0
 
+    def begin(self, oids: Sequence[ObjectId]) -> None:
+        """Say what is encoded next, in this order, so that some of it can be read at once."""
+        self._walker.begin(oids)
+
     def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
         """Write the commit pack of ``oid`` by calls of ``write``; raises `trees.Unencodable`.
 
@@ -119,7 +126,9 @@ class Encoder:
         try:
             account.begin(len(introduction.objects))
             out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
-            for item in introduction.objects:
+            for number, item in enumerate(introduction.objects):
+                if not number % _ASKED:
+                    self._ask(introduction.objects[number : number + _ASKED])
                 self._entry(item, out, account)
             length, digest = out.finish()
             account.check_ratio(length)
@@ -128,6 +137,18 @@ class Encoder:
         return PackStamp(
             oid, introduction.kind, introduction.time_s, introduction.parents, length, digest, account.needs()
         )
+
+    def _ask(self, items: Sequence[Introduced]) -> None:
+        """Let the reader look for blobs and their bases; most of these are at hand."""
+        wanted = dict.fromkeys(
+            oid
+            for item in items
+            if item.kind == BLOB
+            for oid in (item.oid, item.base)
+            if oid is not None and (oid, BLOB) not in self._recent
+        )
+        if len(wanted) > 1:
+            self._reader.ask(wanted)
 
     def _entry(self, item: Introduced, out: _Out, account: Account) -> None:
         data = item.data

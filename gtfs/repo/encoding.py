@@ -44,6 +44,7 @@ class Run(NamedTuple):
 def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: Callable[[], bool]) -> Run:
     made: list[tuple[PackStamp, int]] = []
     unmade = []
+    encoder.begin(oids)
     with spool.open("wb") as out:
         at = 0
         for oid in oids:
