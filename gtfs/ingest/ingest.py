@@ -90,6 +90,7 @@ class Ingest:
         self._sign_off = sign_off
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
+        self._known_behind: KnownObjects | None = None  # of `_let_in`, which looks again in between
         self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
         self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
         self._spool_number = 0
@@ -99,7 +100,9 @@ class Ingest:
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._reader.close()
-        self._known.__exit__(None, None, None)
+        self._known.close()
+        if self._known_behind is not None:
+            self._known_behind.close()
 
     def use_gate(self, gate: Gate) -> None:
         """Judge by another gate from the next examination on."""
@@ -297,8 +300,11 @@ class Ingest:
         """The packs of a batch of which git has lost what it had before."""
         if not batch.skipped:
             return []
-        with KnownObjects(self._repository) as known:
-            gone = {oid for oid in batch.skipped if oid not in known}
+        if self._known_behind is None:
+            self._known_behind = KnownObjects(self._repository)
+        else:
+            self._known_behind.refresh()
+        gone = {oid for oid in batch.skipped if oid not in self._known_behind}
         return [x.oid for _, x in batch.members if any(item.oid in gone for item in x.decoded)] if gone else []
 
     def _one_by_one(
