@@ -366,6 +366,5 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
-    repository.layout.config_lock.unlink(missing_ok=True)
     for leftover in repository.layout.batches():
         leftover.unlink()

@@ -27,6 +27,7 @@ _IS_LOCAL: Final = (
     "(packs.offset IS NOT NULL AND coalesce("
     "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
 )
+_IS_HERE: Final = f"(packs.state = 'unpacked' OR {_IS_LOCAL})"  # or can be made again from git
 _PUT_LOCAL: Final = f"""
     INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
@@ -66,8 +67,9 @@ class PackRow(NamedTuple):
     first_seen_s: int
 
 
-# Of a listed pack: row, oid, time_s, size, stage, reel, offset. A plain tuple, as listings ask for very many.
-ListedPack = tuple[int, ObjectId, int | None, int, PackStage, int | None, int]
+# Of a listed pack: row, oid, size, time_s, stage, and of its bytes how many are here: all, or None where only the swarm
+# can tell. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int, int, PackStage, int | None]
 
 
 class LocalPack(NamedTuple):
@@ -152,10 +154,17 @@ class PackRows:
     def listed_after(self, row: int, limit: int) -> list[ListedPack]:
         """The next packs that have a place, in row order, with what a listing shows of them and no more."""
         return self._db.rows(
-            "SELECT row, oid, time, size, state, reel, offset FROM packs "
-            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+            f"SELECT row, oid, size, coalesce(time, 0), state, CASE WHEN {_IS_HERE} THEN size END "  # noqa: S608
+            "FROM packs WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
             (row, limit),
         )
+
+    def places_between(self, first: int, last: int) -> dict[int, tuple[int, int]]:
+        """By row, for the rows from ``first`` to ``last``: reel and offset of the packs that lie in a reel."""
+        rows = self._db.rows(
+            "SELECT row, reel, offset FROM packs WHERE row BETWEEN ? AND ? AND reel IS NOT NULL", (first, last)
+        )
+        return {row: (reel, offset) for row, reel, offset in rows}
 
     def last_row(self) -> int:
         """The highest row number, 0 while there is none."""

@@ -29,6 +29,11 @@ class BadConfig(GtfsError):
     fault = Blame.USAGE
 
 
+def sweep_config(repository: Repository) -> None:
+    """Drop the lock file of a git config that was killed; whoever writes the config has the state's lock."""
+    repository.layout.config_lock.unlink(missing_ok=True)
+
+
 class Config:
     """Reads on opening, writes through at each change."""
 

@@ -64,9 +64,27 @@ def test_a_listing_leaves_out_what_has_no_place(index, packs):
     first = index.packs.listed_after(0, 2)
     rest = index.packs.listed_after(first[-1][0], 10)
     assert [row[1:] for row in first + rest] == [
-        (made[n].oid, made[n].time_s, len(made[n].data), "unpacked", None, 100 * n) for n in (0, 2, 3)
+        (made[n].oid, len(made[n].data), made[n].time_s, "unpacked", len(made[n].data)) for n in (0, 2, 3)
     ]
     assert index.packs.last_row() == rest[-1][0]
+
+
+def test_a_listing_says_all_is_here_of_packs_in_git_or_in_whole_reels_only(index, packs):
+    in_git, of_whole, of_partial = packs.chain(3)
+    whole, partial = (
+        index.reels.put(str(n) * 64, bytes([n]) * 20, 1000, 3, 1, stage)
+        for n, stage in ((1, "complete"), (2, "partial"))
+    )
+    index.packs.put_reel_rows(whole, [ReelPack(of_whole.oid, 30, of_whole.digest, 0)], 0)
+    index.packs.put_reel_rows(
+        partial, [ReelPack(p.oid, 30, p.digest, 40 * n) for n, p in enumerate((in_git, of_partial))], 0
+    )
+    index.packs.set_stage([in_git.oid], "unpacked")
+    assert {oid: here for _, oid, _, _, _, here in index.packs.listed_after(0, 10)} == {
+        in_git.oid: 30, of_whole.oid: 30, of_partial.oid: None
+    }  # fmt: skip
+    row = index.packs.get(of_partial.oid).row
+    assert index.packs.places_between(row, row) == {row: (partial, 40)}
 
 
 def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
