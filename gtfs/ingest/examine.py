@@ -130,6 +130,10 @@ class Examiner:
         self._passed = PassedTrees(fmt, limits)
         self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
 
+    def forget(self) -> None:
+        """Give back what is kept for the next packs."""
+        self._small.clear()
+
     def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
         """Step 1, and that the pack is the one of ``oid``; raises `CorruptPack`, `NotWhole` before all else."""
         found = scan(pack, self._fmt, self._limits, digest=promised, keep=_KEEP_INFLATED)

@@ -101,6 +101,15 @@ class Ingest:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._close()
+
+    def forget(self) -> None:
+        """Give back what is kept for the next packs; it is found again when it is needed."""
+        self._close()
+        self._unpacked.clear()
+        self._examiner.forget()
+
+    def _close(self) -> None:
         self._reader.close()
         self._known.close()
         if self._known_behind is not None:
@@ -195,13 +204,7 @@ class Ingest:
             pool,
         )
 
-    def _gather(
-        self,
-        todo: Upcoming,
-        before: Batch | None,
-        outcome: Outcome,
-        stop: Callable[[], bool],
-    ) -> Batch:
+    def _gather(self, todo: Upcoming, before: Batch | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
         """Steps 1 to 4 until a batch is full; what a batch still on its way holds counts as here."""
         batch = self._new_batch(before)
         before_oids = before.oids if before is not None else set()

@@ -11,7 +11,7 @@ from gtfs.pack.limits import MIB
 
 Contents: TypeAlias = tuple[int, bytes]  # kind, data
 
-MAX_BYTES: Final = 64 * MIB
+MAX_BYTES: Final = 32 * MIB
 
 
 class Recent:

@@ -72,9 +72,9 @@ class HeldRefs:
 
     def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
         """Hold exactly these refs."""
-        with self._db.transaction() as db:
-            db.execute("DELETE FROM held_refs")
-            run_with_rows(db, "INSERT INTO held_refs %s", refs.items())
+        with self._db.transaction():
+            held = self.held()
+            self.change(dict(refs.items() - held.items()), held.keys() - refs.keys())
 
     def change(
         self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None

@@ -8,7 +8,7 @@ Rows follow the files and never run ahead of them: write and sync the bytes firs
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import ObjectId, PackDigest
@@ -21,6 +21,7 @@ PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
 _RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
+_READ_ROWS: Final = 2000  # at once, of many
 _SEALABLE: Final = "reel IS NULL AND offset IS NOT NULL AND state IN ('verified', 'unpacked')"
 # Whether the bytes of an existing row of packs are certainly on this disk.
 _IS_LOCAL: Final = (
@@ -187,6 +188,23 @@ class PackRows:
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
+
+    def reel_rows_between(self, reel_id: int, start: int, end: int) -> Iterator[PackRow]:
+        """Those of them that lie between two offsets, whole; read some at a time, as they then are."""
+        while True:
+            rows = self._packs(
+                "WHERE reel = ? AND offset >= ? AND offset < ? AND offset + size <= ? ORDER BY offset LIMIT ?",
+                reel_id, start, end, end, _READ_ROWS,
+            )  # fmt: skip
+            yield from rows
+            if len(rows) < _READ_ROWS:
+                return
+            start = (rows[-1].offset or 0) + 1
+
+    def whole_bytes(self, reel_id: int, end: int) -> int:
+        """Where the last of them ends that lies whole before an offset, 0 without."""
+        sql = "SELECT offset + size FROM packs WHERE reel = ? AND offset < ? ORDER BY offset DESC LIMIT 2"
+        return max((at for (at,) in self._db.rows(sql, (reel_id, end)) if at <= end), default=0)
 
     def open_items(self) -> list[Item]:
         """The verified packs of the open reel with their history, for `order.canonical_order`."""

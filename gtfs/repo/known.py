@@ -125,7 +125,10 @@ class KnownObjects:
         self.close()
 
     def close(self) -> None:
-        """Close the indexes; it knows nothing any more."""
+        """Know nothing, until the next `refresh`."""
+        self._loose.clear()
+        self._new.clear()
+        self._sieve = Sieve(0)
         while self._packs:
             self._packs.popitem()[1].close()
 

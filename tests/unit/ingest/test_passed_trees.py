@@ -482,7 +482,9 @@ def test_random_changes_are_judged_as_the_whole_is(entries: list[TreeEntry], dat
     if data.draw(st.booleans()):
         changed.sort(key=key)
     raw = joined(changed)
-    compare(base, raw, make_delta(base, raw, tree_tokens(20), data.draw(st.booleans())), data)
+    borders = [len(joined(changed[:n])) for n in range(len(changed) + 1)]
+    delta = make_delta(base, raw, tree_tokens(20), borders if data.draw(st.booleans()) else None)
+    compare(base, raw, delta, data)
 
 
 @settings(max_examples=400, deadline=None)
