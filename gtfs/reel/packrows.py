@@ -189,9 +189,21 @@ class PackRows:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
 
-    def open_items(self) -> list[Item]:
-        """The verified packs of the open reel with their history, for `order.canonical_order`."""
-        return self._items(_SEALABLE)
+    def sealable_after(self, offset: int, limit: int) -> list[tuple[ObjectId, int, int, PackDigest, int]]:
+        """The next verified packs of the open reel: id, offset, size, digest and time in s."""
+        return self._db.rows(
+            f"SELECT oid, offset, size, digest, coalesce(time, 0) FROM packs WHERE {_SEALABLE} AND offset > ? "  # noqa: S608
+            "ORDER BY offset LIMIT ?",
+            (offset, limit),
+        )
+
+    def open_parents(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Where packs of the open reel lie that are parents, and their children at these offsets and between."""
+        return self._db.rows(
+            "SELECT p.offset, c.offset FROM packs c JOIN parents a ON a.child = c.row JOIN packs p ON p.oid = a.parent "
+            "WHERE c.reel IS NULL AND c.offset BETWEEN ? AND ? AND p.reel IS NULL AND p.offset IS NOT NULL",
+            (first, last),
+        )
 
     def unpacked_items(self) -> list[Item]:
         """The packs of everything that git has, with their history, wherever they lie."""

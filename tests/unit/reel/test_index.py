@@ -331,14 +331,6 @@ def test_children_are_known_before_their_parents(index, packs):
     assert [row.oid for row in index.packs.with_stage("waiting")] == [c.oid]
 
 
-def test_what_can_be_sealed_comes_with_its_history(index, packs):
-    a, b, c = packs.chain(3)
-    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "refused")])
-    items = {item.oid: item for item in index.packs.open_items()}
-    assert items.keys() == {a.oid, b.oid}
-    assert (items[b.oid].time_s, list(items[b.oid].parents)) == (1, [a.oid])
-
-
 def test_times_beyond_64_bits_are_kept_as_the_last_second(index, packs):
     index.packs.put_local([packs.make(1).local(0)._replace(time_s=1 << 70)])
     assert index.packs.rows_after(0, 1)[0].time_s == (1 << 63) - 1
