@@ -132,6 +132,8 @@ def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow
 def adopt_whole(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
     """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
     now = reel_files.index.reels.get(reel.id)
+    if now is not None and reel_files.index.reels.holds_all(now):
+        return  # as at every start, for all of history
     table = reel_files.table(now) if now is not None and now.name == reel.name and now.is_whole else None
     if now is None or table is None:
         return
