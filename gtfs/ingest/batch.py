@@ -9,26 +9,30 @@ from pathlib import Path
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.examine import Examined
+from gtfs.ingest.keptobjects import KeptObjects
 from gtfs.pack.format import BLOB, HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import PackBytes
 
 MAX_PACKS = 2000
-MAX_EXPANDED = 96 * MIB  # bytes of decoded objects kept, because later packs of the batch may have them as base
+MAX_EXPANDED = 96 * MIB  # bytes of decoded objects, kept because later packs of the batch may have them as base
 MAX_PACKED = 64 * MIB
 
 _CHUNK = 1 << 20
 
 
 class Batch:
-    """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes."""
+    """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes.
+
+    What step 6 does not need is not kept with its ``members``: their entries and contents.
+    """
 
     def __init__(self, path: Path, fmt: ObjectFormat, has: Callable[[ObjectId], bool]) -> None:
         self.path = path
         self.members: list[tuple[Candidate, Examined]] = []
-        self.objects: dict[ObjectId, tuple[int, bytes]] = {}
+        self.objects = KeptObjects(path.parent)
         self.oids: set[ObjectId] = set()
-        self.skipped: set[ObjectId] = set()  # what git, or the batch before, has already
+        self.skipped: dict[ObjectId, list[ObjectId]] = {}  # what git, or the batch before, has already: in which packs
         self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
         self.holds_all = True  # False: some contents are not in ``objects``, and later packs find them only in git
         self._fmt = fmt
@@ -68,14 +72,14 @@ class Batch:
         by_offset = {item.entry.offset: item.oid for item in examined.decoded}
         for item in examined.decoded:
             if item.data is not None:
-                self.objects[item.oid] = (item.kind, item.data)
+                self.objects.put(item.oid, item.kind, item.data)
                 self._expanded += item.size
             else:
                 self.holds_all = False
             if item.oid in self._written:
                 continue
             if self._has(item.oid):
-                self.skipped.add(item.oid)
+                self.skipped.setdefault(item.oid, []).append(examined.oid)
                 continue
             self._written.add(item.oid)
             entry = item.entry
@@ -87,7 +91,8 @@ class Batch:
             self._out.write(entry_header(kind, entry.size) + (base or b""))
             for at in range(entry.data, entry.end, _CHUNK):
                 self._out.write(view[at : min(at + _CHUNK, entry.end)])
-        self.members.append((candidate, examined))
+        scan = examined.scan._replace(entries=(), inflated={})
+        self.members.append((candidate, examined._replace(scan=scan, decoded=[])))
         self.oids.add(examined.oid)
 
     def finish(self) -> None:

@@ -21,6 +21,7 @@ from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examined, Examiner, Gate, Waiting
 from gtfs.ingest.faults import FaultCounts, git_levels
+from gtfs.ingest.keptobjects import KeptObjects
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.othersigners import signature_row
 from gtfs.ingest.takeup import take_up
@@ -99,7 +100,14 @@ class Ingest:
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._reader.close()
-        self._known.__exit__(None, None, None)
+        self._known.close()
+
+    def forget(self) -> None:
+        """Give back what is kept for the next packs; it is found again when it is needed."""
+        self._reader.close()
+        self._known.close()
+        self._unpacked.clear()
+        self._examiner.forget()
 
     def use_gate(self, gate: Gate) -> None:
         """Judge by another gate from the next examination on."""
@@ -144,7 +152,7 @@ class Ingest:
             todo = self._upcoming(candidates, views, searching)
             running: tuple[Batch, Future[list[ObjectId]]] | None = None
             while todo or running:
-                before = running[0].objects if running else {}
+                before = running[0].objects if running else None
                 if running and not running[0].holds_all:
                     batch = self._new_batch(before)  # left empty: what comes next may stand on what only git will have
                 else:
@@ -192,7 +200,7 @@ class Ingest:
     def _gather(
         self,
         todo: Upcoming,
-        before: dict[ObjectId, tuple[int, bytes]],
+        before: KeptObjects | None,
         before_oids: set[ObjectId],
         outcome: Outcome,
         stop: Callable[[], bool],
@@ -201,7 +209,8 @@ class Ingest:
         batch = self._new_batch(before)
 
         def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
-            return batch.objects.get(oid) or before.get(oid) or self._from_repository(oid)
+            found = batch.objects.get(oid) or (None if before is None else before.get(oid))
+            return found or self._from_repository(oid)
 
         def absent(parents: Sequence[ObjectId]) -> list[ObjectId]:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
@@ -241,11 +250,11 @@ class Ingest:
             batch.add(candidate, examined, examination.pack)
         return batch
 
-    def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
+    def _new_batch(self, before: KeptObjects | None) -> Batch:
         self._spool_number += 1
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
-        return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
+        return Batch(path, self._fmt, lambda oid: (before is not None and oid in before) or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
         if self._known.refresh():
@@ -299,7 +308,8 @@ class Ingest:
             return []
         with KnownObjects(self._repository) as known:
             gone = {oid for oid in batch.skipped if oid not in known}
-        return [x.oid for _, x in batch.members if any(item.oid in gone for item in x.decoded)] if gone else []
+        holding = {oid for skipped in gone for oid in batch.skipped[skipped]}
+        return [x.oid for _, x in batch.members if x.oid in holding]
 
     def _one_by_one(
         self, batch: Batch, reason: GitRefused, alone: Callable[[Candidate], Upcoming], outcome: Outcome
@@ -307,7 +317,7 @@ class Ingest:
         """Let in what git accepts of a batch that it refused as a whole."""
         log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
         for candidate, _ in batch.members:
-            single = self._gather(alone(candidate), {}, set(), outcome, lambda: False)
+            single = self._gather(alone(candidate), None, set(), outcome, lambda: False)
             if not single.members:
                 single.discard()
                 continue

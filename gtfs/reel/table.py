@@ -130,6 +130,11 @@ def parse_footer(data: bytes, fmt: ObjectFormat | None = None) -> Footer:
     return Footer(table_digest, rows, oid_bytes, version)
 
 
+def end_bytes(rows: int, fmt: ObjectFormat) -> int:
+    """How long the table of so many rows is, with the footer."""
+    return rows * _row_struct(fmt.oid_bytes).size + FOOTER_BYTES
+
+
 def footer_range(size: int) -> tuple[int, int]:
     """(offset, length) of the footer in a reel of ``size`` bytes."""
     if not FOOTER_BYTES < size <= MAX_BYTES:
@@ -163,7 +168,7 @@ def reel_name(table: bytes) -> ReelName:
 
 def reel_size(rows: Sequence[Row], fmt: ObjectFormat) -> int:
     """How many bytes the reel of these rows has."""
-    return sum(row.length for row in rows) + len(rows) * _row_struct(fmt.oid_bytes).size + FOOTER_BYTES
+    return sum(row.length for row in rows) + end_bytes(len(rows), fmt)
 
 
 def check_reel_layout(rows: Sequence[Row], total_size: int) -> Sequence[int]:

@@ -96,6 +96,11 @@ class KnownObjects:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Know nothing, until the next `refresh`."""
+        self._loose.clear()
         while self._packs:
             self._packs.popitem()[1].close()
 

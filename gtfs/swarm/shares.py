@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from gtfs.swarm.peers import Company, company
-from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
+from gtfs.swarm.pieces import IN_WINDOW, OWN, OWN_FIRST, SOON, UNWANTED, Board
 from gtfs.swarm.rendezvous import Owners, scores
 from gtfs.swarm.torrents import Torrent
 
@@ -48,13 +48,17 @@ class Fetch:
         busy = self._busy(found, now_s)
         if not found.seeds or not busy or self._missing < PIECES_EACH * (len(busy) + 1):
             return {}
-        wanted = [piece for piece in self._board.in_window() if not found.spread[piece]]
+        window = self._board.in_window()
+        wanted = [piece for piece in window if not found.spread[piece]]
         if busy != self._among:
             self._among = busy
             self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
         own, others = self._owners.share(wanted)
+        own.sort(key=lambda piece: not self._board.is_near(piece))
         half = (len(own) + 1) // 2
         return {
+            # What others have is theirs to give: the seeds are asked for our own first.
+            **{piece: SOON if self._board.is_near(piece) else IN_WINDOW for piece in window if found.spread[piece]},
             **({} if self._is_open else dict.fromkeys(wanted, UNWANTED)),
             **dict.fromkeys(own[:half], OWN_FIRST),
             **dict.fromkeys(own[half:], OWN),

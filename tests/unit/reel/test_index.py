@@ -122,6 +122,16 @@ def test_totals_follow_the_changes(index, packs):
     index.packs.put_local([made[2].local(None, "waiting")])
     assert index.packs.count() == 3
     assert index.packs.count_by_stage() == {"unpacked": 2, "waiting": 1}
+    index.packs.set_stage([made[2].oid], "refused")
+    assert index.packs.count() == 3
+    index.packs.drop([made[2].oid])
+    assert index.packs.count() == 2
+    with index.transaction():
+        index.packs.put_local([made[2].local(None, "waiting")])
+        assert index.packs.count() == 3
+        index.packs.drop([pack.oid for pack in made[:2]])
+        assert index.packs.count() == 1
+    assert (index.packs.count(), index.packs.total_bytes()) == (1, len(made[2].data))
 
 
 def test_known_takes_any_number_of_ids(index, packs):
@@ -483,3 +493,27 @@ def test_a_disk_error_asks_whether_the_disk_is_full(index, monkeypatch):
         patch.setattr("gtfs.reel.database.sqlite3.connect", fail)
         with pytest.raises(IndexUnusable, match=r"disk I/O error: is the disk full \(df\)"):
             Index(index.path)
+
+
+def test_no_statement_over_many_packs_reads_all_rows(index, packs):
+    made = packs.chain(40)
+    reel_id = index.reels.put(NAME, HASH, 100_000, 40, 1, "complete")
+    said = []
+    with index.transaction() as db:
+        db.set_trace_callback(said.append)
+        index.packs.put_reel_rows(reel_id, table_of(made), 5)
+        index.packs.put_local(pack.local(None) for pack in made)
+        index.packs.set_kind_time(SeenPack(pack.oid, 1, 7, (made[0].oid,)) for pack in made)
+        index.packs.set_stage([pack.oid for pack in made], "verified")
+        index.packs.move_to_reel(reel_id, ((pack.oid, n) for n, pack in enumerate(made)))
+        index.packs.drop([made[-1].oid])
+        db.set_trace_callback(None)
+        for sql in said:
+            if sql.startswith(("WITH", "UPDATE", "INSERT", "DELETE FROM pa")):
+                plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN " + sql)]
+                assert not [step for step in plan if step.startswith(("SCAN packs", "SCAN p ", "SCAN parents"))], sql
+    assert len(said) > 6
+    row = index.packs.get(made[3].oid)
+    assert (row.kind, row.time_s, row.stage, row.reel, row.offset) == (1, 7, "verified", reel_id, 3)
+    assert index.history.parents_of(made[3].oid) == sorted({made[0].oid, *made[3].parents})
+    assert index.packs.get(made[-1].oid) is None
