@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """A pack to be ordered: a commit with its parents, or a tag object with what its chain points at.
+    """A commit with its parents, or a tag object with what its chain points at.
 
     ``time_s`` is the committer's or tagger's time, 0 where there is none.
     """
@@ -36,26 +36,6 @@ class Item(NamedTuple):
 def clamp_time_s(time_s: int) -> int:
     """The time as order and index use it: commits may claim years that 64 bits cannot hold."""
     return max(-_INT64_MAX - 1, min(time_s, _INT64_MAX))
-
-
-def canonical_order(items: Iterable[Item]) -> list[Item]:
-    """Parents before children; among those whose parents are all placed, the least (time_s, oid) comes first.
-
-    Parents that are not among ``items`` (already in an earlier reel) do not count. Repeated ids and cycles, which
-    hashed history cannot have, raise ValueError.
-    """
-    found = list(items)
-    number_of: dict[ObjectId, int] = {}
-    for number, item in enumerate(found):
-        if number_of.setdefault(item.oid, number) != number:
-            raise ValueError(f"{item.oid.hex()} twice among the packs to order")
-    # A commit may name a parent twice; it waits for it once.
-    below = Pairs()
-    for number, item in enumerate(found):
-        for parent in set(item.parents) & number_of.keys():
-            below.add(number_of[parent], number)
-    order = order_numbers(len(found), lambda number: (clamp_time_s(found[number].time_s), found[number].oid), below)
-    return [found[number] for number in order]
 
 
 class Pairs:
@@ -72,9 +52,11 @@ class Pairs:
 
 
 def order_numbers(count: int, key_of: Callable[[int], tuple[int, bytes]], pairs: Pairs) -> Sequence[int]:
-    """The canonical order of packs that are numbers below ``count``, in as little memory as that takes.
+    """Packs, which are numbers below ``count``, in canonical order: parents before children; among those whose parents
+    are all placed, the least (time_s, oid) comes first.
 
-    ``key_of`` gives the (time_s, oid) of one, and is asked once for each. Raises ValueError for cycles.
+    ``key_of`` gives the latter, and is asked once for each. Parents that are in an earlier reel are not among
+    ``pairs``. A cycle, which hashed history cannot have, raises ValueError.
     """
     # The children of number n are below[first[n]:first[n + 1]].
     first, unplaced = array("I", bytes(4 * (count + 1))), array("I", bytes(4 * count))

@@ -228,6 +228,21 @@ class PackRows:
         sql = "SELECT offset + size FROM packs WHERE reel = ? AND offset < ? ORDER BY offset DESC LIMIT 2"
         return max((at for (at,) in self._db.rows(sql, (reel_id, end)) if at <= end), default=0)
 
+    def unpacked_after(self, row: int, limit: int) -> list[tuple[int, ObjectId, int]]:
+        """The next packs of what git has, in row order: row, id and time in s."""
+        return self._db.rows(
+            "SELECT row, oid, coalesce(time, 0) FROM packs WHERE state = 'unpacked' AND row > ? ORDER BY row LIMIT ?",
+            (row, limit),
+        )
+
+    def parents_between(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Rows of known parents and of their children from row ``first`` to ``last``, in the children's order."""
+        return self._db.rows(
+            "SELECT p.row, a.child FROM parents a JOIN packs p ON p.oid = a.parent WHERE a.child BETWEEN ? AND ? "
+            "ORDER BY a.child",
+            (first, last),
+        )
+
     def unpacked_items(self) -> list[Item]:
         """The packs of everything that git has, with their history, wherever they lie."""
         return self._items("state = 'unpacked'")

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The packs of the open reel that are to be sealed, in canonical order, a hundred bytes each: there may be a million.
 
-Read some at a time, by their offsets, which are their numbers here. Not about bytes: seal.py writes them. One thread,
+Read some at a time, by their offsets. Not about bytes: seal.py writes them. One thread,
 under the node's lock, as nothing may come to the open reel meanwhile.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final, overload
 
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.index import Index
+from gtfs.reel.numbered import Numbered
 from gtfs.reel.openreel import file_chunks
-from gtfs.reel.order import FINAL_REEL_BYTES, Pairs, cut, order_numbers
+from gtfs.reel.order import FINAL_REEL_BYTES, cut
 from gtfs.reel.seal import PackToSeal
 from gtfs.reel.table import DIGEST_BYTES
 
@@ -28,57 +28,31 @@ class Sealable:
 
     def __init__(self, index: Index, file: Path, wanted: Container[ObjectId], oid_bytes: int) -> None:
         self._file = file
-        self._oid_bytes = oid_bytes
-        self._oids, self._digests = bytearray(), bytearray()
-        self._offsets, self._sizes, self._times = array("q"), array("q"), array("q")
+        self._packs = packs = Numbered(oid_bytes)
+        self._digests, self._sizes = bytearray(), array("q")
         end = -1
         while rows := index.packs.sealable_after(end, _ROWS):
             end = rows[-1][1]
             for oid, offset, size, digest, time_s in rows:
                 if oid in wanted:
-                    self._oids += oid
+                    packs.add(offset, oid, time_s)
                     self._digests += digest
-                    self._offsets.append(offset)
                     self._sizes.append(size)
-                    self._times.append(time_s)
-        self._pairs = self._read_pairs(index)
-
-    def __len__(self) -> int:
-        return len(self._offsets)
+        for start in range(0, len(packs), _ROWS):
+            part = packs.keys[start : start + _ROWS]
+            packs.add_parents(index.packs.open_parents(part[0], part[-1]))
 
     def reels(self, limit_bytes: int = FINAL_REEL_BYTES) -> Iterator[Sequence[PackToSeal]]:
         """What goes into one reel after the other."""
-        order = order_numbers(len(self), self._key, self._pairs)
-        for group in cut(order, self._sizes.__getitem__, limit_bytes):
+        for group in cut(self._packs.order(), self._sizes.__getitem__, limit_bytes):
             yield _Group(self, array("I", group))
 
     def pack(self, number: int) -> PackToSeal:
         """The pack of this number."""
-        size = self._sizes[number]
+        size, offset = self._sizes[number], self._packs.keys[number]
         at = number * DIGEST_BYTES
         digest = PackDigest(bytes(self._digests[at : at + DIGEST_BYTES]))
-        return PackToSeal(self._oid(number), size, digest, file_chunks(self._file, self._offsets[number], size))
-
-    def _oid(self, number: int) -> ObjectId:
-        at = number * self._oid_bytes
-        return ObjectId(bytes(self._oids[at : at + self._oid_bytes]))
-
-    def _key(self, number: int) -> tuple[int, bytes]:
-        return self._times[number], self._oid(number)
-
-    def _number(self, offset: int) -> int | None:
-        number = bisect_left(self._offsets, offset)
-        return number if number < len(self) and self._offsets[number] == offset else None
-
-    def _read_pairs(self, index: Index) -> Pairs:
-        pairs = Pairs()
-        for start in range(0, len(self), _ROWS):
-            end = min(start + _ROWS, len(self)) - 1
-            for parent_at, child_at in index.packs.open_parents(self._offsets[start], self._offsets[end]):
-                parent, child = self._number(parent_at), self._number(child_at)
-                if parent is not None and child is not None:
-                    pairs.add(parent, child)
-        return pairs
+        return PackToSeal(self._packs.oid(number), size, digest, file_chunks(self._file, offset, size))
 
 
 class _Group(Sequence[PackToSeal]):

@@ -4,11 +4,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from ordering import canonical_order
 
 from gtfs.ids import SHA1
 from gtfs.reel import sealable
 from gtfs.reel.index import Index, LocalPack
-from gtfs.reel.order import Item, canonical_order, cut
+from gtfs.reel.order import Item, cut
 from gtfs.reel.sealable import Sealable
 
 
