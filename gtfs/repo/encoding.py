@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import multiprocessing
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +108,9 @@ def encode_many(
         return
     stop_file = spools / "stop"
     stop_file.unlink(missing_ok=True)
+    import multiprocessing  # here: it takes long to load, and most nodes never encode so much
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
     runs = iter(range(0, len(oids), _RUN))
@@ -143,6 +144,9 @@ def _end_tracker() -> None:
     It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
     node in the background ends. A process that multiprocessing itself started has its parent's.
     """
+    import multiprocessing
+    from multiprocessing import resource_tracker
+
     if multiprocessing.parent_process() is not None:
         return
     gc.collect()  # semaphores tell it of their end when they are collected
