@@ -8,19 +8,19 @@ that table does not allow them. Signatures and refs are other stations' matter. 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest import gitmodules, names
 from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
 from gtfs.ingest.headers import find_in_commit, find_in_tag
+from gtfs.ingest.passedtrees import PassedTree, PassedTrees, TreeEntry
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import kind_of_mode, read_commit_names, read_tag_target, tree_entries
-
-TreeEntry = tuple[bytes, bytes, ObjectId]
 
 _GITLINK: Final = b"160000"
 _SYMLINK: Final = b"120000"
@@ -65,14 +65,22 @@ def check_pack(
     read: Callable[[ObjectId], bytes | None] | None = None,
     leniency: Leniency = STRANGERS,
     findings: list[Finding] | None = None,
+    passed: PassedTrees | None = None,
+    deltas: Mapping[int, bytes] = MappingProxyType({}),
 ) -> ObjectId:
     """Judge a whole commit pack: each object, that all hang together, and what links and `.gitmodules` contain.
 
     ``name`` is the id that the pack's name states. ``read`` gives a blob that ``decoded`` does not hold, or None where
     it is unknown: it is asked for symbolic links and `.gitmodules` files only, also for those outside of the pack.
     The faults that the pack may have are added to ``findings``. Gives the first object's id; raises `BadObject`.
+    With ``passed``, of the same ingest, only what is new is looked at in a tree whose delta (of ``deltas``, by
+    `Entry.offset`) stands on one that passed; what is found is the same, and this pack's own trees are added to it.
     """
-    return _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings).run(name)
+    check = _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings, passed, deltas)
+    oid = check.run(name)
+    if passed is not None:
+        passed.add(check.passing)
+    return oid
 
 
 class _PackCheck:
@@ -86,7 +94,13 @@ class _PackCheck:
         read: Callable[[ObjectId], bytes | None] | None,
         leniency: Leniency,
         findings: list[Finding],
+        passed: PassedTrees | None,
+        deltas: Mapping[int, bytes],
     ) -> None:
+        self.passing: list[tuple[ObjectId, PassedTree]] = []  # what may become a base, if all else is good
+        self._passed = passed
+        self._deltas = deltas
+        self._looked_inside = False
         self._decoded = decoded
         self._fmt = fmt
         self._limits = limits
@@ -130,8 +144,19 @@ class _PackCheck:
         assert data is not None  # `decode` holds all but blobs
         found: list[_Found]
         if item.kind == TREE:
-            entries = tree_entries(data, self._fmt)
-            found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
+            short = self._look_short(item, data)
+            if short is not None:
+                entries, tree = short
+                found = []
+            else:
+                self._looked_inside = False
+                entries = tree_entries(data, self._fmt)
+                found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
+                tree = None
+                if self._passed is not None and not found and not self._looked_inside:
+                    tree = self._passed.whole(data, entries)
+            if tree is not None:
+                self.passing.append((item.oid, tree))
             self._follow_tree(item.oid, entries)
         elif item.kind == COMMIT:
             self._name(read_commit_names(data, self._fmt)[0], TREE)
@@ -143,6 +168,14 @@ class _PackCheck:
             found = [_Found(text) for text in find_in_tag(data, self._fmt)]
         if found:
             self._findings += _allowed(item.oid, found, self._leniency, item.entry.offset)
+
+    def _look_short(self, item: Decoded, data: bytes) -> tuple[list[TreeEntry], PassedTree | None] | None:
+        """The entries of a tree that are not its base's, if it can have no fault; None if only the whole tells."""
+        base = item.entry.base
+        delta = self._deltas.get(item.entry.offset)
+        if self._passed is None or base is None or delta is None:
+            return None
+        return self._passed.look(data, base, delta, self._by_oid)
 
     def _name(self, oid: ObjectId, kind: int) -> None:
         """Note that an object names ``oid`` as one of ``kind``."""
@@ -167,6 +200,8 @@ class _PackCheck:
 
     def _look_inside(self, what: str, oid: ObjectId) -> Iterator[_Found]:
         """The faults of the contents of a link or special file. What is carried counts where its contents are new."""
+        # A .gitattributes that another pack brought is not read.
+        self._looked_inside = self._looked_inside or what != names.GITATTRIBUTES
         there = self._by_oid.get(oid)
         data = there.data if there is not None else None
         if what == names.GITATTRIBUTES and there is None:

@@ -14,6 +14,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
+from gtfs.ingest.passedtrees import PassedTrees
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
@@ -126,6 +127,7 @@ class Examiner:
         self._fmt = fmt
         self._limits = limits
         self._gate = gate
+        self._passed = PassedTrees(fmt, limits)
         self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
 
     def forget(self) -> None:
@@ -184,7 +186,17 @@ class Examiner:
         found: list[Finding] = []
         unknown: list[ObjectId] = []
         read = self._reader(reread(of.pack, decoded, lookup), lookup, unknown)
-        check_pack(of.oid, decoded, self._fmt, self._limits, read=read, leniency=leniency, findings=found)
+        check_pack(
+            of.oid,
+            decoded,
+            self._fmt,
+            self._limits,
+            read=read,
+            leniency=leniency,
+            findings=found,
+            passed=self._passed,
+            deltas=of.scan.inflated,
+        )
         findings = tuple(found)
         if keep:
             of.decoded = decoded

@@ -48,6 +48,9 @@ class PackInfo(NamedTuple):
     local_bytes: int  # how many of `size` are on this machine
 
 
+PackFields = tuple[int, ObjectId, int, int, str, int]  # those of a `PackInfo`; a listing has a hundred thousand
+
+
 class SpaceStatistics(NamedTuple):
     """What statfs shows."""
 
@@ -72,7 +75,7 @@ class PackSource(Protocol):
     def info_by_row(self, row: int) -> PackInfo | None:
         """The pack of an index row."""
 
-    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+    def rows(self, after_row: int, limit: int) -> Sequence[PackFields]:
         """At most ``limit`` packs of rows greater than ``after_row``, in row order; an empty list ends the listing."""
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ import trio
 
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.catalogue.freshness import looks_like_freshness
-from gtfs.errors import Blame, GtfsError
+from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
-from gtfs.node.control import Handler, answer_task, listen
+from gtfs.node.chunks import ChunkFetcher
+from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
@@ -46,7 +48,7 @@ from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.work import Step, Work
-from gtfs.state.control import NodeFailed, Tell
+from gtfs.state.control import Tell
 from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence, all_stay
 from gtfs.state.explain import explain
@@ -102,6 +104,7 @@ class Node:
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
+        self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
@@ -136,7 +139,7 @@ class Node:
         """What a feed gave: judged, and acted on by `keep_up` when it is news."""
         self._refusals.check(feed.text, document)
         try:
-            await self._take_catalogue(document)
+            await self.chunks.taking(document, [feed], self._take_catalogue)
         except GtfsError as e:
             self._refusals.note(feed.text, document, e)
             raise
@@ -172,7 +175,8 @@ class Node:
         return describe_refreshed(self.state, done)
 
     async def _take_copied(self, document: bytes) -> None:
-        await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
+        take = partial(self.chunks.taking, feeds=self.poller.feeds, take=self._take_catalogue)
+        await take_copied(self.state, self.reel_torrents, take, self.attesters.take, document)
 
     async def _move_refs(self) -> None:
         if self._has_followed():  # else a sync moves them, once it has brought what they reach
@@ -236,11 +240,11 @@ class Node:
         await self.attesters.poll_once()
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = [Path(file) for file in _texts(request, "keyrings")]
+        files = [Path(file) for file in texts_in(request, "keyrings")]
         if files:
             given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
-        self.attesters.use(map(parse_attester, _texts(request, "attesters")))
+        self.attesters.use(map(parse_attester, texts_in(request, "attesters")))
         try:
             return await self.sync_once(tell)
         finally:  # whoever asks for the status next shall not read of refs that have moved
@@ -326,13 +330,6 @@ class Node:
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
-
-
-def _texts(request: dict[str, Any], name: str) -> list[str]:
-    found = request.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
-        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
-    return found
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
@@ -18,6 +18,7 @@ from gtfs.pack.deflate import deflate, deflate_stream
 from gtfs.pack.delta import blob_tokens, make_delta, tree_tokens
 from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, LimitExceeded, entry_header
 from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.treediff import Tree
 from gtfs.pack.trees import OverLimit, RawObject, WrongKind
 from gtfs.pack.walk import Introduced, Walker
 
@@ -156,19 +157,23 @@ class Encoder:
         if base is None:
             return None, base_size
         if item.kind == TREE:
-            delta = make_delta(base, data, self._tree_tokens, whole_tokens=True)
+            delta = make_delta(base, data, self._tree_tokens, self._borders(item.oid, data))
         else:
             delta = make_delta(base, data, blob_tokens)
         if 2 * len(delta) >= len(data) or is_keyframe(item.oid, len(data), len(delta)):
             return None, base_size
         return delta, base_size
 
+    def _borders(self, oid: ObjectId, data: bytes) -> Sequence[int]:
+        """Where the entries of a tree begin."""
+        return (self._walker.cached_tree(oid) or Tree(data, self._fmt.oid_bytes)).borders()
+
     def _object(self, oid: ObjectId, kind: int) -> tuple[bytes | None, int]:
         """The object's data, or None when it is over 32 MiB, and its size; raises `WrongKind` if it is another kind."""
         if kind == TREE:
-            data = self._walker.raw_tree(oid)
-            if data is not None and len(data) <= MAX_DELTA_OBJECT:
-                return data, len(data)
+            tree = self._walker.cached_tree(oid)
+            if tree is not None and len(tree.raw) <= MAX_DELTA_OBJECT:
+                return tree.raw, len(tree.raw)
         data = self._recent.get((oid, kind))
         if data is not None:
             self._recent.move_to_end((oid, kind))

@@ -57,7 +57,10 @@ class Entry(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a scan found; ``inflated`` holds the streams it was asked to keep, by `Entry.offset`."""
+    """What a scan found; ``inflated`` holds the streams it was asked to keep, by `Entry.offset`.
+
+    Deltas among them stay there until the pack is checked: `gtfs.ingest.checkobjects` reads what they copy.
+    """
 
     entries: tuple[Entry, ...]  # in the order of the file
     length: int  # of the whole pack with its trailer

@@ -12,18 +12,8 @@ from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
-from gtfs.pack.trees import (
-    OverLimit,
-    Presence,
-    RawObject,
-    TreeCache,
-    TreeReader,
-    Unencodable,
-    WrongKind,
-    entry_kind,
-    entry_name,
-    is_tree,
-)
+from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
+from gtfs.pack.trees import OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
 
 
 class Introduced(NamedTuple):
@@ -76,9 +66,9 @@ class Walker:
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
 
-    def raw_tree(self, oid: ObjectId) -> bytes | None:
-        """The bytes of a tree that the walk has read of late, as it has those of a pack and their bases."""
-        return self._trees.raw(oid)
+    def cached_tree(self, oid: ObjectId) -> Tree | None:
+        """A tree that the walk has read of late, as it has those of a pack and their bases."""
+        return self._trees.cached(oid)
 
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
@@ -96,7 +86,7 @@ class Walker:
         todo = [(b"", item.oid) for item in introduction.objects[1:2] if introduction.kind == COMMIT]
         while todo:
             above, tree = todo.pop()
-            for entry in self._trees.get(tree).entries:
+            for entry in self._trees.entries(tree):
                 child, path = ObjectId(entry[-n:]), above + entry_name(entry, n)
                 if child == oid:
                     return path
@@ -167,7 +157,7 @@ class Walker:
             self._presence.move(old_roots[0])
             present = self._presence
             for other in old_roots[1:]:
-                self._collect(other, elsewhere)
+                self._collect(old_roots[0], other, elsewhere)
         if root in present or root in elsewhere:
             return []
         trees: dict[ObjectId, Introduced] = {}
@@ -196,42 +186,63 @@ class Walker:
 
     def _changed(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
         """The entries of a tree that no old tree has literally, gitlinks left out, each with design.md's `same`."""
-        new = self._trees.get(tree)
-        old = [self._trees.get(o) for o in old_trees]
-        come = new.entries
-        for known in old:
-            come = [e for e in come if e not in known.entry_set]
-        come = [e for e in come if entry_kind(e) != COMMIT]
-        if not come or not old:
-            return [(e, []) for e in come]
         n = self._fmt.oid_bytes
-        # What an old tree shares literally with the new one can only matter under a name that the new tree repeats.
-        odd = any(new.raw.count(b" " + entry_name(e, n) + b"\0") > 1 for e in come)
-        by_name: list[dict[tuple[bytes, bool], list[ObjectId]]] = []
-        for known in old:
-            found: dict[tuple[bytes, bool], list[ObjectId]] = {}
-            for e in known.entries:
-                if (odd or e not in new.entry_set) and (kind := entry_kind(e)) != COMMIT:
-                    found.setdefault((entry_name(e, n), kind == TREE), []).append(ObjectId(e[-n:]))
-            by_name.append(found)
+        if not old_trees:
+            return [(e, []) for e in self._trees.entries(tree) if entry_kind(e) != COMMIT]
+        found = [self._trees.difference(old, tree) for old in old_trees]
+        come = found[0].come
+        for other in found[1:]:
+            lacking = frozenset(other.come)
+            come = [e for e in come if e in lacking]
+        if not all(one.is_plain for one in found):
+            return self._changed_oddly(tree, old_trees)
+        by_name = [_by_name(one.gone, n) for one in found]
         changed = []
         for e in come:
-            key = (entry_name(e, n), is_tree(e))
-            changed.append((e, [oid for found in by_name for oid in found.get(key, ())]))
+            if (kind := entry_kind(e)) != COMMIT:
+                key = (entry_name(e, n), kind == TREE)
+                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
         return changed
 
-    def _collect(self, root: ObjectId, into: set[ObjectId]) -> None:
-        """Every object below ``root`` that the presence set lacks."""
+    def _changed_oddly(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
+        """The same where a tree repeats a name: what it shares with another one may matter, too."""
         n = self._fmt.oid_bytes
-        todo = [root]
+        old = [self._trees.entries(o) for o in old_trees]
+        known = frozenset(e for entries in old for e in entries)
+        by_name = [_by_name(entries, n) for entries in old]
+        changed = []
+        for e in self._trees.entries(tree):
+            if e not in known and (kind := entry_kind(e)) != COMMIT:
+                key = (entry_name(e, n), kind == TREE)
+                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
+        return changed
+
+    def _collect(self, first: ObjectId, root: ObjectId, into: set[ObjectId]) -> None:
+        """Every object below ``root`` that the presence set, which has those below ``first``, lacks."""
+        n = self._fmt.oid_bytes
+        todo: list[tuple[ObjectId | None, ObjectId]] = [(first, root)]
         while todo:
-            oid = todo.pop()
+            near, oid = todo.pop()
             if oid in into or oid in self._presence:
                 continue
             into.add(oid)
-            for e in self._trees.get(oid).entries:
+            if near is None:
+                gone, come = list[bytes](), self._trees.entries(oid)
+            else:
+                gone, come, _ = self._trees.difference(near, oid)
+            beside = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
+            for e in come:
                 kind = entry_kind(e)
                 if kind == TREE:
-                    todo.append(ObjectId(e[-n:]))
+                    todo.append((beside.get(entry_name(e, n)), ObjectId(e[-n:])))
                 elif kind != COMMIT:
                     into.add(ObjectId(e[-n:]))
+
+
+def _by_name(entries: list[bytes], oid_bytes: int) -> dict[tuple[bytes, bool], list[ObjectId]]:
+    """The ids that have each name and kind, gitlinks left out."""
+    found: dict[tuple[bytes, bool], list[ObjectId]] = {}
+    for e in entries:
+        if (kind := entry_kind(e)) != COMMIT:
+            found.setdefault((entry_name(e, oid_bytes), kind == TREE), []).append(ObjectId(e[-oid_bytes:]))
+    return found

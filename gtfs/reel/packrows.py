@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
+from gtfs.reel.manyrows import run_with_rows
 from gtfs.reel.order import Item, clamp_time_s
 
 PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
@@ -27,18 +28,17 @@ _IS_LOCAL: Final = (
     "(packs.offset IS NOT NULL AND coalesce("
     "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
 )
+_IS_HERE: Final = f"(packs.state = 'unpacked' OR {_IS_LOCAL})"  # or can be made again from git
 _PUT_LOCAL: Final = f"""
-    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         kind = excluded.kind, time = excluded.time, size = excluded.size, digest = excluded.digest,
         state = excluded.state, reason = NULL,
         reel = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN reel END,
         offset = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN offset ELSE excluded.offset END
-"""  # noqa: S608
+"""
 _PUT_REMOTE: Final = """
-    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen)
-    VALUES (?, ?, ?, ?, 'remote', ?, ?, ?)
+    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         reel = excluded.reel, offset = excluded.offset, size = excluded.size, digest = excluded.digest,
         state = CASE WHEN digest IS NOT excluded.digest AND state = 'refused' THEN 'remote' ELSE state END,
@@ -68,8 +68,9 @@ class PackRow(NamedTuple):
     first_seen_s: int
 
 
-# Of a listed pack: row, oid, time_s, size, stage, reel, offset. A plain tuple, as listings ask for very many.
-ListedPack = tuple[int, ObjectId, int | None, int, PackStage, int | None, int]
+# Of a listed pack: row, oid, size, time_s, stage, and of its bytes how many are here: all, or None where only the swarm
+# can tell. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int, int, PackStage, int | None]
 
 
 class LocalPack(NamedTuple):
@@ -154,10 +155,17 @@ class PackRows:
     def listed_after(self, row: int, limit: int) -> list[ListedPack]:
         """The next packs that have a place, in row order, with what a listing shows of them and no more."""
         return self._db.rows(
-            "SELECT row, oid, time, size, state, reel, offset FROM packs "
-            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+            f"SELECT row, oid, size, coalesce(time, 0), state, CASE WHEN {_IS_HERE} THEN size END "  # noqa: S608
+            "FROM packs WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
             (row, limit),
         )
+
+    def places_between(self, first: int, last: int) -> dict[int, tuple[int, int]]:
+        """By row, for the rows from ``first`` to ``last``: reel and offset of the packs that lie in a reel."""
+        rows = self._db.rows(
+            "SELECT row, reel, offset FROM packs WHERE row BETWEEN ? AND ? AND reel IS NOT NULL", (first, last)
+        )
+        return {row: (reel, offset) for row, reel, offset in rows}
 
     def last_row(self) -> int:
         """The highest row number, 0 while there is none."""
@@ -233,7 +241,8 @@ class PackRows:
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
-            db.executemany(
+            run_with_rows(
+                db,
                 _PUT_LOCAL,
                 ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.stage, p.offset, now) for p in packs),
             )
@@ -249,9 +258,10 @@ class PackRows:
         packs = list(packs)
         now = int(time.time())
         with self._db.transaction() as db:
-            db.executemany(
+            run_with_rows(
+                db,
                 _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, reel_id, p.offset, now) for p in packs),
+                ((p.oid, clamp_time_s(time_s), p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs),
             )
             digests = {pack.oid: pack.digest for pack in packs}
             rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
@@ -260,25 +270,32 @@ class PackRows:
     def move_to_reel(self, reel_id: int, places: Iterable[tuple[ObjectId, int]]) -> None:
         """Give packs their places in a reel that is now local (sealed, merged or fetched)."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET reel = ?, offset = ? WHERE oid = ?",
-                ((reel_id, offset, oid) for oid, offset in places),
+            run_with_rows(
+                db,
+                "WITH given (oid, reel, offset) AS (%s) "
+                "UPDATE packs SET reel = given.reel, offset = given.offset FROM given WHERE packs.oid = given.oid",
+                ((oid, reel_id, offset) for oid, offset in places),
             )
 
     def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:
         """Put known packs into a stage; the reason of an earlier one goes."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((stage, reason, oid) for oid in oids)
+            run_with_rows(
+                db,
+                "WITH given (oid, state, reason) AS (%s) "
+                "UPDATE packs SET state = given.state, reason = given.reason FROM given WHERE packs.oid = given.oid",
+                ((oid, stage, reason) for oid in oids),
             )
 
     def set_kind_time(self, seen: Iterable[SeenPack]) -> None:
         """Record what the bytes of known packs say of them."""
         seen = list(seen)
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET kind = ?, time = ? WHERE oid = ?",
-                ((pack.kind, clamp_time_s(pack.time_s), pack.oid) for pack in seen),
+            run_with_rows(
+                db,
+                "WITH given (oid, kind, time) AS (%s) "
+                "UPDATE packs SET kind = given.kind, time = given.time FROM given WHERE packs.oid = given.oid",
+                ((pack.oid, pack.kind, clamp_time_s(pack.time_s)) for pack in seen),
             )
             self._history.put((pack.oid, pack.parents) for pack in seen)
 
@@ -286,8 +303,8 @@ class PackRows:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
             lost = [(oid,) for oid in oids]
-            db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
-            db.executemany("DELETE FROM packs WHERE oid = ?", lost)
+            run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
+            run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
             self._meta.set_taken_up(())
 
     def _packs(self, rest: str, *values: object) -> list[PackRow]:

@@ -130,10 +130,10 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, as
         raise
 
 
-def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft | Published:
+def draft(state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunks: bool = True) -> Draft | Published:
     """All of a publish up to the signature; what was published already where nothing has changed.
 
-    Raises what `publish_now` does but `SigningFailed`.
+    ``in_chunks``: whether its refs may be. Raises what `publish_now` does but `SigningFailed`.
     """
     key, name = check_publisher(state)
     renew_keys(state)
@@ -145,6 +145,8 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     seal(state, wanted)
     fresh = _unlisted(state)
     settings = _settings(state, name, accepted_ids)
+    if not in_chunks:
+        settings = dataclasses.replace(settings, in_chunks_above=None)
     now_s = int(time.time())
     catalogue = _next(state, choice, fresh, settings, now_s)
     held = state.held
@@ -223,7 +225,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
         valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
-        policy=tuple(config.policies()), accepted_faults=accepted_ids,
+        policy=tuple(config.policies()), accepted_faults=accepted_ids, in_chunks_above=config.in_chunks_above(),
     )  # fmt: skip
 
 
@@ -258,7 +260,7 @@ def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
     _say_what_is_ahead(state, new, now_s)
     _say_what_goes_back(state, new)
     _say_what_is_unsigned(state, new)
-    say_what_differs(new, state.races)
+    say_what_differs(new, state.races, state.catalogues.chunks)
     say_who_is_missing(new.policy, state.keyring)
 
 

@@ -187,6 +187,7 @@ class State:
             layout.root,
             layout.reels,
             layout.catalogue,
+            layout.chunks,
             layout.signoffs,
             layout.keys,
             layout.attestations,

@@ -20,7 +20,7 @@ from http import HTTPStatus
 import trio
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed, freshness_feed
+from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed, chunk_feed, freshness_feed
 from gtfs.swarm.httpget import Client, HttpFailed, get
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
@@ -106,6 +106,20 @@ async def fetch_freshness(feed: Feed, validators: Validators, client: Client) ->
     except NotThere:
         pass
     return FeedAnswer(None, Validators())
+
+
+async def fetch_chunk(feed: FileFeed | HttpFeed, digest: str, size: int, client: Client) -> bytes:
+    """What lies beside a feed's catalogue as a chunk of this name, at most ``size`` bytes; raises `FeedError`."""
+    place = await trio.to_thread.run_sync(chunk_feed, feed, digest, abandon_on_cancel=True)
+    try:
+        if isinstance(place, FileFeed):
+            answer = await _fetch_file(place, Validators(), size, "chunk")
+        else:
+            answer = await _fetch_http(place, Validators(), client, size, "chunk")
+    except FeedError as error:
+        raise FeedError(feed.text, f"chunk {digest} of its catalogue: {error.reason}") from None
+    assert answer.document is not None  # without validators there is nothing to be unchanged
+    return answer.document
 
 
 async def _fetch_file(
@@ -210,6 +224,11 @@ class FeedPoller:
             self._reports.setdefault(feed, FeedReport(feed.text))
             self._turns.setdefault(feed, trio.Lock())
         self._others.set()
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """Those that are asked."""
+        return self._feeds
 
     def reports(self) -> tuple[FeedReport, ...]:
         """What each feed said last, in the order in which they were given."""
