@@ -247,6 +247,11 @@ def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
     return result
 
 
+def apply_found(base: bytes, delta: bytes, entry: Entry) -> bytes:
+    """The result of a delta that was decoded before, its ``entry`` as the scan found it; raises `CorruptPack`."""
+    return _apply(base, delta, entry)
+
+
 def measure_delta(delta: bytes, entry: Entry) -> None:
     """Raise `CorruptPack` unless the delta's instructions are whole and make the size that it states."""
     pos = 0
