@@ -10,19 +10,19 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
-from gtfs.ingest.batch import Batch, Member
+from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
-from gtfs.ingest.faults import FaultCounts, git_levels
+from gtfs.ingest.faults import git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.othersigners import signature_row
+from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.recent import Contents, Recent
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
@@ -44,26 +44,13 @@ from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
 
+_MOST_UNPACKED: Final = 1 << 17  # ids, of which it is remembered between batches that they are here
+
 
 class SignOffWriter(Protocol):
     """Step 5: writes one signed file for a batch, fsynced, and gives its name and time in seconds."""
 
     def __call__(self, packs: Sequence[SignoffRow]) -> tuple[str, int]: ...
-
-
-@dataclass
-class Outcome:
-    """What became of the candidates of a run."""
-
-    unpacked: list[ObjectId] = field(default_factory=list)
-    waiting: list[tuple[Candidate, tuple[ObjectId, ...]]] = field(default_factory=list)
-    refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
-    faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
-
-    def note(self, member: Member) -> None:
-        """Note a pack that was let in."""
-        self.unpacked.append(member.oid)
-        self.faults.add(member.findings)
 
 
 class Ingest:
@@ -266,6 +253,8 @@ class Ingest:
 
     def _new_batch(self, before: Batch | None) -> Batch:
         self._spool_number += 1
+        if len(self._unpacked) > _MOST_UNPACKED:
+            self._unpacked.clear()  # the index knows
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
         if before is None:
