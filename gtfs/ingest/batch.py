@@ -175,7 +175,8 @@ class Batch:
         out.close()
 
     def discard(self) -> None:
-        """Remove the file, from which `read` still reads."""
+        """Remove the file, from which `read` still reads; nothing is added any more."""
+        self._has = _nothing  # else each batch would keep the one before in memory
         self._out.close()
         self.path.unlink(missing_ok=True)
 
@@ -183,3 +184,7 @@ class Batch:
         """Nothing is read from it any more."""
         self.discard()
         self._in.close()
+
+
+def _nothing(_oid: ObjectId) -> bool:
+    return False

@@ -11,13 +11,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import multiprocessing
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import resource_tracker
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -58,6 +56,9 @@ def run_on_workers(
     """
     stop_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     stop_file.unlink(missing_ok=True)
+    import multiprocessing  # here: it takes long to load, and most nodes never encode so much
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     left = iter(runs)
@@ -95,6 +96,9 @@ def _end_tracker() -> None:
     It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
     node in the background ends. A process that multiprocessing itself started has its parent's.
     """
+    import multiprocessing
+    from multiprocessing import resource_tracker
+
     if multiprocessing.parent_process() is not None:
         return
     gc.collect()  # semaphores tell it of their end when they are collected
