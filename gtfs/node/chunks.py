@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
-import httpx
 import trio
 
 from gtfs.catalogue.document import BadCatalogue
@@ -25,6 +24,7 @@ from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.belief import Belief, believe
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedError, fetch_chunk
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import TorrentSpec
@@ -62,7 +62,7 @@ class ChunksInMemory:
 class ChunkFetcher:
     """Brings chunks into one place. ``directory`` is made for a torrent, and removed; without ``session`` none is."""
 
-    def __init__(self, chunks: Chunks, client: httpx.AsyncClient, session: Session | None, directory: Path) -> None:
+    def __init__(self, chunks: Chunks, client: Client, session: Session | None, directory: Path) -> None:
         self._chunks = chunks
         self._client = client
         self._session = session
@@ -161,7 +161,7 @@ async def believe_from(
     feed: Feed,
     given: TrustGiven,
     document: bytes,
-    client: httpx.AsyncClient,
+    client: Client,
     session: Session | None,
     directory: Path,
 ) -> Belief:
