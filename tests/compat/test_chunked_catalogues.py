@@ -496,3 +496,19 @@ def test_a_publisher_writes_format_2_where_it_has_many_refs_or_is_told_to(tmp_pa
         state.config.set("catalogueformat", "3")
         with pytest.raises(BadConfig, match=r"gtfs.catalogueformat is 3, not one of auto, 1, 2"):
             publish_now(state, force=True)
+
+
+def test_chunks_of_a_catalogue_that_is_copied_into_a_mount_come_from_any_feed(
+    mirror: State, publisher: Publisher, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    before = publisher.document
+    new = publisher.publish()
+    document = publisher.document
+    (publisher.directory / "latest.asc").write_bytes(before)
+
+    async def copy(node: Node) -> None:
+        await node.control_files.take((b"c.asc",), document)
+
+    with_node(mirror, [tmp_path / "empty" / "latest.asc", publisher.directory], copy)
+    assert held(mirror).catalogue == new
