@@ -512,3 +512,21 @@ def test_chunks_of_a_catalogue_that_is_copied_into_a_mount_come_from_any_feed(
 
     with_node(mirror, [tmp_path / "empty" / "latest.asc", publisher.directory], copy)
     assert held(mirror).catalogue == new
+
+
+def test_a_mount_shows_the_chunks_beside_the_catalogue_so_that_it_can_be_a_feed(
+    mirror: State, publisher: Publisher
+) -> None:
+    new = publisher.publish()
+
+    async def look(node: Node) -> None:
+        files = node.control_files
+        assert {b"catalogue", b"chunks"} <= set(files.names(()))
+        assert {name.decode() for name in files.names((b"chunks",))} == names(new)
+        for name in names(new):
+            entry = files.look((b"chunks", name.encode()))
+            assert entry is not None and entry.read is not None and new.tree is not None
+            assert await entry.read() == new.tree.data[name] and entry.size == len(new.tree.data[name])
+        assert files.look((b"chunks", b"0" * 64)) is None and files.look((b"chunks", b"..")) is None
+
+    with_node(mirror, [publisher.directory], look)
