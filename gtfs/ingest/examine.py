@@ -133,6 +133,7 @@ class Examiner:
     def forget(self) -> None:
         """Give back what is kept for the next packs."""
         self._small.clear()
+        self._passed = PassedTrees(self._fmt, self._limits)
 
     def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
         """Step 1, and that the pack is the one of ``oid``; raises `CorruptPack`, `NotWhole` before all else."""
