@@ -18,6 +18,7 @@ from gtfs.ingest.examine import Examiner
 from gtfs.ingest.faults import EVERYTHING, FAULTS, STRANGERS, Finding, Leniency
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.passedtrees import MAX_BYTES, PassedTree, PassedTrees, TreeEntry
+from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.delta import make_delta, tree_tokens
 from gtfs.pack.format import BLOB, COMMIT, HEADER, KIND_NAMES, MAGIC, REF_DELTA, TAG, TREE, VERSION, entry_header
@@ -25,6 +26,7 @@ from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry
 
 pytestmark = pytest.mark.usefixtures("in_python")
+IN_C = compiled._inner  # before that
 
 LIMITS = Limits()
 PROMISED = Leniency(promised=True)
@@ -109,6 +111,9 @@ def judge(
     whole = said_of(items, leniency, limits, read)
     short = said_of(items, leniency, limits, read, passed=passed, deltas={AT: delta})
     assert short == whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_inner", IN_C)
+        assert said_of(items, leniency, limits, read, passed=passed, deltas={AT: delta}) == whole
     if passed.short:
         assert second.oid not in passed or passed._trees[second.oid] == passed.whole(raw, _entries(raw))
     return whole, passed.short > 0
