@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.pack.account import Needs
 from gtfs.reel.index import PackRow, ReelRow
-from gtfs.reel.openreel import file_chunks
+from gtfs.reel.openreel import ReelReader
 from gtfs.reel.order import canonical_order, cut
 from gtfs.reel.seal import PackToSeal, write_reel
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
@@ -371,11 +372,12 @@ def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
     sealed: list[ReelRow] = []
     rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
     for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
-        sources = [
-            PackToSeal(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
-            for r in group
-        ]
-        reel = write_reel(state.layout.reels, sources, state.repository.fmt)
+        with ReelReader(state.layout.open_reel) as open_reel:
+            sources = [
+                PackToSeal(r.oid, r.size, r.digest or b"", partial(open_reel.chunks, r.offset or 0, r.size))  # type: ignore[arg-type]
+                for r in group
+            ]
+            reel = write_reel(state.layout.reels, sources, state.repository.fmt)
         with index.transaction():
             reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
             index.packs.move_to_reel(reel_id, reel.places)
