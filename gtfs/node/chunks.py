@@ -6,6 +6,7 @@ Whoever asks has found the catalogue's signatures good; it counts only once noth
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -76,7 +77,8 @@ class ChunkFetcher:
         try:
             await take(document)
         except ChunksMissing as missing:
-            await self.bring(missing, feeds)
+            with contextlib.suppress(BadCatalogue):  # which the second look finds, too, and acts on
+                await self.bring(missing, feeds)
             await take(document)
 
     async def bring(self, wanted: ChunksMissing, feeds: Iterable[Feed]) -> None:

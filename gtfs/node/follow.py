@@ -121,7 +121,11 @@ class Follower:
         state, held = self._state, self._state.held
         listed = self._listed()
         # What was taken up and lies in no reel yet is the sign of an existing clone.
-        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.packs.open_items():
+        if (
+            held is None
+            or all(map(self._reel_torrents.has_table, listed))
+            or not state.index.packs.sealable_after(-1, 1)
+        ):
             return []
         guess = Guess(state.reel_files, list(held.catalogue.refs.values()))
         found = []

@@ -111,7 +111,8 @@ class PackRows:
         self._db = db
         self._history = history
         self._meta = meta
-        self._totals: tuple[int, int, int] | None = None  # changes, packs, bytes
+        self._totals = (-1, 0, 0)  # changes, packs, bytes
+        self._counts_as_of = -1  # changes when rows came, went or changed in size last
         self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
 
     def get(self, oid: ObjectId) -> PackRow | None:
@@ -181,13 +182,40 @@ class PackRows:
             ObjectId(oid) for (oid,) in self._db.rows("SELECT oid FROM packs WHERE state = 'unpacked' ORDER BY row")
         ]
 
+    def open_row_before(self, offset: int) -> PackRow | None:
+        """The last pack of the open reel that begins before ``offset``."""
+        rows = self._packs("WHERE reel IS NULL AND offset < ? ORDER BY offset DESC LIMIT 1", offset)
+        return rows[0] if rows else None
+
     def open_rows(self) -> list[PackRow]:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
 
+    def open_places(self) -> list[tuple[ObjectId, int, int]]:
+        """The packs of the open reel by offset: id, offset and length."""
+        return self._db.rows(
+            "SELECT oid, offset, size FROM packs WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset"
+        )
+
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
+
+    def sealable_after(self, offset: int, limit: int) -> list[tuple[ObjectId, int, int, PackDigest, int]]:
+        """The next verified packs of the open reel: id, offset, size, digest and time in s."""
+        return self._db.rows(
+            f"SELECT oid, offset, size, digest, coalesce(time, 0) FROM packs WHERE {_SEALABLE} AND offset > ? "  # noqa: S608
+            "ORDER BY offset LIMIT ?",
+            (offset, limit),
+        )
+
+    def open_parents(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Where packs of the open reel lie that are parents, and their children at these offsets and between."""
+        return self._db.rows(
+            "SELECT p.offset, c.offset FROM packs c JOIN parents a ON a.child = c.row JOIN packs p ON p.oid = a.parent "
+            "WHERE c.reel IS NULL AND c.offset BETWEEN ? AND ? AND p.reel IS NULL AND p.offset IS NOT NULL",
+            (first, last),
+        )
 
     def reel_rows_between(self, reel_id: int, start: int, end: int) -> Iterator[PackRow]:
         """Those of them that lie between two offsets, whole; read some at a time, as they then are."""
@@ -206,9 +234,20 @@ class PackRows:
         sql = "SELECT offset + size FROM packs WHERE reel = ? AND offset < ? ORDER BY offset DESC LIMIT 2"
         return max((at for (at,) in self._db.rows(sql, (reel_id, end)) if at <= end), default=0)
 
-    def open_items(self) -> list[Item]:
-        """The verified packs of the open reel with their history, for `order.canonical_order`."""
-        return self._items(_SEALABLE)
+    def unpacked_after(self, row: int, limit: int) -> list[tuple[int, ObjectId, int]]:
+        """The next packs of what git has, in row order: row, id and time in s."""
+        return self._db.rows(
+            "SELECT row, oid, coalesce(time, 0) FROM packs WHERE state = 'unpacked' AND row > ? ORDER BY row LIMIT ?",
+            (row, limit),
+        )
+
+    def parents_between(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Rows of known parents and of their children from row ``first`` to ``last``, in the children's order."""
+        return self._db.rows(
+            "SELECT p.row, a.child FROM parents a JOIN packs p ON p.oid = a.parent WHERE a.child BETWEEN ? AND ? "
+            "ORDER BY a.child",
+            (first, last),
+        )
 
     def unpacked_items(self) -> list[Item]:
         """The packs of everything that git has, with their history, wherever they lie."""
@@ -241,6 +280,7 @@ class PackRows:
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
+            self._count_again()
             run_with_rows(
                 db,
                 _PUT_LOCAL,
@@ -258,6 +298,7 @@ class PackRows:
         packs = list(packs)
         now = int(time.time())
         with self._db.transaction() as db:
+            self._count_again()
             run_with_rows(
                 db,
                 _PUT_REMOTE,
@@ -302,6 +343,7 @@ class PackRows:
     def drop(self, oids: Iterable[ObjectId]) -> None:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
+            self._count_again()
             lost = [(oid,) for oid in oids]
             run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
             run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
@@ -311,9 +353,14 @@ class PackRows:
         return list(map(PackRow._make, self._db.rows(f"{_PACKS} {rest}", values)))
 
     def _count_and_bytes(self) -> tuple[int, int]:
-        # statfs asks this twice a second for some clients: counted again only after a change. Another process's
-        # changes go unnoticed by this, so a reader beside a running node counts anew each time.
+        # statfs asks this twice a second for some clients, on the loop, and a sync changes stages all the time: counted
+        # again only after a transaction that may have changed it. Another process's changes go unnoticed by this, so a
+        # reader beside a running node counts anew each time.
         changes = self._db.changes
-        if self._totals is None or self._totals[0] != changes or self._db.read_only:
+        if self._totals[0] <= self._counts_as_of or self._db.read_only:
             self._totals = (changes, *self._db.rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
         return self._totals[1:]
+
+    def _count_again(self) -> None:
+        """Within a transaction, whose end makes `Database.changes` one more."""
+        self._counts_as_of = self._db.changes

@@ -122,6 +122,16 @@ def test_totals_follow_the_changes(index, packs):
     index.packs.put_local([made[2].local(None, "waiting")])
     assert index.packs.count() == 3
     assert index.packs.count_by_stage() == {"unpacked": 2, "waiting": 1}
+    index.packs.set_stage([made[2].oid], "refused")
+    assert index.packs.count() == 3
+    index.packs.drop([made[2].oid])
+    assert index.packs.count() == 2
+    with index.transaction():
+        index.packs.put_local([made[2].local(None, "waiting")])
+        assert index.packs.count() == 3
+        index.packs.drop([pack.oid for pack in made[:2]])
+        assert index.packs.count() == 1
+    assert (index.packs.count(), index.packs.total_bytes()) == (1, len(made[2].data))
 
 
 def test_known_takes_any_number_of_ids(index, packs):
@@ -329,14 +339,6 @@ def test_children_are_known_before_their_parents(index, packs):
     index.packs.put_local([c.local(None, "waiting"), a.local(0, "verified")])
     assert index.history.children_of(b.oid) == [c.oid]
     assert [row.oid for row in index.packs.with_stage("waiting")] == [c.oid]
-
-
-def test_what_can_be_sealed_comes_with_its_history(index, packs):
-    a, b, c = packs.chain(3)
-    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "refused")])
-    items = {item.oid: item for item in index.packs.open_items()}
-    assert items.keys() == {a.oid, b.oid}
-    assert (items[b.oid].time_s, list(items[b.oid].parents)) == (1, [a.oid])
 
 
 def test_times_beyond_64_bits_are_kept_as_the_last_second(index, packs):
