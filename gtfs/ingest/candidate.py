@@ -14,8 +14,8 @@ from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.examine import Examination
 from gtfs.pack.format import HEADER, MAGIC, VERSION
 
-_MAPS = 8
-_MAP_BYTES = 8 << 20  # of a file at once: what is mapped and was read counts as memory of this process
+_MAPS = 4
+_MAP_BYTES = 4 << 20  # of a file at once: what is mapped and was read counts as memory of this process
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _START = HEADER.pack(MAGIC, VERSION, 0)[:8]

@@ -6,12 +6,12 @@ Whoever asks has found the catalogue's signatures good; it counts only once noth
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
-import httpx
 import trio
 
 from gtfs.catalogue.document import BadCatalogue
@@ -24,6 +24,7 @@ from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.belief import Belief, believe
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedError, fetch_chunk
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import TorrentSpec
@@ -61,7 +62,7 @@ class ChunksInMemory:
 class ChunkFetcher:
     """Brings chunks into one place. ``directory`` is made for a torrent, and removed; without ``session`` none is."""
 
-    def __init__(self, chunks: Chunks, client: httpx.AsyncClient, session: Session | None, directory: Path) -> None:
+    def __init__(self, chunks: Chunks, client: Client, session: Session | None, directory: Path) -> None:
         self._chunks = chunks
         self._client = client
         self._session = session
@@ -76,7 +77,8 @@ class ChunkFetcher:
         try:
             await take(document)
         except ChunksMissing as missing:
-            await self.bring(missing, feeds)
+            with contextlib.suppress(BadCatalogue):  # which the second look finds, too, and acts on
+                await self.bring(missing, feeds)
             await take(document)
 
     async def bring(self, wanted: ChunksMissing, feeds: Iterable[Feed]) -> None:
@@ -159,7 +161,7 @@ async def believe_from(
     feed: Feed,
     given: TrustGiven,
     document: bytes,
-    client: httpx.AsyncClient,
+    client: Client,
     session: Session | None,
     directory: Path,
 ) -> Belief:

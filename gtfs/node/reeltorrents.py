@@ -8,7 +8,6 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import httpx
 import trio
 
 from gtfs.durable import replace_file
@@ -24,6 +23,7 @@ from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.swarm import files
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
@@ -47,7 +47,7 @@ class ReelTorrents:
         session: Session | None,
         writing: Writing,
         evictions: Evictions,
-        client: httpx.AsyncClient | None = None,
+        client: Client | None = None,
     ) -> None:
         self._client = client  # for the metadata that web seeds have
         self._state = state
@@ -166,7 +166,7 @@ class ReelTorrents:
 
     def has_table(self, row: ReelRow) -> bool:
         """Whether the reel's packs are in the index."""
-        return row.is_whole or self._state.reel_files.table(row) is not None
+        return row.is_whole or self._state.reel_files.has_table(row)
 
     async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
         """Fetch a reel's footer and table, check them against its name and make its packs known.

@@ -16,7 +16,7 @@ import trio
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.memory import give_back, keep_little

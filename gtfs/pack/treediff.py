@@ -16,10 +16,13 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from gtfs.pack.delta import common_prefix
-from gtfs.pack.format import TREE
+from gtfs.pack.format import BLOB, COMMIT, TREE
 from gtfs.pack.objects import kind_of_mode
+from gtfs.pack.quickdelta import sorted_difference
 
 _ENTRY: Final = {n: re.compile(rb"[0-7]+ [^\0]+\0.{%d}" % n, re.DOTALL) for n in (20, 32)}
+_KINDS: Final = {b"100644 ": BLOB, b"100755 ": BLOB, b"120000 ": BLOB, b"160000 ": COMMIT}
+_QUICK_BYTES: Final = 32 * 1024  # of both; reading more of them takes longer than finding what they share
 
 
 class NoTree(ValueError):
@@ -33,12 +36,12 @@ def entry_name(entry: bytes, oid_bytes: int) -> bytes:
 
 def entry_kind(entry: bytes) -> int:
     """TREE, BLOB, or COMMIT for a gitlink."""
-    return kind_of_mode(entry[: entry.index(b" ")])
+    return _KINDS.get(entry[:7]) or kind_of_mode(entry[: entry.index(b" ")])
 
 
 def is_tree(entry: bytes) -> bool:
     """Whether git follows the entry as a directory."""
-    return entry_kind(entry) == TREE
+    return entry.startswith(b"40000 ") or entry_kind(entry) == TREE
 
 
 def _key(entry: bytes, oid_bytes: int) -> bytes:
@@ -107,6 +110,8 @@ class Difference(NamedTuple):
 
 def difference(old: Tree, new: Tree) -> Difference:
     """What differs between two trees; raises `NoTree`."""
+    if len(old.raw) + len(new.raw) <= _QUICK_BYTES and (quick := sorted_difference(old.raw, new.raw, old.oid_bytes)):
+        return Difference(*quick, is_plain=True)
     if old.is_sorted() and (plain := _merge(old, new)) is not None:
         return plain
     before, now = old.entries(), new.entries()

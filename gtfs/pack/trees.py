@@ -7,9 +7,10 @@ elsewhere. One thread (each `Encoder` has its own cache).
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.errors import Blame, GtfsError
@@ -18,7 +19,8 @@ from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.limits import MIB
 from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name, is_tree
 
-MAX_CACHED_BYTES: Final = 16 * MIB  # of trees
+CACHED_BYTES: Final = 16 * MIB  # of trees
+_TOGETHER: Final = 16  # trees that are read at once
 _KEPT_DIFFERENCES: Final = 4096  # of neighbours in history, each wanted when its pack is made and when the next one is
 _KEPT_ENTRIES: Final = 64  # a difference of more is not kept
 
@@ -72,6 +74,8 @@ class RawObject(NamedTuple):
 class TreeReader(Protocol):
     """What reads whole objects; raises `MissingObject`."""
 
+    def ask(self, oids: Iterable[ObjectId]) -> None: ...
+
     def read(self, oid: ObjectId, limit: int) -> RawObject: ...
 
 
@@ -79,7 +83,7 @@ class TreeCache:
     """Trees, the least recently used dropped first, and what differed between two of them of late."""
 
     def __init__(
-        self, reader: TreeReader, oid_bytes: int, max_cached: int = MAX_CACHED_BYTES, max_bytes: int = 1 << 62
+        self, reader: TreeReader, oid_bytes: int, max_cached: int = CACHED_BYTES, max_bytes: int = 1 << 62
     ) -> None:
         self.oid_bytes = oid_bytes
         self._reader = reader
@@ -87,7 +91,12 @@ class TreeCache:
         self._trees: OrderedDict[ObjectId, Tree] = OrderedDict()
         self._cached = 0
         self._max_cached = max_cached
+        self._expected: deque[ObjectId] = deque()
         self._differences: OrderedDict[tuple[ObjectId, ObjectId], Difference] = OrderedDict()
+
+    def expect(self, oids: Iterable[ObjectId]) -> None:
+        """Say which trees will be wanted, among others, in this order: some are read together."""
+        self._expected = deque(dict.fromkeys(oids))
 
     def entries(self, oid: ObjectId) -> list[bytes]:
         """The entries of the tree ``oid``; raises `MissingObject`, or `Unencodable` for no run of whole entries."""
@@ -119,6 +128,20 @@ class TreeCache:
         if tree is not None:
             self._trees.move_to_end(oid)
             return tree
+        if oid not in self._expected:
+            return self._read(oid)
+        while self._expected.popleft() != oid:
+            pass
+        found = self._read(oid)
+        few = min(_TOGETHER, self._max_cached // 16 // max(1, len(found.raw)))
+        near = [other for other in islice(self._expected, few) if other not in self._trees]
+        self._reader.ask(near)
+        for other in near:
+            with suppress(GtfsError):  # whoever wants it hears of it
+                self._read(other)
+        return found
+
+    def _read(self, oid: ObjectId) -> Tree:
         raw = self._reader.read(oid, self._max_bytes)
         if raw.kind != TREE:
             raise WrongKind(oid, TREE, raw.kind)

@@ -6,14 +6,20 @@ Reads through `TreeReader`; decides nothing about encodings. One thread for each
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
+from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
-from gtfs.pack.trees import OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
+from gtfs.pack.trees import CACHED_BYTES, OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
+
+_ASKED: Final = 64  # commits that are read at once
+_SMALL_BYTES: Final = 1 << 16  # of a commit that is read before its time
 
 
 class Introduced(NamedTuple):
@@ -58,17 +64,36 @@ def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
 class Walker:
     """Finds what commits introduce; its tree cache and presence set make neighbours in history cheap."""
 
-    def __init__(self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
+    def __init__(
+        self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None, cached_bytes: int = CACHED_BYTES
+    ) -> None:
         self._reader = reader
         self._fmt = fmt
         self._limits = limits or Limits()
-        self._trees = TreeCache(reader, fmt.oid_bytes, max_bytes=self._limits.structure_bytes)
+        self._trees = TreeCache(reader, fmt.oid_bytes, cached_bytes, self._limits.structure_bytes)
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
+        self._ahead: dict[ObjectId, RawObject] = {}
 
     def cached_tree(self, oid: ObjectId) -> Tree | None:
         """A tree that the walk has read of late, as it has those of a pack and their bases."""
         return self._trees.cached(oid)
+
+    def begin(self, oids: Sequence[ObjectId]) -> None:
+        """Read the commits and tags that are asked about next, in this order, and see which trees that will be."""
+        self._ahead.clear()
+        roots = []
+        for at in range(0, len(oids), _ASKED):
+            group = oids[at : at + _ASKED]
+            self._reader.ask(group)
+            for oid in group:
+                with suppress(GtfsError):  # whoever asks about it hears of it
+                    raw = self._reader.read(oid, _SMALL_BYTES)
+                    if raw.data is not None:
+                        self._ahead[oid] = raw
+                        if raw.kind == COMMIT:
+                            roots.append(commit_facts(oid, raw.data, self._fmt).tree)
+        self._trees.expect(roots)
 
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
@@ -97,6 +122,9 @@ class Walker:
 
     def _read(self, oid: ObjectId) -> RawObject:
         """A commit or tag, whole."""
+        ahead = self._ahead.pop(oid, None)
+        if ahead is not None and ahead.size <= self._limits.structure_bytes:
+            return ahead
         raw = self._reader.read(oid, self._limits.structure_bytes)
         if raw.data is None and raw.kind in (COMMIT, TAG):
             raise OverLimit(oid, LimitExceeded("structure_bytes", self._limits.structure_bytes, raw.size), None)

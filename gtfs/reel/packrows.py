@@ -191,6 +191,12 @@ class PackRows:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
 
+    def open_places(self) -> list[tuple[ObjectId, int, int]]:
+        """The packs of the open reel by offset: id, offset and length."""
+        return self._db.rows(
+            "SELECT oid, offset, size FROM packs WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset"
+        )
+
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)

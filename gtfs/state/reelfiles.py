@@ -62,6 +62,11 @@ class ReelFiles:
 
     # Tables
 
+    def has_table(self, reel: ReelRow) -> bool:
+        """Whether the table of a reel that need not be whole was kept, undamaged."""
+        path = self.layout.table(reel.name)
+        return path.exists() and reel_name(path.read_bytes()) == reel.name
+
     def table(self, reel: ReelRow) -> Table | None:
         """The table of a reel that is whole, or as it was kept; None where there is none or it is damaged."""
         path = self.layout.table(reel.name)

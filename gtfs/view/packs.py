@@ -77,11 +77,25 @@ class Packs:
         self._made_bytes = 0
         self._reel_rows: dict[int, ReelRow] = {}
         self._damaged: set[Path] = set()  # files that were told of
+        self._listed = trio.Event()
 
     @property
     def is_cache(self) -> bool:
         """Whether a whole reel may let go of pieces at any time."""
         return self._swarm.is_cache
+
+    @property
+    def is_listed(self) -> bool:
+        """See `mount.tree.PackSource`."""
+        return self._listed.is_set()
+
+    async def wait_listed(self) -> None:
+        """See `mount.tree.PackSource`."""
+        await self._listed.wait()
+
+    def now_listed(self) -> None:
+        """The tables of the held catalogue's reels are here, or nobody has given them in time."""
+        self._listed.set()
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""

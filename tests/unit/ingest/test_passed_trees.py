@@ -24,6 +24,8 @@ from gtfs.pack.format import BLOB, COMMIT, HEADER, KIND_NAMES, MAGIC, REF_DELTA,
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry
 
+pytestmark = pytest.mark.usefixtures("in_python")
+
 LIMITS = Limits()
 PROMISED = Leniency(promised=True)
 PERSON = b"A U Thor <author@example.org> 1700000000 +0100\n"
