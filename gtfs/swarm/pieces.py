@@ -122,6 +122,10 @@ class Board:
         """Whether somebody sits in `wait_held` for this piece."""
         return piece in self._events
 
+    def is_awaited(self) -> bool:
+        """Whether a reader sits in `wait_held` for a piece that is not here."""
+        return any(not self._here[piece] for piece in self._events)
+
     def is_hungry(self) -> bool:
         """Whether any wanted piece is not here."""
         return any(not self._here[piece] for piece in self._wants)
@@ -146,10 +150,10 @@ class Board:
         return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._here[piece]]
 
     def grade(self, grades: dict[int, int]) -> None:
-        """Give pieces other priorities than `IN_WINDOW` where that is all they are wanted for, until the next call."""
+        """Give pieces other priorities where they are wanted for no more than `IN_WINDOW`, until the next call."""
         before, self._grades = self._grades, grades
         for piece in before.keys() | grades.keys():
-            if before.get(piece, IN_WINDOW) != grades.get(piece, IN_WINDOW):
+            if before.get(piece) != grades.get(piece):
                 self._apply(piece)
 
     def priorities(self) -> list[int]:
@@ -186,7 +190,7 @@ class Board:
 
     def _priority(self, piece: int) -> int:
         highest = max(self._wants.get(piece, (UNWANTED,)))
-        return self._grades.get(piece, IN_WINDOW) if highest == IN_WINDOW else highest
+        return self._grades.get(piece, highest) if highest <= IN_WINDOW else highest
 
     def _wake(self, pieces: Iterable[int]) -> None:
         for piece in pieces:
