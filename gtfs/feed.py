@@ -16,6 +16,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from gtfs.errors import Blame, GtfsError
 
 LATEST: Final = "latest.asc"  # the catalogue in a directory of them
+CHUNKS: Final = "chunks"  # the directory beside a catalogue that has what it names
 _DOCUMENT: Final = ".asc"
 _FRESHNESS: Final = ".fresh.asc"  # beside X.asc, what was said of its freshness
 SALT_BYTES: Final = 64  # BEP 44
@@ -100,6 +101,16 @@ def freshness_feed(feed: Feed) -> Feed | None:
             path_there = parts.path.removesuffix(_DOCUMENT) + _FRESHNESS
             return HttpFeed(feed.text, parts._replace(path=path_there).geturl())
     return None
+
+
+def chunk_feed(feed: FileFeed | HttpFeed, digest: str) -> FileFeed | HttpFeed:
+    """Where a chunk lies that a feed's catalogue names: in the directory ``chunks`` beside it. ``digest`` is hex."""
+    if isinstance(feed, FileFeed):
+        directory = feed.path if feed.path.is_dir() else feed.path.parent
+        return FileFeed(feed.text, directory.joinpath(CHUNKS, digest))
+    parts = urlsplit(feed.url)
+    path = f"{parts.path.rpartition('/')[0]}/{CHUNKS}/{digest}"
+    return HttpFeed(feed.text, parts._replace(path=path, fragment="").geturl())
 
 
 def _parse_dht(text: str, rest: str) -> DhtFeed:

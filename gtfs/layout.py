@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gtfs.feed import LATEST
+from gtfs.feed import CHUNKS, LATEST
 from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
@@ -48,6 +48,7 @@ class Layout:
         self.reels = root / "reels"
         self.catalogue = root / "catalogue"
         self.latest = self.catalogue / LATEST
+        self.chunks = self.catalogue / CHUNKS  # what those of format 2 name
         self.signoffs = root / "signoffs"
         self.attestations = root / "attestations"  # of others, and this node's own as one of them
         self.attestation = root / "attestation"  # this node's own, for a web server
@@ -55,7 +56,8 @@ class Layout:
         self.attester_key = self.attestation / "key.asc"
         self.incoming = root / "incoming"
         self.quarantine = root / "quarantine"
-        self.pointed = root / "pointed"  # catalogues that are seeded or fetched as torrents
+        self.pointed = root / "pointed"  # catalogues, and their chunks, that are seeded or fetched as torrents
+        self.fetched_chunks = self.pointed / CHUNKS
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"

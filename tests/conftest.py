@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from gtfs.pack import compiled
+
 settings.register_profile("gtfs", deadline=None)  # nothing asserts on time
 settings.load_profile("gtfs")
 
@@ -22,6 +24,7 @@ PROGRAMS = tuple(
     """git gpg gpgv ssh-keygen fusermount3 rsync prlimit gcc opentracker mandoc transmission-daemon transmission-remote
     aria2c rtorrent qbittorrent-nox nginx vim.tiny less file""".split()  # noqa: SIM905  a list of words is easier to read
 )
+COMPILE = "gtfs was installed without a C compiler or zlib1g-dev: python setup.py build_ext --inplace"
 VECTORS = Path(__file__).parent / "vectors"
 
 
@@ -61,6 +64,24 @@ def no_unexpected_warning(request: pytest.FixtureRequest, caplog: pytest.LogCapt
         return
     bad = [r for r in caplog.get_records("call") if r.levelno >= logging.WARNING and r.name.startswith("gtfs")]
     assert not bad, "unexpected warnings in the log: " + "; ".join(r.getMessage() for r in bad)
+
+
+@pytest.fixture(scope="module", params=["compiled", "python"])
+def each_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For modules whose tests hold for the loops in C and for the Python that they stand for."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(compiled, "_inner", None)
+        assert compiled.is_compiled() is (request.param == "compiled"), COMPILE
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_python() -> Iterator[None]:
+    """For tests of what is done only where the loops are not compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_inner", None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -81,6 +81,12 @@ class Course:
         times = [self._time_of(n * size) for n in range(slices + 1)]
         return [((n + 0.5) * size, size / (times[n + 1] - times[n])) for n in range(slices)]
 
+    def growth(self, packs: int = 5000) -> float | None:
+        """The time that the last so many packs took over that of the first; None of a course not twice as long."""
+        if self.total < 2 * packs:
+            return None
+        return (self._time_of(self.total) - self._time_of(self.total - packs)) / self._time_of(packs)
+
     def _time_of(self, packs: float) -> float:
         """Seconds until so many were done, between two points on the straight line."""
         after = next(n for n, (done, _) in enumerate(self._points) if done >= packs)

@@ -8,10 +8,11 @@ a catalogue only after that. Any thread; every signature costs one run of gpgv.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text
+from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, text_alone, with_refs
+from gtfs.catalogue.reftree import ChunkSource, RefTree
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import FUTURE_S
@@ -111,8 +112,13 @@ def accept(
     now_s: int,
     *,
     known_digest: Callable[[int], str | None] | None = None,
+    chunks: ChunkSource | None = None,
+    drawn: RefTree | None = None,
 ) -> Accepted:
-    """Judge ``document``; raises a `CatalogueRefused`, `BadCatalogue` or `GpgvFailed`.
+    """Judge ``document``; raises a `CatalogueRefused`, `BadCatalogue`, `ChunksMissing` or `GpgvFailed`.
+
+    ``chunks`` gives what a text of format 2 names; it is asked once all else is good. ``drawn``: chunks that this
+    program has made itself.
 
     The held version again is accepted with ``news`` False. ``known_digest`` gives the digest of an older accepted
     version, so that another text of it is noticed as an equivocation too.
@@ -123,29 +129,38 @@ def accept(
     try:
         signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
         _enough(signed, first.threshold if held is None else held.catalogue.threshold, allowed)
-        catalogue = from_text(signed.text)
+        catalogue = text_alone(signed.text)
         # Those whom it names must stand behind it too, or a slip in Signers would leave nobody to sign the next one.
         named = frozenset(catalogue.signers)
         by_named = signed if named == allowed else read_clearsigned(document, keyring, named, now_s=now_s)
         _enough(by_named, catalogue.threshold, named, "by those whom it names itself in Signers")
     except BadSignature as error:
         raise NotSigned(error.reason) from None
-    names = sum(map(len, catalogue.refs))
-    if len(catalogue.policy) * names > POLICY_WORK:
-        counts = f"{len(catalogue.policy)} lines for refs whose names have {names} bytes"
-        raise BadCatalogue(f"over the limit policy: {counts}; the product may be {POLICY_WORK}", "Policy")
     accepted = Accepted(catalogue, document, digest(signed.text), signed.signatures)
     if catalogue.date_s > now_s + FUTURE_S:
         raise FromFuture(f"its date {write_time(catalogue.date_s)} has not come; are the clocks right?")
     if held is not None:
-        return _follow(accepted, held, known_digest)
+        accepted = _follow(accepted, held, known_digest)
+        known = drawn or held.catalogue.tree
+        return replace(accepted, catalogue=_whole(catalogue, chunks, known)) if accepted.news else accepted
     if first.repository is not None and catalogue.repository != first.repository:
         raise WrongRepository(f"it is of {catalogue.repository}, not of {first.repository}")
-    if first.allowed is None and not (first.confirm and first.confirm(catalogue, signed.signatures)):
+    accepted = replace(accepted, catalogue=_whole(catalogue, chunks, drawn))
+    if first.allowed is None and not (first.confirm and first.confirm(accepted.catalogue, signed.signatures)):
         signers = [signature.primary for signature in signed.signatures]
         given = ",".join(f"signer={signer}" for signer in signers)
         raise WrongSigner(f"nobody said that {', '.join(signers)} may sign the first one; if so: -o {given}")
     return accepted
+
+
+def _whole(catalogue: Catalogue, chunks: ChunkSource | None, known: RefTree | None) -> Catalogue:
+    """With its refs, which are held to the limits; raises `BadCatalogue`, `ChunksMissing`."""
+    catalogue = with_refs(catalogue, chunks, known)
+    names = sum(map(len, catalogue.refs))
+    if len(catalogue.policy) * names > POLICY_WORK:
+        counts = f"{len(catalogue.policy)} lines for refs whose names have {names} bytes"
+        raise BadCatalogue(f"over the limit policy: {counts}; the product may be {POLICY_WORK}", "Policy")
+    return catalogue
 
 
 def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint] | None, whose: str = "") -> None:

@@ -17,7 +17,9 @@ from gtfs.trust.stanza import read_stanza, write_time
 _NAMED: Final = 3  # signers in one line
 
 # What is told in other words.
-_TOLD: Final = frozenset({"format", "repository", "version", "previous", "date", "valid-until", "refs", "reels"})
+_TOLD: Final = frozenset(
+    {"format", "repository", "version", "previous", "date", "valid-until", "refs", "ref-chunks", "ref-torrent", "reels"}
+)
 
 
 class Role(NamedTuple):

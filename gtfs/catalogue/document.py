@@ -10,12 +10,13 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn, TypeVar
 
 from gtfs.catalogue.addresses import TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address
-from gtfs.errors import Blame, GtfsError
+from gtfs.catalogue.refchunks import BadCatalogue as BadCatalogue
+from gtfs.catalogue.refchunks import read_refs, read_top, read_tree
+from gtfs.catalogue.reftree import ChunkSource, RefTree, Top, chunk_line, plant, ref_line
 from gtfs.ids import (
     OBJECT_FORMATS,
     SHA1,
@@ -34,6 +35,7 @@ from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_
 from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write_stanza, write_time
 
 FORMAT: Final = "gtfs-catalogue-1"
+FORMAT_IN_CHUNKS: Final = "gtfs-catalogue-2"  # refs in chunks that the text names (gtfs.catalogue.reftree)
 ENCODING: Final = "gtfs-pack-1"
 TEXT_BYTES: Final = 16 << 20  # design.md §13
 VERSIONS: Final = 1 << 53  # every version is below: what reads JSON as other programs do knows them apart
@@ -49,20 +51,10 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _LIMIT = re.compile(r"[a-z][a-z_]{0,63}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_INFOHASH = re.compile(r"[0-9a-f]{40}\Z")
 _REEL = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{40}) ([1-9][0-9]{0,17}) ([1-9][0-9]{0,8})\Z")
 
 T = TypeVar("T")
-
-
-class BadCatalogue(GtfsError):
-    """A text that is no catalogue of this format; ``field`` is where, "" for the text as a whole."""
-
-    fault = Blame.TRUST
-
-    def __init__(self, reason: str, field: str = "") -> None:
-        super().__init__(f"catalogue refused: {field + ': ' if field else ''}{reason}")
-        self.reason = reason
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,11 @@ class ReelEntry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One version of a publisher's statement. Times are Unix seconds; ``refs`` are sorted by name."""
+    """One version of a publisher's statement. Times are Unix seconds; ``refs`` are sorted by name.
+
+    ``top`` is what the text of one in format 2 says of its refs, ``tree`` their chunks; without the tree it is the text
+    alone, and has no refs.
+    """
 
     repository: str
     version: int
@@ -99,6 +95,8 @@ class Catalogue:
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
     needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
     raced: tuple[str, ...] = ()  # digests of others' catalogues, beside ``previous``, that this one follows as well
+    top: Top | None = None
+    tree: RefTree | None = field(default=None, compare=False, repr=False)
 
     @property
     def follows(self) -> tuple[str, ...]:
@@ -108,7 +106,7 @@ class Catalogue:
     def to_text(self) -> str:
         """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
         fields: list[tuple[str, str | list[str]]] = [
-            ("Format", FORMAT),
+            ("Format", FORMAT if self.top is None else FORMAT_IN_CHUNKS),
             ("Repository", self.repository),
             ("Version", str(self.version)),
         ]
@@ -138,16 +136,28 @@ class Catalogue:
             fields.append(("Freshness", list(self.freshness)))
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
-        refs = [f"{oid.hex()} {encode_name(name)}" for name, oid in sorted(self.refs.items())]
+        if self.top is None:
+            refs = [ref_line(name, oid) for name, oid in sorted(self.refs.items())]
+        else:
+            refs = [chunk_line(chunk) for chunk in self.top.top]
+            fields.append(("Ref-Chunks", f"{self.top.levels} {self.top.refs} {self.top.chunks} {self.top.size}"))
+            if self.top.infohash is not None:
+                fields.append(("Ref-Torrent", self.top.infohash.hex()))
         reels = [f"{reel.name} {reel.infohash.hex()} {reel.size} {reel.rows}" for reel in self.reels]
         fields += [("Refs", refs), ("Reels", reels)]
         try:
             text = write_stanza(fields)
         except BadStanza as error:
             raise BadCatalogue(error.reason) from None
-        if from_text(text.encode("ascii")) != self:
+        if text_alone(text.encode("ascii")) != (self if self.top is None else replace(self, refs={})):
             raise BadCatalogue("it would not be read back as it is")
         return text
+
+    def in_chunks(self, known: RefTree | None) -> Catalogue:
+        """The same in format 2, with what did not change from ``known``; raises `BadCatalogue`."""
+        tree = plant(self.refs, known)
+        top = tree.to_top(with_torrent=self.feed_key is not None)
+        return with_refs(replace(self, top=top), lambda chunk: tree.data.get(chunk.digest), known)
 
 
 def digest(text: bytes) -> str:
@@ -155,13 +165,29 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def from_text(text: bytes) -> Catalogue:
-    """The catalogue in an extracted text. Unknown fields are ignored; raises `BadCatalogue`."""
+def from_text(text: bytes, source: ChunkSource | None = None, known: RefTree | None = None) -> Catalogue:
+    """The catalogue in an extracted text, with its refs. Unknown fields are ignored.
+
+    Raises `BadCatalogue`, and `ChunksMissing` for chunks that neither ``source`` nor ``known`` has.
+    """
+    return with_refs(text_alone(text), source, known)
+
+
+def with_refs(catalogue: Catalogue, source: ChunkSource | None = None, known: RefTree | None = None) -> Catalogue:
+    """The whole of what `text_alone` gave; raises as `from_text` does."""
+    if catalogue.top is None:
+        return catalogue
+    tree = read_tree(catalogue.top, source or (lambda _chunk: None), catalogue.object_format, known)
+    return replace(catalogue, refs=tree.refs, tree=tree)
+
+
+def text_alone(text: bytes) -> Catalogue:
+    """What a text says by itself: in format 2 all but the refs. Raises `BadCatalogue`."""
     if len(text) > TEXT_BYTES:
         raise BadCatalogue(f"over the limit catalogue: {len(text)} bytes where {TEXT_BYTES} are allowed")
     try:
         values = read_stanza(text)
-        if one_line(values, "Format") != FORMAT:
+        if one_line(values, "Format") not in (FORMAT, FORMAT_IN_CHUNKS):
             _bad(f"unknown format {one_line(values, 'Format')[:40]!r}; a newer gtfs may know it", "Format")
         if one_line(values, "Encoding") != ENCODING:
             _bad(f"unknown encoding {one_line(values, 'Encoding')[:40]!r}; a newer gtfs may know it", "Encoding")
@@ -186,6 +212,11 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     if object_format is None:
         _bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
     reels, unusable = _reels(values.get("reels", []), object_format)
+    top: Top | None = None
+    if one_line(values, "Format") == FORMAT_IN_CHUNKS:
+        torrent = optional("Ref-Torrent", lambda name: bytes.fromhex(matching(name, _INFOHASH, "an infohash")))
+        infohash = None if torrent is None else InfoHash(torrent)
+        top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), infohash)
     previous = optional("Previous", lambda name: _previous(values[name.lower()], name)) or (None,)
     version = int(matching("Version", _NUMBER, "a version number"))
     if version >= VERSIONS:
@@ -206,7 +237,8 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         policy=_policies(values.get("policy", [])),
         accepted_faults=_accepted_faults(values.get("accepted-faults", []), object_format),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
-        refs=_refs(values.get("refs", []), object_format),
+        refs={} if top is not None else read_refs(values.get("refs", []), object_format),
+        top=top,
         reels=reels,
         unusable=unusable,
         needs=_needs(values.get("needs", [])),
@@ -290,28 +322,6 @@ def _ref_name(text: str, name: str) -> bytes:
     except BadRefName as error:
         _bad(str(error), name)
     return ref
-
-
-def _refs(lines: list[str], object_format: ObjectFormat) -> dict[bytes, ObjectId]:
-    refs: dict[bytes, ObjectId] = {}
-    before = b""
-    for line in lines:
-        oid, _, text = line.partition(" ")
-        name = _ref_name(text, "Refs")
-        if name <= before:
-            _bad(f"{text[:80]!r} is repeated or not in order", "Refs")
-        before = name
-        try:
-            refs[name] = parse_object_id(oid)
-        except BadId as error:
-            _bad(str(error), "Refs")
-        if len(refs[name]) != object_format.oid_bytes or not any(refs[name]):
-            _bad(f"{oid} is no id of a {object_format.name} repository", "Refs")
-    # git keeps refs as files: none can be another's directory. In this order one comes right before what is below it.
-    for name, after in pairwise(sorted(refs, key=lambda name: name.replace(b"/", b"\0"))):
-        if after.startswith(name + b"/"):
-            _bad(f"{encode_name(after)[:80]!r} and {encode_name(name)[:80]!r} exclude each other", "Refs")
-    return refs
 
 
 def _least_bytes(rows: int, object_format: ObjectFormat) -> int:

@@ -43,6 +43,7 @@ class IssueSettings:
     web_seeds: tuple[str, ...] = ()
     policy: tuple[Policy, ...] = ()
     accepted_faults: tuple[ObjectId, ...] = ()
+    in_chunks_above: int | None = None  # bytes of refs: with more of them the text only names their chunks, format 2
 
 
 def next_catalogue(
@@ -82,6 +83,9 @@ def next_catalogue(
         needs=needs,
         raced=tuple(race.digest for race in races),
     )
+    lines = sum(len(name) + 2 * settings.object_format.oid_bytes + 3 for name in refs)
+    if settings.in_chunks_above is not None and lines > settings.in_chunks_above:
+        catalogue = catalogue.in_chunks(None if held is None else held.catalogue.tree)
     catalogue.to_text()
     return catalogue
 
@@ -127,8 +131,9 @@ def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: 
     Raises a `CatalogueRefused` (for example when the held catalogue does not name the signer), OSError.
     """
     first = FirstTrust(allowed=frozenset(catalogue.signers), threshold=catalogue.threshold)
-    accepted = accept(document, store.highest(), keyring, first, now_s, known_digest=store.known_digest)
+    held, known = store.highest(catalogue.tree), store.known_digest
+    accepted = accept(document, held, keyring, first, now_s, known_digest=known, drawn=catalogue.tree)
     if accepted.digest != digest(catalogue.to_text().encode()):
         raise NotSigned("what was signed is another catalogue than the one that was to be")
-    store.save(accepted)
+    store.save(accepted, held)
     return accepted

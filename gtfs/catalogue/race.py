@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.catalogue.accept import AlteredChain, CatalogueRefused, Equivocation, FirstTrust, Held, accept
-from gtfs.catalogue.document import PREVIOUS, BadCatalogue, digest, from_text
+from gtfs.catalogue.document import PREVIOUS, BadCatalogue, digest, text_alone
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import FoundSignature
 from gtfs.trust.keyring import Keyring
@@ -57,7 +57,7 @@ def nobody_signed_two(documents: Sequence[bytes], keyring: Keyring) -> bool:
 
     Raises `GpgvFailed`.
     """
-    named = frozenset(key for document in documents for key in from_text(split_clearsigned(document)[0]).signers)
+    named = frozenset(key for document in documents for key in text_alone(split_clearsigned(document)[0]).signers)
     seen: set[Fingerprint] = set()
     for document in documents:
         signers = {found.primary for found in found_signatures(document, keyring, named)}
@@ -74,7 +74,7 @@ def race_of(error: Equivocation | AlteredChain, held: Held, kept: Iterable[Race]
     who signed one of them. Raises `GpgvFailed`.
     """
     text, _ = split_clearsigned(error.other)
-    new = Race(from_text(text).version, digest(text), error.other)
+    new = Race(text_alone(text).version, digest(text), error.other)
     if new.version < held.catalogue.version:
         return None  # whoever holds that one has been overtaken, and takes the newer one
     beside = [race.document for race in kept if race.version == new.version and race.digest != new.digest]

@@ -57,7 +57,7 @@ def recover(document: bytes, held: Held, store: CatalogueStore, keyring: Keyring
     """
     for behind, after_s in _behind_fallen(held, store, keyring):
         try:
-            accepted = accept(document, behind, keyring, FirstTrust(), now_s)
+            accepted = accept(document, behind, keyring, FirstTrust(), now_s, chunks=store.chunks.get)
         except (CatalogueRefused, BadCatalogue):
             continue
         new = accepted.catalogue

@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The directory of accepted catalogues, ``$GIT_DIR/gtfs/catalogue`` (design.md §7).
 
-``<version>.asc`` is durable before anybody acts on it, and the highest one is the held one: a rollback would have to
-delete files. The last `KEPT` are kept. ``latest.asc`` is a copy for other programs. It verifies no signature: what
-lies here was accepted. One writer (the node's lock), any thread.
+``<version>.asc`` is durable, after the chunks that it names (`gtfs.catalogue.chunkstore`), before anybody acts on it,
+and the highest one is the held one: a rollback would have to delete files. The last `KEPT` are kept. ``latest.asc`` is
+a copy for other programs. It verifies no signature: what lies here was accepted. One writer (the node's lock), any
+thread.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, Held
-from gtfs.catalogue.document import BadCatalogue, digest, from_text
+from gtfs.catalogue.chunkstore import ChunkStore
+from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, text_alone, with_refs
 from gtfs.catalogue.race import Race
+from gtfs.catalogue.refchunks import ChunksMissing, named_below
+from gtfs.catalogue.reftree import Chunk, RefTree
 from gtfs.durable import replace_file, sync_directory
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import LATEST
+from gtfs.feed import CHUNKS, LATEST
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
+SWEPT: Final = 16  # versions after which chunks that nothing names any more are looked for
 KEPT: Final = 100  # versions; a publisher may make ten thousand
 EVIDENCE: Final = 8  # other texts of one version: the first says all
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
@@ -36,7 +43,7 @@ class DamagedStore(GtfsError):
     fault = Blame.SYSTEM
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is damaged ({reason}); put a copy of that catalogue there, the publisher has it")
+        super().__init__(f"{path} is damaged ({reason}); put a copy of it there, the publisher has it")
         self.path = path
 
 
@@ -47,6 +54,7 @@ class CatalogueStore:
         self.directory = directory
         self._read_only = read_only
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.chunks = ChunkStore(directory / CHUNKS)
 
     @property
     def latest(self) -> Path:
@@ -58,13 +66,19 @@ class CatalogueStore:
         found = (_NAME.match(path.name) for path in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, accepted: Accepted) -> None:
-        """Make a catalogue the held one, durably; raises OSError, and `Equivocation` over another text."""
-        version = accepted.catalogue.version
+    def save(self, accepted: Accepted, before: Held | None = None) -> None:
+        """Make a catalogue the held one, durably; raises OSError, and `Equivocation` over another text.
+
+        Chunks that the one ``before`` named, which is held, are here for good.
+        """
+        version, tree = accepted.catalogue.version, accepted.catalogue.tree
         known = self.known_digest(version)
         if known is not None and known != accepted.digest:
             raise Equivocation(version, None, accepted.document)
         if known is None:
+            if tree is not None:
+                old = None if before is None else before.catalogue.tree
+                self.chunks.make_durable(tree, () if old is None else old.data.keys())
             replace_file(self.directory / f"{version}.asc", accepted.document)
         versions = self.versions()
         if version >= versions[-1]:
@@ -72,18 +86,51 @@ class CatalogueStore:
             self._drop_freshness(version)
             self._drop_races(accepted)
         # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
-        for old in versions[:-KEPT]:
-            (self.directory / f"{old}.asc").unlink(missing_ok=True)
+        for old_version in versions[:-KEPT]:
+            (self.directory / f"{old_version}.asc").unlink(missing_ok=True)
+        if versions[1:] and version // SWEPT != versions[-2] // SWEPT:
+            self.drop_unnamed_chunks()
 
-    def highest(self) -> Held | None:
+    def drop_unnamed_chunks(self) -> None:
+        """Delete the chunks that none of the documents here names. Raises OSError."""
+        here = self.chunks.digests()
+        if here:
+            self.chunks.drop(here - self._named(here))
+
+    def _named(self, here: Collection[str]) -> set[str]:
+        """The chunks that the documents here name, as far down as they are ``here``."""
+        named: set[str] = set()
+        for path in self.directory.glob("*.asc"):
+            try:
+                top = text_alone(split_clearsigned(path.read_bytes())[0]).top
+            except (BadSignature, BadCatalogue):
+                continue  # a freshness statement, or damaged
+            level: Iterable[Chunk] = () if top is None else top.top
+            for is_last in [False] * (top.levels if top is not None else 0) + [True]:
+                new = [chunk for chunk in level if chunk.digest not in named]
+                named.update(chunk.digest for chunk in new)
+                level = (
+                    () if is_last else [below for chunk in new if chunk.digest in here for below in self._below(chunk)]
+                )
+        return named
+
+    def _below(self, chunk: Chunk) -> tuple[Chunk, ...]:
+        try:
+            return named_below(self.chunks.get(chunk) or b"")
+        except BadCatalogue:
+            return ()
+
+    def highest(self, known: RefTree | None = None) -> Held | None:
         """The held catalogue, or None before the first; raises `DamagedStore`, never an older one instead.
+
+        Chunks of a tree that is ``known`` are not read again.
 
         A copy that a crash left behind is made good.
         """
         versions = self.versions()
         if not versions:
             return None
-        held = self.load(versions[-1])
+        held = self.load(versions[-1], known)
         if self._read_only:
             return held
         if not self.latest.exists() or self.latest.read_bytes() != held.document:
@@ -115,20 +162,33 @@ class CatalogueStore:
             (self.directory / LATEST_FRESHNESS).unlink(missing_ok=True)
 
     def before(self, version: int) -> Held | None:
-        """The accepted catalogue that this version took the place of, None if there was none or it is damaged."""
+        """The accepted catalogue that this version took the place of, None if there was none or it is damaged.
+
+        Its refs are not looked for where they are in chunks.
+        """
         earlier = [v for v in self.versions() if v < version]
         try:
-            return self.load(earlier[-1]) if earlier else None
+            return self._load_text(earlier[-1]) if earlier else None
         except DamagedStore:
             return None
 
-    def load(self, version: int) -> Held:
+    def load(self, version: int, known: RefTree | None = None) -> Held:
         """An accepted version; raises `DamagedStore`."""
+        held = self._load_text(version)
+        try:
+            return replace(held, catalogue=with_refs(held.catalogue, self.chunks.get, known))
+        except ChunksMissing as error:
+            raise DamagedStore(self.chunks.directory / error.chunks[0].digest, "it is missing") from None
+        except BadCatalogue as error:
+            raise DamagedStore(self.directory / f"{version}.asc", error.reason) from None
+
+    def _load_text(self, version: int) -> Held:
+        """The same without the refs that are in chunks."""
         path = self.directory / f"{version}.asc"
         try:
             document = path.read_bytes()
             text, _ = split_clearsigned(document)
-            catalogue = from_text(text)
+            catalogue: Catalogue = text_alone(text)
         except OSError as error:
             raise DamagedStore(path, error.strerror or str(error)) from error
         except (BadSignature, BadCatalogue) as error:
@@ -139,7 +199,7 @@ class CatalogueStore:
 
     def known_digest(self, version: int) -> str | None:
         """The digest of an accepted version, None if it was never held; raises `DamagedStore`."""
-        return self.load(version).digest if (self.directory / f"{version}.asc").exists() else None
+        return self._load_text(version).digest if (self.directory / f"{version}.asc").exists() else None
 
     def save_equivocation(self, found: Equivocation) -> Path:
         """Keep the other document beside the accepted one, once, and a few of a version; gives where evidence lies.

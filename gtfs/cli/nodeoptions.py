@@ -221,7 +221,7 @@ NODE: Mapping[str, Option] = {
     "upload_rate": Option(SwarmOptions, "upload_rate", _RATE, "bytes a second; 0 is no limit"),
     "download_rate": Option(SwarmOptions, "download_rate", _RATE, "bytes a second; 0 is no limit"),
     "poll": Option(NodeOptions, "poll_s", seconds(least=1), "how often feeds are asked"),
-    "table_timeout": Option(NodeOptions, "table_s", seconds(), "how long a new mount waits for its reels' tables"),
+    "table_timeout": Option(NodeOptions, "table_s", seconds(), "how long looks into a new mount wait for tables"),
     "prefetch": Option(NodeOptions, "prefetch", True, "fetch everything, and whatever a newer catalogue brings"),
     "offline": Option(NodeOptions, "offline", True, "no swarm: what is not here cannot be read"),
     "logfile": Option(

@@ -1,57 +1,90 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Examined packs on their way into one git pack in which no object stands twice (design.md §3.9, §8.6). One thread."""
+"""Examined packs on their way into one git pack in which no object stands twice (design.md §3.9, §8.6).
+
+One thread gathers. After `Batch.end` another may finish the file and hand it to git, while the first still reads.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, NamedTuple
 
-from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.examine import Examined
+from gtfs.ingest.faults import Finding
+from gtfs.ingest.recent import Contents
+from gtfs.pack.decode import apply_found
 from gtfs.pack.format import BLOB, HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
 from gtfs.pack.limits import MIB
-from gtfs.pack.scan import PackBytes
+from gtfs.pack.scan import Entry, PackBytes, inflate
+from gtfs.trust.policy import Vouch
 
-MAX_PACKS = 2000
-MAX_EXPANDED = 96 * MIB  # bytes of decoded objects kept, because later packs of the batch may have them as base
+# Each batch costs git a process, and every base from another batch once more; while it is at work the next is made.
+MAX_PACKS = 5000
+MAX_EXPANDED = 512 * MIB  # bytes of the objects, which git goes through
 MAX_PACKED = 64 * MIB
 
-_CHUNK = 1 << 20
+_CHUNK: Final = 1 << 20
+
+
+class Member(NamedTuple):
+    """What is kept of an examined pack until it is recorded."""
+
+    candidate: Candidate
+    oid: ObjectId
+    kind: int
+    time_s: int
+    parents: tuple[ObjectId, ...]
+    digest: PackDigest
+    length: int
+    vouch: Vouch
+    findings: tuple[Finding, ...]
+
+
+class _Place(NamedTuple):
+    """Where an object stands in the batch's file; ``base`` if as a delta."""
+
+    kind: int
+    at: int  # of its zlib stream
+    length: int  # of that
+    stream_size: int  # inflated
+    size: int  # of the object
+    base: ObjectId | None
 
 
 class Batch:
-    """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes."""
+    """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes.
+
+    ``has``: whether git, or the batch before, has an object.
+    """
 
     def __init__(self, path: Path, fmt: ObjectFormat, has: Callable[[ObjectId], bool]) -> None:
         self.path = path
-        self.members: list[tuple[Candidate, Examined]] = []
-        self.objects: dict[ObjectId, tuple[int, bytes]] = {}
+        self.members: list[Member] = []
         self.oids: set[ObjectId] = set()
-        self.skipped: set[ObjectId] = set()  # what git, or the batch before, has already
+        self.skipped: dict[ObjectId, list[ObjectId]] = {}  # what git, or the batch before, has, and the packs with it
         self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
-        self.holds_all = True  # False: some contents are not in ``objects``, and later packs find them only in git
         self._fmt = fmt
         self._has = has
-        self._written: set[ObjectId] = set()
+        self._places: dict[ObjectId, _Place] = {}
         self._expanded = 0
+        self._ended = False
         self._out = path.open("w+b")
         self._out.write(HEADER.pack(MAGIC, VERSION, 0))
+        self._in = path.open("rb", buffering=0)
 
     @property
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
-        return (
-            len(self.members) >= MAX_PACKS
-            or self._expanded >= MAX_EXPANDED
-            or self._out.tell() >= MAX_PACKED
-            or not self.holds_all
-        )
+        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
 
     @property
     def is_promised(self) -> bool:
         """Whether a catalogue promises its packs: all of them, or none."""
-        return bool(self.members) and self.members[0][0].promised is not None
+        return bool(self.members) and self.members[0].candidate.promised is not None
 
     def suits(self, candidate: Candidate) -> bool:
         """Whether the pack is as promised as those before it: git judges all of a batch alike."""
@@ -60,24 +93,23 @@ class Batch:
     @property
     def has_objects(self) -> bool:
         """Whether there is anything that git does not have yet."""
-        return bool(self._written)
+        return bool(self._places)
 
-    def add(self, candidate: Candidate, examined: Examined, pack: PackBytes) -> None:
+    def __contains__(self, oid: ObjectId) -> bool:
+        """Whether the object came with a pack of this batch."""
+        return oid in self._places or oid in self.skipped
+
+    def add(self, candidate: Candidate, x: Examined, pack: PackBytes) -> None:
         """Add one pack, whose parents came before it; raises OSError."""
         view = memoryview(pack)
-        by_offset = {item.entry.offset: item.oid for item in examined.decoded}
-        for item in examined.decoded:
-            if item.data is not None:
-                self.objects[item.oid] = (item.kind, item.data)
-                self._expanded += item.size
-            else:
-                self.holds_all = False
-            if item.oid in self._written:
+        by_offset = {item.entry.offset: item.oid for item in x.decoded}
+        for item in x.decoded:
+            self._expanded += item.size
+            if item.oid in self._places:
                 continue
             if self._has(item.oid):
-                self.skipped.add(item.oid)
+                self.skipped.setdefault(item.oid, []).append(x.oid)
                 continue
-            self._written.add(item.oid)
             entry = item.entry
             if entry.kind != BLOB:
                 self.largest_bytes = max(self.largest_bytes, item.size)
@@ -85,16 +117,55 @@ class Batch:
             # By its id, as a base may be left out here, or stand elsewhere.
             kind = REF_DELTA if entry.kind == OFS_DELTA else entry.kind
             self._out.write(entry_header(kind, entry.size) + (base or b""))
+            place = _Place(item.kind, self._out.tell(), entry.end - entry.data, entry.size, item.size, base)
+            self._places[item.oid] = place
             for at in range(entry.data, entry.end, _CHUNK):
                 self._out.write(view[at : min(at + _CHUNK, entry.end)])
-        self.members.append((candidate, examined))
-        self.oids.add(examined.oid)
+        self.members.append(
+            Member(candidate, x.oid, x.kind, x.time_s, x.parents, x.scan.digest, x.scan.length, x.vouch, x.findings)
+        )
+        self.oids.add(x.oid)
+
+    def read(self, oid: ObjectId, most_bytes: int, lookup: Callable[[ObjectId], Contents | None]) -> Contents | None:
+        """An object that was written, unless it is larger; its deltas may stand on what ``lookup`` gives."""
+        if oid not in self._places:
+            return None
+        kind = self._places[oid].kind
+        if not self._ended:
+            self._out.flush()
+        deltas: list[_Place] = []
+        data: bytes | None = None
+        base: ObjectId | None = oid
+        while base is not None:
+            place = self._places.get(base)
+            if place is None:
+                outside = lookup(base)
+                if outside is None:
+                    return None
+                data = outside[1]
+                break
+            if place.size > most_bytes or len(deltas) == len(self._places):  # git will refuse what has no end
+                return None
+            deltas.append(place)
+            base = place.base
+        while deltas:
+            place = deltas.pop()
+            stream = os.pread(self._in.fileno(), place.length, place.at)
+            entry = Entry(0, place.kind, place.stream_size, place.base, None, 0, len(stream), place.size)
+            data = inflate(stream, entry) if data is None else apply_found(data, inflate(stream, entry), entry)
+        assert data is not None
+        return kind, data
+
+    def end(self) -> None:
+        """Nothing more will be added; raises OSError."""
+        self._out.flush()
+        self._ended = True
 
     def finish(self) -> None:
         """Write the count and the trailer; raises OSError."""
         out = self._out
         out.seek(0)
-        out.write(HEADER.pack(MAGIC, VERSION, len(self._written)))
+        out.write(HEADER.pack(MAGIC, VERSION, len(self._places)))
         out.flush()
         out.seek(0)
         trailer = self._fmt.new(b"")
@@ -104,6 +175,16 @@ class Batch:
         out.close()
 
     def discard(self) -> None:
-        """Close and remove the file."""
+        """Remove the file, from which `read` still reads; nothing is added any more."""
+        self._has = _nothing  # else each batch would keep the one before in memory
         self._out.close()
         self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is read from it any more."""
+        self.discard()
+        self._in.close()
+
+
+def _nothing(_oid: ObjectId) -> bool:
+    return False

@@ -14,7 +14,8 @@ from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.examine import Examination
 from gtfs.pack.format import HEADER, MAGIC, VERSION
 
-_MAPS = 64
+_MAPS = 4
+_MAP_BYTES = 4 << 20  # of a file at once: what is mapped and was read counts as memory of this process
 _IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _START = HEADER.pack(MAGIC, VERSION, 0)[:8]
@@ -68,7 +69,7 @@ class Views:
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
-        self._maps: dict[Path, mmap.mmap] = {}
+        self._maps: dict[tuple[Path, int], mmap.mmap] = {}  # by where they begin; those asked for last come last
 
     def __enter__(self) -> Views:
         return self
@@ -80,16 +81,17 @@ class Views:
         """The candidate's bytes; raises OSError. A file that is shorter gives fewer, which the scan refuses."""
         if not candidate.is_ours:
             return self._copy(candidate)
-        whole = self._maps.get(candidate.path)
-        if whole is None:
-            if len(self._maps) >= _MAPS:
-                self._maps.clear()
-            with candidate.path.open("rb") as f:
-                if f.seek(0, 2) == 0:
-                    return memoryview(b"")
-                whole = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps[candidate.path] = whole
-        return memoryview(whole)[candidate.offset : candidate.offset + candidate.length]
+        start = candidate.offset // _MAP_BYTES * _MAP_BYTES
+        within, end = candidate.offset - start, candidate.offset - start + candidate.length
+        part = self._maps.pop((candidate.path, start), None)
+        if part is None or len(part) < end:
+            part = _map(candidate.path, start, max(end, 2 * _MAP_BYTES))
+        if part is None:
+            return memoryview(b"")
+        self._maps[candidate.path, start] = part
+        while len(self._maps) > _MAPS:
+            del self._maps[next(iter(self._maps))]
+        return memoryview(part)[within:end]
 
     def _copy(self, candidate: Candidate) -> memoryview:
         with candidate.path.open("rb") as f:
@@ -102,3 +104,10 @@ class Views:
                     left -= copy.write(piece)
                 copy.flush()
                 return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _map(path: Path, start: int, length: int) -> mmap.mmap | None:
+    """Part of a file, less where it ends before; None where it has nothing there."""
+    with path.open("rb") as f:
+        length = min(length, f.seek(0, os.SEEK_END) - start)
+        return mmap.mmap(f.fileno(), length, access=mmap.ACCESS_READ, offset=start) if length > 0 else None

@@ -8,19 +8,20 @@ that table does not allow them. Signatures and refs are other stations' matter. 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest import gitmodules, names
 from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
 from gtfs.ingest.headers import find_in_commit, find_in_tag
+from gtfs.ingest.passedtrees import PassedTree, PassedTrees, TreeEntry
+from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import kind_of_mode, read_commit_names, read_tag_target, tree_entries
-
-TreeEntry = tuple[bytes, bytes, ObjectId]
 
 _GITLINK: Final = b"160000"
 _SYMLINK: Final = b"120000"
@@ -65,14 +66,22 @@ def check_pack(
     read: Callable[[ObjectId], bytes | None] | None = None,
     leniency: Leniency = STRANGERS,
     findings: list[Finding] | None = None,
+    passed: PassedTrees | None = None,
+    deltas: Mapping[int, bytes] = MappingProxyType({}),
 ) -> ObjectId:
     """Judge a whole commit pack: each object, that all hang together, and what links and `.gitmodules` contain.
 
     ``name`` is the id that the pack's name states. ``read`` gives a blob that ``decoded`` does not hold, or None where
     it is unknown: it is asked for symbolic links and `.gitmodules` files only, also for those outside of the pack.
     The faults that the pack may have are added to ``findings``. Gives the first object's id; raises `BadObject`.
+    With ``passed``, of the same ingest, only what is new is looked at in a tree whose delta (of ``deltas``, by
+    `Entry.offset`) stands on one that passed; what is found is the same, and this pack's own trees are added to it.
     """
-    return _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings).run(name)
+    check = _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings, passed, deltas)
+    oid = check.run(name)
+    if passed is not None:
+        passed.add(check.passing)
+    return oid
 
 
 class _PackCheck:
@@ -86,7 +95,13 @@ class _PackCheck:
         read: Callable[[ObjectId], bytes | None] | None,
         leniency: Leniency,
         findings: list[Finding],
+        passed: PassedTrees | None,
+        deltas: Mapping[int, bytes],
     ) -> None:
+        self.passing: list[tuple[ObjectId, PassedTree]] = []  # what may become a base, if all else is good
+        self._passed = passed
+        self._deltas = deltas
+        self._looked_inside = False
         self._decoded = decoded
         self._fmt = fmt
         self._limits = limits
@@ -94,6 +109,7 @@ class _PackCheck:
         self._leniency = leniency
         self._findings = findings
         self._by_oid = {d.oid: d for d in decoded}
+        self._firsts = compiled.first_bytes(self._by_oid)
         self._named: set[ObjectId] = set()  # objects of the pack that another object of it names
         self._subtrees: dict[ObjectId, list[ObjectId]] = {}  # those that are in the pack
 
@@ -130,9 +146,7 @@ class _PackCheck:
         assert data is not None  # `decode` holds all but blobs
         found: list[_Found]
         if item.kind == TREE:
-            entries = tree_entries(data, self._fmt)
-            found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
-            self._follow_tree(item.oid, entries)
+            found = self._check_tree(item, data)
         elif item.kind == COMMIT:
             self._name(read_commit_names(data, self._fmt)[0], TREE)
             found = [_Found(text) for text in find_in_commit(data, self._fmt)]
@@ -144,6 +158,38 @@ class _PackCheck:
         if found:
             self._findings += _allowed(item.oid, found, self._leniency, item.entry.offset)
 
+    def _check_tree(self, item: Decoded, data: bytes) -> list[_Found]:
+        look = compiled.look(data, self._fmt.oid_bytes, self._limits.component_bytes, self._by_oid, self._firsts)
+        if look is not None:
+            found = list(_find_in_names(look.remarkable, self._look_inside)) if look.remarkable else []
+            if look.has_links:
+                found += _find_in_links(tree_entries(data, self._fmt), self._look_inside)
+            self._follow_tree(item.oid, look.children)
+            return found
+        short = self._look_short(item, data)
+        if short is not None:
+            entries, tree = short
+            found = []
+        else:
+            self._looked_inside = False
+            entries = tree_entries(data, self._fmt)
+            found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
+            tree = None
+            if self._passed is not None and not found and not self._looked_inside:
+                tree = self._passed.whole(data, entries)
+        if tree is not None:
+            self.passing.append((item.oid, tree))
+        self._follow_tree(item.oid, [(kind_of_mode(e[0]), e[2]) for e in entries if e[2] in self._by_oid])
+        return found
+
+    def _look_short(self, item: Decoded, data: bytes) -> tuple[list[TreeEntry], PassedTree | None] | None:
+        """The entries of a tree that are not its base's, if it can have no fault; None if only the whole tells."""
+        base = item.entry.base
+        delta = self._deltas.get(item.entry.offset)
+        if self._passed is None or base is None or delta is None:
+            return None
+        return self._passed.look(data, base, delta, self._by_oid)
+
     def _name(self, oid: ObjectId, kind: int) -> None:
         """Note that an object names ``oid`` as one of ``kind``."""
         there = self._by_oid.get(oid)
@@ -154,11 +200,10 @@ class _PackCheck:
             raise BadObject(oid, f"a {is_a} that is named as a {as_a}", there.entry.offset)
         self._named.add(oid)
 
-    def _follow_tree(self, oid: ObjectId, entries: list[TreeEntry]) -> None:
-        by_oid = self._by_oid
+    def _follow_tree(self, oid: ObjectId, children: list[tuple[int, ObjectId]]) -> None:
+        """Note what a tree names; ``children``: kind and id of its entries that are in the pack."""
         subtrees = self._subtrees[oid] = []
-        for mode, _, child in [e for e in entries if e[2] in by_oid]:
-            kind = kind_of_mode(mode)
+        for kind, child in children:
             if kind == COMMIT:
                 continue  # another repository's
             self._name(child, kind)
@@ -167,6 +212,8 @@ class _PackCheck:
 
     def _look_inside(self, what: str, oid: ObjectId) -> Iterator[_Found]:
         """The faults of the contents of a link or special file. What is carried counts where its contents are new."""
+        # A .gitattributes that another pack brought is not read.
+        self._looked_inside = self._looked_inside or what != names.GITATTRIBUTES
         there = self._by_oid.get(oid)
         data = there.data if there is not None else None
         if what == names.GITATTRIBUTES and there is None:
@@ -245,23 +292,23 @@ def _find_in_tree(
         yield from (_Found(text) for text in _odd_modes(entries, odd))
         plain = {mode: _plain_mode(mode) for mode in kinds}
         entries = [(plain[mode], name, oid) for mode, name, oid in entries]
-        modes = tuple(entry[0] for entry in entries)
-        kinds = set(modes)
+        kinds = set(plain.values())
     keys = list(all_names)
     if b"40000" in kinds:
-        keys = [n + b"/" if m == b"40000" else n for m, n in zip(modes, all_names, strict=True)]
+        keys = [name + b"/" if mode == b"40000" else name for mode, name, _ in entries]
     if keys != sorted(keys):
         yield _Found("treeNotSorted: the entries are not in git's order")
     if len(set(all_names)) != len(entries):
         yield _Found("duplicateEntries: a name stands twice")
-    longest = max(map(len, all_names))
-    if longest > limits.component_bytes:
+    joined = b"\0".join(all_names)
+    if len(joined) > limits.component_bytes and (longest := max(map(len, all_names))) > limits.component_bytes:
         yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
-    if bytes(fmt.oid_bytes) in oids:
-        if any(not any(oid) and mode != _GITLINK for mode, _, oid in entries):
+    null = bytes(fmt.oid_bytes)
+    if null in oids:
+        if any(oid == null and mode != _GITLINK for mode, _, oid in entries):
             raise CorruptPack("nullSha1: an entry with the null id")
         yield _Found("nullSha1: a submodule at the null id")
-    if names.any_remarkable(b"\0".join(all_names)):
+    if names.any_remarkable(joined):
         yield from _find_in_names(entries, look_inside)
     if _SYMLINK in kinds:
         yield from _find_in_links(entries, look_inside)
@@ -287,10 +334,8 @@ def _odd_modes(entries: list[TreeEntry], odd: set[bytes]) -> Iterator[str]:
 
 def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
     seen: set[str] = set()  # one of a kind is enough
-    for mode, name, oid in entries:
-        look = names.look_at(name)
-        if look is None:
-            continue
+    looks = [(entry, look) for entry in entries if (look := names.look_at(entry[1])) is not None]
+    for (mode, name, oid), look in looks:
         texts = [look.fault] if look.fault else []
         if look.control:
             # In submodules as CVE-2025-48384 had CR; real history has them in files.

@@ -14,6 +14,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
+from gtfs.ingest.passedtrees import PassedTrees
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
@@ -126,7 +127,13 @@ class Examiner:
         self._fmt = fmt
         self._limits = limits
         self._gate = gate
+        self._passed = PassedTrees(fmt, limits)
         self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
+
+    def forget(self) -> None:
+        """Give back what is kept for the next packs."""
+        self._small.clear()
+        self._passed = PassedTrees(self._fmt, self._limits)
 
     def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
         """Step 1, and that the pack is the one of ``oid``; raises `CorruptPack`, `NotWhole` before all else."""
@@ -179,8 +186,18 @@ class Examiner:
             return decoded, of.findings
         found: list[Finding] = []
         unknown: list[ObjectId] = []
-        read = self._reader(reread(of.pack, decoded, lookup), lookup, unknown)
-        check_pack(of.oid, decoded, self._fmt, self._limits, read=read, leniency=leniency, findings=found)
+        read = self._reader(lambda: reread(of.pack, decoded, lookup), lookup, unknown)
+        check_pack(
+            of.oid,
+            decoded,
+            self._fmt,
+            self._limits,
+            read=read,
+            leniency=leniency,
+            findings=found,
+            passed=self._passed,
+            deltas=of.scan.inflated,
+        )
         findings = tuple(found)
         if keep:
             of.decoded = decoded
@@ -190,13 +207,16 @@ class Examiner:
         return decoded, findings
 
     def _reader(
-        self, own: Callable[[ObjectId], bytes | None], lookup: Lookup, unknown: list[ObjectId]
+        self, make_own: Callable[[], Callable[[ObjectId], bytes | None]], lookup: Lookup, unknown: list[ObjectId]
     ) -> Callable[[ObjectId], bytes | None]:
         """What the check asks for the targets of links that a new tree names, whether this pack brought them or not."""
+        own: Callable[[ObjectId], bytes | None] | None = None  # few packs need it
 
         def read(oid: ObjectId) -> bytes | None:
+            nonlocal own
             data = self._small.get(oid)
             if data is None:
+                own = own or make_own()
                 data = own(oid)
                 if data is None and (found := lookup(oid)) is not None:
                     data = found[1]

@@ -6,23 +6,24 @@ While git indexes one batch in another thread, the next one is examined here. On
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
-from gtfs.ingest.examine import Examination, Examined, Examiner, Gate, Waiting
-from gtfs.ingest.faults import FaultCounts, git_levels
+from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
+from gtfs.ingest.faults import git_levels
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.othersigners import signature_row
+from gtfs.ingest.outcome import Outcome
+from gtfs.ingest.recent import Contents, Recent
 from gtfs.ingest.takeup import take_up
 from gtfs.ingest.tips import hold
 from gtfs.ingest.upcoming import Upcoming
@@ -43,26 +44,13 @@ from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
 
+_MOST_UNPACKED: Final = 1 << 17  # ids, of which it is remembered between batches that they are here
+
 
 class SignOffWriter(Protocol):
     """Step 5: writes one signed file for a batch, fsynced, and gives its name and time in seconds."""
 
     def __call__(self, packs: Sequence[SignoffRow]) -> tuple[str, int]: ...
-
-
-@dataclass
-class Outcome:
-    """What became of the candidates of a run."""
-
-    unpacked: list[ObjectId] = field(default_factory=list)
-    waiting: list[tuple[Candidate, tuple[ObjectId, ...]]] = field(default_factory=list)
-    refused: list[tuple[Candidate, GtfsError]] = field(default_factory=list)
-    faults: FaultCounts = field(default_factory=FaultCounts)  # of what was unpacked
-
-    def note(self, examined: Examined) -> None:
-        """Note a pack that was let in."""
-        self.unpacked.append(examined.oid)
-        self.faults.add(examined.findings)
 
 
 class Ingest:
@@ -90,16 +78,29 @@ class Ingest:
         self._sign_off = sign_off
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
+        self._known_behind: KnownObjects | None = None  # of `_let_in`, which looks again in between
         self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
         self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
         self._spool_number = 0
+        self._recent = Recent()
 
     def __enter__(self) -> Ingest:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._close()
+
+    def forget(self) -> None:
+        """Give back what is kept for the next packs; it is found again when it is needed."""
+        self._close()
+        self._unpacked.clear()
+        self._examiner.forget()
+
+    def _close(self) -> None:
         self._reader.close()
-        self._known.__exit__(None, None, None)
+        self._known.close()
+        if self._known_behind is not None:
+            self._known_behind.close()
 
     def use_gate(self, gate: Gate) -> None:
         """Judge by another gate from the next examination on."""
@@ -121,7 +122,7 @@ class Ingest:
         Raises `CorruptPack`, the gate's refusal, OSError.
         """
         self._look_again()
-        with contextlib.suppress(Waiting):
+        with suppress(Waiting):
             self._examiner.examine(examination, promised, self._from_repository, self._absent, keep=True)
 
     def run(
@@ -137,6 +138,7 @@ class Ingest:
         """
         outcome = Outcome()
         with (
+            closing(self._recent),
             Views(self._repository.state_directory) as views,
             open_pool() as searching,
             ThreadPoolExecutor(1, "gtfs-unpack") as pool,
@@ -144,11 +146,7 @@ class Ingest:
             todo = self._upcoming(candidates, views, searching)
             running: tuple[Batch, Future[list[ObjectId]]] | None = None
             while todo or running:
-                before = running[0].objects if running else {}
-                if running and not running[0].holds_all:
-                    batch = self._new_batch(before)  # left empty: what comes next may stand on what only git will have
-                else:
-                    batch = self._gather(todo, before, running[0].oids if running else set(), outcome, stop)
+                batch = self._gather(todo, running[0] if running else None, outcome, stop)
                 if running is not None:
                     done, future = running
                     running = None
@@ -156,25 +154,29 @@ class Ingest:
                         vanished = future.result()
                     except GitRefused as e:
                         # Find the one to blame, then look again at what was examined on top of it.
-                        todo.put_back([c for c, _ in batch.members])
-                        batch.discard()
+                        todo.put_back([m.candidate for m in batch.members])
+                        batch.close()
                         self._one_by_one(done, e, lambda c: self._upcoming([c], views, searching), outcome)
                         progress(len(outcome.unpacked))
                         continue
                     except BaseException:
-                        batch.discard()
+                        batch.close()
                         raise
-                    for _, x in done.members:
-                        if x.oid not in vanished:
-                            outcome.note(x)
+                    finally:
+                        done.close()
+                    for member in done.members:
+                        if member.oid not in vanished:
+                            outcome.note(member)
                     if vanished:
-                        todo.put_back([c for c, _ in done.members if c.oid in vanished])
+                        self._recent.clear()
+                        todo.put_back([m.candidate for m in done.members if m.oid in vanished])
                     progress(len(outcome.unpacked))
                 if not batch.members:
-                    batch.discard()
+                    batch.close()
                     if stop():
                         break
                     continue
+                batch.end()
                 running = (batch, pool.submit(self._let_in, batch))
         if not todo and not self._keeps_marks:
             release(self._leftover)
@@ -189,19 +191,24 @@ class Ingest:
             pool,
         )
 
-    def _gather(
-        self,
-        todo: Upcoming,
-        before: dict[ObjectId, tuple[int, bytes]],
-        before_oids: set[ObjectId],
-        outcome: Outcome,
-        stop: Callable[[], bool],
-    ) -> Batch:
+    def _gather(self, todo: Upcoming, before: Batch | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
         """Steps 1 to 4 until a batch is full; what a batch still on its way holds counts as here."""
         batch = self._new_batch(before)
+        before_oids = before.oids if before is not None else set()
+        most_bytes = self._limits.delta_object_bytes
 
-        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
-            return batch.objects.get(oid) or before.get(oid) or self._from_repository(oid)
+        def lookup_before(oid: ObjectId) -> Contents | None:
+            # Not in this batch, whose objects may stand on those before.
+            found = self._recent.get(oid)
+            if found is None and before is not None:
+                found = before.read(oid, most_bytes, self._from_repository)
+            return found or self._from_repository(oid)
+
+        def lookup(oid: ObjectId) -> Contents | None:
+            found = self._recent.get(oid) or batch.read(oid, most_bytes, lookup_before) or lookup_before(oid)
+            if found is not None:
+                self._recent.put(oid, found)
+            return found
 
         def absent(parents: Sequence[ObjectId]) -> list[ObjectId]:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
@@ -222,7 +229,7 @@ class Ingest:
                 outcome.waiting.append((candidate, e.parents))
                 continue
             except OSError:
-                batch.discard()
+                batch.close()
                 raise
             except MissingBase as e:
                 if self._have_lost([p for p in parents if p not in batch.oids and p not in before_oids]):
@@ -232,19 +239,26 @@ class Ingest:
                 continue
             except GtfsError as e:
                 if e.fault is Blame.SYSTEM:
-                    batch.discard()
+                    batch.close()
                     raise
                 outcome.refused.append((candidate, e))
                 continue
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
             batch.add(candidate, examined, examination.pack)
+            for item in examined.decoded:
+                if item.data is not None:
+                    self._recent.put(item.oid, (item.kind, item.data))
         return batch
 
-    def _new_batch(self, before: dict[ObjectId, tuple[int, bytes]]) -> Batch:
+    def _new_batch(self, before: Batch | None) -> Batch:
         self._spool_number += 1
+        if len(self._unpacked) > _MOST_UNPACKED:
+            self._unpacked.clear()  # the index knows
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
+        if before is None:
+            return Batch(path, self._fmt, self._known.is_packed)
         return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
 
     def _look_again(self) -> None:
@@ -257,73 +271,83 @@ class Ingest:
 
         Gives those that have to be examined again: somebody has thrown away what git had of them.
         """
-        examined = [x for _, x in batch.members]
+        members = batch.members
         try:
             batch.finish()
             # 5
-            signed = [SignoffRow(x.oid, x.scan.digest, x.scan.length, x.vouch) for x in examined]
+            signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
             file, time_s = self._sign_off(signed)
             # 6, 7
             marks: list[Path] = []
             if batch.has_objects:
                 levels = git_levels(batch.is_promised, known_fsck_ids())
-                skipped = {f.oid for x in examined for f in x.findings if f.needs_skipping}
+                skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
                 marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
         finally:
             batch.discard()
         if self._vanished(batch):
             self._leftover += marks
-            return [x.oid for x in examined]
+            return [m.oid for m in members]
         # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
-        unpromised = [x.oid for c, x in batch.members if c.promised is None]
+        unpromised = [m.oid for m in members if m.candidate.promised is None]
         with self._index.transaction():
             rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
             take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
-            self._index.packs.set_kind_time(SeenPack(x.oid, x.kind, x.time_s, x.parents) for x in examined)
-            self._index.packs.set_stage([x.oid for x in examined], "unpacked")
-            found = {x.oid: signature_row(x.vouch.found, x.vouch.keyring) for x in examined if x.vouch.found}
+            self._index.packs.set_kind_time(SeenPack(m.oid, m.kind, m.time_s, m.parents) for m in members)
+            self._index.packs.set_stage([m.oid for m in members], "unpacked")
+            found = {m.oid: signature_row(m.vouch.found, m.vouch.keyring) for m in members if m.vouch.found}
             self._index.signers.put(found)
-            self._index.signoffs.add(SignOff(x.oid, file, x.vouch.to_text(), time_s) for x in examined)
+            self._index.signoffs.add(SignOff(m.oid, file, m.vouch.to_text(), time_s) for m in members)
         # 9, and only then may git's own housekeeping have the pack.
         if not self._keeps_marks:
-            hold(self._repository, self._index, {x.oid: x.parents for x in examined})
+            hold(self._repository, self._index, {m.oid: m.parents for m in members})
             release(marks)
         vanished = self._vanished(batch)
-        self._index.packs.set_stage(vanished, "verified")
-        self._unpacked.update(x.oid for x in examined if x.oid not in vanished)
+        if vanished:
+            self._index.packs.set_stage(vanished, "verified")
+        self._unpacked |= batch.oids.difference(vanished)
         return vanished
 
     def _vanished(self, batch: Batch) -> list[ObjectId]:
         """The packs of a batch of which git has lost what it had before."""
         if not batch.skipped:
             return []
-        with KnownObjects(self._repository) as known:
-            gone = {oid for oid in batch.skipped if oid not in known}
-        return [x.oid for _, x in batch.members if any(item.oid in gone for item in x.decoded)] if gone else []
+        if self._known_behind is None:
+            self._known_behind = KnownObjects(self._repository)
+        else:
+            self._known_behind.refresh()
+        gone = {oid for oid in batch.skipped if oid not in self._known_behind}
+        return list(dict.fromkeys(pack for oid in gone for pack in batch.skipped[oid]))
 
     def _one_by_one(
         self, batch: Batch, reason: GitRefused, alone: Callable[[Candidate], Upcoming], outcome: Outcome
     ) -> None:
         """Let in what git accepts of a batch that it refused as a whole."""
+        self._recent.clear()
         log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
-        for candidate, _ in batch.members:
-            single = self._gather(alone(candidate), {}, set(), outcome, lambda: False)
+        for candidate in [m.candidate for m in batch.members]:
+            single = self._gather(alone(candidate), None, outcome, lambda: False)
             if not single.members:
-                single.discard()
+                single.close()
                 continue
-            parents = single.members[0][1].parents
+            parents = single.members[0].parents
+            single.end()
             try:
                 vanished = self._let_in(single)
             except GitRefused as e:
+                self._recent.clear()
                 if e.lacks_objects and self._have_lost(parents):
                     outcome.waiting.append((candidate, parents))
                 else:
                     outcome.refused.append((candidate, e))
                 continue
+            finally:
+                single.close()
             if vanished:
+                self._recent.clear()
                 outcome.waiting.append((candidate, parents))
             else:
-                outcome.note(single.members[0][1])
+                outcome.note(single.members[0])
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""
@@ -360,6 +384,5 @@ def sweep(repository: Repository) -> None:
     sweep_unpacking(repository)
     sweep_repacking(repository)
     sweep_moving(repository)
-    repository.layout.config_lock.unlink(missing_ok=True)
     for leftover in repository.layout.batches():
         leftover.unlink()

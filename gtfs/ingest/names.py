@@ -19,6 +19,8 @@ _HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\
 _REMARKABLE: Final = re.compile(
     rb"(?:\A|\0)\.|[/\\~\x01-\x1f\x7f]|\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
 )
+# No byte that such a name has besides a first dot: deleting all others is quicker than a search for these.
+_UNREMARKABLE: Final = bytes(b for b in range(256) if b not in b"/\\~\x7f\xe2\xef" and not 0 < b < 0x20)
 _SHOWN: Final = 120  # bytes
 _ANNEX: Final = re.compile(rb"(?:\.\./)*+\.git/annex/objects/([^\0\\]+)\Z", re.DOTALL)
 _CONTROL: Final = re.compile(rb"[\x01-\x1f\x7f]")
@@ -55,7 +57,9 @@ def shown(name: bytes) -> str:
 
 def any_remarkable(joined: bytes) -> bool:
     """Whether `look_at` may find something in one of these names, joined by NUL."""
-    return _REMARKABLE.search(joined) is not None
+    if joined.startswith(b".") or joined.find(b"\0.") >= 0:
+        return True
+    return bool(joined.translate(None, _UNREMARKABLE)) and _REMARKABLE.search(joined) is not None
 
 
 def _component_is_dotgit(name: bytes) -> bool:

@@ -87,7 +87,7 @@ def follow_refs(
     moves = [RefMove(n, now.get(n), oid) for n, oid in wanted.items() if n not in stay and now.get(n) != oid]
     moves += [RefMove(name, now[name], None) for name in gone if now.get(name) == held[name]]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
-    index.refs.change({name: oid for name, oid in wanted.items() if name not in stay})
+    index.refs.change({name: oid for name, oid in wanted.items() - held.items() if name not in stay})
     unkept = keep_places(repository, moves, refs)
     refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept], [ref.name for ref in refs])
     held_back |= {name: why for name, why in refused.items() if name in wanted}

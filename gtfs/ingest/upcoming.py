@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from itertools import islice
 from typing import NamedTuple
 
 from gtfs.errors import GtfsError
@@ -41,20 +42,30 @@ class Upcoming:
         self._search = search
         self._pool = pool
         self._looked: deque[Scanned] = deque()
-        self._rest = deque(candidates)
+        self._again: deque[Candidate] = deque()  # before the rest
+        self._rest = iter(candidates)
         self._held_bytes = 0  # of those looked at
 
     def __bool__(self) -> bool:
-        return bool(self._looked or self._rest)
+        return bool(self._looked or self._next_is_known())
+
+    def _next_is_known(self) -> bool:
+        """Whether there is one more to be looked at; it is in ``_again`` then."""
+        if not self._again:
+            self._again.extend(islice(self._rest, 1))
+        return bool(self._again)
 
     def first(self) -> Candidate:
         """The next one; raises IndexError without."""
-        return self._looked[0].candidate if self._looked else self._rest[0]
+        if self._looked:
+            return self._looked[0].candidate
+        self._next_is_known()
+        return self._again[0]
 
     def take(self) -> Scanned:
         """The next one, scanned; those behind it are looked at, too, as long as they need signatures."""
-        while self._rest and len(self._looked) < AHEAD and self._held_bytes < _HELD_BYTES:
-            found = self._look(self._rest.popleft())
+        while len(self._looked) < AHEAD and self._held_bytes < _HELD_BYTES and self._next_is_known():
+            found = self._look(self._again.popleft())
             self._looked.append(found)
             self._held_bytes += _held_bytes(found)
             if found.search is None and isinstance(found.said, Examination):
@@ -77,10 +88,10 @@ class Upcoming:
 
     def put_back(self, candidates: Sequence[Candidate]) -> None:
         """Let these come next, once more."""
-        self._rest.extendleft(found.candidate for found in reversed(self._looked))
+        self._again.extendleft(found.candidate for found in reversed(self._looked))
         self._looked.clear()
         self._held_bytes = 0
-        self._rest.extendleft(reversed(candidates))
+        self._again.extendleft(reversed(candidates))
 
 
 def _held_bytes(found: Scanned) -> int:

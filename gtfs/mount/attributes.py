@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 
 from gtfs.mount import inodes
-from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, PackInfo
+from gtfs.mount.tree import VERIFIED_STAGES, ControlEntry, PackFields
 
 if TYPE_CHECKING:
     from gtfs.mount.incomingfile import IncomingFile
@@ -53,21 +53,20 @@ class Attributes:
         entry.st_nlink = 2
         return entry
 
-    def pack(self, info: PackInfo) -> pyfuse3.EntryAttributes:
+    def pack(self, pack: PackFields) -> pyfuse3.EntryAttributes:
         """A commit pack: exact size, blocks of what is local, read-only for everybody."""
-        return self.next_pack(self._new(0, stat.S_IFREG | 0o444, 0, 0, 0), info)
+        return self.next_pack(self._new(0, stat.S_IFREG | 0o444, 0, 0, 0), pack)
 
-    def next_pack(self, entry: pyfuse3.EntryAttributes, info: PackInfo) -> pyfuse3.EntryAttributes:
+    def next_pack(self, entry: pyfuse3.EntryAttributes, pack: PackFields) -> pyfuse3.EntryAttributes:
         """The same in what `pack` gave for another one: a listing makes none anew for each of its packs."""
-        entry.st_ino = inodes.pack_inode(info.row)
-        entry.st_size = size = info.size
-        here = info.local_bytes
-        entry.st_blocks = _blocks(here if here < size else size)
-        time_s = info.time_s
+        row, _, size, time_s, stage, here = pack
+        entry.st_ino = inodes.PACK_BASE + row
+        entry.st_size = size
+        entry.st_blocks = -(-(here if here < size else size) // BLOCK)
         if not -_LATEST_S < time_s < _LATEST_S:
             time_s = max(-_LATEST_S, min(time_s, _LATEST_S))
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time_s * NS
-        done = here >= size and info.stage in VERIFIED_STAGES
+        done = here >= size and stage in VERIFIED_STAGES
         entry.entry_timeout = entry.attr_timeout = FOREVER_S if done else SHORT_S
         return entry
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 from bisect import bisect_right
-from collections.abc import Iterator
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final, Protocol
 
 import pyfuse3
@@ -18,24 +18,35 @@ from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.names import Names, Parts, fail
-from gtfs.mount.tree import ControlTree, PackInfo, PackSource
+from gtfs.mount.tree import ControlTree, PackFields, PackSource
 
 _DOTS: Final = (b".", b"..")
 _FIRST: Final = 2  # positions 1 and 2 are behind the dots
 _PACKS: Final = 1 << 32  # positions of packs are this plus the row; those of everything else stand below
-_ROWS: Final = 1000  # packs asked from the index at once; the kernel asks for some 150 entries
-
-
-# One line of a listing: name, attributes, and where the next one starts. The next line may use the same attributes.
-# A plain tuple, as there are a hundred thousand.
-Entry = tuple[bytes, pyfuse3.EntryAttributes, int]
+_ROWS: Final = 1000  # packs asked from the index at once; the kernel asks for some 160 entries
 
 
 class Listing(Protocol):
     """An open directory."""
 
-    def entries(self, start: int) -> Iterator[Entry]:
-        """The entries from position ``start``, 0 for the beginning."""
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
+        """Give the kernel entries from position ``start`` on, 0 for the beginning, until it has enough.
+
+        Each counts as a look-up but for the dots; packs need no count.
+        """
+
+
+Entry = tuple[bytes, pyfuse3.EntryAttributes, int]  # name, attributes, and the position behind it
+
+
+def _reply_few(entries: Iterable[Entry], numbers: inodes.PassingInodes, token: pyfuse3.ReaddirToken) -> bool:
+    """Give the kernel what is no pack; False when it has enough."""
+    for name, attributes, position in entries:
+        if not pyfuse3.readdir_reply(token, name, attributes, position):
+            return False
+        if name not in _DOTS:
+            numbers.looked_up(attributes.st_ino)
+    return True
 
 
 def _dots(start: int, attributes: pyfuse3.EntryAttributes) -> Iterator[Entry]:
@@ -54,40 +65,48 @@ class RootListing:
         self._meaning = names
         self._names: list[bytes] = []
         self._listed: set[bytes] = set()
-        self._packs: list[PackInfo] = []
+        self._packs: Sequence[PackFields] = ()
         self._packs_after = 0
 
-    def entries(self, start: int) -> Iterator[Entry]:
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
         """See `Listing`."""
+        if start >= _PACKS or _reply_few(self._before_packs(start), self._meaning.inodes, token):
+            self._reply_packs(max(start - _PACKS, 0), token)
+
+    def _before_packs(self, start: int) -> Iterator[Entry]:
         if start == 0:
-            self._packs = []
+            self._packs = ()
             self._names = [f.name for f in self._files.all() if f.name is not None and self._meaning.shows(f)]
             self._listed = {bytes(oid) for name in self._names if (oid := parse_pack_name(name)) is not None}
         yield from _dots(start, self._meaning.root())
-        if start < _PACKS:
-            first = max(start - _FIRST, 0)
-            for i, name in enumerate(self._names[first:], first):
-                attributes = self._meaning.of_name(name)
-                if attributes is not None:
-                    yield name, attributes, _FIRST + i + 1
-        row = max(start - _PACKS, 0)
-        entry: pyfuse3.EntryAttributes | None = None
-        of = self._meaning.attributes
-        while infos := self._after(row):
-            for info in infos:
-                if info.oid not in self._listed:
-                    entry = of.pack(info) if entry is None else of.next_pack(entry, info)
-                    yield info.oid.hex().encode() + b".pack", entry, _PACKS + info.row
-            row = infos[-1].row
+        first = max(start - _FIRST, 0)
+        for i, name in enumerate(self._names[first:], first):
+            attributes = self._meaning.of_name(name)
+            if attributes is not None:
+                yield name, attributes, _FIRST + i + 1
 
-    def _after(self, row: int) -> list[PackInfo]:
+    def _reply_packs(self, row: int, token: pyfuse3.ReaddirToken) -> None:
+        # Once for each of very many names: one loop, and the same attributes filled in anew.
+        entry: pyfuse3.EntryAttributes | None = None
+        of, listed, reply = self._meaning.attributes, self._listed, pyfuse3.readdir_reply
+        while packs := self._after(row):
+            for pack in packs:
+                oid = pack[1]
+                if oid in listed:
+                    continue
+                entry = of.pack(pack) if entry is None else of.next_pack(entry, pack)
+                if not reply(token, oid.hex().encode() + b".pack", entry, _PACKS + pack[0]):
+                    return
+            row = packs[-1][0]
+
+    def _after(self, row: int) -> Sequence[PackFields]:
         """The next packs: what is left of those asked for last, as long as the listing goes on from there."""
         packs = self._packs
-        if not packs or not self._packs_after <= row < packs[-1].row:
+        if not packs or not self._packs_after <= row < packs[-1][0]:
             self._packs_after, packs = row, self._source.rows(row, _ROWS)
             self._packs = packs
             return packs
-        return packs[bisect_right(packs, row, key=attrgetter("row")) :]
+        return packs[bisect_right(packs, row, key=itemgetter(0)) :]
 
 
 class ControlListing:
@@ -97,8 +116,11 @@ class ControlListing:
         self._control, self._parts, self._meaning = control, parts, names
         self._names: list[bytes] = []
 
-    def entries(self, start: int) -> Iterator[Entry]:
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
         """See `Listing`."""
+        _reply_few(self._entries(start), self._meaning.inodes, token)
+
+    def _entries(self, start: int) -> Iterator[Entry]:
         if start == 0:
             self._names = self._control.names(self._parts)
         yield from _dots(start, self._meaning.of_node(self._parts))
@@ -133,12 +155,8 @@ class OpenDirectories:
         return ControlListing(self._control, parts, self._names)
 
     def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> None:
-        """Give the kernel entries from ``start`` on until it has enough; each counts as a look-up but for the dots."""
-        for name, attributes, position in self._listings[number].entries(start):
-            if not pyfuse3.readdir_reply(token, name, attributes, position):
-                return
-            if name not in _DOTS:
-                self._names.inodes.looked_up(attributes.st_ino)
+        """Give the kernel entries from ``start`` on until it has enough."""
+        self._listings[number].reply(start, token)
 
     def release(self, number: int) -> None:
         """It is not listed any more."""

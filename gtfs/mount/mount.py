@@ -9,6 +9,7 @@ from __future__ import annotations
 from gtfs.ids import ObjectId
 from gtfs.mount.changes import Changes
 from gtfs.mount.droppedfiles import DroppedFiles
+from gtfs.mount.firstlook import FirstLook
 from gtfs.mount.handletable import HandleTable
 from gtfs.mount.handover import Handover
 from gtfs.mount.incoming import IncomingFiles
@@ -39,6 +40,7 @@ class Mount:
             source,
             self._files,
             self._names,
+            FirstLook(source, self._names, self._waits),
             self._handles,
             OpenDirectories(source, self._files, control, self._names),
             Changes(self._names, self._files, self._handover, dropped),

@@ -15,6 +15,7 @@ import pyfuse3
 
 from gtfs.mount.changes import Changes
 from gtfs.mount.errnos import answering
+from gtfs.mount.firstlook import FirstLook
 from gtfs.mount.handletable import HandleTable
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.kernelcache import KernelCache
@@ -36,6 +37,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         source: PackSource,
         files: IncomingFiles,
         names: Names,
+        first_look: FirstLook,
         handles: HandleTable,
         directories: OpenDirectories,
         changes: Changes,
@@ -45,6 +47,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
         self._source = source
         self._files = files
         self._names = names
+        self._first_look = first_look
         self._handles = handles
         self._directories = directories
         self._changes = changes
@@ -60,6 +63,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Negative answers are not cached: a pack may be published at any moment."""
+        await self._first_look.for_name(parent_inode, name, ctx.pid)
         return self._names.look_up(parent_inode, name)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -92,6 +96,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """.gtfs itself is not listed in the root."""
+        await self._first_look.for_all(ctx.pid)
         return self._directories.open(inode)
 
     @answering

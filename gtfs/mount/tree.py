@@ -2,8 +2,8 @@
 """What a mount shows and where it hands what was written: the Protocols that node.py implements and wires.
 
 No code of its own. The look-ups (everything that is not async) are called on the trio loop for each ``stat`` and must
-answer from memory or the index within a millisecond; they never wait for the network. Only `PackSource.read`, the
-readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
+answer from memory or the index within a millisecond; they never wait for the network. Only `PackSource.read` and
+`PackSource.wait_listed`, the readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class PackInfo(NamedTuple):
     local_bytes: int  # how many of `size` are on this machine
 
 
+PackFields = tuple[int, ObjectId, int, int, str, int]  # those of a `PackInfo`; a listing has a hundred thousand
+
+
 class SpaceStatistics(NamedTuple):
     """What statfs shows."""
 
@@ -59,13 +62,20 @@ class SpaceStatistics(NamedTuple):
 class PackSource(Protocol):
     """Every commit pack that the node knows."""
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether all packs are known that are to be; False for a while in a new mirror, whose peers are asked."""
+
+    async def wait_listed(self) -> None:
+        """Return when they are, or when they have been waited for long enough."""
+
     def info(self, oid: ObjectId) -> PackInfo | None:
         """The pack of ``oid``, or None if this node knows no such commit or tag."""
 
     def info_by_row(self, row: int) -> PackInfo | None:
         """The pack of an index row."""
 
-    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+    def rows(self, after_row: int, limit: int) -> Sequence[PackFields]:
         """At most ``limit`` packs of rows greater than ``after_row``, in row order; an empty list ends the listing."""
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-import httpx
 import trio
 
 from gtfs.errors import GtfsError
@@ -16,6 +15,7 @@ from gtfs.node.saidonce import SaidOnce
 from gtfs.state.attest import attest_if_due, is_attester
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller
+from gtfs.swarm.httpget import Client
 from gtfs.trust.attestation import AttestationRefused
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
@@ -33,7 +33,7 @@ class Attesters:
         state: State,
         writing: Writing,
         given: Iterable[Feed],
-        client: httpx.AsyncClient,
+        client: Client,
         interval_s: float,
         move_refs: Callable[[], Awaitable[None]],
     ) -> None:

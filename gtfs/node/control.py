@@ -19,7 +19,7 @@ import trio
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.nursery import open_flat_nursery
-from gtfs.state.control import Tell, read_object, socket_path
+from gtfs.state.control import NodeFailed, Tell, read_object, socket_path
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,14 @@ _MAX_WORDS = 1000
 _MAX_DAYS = 3650
 
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
+
+
+def texts_in(request: dict[str, Any], name: str) -> list[str]:
+    """The texts of one field of a request, none where it is missing; raises `NodeFailed`."""
+    found = request.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
+        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
+    return found
 
 
 def _is_name(value: object) -> bool:

@@ -19,11 +19,13 @@ from typing import Any, Final
 import trio
 
 from gtfs.catalogue.accept import Held
+from gtfs.catalogue.reftree import CHUNKS_FILE
 from gtfs.durable import replace_file
-from gtfs.errors import Blame
+from gtfs.errors import Blame, GtfsError
 from gtfs.feed import SALT_BYTES, DhtFeed
 from gtfs.ids import InfoHash
 from gtfs.metainfo import BadMetainfo, metainfo_of, parse_info, piece_length, wrap_info
+from gtfs.node.chunks import chunks_spec
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.feedkey import BadFeedKey, FeedKey, address, make_feed_key, read_feed_key
@@ -52,6 +54,15 @@ class BadPointer(FeedError):
     """A pointer that leads to no catalogue's torrent."""
 
     fault = Blame.DATA
+
+
+class BadChunks(GtfsError):
+    """A catalogue that names another torrent than that of its chunks."""
+
+    fault = Blame.DATA
+
+    def __init__(self) -> None:
+        super().__init__("the catalogue names another torrent than that of its chunks, which is not seeded from here")
 
 
 class Unaskable(FeedError):
@@ -159,6 +170,7 @@ class PointerKeeper:
         self._one = trio.Lock()
         self._news = trio.Event()
         self._seeded: list[InfoHash] = []  # the held catalogue's last
+        self._chunks: list[InfoHash | None] = []  # theirs
         self._heard: dict[bytes, Pointer] = {}  # by target
         self._told = Told()
         shutil.rmtree(self._root, ignore_errors=True)
@@ -210,12 +222,37 @@ class PointerKeeper:
         async with self._one:
             await trio.to_thread.run_sync(write)
             await session.add(spec)
+            await self._seed_chunks(session, held)
         self._seeded.append(infohash)
-        for old in self._seeded[:-2]:
+        self._chunks.append(None if held.catalogue.top is None else held.catalogue.top.infohash)
+        for old in {*self._seeded[:-2], *self._chunks[:-2]} - {None, *self._chunks[-2:]}:
+            assert old is not None
             await session.remove(old)
             await trio.to_thread.run_sync(shutil.rmtree, self._root / old.hex(), True)
-        del self._seeded[:-2]
+        del self._seeded[:-2], self._chunks[:-2]
         return infohash
+
+    async def _seed_chunks(self, session: Session, held: Held) -> None:
+        """The chunks that it names, as one file."""
+        top, tree = held.catalogue.top, held.catalogue.tree
+        if top is None or tree is None or top.infohash is None or top.infohash in self._chunks:
+            return
+        spec = chunks_spec(self._root / top.infohash.hex(), top, held.catalogue.trackers, is_whole=True)
+
+        def write() -> None:
+            metainfo, infohash = metainfo_of(CHUNKS_FILE, spec.size, tree.bytes_in_order())
+            if infohash != spec.infohash:
+                raise BadChunks
+            spec.directory.mkdir(parents=True, exist_ok=True)
+            spec.path.write_bytes(b"".join(tree.bytes_in_order()))
+            spec.metainfo.write_bytes(metainfo)
+
+        try:
+            await trio.to_thread.run_sync(write)
+        except BadChunks as error:  # its signer's fault; who finds them beside the catalogue needs none
+            log.warning("%s", error)
+            return
+        await session.add(spec)
 
     def _pointers(self, held: Held, infohash: InfoHash) -> list[Pointer]:
         """A publisher's own, or those that led a mirror to what it holds."""

@@ -121,7 +121,11 @@ class Follower:
         state, held = self._state, self._state.held
         listed = self._listed()
         # What was taken up and lies in no reel yet is the sign of an existing clone.
-        if held is None or all(map(self._reel_torrents.has_table, listed)) or not state.index.packs.open_items():
+        if (
+            held is None
+            or all(map(self._reel_torrents.has_table, listed))
+            or not state.index.packs.sealable_after(-1, 1)
+        ):
             return []
         guess = Guess(state.reel_files, list(held.catalogue.refs.values()))
         found = []
@@ -197,10 +201,14 @@ class Follower:
         listed = [row for row in self._listed() if row.name not in report.missing]
         await self._fill(listed)
         async with self._one:
-            await Round(self._way_in, listed, report, progress).run(stall_s)
-            if self._state.held is held:
-                # Those whose whole history is here move, whatever else is missing.
-                report.refs = await self._move_refs()
+            try:
+                await Round(self._way_in, listed, report, progress).run(stall_s)
+                if self._state.held is held:
+                    # Those whose whole history is here move, whatever else is missing.
+                    report.refs = await self._move_refs()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._writing.run(self._way_in.forget)
         return report
 
     async def _move_refs(self) -> RefReport:

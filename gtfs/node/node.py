@@ -11,28 +11,30 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.catalogue.freshness import looks_like_freshness
-from gtfs.errors import Blame, GtfsError
+from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.cache import Cache
-from gtfs.node.control import Handler, answer_task, listen
+from gtfs.node.chunks import ChunkFetcher
+from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
+from gtfs.node.keepup import KeepUp
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -40,14 +42,13 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
-from gtfs.node.saidonce import SaidOnce
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
 from gtfs.reel.index import ReelRow
 from gtfs.repo.work import Step, Work
-from gtfs.state.control import NodeFailed, Tell
+from gtfs.state.control import Tell
 from gtfs.state.describe import describe_refreshed, describe_state
 from gtfs.state.divergence import Divergence, all_stay
 from gtfs.state.explain import explain
@@ -62,7 +63,7 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import open_client
+from gtfs.swarm.httpget import Client, open_client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -72,9 +73,6 @@ from gtfs.view.written import WrittenPacks
 
 log = logging.getLogger(__name__)
 
-_TABLES_S = 30.0  # for the tables of one try; nobody waits for it, as one does for a mount
-_RETRY_S = 10.0  # after a catalogue could not be followed
-
 
 class Node:
     """A running node; made by `open_node`."""
@@ -83,7 +81,7 @@ class Node:
         self,
         state: State,
         session: Session | None,
-        client: httpx.AsyncClient,
+        client: Client,
         options: NodeOptions,
         first: FirstTrust,
     ) -> None:
@@ -106,13 +104,14 @@ class Node:
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
+        self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
-        self._keep_whole = options.prefetch
+        self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
             self.news.wanted.grow()
@@ -137,10 +136,10 @@ class Node:
         self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
-        """What a feed gave: judged, and acted on by `_follow_task` when it is news."""
+        """What a feed gave: judged, and acted on by `keep_up` when it is news."""
         self._refusals.check(feed.text, document)
         try:
-            await self._take_catalogue(document)
+            await self.chunks.taking(document, [feed], self._take_catalogue)
         except GtfsError as e:
             self._refusals.note(feed.text, document, e)
             raise
@@ -153,12 +152,12 @@ class Node:
             return
         if await self.follower.take_document(document):
             self.pointer.renew()
-            self._keep_whole = self._keep_whole or followed
+            self.keep_up.is_whole |= followed
             self.news.wanted.grow()
 
     def _freshened(self, followed: bool) -> None:
         """What went stale meanwhile may move again."""
-        self._keep_whole = self._keep_whole or followed
+        self.keep_up.is_whole |= followed
         self.news.changed()
         self.news.wanted.grow()
 
@@ -176,41 +175,12 @@ class Node:
         return describe_refreshed(self.state, done)
 
     async def _take_copied(self, document: bytes) -> None:
-        await take_copied(self.state, self.reel_torrents, self._take_catalogue, self.attesters.take, document)
+        take = partial(self.chunks.taking, feeds=self.poller.feeds, take=self._take_catalogue)
+        await take_copied(self.state, self.reel_torrents, take, self.attesters.take, document)
 
     async def _move_refs(self) -> None:
         if self._has_followed():  # else a sync moves them, once it has brought what they reach
             await self.follower.move_refs()
-
-    async def _follow_task(self) -> None:
-        """Fetch what a newer catalogue brings: its tables, and all of it on a mirror that was whole before."""
-        said, what = SaidOnce(log), "the catalogue cannot be followed yet"
-        if self.follower.lacks_tables():
-            self.news.wanted.grow()
-        seen = 0
-        while True:
-            seen = await self.news.wanted.wait_beyond(seen)
-            trouble = await self._follow()
-            if trouble is None:
-                said.is_over(what)
-                continue
-            said.warn(what, trouble)
-            with trio.move_on_after(_RETRY_S):
-                await self.news.wanted.wait_beyond(seen)
-            seen = -1  # again, whatever came meanwhile
-
-    async def _follow(self) -> str | None:
-        """One try; gives what hindered it."""
-        try:
-            await self.reel_torrents.mend()
-            failed = await self.follower.bring_tables(max(_TABLES_S, self.options.table_s))
-            if self._keep_whole:
-                failed = (await self.sync(lambda _p: None)).missing
-            if failed:
-                return str(next(iter(failed.values())))
-        except (GtfsError, OSError) as e:
-            return str(e)
-        return None
 
     def _has_followed(self) -> bool:
         held = self.state.held
@@ -270,11 +240,11 @@ class Node:
         await self.attesters.poll_once()
 
     async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = [Path(file) for file in _texts(request, "keyrings")]
+        files = [Path(file) for file in texts_in(request, "keyrings")]
         if files:
             given = TrustGiven(files)
             await self._writing.run(first_trust, self.state, given, None)
-        self.attesters.use(map(parse_attester, _texts(request, "attesters")))
+        self.attesters.use(map(parse_attester, texts_in(request, "attesters")))
         try:
             return await self.sync_once(tell)
         finally:  # whoever asks for the status next shall not read of refs that have moved
@@ -339,6 +309,7 @@ class Node:
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
+                self.packs.now_listed()
                 nursery.start_soon(self.git_news.watch_task)
                 task_status.started()
                 return
@@ -347,7 +318,8 @@ class Node:
             nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self.written.look_again_task)
             nursery.start_soon(self.packs.forget_task)
-            nursery.start_soon(self._follow_task)
+            nursery.start_soon(self.keep_up.run_task)
+            nursery.start_soon(self.keep_up.end_listing_task)
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
@@ -358,13 +330,6 @@ class Node:
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
-
-
-def _texts(request: dict[str, Any], name: str) -> list[str]:
-    found = request.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) and "\0" not in text for text in found):
-        raise NodeFailed(f"{name}: these are no names of files", Blame.USAGE.exit_code)
-    return found
 
 
 @asynccontextmanager

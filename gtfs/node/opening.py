@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,12 +15,13 @@ from pathlib import Path
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
-from gtfs.feed import DhtFeed, Feed, parse_feed
+from gtfs.feed import CHUNKS, DhtFeed, Feed, parse_feed
+from gtfs.node.chunks import believe_from
 from gtfs.node.dhtfeed import first_document
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
-from gtfs.state.belief import believe, keep_ring
+from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.source import Source
 from gtfs.state.state import State
@@ -40,12 +42,18 @@ async def bring_first(feed: Feed, options: NodeOptions, session: Session | None)
     return answer.document
 
 
-def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Repository, FirstTrust]:
-    """A repository as the catalogue wants it, with the keyring in it, once the catalogue is believed.
+async def bring_believed(
+    feed: Feed, given: TrustGiven, options: NodeOptions, session: Session | None
+) -> tuple[bytes, Belief]:
+    """The same once it is believed, with its chunks; raises what `bring_first` and `believe_from` do."""
+    document = await bring_first(feed, options, session)
+    with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
+        async with open_client(options.proxy) as client:
+            return document, await believe_from(feed, given, document, client, session, Path(directory) / CHUNKS)
 
-    Whoever may sign it was asked about, or given, here: the trust that comes back asks nobody again.
-    """
-    belief = believe(given, document)
+
+def _new_mirror(path: Path, belief: Belief) -> Repository:
+    """A repository as a catalogue wants it that is believed, with the keyring in it."""
     repository = create_repository(path, belief.accepted.catalogue.object_format)
     try:
         repository.state_directory.mkdir(mode=0o700, exist_ok=True)
@@ -53,7 +61,7 @@ def _new_mirror(path: Path, given: TrustGiven, document: bytes) -> tuple[Reposit
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
-    return repository, belief.first
+    return repository
 
 
 @asynccontextmanager
@@ -81,8 +89,8 @@ async def _open_source(
     document: bytes | None = None
     first: FirstTrust | None = None
     if source.feed is not None and not source.repository.exists():
-        document = await bring_first(source.feed, options, session)
-        repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, given, document)
+        document, belief = await bring_believed(source.feed, given, options, session)
+        repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, belief), belief.first
     else:
         repository = await trio.to_thread.run_sync(open_repository, source.repository)
     async with contextlib.AsyncExitStack() as stack:
@@ -108,7 +116,8 @@ async def _open_source(
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
             async with open_node(state, replace(options, feeds=tuple(feeds)), session, first) as node:
-                if document is not None:
-                    await node.follower.take_document(document, join=False)
+                if document is not None and source.feed is not None:
+                    take = partial(node.follower.take_document, join=False)
+                    await node.chunks.taking(document, [source.feed], take)
                 stack.pop_all()
                 yield node

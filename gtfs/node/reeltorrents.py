@@ -8,7 +8,6 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import httpx
 import trio
 
 from gtfs.durable import replace_file
@@ -19,11 +18,12 @@ from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel, Row, footer_range, parse_footer, parse_table, table_range
+from gtfs.reel.table import CorruptReel, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.swarm import files
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
@@ -47,7 +47,7 @@ class ReelTorrents:
         session: Session | None,
         writing: Writing,
         evictions: Evictions,
-        client: httpx.AsyncClient | None = None,
+        client: Client | None = None,
     ) -> None:
         self._client = client  # for the metadata that web seeds have
         self._state = state
@@ -166,7 +166,7 @@ class ReelTorrents:
 
     def has_table(self, row: ReelRow) -> bool:
         """Whether the reel's packs are in the index."""
-        return row.is_whole or self._state.reel_files.table(row) is not None
+        return row.is_whole or self._state.reel_files.has_table(row)
 
     async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
         """Fetch a reel's footer and table, check them against its name and make its packs known.
@@ -274,20 +274,32 @@ class ReelTorrents:
         """The reel's torrent left the swarm and came back."""
         self._torrents[row.id] = torrent
 
-    async def fetch(self, row: ReelRow, progress: Callable[[int, int], None], stall_s: float) -> None:
-        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`."""
+    async def fetch(
+        self, row: ReelRow, progress: Callable[[int, int], None], listed: Callable[[], None], stall_s: float
+    ) -> None:
+        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`.
+
+        Its table comes first: ``listed`` is called when its packs have become known meanwhile.
+        """
         await self.evictions.wait_left(row.infohash)
         torrent = self._torrents.get(row.id)
         if torrent is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
         self.evictions.pin(row.id)
-        async with self._info_from_web_seeds(torrent):
-            await torrent.fetch_all(progress, stall_s=stall_s)
+        last_bytes = end_bytes(row.rows, self._state.repository.fmt)
+
+        async def list_packs() -> None:
+            await torrent.wait_last(last_bytes)
+            await self.bring_table(row, stall_s)
+            listed()
+
+        async with self._info_from_web_seeds(torrent), open_flat_nursery() as nursery:
+            if not self.has_table(row):
+                nursery.start_soon(list_packs)
+            await torrent.fetch_all(progress, stall_s=stall_s, last_bytes=last_bytes)
         await torrent.questions.flush()
         await self._check_size(row, torrent, progress, stall_s)
         await torrent.save_resume()
-        if not self.has_table(row):
-            await self.bring_table(row, stall_s)
         spec = self._spec(row)
         if torrent.spec.path != spec.path:
             await trio.to_thread.run_sync(
@@ -296,6 +308,19 @@ class ReelTorrents:
         now = self._state.index.reels.get(row.id)
         if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
             self._state.index.reels.set_stage([row.id], "complete")
+
+    def first_bytes(self, row: ReelRow) -> int:
+        """How much of a reel's beginning is here, in its own place."""
+        torrent = self._torrents.get(row.id)
+        if torrent is None or torrent.spec.path != self._state.layout.reel(row.name):
+            return 0
+        return torrent.first_bytes()
+
+    async def flush(self, row: ReelRow) -> None:
+        """Return when what `first_bytes` said is in the file; raises `SwarmError`."""
+        torrent = self._torrents.get(row.id)
+        if torrent is not None:
+            await torrent.questions.flush()
 
     @staticmethod
     async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:

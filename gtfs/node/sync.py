@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round of a sync: listed reels are fetched, several at once, let in in order, and refs follow (design.md §8).
+"""One round of a sync: listed reels are fetched, let in in order as they come, and refs follow (design.md §8).
 
 Trio loop, but for what says that it blocks, which is for the writing thread.
 """
@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
+from gtfs.node.memory import give_back, keep_little
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
@@ -30,12 +31,18 @@ from gtfs.state.divergence import all_stay
 from gtfs.state.offer import offer
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
+from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
 FOLLOWED = "followed-version"  # in the index: the last catalogue of which nothing was missing when refs moved
 _AT_ONCE = 4  # reels; while one waits for its only peer, the others go on
+_NEARLY_BYTES = 8 << 20  # missing of a reel: the next one is begun, so that the line is never idle
+_STUCK_S = 2.0  # without a piece of it: so it is as well
+_PART_BYTES = 4 << 20  # let in at once while a reel comes: each part leaves a git pack
+_PARTS = 16  # about, of a large reel
+_LAST_PART_BYTES = 512 << 10
 
 
 @dataclass
@@ -86,25 +93,50 @@ class WayIn:
         self.reel_torrents = reel_torrents
         self.writing = writing
         self._adopted: set[ReelName] = set()  # listed reels, while they stay whole
+        keep_little()
 
     def forget_others(self, listed: Sequence[ReelRow]) -> None:
         """These are all that a catalogue still lists."""
         self._adopted.intersection_update(row.name for row in listed)
 
+    def let_in_part(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> tuple[Outcome, int]:
+        """Ingest packs of a reel on its way, between two offsets; gives where the last one ends. Blocking.
+
+        Nothing is recorded of those that do not come in: the file may lag behind, and all of it is looked at once more.
+        """
+        outcome = self._ingest(reel, start, end, progress)
+        return outcome, max(start, self._state.index.packs.whole_bytes(reel.id, end))
+
+    def _ingest(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> Outcome:
+        path = self._state.layout.reel(reel.name)
+        candidates = (
+            Candidate(row.oid, path, row.offset or 0, row.size, row.digest, is_ours=True)
+            for row in self._state.index.packs.reel_rows_between(reel.id, start, end)
+            if row.stage != "unpacked"
+        )
+
+        def batch_done(count: int) -> None:
+            give_back()
+            progress(count)
+
+        return self._state.ingest().run(candidates, stop=cancelled, progress=batch_done)
+
+    def forget(self) -> None:
+        """Give back what was kept for the packs that came in. Blocking."""
+        self._state.ingest().forget()
+        self._state.index.shrink()
+        give_back()
+
     def let_in(self, reel: ReelRow, progress: Callable[[int], None]) -> Outcome:
         """Ingest what is not in git yet of a whole reel; ``progress`` hears how many packs are. Blocking."""
         index = self._state.index
-        path = self._state.layout.reel(reel.name)
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._adopted:
             self.reel_torrents.adopt_packs(reel)
             self._adopted.add(reel.name)
-        is_news = index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified"))
-        rows = [row for row in index.packs.reel_rows(reel.id) if row.stage != "unpacked"] if is_news else []
-        if not rows:
+        if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()
-        candidates = [Candidate(r.oid, path, r.offset or 0, r.size, r.digest, is_ours=True) for r in rows]
-        outcome = self._state.ingest().run(candidates, stop=cancelled, progress=progress)
+        outcome = self._ingest(reel, 0, reel.size, progress)
         with index.transaction():
             index.packs.set_stage([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
@@ -127,6 +159,9 @@ class Round:
         self._progress = progress
         self._here = {row.id: row.size if row.is_whole else 0 for row in listed}
         self._came = {row.id: trio.Event() for row in listed}
+        self._arrived = Count()  # a piece of a reel, its table, or the last that came of it
+        self._fetching: dict[int, tuple[ReelRow, float]] = {}  # and when something of it came last
+        self._turn = trio.Lock()
         self._packs_done = 0
         self._packs_total = sum(row.rows for row in listed)
         report.total_bytes = sum(row.size for row in listed)
@@ -153,20 +188,51 @@ class Round:
         self._progress(Progress(bytes_here, self._report.total_bytes, done, self._packs_total))
 
     async def _fetch_task(self, waiting: Iterator[ReelRow], stall_s: float) -> None:
-        for row in waiting:
-            if self._reel_torrents.is_wanted(row):
+        while True:
+            async with self._turn:
+                row = next(waiting, None)
+                if row is None:
+                    return
+                is_wanted = self._reel_torrents.is_wanted(row)
+                if is_wanted:
+                    await self._wait_idle()
+                    self._fetching[row.id] = row, trio.current_time()
+            if is_wanted:
                 await self._fetch(row, stall_s)
+                del self._fetching[row.id]
             self._here[row.id] = 0 if row.name in self._report.missing else row.size
             self._news.reels.grow()
             self._came[row.id].set()
+            self._arrived.grow()
+
+    async def _wait_idle(self) -> None:
+        """Return when the line has room for one more reel: in turn, each can be let in as it comes."""
+        while True:
+            seen, now_s = self._arrived.number, trio.current_time()
+            busy_until_s = [
+                last_s + _STUCK_S
+                for row, last_s in self._fetching.values()
+                if row.size - self._here[row.id] > _NEARLY_BYTES and now_s < last_s + _STUCK_S
+            ]
+            if not busy_until_s:
+                return
+            with trio.move_on_at(min(busy_until_s)):
+                await self._arrived.wait_beyond(seen)
 
     async def _fetch(self, row: ReelRow, stall_s: float) -> None:
         def fetched(count: int, _size: int) -> None:
+            if count > self._here[row.id]:
+                self._fetching[row.id] = row, trio.current_time()
             self._here[row.id] = count
+            self._arrived.grow()
             self._tell()
 
+        def listed() -> None:
+            self._news.changed()
+            self._arrived.grow()
+
         try:
-            await self._reel_torrents.fetch(row, fetched, stall_s)
+            await self._reel_torrents.fetch(row, fetched, listed, stall_s)
         except (Offline, DiskTrouble):
             raise
         except (SwarmError, CorruptReel) as e:
@@ -176,18 +242,52 @@ class Round:
 
     async def _let_in(self) -> None:
         """In the catalogue's order: parents come before children."""
-
-        def unpacked(count: int) -> None:
-            trio.from_thread.run_sync(self._tell, count)
-
         for row in self._listed:
+            done = await self._let_in_as_it_comes(row)
             await self._came[row.id].wait()
             if row.name not in self._report.missing:
-                outcome = await self._way_in.writing.run(self._way_in.let_in, row, unpacked)
+                outcome = await self._way_in.writing.run(self._way_in.let_in, row, self._unpacked(done))
                 self._reel_torrents.evictions.unpin(row.id)
                 self._packs_done += row.rows
-                self._report.count(outcome)
-                self._news.came_in()
+                self._count(outcome)
+
+    def _unpacked(self, before: int) -> Callable[[int], None]:
+        return lambda count: trio.from_thread.run_sync(self._tell, before + count)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._report.count(outcome)
+        self._news.came_in()
+
+    async def _let_in_as_it_comes(self, row: ReelRow) -> int:
+        """Let in what is here of a reel, part by part, until no more of it comes; gives how many packs."""
+        looked = end = packs = 0
+        is_listed = False
+        while not self._came[row.id].is_set():
+            seen = self._arrived.number
+            is_listed = is_listed or self._reel_torrents.has_table(row)
+            here = self._reel_torrents.first_bytes(row) if is_listed else 0
+            if here - looked < _part_bytes(row.size, row.size - here):
+                await self._arrived.wait_beyond(seen)
+                continue
+            try:
+                await self._reel_torrents.flush(row)
+            except SwarmError:
+                break  # whoever fetches it tells of that
+            looked = here
+            outcome, end = await self._way_in.writing.run(
+                self._way_in.let_in_part, row, end, here, self._unpacked(packs)
+            )
+            packs += len(outcome.unpacked)
+            self._count(replace(outcome, waiting=[], refused=[]))
+            if outcome.waiting or outcome.refused:
+                break
+        return packs
+
+
+def _part_bytes(size: int, missing: int) -> int:
+    """How much of a reel should be here before more of it is let in: towards its end less and less, as then nothing is
+    left to do while the rest comes."""
+    return max(_LAST_PART_BYTES, min(missing // 4, max(_PART_BYTES, size // _PARTS)))
 
 
 def move_refs(state: State) -> RefReport:

@@ -64,6 +64,11 @@ class Account:
         self._objects = objects
         self._hold("objects", objects, at)
 
+    def adopt(self, largest: int, expanded: int, structure: int, made: int, credit: dict[ObjectId, int]) -> None:
+        """The sums of a walk that held them to the same limits (`gtfs.pack.compiled`)."""
+        self._largest, self._expanded, self._structure = largest, expanded, structure
+        self._made_of_nothing, self._credit = made, credit
+
     def whole(self, size: int, at: int = 0) -> None:
         """An object that is stored whole."""
         self._hold("object_bytes", size, at)

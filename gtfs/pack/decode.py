@@ -17,6 +17,7 @@ from dulwich.errors import ApplyDeltaError
 from dulwich.pack import apply_delta
 
 from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.pack import compiled
 from gtfs.pack.format import BLOB, KIND_NAMES, OFS_DELTA, CorruptPack, LimitExceeded
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import Entry, PackBytes, Scan, inflate, inflate_stream
@@ -172,11 +173,7 @@ class _Decoder:
 
     def _finish(self, number: int, kind: int, data: bytes) -> None:
         entry = self._entries[number]
-        name = KIND_NAMES[kind]
-        if len(data) <= MIB:
-            oid = ObjectId(self._fmt.new(b"%s %d\0%s" % (name, len(data), data)).digest())
-        else:
-            oid = self._fmt.hash_object(name, data)
+        oid = self._fmt.hash_object(KIND_NAMES[kind], data)
         held: bytes | None = data
         if kind != BLOB:
             if entry.kind >= OFS_DELTA:  # the scan could not tell what it makes
@@ -236,6 +233,9 @@ _STOPS_IN_TIME: Final = inspect.isbuiltin(apply_delta)
 
 def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
     """The delta's result; the scan has found ``entry.result_size`` in the delta and within the limits."""
+    made = compiled.apply(base, delta, entry.result_size)
+    if made is not None:
+        return made
     if not _STOPS_IN_TIME:
         measure_delta(delta, entry)
     try:
@@ -245,6 +245,11 @@ def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
     if len(result) != entry.result_size:
         raise CorruptPack(f"a delta that makes {len(result)} bytes, not {entry.result_size}", entry.offset)
     return result
+
+
+def apply_found(base: bytes, delta: bytes, entry: Entry) -> bytes:
+    """The result of a delta that was decoded before, its ``entry`` as the scan found it; raises `CorruptPack`."""
+    return _apply(base, delta, entry)
 
 
 def measure_delta(delta: bytes, entry: Entry) -> None:

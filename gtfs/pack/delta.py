@@ -7,15 +7,19 @@ Pure functions, any thread.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Final
+
+from gtfs.pack import compiled
 
 Tokenizer = Callable[[bytes], list[bytes]]
 
 MIN_MATCH: Final = 16  # bytes; shorter runs are inserted
 MAX_COPY: Final = 0x10000  # bytes in one copy instruction; this size is written with no size bytes
 MAX_INSERT: Final = 127  # bytes in one insert instruction
+_ASKED: Final = 8  # tokens: looking for more of them in the base takes longer than to index it
 _BLOCK: Final = 4096  # bytes compared at a time before the differing block is looked into
 
 
@@ -27,6 +31,9 @@ def _first_difference(a: bytes, b: bytes) -> int:
 
 def common_prefix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
     """How many bytes a[i:] and b[j:] share from their start, at most ``limit`` (which both must hold)."""
+    found = compiled.common_prefix(a, i, b, j, limit)
+    if found is not None:
+        return found
     done = 0
     step = 64
     while done < limit:
@@ -42,6 +49,9 @@ def common_prefix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
 
 def common_suffix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
     """How many bytes a[:i] and b[:j] share at their end, at most ``limit`` (which both must hold)."""
+    found = compiled.common_suffix(a, i, b, j, limit)
+    if found is not None:
+        return found
     done = 0
     step = 64
     while done < limit:
@@ -100,11 +110,11 @@ def tree_tokens(oid_bytes: int) -> Tokenizer:
     return entry.findall
 
 
-def make_delta(base: bytes, target: bytes, tokens: Tokenizer, whole_tokens: bool = False) -> bytes:
+def make_delta(base: bytes, target: bytes, tokens: Tokenizer, borders: Sequence[int] | None = None) -> bytes:
     """The delta that makes ``target`` from ``base``.
 
-    ``whole_tokens`` says that the target's tokens are those of the whole target clipped to the changed range (trees),
-    not those of the range itself (blobs).
+    ``borders``: where each token of the whole target begins, and the end (trees: theirs are clipped to the changed
+    range); None where tokens are those of the range itself (blobs).
     """
     shorter = min(len(base), len(target))
     p = common_prefix(base, 0, target, 0, shorter)
@@ -116,10 +126,11 @@ def make_delta(base: bytes, target: bytes, tokens: Tokenizer, whole_tokens: bool
     out = [_varint(len(base)), _varint(len(target)), *_copy(0, p)]
     ins = p
     if te - p >= MIN_MATCH:
-        base_tokens = tokens(base)
-        last = dict(zip(base_tokens, accumulate(map(len, base_tokens), initial=0), strict=False))
-        for start, token in _target_tokens(target, p, te, tokens, whole_tokens):
-            end = start + len(token)
+        found = tokens(target[p:te]) if borders is None else _clipped(target, p, te, borders)
+        last = _last_places(base, found, tokens)
+        end = p
+        for token in found if last else ():
+            start, end = end, end + len(token)
             if end <= ins:
                 continue
             pos = start
@@ -140,12 +151,16 @@ def make_delta(base: bytes, target: bytes, tokens: Tokenizer, whole_tokens: bool
     return b"".join(out)
 
 
-def _target_tokens(
-    target: bytes, p: int, te: int, tokens: Tokenizer, whole_tokens: bool
-) -> Iterable[tuple[int, bytes]]:
-    if not whole_tokens:
-        found = tokens(target[p:te])
-        return zip(accumulate(map(len, found), initial=p), found, strict=False)
-    found = tokens(target)
-    placed = zip(accumulate(map(len, found), initial=0), found, strict=False)
-    return ((max(at, p), token[max(p - at, 0) : te - at]) for at, token in placed if at < te and at + len(token) > p)
+def _clipped(target: bytes, p: int, te: int, borders: Sequence[int]) -> list[bytes]:
+    """The tokens that reach into target[p:te], without what they have outside of it."""
+    first, end = bisect_right(borders, p) - 1, bisect_left(borders, te)
+    return [target[max(a, p) : min(b, te)] for a, b in pairwise(borders[first : end + 1])]
+
+
+def _last_places(base: bytes, wanted: list[bytes], tokens: Tokenizer) -> dict[bytes, int]:
+    """Where each token of ``base`` begins at last; nothing, if none of those ``wanted`` occurs there."""
+    # As long as no token is found, none is cut, so that what is asked of the whole base holds for all that follows.
+    if len(wanted) <= _ASKED and not any(token in base for token in wanted):
+        return {}
+    found = tokens(base)
+    return dict(zip(found, accumulate(map(len, found), initial=0), strict=False))

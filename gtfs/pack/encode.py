@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
@@ -18,17 +18,21 @@ from gtfs.pack.deflate import deflate, deflate_stream
 from gtfs.pack.delta import blob_tokens, make_delta, tree_tokens
 from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, LimitExceeded, entry_header
 from gtfs.pack.limits import MIB, Limits
-from gtfs.pack.trees import OverLimit, RawObject, WrongKind
+from gtfs.pack.quickdelta import blob_delta, tree_delta
+from gtfs.pack.treediff import Tree
+from gtfs.pack.trees import CACHED_BYTES, OverLimit, RawObject, WrongKind
 from gtfs.pack.walk import Introduced, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
 MAX_DELTA_OBJECT: Final = 32 * MIB  # bytes; §3.3, §3.8
-MAX_CACHED_BASES: Final = 48 * MIB  # bytes of objects kept because the next commit's deltas often want them
 _FLUSH: Final = MIB
+_ASKED: Final = 32  # objects of a pack that are looked for together
 
 
 class ObjectReader(Protocol):
     """Reads objects of a repository; all raise `trees.MissingObject`."""
+
+    def ask(self, oids: Iterable[ObjectId]) -> None: ...
 
     def read(self, oid: ObjectId, limit: int) -> RawObject: ...
 
@@ -88,16 +92,26 @@ def is_keyframe(oid: ObjectId, target_size: int, delta_size: int) -> bool:
 
 
 class Encoder:
-    """Encodes commits and tags of one repository; faster when they come in history order."""
+    """Encodes commits and tags of one repository; faster when they come in history order.
 
-    def __init__(self, reader: ObjectReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
+    ``cached_bytes`` of objects, and as many of trees, are kept because the next commit's deltas often want them.
+    """
+
+    def __init__(
+        self, reader: ObjectReader, fmt: ObjectFormat, limits: Limits | None = None, cached_bytes: int = CACHED_BYTES
+    ) -> None:
         self._reader = reader
         self._limits = limits or Limits()
-        self._walker = Walker(reader, fmt, self._limits)
+        self._walker = Walker(reader, fmt, self._limits, cached_bytes)
+        self._cached_bytes = cached_bytes
         self._fmt = fmt
         self._tree_tokens = tree_tokens(fmt.oid_bytes)
         self._recent: OrderedDict[tuple[ObjectId, int], bytes] = OrderedDict()  # by id and proven kind
         self._recent_bytes = 0
+
+    def begin(self, oids: Sequence[ObjectId]) -> None:
+        """Say what is encoded next, in this order, so that some of it can be read at once."""
+        self._walker.begin(oids)
 
     def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
         """Write the commit pack of ``oid`` by calls of ``write``; raises `trees.Unencodable`.
@@ -112,7 +126,9 @@ class Encoder:
         try:
             account.begin(len(introduction.objects))
             out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
-            for item in introduction.objects:
+            for number, item in enumerate(introduction.objects):
+                if not number % _ASKED:
+                    self._ask(introduction.objects[number : number + _ASKED])
                 self._entry(item, out, account)
             length, digest = out.finish()
             account.check_ratio(length)
@@ -121,6 +137,18 @@ class Encoder:
         return PackStamp(
             oid, introduction.kind, introduction.time_s, introduction.parents, length, digest, account.needs()
         )
+
+    def _ask(self, items: Sequence[Introduced]) -> None:
+        """Let the reader look for blobs and their bases; most of these are at hand."""
+        wanted = dict.fromkeys(
+            oid
+            for item in items
+            if item.kind == BLOB
+            for oid in (item.oid, item.base)
+            if oid is not None and (oid, BLOB) not in self._recent
+        )
+        if len(wanted) > 1:
+            self._reader.ask(wanted)
 
     def _entry(self, item: Introduced, out: _Out, account: Account) -> None:
         data = item.data
@@ -155,20 +183,27 @@ class Encoder:
         base, base_size = self._object(item.base, item.kind)
         if base is None:
             return None, base_size
-        if item.kind == TREE:
-            delta = make_delta(base, data, self._tree_tokens, whole_tokens=True)
-        else:
-            delta = make_delta(base, data, blob_tokens)
+        delta = self._make(item, base, data)
         if 2 * len(delta) >= len(data) or is_keyframe(item.oid, len(data), len(delta)):
             return None, base_size
         return delta, base_size
 
+    def _make(self, item: Introduced, base: bytes, data: bytes) -> bytes:
+        if item.kind == BLOB:
+            found = blob_delta(base, data)
+            return make_delta(base, data, blob_tokens) if found is None else found
+        found = tree_delta(base, data, self._fmt.oid_bytes)
+        if found is not None:
+            return found
+        tree = self._walker.cached_tree(item.oid) or Tree(data, self._fmt.oid_bytes)
+        return make_delta(base, data, self._tree_tokens, tree.borders())
+
     def _object(self, oid: ObjectId, kind: int) -> tuple[bytes | None, int]:
         """The object's data, or None when it is over 32 MiB, and its size; raises `WrongKind` if it is another kind."""
         if kind == TREE:
-            data = self._walker.raw_tree(oid)
-            if data is not None and len(data) <= MAX_DELTA_OBJECT:
-                return data, len(data)
+            tree = self._walker.cached_tree(oid)
+            if tree is not None and len(tree.raw) <= MAX_DELTA_OBJECT:
+                return tree.raw, len(tree.raw)
         data = self._recent.get((oid, kind))
         if data is not None:
             self._recent.move_to_end((oid, kind))
@@ -177,10 +212,10 @@ class Encoder:
         if raw.kind != kind:
             raise WrongKind(oid, kind, raw.kind)
         data = raw.data
-        if data is not None and len(data) <= MAX_CACHED_BASES // 4:
+        if data is not None and len(data) <= self._cached_bytes // 4:
             self._recent[oid, kind] = data
             self._recent_bytes += len(data)
-            while self._recent_bytes > MAX_CACHED_BASES:
+            while self._recent_bytes > self._cached_bytes:
                 _, old = self._recent.popitem(last=False)
                 self._recent_bytes -= len(old)
         return data, raw.size

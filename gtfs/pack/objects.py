@@ -8,6 +8,7 @@ whether an object is acceptable is for `gtfs.ingest.checkobjects`. Any thread.
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from typing import Final, cast
 
 from gtfs.ids import ObjectFormat, ObjectId
@@ -56,10 +57,8 @@ def read_commit_names(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, tuple[Ob
     if m is None:
         raise CorruptPack("a commit whose tree or parent lines cannot be read")
     tree, parents = m.groups()
-    if not parents:
-        return ObjectId(bytes.fromhex(tree.decode())), ()
-    ids = tuple(ObjectId(bytes.fromhex(line[7:].decode())) for line in parents.splitlines())
-    return ObjectId(bytes.fromhex(tree.decode())), ids
+    ids = tuple([ObjectId(unhexlify(line[7:])) for line in parents.splitlines()]) if parents else ()
+    return ObjectId(unhexlify(tree)), ids
 
 
 def read_tag_target(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, int]:
@@ -67,7 +66,7 @@ def read_tag_target(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, int]:
     m = _TAG[fmt.oid_bytes].match(raw)
     if m is None:
         raise CorruptPack("a tag whose object or type line cannot be read")
-    return ObjectId(bytes.fromhex(m[1].decode())), KIND_NUMBERS[m[2]]
+    return ObjectId(unhexlify(m[1])), KIND_NUMBERS[m[2]]
 
 
 def read_made_s(raw: bytes) -> int | None:

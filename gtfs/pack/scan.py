@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import Final, NamedTuple, TypeAlias
 
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
+from gtfs.pack import compiled
 from gtfs.pack.account import Account, Needs
 from gtfs.pack.format import (
     BLOB,
@@ -57,7 +58,10 @@ class Entry(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a scan found; ``inflated`` holds the streams it was asked to keep, by `Entry.offset`."""
+    """What a scan found; ``inflated`` holds the streams it was asked to keep, by `Entry.offset`.
+
+    Deltas among them stay there until the pack is checked: `gtfs.ingest.checkobjects` reads what they copy.
+    """
 
     entries: tuple[Entry, ...]  # in the order of the file
     length: int  # of the whole pack with its trailer
@@ -98,14 +102,14 @@ def scan(
         _check_start(view, fmt)
         if prefix:
             count = _read_count(view, fmt, account)
-            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep, limits)
             length = end + fmt.oid_bytes
             account.check_ratio(length)
             trailer, found = _check_hashes(view, length, fmt, digest)
         else:
             trailer, found = _check_hashes(view, length, fmt, digest)
             count = _read_count(view, fmt, account)
-            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep)
+            entries, end, inflated = _walk(view, length - fmt.oid_bytes, count, fmt, account, keep, limits)
             if end != length - fmt.oid_bytes:
                 raise CorruptPack(f"{length - fmt.oid_bytes - end} bytes after the last entry", end)
         return Scan(tuple(entries), length, trailer, found, inflated, account)
@@ -172,9 +176,13 @@ def check_digest(found: PackDigest, promised: PackDigest | None) -> None:
 
 
 def _walk(
-    view: memoryview, end: int, count: int, fmt: ObjectFormat, account: Account, keep: int
+    view: memoryview, end: int, count: int, fmt: ObjectFormat, account: Account, keep: int, limits: Limits
 ) -> tuple[list[Entry], int, dict[int, bytes]]:
     """The entries, where the last one ends, and what was kept of them."""
+    found = compiled.walk(view, HEADER.size, end, count, fmt.oid_bytes, keep, limits)
+    if found is not None:
+        account.adopt(*found.sums)
+        return list(map(Entry._make, found.entries)), found.end, found.inflated
     entries: list[Entry] = []
     offsets: set[int] = set()
     inflated: dict[int, bytes] = {}

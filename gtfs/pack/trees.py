@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Raw trees as the walk sees them: whole entries in raw order, cached, and which objects a root tree holds.
+"""Trees as the walk sees them: raw, cached, compared, and which objects a root tree holds.
 
 Trees are never re-serialised and never judged here; `objects.tree_entries` is the strict reading for what comes from
 elsewhere. One thread (each `Encoder` has its own cache).
@@ -7,16 +7,22 @@ elsewhere. One thread (each `Encoder` has its own cache).
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
-from gtfs.pack.objects import kind_of_mode
+from gtfs.pack.limits import MIB
+from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name, is_tree
 
-MAX_CACHED_ENTRIES: Final = 400_000  # tree entries; about 60 MiB
+CACHED_BYTES: Final = 16 * MIB  # of trees
+_TOGETHER: Final = 16  # trees that are read at once
+_KEPT_DIFFERENCES: Final = 4096  # of neighbours in history, each wanted when its pack is made and when the next one is
+_KEPT_ENTRIES: Final = 64  # a difference of more is not kept
 
 
 class Unencodable(GtfsError):
@@ -68,76 +74,93 @@ class RawObject(NamedTuple):
 class TreeReader(Protocol):
     """What reads whole objects; raises `MissingObject`."""
 
+    def ask(self, oids: Iterable[ObjectId]) -> None: ...
+
     def read(self, oid: ObjectId, limit: int) -> RawObject: ...
 
 
-class Tree(NamedTuple):
-    """A tree's raw entries in order, the same as a set, and the bytes that they are."""
-
-    entries: list[bytes]
-    entry_set: frozenset[bytes]
-    raw: bytes
-
-
-def entry_name(entry: bytes, oid_bytes: int) -> bytes:
-    """The name between the first space and the NUL before the id."""
-    return entry[entry.index(b" ") + 1 : -oid_bytes - 1]
-
-
-def entry_kind(entry: bytes) -> int:
-    """TREE, BLOB, or COMMIT for a gitlink."""
-    return kind_of_mode(entry[: entry.index(b" ")])
-
-
-def is_tree(entry: bytes) -> bool:
-    """Whether git follows the entry as a directory."""
-    return entry_kind(entry) == TREE
-
-
 class TreeCache:
-    """Parsed trees, the least recently used dropped first, bounded by entries and not by trees."""
+    """Trees, the least recently used dropped first, and what differed between two of them of late."""
 
     def __init__(
-        self, reader: TreeReader, oid_bytes: int, max_entries: int = MAX_CACHED_ENTRIES, max_bytes: int = 1 << 62
+        self, reader: TreeReader, oid_bytes: int, max_cached: int = CACHED_BYTES, max_bytes: int = 1 << 62
     ) -> None:
         self.oid_bytes = oid_bytes
         self._reader = reader
         self._max_bytes = max_bytes  # of one tree: the limit structure_bytes
-        self._entry = re.compile(rb"[0-7]+ [^\0]+\0.{%d}" % oid_bytes, re.DOTALL)
         self._trees: OrderedDict[ObjectId, Tree] = OrderedDict()
-        self._entries = 0
-        self._max_entries = max_entries
+        self._cached = 0
+        self._max_cached = max_cached
+        self._expected: deque[ObjectId] = deque()
+        self._differences: OrderedDict[tuple[ObjectId, ObjectId], Difference] = OrderedDict()
 
-    def get(self, oid: ObjectId) -> Tree:
-        """The tree ``oid``; raises `MissingObject`, or `Unencodable` for what is no run of whole entries."""
+    def expect(self, oids: Iterable[ObjectId]) -> None:
+        """Say which trees will be wanted, among others, in this order: some are read together."""
+        self._expected = deque(dict.fromkeys(oids))
+
+    def entries(self, oid: ObjectId) -> list[bytes]:
+        """The entries of the tree ``oid``; raises `MissingObject`, or `Unencodable` for no run of whole entries."""
+        with _named(oid):
+            return self._get(oid).entries()
+
+    def cached(self, oid: ObjectId) -> Tree | None:
+        """The tree ``oid`` if it is cached."""
+        return self._trees.get(oid)
+
+    def difference(self, old: ObjectId, new: ObjectId) -> Difference:
+        """What differs between two trees; raises like `entries`."""
+        known = self._differences.get((old, new))
+        if known is not None:
+            return known
+        before, now = self._get(old), self._get(new)
+        with _named(old):
+            before.borders()
+        with _named(new):
+            found = difference(before, now)
+        if len(found.gone) + len(found.come) <= _KEPT_ENTRIES:
+            self._differences[old, new] = found
+            if len(self._differences) > _KEPT_DIFFERENCES:
+                self._differences.popitem(last=False)
+        return found
+
+    def _get(self, oid: ObjectId) -> Tree:
         tree = self._trees.get(oid)
         if tree is not None:
             self._trees.move_to_end(oid)
             return tree
+        if oid not in self._expected:
+            return self._read(oid)
+        while self._expected.popleft() != oid:
+            pass
+        found = self._read(oid)
+        few = min(_TOGETHER, self._max_cached // 16 // max(1, len(found.raw)))
+        near = [other for other in islice(self._expected, few) if other not in self._trees]
+        self._reader.ask(near)
+        for other in near:
+            with suppress(GtfsError):  # whoever wants it hears of it
+                self._read(other)
+        return found
+
+    def _read(self, oid: ObjectId) -> Tree:
         raw = self._reader.read(oid, self._max_bytes)
         if raw.kind != TREE:
             raise WrongKind(oid, TREE, raw.kind)
         if raw.data is None:
             raise OverLimit(oid, LimitExceeded("structure_bytes", self._max_bytes, raw.size), None)
-        return self.parse(oid, raw.data)
-
-    def raw(self, oid: ObjectId) -> bytes | None:
-        """The bytes of the tree ``oid`` if it is cached."""
-        tree = self._trees.get(oid)
-        return None if tree is None else tree.raw
-
-    def parse(self, oid: ObjectId, data: bytes) -> Tree:
-        """Like `get`, with the bytes at hand."""
-        entries = self._entry.findall(data)
-        if sum(map(len, entries)) != len(data):
-            raise Unencodable(f"the tree {oid.hex()} is not a run of whole entries that git can read")
-        tree = Tree(entries, frozenset(entries), data)
-        self._trees[oid] = tree
-        self._entries += len(entries) + 8
-        while self._entries > self._max_entries and len(self._trees) > 1:
-            _, old = self._trees.popitem(last=False)
-            self._entries -= len(old.entries) + 8
+        tree = self._trees[oid] = Tree(raw.data, self.oid_bytes)
+        self._cached += tree.cost
+        while self._cached > self._max_cached and len(self._trees) > 2:  # a difference wants two
+            _, dropped = self._trees.popitem(last=False)
+            self._cached -= dropped.cost
         return tree
+
+
+@contextmanager
+def _named(oid: ObjectId) -> Iterator[None]:
+    try:
+        yield
+    except NoTree:
+        raise Unencodable(f"the tree {oid.hex()} is not a run of whole entries that git can read") from None
 
 
 class Presence:
@@ -171,9 +194,9 @@ class Presence:
             raise
         self._root = root
 
-    def _children(self, entries: list[bytes]) -> list[tuple[ObjectId, bool]]:
+    def _children(self, tree: ObjectId) -> list[tuple[ObjectId, bool]]:
         n = self._trees.oid_bytes
-        found = ((ObjectId(e[-n:]), entry_kind(e)) for e in entries)
+        found = ((ObjectId(e[-n:]), entry_kind(e)) for e in self._trees.entries(tree))
         return [(oid, kind == TREE) for oid, kind in found if kind != COMMIT]
 
     def _add(self, roots: list[ObjectId]) -> None:
@@ -185,7 +208,7 @@ class Presence:
             count[oid] = seen + 1
             if seen:
                 continue
-            for child, tree in self._children(self._trees.get(oid).entries):
+            for child, tree in self._children(oid):
                 if tree:
                     todo.append(child)
                 else:
@@ -201,7 +224,7 @@ class Presence:
                 count[oid] = left
                 continue
             del count[oid]
-            for child, tree in self._children(self._trees.get(oid).entries):
+            for child, tree in self._children(oid):
                 if tree:
                     todo.append(child)
                 elif count[child] == 1:
@@ -224,11 +247,9 @@ class Presence:
                 continue
             del count[old]
             count[new] = 1
-            old_tree, new_tree = self._trees.get(old), self._trees.get(new)
-            gone = [e for e in old_tree.entry_set - new_tree.entry_set if entry_kind(e) != COMMIT]
-            come = [e for e in new_tree.entry_set - old_tree.entry_set if entry_kind(e) != COMMIT]
-            if len(old_tree.entry_set) != len(old_tree.entries) or len(new_tree.entry_set) != len(new_tree.entries):
-                gone, come = _multiset_difference(old_tree, new_tree)
+            found = self._trees.difference(old, new)
+            gone = [e for e in found.gone if entry_kind(e) != COMMIT]
+            come = [e for e in found.come if entry_kind(e) != COMMIT]
             gone_trees = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
             paired = len(gone_trees) == sum(map(is_tree, gone))
             add_trees, drop_trees = [], []
@@ -251,21 +272,3 @@ class Presence:
                     count[oid] -= 1
             drop_trees = list(gone_trees.values()) if paired else [ObjectId(e[-n:]) for e in gone if is_tree(e)]
             self._drop(drop_trees)
-
-
-def _multiset_difference(old: Tree, new: Tree) -> tuple[list[bytes], list[bytes]]:
-    """What the slow but exact count says for trees that repeat an entry."""
-    rest: dict[bytes, int] = {}
-    for e in new.entries:
-        rest[e] = rest.get(e, 0) + 1
-    gone = []
-    for e in old.entries:
-        if rest.get(e, 0):
-            rest[e] -= 1
-        else:
-            gone.append(e)
-    come = [e for e, k in rest.items() for _ in range(k)]
-    return (
-        [e for e in gone if entry_kind(e) != COMMIT],
-        [e for e in come if entry_kind(e) != COMMIT],
-    )

@@ -6,24 +6,20 @@ Reads through `TreeReader`; decides nothing about encodings. One thread for each
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
+from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
-from gtfs.pack.trees import (
-    OverLimit,
-    Presence,
-    RawObject,
-    TreeCache,
-    TreeReader,
-    Unencodable,
-    WrongKind,
-    entry_kind,
-    entry_name,
-    is_tree,
-)
+from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
+from gtfs.pack.trees import CACHED_BYTES, OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
+
+_ASKED: Final = 64  # commits that are read at once
+_SMALL_BYTES: Final = 1 << 16  # of a commit that is read before its time
 
 
 class Introduced(NamedTuple):
@@ -68,17 +64,36 @@ def commit_facts(oid: ObjectId, data: bytes, fmt: ObjectFormat) -> CommitFacts:
 class Walker:
     """Finds what commits introduce; its tree cache and presence set make neighbours in history cheap."""
 
-    def __init__(self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None) -> None:
+    def __init__(
+        self, reader: TreeReader, fmt: ObjectFormat, limits: Limits | None = None, cached_bytes: int = CACHED_BYTES
+    ) -> None:
         self._reader = reader
         self._fmt = fmt
         self._limits = limits or Limits()
-        self._trees = TreeCache(reader, fmt.oid_bytes, max_bytes=self._limits.structure_bytes)
+        self._trees = TreeCache(reader, fmt.oid_bytes, cached_bytes, self._limits.structure_bytes)
         self._presence = Presence(self._trees)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
+        self._ahead: dict[ObjectId, RawObject] = {}
 
-    def raw_tree(self, oid: ObjectId) -> bytes | None:
-        """The bytes of a tree that the walk has read of late, as it has those of a pack and their bases."""
-        return self._trees.raw(oid)
+    def cached_tree(self, oid: ObjectId) -> Tree | None:
+        """A tree that the walk has read of late, as it has those of a pack and their bases."""
+        return self._trees.cached(oid)
+
+    def begin(self, oids: Sequence[ObjectId]) -> None:
+        """Read the commits and tags that are asked about next, in this order, and see which trees that will be."""
+        self._ahead.clear()
+        roots = []
+        for at in range(0, len(oids), _ASKED):
+            group = oids[at : at + _ASKED]
+            self._reader.ask(group)
+            for oid in group:
+                with suppress(GtfsError):  # whoever asks about it hears of it
+                    raw = self._reader.read(oid, _SMALL_BYTES)
+                    if raw.data is not None:
+                        self._ahead[oid] = raw
+                        if raw.kind == COMMIT:
+                            roots.append(commit_facts(oid, raw.data, self._fmt).tree)
+        self._trees.expect(roots)
 
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
@@ -96,7 +111,7 @@ class Walker:
         todo = [(b"", item.oid) for item in introduction.objects[1:2] if introduction.kind == COMMIT]
         while todo:
             above, tree = todo.pop()
-            for entry in self._trees.get(tree).entries:
+            for entry in self._trees.entries(tree):
                 child, path = ObjectId(entry[-n:]), above + entry_name(entry, n)
                 if child == oid:
                     return path
@@ -107,6 +122,9 @@ class Walker:
 
     def _read(self, oid: ObjectId) -> RawObject:
         """A commit or tag, whole."""
+        ahead = self._ahead.pop(oid, None)
+        if ahead is not None and ahead.size <= self._limits.structure_bytes:
+            return ahead
         raw = self._reader.read(oid, self._limits.structure_bytes)
         if raw.data is None and raw.kind in (COMMIT, TAG):
             raise OverLimit(oid, LimitExceeded("structure_bytes", self._limits.structure_bytes, raw.size), None)
@@ -167,7 +185,7 @@ class Walker:
             self._presence.move(old_roots[0])
             present = self._presence
             for other in old_roots[1:]:
-                self._collect(other, elsewhere)
+                self._collect(old_roots[0], other, elsewhere)
         if root in present or root in elsewhere:
             return []
         trees: dict[ObjectId, Introduced] = {}
@@ -196,42 +214,63 @@ class Walker:
 
     def _changed(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
         """The entries of a tree that no old tree has literally, gitlinks left out, each with design.md's `same`."""
-        new = self._trees.get(tree)
-        old = [self._trees.get(o) for o in old_trees]
-        come = new.entries
-        for known in old:
-            come = [e for e in come if e not in known.entry_set]
-        come = [e for e in come if entry_kind(e) != COMMIT]
-        if not come or not old:
-            return [(e, []) for e in come]
         n = self._fmt.oid_bytes
-        # What an old tree shares literally with the new one can only matter under a name that the new tree repeats.
-        odd = any(new.raw.count(b" " + entry_name(e, n) + b"\0") > 1 for e in come)
-        by_name: list[dict[tuple[bytes, bool], list[ObjectId]]] = []
-        for known in old:
-            found: dict[tuple[bytes, bool], list[ObjectId]] = {}
-            for e in known.entries:
-                if (odd or e not in new.entry_set) and (kind := entry_kind(e)) != COMMIT:
-                    found.setdefault((entry_name(e, n), kind == TREE), []).append(ObjectId(e[-n:]))
-            by_name.append(found)
+        if not old_trees:
+            return [(e, []) for e in self._trees.entries(tree) if entry_kind(e) != COMMIT]
+        found = [self._trees.difference(old, tree) for old in old_trees]
+        come = found[0].come
+        for other in found[1:]:
+            lacking = frozenset(other.come)
+            come = [e for e in come if e in lacking]
+        if not all(one.is_plain for one in found):
+            return self._changed_oddly(tree, old_trees)
+        by_name = [_by_name(one.gone, n) for one in found]
         changed = []
         for e in come:
-            key = (entry_name(e, n), is_tree(e))
-            changed.append((e, [oid for found in by_name for oid in found.get(key, ())]))
+            if (kind := entry_kind(e)) != COMMIT:
+                key = (entry_name(e, n), kind == TREE)
+                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
         return changed
 
-    def _collect(self, root: ObjectId, into: set[ObjectId]) -> None:
-        """Every object below ``root`` that the presence set lacks."""
+    def _changed_oddly(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
+        """The same where a tree repeats a name: what it shares with another one may matter, too."""
         n = self._fmt.oid_bytes
-        todo = [root]
+        old = [self._trees.entries(o) for o in old_trees]
+        known = frozenset(e for entries in old for e in entries)
+        by_name = [_by_name(entries, n) for entries in old]
+        changed = []
+        for e in self._trees.entries(tree):
+            if e not in known and (kind := entry_kind(e)) != COMMIT:
+                key = (entry_name(e, n), kind == TREE)
+                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
+        return changed
+
+    def _collect(self, first: ObjectId, root: ObjectId, into: set[ObjectId]) -> None:
+        """Every object below ``root`` that the presence set, which has those below ``first``, lacks."""
+        n = self._fmt.oid_bytes
+        todo: list[tuple[ObjectId | None, ObjectId]] = [(first, root)]
         while todo:
-            oid = todo.pop()
+            near, oid = todo.pop()
             if oid in into or oid in self._presence:
                 continue
             into.add(oid)
-            for e in self._trees.get(oid).entries:
+            if near is None:
+                gone, come = list[bytes](), self._trees.entries(oid)
+            else:
+                gone, come, _ = self._trees.difference(near, oid)
+            beside = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
+            for e in come:
                 kind = entry_kind(e)
                 if kind == TREE:
-                    todo.append(ObjectId(e[-n:]))
+                    todo.append((beside.get(entry_name(e, n)), ObjectId(e[-n:])))
                 elif kind != COMMIT:
                     into.add(ObjectId(e[-n:]))
+
+
+def _by_name(entries: list[bytes], oid_bytes: int) -> dict[tuple[bytes, bool], list[ObjectId]]:
+    """The ids that have each name and kind, gitlinks left out."""
+    found: dict[tuple[bytes, bool], list[ObjectId]] = {}
+    for e in entries:
+        if (kind := entry_kind(e)) != COMMIT:
+            found.setdefault((entry_name(e, oid_bytes), kind == TREE), []).append(ObjectId(e[-oid_bytes:]))
+    return found

@@ -181,6 +181,13 @@ class Database:
                     self._owner = None
                     self.changes += 1
 
+    def shrink(self) -> None:
+        """Give back the memory of pages that were kept."""
+        with self._lock:
+            if self._owner is None and not self._closed:
+                self._writer.execute("PRAGMA shrink_memory")
+        self._close_idle()
+
     def check(self) -> list[str]:
         """What SQLite finds wrong with its file; empty when all is well. Reads all of it."""
         found = [str(text) for (text,) in self.rows("PRAGMA quick_check(20)")]

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
 from gtfs.reel.database import Database
+from gtfs.reel.manyrows import run_with_rows
 
 _BEGUN: Final = "hooks-begun"
 
@@ -60,17 +61,16 @@ class HookRows:
                     db.execute("DELETE FROM hook_moves WHERE hook = ?", (hook,))
                     db.execute("DELETE FROM hook_failures WHERE hook = ?", (hook,))
             for hook in sorted(wanted):
-                db.executemany(
-                    "INSERT INTO hook_moves VALUES (?, ?, ?, ?) "
-                    "ON CONFLICT (hook, name) DO UPDATE SET new = excluded.new",
+                run_with_rows(
+                    db,
+                    "INSERT INTO hook_moves %s ON CONFLICT (hook, name) DO UPDATE SET new = excluded.new",
                     ((hook, *row) for row in changed),
                 )
             db.execute("DELETE FROM hook_moves WHERE old IS new")  # there and back: nothing has moved
-            db.executemany("DELETE FROM hook_refs WHERE name = ?", ((name,) for name, _, new in changed if new is None))
-            db.executemany(
-                "INSERT OR REPLACE INTO hook_refs VALUES (?, ?)",
-                ((name, new) for name, _, new in changed if new is not None),
-            )
+            gone = ((name,) for name, _, new in changed if new is None)
+            run_with_rows(db, "DELETE FROM hook_refs WHERE name IN (%s)", gone)
+            there = ((name, new) for name, _, new in changed if new is not None)
+            run_with_rows(db, "INSERT OR REPLACE INTO hook_refs %s", there)
 
     def due(self) -> list[str]:
         """The hooks that have something to hear, sorted."""

@@ -74,6 +74,10 @@ class Index:
         """See `Database.transaction`."""
         return self._db.transaction()
 
+    def shrink(self) -> None:
+        """See `Database.shrink`."""
+        self._db.shrink()
+
     def check(self) -> list[str]:
         """See `Database.check`."""
         return self._db.check()

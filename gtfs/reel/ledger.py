@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from gtfs.ids import ObjectId
 from gtfs.pack.account import Needs
 from gtfs.reel.database import Database
+from gtfs.reel.manyrows import run_with_rows
 
 _TAKEN_UP: Final = "taken-up-tips"
 
@@ -51,9 +52,11 @@ class History:
     def put(self, history: Iterable[tuple[ObjectId, Sequence[ObjectId]]]) -> None:
         """Record the parents of seen commits, and tags' targets."""
         with self._db.transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO parents SELECT row, ? FROM packs WHERE oid = ?",
-                ((parent, child) for child, parents in history for parent in parents),
+            run_with_rows(
+                db,
+                "WITH given (child, parent) AS (%s) INSERT OR IGNORE INTO parents "
+                "SELECT p.row, g.parent FROM given g CROSS JOIN packs p ON p.oid = g.child",
+                ((child, parent) for child, parents in history for parent in parents),
             )
 
 
@@ -69,18 +72,18 @@ class HeldRefs:
 
     def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
         """Hold exactly these refs."""
-        with self._db.transaction() as db:
-            db.execute("DELETE FROM held_refs")
-            db.executemany("INSERT INTO held_refs VALUES (?, ?)", refs.items())
+        with self._db.transaction():
+            held = self.held()
+            self.change(dict(refs.items() - held.items()), held.keys() - refs.keys())
 
     def change(
         self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None
     ) -> None:
         """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
         with self._db.transaction() as db:
-            db.executemany("DELETE FROM held_refs WHERE name = ?", ((name,) for name in drop))
-            db.executemany("INSERT OR REPLACE INTO held_refs VALUES (?, ?)", put.items())
-            db.executemany("INSERT OR REPLACE INTO left_refs VALUES (?, ?)", (left or {}).items())
+            run_with_rows(db, "DELETE FROM held_refs WHERE name IN (%s)", ((name,) for name in drop))
+            run_with_rows(db, "INSERT OR REPLACE INTO held_refs %s", put.items())
+            run_with_rows(db, "INSERT OR REPLACE INTO left_refs %s", (left or {}).items())
 
     def left(self) -> dict[bytes, ObjectId]:
         """The refs that a catalogue gave once and a later one did not, where each stood last."""
@@ -96,7 +99,7 @@ class SignOffs:
     def add(self, signoffs: Iterable[SignOff]) -> None:
         """Record sign-offs; a later one of the same pack replaces the earlier."""
         with self._db.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO signoffs VALUES (?, ?, ?, ?)", signoffs)
+            run_with_rows(db, "INSERT OR REPLACE INTO signoffs %s", signoffs)
 
     def get(self, oid: ObjectId) -> SignOff | None:
         """This node's sign-off of a pack."""
@@ -130,10 +133,8 @@ class KnownSigners:
     def put(self, signatures: Mapping[ObjectId, SignatureRow]) -> None:
         """Remember what was found, each with the digest of the keys that told (design.md §10)."""
         with self._db.transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?, ?, ?)",
-                ((oid, *row) for oid, row in signatures.items()),
-            )
+            rows = ((oid, *row) for oid, row in signatures.items())
+            run_with_rows(db, "INSERT OR REPLACE INTO signatures %s", rows)
 
     def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, SignatureRow]:
         """What `put` remembered of them."""
@@ -152,7 +153,7 @@ class UnencodableCommits:
     def put(self, reasons: Mapping[ObjectId, str]) -> None:
         """Remember why these commits' packs cannot be made (design.md §3.0, §3.1)."""
         with self._db.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO unencodable VALUES (?, ?)", reasons.items())
+            run_with_rows(db, "INSERT OR REPLACE INTO unencodable %s", reasons.items())
 
     def drop(self, oids: Iterable[ObjectId] | None = None) -> None:
         """Forget these, or all of them: they will be tried again."""
@@ -160,7 +161,7 @@ class UnencodableCommits:
             if oids is None:
                 db.execute("DELETE FROM unencodable")
             else:
-                db.executemany("DELETE FROM unencodable WHERE oid = ?", ((oid,) for oid in oids))
+                run_with_rows(db, "DELETE FROM unencodable WHERE oid IN (%s)", ((oid,) for oid in oids))
 
     def all(self) -> dict[ObjectId, str]:
         """The commits whose packs cannot be made, and why."""
@@ -178,7 +179,7 @@ class PackNeeds:
         rows = [(oid, *needed) for oid, needed in needs.items() if any(needed)]
         if rows:
             with self._db.transaction() as db:
-                db.executemany("INSERT OR REPLACE INTO needs VALUES (?, ?, ?, ?)", rows)
+                run_with_rows(db, "INSERT OR REPLACE INTO needs %s", rows)
 
     def of_reel(self, reel: int | None) -> dict[ObjectId, Needs]:
         """What the packs of a reel (None: of the open reel) need, as far as any needs much."""

@@ -8,7 +8,9 @@ packs came. Not about bytes: seal.py writes them. Pure functions, any thread.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeVar
 
 from gtfs.ids import ObjectId
@@ -21,7 +23,7 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """A pack to be ordered: a commit with its parents, or a tag object with what its chain points at.
+    """A commit with its parents, or a tag object with what its chain points at.
 
     ``time_s`` is the committer's or tagger's time, 0 where there is none.
     """
@@ -36,38 +38,48 @@ def clamp_time_s(time_s: int) -> int:
     return max(-_INT64_MAX - 1, min(time_s, _INT64_MAX))
 
 
-def canonical_order(items: Iterable[Item]) -> list[Item]:
-    """Parents before children; among those whose parents are all placed, the least (time_s, oid) comes first.
+class Pairs:
+    """Parents and children by their numbers, 8 bytes a pair; each pair once."""
 
-    Parents that are not among ``items`` (already in an earlier reel) do not count. Repeated ids and cycles, which
-    hashed history cannot have, raise ValueError.
+    def __init__(self) -> None:
+        self.parents = array("I")
+        self.children = array("I")
+
+    def add(self, parent: int, child: int) -> None:
+        """One is a parent of the other."""
+        self.parents.append(parent)
+        self.children.append(child)
+
+
+def order_numbers(count: int, key_of: Callable[[int], tuple[int, bytes]], pairs: Pairs) -> Sequence[int]:
+    """Packs, which are numbers below ``count``, in canonical order: parents before children; among those whose parents
+    are all placed, the least (time_s, oid) comes first.
+
+    ``key_of`` gives the latter, and is asked once for each. Parents that are in an earlier reel are not among
+    ``pairs``. A cycle, which hashed history cannot have, raises ValueError.
     """
-    by_oid: dict[ObjectId, Item] = {}
-    for item in items:
-        if by_oid.setdefault(item.oid, item) is not item:
-            raise ValueError(f"{item.oid.hex()} twice among the packs to order")
-    children: dict[ObjectId, list[ObjectId]] = {}
-    unplaced: dict[ObjectId, int] = {}
-    ready: list[tuple[int, ObjectId]] = []
-    for item in by_oid.values():
-        # A commit may name a parent twice; it waits for it once.
-        parents = {parent for parent in item.parents if parent in by_oid}
-        for parent in parents:
-            children.setdefault(parent, []).append(item.oid)
-        if parents:
-            unplaced[item.oid] = len(parents)
-        else:
-            ready.append((clamp_time_s(item.time_s), item.oid))
+    # The children of number n are below[first[n]:first[n + 1]].
+    first, unplaced = array("I", bytes(4 * (count + 1))), array("I", bytes(4 * count))
+    for parent in pairs.parents:
+        first[parent + 1] += 1
+    for child in pairs.children:
+        unplaced[child] += 1
+    first = array("I", accumulate(first))
+    below, end = array("I", bytes(4 * len(pairs.children))), array("I", first)
+    for parent, child in zip(pairs.parents, pairs.children, strict=True):
+        below[end[parent]] = child
+        end[parent] += 1
+    ready = [(key_of(number), number) for number in range(count) if not unplaced[number]]
     heapq.heapify(ready)
-    placed: list[Item] = []
+    placed = array("I")
     while ready:
-        _, oid = heapq.heappop(ready)
-        placed.append(by_oid[oid])
-        for child in children.get(oid, ()):
+        _, number = heapq.heappop(ready)
+        placed.append(number)
+        for child in below[first[number] : first[number + 1]]:
             unplaced[child] -= 1
             if not unplaced[child]:
-                heapq.heappush(ready, (clamp_time_s(by_oid[child].time_s), child))
-    if len(placed) != len(by_oid):
+                heapq.heappush(ready, (key_of(child), child))
+    if len(placed) != count:
         raise ValueError("the packs to order form a cycle")
     return placed
 

@@ -8,36 +8,37 @@ Rows follow the files and never run ahead of them: write and sync the bytes firs
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
+from gtfs.reel.manyrows import run_with_rows
 from gtfs.reel.order import Item, clamp_time_s
 
 PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
 _RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
+_READ_ROWS: Final = 2000  # at once, of many
 _SEALABLE: Final = "reel IS NULL AND offset IS NOT NULL AND state IN ('verified', 'unpacked')"
 # Whether the bytes of an existing row of packs are certainly on this disk.
 _IS_LOCAL: Final = (
     "(packs.offset IS NOT NULL AND coalesce("
     "(SELECT r.state FROM reels r WHERE r.id = packs.reel), 'complete') IN ('complete', 'retired'))"
 )
+_IS_HERE: Final = f"(packs.state = 'unpacked' OR {_IS_LOCAL})"  # or can be made again from git
 _PUT_LOCAL: Final = f"""
-    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO packs (oid, kind, time, size, digest, state, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         kind = excluded.kind, time = excluded.time, size = excluded.size, digest = excluded.digest,
         state = excluded.state, reason = NULL,
         reel = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN reel END,
         offset = CASE WHEN excluded.offset IS NULL OR {_IS_LOCAL} THEN offset ELSE excluded.offset END
-"""  # noqa: S608
+"""
 _PUT_REMOTE: Final = """
-    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen)
-    VALUES (?, ?, ?, ?, 'remote', ?, ?, ?)
+    INSERT INTO packs (oid, time, size, digest, state, reel, offset, first_seen) %s
     ON CONFLICT (oid) DO UPDATE SET
         reel = excluded.reel, offset = excluded.offset, size = excluded.size, digest = excluded.digest,
         state = CASE WHEN digest IS NOT excluded.digest AND state = 'refused' THEN 'remote' ELSE state END,
@@ -67,8 +68,9 @@ class PackRow(NamedTuple):
     first_seen_s: int
 
 
-# Of a listed pack: row, oid, time_s, size, stage, reel, offset. A plain tuple, as listings ask for very many.
-ListedPack = tuple[int, ObjectId, int | None, int, PackStage, int | None, int]
+# Of a listed pack: row, oid, size, time_s, stage, and of its bytes how many are here: all, or None where only the swarm
+# can tell. A plain tuple, as listings ask for very many.
+ListedPack = tuple[int, ObjectId, int, int, PackStage, int | None]
 
 
 class LocalPack(NamedTuple):
@@ -109,7 +111,8 @@ class PackRows:
         self._db = db
         self._history = history
         self._meta = meta
-        self._totals: tuple[int, int, int] | None = None  # changes, packs, bytes
+        self._totals = (-1, 0, 0)  # changes, packs, bytes
+        self._counts_as_of = -1  # changes when rows came, went or changed in size last
         self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
 
     def get(self, oid: ObjectId) -> PackRow | None:
@@ -153,10 +156,17 @@ class PackRows:
     def listed_after(self, row: int, limit: int) -> list[ListedPack]:
         """The next packs that have a place, in row order, with what a listing shows of them and no more."""
         return self._db.rows(
-            "SELECT row, oid, time, size, state, reel, offset FROM packs "
-            "WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
+            f"SELECT row, oid, size, coalesce(time, 0), state, CASE WHEN {_IS_HERE} THEN size END "  # noqa: S608
+            "FROM packs WHERE row > ? AND offset IS NOT NULL ORDER BY row LIMIT ?",
             (row, limit),
         )
+
+    def places_between(self, first: int, last: int) -> dict[int, tuple[int, int]]:
+        """By row, for the rows from ``first`` to ``last``: reel and offset of the packs that lie in a reel."""
+        rows = self._db.rows(
+            "SELECT row, reel, offset FROM packs WHERE row BETWEEN ? AND ? AND reel IS NOT NULL", (first, last)
+        )
+        return {row: (reel, offset) for row, reel, offset in rows}
 
     def last_row(self) -> int:
         """The highest row number, 0 while there is none."""
@@ -172,17 +182,72 @@ class PackRows:
             ObjectId(oid) for (oid,) in self._db.rows("SELECT oid FROM packs WHERE state = 'unpacked' ORDER BY row")
         ]
 
+    def open_row_before(self, offset: int) -> PackRow | None:
+        """The last pack of the open reel that begins before ``offset``."""
+        rows = self._packs("WHERE reel IS NULL AND offset < ? ORDER BY offset DESC LIMIT 1", offset)
+        return rows[0] if rows else None
+
     def open_rows(self) -> list[PackRow]:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
+
+    def open_places(self) -> list[tuple[ObjectId, int, int]]:
+        """The packs of the open reel by offset: id, offset and length."""
+        return self._db.rows(
+            "SELECT oid, offset, size FROM packs WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset"
+        )
 
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
 
-    def open_items(self) -> list[Item]:
-        """The verified packs of the open reel with their history, for `order.canonical_order`."""
-        return self._items(_SEALABLE)
+    def sealable_after(self, offset: int, limit: int) -> list[tuple[ObjectId, int, int, PackDigest, int]]:
+        """The next verified packs of the open reel: id, offset, size, digest and time in s."""
+        return self._db.rows(
+            f"SELECT oid, offset, size, digest, coalesce(time, 0) FROM packs WHERE {_SEALABLE} AND offset > ? "  # noqa: S608
+            "ORDER BY offset LIMIT ?",
+            (offset, limit),
+        )
+
+    def open_parents(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Where packs of the open reel lie that are parents, and their children at these offsets and between."""
+        return self._db.rows(
+            "SELECT p.offset, c.offset FROM packs c JOIN parents a ON a.child = c.row JOIN packs p ON p.oid = a.parent "
+            "WHERE c.reel IS NULL AND c.offset BETWEEN ? AND ? AND p.reel IS NULL AND p.offset IS NOT NULL",
+            (first, last),
+        )
+
+    def reel_rows_between(self, reel_id: int, start: int, end: int) -> Iterator[PackRow]:
+        """Those of them that lie between two offsets, whole; read some at a time, as they then are."""
+        while True:
+            rows = self._packs(
+                "WHERE reel = ? AND offset >= ? AND offset < ? AND offset + size <= ? ORDER BY offset LIMIT ?",
+                reel_id, start, end, end, _READ_ROWS,
+            )  # fmt: skip
+            yield from rows
+            if len(rows) < _READ_ROWS:
+                return
+            start = (rows[-1].offset or 0) + 1
+
+    def whole_bytes(self, reel_id: int, end: int) -> int:
+        """Where the last of them ends that lies whole before an offset, 0 without."""
+        sql = "SELECT offset + size FROM packs WHERE reel = ? AND offset < ? ORDER BY offset DESC LIMIT 2"
+        return max((at for (at,) in self._db.rows(sql, (reel_id, end)) if at <= end), default=0)
+
+    def unpacked_after(self, row: int, limit: int) -> list[tuple[int, ObjectId, int]]:
+        """The next packs of what git has, in row order: row, id and time in s."""
+        return self._db.rows(
+            "SELECT row, oid, coalesce(time, 0) FROM packs WHERE state = 'unpacked' AND row > ? ORDER BY row LIMIT ?",
+            (row, limit),
+        )
+
+    def parents_between(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Rows of known parents and of their children from row ``first`` to ``last``, in the children's order."""
+        return self._db.rows(
+            "SELECT p.row, a.child FROM parents a JOIN packs p ON p.oid = a.parent WHERE a.child BETWEEN ? AND ? "
+            "ORDER BY a.child",
+            (first, last),
+        )
 
     def unpacked_items(self) -> list[Item]:
         """The packs of everything that git has, with their history, wherever they lie."""
@@ -215,7 +280,9 @@ class PackRows:
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
-            db.executemany(
+            self._count_again()
+            run_with_rows(
+                db,
                 _PUT_LOCAL,
                 ((p.oid, p.kind, clamp_time_s(p.time_s), p.size, p.digest, p.stage, p.offset, now) for p in packs),
             )
@@ -231,9 +298,11 @@ class PackRows:
         packs = list(packs)
         now = int(time.time())
         with self._db.transaction() as db:
-            db.executemany(
+            self._count_again()
+            run_with_rows(
+                db,
                 _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, reel_id, p.offset, now) for p in packs),
+                ((p.oid, clamp_time_s(time_s), p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs),
             )
             digests = {pack.oid: pack.digest for pack in packs}
             rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
@@ -242,43 +311,56 @@ class PackRows:
     def move_to_reel(self, reel_id: int, places: Iterable[tuple[ObjectId, int]]) -> None:
         """Give packs their places in a reel that is now local (sealed, merged or fetched)."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET reel = ?, offset = ? WHERE oid = ?",
-                ((reel_id, offset, oid) for oid, offset in places),
+            run_with_rows(
+                db,
+                "WITH given (oid, reel, offset) AS (%s) "
+                "UPDATE packs SET reel = given.reel, offset = given.offset FROM given WHERE packs.oid = given.oid",
+                ((oid, reel_id, offset) for oid, offset in places),
             )
 
     def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:
         """Put known packs into a stage; the reason of an earlier one goes."""
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET state = ?, reason = ? WHERE oid = ?", ((stage, reason, oid) for oid in oids)
+            run_with_rows(
+                db,
+                "WITH given (oid, state, reason) AS (%s) "
+                "UPDATE packs SET state = given.state, reason = given.reason FROM given WHERE packs.oid = given.oid",
+                ((oid, stage, reason) for oid in oids),
             )
 
     def set_kind_time(self, seen: Iterable[SeenPack]) -> None:
         """Record what the bytes of known packs say of them."""
         seen = list(seen)
         with self._db.transaction() as db:
-            db.executemany(
-                "UPDATE packs SET kind = ?, time = ? WHERE oid = ?",
-                ((pack.kind, clamp_time_s(pack.time_s), pack.oid) for pack in seen),
+            run_with_rows(
+                db,
+                "WITH given (oid, kind, time) AS (%s) "
+                "UPDATE packs SET kind = given.kind, time = given.time FROM given WHERE packs.oid = given.oid",
+                ((pack.oid, pack.kind, clamp_time_s(pack.time_s)) for pack in seen),
             )
             self._history.put((pack.oid, pack.parents) for pack in seen)
 
     def drop(self, oids: Iterable[ObjectId]) -> None:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
+            self._count_again()
             lost = [(oid,) for oid in oids]
-            db.executemany("DELETE FROM parents WHERE child = (SELECT row FROM packs WHERE oid = ?)", lost)
-            db.executemany("DELETE FROM packs WHERE oid = ?", lost)
+            run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
+            run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
             self._meta.set_taken_up(())
 
     def _packs(self, rest: str, *values: object) -> list[PackRow]:
         return list(map(PackRow._make, self._db.rows(f"{_PACKS} {rest}", values)))
 
     def _count_and_bytes(self) -> tuple[int, int]:
-        # statfs asks this twice a second for some clients: counted again only after a change. Another process's
-        # changes go unnoticed by this, so a reader beside a running node counts anew each time.
+        # statfs asks this twice a second for some clients, on the loop, and a sync changes stages all the time: counted
+        # again only after a transaction that may have changed it. Another process's changes go unnoticed by this, so a
+        # reader beside a running node counts anew each time.
         changes = self._db.changes
-        if self._totals is None or self._totals[0] != changes or self._db.read_only:
+        if self._totals[0] <= self._counts_as_of or self._db.read_only:
             self._totals = (changes, *self._db.rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
         return self._totals[1:]
+
+    def _count_again(self) -> None:
+        """Within a transaction, whose end makes `Database.changes` one more."""
+        self._counts_as_of = self._db.changes

@@ -22,7 +22,7 @@ from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
 from gtfs.reel.index import Index, LocalPack, PackRow, PackStage, ReelPack, SeenPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.seal import PackCheck, check_packs, metainfo_path_of, read_reel
-from gtfs.reel.table import CorruptReel, Row, check_reel_layout
+from gtfs.reel.table import MAX_BYTES, CorruptReel, Row, check_reel_layout
 
 DB_SUFFIXES: Final = ("", "-wal", "-shm")
 _PACK_START: Final = HEADER.pack(MAGIC, VERSION, 0)[:8]
@@ -76,16 +76,14 @@ def recover_open_reel(path: Path, index: Index, fmt: ObjectFormat) -> Recovered:
     whole. Damage further inside is for fsck (`verify_open_reel`).
     """
     size = path.stat().st_size if path.exists() else 0
-    rows = index.packs.open_rows()
     dropped: list[ObjectId] = []
-    while rows:
-        last = rows[-1]
-        end = _offset(last) + last.size
-        if end <= size and all(check.good for check in verify_open_reel(path, rows[-1:])):
+    end, before = 0, MAX_BYTES
+    while (last := index.packs.open_row_before(before)) is not None:
+        before = _offset(last)
+        if before + last.size <= size and all(check.good for check in verify_open_reel(path, [last])):
+            end = before + last.size
             break
         dropped.append(last.oid)
-        rows.pop()
-    end = _offset(rows[-1]) + rows[-1].size if rows else 0
     if dropped:
         index.packs.drop(dropped)
     if end < size:

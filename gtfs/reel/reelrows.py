@@ -77,6 +77,10 @@ class ReelRows:
         sql = "SELECT 1 FROM packs WHERE reel IS ? AND offset IS NOT NULL LIMIT 1"
         return self._db.row(sql, (reel_id,)) is not None
 
+    def holds_all(self, reel: ReelRow) -> bool:
+        """Whether every pack of this reel has its place in it."""
+        return bool(self._db.row("SELECT count(*) = ? FROM packs WHERE reel = ?", (reel.rows, reel.id))[0])
+
     def holds_any(self, reel_id: int, stages: Sequence[PackStage]) -> bool:
         """Whether any pack in one of these stages, of which there should be few, has its place in this reel."""
         # The plus: by the index of stages, as all rows of a reel are many.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,6 +35,7 @@ from gtfs.reel.table import (
     CorruptReel,
     Footer,
     Row,
+    Rows,
     check_reel_layout,
     encode_table,
     footer,
@@ -59,7 +60,7 @@ class PackToSeal(NamedTuple):
 
 
 class SealedReel(NamedTuple):
-    """A reel that is durable; ``places`` are its packs and their offsets, in order."""
+    """A reel that is durable; ``table`` has its packs in order."""
 
     name: ReelName
     infohash: InfoHash
@@ -67,7 +68,13 @@ class SealedReel(NamedTuple):
     rows: int
     path: Path
     metainfo_path: Path
-    places: tuple[tuple[ObjectId, int], ...]
+    table: Rows
+    offsets: Sequence[int]
+
+    @property
+    def places(self) -> Iterator[tuple[ObjectId, int]]:
+        """Its packs and their offsets."""
+        return zip((row.oid for row in self.table), self.offsets, strict=True)
 
 
 class PackCheck(NamedTuple):
@@ -79,14 +86,14 @@ class PackCheck(NamedTuple):
     good: bool
 
 
-def write_reel(directory: Path, packs: Iterable[PackToSeal], fmt: ObjectFormat) -> SealedReel:
+def write_reel(directory: Path, packs: Sequence[PackToSeal], fmt: ObjectFormat) -> SealedReel:
     """Seal these packs, in this order, as ``directory``/NAME.reel and NAME.torrent.
 
-    Raises `CorruptReel` if a pack does not have the length and digest it should have: nothing is left behind then.
+    They are gone through twice, and none is kept. Raises `CorruptReel` if a pack does not have the length and digest it
+    should have: nothing is left behind then.
     """
-    sources = list(packs)
-    rows = [Row(source.oid, source.length, source.digest) for source in sources]
-    table = encode_table(rows, fmt)
+    table = encode_table((Row(source.oid, source.length, source.digest) for source in packs), fmt)
+    rows = Rows(table, fmt.oid_bytes)
     size = reel_size(rows, fmt)
     offsets = check_reel_layout(rows, size)
     name = reel_name(table)
@@ -96,7 +103,7 @@ def write_reel(directory: Path, packs: Iterable[PackToSeal], fmt: ObjectFormat) 
     fd, temporary = temporary_in(directory)
     try:
         with os.fdopen(fd, "wb", buffering=_BUFFER_BYTES) as file:
-            for source in sources:
+            for source in packs:
                 for chunk in _checked(source):
                     file.write(chunk)
                     hasher.update(chunk)
@@ -113,11 +120,10 @@ def write_reel(directory: Path, packs: Iterable[PackToSeal], fmt: ObjectFormat) 
             temporary.unlink()
         raise
     sync_directory(directory)  # (5)
-    places = tuple(zip((row.oid for row in rows), offsets, strict=True))
-    return SealedReel(name, infohash, size, len(rows), path, metainfo_path, places)
+    return SealedReel(name, infohash, size, len(rows), path, metainfo_path, rows, offsets)
 
 
-def read_reel(path: Path, fmt: ObjectFormat | None = None) -> tuple[Footer, tuple[Row, ...]]:
+def read_reel(path: Path, fmt: ObjectFormat | None = None) -> tuple[Footer, Rows]:
     """The footer and rows of a reel file whose end is local, all checked, the file's name included."""
     try:
         name = parse_reel_name(path.name.removesuffix(REEL_SUFFIX))

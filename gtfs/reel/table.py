@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, overload
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest, ReelName
@@ -46,6 +48,37 @@ class Row(NamedTuple):
     digest: PackDigest
 
 
+class Rows(Sequence[Row]):
+    """The rows of a table, made as they are asked for: a quarter of the memory, and there are a million."""
+
+    def __init__(self, table: bytes, oid_bytes: int) -> None:
+        self.table = table
+        self._struct = _row_struct(oid_bytes)
+
+    def __len__(self) -> int:
+        return len(self.table) // self._struct.size
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Row]: ...
+
+    def __getitem__(self, at: int | slice) -> Row | Sequence[Row]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return Row._make(self._struct.unpack_from(self.table, range(len(self))[at] * self._struct.size))
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(Row._make, self._struct.iter_unpack(self.table))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rows) and (self.table, self._struct.size) == (other.table, other._struct.size)
+
+    def __hash__(self) -> int:
+        return hash(self.table)
+
+
 class Footer(NamedTuple):
     """The last `FOOTER_BYTES` of a reel, parsed and plausible by itself."""
 
@@ -65,11 +98,13 @@ class Footer(NamedTuple):
         return ReelName(self.table_digest.hex())
 
 
-def encode_table(rows: Sequence[Row], fmt: ObjectFormat) -> bytes:
+def encode_table(rows: Iterable[Row], fmt: ObjectFormat) -> bytes:
     """The table of these rows, in their order; raises `CorruptReel` for rows that no reader would accept."""
-    _check_rows(rows, fmt.oid_bytes)
     pack = _row_struct(fmt.oid_bytes).pack
-    return b"".join([pack(*row) for row in rows])
+    table = bytearray()
+    for row in _checked(rows, fmt.oid_bytes):
+        table += pack(*row)
+    return bytes(table)
 
 
 def footer(table: bytes, rows: int, fmt: ObjectFormat) -> bytes:
@@ -95,6 +130,11 @@ def parse_footer(data: bytes, fmt: ObjectFormat | None = None) -> Footer:
     return Footer(table_digest, rows, oid_bytes, version)
 
 
+def end_bytes(rows: int, fmt: ObjectFormat) -> int:
+    """How long the table of so many rows is, with the footer."""
+    return rows * _row_struct(fmt.oid_bytes).size + FOOTER_BYTES
+
+
 def footer_range(size: int) -> tuple[int, int]:
     """(offset, length) of the footer in a reel of ``size`` bytes."""
     if not FOOTER_BYTES < size <= MAX_BYTES:
@@ -112,12 +152,12 @@ def table_range(size: int, foot: Footer) -> tuple[int, int]:
     return offset, foot.table_bytes
 
 
-def parse_table(data: bytes, foot: Footer) -> tuple[Row, ...]:
+def parse_table(data: bytes, foot: Footer) -> Rows:
     """The rows of the table that ``foot`` promises, its digest checked."""
     if len(data) != foot.table_bytes or hashlib.sha256(data).digest() != foot.table_digest:
         raise CorruptReel("the reel's table is not the one that its footer names")
-    rows = tuple(map(Row._make, _row_struct(foot.oid_bytes).iter_unpack(data)))
-    _check_rows(rows, foot.oid_bytes)
+    rows = Rows(bytes(data), foot.oid_bytes)
+    deque(_checked(rows, foot.oid_bytes), maxlen=0)
     return rows
 
 
@@ -128,14 +168,14 @@ def reel_name(table: bytes) -> ReelName:
 
 def reel_size(rows: Sequence[Row], fmt: ObjectFormat) -> int:
     """How many bytes the reel of these rows has."""
-    return sum(row.length for row in rows) + len(rows) * _row_struct(fmt.oid_bytes).size + FOOTER_BYTES
+    return sum(row.length for row in rows) + end_bytes(len(rows), fmt)
 
 
-def check_reel_layout(rows: Sequence[Row], total_size: int) -> tuple[int, ...]:
+def check_reel_layout(rows: Sequence[Row], total_size: int) -> Sequence[int]:
     """The offset of each pack, once packs, table and footer are known to fill ``total_size`` exactly."""
     if not rows:
         raise CorruptReel("the reel holds no packs")
-    offsets = []
+    offsets = array("q")
     end = 0
     for row in rows:
         offsets.append(end)
@@ -143,7 +183,7 @@ def check_reel_layout(rows: Sequence[Row], total_size: int) -> tuple[int, ...]:
     wanted = end + len(rows) * _row_struct(len(rows[0].oid)).size + FOOTER_BYTES
     if wanted != total_size:
         raise CorruptReel(f"the table describes a reel of {wanted} bytes, this one has {total_size}")
-    return tuple(offsets)
+    return offsets
 
 
 def _row_struct(oid_bytes: int) -> struct.Struct:
@@ -157,13 +197,13 @@ def _least_pack(oid_bytes: int) -> int:
     return HEADER.size + oid_bytes  # header and trailer: no pack is shorter
 
 
-def _check_rows(rows: Sequence[Row], oid_bytes: int) -> None:
-    if not 0 < len(rows) <= MAX_ROWS:
-        raise CorruptReel(f"a reel cannot hold {len(rows)} packs")
+def _checked(rows: Iterable[Row], oid_bytes: int) -> Iterator[Row]:
+    """The rows, each looked at before it is given, and all of them at the end."""
     seen = set()
     total = 0
     least = _least_pack(oid_bytes)
-    for oid, length, digest in rows:
+    for row in rows:
+        oid, length, digest = row
         if len(oid) != oid_bytes or len(digest) != DIGEST_BYTES:
             raise CorruptReel(f"a row with an object id of {len(oid)} and a digest of {len(digest)} bytes")
         if length < least:
@@ -172,5 +212,11 @@ def _check_rows(rows: Sequence[Row], oid_bytes: int) -> None:
             raise CorruptReel(f"{oid.hex()} stands twice in one reel")
         seen.add(oid)
         total += length
+        # Before it is given: no encoder holds more.
+        if total > MAX_BYTES:
+            break
+        yield row
+    if not 0 < len(seen) <= MAX_ROWS:
+        raise CorruptReel(f"a reel cannot hold {len(seen)} packs")
     if total > MAX_BYTES:
         raise CorruptReel("the packs' lengths add up to more than a file can hold")

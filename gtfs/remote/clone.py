@@ -21,7 +21,7 @@ from gtfs.repo.repository import GitMissing, Repository
 from gtfs.repo.unpack import kept_marks, release
 from gtfs.repo.upkeep import repack
 from gtfs.state.belief import Belief, keep_ring
-from gtfs.state.config import Config
+from gtfs.state.config import Config, sweep_config
 from gtfs.state.lock import Busy, Lock
 from gtfs.state.private import make_private
 from gtfs.state.shed import shed_reels
@@ -84,6 +84,7 @@ def begin(repository: Repository, belief: Belief, source: str) -> None:
     with Lock(repository.layout.lock):
         if has_catalogue(repository):  # by another git, meanwhile
             return
+        sweep_config(repository)
         config = Config(repository)
         config.set("clone", "true")
         config.set("source", source)

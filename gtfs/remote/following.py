@@ -30,7 +30,7 @@ from gtfs.ids import OBJECT_FORMATS
 from gtfs.ingest.refoffers import RefOffer, needing_packs
 from gtfs.node.node import Node
 from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
-from gtfs.node.opening import bring_first, open_source
+from gtfs.node.opening import bring_believed, open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.remote import clone
@@ -40,7 +40,7 @@ from gtfs.remote.protocol import Options, RefList, Want
 from gtfs.remote.settings import RemoteSettings
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
-from gtfs.state.belief import Belief, believe
+from gtfs.state.belief import Belief
 from gtfs.state.control import Tell, ask_node
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
@@ -180,10 +180,8 @@ class Following:
         given, options = self._given(), self._settings.node
         if isinstance(self._feed, DhtFeed) and not options.offline:
             async with open_session(options.swarm) as session:
-                document = await bring_first(self._feed, options, session)
-        else:
-            document = await bring_first(self._feed, options, None)
-        return await trio.to_thread.run_sync(believe, given, document)
+                return (await bring_believed(self._feed, given, options, session))[1]
+        return (await bring_believed(self._feed, given, options, None))[1]
 
     async def _ask(self, repository: Repository) -> JudgedRefs:
         """Ask the feed, and judge what may move."""

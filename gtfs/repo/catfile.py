@@ -6,8 +6,11 @@ It sees packs that git writes later. One thread for each `CatFile`.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import IO, Final
 
@@ -18,15 +21,23 @@ from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 _CHUNK: Final = 1 << 20
 _SKIPPED_BYTES: Final = 1 << 20  # what is not wanted is read up to this size; beyond, another process is cheaper
+_KEPT_BYTES: Final = 1 << 16  # of what was read before its time
+ASK_MOST: Final = 64  # ids: git's pipe holds them all, so that writing never waits for it
 _STREAMED: Final = "core.bigFileThreshold=8m"  # larger objects, unless stored as deltas, git too gives piece by piece
+# Otherwise git keeps 96 MiB of bases, and maps packs whole. In history order neither saves time.
+_CACHED_BYTES: Final = 16 << 20
+_MAPPED: Final = ("-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m")
 
 
 class CatFile:
-    """Reads objects of one repository; a context manager that ends its process."""
+    """Reads objects of one repository; a context manager that ends its process, whose cache is ``cached_bytes``."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, cached_bytes: int = _CACHED_BYTES) -> None:
         self._repository = repository
+        self._settings = ("-c", _STREAMED, *_MAPPED, "-c", f"core.deltaBaseCacheLimit={cached_bytes}")
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked: deque[ObjectId] = deque()  # whose answers come next
+        self._ahead: dict[ObjectId, RawObject] = {}  # answers that were in the way of others
 
     def __enter__(self) -> CatFile:
         return self
@@ -37,6 +48,7 @@ class CatFile:
     def close(self) -> None:
         """End the process; the next read starts another."""
         process, self._process = self._process, None
+        self._asked.clear()
         if process is None:
             return
         assert process.stdin and process.stdout
@@ -47,24 +59,54 @@ class CatFile:
         process.stdout.close()
         process.wait()
 
-    def _ask(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
+    def ask(self, oids: Iterable[ObjectId]) -> None:
+        """Tell git what is read next, in this order: it looks while we do other things, and both wait less."""
+        new = list(islice((oid for oid in oids if oid not in self._ahead), ASK_MOST - len(self._asked)))
+        if new:
+            self._write(new)
+            self._asked += new
+
+    def _write(self, oids: Sequence[ObjectId]) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._repository.command("-c", _STREAMED, "cat-file", "--batch"),
+                self._repository.command(*self._settings, "cat-file", "--batch"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=git_environment(),
                 bufsize=1 << 16,
             )
+        stdin = self._process.stdin
+        assert stdin
+        with contextlib.suppress(BrokenPipeError):  # the answer will be missed
+            stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in oids))
+            stdin.flush()
+
+    def _ask(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
+        if self._asked and self._asked[0] == oid:
+            self._asked.popleft()
+            return self._answer(oid)
+        self._put_aside()
+        self._write((oid,))
+        return self._answer(oid)
+
+    def _put_aside(self) -> None:
+        """Read the answers that are in the way, and keep the small ones."""
+        while self._asked:
+            oid = self._asked.popleft()
+            try:
+                found = self._take(oid, _KEPT_BYTES, *self._answer(oid))
+            except (MissingObject, GitFailed):
+                continue  # who wants it asks for it again
+            if found.data is not None:
+                self._ahead[oid] = found
+                if len(self._ahead) > ASK_MOST:
+                    del self._ahead[next(iter(self._ahead))]
+
+    def _answer(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
         process = self._process
-        assert process.stdin and process.stdout
-        try:
-            process.stdin.write(oid.hex().encode() + b"\n")
-            process.stdin.flush()
-            header = process.stdout.readline()
-        except BrokenPipeError:
-            header = b""
+        assert process is not None and process.stdout
+        header = process.stdout.readline()
         if not header:
             # git dies, instead of answering "missing", over a promised object it may not fetch.
             self.close()
@@ -78,7 +120,12 @@ class CatFile:
 
     def read(self, oid: ObjectId, limit: int) -> RawObject:
         """The object, its data left out when longer than ``limit`` bytes; raises `MissingObject`, `GitFailed`."""
-        kind, size, out = self._ask(oid)
+        ahead = self._ahead.pop(oid, None)
+        if ahead is not None:
+            return ahead if ahead.size <= limit else ahead._replace(data=None)
+        return self._take(oid, limit, *self._ask(oid))
+
+    def _take(self, oid: ObjectId, limit: int, kind: int, size: int, out: IO[bytes]) -> RawObject:
         if size <= limit:
             data = out.read(size + 1)
             if len(data) != size + 1:

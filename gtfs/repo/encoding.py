@@ -2,22 +2,13 @@
 """Encodes many commits of one repository on several processes, into spool files (design.md §3).
 
 A worker gets a run of neighbours in history, writes their packs one after the other into a spool file and says where
-each stands; it ends early, at a whole pack, when told to stop. Runs in one thread and owns its processes.
+each stands; it ends early, at a whole pack, when told to stop. Runs in one thread.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
-import multiprocessing
-import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +18,12 @@ from gtfs.pack.encode import Encoder, PackStamp
 from gtfs.pack.limits import Limits
 from gtfs.pack.trees import Unencodable
 from gtfs.repo.catfile import CatFile
+from gtfs.repo.processes import cache_bytes, count_workers, run_on_workers
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
 
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
-_STOP_POLL_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 class Unmade(NamedTuple):
@@ -54,6 +44,7 @@ class Run(NamedTuple):
 def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: Callable[[], bool]) -> Run:
     made: list[tuple[PackStamp, int]] = []
     unmade = []
+    encoder.begin(oids)
     with spool.open("wb") as out:
         at = 0
         for oid in oids:
@@ -72,21 +63,16 @@ def _encode_run(encoder: Encoder, oids: Sequence[ObjectId], spool: Path, stop: C
 
 
 @lru_cache(maxsize=1)
-def _worker_encoder(path: Path, fmt: str, limits: Limits) -> Encoder:
+def _worker_encoder(path: Path, fmt: str, limits: Limits, cached: int) -> Encoder:
     """A worker's own encoder, kept between its runs for the sake of the caches in it."""
     repository = Repository(path, OBJECT_FORMATS[fmt])
-    return Encoder(CatFile(repository), repository.fmt, limits)
+    return Encoder(CatFile(repository, cached), repository.fmt, limits, cached)
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; only the parent decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Without this a killed parent leaves workers waiting for ever on their queue.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _work(path: Path, fmt: str, limits: Limits, oids: Sequence[ObjectId], spool: Path, stop_file: Path) -> Run:
-    return _encode_run(_worker_encoder(path, fmt, limits), oids, spool, stop_file.exists)
+def _work(
+    path: Path, fmt: str, limits: Limits, cached: int, oids: Sequence[ObjectId], spool: Path, stop_file: Path
+) -> Run:
+    return _encode_run(_worker_encoder(path, fmt, limits, cached), oids, spool, stop_file.exists)
 
 
 def encode_many(
@@ -104,67 +90,21 @@ def encode_many(
     it.
     """
     spools.mkdir(mode=0o700, parents=True, exist_ok=True)
-    jobs, stop = work.jobs or len(os.sched_getaffinity(0)), work.stop
-    if jobs == 1 or len(oids) < _IN_PROCESS:
-        yield from _in_process(repository, oids, spools, limits, stop)
+    workers = count_workers(work)
+    if workers == 1 or len(oids) < _IN_PROCESS:
+        yield from _in_process(repository, oids, spools, limits, work.stop)
         return
-    stop_file = spools / "stop"
-    stop_file.unlink(missing_ok=True)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
-    runs = iter(range(0, len(oids), _RUN))
-    waiting: deque[Future[Run]] = deque()
-    try:
-        while True:
-            while len(waiting) < 2 * jobs and not stop() and (at := next(runs, None)) is not None:
-                spool = spools / f"{at}.packs"
-                run = oids[at : at + _RUN]
-                place = (repository.path, repository.fmt.name)
-                waiting.append(pool.submit(_work, *place, limits, run, spool, stop_file))
-            if not waiting:
-                return
-            yield _finished(waiting.popleft(), stop, stop_file)
-    finally:
-        _ask_to_stop(stop_file)
-        pool.shutdown(wait=True, cancel_futures=True)
-        del pool
-        _end_tracker()
-        stop_file.unlink(missing_ok=True)
-
-
-def _ask_to_stop(stop_file: Path) -> None:
-    with contextlib.suppress(OSError):  # a full disk: then they end with the run at hand
-        stop_file.touch()
-
-
-def _end_tracker() -> None:
-    """End the process that multiprocessing starts beside the workers and keeps for life.
-
-    It holds this process's stdout and stderr: whoever reads from a pipe what `gtfs mount` says would wait until the
-    node in the background ends. A process that multiprocessing itself started has its parent's.
-    """
-    if multiprocessing.parent_process() is not None:
-        return
-    gc.collect()  # semaphores tell it of their end when they are collected
-    stop = getattr(resource_tracker._resource_tracker, "_stop", None)
-    if stop is not None:
-        stop()
-
-
-def _finished(run: Future[Run], stop: Callable[[], bool], stop_file: Path) -> Run:
-    while True:
-        try:
-            return run.result(timeout=_STOP_POLL_S)
-        except TimeoutError:
-            if stop():
-                _ask_to_stop(stop_file)
+    of_all = (repository.path, repository.fmt.name, limits, cache_bytes(workers))
+    runs = ((*of_all, oids[at : at + _RUN], spools / f"{at}.packs") for at in range(0, len(oids), _RUN))
+    yield from run_on_workers(_work, runs, workers, work, spools / "stop")
 
 
 def _in_process(
     repository: Repository, oids: Sequence[ObjectId], spools: Path, limits: Limits, stop: Callable[[], bool]
 ) -> Iterator[Run]:
-    with CatFile(repository) as reader:
-        encoder = Encoder(reader, repository.fmt, limits)
+    cached = cache_bytes(1)
+    with CatFile(repository, cached) as reader:
+        encoder = Encoder(reader, repository.fmt, limits, cached)
         for number in range(0, len(oids), _RUN):
             if stop():
                 return

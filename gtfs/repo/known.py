@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the repository has an object, without a process: pack indexes and loose files as they were at the last look.
 
-A question costs no system call, so that a batch can ask about each of its objects; whoever keeps a `KnownObjects`
-calls `refresh` before a new batch. One thread.
+A question costs no system call, so that a batch can ask about each of its objects, and no more where there are many
+packs: those that are asked much are looked through once, for a `Sieve`. Whoever keeps a `KnownObjects` calls `refresh`
+before a new batch. One thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +21,10 @@ from dulwich.pack import PackIndex, load_pack_index, load_pack_index_file
 
 from gtfs.ids import ObjectId
 from gtfs.repo.repository import Repository
+from gtfs.repo.sieve import Sieve
 
 _SMALL_INDEX: Final = 1 << 16  # bytes; read and not mapped, as a map keeps a file descriptor and small packs are many
+_WORTH_SIEVING: Final = 8  # to add an object to the sieve costs about an eighth of a question to a pack
 
 
 class KnownObjects:
@@ -32,6 +36,9 @@ class KnownObjects:
         self._directories: list[Path] = []
         self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
         self._cruft: set[str] = set()  # those of `_packs` that git gc will throw away one day
+        self._asked = 0  # questions so far
+        self._new: dict[str, int] = {}  # those of `_packs` that are not in the sieve; `_asked` when they were found
+        self._sieve = Sieve(0)
         self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
         self.refresh()
 
@@ -44,19 +51,37 @@ class KnownObjects:
         self._directories = list(self._repository.object_directories())
         any_gone = False
         while True:
-            found = {index for directory in self._directories for index in _usable_indexes(directory / "pack")}
+            found = {i: cruft for directory in self._directories for i, cruft in _usable_indexes(directory / "pack")}
             gone = self._packs.keys() - found
             for index in gone:
                 self._packs.pop(index).close()
-            self._cruft = {index for index in found if Path(index).with_suffix(".mtimes").exists()}
+                self._new.pop(index, None)  # in the sieve, it makes no answer wrong
+            self._cruft = {index for index, is_cruft in found.items() if is_cruft}
             any_gone = any_gone or bool(gone)
             try:
-                for index in found - self._packs.keys():
+                for index in found.keys() - self._packs.keys():
                     self._packs[index] = self._load(index)
+                    self._new[index] = self._asked
             except FileNotFoundError:
                 continue  # git repacked meanwhile: the objects are in a pack that the next list has
             if not gone:  # else that pack may have come while the directory was being read, and not be in this list
+                self._fill_sieve()
                 return any_gone
+
+    def _fill_sieve(self) -> None:
+        """Put into the sieve what was asked so much that it had been cheaper there."""
+        for index in [i for i, at in self._new.items() if (self._asked - at) * _WORTH_SIEVING > len(self._packs[i])]:
+            with contextlib.suppress(FileNotFoundError):  # until the next look it can be asked
+                if self._sieve.add(Path(index), self._repository.fmt):
+                    del self._new[index]
+        if self._sieve.is_full:
+            sieved = self._packs.keys() - self._new.keys()
+            self._sieve = Sieve(sum(len(self._packs[index]) for index in sieved))
+            self._new |= dict.fromkeys(sieved, self._asked)
+            for index in sieved:
+                with contextlib.suppress(FileNotFoundError):
+                    if self._sieve.add(Path(index), self._repository.fmt):
+                        del self._new[index]
 
     def _load(self, index: str) -> PackIndex:
         path = Path(index)
@@ -67,26 +92,27 @@ class KnownObjects:
     def is_packed(self, oid: ObjectId) -> bool:
         """Whether a pack has it that git does not mean to throw away: loose files and cruft packs are what `git prune`
         and `git gc` take, unless a ref reaches them."""
-        for index, pack in self._packs.items():
-            try:
-                pack.object_offset(oid)
-            except KeyError:
-                continue
-            if index not in self._cruft:
-                return True
-        return False
+        self._asked += 1
+        candidates = self._packs if self._sieve.may_have(oid) else self._new
+        return bool(candidates) and any(index not in self._cruft for index in self._packs_with(oid, candidates))
 
     def __contains__(self, oid: ObjectId) -> bool:
-        for pack in self._packs.values():
-            try:
-                pack.object_offset(oid)
-            except KeyError:
-                continue
+        self._asked += 1
+        candidates = self._packs if self._sieve.may_have(oid) else self._new
+        if candidates and any(True for _ in self._packs_with(oid, candidates)):
             return True
         names = self._loose.get(oid[0])
         if names is None:
             names = self._loose[oid[0]] = frozenset(self._list_loose(f"{oid[0]:02x}"))
         return oid[1:].hex() in names
+
+    def _packs_with(self, oid: ObjectId, candidates: Iterable[str]) -> Iterator[str]:
+        for index in candidates:
+            try:
+                self._packs[index].object_offset(oid)
+            except KeyError:
+                continue
+            yield index
 
     def _list_loose(self, fan: str) -> Iterator[str]:
         for directory in self._directories:
@@ -96,16 +122,25 @@ class KnownObjects:
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Know nothing, until the next `refresh`."""
+        self._loose.clear()
+        self._new.clear()
+        self._sieve = Sieve(0)
         while self._packs:
             self._packs.popitem()[1].close()
 
 
-def _usable_indexes(directory: Path) -> Iterator[str]:
-    """The indexes whose pack is there too: git writes the pack first and takes the index away first."""
+def _usable_indexes(directory: Path) -> Iterator[tuple[str, bool]]:
+    """The indexes whose pack is there too, as git writes the pack first and takes the index away first; and whether
+    git gc will throw that away."""
     names = _names_in(directory)
     for name in names:
-        if name.endswith(".idx") and name.removesuffix(".idx") + ".pack" in names:
-            yield f"{directory}/{name}"
+        stem = name.removesuffix(".idx")
+        if stem != name and stem + ".pack" in names:
+            yield f"{directory}/{name}", stem + ".mtimes" in names
 
 
 def _names_in(directory: Path) -> set[str]:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from gtfs.repo.moving import Moving
 from gtfs.repo.repository import Repository
 
+_FEW: Final = 64  # refs that are looked at one by one
 _FILE_BYTES: Final = 4096  # a ref file has one id or one name
 _ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\s*\Z")
 _SYMBOLIC = re.compile(rb"ref:\s*(\S+)\s*\Z")
@@ -70,6 +71,9 @@ def trouble(repository: Repository, name: bytes) -> Trouble | None:
 
 def heal_empty(repository: Repository, names: Iterable[bytes]) -> list[bytes]:
     """Take away the empty files of these refs, whose place the caller knows; gives the refs."""
+    names = set(names)
+    if len(names) > _FEW:  # nearly all of many have no file of their own
+        names &= _files(repository)
     empty = [name for name in names if (found := trouble(repository, name)) is not None and found.heals]
     healed = []
     with Moving(repository, dict.fromkeys(empty)) if empty else contextlib.nullcontext():
@@ -85,6 +89,21 @@ def heal_empty(repository: Repository, names: Iterable[bytes]) -> list[bytes]:
                 finally:
                     lock.unlink()
     return healed
+
+
+def _files(repository: Repository) -> set[bytes]:
+    """The names of all refs that have files of their own; a directory that cannot be read has none."""
+    found = set()
+    waiting = [b"refs"]
+    while waiting:
+        directory = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(_path(repository, directory)) as entries:
+            for entry in entries:
+                name = directory + b"/" + os.fsencode(entry.name)
+                found.add(name)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name)
+    return found
 
 
 def ref_files(repository: Repository, below: bytes) -> list[bytes]:

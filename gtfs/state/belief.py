@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, NotSigned, accept
+from gtfs.catalogue.chunkstore import ChunkStore
+from gtfs.catalogue.reftree import ChunkSource
 from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint
 from gtfs.repo.repository import Repository
@@ -28,10 +30,10 @@ class Belief:
     first: FirstTrust
 
 
-def believe(given: TrustGiven, document: bytes) -> Belief:
+def believe(given: TrustGiven, document: bytes, chunks: ChunkSource | None = None) -> Belief:
     """Judge a first catalogue; whoever may sign it is asked about, or given, here.
 
-    Raises what `first_trust` and `accept` raise.
+    ``chunks`` has what it names. Raises what `first_trust` and `accept` raise.
     """
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
         ring = NewRing(Path(directory))
@@ -40,7 +42,7 @@ def believe(given: TrustGiven, document: bytes) -> Belief:
         except BadSignature as e:
             raise NotSigned(e.reason) from None
         assert ring.keyring is not None
-        accepted = accept(document, None, ring.keyring, first, int(time.time()))
+        accepted = accept(document, None, ring.keyring, first, int(time.time()), chunks=chunks)
         believed = frozenset(signature.primary for signature in accepted.signatures)
         return Belief(
             accepted,
@@ -51,7 +53,11 @@ def believe(given: TrustGiven, document: bytes) -> Belief:
 
 
 def keep_ring(repository: Repository, belief: Belief) -> None:
-    """Let it be the repository's, in its state directory, which is there. Raises OSError."""
+    """Let it be the repository's, with the chunks, in its state directory, which is there. Raises OSError."""
     replace_file(repository.layout.keyring, belief.ring)
+    tree = belief.accepted.catalogue.tree
+    if tree is not None:
+        repository.layout.catalogue.mkdir(mode=0o700, exist_ok=True)
+        ChunkStore(repository.layout.chunks).make_durable(tree)
     if belief.named_only:
         Config(repository).set("cataloguekey", *sorted(belief.named_only))

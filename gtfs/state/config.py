@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, publish, announce,
+Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, announce,
 announcemail, sendmail, clone, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
 cataloguekey.
@@ -20,6 +20,8 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.trust.policy import Policy, parse_policy
 
 VALID_DAYS = 3650  # at most
+IN_CHUNKS_ABOVE = 64 << 10  # bytes of refs, some 900 of them: fewer cost less than asking for chunks
+_IN_CHUNKS: Mapping[str, int | None] = {"auto": IN_CHUNKS_ABOVE, "1": None, "2": -1}
 PUBLISH_MODES = ("auto", "tags", "manual")  # any published ref moved; a published tag was made; who types gtfs publish
 
 
@@ -27,6 +29,11 @@ class BadConfig(GtfsError):
     """A setting that cannot be understood; names the file and the key."""
 
     fault = Blame.USAGE
+
+
+def sweep_config(repository: Repository) -> None:
+    """Drop the lock file of a git config that was killed; whoever writes the config has the state's lock."""
+    repository.layout.config_lock.unlink(missing_ok=True)
 
 
 class Config:
@@ -106,6 +113,16 @@ class Config:
         if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= VALID_DAYS):
             raise BadConfig(f"{self.path}: gtfs.validdays is {value}: not a number from 1 to {VALID_DAYS}")
         return int(value)
+
+    def in_chunks_above(self) -> int | None:
+        """With more bytes of refs than this a publisher's catalogue is of format 2; None: with none.
+
+        Raises `BadConfig`.
+        """
+        value = self.get("catalogueformat") or "auto"
+        if value not in _IN_CHUNKS:
+            raise BadConfig(f"{self.path}: gtfs.catalogueformat is {value}, not one of {', '.join(_IN_CHUNKS)}")
+        return _IN_CHUNKS[value]
 
     def publish_mode(self) -> str:
         """When this repository is published by itself, one of `PUBLISH_MODES`; raises `BadConfig`."""

@@ -14,13 +14,9 @@ from typing import NamedTuple
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
-from gtfs.ingest.candidate import Candidate, Views
-from gtfs.ingest.examine import Examiner
 from gtfs.ingest.faults import FaultCounts, Finding, Severity
-from gtfs.pack.format import CorruptPack
+from gtfs.ingest.foresight import PackPlace, foresee_many
 from gtfs.pack.limits import UNLIMITED
-from gtfs.pack.trees import MissingObject
-from gtfs.repo.catfile import CatFile
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.state import State
 
@@ -59,36 +55,23 @@ def foresee(
     """
     counts = FaultCounts()
     unlisted: dict[ObjectId, Unlisted] = {}
-    rows = sorted((r for r in state.index.packs.open_rows() if r.oid in wanted), key=lambda r: r.offset or 0)
+    places = [PackPlace(*place) for place in state.index.packs.open_places() if place[0] in wanted]
     # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
     limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
-    examiner = Examiner(state.repository.fmt, limits, state.gate())
     allowed = frozenset(accepted)
-    seen_bytes = 0
-    with CatFile(state.repository) as reader, Views(state.repository.state_directory) as views:
-
-        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
-            try:
-                raw = reader.read(oid, state.limits.object_bytes)
-            except MissingObject:
-                return None
-            return None if raw.data is None else (raw.kind, raw.data)
-
-        for number, row in enumerate(rows, 1):
-            if work.stop():
-                break
-            pack = views.bytes_of(Candidate(row.oid, state.layout.open_reel, row.offset or 0, row.size, None, True))
-            try:
-                findings = examiner.foresee(pack, row.oid, lookup)
-            except CorruptPack as e:
-                raise Unacceptable(f"no mirror can take the pack of {row.oid.hex()}: {e}") from None
+    packs = size = 0
+    file, object_bytes = state.layout.open_reel, state.limits.object_bytes
+    for run in foresee_many(state.repository, file, places, limits, object_bytes, work):
+        if run.bad is not None:
+            raise Unacceptable(f"no mirror can take the pack of {run.bad[0].hex()}: {run.bad[1]}")
+        for pack, findings in run.findings:
             for finding in findings:
                 if finding.fault.severity is Severity.LISTED and finding.oid not in allowed:
-                    unlisted.setdefault(finding.oid, Unlisted(row.oid, finding))
+                    unlisted.setdefault(finding.oid, Unlisted(pack, finding))
             counts.add(findings)
-            seen_bytes += row.size
-            if number % 64 == 0 or number == len(rows):
-                work.tell(Step(number, len(rows), seen_bytes))
+        packs += run.packs
+        size += run.size
+        work.tell(Step(packs, len(places), size))
     if unlisted and not work.stop():
         _refuse(state, list(unlisted.values()))
     state.layout.unlisted_faults.unlink(missing_ok=True)

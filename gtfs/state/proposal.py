@@ -67,7 +67,7 @@ def propose(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Pro
 
     What was published already where nothing has changed. Raises what `draft` does, OSError.
     """
-    drawn = draft(state, work, force=force)
+    drawn = draft(state, work, force=force, in_chunks=False)  # each signer is to see the whole of what he signs
     if isinstance(drawn, Published):
         return drawn
     held, file, new, waiting = state.held, state.layout.proposal, drawn.catalogue, waiting_proposal(state)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.pack.account import Needs
-from gtfs.reel.index import PackRow, ReelRow
-from gtfs.reel.openreel import file_chunks
-from gtfs.reel.order import canonical_order, cut
-from gtfs.reel.seal import PackToSeal, write_reel
+from gtfs.reel.index import ReelRow
+from gtfs.reel.seal import write_reel
+from gtfs.reel.sealable import Sealable
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
@@ -53,6 +52,7 @@ log = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600
 _NAMED = 10  # refs that warnings name
+_ROWS = 2000  # asked from the index at once
 _RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 
 
@@ -130,10 +130,10 @@ def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, as
         raise
 
 
-def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft | Published:
+def draft(state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunks: bool = True) -> Draft | Published:
     """All of a publish up to the signature; what was published already where nothing has changed.
 
-    Raises what `publish_now` does but `SigningFailed`.
+    ``in_chunks``: whether its refs may be. Raises what `publish_now` does but `SigningFailed`.
     """
     key, name = check_publisher(state)
     renew_keys(state)
@@ -145,6 +145,8 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Draft
     seal(state, wanted)
     fresh = _unlisted(state)
     settings = _settings(state, name, accepted_ids)
+    if not in_chunks:
+        settings = dataclasses.replace(settings, in_chunks_above=None)
     now_s = int(time.time())
     catalogue = _next(state, choice, fresh, settings, now_s)
     held = state.held
@@ -223,7 +225,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
         valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
-        policy=tuple(config.policies()), accepted_faults=accepted_ids,
+        policy=tuple(config.policies()), accepted_faults=accepted_ids, in_chunks_above=config.in_chunks_above(),
     )  # fmt: skip
 
 
@@ -258,7 +260,7 @@ def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
     _say_what_is_ahead(state, new, now_s)
     _say_what_goes_back(state, new)
     _say_what_is_unsigned(state, new)
-    say_what_differs(new, state.races)
+    say_what_differs(new, state.races, state.catalogues.chunks)
     say_who_is_missing(new.policy, state.keyring)
 
 
@@ -347,10 +349,19 @@ def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
     listed = () if state.held is None else set(state.held.catalogue.refs.values())
     wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
-    if any(item.oid not in wanted for item in state.index.packs.open_items()):
+    if not _reaches_open_reel(state, wanted):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
         wanted = reached(state, refs, ())
     return wanted
+
+
+def _reaches_open_reel(state: State, wanted: Container[ObjectId]) -> bool:
+    end = -1
+    while packs := state.index.packs.sealable_after(end, _ROWS):
+        if any(oid not in wanted for oid, *_ in packs):
+            return False
+        end = packs[-1][1]
+    return True
 
 
 def reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
@@ -362,18 +373,12 @@ def reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict
     return wanted
 
 
-def seal(state: State, wanted: dict[ObjectId, None]) -> list[ReelRow]:
+def seal(state: State, wanted: Container[ObjectId]) -> list[ReelRow]:
     """Seal the open reel's packs of ``wanted`` into reels, in canonical order, cut at 256 MiB."""
-    index = state.index
-    items = [item for item in index.packs.open_items() if item.oid in wanted]
+    index, fmt = state.index, state.repository.fmt
     sealed: list[ReelRow] = []
-    rows: dict[ObjectId, PackRow] = {row.oid: row for row in index.packs.open_rows()}
-    for group in cut([rows[item.oid] for item in canonical_order(items)], lambda row: row.size):
-        sources = [
-            PackToSeal(r.oid, r.size, r.digest or b"", file_chunks(state.layout.open_reel, r.offset or 0, r.size))  # type: ignore[arg-type]
-            for r in group
-        ]
-        reel = write_reel(state.layout.reels, sources, state.repository.fmt)
+    for packs in Sealable(index, state.layout.open_reel, wanted, fmt.oid_bytes).reels():
+        reel = write_reel(state.layout.reels, packs, fmt)
         with index.transaction():
             reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
             index.packs.move_to_reel(reel_id, reel.places)

@@ -11,14 +11,15 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gtfs.durable import replace_file, sync_directory
 from gtfs.ids import ObjectFormat, ObjectId, ReelName
 from gtfs.layout import Layout
-from gtfs.reel.index import Index, ReelPack, ReelRow
+from gtfs.reel.index import Index, PackRow, ReelPack, ReelRow
 from gtfs.reel.openreel import COPY_BYTES, ReelReader, file_chunks
 from gtfs.reel.seal import PackToSeal, SealedReel, read_reel, write_reel
 from gtfs.reel.table import (
@@ -33,6 +34,8 @@ from gtfs.reel.table import (
 )
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 5000  # packs asked from the index, or told it
 
 
 class Table(NamedTuple):
@@ -59,6 +62,11 @@ class ReelFiles:
 
     # Tables
 
+    def has_table(self, reel: ReelRow) -> bool:
+        """Whether the table of a reel that need not be whole was kept, undamaged."""
+        path = self.layout.table(reel.name)
+        return path.exists() and reel_name(path.read_bytes()) == reel.name
+
     def table(self, reel: ReelRow) -> Table | None:
         """The table of a reel that is whole, or as it was kept; None where there is none or it is damaged."""
         path = self.layout.table(reel.name)
@@ -76,12 +84,13 @@ class ReelFiles:
 
     def keep_table(self, reel: ReelRow, packs: Sequence[Row], time_s: int) -> None:
         """Make the packs of a table known, once it is known to be the reel's; ``time_s`` until they are seen."""
-        offsets = check_reel_layout(packs, reel.size)
-        lies = self.index.packs.put_reel_rows(
-            reel.id, [ReelPack(p.oid, p.length, p.digest, o) for p, o in zip(packs, offsets, strict=True)], time_s
-        )
-        for oid in lies:
-            log.error("reel %s has other bytes for %s than are known here; it is left out", reel.name, oid.hex())
+        placed = zip(packs, check_reel_layout(packs, reel.size), strict=True)
+        with self.index.transaction():
+            while some := [ReelPack(p.oid, p.length, p.digest, offset) for p, offset in islice(placed, _AT_ONCE)]:
+                for oid in self.index.packs.put_reel_rows(reel.id, some, time_s):
+                    log.error(
+                        "reel %s has other bytes for %s than are known here; it is left out", reel.name, oid.hex()
+                    )
         replace_file(self.layout.table(reel.name), encode_table(packs, self.fmt))
 
     # Reels from what is here
@@ -90,20 +99,23 @@ class ReelFiles:
     def _reel_rows(self) -> Mapping[int, ReelRow]:
         return {r.id: r for r in self.index.reels.all()}
 
-    def _places(self, packs: Sequence[Row], reel_id: int | None) -> list[_Place | None]:
-        known = self.index.packs.get_many(p.oid for p in packs)
+    def _known(self, packs: Iterable[Row]) -> Iterator[tuple[Row, PackRow | None]]:
+        """The packs with what is known of each, some at a time: there may be a million."""
+        left = iter(packs)
+        while some := list(islice(left, _AT_ONCE)):
+            known = self.index.packs.get_many(pack.oid for pack in some)
+            yield from ((pack, known.get(pack.oid)) for pack in some)
+
+    def _places(self, packs: Sequence[Row], reel_id: int | None) -> Iterator[_Place | None]:
         reels = self._reel_rows
-        found: list[_Place | None] = []
-        for pack in packs:
-            row = known.get(pack.oid)
+        for pack, row in self._known(packs):
             place = None
             if row is not None and row.digest == pack.digest and row.offset is not None:
                 if row.reel is None:
                     place = _Place(self.layout.open_reel, row.offset, True)
                 elif row.reel != reel_id:
                     place = _Place(self.layout.reel(reels[row.reel].name), row.offset, reels[row.reel].is_whole)
-            found.append(place)
-        return found
+            yield place
 
     def is_here(self, reel: ReelRow, packs: Sequence[Row]) -> bool:
         """Whether all packs of a reel are whole on this disk outside of it."""
@@ -149,7 +161,7 @@ class ReelFiles:
 
         Whoever hashes the file next finds their pieces whole. Raises OSError.
         """
-        here = list(zip(table.packs, table.offsets, self._places(table.packs, reel.id), strict=True))
+        here = zip(table.packs, table.offsets, self._places(table.packs, reel.id), strict=True)
         filled = 0
         with contextlib.ExitStack() as stack:
             fd = -1
@@ -171,11 +183,9 @@ class ReelFiles:
     def adopt(self, reel: ReelRow, table: Table, leaving: Collection[int]) -> int:
         """Let packs have their place in a reel: those of ``leaving`` reels, and if it is whole those of the open reel
         and of reels that are not. Gives how many moved."""
-        known = self.index.packs.get_many(p.oid for p in table.packs)
         reels = self._reel_rows
         places: list[tuple[ObjectId, int]] = []
-        for pack, offset in zip(table.packs, table.offsets, strict=True):
-            row = known.get(pack.oid)
+        for (pack, row), offset in zip(self._known(table.packs), table.offsets, strict=True):
             if row is None or row.digest != pack.digest or row.reel == reel.id:
                 continue
             is_worse = row.reel is None or not reels[row.reel].is_whole

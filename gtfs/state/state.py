@@ -39,7 +39,7 @@ from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.collected import AttestationStore, Expected
-from gtfs.state.config import Config
+from gtfs.state.config import Config, sweep_config
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
 from gtfs.state.reelfiles import ReelFiles
@@ -180,12 +180,14 @@ class State:
         """Drop what a crash left."""
         layout = self.layout
         sweep(self.repository)
+        sweep_config(self.repository)
         sweep_spool(self.repository)
         sweep_homes(layout.keys)
         for directory in (
             layout.root,
             layout.reels,
             layout.catalogue,
+            layout.chunks,
             layout.signoffs,
             layout.keys,
             layout.attestations,

@@ -20,9 +20,11 @@ from gtfs.catalogue.accept import (
     OlderVersion,
     accept,
 )
-from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.catalogue.chunkstore import ChunkStore
+from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text, text_alone
 from gtfs.catalogue.race import Race, nobody_signed_two, race_of
 from gtfs.catalogue.recovery import recover
+from gtfs.catalogue.refchunks import ChunksMissing
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.rewind import go_back
 from gtfs.state.state import State
@@ -41,7 +43,13 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         raise NotFollowing("there is no key to check the catalogue with; give -o keyring=FILE")
     catalogues, now_s = state.catalogues, int(time.time())
     try:
-        accepted = accept(document, state.held, state.keyring, first, now_s, known_digest=catalogues.known_digest)
+        accepted = accept(
+            document, state.held, state.keyring, first, now_s,
+            known_digest=catalogues.known_digest, chunks=catalogues.chunks.get,
+        )  # fmt: skip
+    except BadCatalogue:
+        catalogues.drop_unnamed_chunks()  # those that were fetched for it
+        raise
     except CatalogueRefused as error:
         otherwise = _recover(state, document, now_s)
         if otherwise is None:
@@ -58,7 +66,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         return None
     _refuse_set_aside(state, document)
     # Durable before it is acted on (§5).
-    catalogues.save(accepted)
+    catalogues.save(accepted, state.held)
     state.hold(accepted)
     return accepted
 
@@ -66,7 +74,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
 def _refuse_set_aside(state: State, document: bytes) -> None:
     text, _ = split_clearsigned(document)
     if state.catalogues.is_set_aside(digest(text)):
-        raise SetAside(f"version {from_text(text).version} was taken back here, see gtfs rewind")
+        raise SetAside(f"version {text_alone(text).version} was taken back here, see gtfs rewind")
 
 
 def _recover(state: State, document: bytes, now_s: int) -> Accepted | None:
@@ -102,10 +110,14 @@ def _pass_by_others(state: State, error: Equivocation) -> None:
         raise OlderVersion(f"it is version {version}, by another signer than the one that was held here then")
 
 
-def say_what_differs(new: Catalogue, beside: Sequence[Race]) -> None:
+def say_what_differs(new: Catalogue, beside: Sequence[Race], chunks: ChunkStore) -> None:
     """The publisher who takes the place of others' catalogues hears first what becomes of their refs."""
     for race in beside:
-        refs = from_text(split_clearsigned(race.document)[0]).refs
+        try:
+            refs = from_text(split_clearsigned(race.document)[0], chunks.get, new.tree).refs
+        except ChunksMissing as error:
+            log.warning("catalogue %d takes the place of another signer's %d too: %s", new.version, race.version, error)
+            continue
         names = [name for name, oid in refs.items() if new.refs.get(name) != oid]
         if names:
             log.warning(

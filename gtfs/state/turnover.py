@@ -10,18 +10,21 @@ the node's lock.
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 
 from gtfs.catalogue.document import Catalogue
 from gtfs.ids import ObjectId
 from gtfs.reel.compaction import ReelSize, adding_up, plan
 from gtfs.reel.index import ReelRow
-from gtfs.reel.order import canonical_order
+from gtfs.reel.numbered import Numbered
 from gtfs.reel.seal import SealedReel
 from gtfs.reel.table import Row, encode_table, reel_name
 from gtfs.state.reelfiles import ReelFiles, Table
 
 log = logging.getLogger(__name__)
+
+_ROWS = 2000  # asked from the index at once
 
 
 def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow]:
@@ -132,6 +135,8 @@ def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow
 def adopt_whole(reel_files: ReelFiles, held: Catalogue | None, reel: ReelRow) -> None:
     """Let packs have their place in a reel that is whole now, if they lie in the open reel or in one that leaves."""
     now = reel_files.index.reels.get(reel.id)
+    if now is not None and reel_files.index.reels.holds_all(now):
+        return  # as at every start, for all of history
     table = reel_files.table(now) if now is not None and now.name == reel.name and now.is_whole else None
     if now is None or table is None:
         return
@@ -149,19 +154,22 @@ class Guess:
 
     def __init__(self, reel_files: ReelFiles, tips: Sequence[ObjectId]) -> None:
         self.reel_files = reel_files
-        items = {item.oid: item for item in reel_files.index.packs.unpacked_items()}
-        reached: dict[ObjectId, None] = {}
-        todo = [oid for oid in tips if oid in items]
-        while todo:
-            oid = todo.pop()
-            if oid not in reached:
-                reached[oid] = None
-                todo += [parent for parent in items[oid].parents if parent in items]
-        self._order = [item.oid for item in canonical_order(items[oid] for oid in reached)]
+        self._packs = packs = Numbered(reel_files.fmt.oid_bytes)
+        rows, last = reel_files.index.packs, 0
+        while some := rows.unpacked_after(last, _ROWS):
+            for last, oid, time_s in some:
+                packs.add(last, oid, time_s)
+        for start in range(0, len(packs), _ROWS):
+            part = packs.keys[start : start + _ROWS]
+            packs.add_parents(rows.parents_between(part[0], part[-1]))
+        # What the tips reach comes in the same order whether the rest is ordered with it or not.
+        order = packs.order()
+        reached = packs.reached(order, tips)
+        self._order = array("I", (number for number in order if reached[number]))
 
     def packs(self, reel: ReelRow) -> list[Row] | None:
         """The next packs, if they are this reel's: then they are not tried again."""
-        first = self._order[: reel.rows]
+        first = list(map(self._packs.oid, self._order[: reel.rows]))
         known = self.reel_files.index.packs.get_many(first)
         packs = [Row(oid, known[oid].size, known[oid].digest) for oid in first]  # type: ignore[arg-type]
         if len(packs) < reel.rows or reel_name(encode_table(packs, self.reel_files.fmt)) != reel.name:
@@ -172,4 +180,4 @@ class Guess:
     def leave_out(self, table: Table) -> None:
         """Go on without the packs of a reel that is known."""
         known = {pack.oid for pack in table.packs}
-        self._order = [oid for oid in self._order if oid not in known]
+        self._order = array("I", (number for number in self._order if self._packs.oid(number) not in known))

@@ -15,13 +15,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 
-import httpx
 import trio
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed, freshness_feed
-from gtfs.swarm.httpget import HttpFailed, get
+from gtfs.feed import LATEST, DhtFeed, Feed, FileFeed, HttpFeed, chunk_feed, freshness_feed
+from gtfs.swarm.httpget import Client, HttpFailed, get
 
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
 FRESHNESS_BYTES = 64 << 10
@@ -83,7 +83,7 @@ FollowPointer = Callable[[DhtFeed, Validators], Awaitable[FeedAnswer]]
 
 
 async def fetch(
-    feed: Feed, validators: Validators, client: httpx.AsyncClient, follow_pointer: FollowPointer | None = None
+    feed: Feed, validators: Validators, client: Client, follow_pointer: FollowPointer | None = None
 ) -> FeedAnswer:
     """Ask a feed once; raises `FeedError`. Without ``follow_pointer`` there is no DHT."""
     if isinstance(feed, DhtFeed):
@@ -95,7 +95,7 @@ async def fetch(
     return await _fetch_http(feed, validators, client)
 
 
-async def fetch_freshness(feed: Feed, validators: Validators, client: httpx.AsyncClient) -> FeedAnswer:
+async def fetch_freshness(feed: Feed, validators: Validators, client: Client) -> FeedAnswer:
     """Ask a feed for what was said of its catalogue's freshness; most have nothing. Raises `FeedError`."""
     place = await trio.to_thread.run_sync(freshness_feed, feed, abandon_on_cancel=True)
     try:
@@ -106,6 +106,20 @@ async def fetch_freshness(feed: Feed, validators: Validators, client: httpx.Asyn
     except NotThere:
         pass
     return FeedAnswer(None, Validators())
+
+
+async def fetch_chunk(feed: FileFeed | HttpFeed, digest: str, size: int, client: Client) -> bytes:
+    """What lies beside a feed's catalogue as a chunk of this name, at most ``size`` bytes; raises `FeedError`."""
+    place = await trio.to_thread.run_sync(chunk_feed, feed, digest, abandon_on_cancel=True)
+    try:
+        if isinstance(place, FileFeed):
+            answer = await _fetch_file(place, Validators(), size, "chunk")
+        else:
+            answer = await _fetch_http(place, Validators(), client, size, "chunk")
+    except FeedError as error:
+        raise FeedError(feed.text, f"chunk {digest} of its catalogue: {error.reason}") from None
+    assert answer.document is not None  # without validators there is nothing to be unchanged
+    return answer.document
 
 
 async def _fetch_file(
@@ -144,7 +158,7 @@ def _read_file(feed: FileFeed, validators: Validators, limit_bytes: int, what: s
 async def _fetch_http(
     feed: HttpFeed,
     validators: Validators,
-    client: httpx.AsyncClient,
+    client: Client,
     limit_bytes: int | None = None,
     what: str = "catalogue",
 ) -> FeedAnswer:
@@ -157,11 +171,11 @@ async def _fetch_http(
         answer = await get(client, feed.url, what=what, limit_bytes=limit_bytes or LIMIT_BYTES, headers=headers)
     except HttpFailed as error:
         raise FeedError(feed.text, str(error)) from None
-    if answer.status == httpx.codes.NOT_MODIFIED and headers:
+    if answer.status == HTTPStatus.NOT_MODIFIED and headers:
         return FeedAnswer(None, validators)
-    if answer.status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+    if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise NotThere(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
-    if answer.status != httpx.codes.OK:
+    if answer.status != HTTPStatus.OK:
         raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
     return FeedAnswer(answer.body, Validators(etag, modified))
@@ -183,7 +197,7 @@ class FeedPoller:
         self,
         feeds: Iterable[Feed],
         on_document: Callable[[Feed, bytes], Awaitable[None]],
-        client: httpx.AsyncClient,
+        client: Client,
         *,
         follow_pointer: FollowPointer | None = None,
         interval_s: float = 300.0,
@@ -210,6 +224,11 @@ class FeedPoller:
             self._reports.setdefault(feed, FeedReport(feed.text))
             self._turns.setdefault(feed, trio.Lock())
         self._others.set()
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """Those that are asked."""
+        return self._feeds
 
     def reports(self) -> tuple[FeedReport, ...]:
         """What each feed said last, in the order in which they were given."""

@@ -13,12 +13,15 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
-import httpx
 import trio
 
 from gtfs.errors import Blame, GtfsError
+
+if TYPE_CHECKING:  # a tenth of a second, which a node without a server to ask does without
+    import httpx
 
 REDIRECTS = 5
 CONNECT_S = 15.0
@@ -46,34 +49,66 @@ class HttpAnswer:
     body: bytes
 
 
-class Client(httpx.AsyncClient):
-    """A client that knows whether names are looked up, and connections made, by a proxy."""
+class Client:
+    """An HTTP client for `get`, made when it is first needed; the environment is not read, a proxy must be given."""
 
-    is_proxied: bool = False
+    def __init__(self, proxy: str | None) -> None:
+        self._proxy = proxy
+        self._client: httpx.AsyncClient | None = None
+        self._making = trio.Lock()
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether names are looked up, and connections made, by a proxy."""
+        return self._proxy is not None
+
+    async def made(self) -> httpx.AsyncClient:
+        """The client itself."""
+        async with self._making:
+            if self._client is None:
+                self._client = await trio.to_thread.run_sync(_make, self._proxy)
+            return self._client
+
+    async def aclose(self) -> None:
+        """End its connections."""
+        if self._client is not None:
+            await self._client.aclose()
 
 
-@asynccontextmanager
-async def open_client(proxy: str | None = None) -> AsyncIterator[Client]:
-    """An HTTP client for `get`; the environment is not read, a proxy must be given."""
-    async with Client(
+def _make(proxy: str | None) -> httpx.AsyncClient:
+    import httpx
+
+    return httpx.AsyncClient(
         follow_redirects=False,
         timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
         trust_env=False,
         proxy=proxy,
         # A compressed answer could be small on the wire and endless in memory.
         headers={"User-Agent": "gtfs", "Accept-Encoding": "identity"},
-    ) as client:
-        client.is_proxied = proxy is not None
+    )
+
+
+@asynccontextmanager
+async def open_client(proxy: str | None = None) -> AsyncIterator[Client]:
+    """A client, and its end."""
+    client = Client(proxy)
+    try:
         yield client
+    finally:
+        await client.aclose()
 
 
 async def get(
-    client: httpx.AsyncClient, url: str, *, what: str, limit_bytes: int, headers: Mapping[str, str] | None = None
+    client: Client, url: str, *, what: str, limit_bytes: int, headers: Mapping[str, str] | None = None
 ) -> HttpAnswer:
     """Ask once, within `WHOLE_S` in all; ``what`` names what is asked for when it is too long. Raises `HttpFailed`."""
+    made = await client.made()
+    import httpx
+
     with trio.move_on_after(WHOLE_S):
         try:
-            return await _Exchange(client, what, limit_bytes, headers or {}).run(httpx.URL(url))
+            exchange = _Exchange(made, what, limit_bytes, headers or {}, is_proxied=client.is_proxied)
+            return await exchange.run(httpx.URL(url))
         # UnicodeError: a name that no name server could know.
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
             raise HttpFailed(str(error)[:200] or type(error).__name__) from None
@@ -83,9 +118,11 @@ async def get(
 class _Exchange:
     """A request and the redirects that it leads to."""
 
-    def __init__(self, client: httpx.AsyncClient, what: str, limit_bytes: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, what: str, limit_bytes: int, headers: Mapping[str, str], *, is_proxied: bool
+    ) -> None:
         self._client = client
-        self._is_proxied = isinstance(client, Client) and client.is_proxied
+        self._is_proxied = is_proxied
         self._what = what
         self._limit_bytes = limit_bytes
         self._headers = dict(headers)
@@ -111,7 +148,7 @@ class _Exchange:
         try:
             self._may_reach = self._nearness(request, response)
             body = b""
-            if response.status_code == httpx.codes.OK:
+            if response.status_code == HTTPStatus.OK:
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise HttpFailed("the server compresses although it was asked not to")
                 body = await self._read(response)
@@ -146,6 +183,8 @@ class _Exchange:
         allowed = [address for address in addresses if nearness(address) <= self._may_reach][:_ADDRESSES]
         if not allowed:
             raise _too_near(url)
+        import httpx
+
         headers = {**self._headers, "Host": url.netloc.decode("ascii")}
         for address in allowed:
             pinned = url.copy_with(host=address, username=None, password=None)

@@ -47,10 +47,14 @@ class SessionClosed(Offline):
 # libtorrent's priorities; a higher one is asked for first.
 UNWANTED = 0
 IN_WINDOW = 1
-OWN = 2
-OWN_FIRST = 3
-AHEAD = 4
+SOON = 2
+OWN = 3
+OWN_FIRST = 4
+AHEAD = 5
 NOW = 7
+# Of a window whose pieces nobody shares out, by how many spans they are away from its front: random within 32 MiB, the
+# first missing piece would come last of all.
+_NEAR = ((1, OWN_FIRST), (2, OWN), (4, SOON))
 
 
 class Board:
@@ -62,6 +66,8 @@ class Board:
         self._here = bytearray(count)
         self._wants: dict[int, list[int]] = {}
         self._grades: dict[int, int] = {}
+        self._front, self._span = count, 1
+        self._first = range(0)
         self._events: dict[int, trio.Event] = {}
         self._change = trio.Event()
         self._failure: GtfsError | None = None
@@ -156,6 +162,30 @@ class Board:
             if before.get(piece) != grades.get(piece):
                 self._apply(piece)
 
+    def look_from(self, front: int, span: int, first: range = range(0)) -> None:
+        """Let what is wanted in windows come in its order: ``first``, then ``span`` pieces at once from ``front`` on.
+
+        What `grade` says goes before.
+        """
+        changed: Iterable[int] = self._wants
+        if (span, first) == (self._span, self._first) and self._front <= front:
+            ends = [self._front + spans * span for spans, _ in _NEAR]
+            changed = [end + n for end in ends for n in range(front - self._front)]
+        self._front, self._span, self._first = front, span, first
+        for piece in changed:
+            if piece in self._wants:
+                self._apply(piece)
+
+    def is_near(self, piece: int) -> bool:
+        """Whether it is among those that a full fetch wants next."""
+        return self._nearness(piece) > IN_WINDOW
+
+    def _nearness(self, piece: int) -> int:
+        if piece in self._first:
+            return AHEAD
+        away = piece - self._front
+        return next((priority for spans, priority in _NEAR if 0 <= away < spans * self._span), IN_WINDOW)
+
     def priorities(self) -> list[int]:
         """The priority of every piece, as libtorrent should see it."""
         return [self._priority(piece) for piece in range(self.count)]
@@ -190,7 +220,11 @@ class Board:
 
     def _priority(self, piece: int) -> int:
         highest = max(self._wants.get(piece, (UNWANTED,)))
-        return self._grades.get(piece, highest) if highest <= IN_WINDOW else highest
+        if highest > IN_WINDOW:
+            return highest
+        if piece in self._grades:
+            return self._grades[piece]
+        return self._nearness(piece) if highest == IN_WINDOW else UNWANTED
 
     def _wake(self, pieces: Iterable[int]) -> None:
         for piece in pieces:
@@ -203,11 +237,16 @@ class Board:
 
 
 class Window:
-    """What a full fetch wants at a time: the first ``size`` pieces that are missing."""
+    """What a full fetch wants at a time: ``first``, and the first ``size`` pieces that are missing.
 
-    def __init__(self, board: Board, size: int) -> None:
+    Those at its front come first, ``span`` pieces and more at once.
+    """
+
+    def __init__(self, board: Board, size: int, span: int = 1, first: range = range(0)) -> None:
         self._board = board
         self._size = size
+        self._span = span
+        self._first = first
         self._pieces: set[int] = set()
 
     def slide(self) -> bool:
@@ -216,14 +255,22 @@ class Window:
         self._board.unwant(came, IN_WINDOW)
         self._pieces -= came
         piece = self._board.missing()
+        self._board.look_from(self._board.count if piece is None else piece, self._span, self._first)
+        for early in self._first:
+            if len(self._pieces) < self._size and not self._board.is_here(early):
+                self._want(early)
         while len(self._pieces) < self._size and piece is not None:
-            if piece not in self._pieces:
-                self._board.want((piece,), IN_WINDOW)
-                self._pieces.add(piece)
+            self._want(piece)
             piece = self._board.missing(piece + 1)
         return bool(self._pieces)
+
+    def _want(self, piece: int) -> None:
+        if piece not in self._pieces:
+            self._board.want((piece,), IN_WINDOW)
+            self._pieces.add(piece)
 
     def close(self) -> None:
         """Want nothing any more."""
         self._board.unwant(self._pieces, IN_WINDOW)
         self._pieces = set()
+        self._board.look_from(self._board.count, self._span)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 import trio
 
 from gtfs.swarm.peers import Company, company, leave
-from gtfs.swarm.pieces import OWN, OWN_FIRST, UNWANTED, Board
+from gtfs.swarm.pieces import IN_WINDOW, OWN, OWN_FIRST, SOON, UNWANTED, Board
 from gtfs.swarm.rendezvous import Owners, score, scores
 from gtfs.swarm.torrents import Torrent
 
@@ -89,12 +89,14 @@ class Fetch:
             self._look_resting(downloaded_bytes, now_s)
         self.needs_seeds = bool(own) or self._is_slow or self._is_open
         wanted = {piece for piece in window if not found.spread[piece]}
-        own.sort(key=lambda piece: piece not in wanted)
+        own.sort(key=lambda piece: (piece not in wanted, not self._board.is_near(piece)))
         # Of those behind the window only as many as keep the seeds from being asked for what mirrors have.
         own = own[: max(AT_ONCE, sum(piece in wanted for piece in own))]
         others = [piece for piece in others if piece in wanted]
         half = (len(own) + 1) // 2
         return {
+            # What others have is theirs to give: the seeds are asked for our own first.
+            **{piece: SOON if self._board.is_near(piece) else IN_WINDOW for piece in window if found.spread[piece]},
             **({} if self._is_open else dict.fromkeys(wanted, UNWANTED)),
             **dict.fromkeys(own[:half], OWN_FIRST),
             **dict.fromkeys(own[half:], OWN),

@@ -121,13 +121,32 @@ class Torrent:
         what = f"bytes {start} to {end} did not come within {deadline_s:g} s"
         raise self._trouble.explain(ReadTimeout, what, self.peers())
 
-    async def fetch_all(self, progress: Callable[[int, int], None] | None = None, *, stall_s: float = 120.0) -> None:
+    async def fetch_all(
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        stall_s: float = 120.0,
+        last_bytes: int = 0,
+    ) -> None:
         """Fetch every piece; ``progress(bytes here, size)`` is called whenever some came.
 
-        Raises `SwarmTimeout` when nothing at all came for ``stall_s`` seconds, and `DiskTrouble` at once when the file
-        cannot be written. On return the file on disk is whole.
+        They come in their order, more or less, ``last_bytes`` of the end before all others. Raises `SwarmTimeout` when
+        nothing at all came for ``stall_s`` seconds, and `DiskTrouble` at once when the file cannot be written. On
+        return the file on disk is whole.
         """
-        await self._whole.run(progress, stall_s)
+        size = self.spec.size
+        await self._whole.run(progress, stall_s, self.spec.pieces_under(max(0, size - last_bytes), size))
+
+    def first_bytes(self) -> int:
+        """How many bytes are here from the start on without a gap; `Questions.flush` brings them into the file."""
+        missing = self.board.missing()
+        return self.spec.size if missing is None else missing * self.spec.piece_length
+
+    async def wait_last(self, last_bytes: int) -> None:
+        """Return once so many bytes of the end are here; nothing is fetched for it."""
+        await self.milestones.wait_ready()
+        for piece in self.spec.pieces_under(max(0, self.spec.size - last_bytes), self.spec.size):
+            await self.board.wait_held(piece)
 
     # Asking libtorrent
 

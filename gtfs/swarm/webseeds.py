@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from http import HTTPStatus
 
-import httpx
 import trio
 
 from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX
 from gtfs.metainfo import MAX_METAINFO_BYTES, BadMetainfo, info_of
-from gtfs.swarm.httpget import HttpFailed, get
+from gtfs.swarm.httpget import Client, HttpFailed, get
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def seed_url(base: str, file_name: str) -> str:
     return f"{base.rstrip('/')}/{file_name}"
 
 
-async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
+async def bring_info_task(client: Client, torrent: Torrent) -> None:
     """Ask the torrent's web seeds in turn for its metadata until somebody, peers too, gave it.
 
     What comes is given to libtorrent only if its hash is right, and is checked once more like that of peers.
@@ -50,10 +50,10 @@ async def bring_info_task(client: httpx.AsyncClient, torrent: Torrent) -> None:
         wait_s = min(2 * wait_s, AGAIN_LAST_S)
 
 
-async def _ask(client: httpx.AsyncClient, url: str, torrent: Torrent) -> bytes | None:
+async def _ask(client: Client, url: str, torrent: Torrent) -> bytes | None:
     try:
         answer = await get(client, url, what="metadata", limit_bytes=MAX_METAINFO_BYTES)
-        if answer.status != httpx.codes.OK:
+        if answer.status != HTTPStatus.OK:
             log.info("web seed %s: HTTP status %d", url, answer.status)
             return None
         info = info_of(answer.body)

@@ -14,6 +14,7 @@ from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.trouble import FileTrouble
 
 WINDOW_BYTES = 32 << 20  # wanted at once: enough for line rate, too little to starve a reader
+SPAN_BYTES = 2 << 20  # of its front, which comes first; as much again, and twice that, come next
 
 
 class WholeFetch:
@@ -41,10 +42,11 @@ class WholeFetch:
     def _bytes_here(self) -> int:
         return self._spec.bytes_of(self._board, 0, self._spec.size)
 
-    async def run(self, progress: Callable[[int, int], None] | None, stall_s: float) -> None:
-        """See `Torrent.fetch_all`."""
+    async def run(self, progress: Callable[[int, int], None] | None, stall_s: float, first: range) -> None:
+        """See `Torrent.fetch_all`; ``first`` are pieces."""
         self._trouble.try_again()
-        window = Window(self._board, max(8, WINDOW_BYTES // self._spec.piece_length))
+        length = self._spec.piece_length
+        window = Window(self._board, max(8, WINDOW_BYTES // length), max(2, SPAN_BYTES // length), first)
         self.going_on += 1
         try:
             if await self._fetch(window, progress, stall_s):

@@ -18,6 +18,9 @@ COMPONENT_BYTES: Final = 255  # what a file name may have, as git's loose refs a
 
 _PLAIN = re.compile(rb"[\x21-\x24\x26-\x7e]+\Z")
 _SPELLED: Final = {byte: f"%{byte:02X}" for byte in range(256) if not _PLAIN.match(bytes([byte]))}
+# Most names, which need no other look. Possessive: a long one that fails costs no more than one that does not.
+USUAL_NAME: Final = rb"refs(?:/[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+(?<!\.lock))++"
+_USUAL = re.compile(USUAL_NAME + rb"\Z")
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")  # git-check-ref-format(1), rules 3, 4, 5, 8 and 10
 
 
@@ -40,6 +43,8 @@ def encode_name(name: bytes) -> str:
 
 def decode_name(text: str) -> bytes:
     """The bytes of a spelled name; raises `BadRefName` for any other spelling than `encode_name`'s."""
+    if "%" not in text and _PLAIN.match(plain := text.encode("utf-8", "replace")):
+        return plain
     name = unquote_to_bytes(text.encode("utf-8", "replace"))
     if encode_name(name) != text:
         raise BadRefName(text, "it is not spelled with %XX as gtfs-catalogue(5) says")
@@ -48,6 +53,8 @@ def decode_name(text: str) -> bytes:
 
 def check_ref_name(name: bytes) -> None:
     """Raise `BadRefName` unless this is a full name below refs/ that git and a file system can hold."""
+    if len(name) <= COMPONENT_BYTES and _USUAL.match(name) and not name.startswith(b"refs/gtfs"):
+        return
     shown = encode_name(name)
     if not name.startswith(b"refs/"):
         raise BadRefName(shown, "it does not begin with refs/")

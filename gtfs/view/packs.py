@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
@@ -19,11 +20,11 @@ import trio
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.tree import NotLocal, PackInfo, SpaceStatistics
+from gtfs.mount.tree import NotLocal, PackFields, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
-from gtfs.reel.index import PackRow, PackStage, ReelRow
+from gtfs.reel.index import ListedPack, PackRow, PackStage, ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.catfile import CatFile
 from gtfs.state.state import State
@@ -76,11 +77,25 @@ class Packs:
         self._made_bytes = 0
         self._reel_rows: dict[int, ReelRow] = {}
         self._damaged: set[Path] = set()  # files that were told of
+        self._listed = trio.Event()
 
     @property
     def is_cache(self) -> bool:
         """Whether a whole reel may let go of pieces at any time."""
         return self._swarm.is_cache
+
+    @property
+    def is_listed(self) -> bool:
+        """See `mount.tree.PackSource`."""
+        return self._listed.is_set()
+
+    async def wait_listed(self) -> None:
+        """See `mount.tree.PackSource`."""
+        await self._listed.wait()
+
+    def now_listed(self) -> None:
+        """The tables of the held catalogue's reels are here, or nobody has given them in time."""
+        self._listed.set()
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""
@@ -106,12 +121,20 @@ class Packs:
         found = self._state.index.packs.get_by_row(row)
         return None if found is None or found.offset is None else self._info(found)
 
-    def rows(self, after_row: int, limit: int) -> list[PackInfo]:
+    def rows(self, after_row: int, limit: int) -> Sequence[PackFields]:
         """See `mount.tree.PackSource`."""
-        return [
-            PackInfo(row, oid, size, time_s or 0, stage, self._local_bytes(stage, reel, offset, size))
-            for row, oid, time_s, size, stage, reel, offset in self._state.index.packs.listed_after(after_row, limit)
-        ]
+        packs = self._state.index.packs.listed_after(after_row, limit)
+        unsure = [pack[0] for pack in packs if pack[5] is None]
+        places = self._state.index.packs.places_between(unsure[0], unsure[-1]) if unsure else {}
+
+        def with_local(pack: ListedPack) -> PackFields:
+            row, oid, size, time_s, stage, here = pack
+            if here is None:
+                # One that has left the reels meanwhile is in the open reel.
+                here = self._local_bytes(stage, *places[row], size) if row in places else size
+            return row, oid, size, time_s, stage, here
+
+        return [with_local(pack) for pack in packs] if unsure else packs  # type: ignore[return-value]  # none is None
 
     def statistics(self) -> SpaceStatistics:
         """See `mount.tree.PackSource`."""

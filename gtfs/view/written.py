@@ -18,7 +18,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import MAX_PACKS
 from gtfs.ingest.candidate import Candidate, is_large, is_whole
-from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.takeup import parents_first
 from gtfs.mount.tree import Judged
 from gtfs.pack.scan import NotWhole

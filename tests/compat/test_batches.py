@@ -3,21 +3,29 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gtfs.ids import SHA1, ObjectId
-from gtfs.ingest import batch
+from gtfs.ids import SHA1, ObjectId, PackDigest
+from gtfs.ingest import batch, ingest, recent
 from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.examine import Examined
+from gtfs.ingest.recent import Contents
 from gtfs.pack import decode
-from gtfs.pack.format import OFS_DELTA
+from gtfs.pack.account import Account
+from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, OFS_DELTA, REF_DELTA
 from gtfs.pack.limits import Limits
-from gtfs.pack.scan import scan
-from gtfs.repo.repository import create_repository, open_repository
+from gtfs.pack.scan import Entry, Scan, scan
+from gtfs.repo.repository import Repository, create_repository, open_repository
+from gtfs.repo.unpack import GitRefused
 from gtfs.state.state import State
+from gtfs.trust.policy import Vouch
 
 
 @pytest.fixture
@@ -78,3 +86,104 @@ def test_foreign_deltas_by_offset_come_in_though_nothing_holds_what_they_make(
     path.write_bytes(pack)
     oid = ObjectId(bytes.fromhex(listed.split()[0].decode()))
     assert let_in([Candidate(oid, path, 0, len(pack), None, is_ours=False)], tmp_path / "mirror.git") == {oid}
+
+
+@pytest.mark.parametrize("packs", [5, 10_000])
+def test_bases_that_are_not_at_hand_are_read_from_the_files_of_batches(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packs: int
+) -> None:
+    monkeypatch.setattr(recent, "MAX_BYTES", 0)
+    monkeypatch.setattr(batch, "MAX_PACKS", packs)
+    read_here: list[ObjectId] = []
+    read = batch.Batch.read
+
+    def watched(
+        self: batch.Batch, oid: ObjectId, most_bytes: int, lookup: Callable[[ObjectId], Contents | None]
+    ) -> Contents | None:
+        found = read(self, oid, most_bytes, lookup)
+        if found is not None:
+            assert SHA1.hash_object(KIND_NAMES[found[0]], found[1]) == oid
+            read_here.append(oid)
+        return found
+
+    monkeypatch.setattr(batch.Batch, "read", watched)
+    assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
+    assert read_here
+
+
+def test_no_file_of_a_batch_stays_or_stays_open(offered: list[Candidate], tmp_path: Path) -> None:
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        state.ingest().run(offered)
+        assert not list(state.repository.layout.batches())
+        opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        assert not [path for path in opened if "(deleted)" in path and str(tmp_path) in path]
+
+
+def test_deltas_that_stand_on_each_other_are_no_object_and_no_endless_loop(tmp_path: Path) -> None:
+    """Two packs, each of which has the other's base: only if git forgets one in between can both be written."""
+    a, b = ObjectId(b"a" * 20), ObjectId(b"b" * 20)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    for oid, base in ((a, b), (b, a)):
+        entry = Entry(12, REF_DELTA, 4, base, None, 12, 24, 100)
+        item = decode.Decoded(oid, BLOB, 100, None, entry)
+        found = Scan((entry,), 24, b"", PackDigest(bytes(32)), {}, Account(Limits()))
+        made.add(
+            Candidate(oid, tmp_path, 0, 24, None, is_ours=True),
+            Examined(oid, COMMIT, 0, (), found, [item], Vouch("local"), ()),
+            bytes(24),
+        )
+    assert made.read(a, 1000, lambda _oid: None) is None
+    made.close()
+
+
+def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    oid = ObjectId(b"a" * 20)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    data = zlib.compress(b"x" * 100)
+    entry = Entry(12, BLOB, 100, None, None, 12, 12 + len(data), 100)
+    found = Scan((entry,), 24, b"", PackDigest(bytes(32)), {}, Account(Limits()))
+    item = decode.Decoded(oid, BLOB, 100, None, entry)
+    made.add(
+        Candidate(oid, tmp_path, 0, 24, None, is_ours=True),
+        Examined(oid, COMMIT, 0, (), found, [item], Vouch("local"), ()),
+        bytes(12) + data,
+    )
+    assert made.read(oid, 99, lambda _oid: None) is None
+    assert made.read(oid, 100, lambda _oid: None) == (BLOB, b"x" * 100)
+    assert made.read(ObjectId(b"b" * 20), 100, lambda _oid: None) is None
+    made.close()
+
+
+@pytest.mark.warns
+def test_what_git_refuses_is_no_base_for_what_comes_after_it(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch that git refuses, and of the next one that was examined on top of it."""
+    monkeypatch.setattr(batch, "MAX_PACKS", 20)
+    bad = offered[10].oid
+    unpack = ingest.unpack
+
+    def refuse(repository: Repository, path: Path, *more: object) -> list[Path]:
+        if bad in being_let_in:
+            raise GitRefused("it is bad")
+        return unpack(repository, path, *more)  # type: ignore[arg-type]
+
+    being_let_in: set[ObjectId] = set()
+    let_in_one = ingest.Ingest._let_in
+
+    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
+        being_let_in.clear()
+        being_let_in.update(of.oids)
+        return let_in_one(self, of)
+
+    monkeypatch.setattr(ingest, "unpack", refuse)
+    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        outcome = state.ingest().run(offered)
+        assert [c.oid for c, _ in outcome.refused] == [bad]
+        waiting = {c.oid for c, _ in outcome.waiting}
+        assert waiting.isdisjoint(outcome.unpacked)
+        assert len(waiting) + len(outcome.unpacked) + 1 == len(offered)
+        for _, parents in outcome.waiting:
+            assert not set(parents) <= set(outcome.unpacked)
+        state.repository.git("fsck", "--full", "--connectivity-only")

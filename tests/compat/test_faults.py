@@ -17,7 +17,7 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import BadObject
 from gtfs.ingest.faults import FAULTS, TABLE, FaultCounts, Severity, git_levels
 from gtfs.ingest.gate import PolicyGate
-from gtfs.ingest.ingest import Outcome
+from gtfs.ingest.outcome import Outcome
 from gtfs.pack.format import COMMIT, TAG, TREE
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.repository import create_repository, open_repository

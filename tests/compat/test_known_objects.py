@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
-from gtfs.repo import known
+from gtfs.repo import known, sieve
 from gtfs.repo.history import history
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository, create_repository, open_repository
@@ -112,3 +112,57 @@ def test_a_directory_without_packs_knows_nothing(tmp_path: Path) -> None:
     subprocess.run(["rm", "-r", str(repository.objects / "pack")], check=True)
     with KnownObjects(repository) as objects:
         assert ABSENT not in objects
+
+
+def many_packs(repository: Repository, count: int) -> list[ObjectId]:
+    blobs = [add_blob(repository, b"blob %d" % n) for n in range(count)]
+    for blob in blobs:
+        pack_loose(repository, blob)
+    return blobs
+
+
+def test_what_many_packs_have_is_known_before_and_after_they_were_looked_through(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    blobs = many_packs(repository, 12)
+    with KnownObjects(repository) as objects:
+        for _ in range(3):
+            assert all(blob in objects and objects.is_packed(blob) for blob in blobs)
+            assert ABSENT not in objects and not objects.is_packed(ABSENT)
+            objects.refresh()
+        assert not objects._new  # all of them were looked through
+        later = add_blob(repository, b"later")
+        pack_loose(repository, later)
+        assert later not in objects
+        objects.refresh()
+        assert later in objects and all(blob in objects for blob in blobs)
+
+
+def test_a_repack_after_packs_were_looked_through_is_noticed(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    blobs = many_packs(repository, 6)
+    with KnownObjects(repository) as objects:
+        assert all(objects.is_packed(blob) for blob in blobs)
+        objects.refresh()
+        assert not objects._new
+        repository.git("repack", "-a", "-d", "-k", "-q")
+        assert objects.refresh()
+        assert all(objects.is_packed(blob) for blob in blobs)
+        for file in (repository.objects / "pack").iterdir():
+            file.unlink()
+        assert objects.refresh()
+        assert not any(blob in objects for blob in blobs)
+
+
+def test_a_sieve_that_is_full_gives_way_to_a_larger_one(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sieve, "_LEAST", 4)
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    with KnownObjects(repository) as objects:
+        blobs = []
+        for number in range(20):
+            blobs.append(add_blob(repository, b"blob %d" % number))
+            pack_loose(repository, blobs[-1])
+            objects.refresh()
+            assert all(objects.is_packed(blob) for blob in blobs)
+        objects.refresh()
+        assert objects._sieve.room >= 16
+        assert all(objects.is_packed(blob) for blob in blobs)

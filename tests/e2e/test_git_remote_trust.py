@@ -227,6 +227,17 @@ def test_an_interrupt_at_any_time_leaves_no_process_and_no_traceback_and_the_nex
     clones.check(clone)
 
 
+def test_a_fetch_that_was_killed_while_it_made_its_state_is_begun_again(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    house.git(clone, "remote", "add", "origin", clones.url)
+    (clone / ".git" / "gtfs").mkdir(mode=0o700)
+    (clone / ".git" / "gtfs" / "config").write_text("[gtfs]\n\tclone = true\n")
+    (clone / ".git" / "gtfs" / "config.lock").touch()
+    clones.run("-C", clone, "fetch", "--quiet")
+    clones.check(clone)
+
+
 def test_a_clone_that_is_interrupted_leaves_no_repository(clones: Clones) -> None:
     house, clone = clones.house, clones.house.root / "c"
     options = f"nodht,nolsd,listen=127.0.0.1:0,peer=127.0.0.1:{clones.seed.port},download_rate=64K"

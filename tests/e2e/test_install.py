@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -56,9 +57,47 @@ def test_both_archives_hold_every_module_and_the_sdist_all_that_git_tracks(archi
         in_sdist = {name.partition("/")[2] for name in tar.getnames()}
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
-    assert tracked("gtfs") <= in_wheel
+    sources = {name for name in tracked("gtfs") if name.endswith(".c")}
+    assert sources
+    assert tracked("gtfs") - sources <= in_wheel
+    assert not sources & in_wheel
     documents = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
     assert tracked("gtfs", "man", "doc", "contrib", "tests", *documents) <= in_sdist
+
+
+def test_one_wheel_with_the_compiled_module_serves_every_python(archives: Path, installed: Path) -> None:
+    (wheel,) = archives.glob("*.whl")
+    assert re.fullmatch(r"gtfs-[^-]+-cp311-abi3-linux_[a-z0-9_]+\.whl", wheel.name)
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if name.endswith(".so")} == {"gtfs/pack/_compiled.abi3.so"}
+    assert is_compiled(installed / "bin" / "python") == "True"
+
+
+def is_compiled(python: Path, where: Path = Path("/")) -> str:
+    command = [python, "-c", "from gtfs.pack import compiled; print(compiled.is_compiled())"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=WAIT_S, cwd=where).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "tag"),
+    [("GTFS_PURE", "1", "py3-none-any"), ("CC", "/nonexistent/cc", "cp311-abi3")],
+    ids=["on demand", "without a compiler"],
+)
+def test_gtfs_is_all_python_where_nothing_is_compiled(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, tag: str
+) -> None:
+    (sdist,) = archives.glob("*.tar.gz")
+    monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, sdist]
+    subprocess.run(command, check=True, timeout=2 * WAIT_S, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert f"-{tag}" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [member for member in archive.namelist() if member.endswith(".so")]
+        archive.extractall(tmp_path / "unpacked")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "unpacked"))
+    assert is_compiled(Path(sys.executable), where=tmp_path) == "False"
 
 
 def test_the_wheel_brings_pages_and_completions(installed: Path) -> None:

@@ -47,7 +47,7 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
     assert os.path.exists("/dev/fuse"), "tests/mount needs FUSE (CONTRIBUTING.md)"
     mounts: list[FakeMount] = []
 
-    def start(options: str = "", *, many: int = 0, name: str = "m") -> FakeMount:
+    def start(options: str = "", *, many: int = 0, late: bool = False, name: str = "m") -> FakeMount:
         directory, state, log = tmp_path / name, tmp_path / f"{name}.state", tmp_path / f"{name}.log"
         directory.mkdir(exist_ok=True)
         state.mkdir(exist_ok=True)
@@ -60,6 +60,7 @@ def fake_mount(tmp_path: Path) -> Iterator[Callable[..., FakeMount]]:
             options,
             "--many",
             str(many),
+            *(["--late"] if late else []),
         ]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         with log.open("ab") as errors:

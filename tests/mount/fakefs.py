@@ -61,6 +61,9 @@ class Store:
         self.real = state / "real"
         self.packs: list[tuple[ObjectId, bytes, int, str, int]] = []
         self.rows_of: dict[ObjectId, int] = {}
+        self.listed = trio.Event()
+        self.listed.set()
+        self.lookers = 0
         self.taken: list[str] = []
         self.reads: list[tuple[str, int, int, int]] = []
         self.waiting: dict[ObjectId, Path] = {}
@@ -80,6 +83,14 @@ class Store:
             return None
         oid, data, time_s, stage, local = self.packs[row - 1]
         return PackInfo(row, oid, len(data), time_s, stage, local)
+
+    @property
+    def is_listed(self) -> bool:
+        return self.listed.is_set()
+
+    async def wait_listed(self) -> None:
+        self.lookers += 1
+        await self.listed.wait()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         row = self.rows_of.get(oid)
@@ -176,6 +187,8 @@ class Store:
             return ControlEntry("file", size=2, read=self.slow)
         if parts == (b"hidden",):
             return ControlEntry("file", size=2, read=self.hidden)
+        if parts == (b"come",):
+            return ControlEntry("file", size=2, read=self.come)
         return None
 
     def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
@@ -183,11 +196,23 @@ class Store:
 
     async def status(self) -> bytes:
         return json.dumps(
-            {"packs": len(self.packs), "reads": self.reads, "taken": self.taken, "trouble": self.trouble}
+            {
+                "packs": len(self.packs),
+                "reads": self.reads,
+                "taken": self.taken,
+                "trouble": self.trouble,
+                "lookers": self.lookers,
+            }
         ).encode()
 
     async def hidden(self) -> bytes:
         return b"hi"
+
+    async def come(self) -> bytes:
+        """The packs become known."""
+        fill(self, 0)
+        self.listed.set()
+        return b"ok"
 
     async def slow(self) -> bytes:
         return await self.read(make_pack(b"slow remote")[0], 0, 10, read_ahead=0)
@@ -211,7 +236,10 @@ async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     options = MountOptions(**read_options(args.o)[MountOptions])
     mountpoint = check_mountpoint(Path(args.mountpoint))
     store = Store(Path(args.state))
-    fill(store, args.many)
+    if args.late:
+        store.listed = trio.Event()
+    else:
+        fill(store, args.many)
     mount = store.mount = Mount(store, store, store, options)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.ingest_task)
@@ -227,6 +255,7 @@ def main() -> int:
     parser.add_argument("state")
     parser.add_argument("-o", default="")
     parser.add_argument("--many", type=int, default=0)
+    parser.add_argument("--late", action="store_true", help="packs are known once .gtfs/come was read")
     parser.add_argument("--daemon", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

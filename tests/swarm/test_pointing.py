@@ -11,9 +11,12 @@ import trio
 from loopback import LOOPBACK, content, foreign_seeder, infohash_of, make_info
 from waiting import WAIT_S
 
+from gtfs.catalogue.refchunks import BadCatalogue, ChunksMissing, missing_chunks, read_tree
+from gtfs.catalogue.reftree import plant
 from gtfs.feed import DhtFeed, parse_feed
-from gtfs.ids import InfoHash
+from gtfs.ids import SHA1, InfoHash, ObjectId
 from gtfs.layout import Layout
+from gtfs.node.chunks import ChunkFetcher, ChunksInMemory
 from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
 from gtfs.state.feedkey import address, make_feed_key
 from gtfs.swarm.dht import put_pointer
@@ -26,13 +29,18 @@ pytestmark = pytest.mark.trio
 AT_HOME = dataclasses.replace(LOOPBACK, dht=True, dht_nodes=(("127.0.0.1", 9),))
 
 
-def state(directory, document=None, version=1, key=None):
+def state(directory, document=None, version=1, key=None, top=None, tree=None):
     """As much of a node's state as counts here; a publisher's if there is a key."""
     (directory / "keys").mkdir(parents=True, exist_ok=True)
     held = None
     if document is not None:
         catalogue = SimpleNamespace(
-            version=version, feed_key=key.public.hex() if key else None, repository="demo", trackers=()
+            version=version,
+            feed_key=key.public.hex() if key else None,
+            repository="demo",
+            trackers=(),
+            top=top,
+            tree=tree,
         )
         held = SimpleNamespace(document=document, catalogue=catalogue)
     config = SimpleNamespace(sign_key=lambda: "F" * 40 if key else None)
@@ -85,6 +93,44 @@ async def test_a_catalogue_comes_by_its_address_and_leaves_no_torrent_behind(key
             assert not session.torrents()
             assert list((tmp_path / "mirror").rglob("catalogue.asc")) == []
         nursery.cancel_scope.cancel()
+
+
+async def test_chunks_that_a_catalogue_names_come_from_who_seeds_it_and_later_only_those_that_lack(key, tmp_path):
+    refs = {b"refs/heads/%06d" % n: ObjectId(bytes([n % 250 + 1]) * 20) for n in range(9000)}
+    tree = plant(refs)
+    after = plant({**refs, b"refs/heads/000000": ObjectId(b"x" * 20)}, tree)
+    chunks, here = ChunksInMemory(), tmp_path / "mirror" / "chunks"
+    for version, each in enumerate((tree, after), 1):
+        top = each.to_top(with_torrent=True)
+        wanted = ChunksMissing(top.top, top)
+        async with open_session(AT_HOME) as publisher, trio.open_nursery() as nursery:
+            pointing = PointerKeeper(state(tmp_path / "publisher", content(900), version, key, top, each), publisher)
+            nursery.start_soon(pointing.announce_task)
+            await announced(pointing)
+            assert {top.infohash} < {torrent.spec.infohash for torrent in publisher.torrents()}
+            async with open_session(mirror_options(publisher)) as session:
+                await ChunkFetcher(chunks, None, session, here).bring(wanted, [])
+                assert not session.torrents() and not here.exists()
+            assert missing_chunks(top, chunks.get) == []
+            assert read_tree(top, chunks.get, SHA1) == each
+            seeded = next(torrent for torrent in publisher.torrents() if torrent.spec.infohash == top.infohash)
+            sent = (await seeded.refresh()).uploaded_bytes
+            # All of them first, and then the pieces under three chunks, of 64 KiB each.
+            assert sent >= top.size if version == 1 else sent <= 4 * (64 << 10) < top.size
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_torrent_of_chunks_that_gives_other_bytes_than_the_text_says_gives_nothing(tmp_path):
+    tree = plant({b"refs/heads/a": ObjectId(b"a" * 20)})
+    data = b"".join(tree.bytes_in_order()).replace(b"heads", b"tails")
+    info = make_info("catalogue.chunks", data)
+    top = dataclasses.replace(tree.to_top(with_torrent=True), infohash=infohash_of(info))
+    with foreign_seeder(tmp_path / "seeder", info, data, "catalogue.chunks") as port:
+        async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as session:
+            chunks = ChunksInMemory()
+            with pytest.raises(BadCatalogue, match="other bytes"):
+                await ChunkFetcher(chunks, None, session, tmp_path / "mirror").bring(ChunksMissing(top.top, top), [])
+            assert not session.torrents() and missing_chunks(top, chunks.get) == list(top.top)
 
 
 async def test_an_older_pointer_changes_nothing(key, feed, tmp_path):

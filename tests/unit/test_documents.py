@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "doc").glob("*.md"))]
-CODE = [p for top in ("gtfs", "tests", "contrib") for p in sorted((ROOT / top).rglob("*")) if p.is_file()]
+CODE = [
+    p
+    for top in ("gtfs", "tests", "contrib")
+    for p in sorted((ROOT / top).rglob("*"))
+    if p.is_file() and p.suffix != ".so"
+]
 FOREIGN = re.compile(r"RFC \d+ §[\d.]+(?:(?:,| and|;) §[\d.]+)*")
 CITED = re.compile(r"§(\d+(?:\.\d+)?)")
 

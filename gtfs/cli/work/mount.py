@@ -109,13 +109,6 @@ async def _serve(
     """From an open node to the end of its mount."""
     async with trio.open_nursery() as nursery:
         await _take_up(node)
-        if source.feed is not None and node.state.held is not None:
-            failed = await node.follower.bring_tables(said.node.table_s)
-            if failed:
-                complain(
-                    f"{len(failed)} of {len(node.state.held.catalogue.reels)} reels cannot be listed yet "
-                    f"({next(iter(failed.values()))}); they appear when a peer gives their tables"
-                )
         mounted_tree = Mount(node.packs, node.written, node.control_files, said.mount)
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)

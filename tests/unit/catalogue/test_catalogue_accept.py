@@ -195,6 +195,6 @@ def test_lines_of_policy_for_more_refs_than_can_be_looked_at_are_refused() -> No
 
 
 def test_nothing_is_read_of_a_text_that_too_few_signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "from_text", None)
+    monkeypatch.setattr(module, "text_alone", None)
     with pytest.raises(WrongSigner):
         take(document(catalogue(1).to_text(), B))

@@ -88,7 +88,7 @@ def test_sha256_repositories() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
-        ("Format: gtfs-catalogue-1", "Format: gtfs-catalogue-2", "Format"),
+        ("Format: gtfs-catalogue-1", "Format: gtfs-catalogue-3", "Format"),
         ("Encoding: gtfs-pack-1", "Encoding: gtfs-pack-2", "Encoding"),
         ("Object-Format: sha1", "Object-Format: md5", "Object-Format"),
         ("Repository: ", "Repository: ../", "Repository"),

@@ -19,6 +19,8 @@ from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry, scan
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 LIMITS = Limits()
 VECTORS = Path(__file__).parents[2] / "vectors"
 ENTRY = Entry(12, BLOB, 0, None, None, 13, 30, 0)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gtfs.ingest.names import any_remarkable, link_fault, look_at
+from gtfs.ingest.names import _REMARKABLE, any_remarkable, link_fault, look_at
 
 
 def fault_of(name: bytes) -> str:
@@ -58,6 +60,13 @@ def test_only_remarkable_names_have_faults_or_are_special() -> None:
     for name in pool:
         if look_at(name):
             assert any_remarkable(b"x\0" + name + b"\0y")
+
+
+@given(st.lists(st.lists(st.sampled_from(b"./\\~\x01\x1f\x20\x7f\x80\x8c\x81\xbb\xbf\xe2\xef\xffagit1"), min_size=1)))
+def test_the_quick_look_at_many_names_is_the_slow_one(some: list[list[int]]) -> None:
+    joined = b"\0".join(map(bytes, some))
+    assert any_remarkable(joined) == bool(_REMARKABLE.search(joined))
+    assert all(any_remarkable(bytes([b])) == bool(_REMARKABLE.search(bytes([b]))) for b in range(1, 256))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, REF_DELTA, TAG, TREE, Cor
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import scan
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 LIMITS = Limits()
 VECTORS = Path(__file__).parents[2] / "vectors"
 TEXT = random.Random(2).randbytes(1000)

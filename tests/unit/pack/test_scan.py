@@ -20,6 +20,8 @@ from gtfs.pack.format import BLOB, COMMIT, HEADER, OFS_DELTA, REF_DELTA, TREE, C
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import inflate, inflate_stream, scan
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 LIMITS = Limits()
 VECTORS = Path(__file__).parents[2] / "vectors"
 BASE = ObjectId(b"\x11" * 20)

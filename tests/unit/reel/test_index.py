@@ -64,9 +64,27 @@ def test_a_listing_leaves_out_what_has_no_place(index, packs):
     first = index.packs.listed_after(0, 2)
     rest = index.packs.listed_after(first[-1][0], 10)
     assert [row[1:] for row in first + rest] == [
-        (made[n].oid, made[n].time_s, len(made[n].data), "unpacked", None, 100 * n) for n in (0, 2, 3)
+        (made[n].oid, len(made[n].data), made[n].time_s, "unpacked", len(made[n].data)) for n in (0, 2, 3)
     ]
     assert index.packs.last_row() == rest[-1][0]
+
+
+def test_a_listing_says_all_is_here_of_packs_in_git_or_in_whole_reels_only(index, packs):
+    in_git, of_whole, of_partial = packs.chain(3)
+    whole, partial = (
+        index.reels.put(str(n) * 64, bytes([n]) * 20, 1000, 3, 1, stage)
+        for n, stage in ((1, "complete"), (2, "partial"))
+    )
+    index.packs.put_reel_rows(whole, [ReelPack(of_whole.oid, 30, of_whole.digest, 0)], 0)
+    index.packs.put_reel_rows(
+        partial, [ReelPack(p.oid, 30, p.digest, 40 * n) for n, p in enumerate((in_git, of_partial))], 0
+    )
+    index.packs.set_stage([in_git.oid], "unpacked")
+    assert {oid: here for _, oid, _, _, _, here in index.packs.listed_after(0, 10)} == {
+        in_git.oid: 30, of_whole.oid: 30, of_partial.oid: None
+    }  # fmt: skip
+    row = index.packs.get(of_partial.oid).row
+    assert index.packs.places_between(row, row) == {row: (partial, 40)}
 
 
 def test_a_row_that_was_looked_up_follows_the_changes(index, packs):
@@ -104,6 +122,16 @@ def test_totals_follow_the_changes(index, packs):
     index.packs.put_local([made[2].local(None, "waiting")])
     assert index.packs.count() == 3
     assert index.packs.count_by_stage() == {"unpacked": 2, "waiting": 1}
+    index.packs.set_stage([made[2].oid], "refused")
+    assert index.packs.count() == 3
+    index.packs.drop([made[2].oid])
+    assert index.packs.count() == 2
+    with index.transaction():
+        index.packs.put_local([made[2].local(None, "waiting")])
+        assert index.packs.count() == 3
+        index.packs.drop([pack.oid for pack in made[:2]])
+        assert index.packs.count() == 1
+    assert (index.packs.count(), index.packs.total_bytes()) == (1, len(made[2].data))
 
 
 def test_known_takes_any_number_of_ids(index, packs):
@@ -313,14 +341,6 @@ def test_children_are_known_before_their_parents(index, packs):
     assert [row.oid for row in index.packs.with_stage("waiting")] == [c.oid]
 
 
-def test_what_can_be_sealed_comes_with_its_history(index, packs):
-    a, b, c = packs.chain(3)
-    index.packs.put_local([a.local(0), b.local(10, "verified"), c.local(20, "refused")])
-    items = {item.oid: item for item in index.packs.open_items()}
-    assert items.keys() == {a.oid, b.oid}
-    assert (items[b.oid].time_s, list(items[b.oid].parents)) == (1, [a.oid])
-
-
 def test_times_beyond_64_bits_are_kept_as_the_last_second(index, packs):
     index.packs.put_local([packs.make(1).local(0)._replace(time_s=1 << 70)])
     assert index.packs.rows_after(0, 1)[0].time_s == (1 << 63) - 1
@@ -473,3 +493,27 @@ def test_a_disk_error_asks_whether_the_disk_is_full(index, monkeypatch):
         patch.setattr("gtfs.reel.database.sqlite3.connect", fail)
         with pytest.raises(IndexUnusable, match=r"disk I/O error: is the disk full \(df\)"):
             Index(index.path)
+
+
+def test_no_statement_over_many_packs_reads_all_rows(index, packs):
+    made = packs.chain(40)
+    reel_id = index.reels.put(NAME, HASH, 100_000, 40, 1, "complete")
+    said = []
+    with index.transaction() as db:
+        db.set_trace_callback(said.append)
+        index.packs.put_reel_rows(reel_id, table_of(made), 5)
+        index.packs.put_local(pack.local(None) for pack in made)
+        index.packs.set_kind_time(SeenPack(pack.oid, 1, 7, (made[0].oid,)) for pack in made)
+        index.packs.set_stage([pack.oid for pack in made], "verified")
+        index.packs.move_to_reel(reel_id, ((pack.oid, n) for n, pack in enumerate(made)))
+        index.packs.drop([made[-1].oid])
+        db.set_trace_callback(None)
+        for sql in said:
+            if sql.startswith(("WITH", "UPDATE", "INSERT", "DELETE FROM pa")):
+                plan = [step for *_, step in db.execute("EXPLAIN QUERY PLAN " + sql)]
+                assert not [step for step in plan if step.startswith(("SCAN packs", "SCAN p ", "SCAN parents"))], sql
+    assert len(said) > 6
+    row = index.packs.get(made[3].oid)
+    assert (row.kind, row.time_s, row.stage, row.reel, row.offset) == (1, 7, "verified", reel_id, 3)
+    assert index.history.parents_of(made[3].oid) == sorted({made[0].oid, *made[3].parents})
+    assert index.packs.get(made[-1].oid) is None

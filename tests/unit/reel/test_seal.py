@@ -31,7 +31,7 @@ def test_a_reel_is_packs_then_table_then_footer_under_its_name(sealed):
     assert (reel.size, reel.rows) == (len(data), 4)
     foot, rows = read_reel(reel.path, SHA1)
     assert foot.name == reel.name
-    assert rows == tuple(pack.row for pack in made)
+    assert list(rows) == [pack.row for pack in made]
     for pack, (oid, offset) in zip(made, reel.places, strict=True):
         assert oid == pack.oid
         assert data[offset : offset + len(pack.data)] == pack.data
@@ -125,7 +125,7 @@ def test_an_empty_reel_and_a_repeated_pack_are_refused(tmp_path, packs):
 def test_a_flipped_byte_in_a_pack_is_told_by_its_row_only(sealed):
     made, reel = sealed
     data = bytearray(reel.path.read_bytes())
-    data[reel.places[2][1] + 30] ^= 4
+    data[reel.offsets[2] + 30] ^= 4
     reel.path.write_bytes(data)
     assert [(check.oid, check.good) for check in verify_reel(reel.path)] == [
         (pack.oid, number != 2) for number, pack in enumerate(made)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 import trio.testing
 from waiting import WAIT_S
 
-from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, Board, SessionClosed, SwarmError, Window
+from gtfs.swarm.pieces import AHEAD, IN_WINDOW, NOW, UNWANTED, Board, SessionClosed, SwarmError, Window
 
 pytestmark = pytest.mark.trio
 
@@ -28,7 +30,7 @@ async def test_the_highest_want_counts_and_the_last_to_leave_resets_it(board, ca
         with board.wanting([3], NOW):
             board.want([3], AHEAD)
         board.unwant([3], AHEAD)
-    assert [priority for _, priority in calls] == [1, 7, 7, 4, 1, 0]
+    assert [priority for _, priority in calls] == [IN_WINDOW, NOW, NOW, AHEAD, IN_WINDOW, UNWANTED]
     assert not board.is_hungry()
 
 
@@ -98,3 +100,46 @@ async def test_a_window_slides_over_what_is_missing(board):
     for piece in range(10):
         board.finish(piece)
     assert not Window(board, 3).slide()
+
+
+async def test_what_a_window_wants_comes_from_its_front_on_and_the_last_pieces_before_all_others():
+    told = dict.fromkeys(range(200), UNWANTED)
+    board = Board(200, told.__setitem__)
+    window = Window(board, 100, span=8, first=range(198, 200))
+    chance = random.Random(1)
+    order: list[int] = []
+    while window.slide():
+        assert {p: told[p] for p in range(200) if not board.is_here(p)} == {
+            p: priority for p, priority in enumerate(board.priorities()) if not board.is_here(p)
+        }, "libtorrent was told of every change"
+        wanted = [p for p in range(200) if not board.is_here(p) and told[p]]
+        order.append(chance.choice([p for p in wanted if told[p] == max(told[q] for q in wanted)]))
+        board.finish(order[-1])
+    assert set(order[:2]) == {198, 199}
+    assert max(abs(place - piece) for place, piece in enumerate(order[2:])) <= 8
+    window.close()
+
+
+async def test_the_order_is_right_again_when_pieces_are_lost():
+    told: dict[int, int] = {}
+    board = Board(40, told.__setitem__)
+    window = Window(board, 40, span=2)
+    for piece in range(30):
+        window.slide()
+        board.finish(piece)
+    window.slide()
+    board.replace(bytes(40))
+    window.slide()
+    assert [told[p] for p in range(40)] == board.priorities()
+    assert told[0] == told[1] > told[2] == told[3] > told[4] == told[7] > told[8] == told[39] == IN_WINDOW
+
+
+async def test_a_reader_and_what_another_rule_says_go_before_the_order_of_a_window():
+    board = Board(40, lambda _piece, _priority: None)
+    window = Window(board, 40, span=2)
+    window.slide()
+    board.grade({0: UNWANTED})
+    with board.wanting([9], NOW):
+        assert board.priorities()[0] == UNWANTED < board.priorities()[1] < board.priorities()[9] == NOW
+    board.grade({})
+    assert board.priorities()[0] == board.priorities()[1] > board.priorities()[9] == IN_WINDOW

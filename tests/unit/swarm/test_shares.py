@@ -96,7 +96,7 @@ def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fet
     assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(own)
     assert grades[own[0]] == OWN_FIRST > grades[own[-1]] == OWN > IN_WINDOW
     assert sum(grade == UNWANTED for grade in grades.values()) == PIECES - 2 - len(own)
-    assert not {3, 4} & grades.keys()
+    assert grades[3] == grades[4] == IN_WINDOW
 
 
 def test_few_pieces_are_not_shared(board):

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who looks into a new mirror's mount before its packs are known waits until they are. Trio loop only.
+
+The mount itself stands before: how long it takes to hear of the packs grows with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from gtfs.ids import parse_pack_name
+from gtfs.mount import inodes
+from gtfs.mount.names import Names
+from gtfs.mount.tree import PackSource, ReadTimedOut
+from gtfs.mount.waits import Waits, living_process
+
+
+class FirstLook:
+    """Of one mount."""
+
+    def __init__(self, source: PackSource, names: Names, waits: Waits) -> None:
+        self._source = source
+        self._names = names
+        self._waits = waits
+
+    async def for_all(self, pid: int) -> None:
+        """Before a directory is listed by the thread ``pid``; raises what ends a wait early, see `Waits.run`."""
+        if not self._source.is_listed:
+            with contextlib.suppress(ReadTimedOut):  # there is less to see
+                await self._waits.run(self._source.wait_listed, living_process(pid))
+
+    async def for_name(self, parent: int, name: bytes, pid: int) -> None:
+        """Before a name is looked up: a pack, or its torrent, can still come."""
+        if self._source.is_listed or parse_pack_name(name.removesuffix(b".torrent")) is None:
+            return
+        if parent != inodes.ROOT or self._names.find(name) is None:
+            await self.for_all(pid)

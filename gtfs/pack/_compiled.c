@@ -1,0 +1,783 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The inner loops of gtfs.pack.scan, gtfs.pack.decode and gtfs.ingest.checkobjects, compiled (see gtfs/pack/compiled.py).
+ *
+ * Nothing is refused here. Whatever is not plainly good, too large to take in one step, or over a limit makes a function
+ * give None, and the Python beside it judges from the start: what is refused, why, and in which words stands there
+ * alone. So this file must be right about one thing only, that what it gives is what the Python would give.
+ *
+ * Every input is read within the bounds of its buffer and once; sizes are 64 bits, and no number of an input above
+ * NUMBER_MAX is taken. No state but the arguments' and locals'. The GIL is let go for work on more than SLICE_BYTES;
+ * for less, getting it back from a busy thread would take longer than the work.
+ */
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <limits.h>
+#include <stdint.h>
+#include <string.h>
+#include <zlib.h>
+
+enum { COMMIT = 1, TREE = 2, BLOB = 3, TAG = 4, REF_DELTA = 7 }; /* pack/format.py */
+
+#define NUMBER_MAX ((int64_t)1 << 60)
+#define TOTAL_MAX ((int64_t)1 << 62)
+#define SLICE_BYTES (64 * 1024)
+#define WHOLE_MAX (32 * 1024 * 1024) /* larger streams are for Python, whose steps can be interrupted */
+#define FREE_EXPANSION_BYTES ((int64_t)64 << 20) /* pack/account.py */
+#define DELTA_HEAD_BYTES 20
+
+/* What a step says. */
+enum verdict {
+    FAILED = -1, /* a Python exception is set */
+    LEFT = 0,    /* for the Python to judge */
+    GOOD = 1,
+};
+
+/* ---- numbers ---- */
+
+/* A little-endian number in groups of seven bits, as deltas and entry headers have them; moves *at behind it. */
+static enum verdict
+read_number(const unsigned char *bytes, Py_ssize_t end, Py_ssize_t *at, int shift, int64_t *number)
+{
+    unsigned char byte;
+
+    do {
+        if (*at >= end || shift > 53)
+            return LEFT;
+        byte = bytes[(*at)++];
+        *number |= (int64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while (byte & 0x80);
+    return *number < NUMBER_MAX ? GOOD : LEFT;
+}
+
+/* ---- the walk over a pack's entries ---- */
+
+/* Limits of design.md section 13, in the order of the argument; none above TOTAL_MAX. */
+struct limits {
+    long long object_bytes, delta_bytes, delta_object_bytes, structure_bytes, expanded_bytes, expansion;
+};
+
+/* What `account.Account` adds up. */
+struct account {
+    int64_t largest, expanded, structure, made;
+    PyObject *credit; /* dict: by the id of a base outside, what its deltas may copy from it */
+};
+
+struct entry {
+    Py_ssize_t offset, data, end;
+    int kind;
+    int64_t size, result_size;
+    PyObject *base;    /* bytes, or NULL */
+    PyObject *content; /* bytes, or NULL where it was not kept */
+};
+
+struct walk {
+    const unsigned char *bytes;
+    Py_ssize_t end; /* of the entries; behind it are the trailer's bytes, or more */
+    int oid_bytes;
+    struct limits limits;
+    struct account account;
+    int64_t keep;
+    z_stream zlib;
+    unsigned char *scratch; /* SLICE_BYTES, for what is not kept */
+};
+
+static enum verdict
+read_base(const struct walk *w, struct entry *e)
+{
+    if (w->end - e->data <= w->oid_bytes)
+        return LEFT;
+    e->base = PyBytes_FromStringAndSize((const char *)w->bytes + e->data, w->oid_bytes);
+    if (e->base == NULL)
+        return FAILED;
+    e->data += w->oid_bytes;
+    return GOOD;
+}
+
+/* Kind, size and base; `data` is where the zlib stream starts. */
+static enum verdict
+read_header(const struct walk *w, struct entry *e)
+{
+    unsigned char first;
+    enum verdict verdict = GOOD;
+
+    e->data = e->offset;
+    if (e->data >= w->end)
+        return LEFT;
+    first = w->bytes[e->data++];
+    e->kind = first >> 4 & 7;
+    e->size = first & 15;
+    if (first & 0x80) {
+        if (!read_number(w->bytes, w->end, &e->data, 4, &e->size))
+            return LEFT;
+        if (w->bytes[e->data - 1] == 0) /* longer than it has to be */
+            return LEFT;
+    }
+    if (e->kind == REF_DELTA)
+        verdict = read_base(w, e);
+    else if (e->kind < COMMIT || e->kind > TAG) /* deltas by offset, too: no commit pack has them */
+        verdict = LEFT;
+    if (verdict == GOOD && e->data >= w->end)
+        verdict = LEFT;
+    return verdict;
+}
+
+static enum verdict
+add_object(struct walk *w, int64_t size)
+{
+    struct account *a = &w->account;
+
+    if (size > w->limits.object_bytes || size > w->limits.expanded_bytes - a->expanded)
+        return LEFT;
+    a->expanded += size;
+    if (size > a->largest)
+        a->largest = size;
+    return GOOD;
+}
+
+static enum verdict
+add_whole(struct walk *w, const struct entry *e)
+{
+    if (e->kind != BLOB) {
+        if (e->size > w->limits.structure_bytes - w->account.structure)
+            return LEFT;
+        w->account.structure += e->size;
+    }
+    return add_object(w, e->size);
+}
+
+/* Take what deltas may copy from a base outside off what they make of nothing, once for each base. */
+static enum verdict
+give_credit(struct account *a, PyObject *base, int64_t credit)
+{
+    PyObject *number;
+    int failed, known = PyDict_Contains(a->credit, base);
+
+    if (known)
+        return known < 0 ? FAILED : GOOD;
+    number = PyLong_FromLongLong(credit);
+    if (number == NULL)
+        return FAILED;
+    failed = PyDict_SetItem(a->credit, base, number);
+    Py_DECREF(number);
+    if (failed)
+        return FAILED;
+    a->made -= credit;
+    return GOOD;
+}
+
+static enum verdict
+add_delta(struct walk *w, const struct entry *e, int64_t base_size)
+{
+    struct account *a = &w->account;
+    int64_t larger = base_size > e->result_size ? base_size : e->result_size;
+
+    if (e->size > w->limits.delta_bytes || larger > w->limits.object_bytes || larger > w->limits.delta_object_bytes)
+        return LEFT;
+    if (!add_object(w, e->result_size)) /* holds the sum, and so `made`, below TOTAL_MAX */
+        return LEFT;
+    a->made += e->result_size;
+    if (e->base != NULL) {
+        int64_t credit = base_size < e->result_size ? base_size : e->result_size;
+        enum verdict verdict = give_credit(a, e->base, credit);
+        if (verdict != GOOD)
+            return verdict;
+    }
+    if (a->made > FREE_EXPANSION_BYTES && a->made / w->end >= w->limits.expansion)
+        return LEFT; /* at the limit or over it */
+    return GOOD;
+}
+
+/* Inflate from the entry's data on, all of it into `out`; true if the stream has exactly `size` bytes. */
+static int
+inflate_whole(z_stream *zlib, unsigned char *out, int64_t size)
+{
+    zlib->next_out = out;
+    zlib->avail_out = (uInt)size;
+    return inflate(zlib, Z_FINISH) == Z_STREAM_END && zlib->avail_out == 0;
+}
+
+/* The same for its length alone; the first `head_size` bytes go to `head`. */
+static int
+inflate_through(z_stream *zlib, unsigned char *scratch, int64_t size, unsigned char *head, int64_t head_size)
+{
+    int64_t got = 0;
+    int said;
+
+    do {
+        int64_t piece, wanted;
+        zlib->next_out = scratch;
+        zlib->avail_out = SLICE_BYTES;
+        said = inflate(zlib, Z_NO_FLUSH);
+        piece = SLICE_BYTES - zlib->avail_out;
+        wanted = head_size - got;
+        if (wanted > piece)
+            wanted = piece;
+        if (wanted > 0)
+            memcpy(head + got, scratch, (size_t)wanted);
+        got += piece;
+    } while (said == Z_OK && got <= size);
+    return said == Z_STREAM_END && got == size;
+}
+
+/* Inflate the entry's stream, kept or not; `head` gets up to DELTA_HEAD_BYTES of it. */
+static enum verdict
+read_stream(struct walk *w, struct entry *e, unsigned char *head, Py_ssize_t *head_size)
+{
+    PyThreadState *running = NULL;
+    Py_ssize_t left = w->end - e->data;
+    int good, kept = e->size <= w->keep;
+
+    if (e->size > WHOLE_MAX || inflateReset(&w->zlib) != Z_OK)
+        return LEFT;
+    if (kept) {
+        e->content = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)e->size);
+        if (e->content == NULL)
+            return FAILED;
+    }
+    *head_size = e->size < DELTA_HEAD_BYTES ? (Py_ssize_t)e->size : DELTA_HEAD_BYTES;
+    w->zlib.next_in = (unsigned char *)w->bytes + e->data;
+    w->zlib.avail_in = left > UINT_MAX ? UINT_MAX : (uInt)left;
+    if (e->size > SLICE_BYTES)
+        running = PyEval_SaveThread();
+    if (kept)
+        good = inflate_whole(&w->zlib, (unsigned char *)PyBytes_AsString(e->content), e->size);
+    else
+        good = inflate_through(&w->zlib, w->scratch, e->size, head, *head_size);
+    if (running != NULL)
+        PyEval_RestoreThread(running);
+    if (!good)
+        return LEFT;
+    if (kept) {
+        memcpy(head, PyBytes_AsString(e->content), (size_t)*head_size);
+        w->keep -= e->size;
+    }
+    e->end = w->zlib.next_in - w->bytes;
+    return GOOD;
+}
+
+static enum verdict
+read_entry(struct walk *w, struct entry *e)
+{
+    unsigned char head[DELTA_HEAD_BYTES];
+    Py_ssize_t head_size = 0, pos = 0;
+    int64_t base_size = 0;
+    enum verdict verdict = read_header(w, e);
+
+    if (verdict == GOOD && e->kind != REF_DELTA)
+        verdict = add_whole(w, e); /* before anything is inflated */
+    if (verdict == GOOD)
+        verdict = read_stream(w, e, head, &head_size);
+    if (verdict != GOOD)
+        return verdict;
+    if (e->kind != REF_DELTA) {
+        e->result_size = e->size;
+        return GOOD;
+    }
+    if (!read_number(head, head_size, &pos, 0, &base_size) || !read_number(head, head_size, &pos, 0, &e->result_size))
+        return LEFT;
+    return add_delta(w, e, base_size);
+}
+
+/* Add the entry's fields in the order of `scan.Entry`, and its content; on failure an exception is set. */
+static int
+put_entry(PyObject *rows, PyObject *inflated, const struct entry *e)
+{
+    PyObject *offset = PyLong_FromSsize_t(e->offset);
+    PyObject *row = NULL;
+    int failed = -1;
+
+    if (offset != NULL)
+        row = Py_BuildValue("OiLOOnnL", offset, e->kind, (long long)e->size, e->base == NULL ? Py_None : e->base,
+                            Py_None, e->data, e->end, (long long)e->result_size);
+    if (row != NULL)
+        failed = PyList_Append(rows, row);
+    if (!failed && e->content != NULL)
+        failed = PyDict_SetItem(inflated, offset, e->content);
+    Py_XDECREF(row);
+    Py_XDECREF(offset);
+    return failed;
+}
+
+static enum verdict
+walk_entries(struct walk *w, Py_ssize_t at, Py_ssize_t count, PyObject *rows, PyObject *inflated)
+{
+    enum verdict verdict = GOOD;
+
+    for (; count > 0 && verdict == GOOD; count--) {
+        struct entry e = {.offset = at};
+        verdict = read_entry(w, &e);
+        if (verdict == GOOD && put_entry(rows, inflated, &e) < 0)
+            verdict = FAILED;
+        Py_XDECREF(e.base);
+        Py_XDECREF(e.content);
+        at = e.end;
+    }
+    w->end = at;
+    return verdict;
+}
+
+/* Walk with what the caller has put into `w`, and give the result of `compiled.walk`. */
+static PyObject *
+walk_with(struct walk *w, Py_ssize_t at, Py_ssize_t count)
+{
+    PyObject *found = NULL, *rows = PyList_New(0), *inflated = PyDict_New();
+    enum verdict verdict = FAILED;
+
+    w->account.credit = PyDict_New();
+    w->scratch = PyMem_Malloc(SLICE_BYTES);
+    if (w->scratch == NULL)
+        PyErr_NoMemory();
+    else if (rows != NULL && inflated != NULL && w->account.credit != NULL) {
+        verdict = inflateInit(&w->zlib) == Z_OK ? GOOD : LEFT;
+        if (verdict == GOOD) {
+            verdict = walk_entries(w, at, count, rows, inflated);
+            inflateEnd(&w->zlib);
+        }
+    }
+    if (verdict == GOOD)
+        found = Py_BuildValue("OnO(LLLLO)", rows, w->end, inflated, (long long)w->account.largest,
+                              (long long)w->account.expanded, (long long)w->account.structure,
+                              (long long)w->account.made, w->account.credit);
+    else if (verdict == LEFT)
+        found = Py_NewRef(Py_None);
+    PyMem_Free(w->scratch);
+    Py_XDECREF(w->account.credit);
+    Py_XDECREF(rows);
+    Py_XDECREF(inflated);
+    return found;
+}
+
+static PyObject *
+compiled_walk(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    struct walk w = {0};
+    struct limits *l = &w.limits;
+    Py_buffer pack;
+    Py_ssize_t start, count;
+    long long keep;
+    PyObject *found = NULL;
+
+    if (!PyArg_ParseTuple(arguments, "y*nnniL(LLLLLL)", &pack, &start, &w.end, &count, &w.oid_bytes, &keep,
+                          &l->object_bytes, &l->delta_bytes, &l->delta_object_bytes, &l->structure_bytes,
+                          &l->expanded_bytes, &l->expansion))
+        return NULL;
+    w.bytes = pack.buf;
+    w.keep = keep;
+    if (start < 0 || w.end < start || w.end > pack.len)
+        PyErr_SetString(PyExc_ValueError, "entries outside of the pack");
+    else if ((w.oid_bytes != 20 && w.oid_bytes != 32) || l->expanded_bytes > TOTAL_MAX || l->structure_bytes > TOTAL_MAX)
+        PyErr_SetString(PyExc_ValueError, "no length of an id, or a limit that is too high");
+    else
+        found = walk_with(&w, start, count);
+    PyBuffer_Release(&pack);
+    return found;
+}
+
+/* ---- deltas ---- */
+
+/* One copy instruction whose first byte is `code`: where in the base, and how much. */
+static enum verdict
+read_copy(const unsigned char *delta, Py_ssize_t end, Py_ssize_t *at, unsigned char code, uint32_t *from, uint32_t *size)
+{
+    int i;
+
+    *from = *size = 0;
+    for (i = 0; i < 7; i++) {
+        if (!(code & 1 << i))
+            continue;
+        if (*at >= end)
+            return LEFT;
+        if (i < 4)
+            *from |= (uint32_t)delta[(*at)++] << 8 * i;
+        else
+            *size |= (uint32_t)delta[(*at)++] << 8 * (i - 4);
+    }
+    if (*size == 0)
+        *size = 0x10000;
+    return GOOD;
+}
+
+/* Follow the instructions of `delta` from `at` on; GOOD if they fill `out` exactly. */
+static enum verdict
+follow_delta(const Py_buffer *base, const Py_buffer *delta, Py_ssize_t at, unsigned char *out, Py_ssize_t room)
+{
+    const unsigned char *bytes = delta->buf, *from = base->buf;
+
+    while (at < delta->len) {
+        unsigned char code = bytes[at++];
+        if (code & 0x80) {
+            uint32_t offset, size;
+            if (!read_copy(bytes, delta->len, &at, code, &offset, &size))
+                return LEFT;
+            if (size > room || offset > base->len || size > base->len - offset)
+                return LEFT;
+            memcpy(out, from + offset, size);
+            out += size;
+            room -= size;
+        } else {
+            if (code == 0 || code > room || code > delta->len - at)
+                return LEFT;
+            memcpy(out, bytes + at, code);
+            at += code;
+            out += code;
+            room -= code;
+        }
+    }
+    return room == 0 ? GOOD : LEFT;
+}
+
+static PyObject *
+apply_to(const Py_buffer *base, const Py_buffer *delta, Py_ssize_t size)
+{
+    int64_t base_size = 0, result_size = 0;
+    Py_ssize_t at = 0;
+    PyObject *result;
+    unsigned char *out;
+    PyThreadState *running = NULL;
+    enum verdict verdict;
+
+    if (!read_number(delta->buf, delta->len, &at, 0, &base_size) ||
+        !read_number(delta->buf, delta->len, &at, 0, &result_size) || base_size != base->len || result_size != size)
+        return Py_NewRef(Py_None);
+    result = PyBytes_FromStringAndSize(NULL, size);
+    if (result == NULL)
+        return NULL;
+    out = (unsigned char *)PyBytes_AsString(result);
+    if (size > SLICE_BYTES)
+        running = PyEval_SaveThread();
+    verdict = follow_delta(base, delta, at, out, size);
+    if (running != NULL)
+        PyEval_RestoreThread(running);
+    if (verdict == GOOD)
+        return result;
+    Py_DECREF(result);
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *
+compiled_apply(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    Py_buffer base, delta;
+    Py_ssize_t size;
+    PyObject *result;
+
+    if (!PyArg_ParseTuple(arguments, "y*y*n", &base, &delta, &size))
+        return NULL;
+    result = apply_to(&base, &delta, size);
+    PyBuffer_Release(&base);
+    PyBuffer_Release(&delta);
+    return result;
+}
+
+/* ---- trees ---- */
+
+#define OPEN_NAMES 32 /* names that start with one another, as deep as ordinary trees go and deeper */
+
+struct name {
+    const unsigned char *bytes;
+    Py_ssize_t size;
+};
+
+struct tree_entry {
+    const unsigned char *start; /* of the mode */
+    Py_ssize_t mode_size;
+    int kind, is_link;
+    struct name name;
+    const unsigned char *oid;
+};
+
+struct look {
+    Py_ssize_t oid_bytes, component_bytes;
+    const unsigned char *firsts; /* 256 flags: whether a member's id starts with this byte */
+    PyObject *members;           /* whose keys are ids */
+    PyObject *children, *remarkable;
+    int has_links;
+    /* Names of files that all names since start with: a directory of that name would be the same name again, though it
+     * stands elsewhere in git's order. */
+    struct name open[OPEN_NAMES];
+    int opened;
+};
+
+/* One of the modes that git writes. */
+static enum verdict
+read_mode(const unsigned char *at, Py_ssize_t room, struct tree_entry *e)
+{
+    static const struct {
+        char text[8];
+        int kind;
+    } modes[] = {
+        {"100644 ", BLOB}, {"40000 ", TREE}, {"100755 ", BLOB}, {"120000 ", BLOB}, {"160000 ", COMMIT},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof modes / sizeof *modes; i++) {
+        Py_ssize_t size = (Py_ssize_t)strlen(modes[i].text);
+        if (size <= room && memcmp(at, modes[i].text, (size_t)size) == 0) {
+            e->start = at;
+            e->mode_size = size - 1;
+            e->kind = modes[i].kind;
+            e->is_link = i == 3;
+            return GOOD;
+        }
+    }
+    return LEFT;
+}
+
+/* The whole entry at `at`, which is held to end before `end`. */
+static enum verdict
+read_tree_entry(const struct look *l, const unsigned char *at, const unsigned char *end, struct tree_entry *e)
+{
+    const unsigned char *name, *nul;
+
+    if (!read_mode(at, end - at, e))
+        return LEFT;
+    name = at + e->mode_size + 1;
+    nul = memchr(name, 0, (size_t)(end - name));
+    if (nul == NULL || nul == name || nul - name > l->component_bytes || end - nul <= l->oid_bytes)
+        return LEFT;
+    e->name.bytes = name;
+    e->name.size = nul - name;
+    e->oid = nul + 1;
+    return GOOD;
+}
+
+/* Whether `names.any_remarkable` may find something in the name; true for some in which it does not. */
+static int
+may_be_remarkable(const struct name *name)
+{
+    Py_ssize_t i;
+
+    if (name->bytes[0] == '.')
+        return 1;
+    for (i = 0; i < name->size; i++) {
+        unsigned char c = name->bytes[i];
+        if (c < 0x20 || c == '/' || c == '\\' || c == '~' || c == 0x7f || c == 0xe2 || c == 0xef)
+            return 1;
+    }
+    return 0;
+}
+
+/* The byte behind a common prefix of `size` bytes, as git orders names: a directory's ends in a slash. */
+static int
+next_byte(const struct tree_entry *e, Py_ssize_t size)
+{
+    if (size < e->name.size)
+        return e->name.bytes[size];
+    return e->kind == TREE ? '/' : 0;
+}
+
+static int
+stands_before(const struct tree_entry *a, const struct tree_entry *b)
+{
+    Py_ssize_t size = a->name.size < b->name.size ? a->name.size : b->name.size;
+    int order = memcmp(a->name.bytes, b->name.bytes, (size_t)size);
+
+    return order < 0 || (order == 0 && next_byte(a, size) < next_byte(b, size));
+}
+
+static int
+starts_with(const struct name *name, const struct name *prefix)
+{
+    return prefix->size <= name->size && memcmp(name->bytes, prefix->bytes, (size_t)prefix->size) == 0;
+}
+
+/* LEFT where a directory has the name of a file before it. */
+static enum verdict
+note_name(struct look *l, const struct tree_entry *e)
+{
+    while (l->opened > 0 && !starts_with(&e->name, &l->open[l->opened - 1]))
+        l->opened--;
+    if (e->kind == TREE)
+        return l->opened > 0 && l->open[l->opened - 1].size == e->name.size ? LEFT : GOOD;
+    if (l->opened == OPEN_NAMES)
+        return LEFT;
+    l->open[l->opened++] = e->name;
+    return GOOD;
+}
+
+static int
+is_null(const unsigned char *oid, Py_ssize_t size)
+{
+    while (size > 0 && oid[size - 1] == 0)
+        size--;
+    return size == 0;
+}
+
+static enum verdict
+add_child(struct look *l, const struct tree_entry *e)
+{
+    PyObject *child, *oid;
+    int known;
+
+    if (e->kind == COMMIT || !l->firsts[e->oid[0]])
+        return GOOD;
+    oid = PyBytes_FromStringAndSize((const char *)e->oid, l->oid_bytes);
+    if (oid == NULL)
+        return FAILED;
+    known = PyDict_Contains(l->members, oid);
+    if (known == 1) {
+        child = Py_BuildValue("iO", e->kind, oid);
+        known = child == NULL ? -1 : PyList_Append(l->children, child);
+        Py_XDECREF(child);
+    }
+    Py_DECREF(oid);
+    return known < 0 ? FAILED : GOOD;
+}
+
+static enum verdict
+add_remarkable(struct look *l, const struct tree_entry *e)
+{
+    PyObject *entry = Py_BuildValue("y#y#y#", e->start, e->mode_size, e->name.bytes, e->name.size, e->oid, l->oid_bytes);
+    int failed = entry == NULL ? -1 : PyList_Append(l->remarkable, entry);
+
+    Py_XDECREF(entry);
+    return failed ? FAILED : GOOD;
+}
+
+static enum verdict
+look_at_entry(struct look *l, const struct tree_entry *e)
+{
+    enum verdict verdict;
+
+    if (is_null(e->oid, l->oid_bytes))
+        return LEFT;
+    verdict = note_name(l, e);
+    if (verdict == GOOD && may_be_remarkable(&e->name))
+        verdict = add_remarkable(l, e);
+    if (verdict == GOOD)
+        verdict = add_child(l, e);
+    l->has_links |= e->is_link;
+    return verdict;
+}
+
+static enum verdict
+look_at_tree(struct look *l, const unsigned char *at, const unsigned char *end)
+{
+    struct tree_entry before = {0}, e = {0};
+    enum verdict verdict = GOOD;
+
+    while (at < end && verdict == GOOD) {
+        verdict = read_tree_entry(l, at, end, &e);
+        if (verdict == GOOD && before.start != NULL && !stands_before(&before, &e))
+            verdict = LEFT;
+        if (verdict == GOOD)
+            verdict = look_at_entry(l, &e);
+        if (verdict == GOOD)
+            at = e.oid + l->oid_bytes;
+        before = e;
+    }
+    return verdict;
+}
+
+static PyObject *
+compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    struct look l = {0};
+    Py_buffer tree, firsts;
+    PyObject *found = NULL;
+    enum verdict verdict = FAILED;
+
+    if (!PyArg_ParseTuple(arguments, "y*nnO!y*", &tree, &l.oid_bytes, &l.component_bytes, &PyDict_Type, &l.members,
+                          &firsts))
+        return NULL;
+    l.firsts = firsts.buf;
+    l.children = PyList_New(0);
+    l.remarkable = PyList_New(0);
+    if ((l.oid_bytes != 20 && l.oid_bytes != 32) || firsts.len != 256)
+        PyErr_SetString(PyExc_ValueError, "no length of an id, or not 256 flags");
+    else if (l.children != NULL && l.remarkable != NULL)
+        verdict = look_at_tree(&l, tree.buf, (const unsigned char *)tree.buf + tree.len);
+    if (verdict == GOOD)
+        found = Py_BuildValue("OOO", l.children, l.remarkable, l.has_links ? Py_True : Py_False);
+    else if (verdict == LEFT)
+        found = Py_NewRef(Py_None);
+    Py_XDECREF(l.children);
+    Py_XDECREF(l.remarkable);
+    PyBuffer_Release(&tree);
+    PyBuffer_Release(&firsts);
+    return found;
+}
+
+/* ---- what two strings share ---- */
+
+static Py_ssize_t
+common_prefix(const unsigned char *a, const unsigned char *b, Py_ssize_t limit)
+{
+    Py_ssize_t done = 0;
+
+    while (limit - done >= 64 && memcmp(a + done, b + done, 64) == 0)
+        done += 64;
+    while (done < limit && a[done] == b[done])
+        done++;
+    return done;
+}
+
+static Py_ssize_t
+common_suffix(const unsigned char *a_end, const unsigned char *b_end, Py_ssize_t limit)
+{
+    Py_ssize_t done = 0;
+
+    while (limit - done >= 64 && memcmp(a_end - done - 64, b_end - done - 64, 64) == 0)
+        done += 64;
+    while (done < limit && a_end[-done - 1] == b_end[-done - 1])
+        done++;
+    return done;
+}
+
+/* (a, i, b, j, limit): how many bytes a[i:] and b[j:] share from their start, or a[:i] and b[:j] at their end. */
+static PyObject *
+compiled_common(PyObject *arguments, int at_end)
+{
+    Py_buffer a, b;
+    Py_ssize_t i, j, limit, found = -1;
+
+    if (!PyArg_ParseTuple(arguments, "y*ny*nn", &a, &i, &b, &j, &limit))
+        return NULL;
+    if (limit < 0 || i < 0 || i > a.len || j < 0 || j > b.len || limit > (at_end ? i : a.len - i) ||
+        limit > (at_end ? j : b.len - j))
+        PyErr_SetString(PyExc_ValueError, "more than one of both has");
+    else if (at_end)
+        found = common_suffix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
+    else
+        found = common_prefix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
+    PyBuffer_Release(&a);
+    PyBuffer_Release(&b);
+    return found < 0 ? NULL : PyLong_FromSsize_t(found);
+}
+
+static PyObject *
+compiled_common_prefix(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return compiled_common(arguments, 0);
+}
+
+static PyObject *
+compiled_common_suffix(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return compiled_common(arguments, 1);
+}
+
+/* ---- the module ---- */
+
+static PyMethodDef methods[] = {
+    {"walk", compiled_walk, METH_VARARGS, NULL},
+    {"apply", compiled_apply, METH_VARARGS, NULL},
+    {"look", compiled_look, METH_VARARGS, NULL},
+    {"common_prefix", compiled_common_prefix, METH_VARARGS, NULL},
+    {"common_suffix", compiled_common_suffix, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, .m_name = "_compiled", .m_doc = "See gtfs/pack/compiled.py.", .m_methods = methods,
+};
+
+PyMODINIT_FUNC
+PyInit__compiled(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says of most objects that are in none of many packs that they are not, at the price of one look. One thread.
+
+A bit for the first bits of each id, which are as good as random: what has its bit set may be in a pack, the rest is in
+none. So the cost of a question does not grow with the number of packs, and memory is some bytes an object.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Final
+
+from gtfs.ids import ObjectFormat, ObjectId
+
+_BITS: Final = 16  # at least so many for each object: one of 16 that are in no pack gets a wrong "may be"
+_LEAST: Final = 1 << 17  # objects that there is room for
+_MOST_BITS: Final = 1 << 28  # 32 MiB
+_WORD_BITS: Final = 32
+_FANOUT: Final = 4 * 256
+_MAGIC: Final = b"\377tOc\0\0\0\2"  # gitformat-pack(5)
+
+
+class Sieve:
+    """With room for about ``objects``; with more it answers "may be" more often."""
+
+    def __init__(self, objects: int) -> None:
+        self.room = max(_LEAST, 1 << objects.bit_length())
+        bits = min(self.room * _BITS, _MOST_BITS)
+        self._table = bytearray(bits // 8)
+        self._shift = _WORD_BITS - (bits.bit_length() - 1)
+        self.objects = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a larger one is due."""
+        return self.objects > self.room and self.room * _BITS < _MOST_BITS
+
+    def may_have(self, oid: ObjectId) -> bool:
+        """Whether one of the packs may have it; False: none has."""
+        at = int.from_bytes(oid[:4], "big") >> self._shift
+        return bool(self._table[at >> 3] & 1 << (at & 7))
+
+    def add(self, index: Path, fmt: ObjectFormat) -> bool:
+        """Add all of a pack's objects by its index; False, and none is added, if it is of no form known here.
+
+        Raises OSError.
+        """
+        with index.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            is_v2 = bytes(view[: len(_MAGIC)]) == _MAGIC
+            start = len(_MAGIC) if is_v2 else 0
+            # In version 1 the offset in the pack stands before each name.
+            row = struct.Struct(f">{'' if is_v2 else '4x'}I{fmt.oid_bytes - 4}x")
+            names = start + _FANOUT
+            if len(view) < names:
+                return False
+            (count,) = struct.unpack_from(">I", view, names - 4)
+            if len(view) < names + count * row.size:
+                return False
+            table, shift = self._table, self._shift
+            with view[names : names + count * row.size] as rows:
+                for (word,) in row.iter_unpack(rows):
+                    at = word >> shift
+                    table[at >> 3] |= 1 << (at & 7)
+        self.objects += count
+        return True

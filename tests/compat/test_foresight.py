@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What publish foresees is the same by one process and by several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from oddities import EXAMPLES, OddRepository
+
+from gtfs.ids import ObjectId
+from gtfs.ingest import foresight
+from gtfs.ingest.faults import FaultCounts
+from gtfs.ingest.foresight import Foreseen, PackPlace, foresee_many
+from gtfs.pack.limits import Limits
+from gtfs.repo.repository import open_repository
+from gtfs.repo.work import Step, Work
+from gtfs.state.foresee import Unacceptable, UnlistedFaults, foresee
+from gtfs.state.state import State
+
+LIMITS = Limits(expansion=1_000_000)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """With a commit for each fault that has an example, and runs of three packs that are worth a process."""
+    monkeypatch.setattr(foresight, "_RUN", 3)
+    monkeypatch.setattr(foresight, "_IN_PROCESS", 3)
+    odd = OddRepository(tmp_path / "origin.git")
+    for number, make in enumerate(make for some in EXAMPLES.values() for make in some):
+        odd.ref(f"refs/odd/{number}", make(odd)[0])
+    with State(open_repository(odd.path), LIMITS) as made:
+        made.take_up(Work(jobs=1))
+        yield made
+
+
+def places(state: State) -> list[PackPlace]:
+    return [PackPlace(*place) for place in state.index.packs.open_places()]
+
+
+def look(state: State, jobs: int, limits: Limits = LIMITS, at: list[PackPlace] | None = None) -> list[Foreseen]:
+    found = places(state) if at is None else at
+    return list(foresee_many(state.repository, state.layout.open_reel, found, limits, 1 << 20, Work(jobs)))
+
+
+def test_several_processes_find_what_one_finds_in_the_same_order(state: State) -> None:
+    one = look(state, 1)
+    assert look(state, 2) == one
+    assert [run.packs for run in one[:-1]] == [3] * (len(one) - 1)
+    assert sum(run.packs for run in one) == len(places(state)) > 9
+    assert sum(run.size for run in one) == state.layout.open_reel.stat().st_size
+    assert any(run.findings for run in one)
+
+
+def test_the_list_of_faults_does_not_depend_on_how_many_look(state: State) -> None:
+    wanted = {place.oid for place in places(state)}
+    said = []
+    for jobs in (1, 2):
+        steps: list[Step] = []
+        with pytest.raises(UnlistedFaults) as stopped:
+            foresee(state, wanted, (), Work(jobs, tell=steps.append))
+        said.append((str(stopped.value), state.layout.unlisted_faults.read_text(), steps))
+        assert steps[-1].packs == steps[-1].packs_of == len(wanted)
+        listed = [line.split()[0] for line in state.layout.unlisted_faults.read_text().splitlines()]
+        accepted = [ObjectId(bytes.fromhex(oid)) for oid in listed]
+        counts = foresee(state, wanted, accepted, Work(jobs))
+        assert isinstance(counts, FaultCounts) and counts.kinds
+        said[-1] += (counts.kinds,)
+    assert said[0] == said[1]
+
+
+def test_a_pack_that_no_mirror_can_take_is_named_by_each(state: State) -> None:
+    at = places(state)
+    torn = at[7]._replace(length=at[7].length - 1)
+    for jobs in (1, 2):
+        bad = [run.bad for run in look(state, jobs, at=[*at[:7], torn, *at[8:]]) if run.bad is not None]
+        assert [oid for oid, _ in bad] == [torn.oid]
+    row = state.index.packs.get(torn.oid)
+    assert row is not None
+    with state.layout.open_reel.open("r+b") as file:
+        file.seek(torn.offset + torn.length - 1)
+        file.write(b"\0\0")
+    for jobs in (1, 2):
+        with pytest.raises(Unacceptable, match=f"no mirror can take the pack of {torn.oid.hex()}: "):
+            foresee(state, {place.oid for place in at}, (), Work(jobs))
+
+
+def test_it_ends_early_when_told_to(state: State) -> None:
+    for jobs in (1, 2):
+        work = Work(jobs, stop=lambda: True)
+        runs = list(foresee_many(state.repository, state.layout.open_reel, places(state), LIMITS, 1 << 20, work))
+        assert sum(run.packs for run in runs) == 0
