@@ -363,12 +363,11 @@ class Swarm:
     def cancel(self, mirror: Host, piece: int, number: int) -> None:
         """Whoever else was asked for it, and has not begun, need not send it."""
         for c in mirror.connections.values():
-            if (piece, number) in c.asked:
-                if (piece, number) in c.to_send:
-                    c.asked.remove((piece, number))
-                    c.to_send.remove((piece, number))
-                    if not c.to_send:
-                        c.theirs.senders.pop(mirror.name, None)
+            if (piece, number) in c.to_send:
+                c.asked.remove((piece, number))
+                c.to_send.remove((piece, number))
+                if not c.to_send:
+                    c.theirs.senders.pop(mirror.name, None)
 
     def finish(self, mirror: Host, piece: int) -> None:
         bit = 1 << piece

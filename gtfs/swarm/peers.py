@@ -47,8 +47,8 @@ class PeerStatus:
 class Company:
     """Who else is at a torrent, by peer id: complete peers, and how many pieces each incomplete gtfs has.
 
-    ``spread`` tells for each piece whether an incomplete peer of any kind has it, ``coming`` how many are being dialled.
-    Web seeds are not among the complete peers.
+    ``spread`` tells for each piece whether an incomplete peer of any kind has it, ``coming`` how many are being
+    dialled. Web seeds are not among the complete peers.
     """
 
     seeds: dict[bytes, Connection]

@@ -25,7 +25,7 @@ from gtfs.swarm.torrents import Torrent
 LOOK_S = 0.25  # between two looks at what the others have
 MEET_S = 0.05  # the same, as long as a fetch has only begun
 SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
-PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
+PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds whatever they have to send twice
@@ -51,6 +51,7 @@ class Fetch:
         self._began_s: float | None = None
         self._first_bytes = 0
         self._bytes, self._bytes_s = -1, 0.0
+        self._reached = 0  # how many pieces some mirror has
         self._held, self._held_s = -1, 0.0
         self._rate = 0.0  # bytes a second, until all of our own were here
         self._course: deque[tuple[float, int]] = deque()  # when, and the bytes by then: the last `SLOW_S` after that
@@ -67,7 +68,7 @@ class Fetch:
 
     def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
         """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one."""
-        self._look(downloaded_bytes, now_s)
+        self._look(found, downloaded_bytes, now_s)
         self.needs_seeds = True
         self.met.update(found.mirrors)
         busy = self._busy(found, now_s)
@@ -103,12 +104,14 @@ class Fetch:
             **dict.fromkeys(others[: max(0, AT_ONCE - len(own))] if self._is_slow else (), OWN),
         }
 
-    def _look(self, downloaded_bytes: int, now_s: float) -> None:
+    def _look(self, found: Company, downloaded_bytes: int, now_s: float) -> None:
         if self._began_s is None:
             self._began_s, self._first_bytes = now_s, downloaded_bytes
         held = self._board.count_here()
-        if downloaded_bytes != self._bytes:
-            self._bytes, self._bytes_s = downloaded_bytes, now_s
+        reached = sum(found.spread)
+        if downloaded_bytes != self._bytes or reached > self._reached:
+            # What others get will come to us, too: of many, most have nothing to ask the seeds for.
+            self._bytes, self._reached, self._bytes_s = downloaded_bytes, reached, now_s
         if held != self._held:
             self._held, self._held_s = held, now_s
         if now_s >= min(self._bytes_s + PATIENCE_S, self._held_s + TRICKLE_S):

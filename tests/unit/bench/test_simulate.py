@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "contrib" / "bench"))
 
-from simswarm import BLOCK, Setting, Swarm  # noqa: E402
+from simswarm import BLOCK, Setting, Swarm
 
 PIECES = 40
 
