@@ -17,6 +17,7 @@ from gtfs.swarm.addresses import AddressBook, Peer
 from gtfs.swarm.torrents import Torrent
 
 FAILURES = 100  # after so many a peer would not be dialled again; libtorrent counts to 31
+REST_S = 30  # the same, when all that want something have hung up on those who have everything
 WAITS_S = (1, 2)  # before a peer is dialled again, times one more than its failures: one of these, thrown each second
 TELL_AGAIN = 30  # ticks between two times that a torrent which has peers hears of those whom the session knows
 
@@ -43,12 +44,14 @@ class Dialling:
         self._ticks += 1
         hungry = [torrent for torrent in torrents if torrent.failure is None and torrent.is_hungry()]
         if hungry or is_probing:
-            session.apply_settings(self._settings())
+            is_resting = not is_probing and all(torrent.is_resting for torrent in hungry)
+            session.apply_settings(self._settings(is_resting=is_resting))
         for torrent in hungry:
             if torrent.is_lonely() or self._ticks % TELL_AGAIN == 0:
                 self.tell(torrent)
 
-    def _settings(self) -> dict[str, int]:
+    def _settings(self, *, is_resting: bool) -> dict[str, int]:
         # Torrents count to three until they hear of another number than the one before (facts.md).
         self._failures = FAILURES if self._failures != FAILURES else FAILURES + 1
-        return {"max_failcount": self._failures, "min_reconnect_time": random.choice(WAITS_S)}  # noqa: S311  no secret
+        wait_s = REST_S if is_resting else random.choice(WAITS_S)  # noqa: S311  no secret
+        return {"max_failcount": self._failures, "min_reconnect_time": wait_s}

@@ -11,21 +11,42 @@ import os
 import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
+class Connection(NamedTuple):
+    """One of a torrent's, told from those of other torrents with the same peer: our port, the other's endpoint."""
+
+    port: int
+    peer: tuple[str, int]
+
+
 def set_nodelay(endpoints: Collection[tuple[str, int]]) -> int:
     """Set TCP_NODELAY on every TCP socket connected to one of these (address, port); how many were found."""
-    return _each(endpoints, lambda found: found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    return _each(lambda found: found.peer in endpoints, _set_nodelay)
 
 
 def hang_up(endpoints: Collection[tuple[str, int]]) -> int:
     """Break every TCP connection to one of these (address, port); how many were found."""
-    return _each(endpoints, lambda found: found.shutdown(socket.SHUT_RDWR))
+    return _each(lambda found: found.peer in endpoints, _shut_down)
 
 
-def _each(endpoints: Collection[tuple[str, int]], do: Callable[[socket.socket], None]) -> int:
+def break_connections(connections: Collection[Connection]) -> int:
+    """Break these; how many were found."""
+    return _each(lambda found: found in connections, _shut_down)
+
+
+def _set_nodelay(found: socket.socket) -> None:
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _shut_down(found: socket.socket) -> None:
+    found.shutdown(socket.SHUT_RDWR)
+
+
+def _each(is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]) -> int:
     found = 0
     for entry in _DESCRIPTORS.iterdir():
         try:
@@ -36,18 +57,18 @@ def _each(endpoints: Collection[tuple[str, int]], do: Callable[[socket.socket], 
         except OSError:
             continue
         with duplicate:
-            found += _if_among(duplicate, endpoints, do)
+            found += _if_meant(duplicate, is_meant, do)
     return found
 
 
-def _if_among(
-    candidate: socket.socket, endpoints: Collection[tuple[str, int]], do: Callable[[socket.socket], None]
+def _if_meant(
+    candidate: socket.socket, is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]
 ) -> bool:
     if candidate.family not in (socket.AF_INET, socket.AF_INET6) or candidate.type != socket.SOCK_STREAM:
         return False
     try:
         peer = candidate.getpeername()
-        if (plain_address(peer[0]), peer[1]) not in endpoints:
+        if not is_meant(Connection(candidate.getsockname()[1], (plain_address(peer[0]), peer[1]))):
             return False
         do(candidate)
     except OSError:  # not connected any more

@@ -7,18 +7,20 @@ Asking libtorrent blocks until its network thread has a moment (facts.md): that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import libtorrent as lt
 import trio
 
-from gtfs.swarm.nodelay import hang_up, plain_address
+from gtfs.swarm.nodelay import Connection, break_connections, hang_up, plain_address
 from gtfs.swarm.rendezvous import CACHE, client_of, score, scores
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
+
+_COMING = lt.peer_info.connecting | lt.peer_info.handshake
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,26 @@ class PeerStatus:
 
 @dataclass(frozen=True)
 class Company:
-    """Who else is at a torrent: complete peers, and the pieces that each incomplete gtfs has, by peer id.
+    """Who else is at a torrent, by peer id: complete peers, and how many pieces each incomplete gtfs has.
 
-    ``spread`` tells for each piece whether an incomplete peer of any kind has it.
+    ``spread`` tells for each piece whether an incomplete peer of any kind has it, ``coming`` how many are being
+    dialled. Web seeds are not among the complete peers.
     """
 
-    seeds: int
+    seeds: dict[bytes, Connection]
     mirrors: dict[bytes, int]
     spread: Sequence[bool]
+    coming: int = 0
 
 
 async def company(torrent: Torrent) -> Company:
     """Who else is at a torrent just now."""
     return await trio.to_thread.run_sync(_company, torrent.link.handle, torrent.board.count)
+
+
+async def leave(connections: Collection[Connection]) -> None:
+    """Break these connections; the peers may be dialled again at any time."""
+    await trio.to_thread.run_sync(break_connections, connections)
 
 
 async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
@@ -103,15 +112,19 @@ def _copies(handle: Any, pieces: int, me: bytes) -> Sequence[int]:
 
 
 def _company(handle: Any, pieces: int) -> Company:
-    seeds, mirrors = 0, {}
-    for peer in _connected(handle):
+    complete, seeds, mirrors = 0, {}, {}
+    peers = _peers(handle)
+    connected = [peer for peer in peers if not peer.flags & _COMING]
+    for peer in connected:
+        peer_id = peer.pid.to_bytes()
         if peer.flags & lt.peer_info.seed:
-            seeds += 1
-        else:
-            peer_id = peer.pid.to_bytes()
-            if client_of(peer_id):
-                mirrors[peer_id] = peer.num_pieces
-    return Company(seeds, mirrors, [copies > seeds for copies in _availability(handle, pieces)])
+            complete += 1
+            if peer.connection_type == lt.peer_info.standard_bittorrent:
+                seeds[peer_id] = Connection(peer.local_endpoint()[1], (plain_address(peer.ip[0]), peer.ip[1]))
+        elif client_of(peer_id):
+            mirrors[peer_id] = peer.num_pieces
+    spread = [copies > complete for copies in _availability(handle, pieces)]
+    return Company(seeds, mirrors, spread, len(peers) - len(connected))
 
 
 def _availability(handle: Any, pieces: int) -> Sequence[int]:
@@ -122,13 +135,17 @@ def _availability(handle: Any, pieces: int) -> Sequence[int]:
 
 
 def _connected(handle: Any) -> list[Any]:
+    return [peer for peer in _peers(handle) if not peer.flags & _COMING]
+
+
+def _peers(handle: Any) -> list[Any]:
     if handle is None:
         return []
     try:
-        found = handle.get_peer_info()
+        found: list[Any] = handle.get_peer_info()
     except RuntimeError:
         return []  # libtorrent dropped the torrent
-    return [peer for peer in found if not peer.flags & (lt.peer_info.connecting | lt.peer_info.handshake)]
+    return found
 
 
 def _status(peer: Any) -> PeerStatus:

@@ -128,6 +128,10 @@ class Board:
         """Whether somebody sits in `wait_held` for this piece."""
         return piece in self._events
 
+    def is_awaited(self) -> bool:
+        """Whether a reader sits in `wait_held` for a piece that is not here."""
+        return any(not self._here[piece] for piece in self._events)
+
     def is_hungry(self) -> bool:
         """Whether any wanted piece is not here."""
         return any(not self._here[piece] for piece in self._wants)
@@ -152,7 +156,7 @@ class Board:
         return [piece for piece, wants in self._wants.items() if IN_WINDOW in wants and not self._here[piece]]
 
     def grade(self, grades: dict[int, int]) -> None:
-        """Give pieces these priorities where `IN_WINDOW` is all they are wanted for, until the next call."""
+        """Give pieces other priorities where they are wanted for no more than `IN_WINDOW`, until the next call."""
         before, self._grades = self._grades, grades
         for piece in before.keys() | grades.keys():
             if before.get(piece) != grades.get(piece):
@@ -216,9 +220,11 @@ class Board:
 
     def _priority(self, piece: int) -> int:
         highest = max(self._wants.get(piece, (UNWANTED,)))
-        if highest != IN_WINDOW:
+        if highest > IN_WINDOW:
             return highest
-        return self._grades[piece] if piece in self._grades else self._nearness(piece)
+        if piece in self._grades:
+            return self._grades[piece]
+        return self._nearness(piece) if highest == IN_WINDOW else UNWANTED
 
     def _wake(self, pieces: Iterable[int]) -> None:
         for piece in pieces:

@@ -21,7 +21,8 @@ CACHE: Final = b"gc"
 _OURS: Final = re.compile(b"-(%b|%b)[0-9A-Z]{4}-" % (MIRROR, CACHE))
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-LEFT_ALONE = 3  # the pieces of each that nobody helps with: most likely they are on their way already
+LEFT_ALONE = 1  # the pieces of each that nobody helps with: most likely they are on their way already
+MOST_OWNERS = 16  # with more, each piece would be longer on its way to its owner, and all the others wait for it
 SCORE = 4  # bytes
 
 
@@ -53,11 +54,15 @@ def score(of: bytes, piece: int) -> bytes:
 
 
 class Owners:
-    """Which mirror each piece belongs to; ``mine`` and ``others`` are their `scores`."""
+    """Which mirror each piece belongs to; ``mine`` and ``others`` are their `scores`.
+
+    Of many mirrors, those with the highest scores of the first piece own all.
+    """
 
     def __init__(self, mine: bytes, others: Collection[bytes]) -> None:
         self._mine = mine
-        self._everybody = [mine, *others]
+        self._owners = sorted([mine, *others], key=lambda theirs: score(theirs, 0), reverse=True)[:MOST_OWNERS]
+        self._me = self._owners.index(mine) if mine in self._owners else -1
         self._found: dict[int, tuple[int, bytes]] = {}
 
     def share(self, pieces: Iterable[int]) -> tuple[list[int], list[int]]:
@@ -69,11 +74,11 @@ class Owners:
         for piece in pieces:
             owner, highest = self._found.get(piece) or self._find(piece)
             owned.setdefault(owner, []).append((highest, piece))
-        own = [piece for _, piece in sorted(owned.pop(0, []), reverse=True)]
+        own = [piece for _, piece in sorted(owned.pop(self._me, []), reverse=True)]
         rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
         return own, sorted(rest, key=lambda piece: score(self._mine, piece), reverse=True)
 
     def _find(self, piece: int) -> tuple[int, bytes]:
-        highest, owner = max((score(theirs, piece), -who) for who, theirs in enumerate(self._everybody))
+        highest, owner = max((score(theirs, piece), -who) for who, theirs in enumerate(self._owners))
         self._found[piece] = -owner, highest
         return self._found[piece]

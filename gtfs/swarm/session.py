@@ -77,6 +77,7 @@ class Session:
         self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
         self._dialling = Dialling(self._addresses, options.peers)
+        self._shares = Shares(self.peer_id, self.torrents)
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
@@ -132,7 +133,7 @@ class Session:
                 await lend(present, spec)
             return present
         # Entered before the first await, so that a second caller finds it.
-        torrent = self._torrents[spec.infohash] = Torrent(spec, self._disk)
+        torrent = self._torrents[spec.infohash] = Torrent(spec, self._disk, self._shares.begin)
         try:
             await self._enter(torrent)
         except BaseException as error:
@@ -330,7 +331,7 @@ class Session:
         self._nursery.start_soon(self._addresses.look_up_task)
         self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
-        self._nursery.start_soon(Shares(self.peer_id, self.torrents).run_task)
+        self._nursery.start_soon(self._shares.run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

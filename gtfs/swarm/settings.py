@@ -95,6 +95,8 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "request_queue_time": 1,
         "whole_pieces_threshold": 0,
         "piece_timeout": 10,
+        # Otherwise the first four pieces are random, whatever their priority: those that another mirror asks for, too.
+        "initial_picker_threshold": 0,
         "allow_multiple_connections_per_ip": True,
         # A reader waits for its few pieces now: nobody is made to wait for a turn.
         "unchoke_slots_limit": -1,

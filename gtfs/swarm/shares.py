@@ -4,57 +4,96 @@
 BitTorrent tells peers what others have, not what they have asked for: left alone, mirrors that start together ask a
 publisher for pieces that are on their way to another mirror already, and it sends them twice. So every piece that no
 mirror has yet belongs to one of them (`gtfs.swarm.rendezvous`). Each asks for its own pieces first, then for those
-that another mirror has by now. Those of others wait, unless nothing comes: a mirror may be gone. Seeds need to know
-nothing of it, and other clients take part as ever. Trio loop.
+that another mirror has by now. Those of others wait, unless nothing comes: a mirror may be gone. Whoever has got all of
+its own hangs up on the seeds and takes the rest from mirrors: libtorrent would go on asking whomever it is connected
+to, and what is sent twice is missing to those who have not. Seeds need to know nothing of it, and other clients take
+part as ever. Trio loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
-from gtfs.swarm.peers import Company, company
+from gtfs.swarm.peers import Company, company, leave
 from gtfs.swarm.pieces import IN_WINDOW, OWN, OWN_FIRST, SOON, UNWANTED, Board
-from gtfs.swarm.rendezvous import Owners, scores
+from gtfs.swarm.rendezvous import Owners, score, scores
 from gtfs.swarm.torrents import Torrent
 
 LOOK_S = 0.25  # between two looks at what the others have
-PATIENCE_S = 2.5  # without a byte, before the pieces of others are asked for, too; the counters are a second old
+MEET_S = 0.05  # the same, as long as a fetch has only begun
+SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
+PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
-PIECES_EACH = 2  # fewer are not worth sharing: they would come later and save little
-AT_ONCE = 4  # pieces to ask the seeds for: who has fewer of its own helps others
+SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds whatever they have to send twice
+LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
+AT_ONCE = 4  # pieces to ask the seeds for: who needs them and has fewer of its own helps others
+
+
+def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
+    """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`."""
+    order = sorted(pieces, key=lambda piece: score(mine, piece), reverse=True)
+    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[:AT_ONCE], OWN_FIRST)}
 
 
 class Fetch:
     """What is remembered of one torrent as long as all of it is being fetched; ``me`` is our own peer id."""
 
     def __init__(self, me: bytes, board: Board) -> None:
+        self.needs_seeds = True  # as of the last call of `grades`
+        self.met: set[bytes] = set()  # the mirrors that were seen before they had everything
         self._me = me
         self._board = board
         self._missing = board.count - board.count_here()  # when it began
+        self._began_s: float | None = None
+        self._first_bytes = 0
         self._bytes, self._bytes_s = -1, 0.0
+        self._reached = 0  # how many pieces some mirror has
         self._held, self._held_s = -1, 0.0
+        self._rate = 0.0  # bytes a second, until all of our own were here
+        self._course: deque[tuple[float, int]] = deque()  # when, and the bytes by then: the last `SLOW_S` after that
         self._is_open = False
+        self._is_slow = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
         self._owners = Owners(b"", ())
         self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
 
+    def is_new(self, now_s: float) -> bool:
+        """Whether it has only begun."""
+        return self._began_s is None or now_s < self._began_s + SETTLE_S
+
     def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
         """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one."""
-        self._look(downloaded_bytes, now_s)
+        self._look(found, downloaded_bytes, now_s)
+        self.needs_seeds = True
+        self.met.update(found.mirrors)
         busy = self._busy(found, now_s)
-        if not found.seeds or not busy or self._missing < PIECES_EACH * (len(busy) + 1):
+        if self._missing < LEAST:
             return {}
         window = self._board.in_window()
-        wanted = [piece for piece in window if not found.spread[piece]]
+        if not busy:
+            is_meeting = bool(found.coming) and self.is_new(now_s)
+            return first_grades(self._score(self._me), window) if is_meeting else {}
         if busy != self._among:
             self._among = busy
             self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
-        own, others = self._owners.share(wanted)
-        own.sort(key=lambda piece: not self._board.is_near(piece))
+        own, others = self._owners.share(
+            piece for piece in range(self._board.count) if not found.spread[piece] and not self._board.is_here(piece)
+        )
+        if own:
+            self._course.clear()
+        else:
+            self._look_resting(downloaded_bytes, now_s)
+        self.needs_seeds = bool(own) or self._is_slow or self._is_open
+        wanted = {piece for piece in window if not found.spread[piece]}
+        own.sort(key=lambda piece: (piece not in wanted, not self._board.is_near(piece)))
+        # Of those behind the window only as many as keep the seeds from being asked for what mirrors have.
+        own = own[: max(AT_ONCE, sum(piece in wanted for piece in own))]
+        others = [piece for piece in others if piece in wanted]
         half = (len(own) + 1) // 2
         return {
             # What others have is theirs to give: the seeds are asked for our own first.
@@ -62,17 +101,31 @@ class Fetch:
             **({} if self._is_open else dict.fromkeys(wanted, UNWANTED)),
             **dict.fromkeys(own[:half], OWN_FIRST),
             **dict.fromkeys(own[half:], OWN),
-            **dict.fromkeys(others[: max(0, AT_ONCE - len(own))], OWN),
+            **dict.fromkeys(others[: max(0, AT_ONCE - len(own))] if self._is_slow else (), OWN),
         }
 
-    def _look(self, downloaded_bytes: int, now_s: float) -> None:
+    def _look(self, found: Company, downloaded_bytes: int, now_s: float) -> None:
+        if self._began_s is None:
+            self._began_s, self._first_bytes = now_s, downloaded_bytes
         held = self._board.count_here()
-        if downloaded_bytes != self._bytes:
-            self._bytes, self._bytes_s = downloaded_bytes, now_s
+        reached = sum(found.spread)
+        if downloaded_bytes != self._bytes or reached > self._reached:
+            # What others get will come to us, too: of many, most have nothing to ask the seeds for.
+            self._bytes, self._reached, self._bytes_s = downloaded_bytes, reached, now_s
         if held != self._held:
             self._held, self._held_s = held, now_s
         if now_s >= min(self._bytes_s + PATIENCE_S, self._held_s + TRICKLE_S):
             self._is_open = True
+
+    def _look_resting(self, downloaded_bytes: int, now_s: float) -> None:
+        """See whether it comes as fast without the seeds as it did with them."""
+        if not self._course:
+            self._rate = (downloaded_bytes - self._first_bytes) / max(now_s - (self._began_s or 0.0), LOOK_S)
+        self._course.append((now_s, downloaded_bytes))
+        while self._course[0][0] <= now_s - SLOW_S:
+            then_s, then_bytes = self._course.popleft()
+            # Once and for all: else we would hang up again as soon as it is better.
+            self._is_slow |= (downloaded_bytes - then_bytes) / (now_s - then_s) < self._rate / 2
 
     def _busy(self, found: Company, now_s: float) -> list[bytes]:
         """Who has got a piece lately, or has not had the time to."""
@@ -95,14 +148,39 @@ class Shares:
         self._me = me
         self._torrents = torrents
         self._fetches: dict[Torrent, Fetch] = {}
+        self._begun = trio.Event()
+
+    def begin(self, torrent: Torrent) -> None:
+        """A full fetch begins: little is asked for until we have looked around."""
+        board = torrent.board
+        missing = [piece for piece in range(board.count) if not board.is_here(piece)]
+        board.grade(first_grades(scores(self._me, board.count), missing))
+        self._begun.set()
 
     async def run_task(self) -> None:
         """Share the work, as long as the session lives."""
         while True:
-            await trio.sleep(LOOK_S)
+            is_new = any(fetch.is_new(trio.current_time()) for fetch in self._fetches.values())
+            with trio.move_on_after(MEET_S if is_new else LOOK_S):
+                await self._begun.wait()
+            self._begun = trio.Event()
             known, self._fetches = self._fetches, {}
-            for torrent in [t for t in self._torrents() if t.is_fetching()]:
-                fetch = self._fetches[torrent] = known.get(torrent) or Fetch(self._me, torrent.board)
-                found = await company(torrent)
-                downloaded_bytes = torrent.statistics().downloaded_bytes
-                torrent.board.grade(fetch.grades(found, downloaded_bytes, trio.current_time()))
+            for torrent in self._torrents():
+                if torrent.is_fetching():
+                    fetch = self._fetches[torrent] = known.get(torrent) or Fetch(self._me, torrent.board)
+                    await self._share(torrent, fetch)
+                else:
+                    torrent.is_resting = False
+
+    async def _share(self, torrent: Torrent, fetch: Fetch) -> None:
+        found = await company(torrent)
+        if not torrent.is_fetching():
+            return
+        torrent.board.grade(fetch.grades(found, torrent.statistics().downloaded_bytes, trio.current_time()))
+        others = [connection for peer_id, connection in found.seeds.items() if peer_id not in fetch.met]
+        # A reader may want what no mirror has; and of many seeds each sends little.
+        torrent.is_resting = (
+            not fetch.needs_seeds and not torrent.board.is_awaited() and len(others) < len(found.mirrors)
+        )
+        if torrent.is_resting and others:
+            await leave(others)

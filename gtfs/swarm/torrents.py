@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 
 
 class Torrent:
-    """A reel in the session; made by `gtfs.swarm.session.Session.add`."""
+    """A reel in the session; made by `gtfs.swarm.session.Session.add`. ``begin`` hears of each full fetch."""
 
-    def __init__(self, spec: TorrentSpec, disk: trio.CapacityLimiter) -> None:
+    def __init__(self, spec: TorrentSpec, disk: trio.CapacityLimiter, begin: Callable[[Torrent], None]) -> None:
         self.spec = spec
+        self.is_resting = False  # from the seeds, on which it hung up: what is left comes from other mirrors
         self.link = Link(spec.file_name)
         self.board = Board(spec.pieces, lambda piece, priority: self.link.call("piece_priority", piece, priority))
         self.milestones = Milestones(self.board, self.link)
@@ -45,7 +46,9 @@ class Torrent:
         )
         self._trouble = FileTrouble(self.link, self.board, lambda reason: self.tally.note(trouble=reason))
         self._announcing = Announcing(self.link)
-        self._whole = WholeFetch(spec, self.board, self.milestones, self.questions, self._trouble, self.peers)
+        self._whole = WholeFetch(
+            spec, self.board, self.milestones, self.questions, self._trouble, self.peers, lambda: begin(self)
+        )
         self.reports = Reports(self.link, self.board, self.milestones, self._reader, self.tally, self._trouble)
 
     # What is known without waiting

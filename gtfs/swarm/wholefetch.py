@@ -18,7 +18,7 @@ SPAN_BYTES = 2 << 20  # of its front, which comes first; as much again, and twic
 
 
 class WholeFetch:
-    """All that want all of it; see `run`. ``peers`` says how many are connected."""
+    """All that want all of it; see `run`. ``peers`` says how many are connected, ``begin`` is called by the first."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class WholeFetch:
         questions: Questions,
         trouble: FileTrouble,
         peers: Callable[[], int],
+        begin: Callable[[], None],
     ) -> None:
         self.going_on = 0
         self._spec = spec
@@ -36,6 +37,7 @@ class WholeFetch:
         self._questions = questions
         self._trouble = trouble
         self._peers = peers
+        self._begin = begin
 
     def _bytes_here(self) -> int:
         return self._spec.bytes_of(self._board, 0, self._spec.size)
@@ -61,6 +63,8 @@ class WholeFetch:
         most = -1
         with trio.move_on_after(stall_s) as scope:
             await self._milestones.wait_ready()
+            if self.going_on == 1:
+                self._begin()
         while not scope.cancelled_caught:
             if self._trouble.reason is not None:
                 raise self._trouble.explain(DiskTrouble, "it cannot be written", self._peers())

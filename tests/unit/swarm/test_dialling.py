@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from gtfs.swarm.addresses import AddressBook
-from gtfs.swarm.dialling import TELL_AGAIN, WAITS_S, Dialling
+from gtfs.swarm.dialling import REST_S, TELL_AGAIN, WAITS_S, Dialling
 
 NAMED, MET, OF_ITS_SPEC = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
 
 
 class FakeTorrent(SimpleNamespace):
-    def __init__(self, *, hungry: bool, peers: int, failure: Exception | None = None) -> None:
-        super().__init__(spec=SimpleNamespace(peers=(OF_ITS_SPEC,)), failure=failure, told=[])
+    def __init__(self, *, hungry: bool, peers: int, failure: Exception | None = None, resting: bool = False) -> None:
+        super().__init__(spec=SimpleNamespace(peers=(OF_ITS_SPEC,)), failure=failure, is_resting=resting, told=[])
         self.is_hungry = lambda: hungry
         self.is_lonely = lambda: hungry and not peers
         self.add_peer = lambda address, port: self.told.append((address, port))
@@ -78,3 +78,15 @@ def test_who_looks_for_metadata_alone_hears_of_it_too(dialling):
 def test_who_wants_nothing_or_is_dead_dials_nobody(dialling, torrent):
     assert ticked(dialling, torrent, TELL_AGAIN) == []
     assert torrent.told == []
+
+
+def test_whom_all_that_are_hungry_hung_up_on_is_not_dialled_again_soon(dialling):
+    def waits(*torrents, is_probing=False):
+        session = FakeSession()
+        dialling.tick(session, torrents, is_probing=is_probing)
+        return session.heard[0]["min_reconnect_time"]
+
+    resting = FakeTorrent(hungry=True, peers=1, resting=True)
+    assert waits(resting) == REST_S
+    assert waits(resting, FakeTorrent(hungry=True, peers=1)) in WAITS_S
+    assert waits(resting, is_probing=True) in WAITS_S

@@ -3,14 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
-from gtfs.swarm.rendezvous import CACHE, LEFT_ALONE, MIRROR, Owners, client_of, make_peer_id, scores
-from gtfs.swarm.shares import AT_ONCE, IDLE_S, PATIENCE_S, TRICKLE_S, Fetch
+from gtfs.swarm.rendezvous import (
+    CACHE,
+    LEFT_ALONE,
+    MIRROR,
+    MOST_OWNERS,
+    Owners,
+    client_of,
+    make_peer_id,
+    score,
+    scores,
+)
+from gtfs.swarm.shares import AT_ONCE, IDLE_S, LEAST, PATIENCE_S, SETTLE_S, SLOW_S, TRICKLE_S, Fetch
 
 PIECES = 100
 IDS = [b"-gt0100-%012d" % n for n in range(6)]
@@ -68,8 +80,8 @@ def test_one_mirror_less_moves_no_piece_between_the_others():
 ME, *OTHERS = IDS
 
 
-def company(mirrors: dict[bytes, int], *, seeds: int = 1, spread: tuple[int, ...] = ()) -> Company:
-    return Company(seeds, mirrors, [piece in spread for piece in range(PIECES)])
+def company(mirrors: dict[bytes, int], *, spread: Collection[int] = (), coming: int = 0) -> Company:
+    return Company({}, mirrors, [piece in spread for piece in range(PIECES)], coming)
 
 
 @pytest.fixture
@@ -85,9 +97,16 @@ def fetch(board):
     return Fetch(ME, board)
 
 
-def test_whoever_is_alone_or_has_no_seed_asks_for_everything(fetch):
+def test_whoever_is_alone_asks_for_everything(fetch):
     assert fetch.grades(company({}), 0, 0) == {}
-    assert fetch.grades(company({OTHERS[0]: 0}, seeds=0), 0, 0) == {}
+
+
+def test_as_long_as_others_are_being_dialled_little_is_asked_for(fetch):
+    mine = sorted(range(PIECES), key=lambda piece: score(scores(ME, PIECES), piece))
+    grades = fetch.grades(company({}, coming=2), 0, 0)
+    assert {piece for piece, grade in grades.items() if grade == OWN_FIRST} == set(mine[-AT_ONCE:])
+    assert [*grades.values()].count(UNWANTED) == PIECES - AT_ONCE
+    assert fetch.grades(company({}, coming=2), 0, SETTLE_S) == {}
 
 
 def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fetch, board):
@@ -99,10 +118,56 @@ def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fet
     assert grades[3] == grades[4] == IN_WINDOW
 
 
-def test_few_pieces_are_not_shared(board):
-    for piece in range(PIECES - 5):
+def test_very_few_pieces_are_not_shared(board):
+    for piece in range(PIECES - LEAST + 1):
         board.finish(piece)
     assert Fetch(ME, board).grades(company(dict.fromkeys(OTHERS, 0)), 0, 0) == {}
+
+
+def test_of_many_mirrors_some_own_all_pieces():
+    lists = [scores(b"-gt0100-%012d" % n, PIECES) for n in range(3 * MOST_OWNERS)]
+    owned = [share(range(PIECES), mine, [other for other in lists if other is not mine])[0] for mine in lists]
+    assert sorted(piece for pieces in owned for piece in pieces) == [*range(PIECES)]
+    assert sum(bool(pieces) for pieces in owned) <= MOST_OWNERS
+
+
+def own_and_others() -> tuple[list[int], list[int]]:
+    return share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[0], PIECES)])
+
+
+def test_whoever_has_all_of_its_own_does_not_need_the_seeds(fetch, board):
+    mirrors = {OTHERS[0]: 9}
+    own, _ = own_and_others()
+    fetch.grades(company(mirrors), 0, 0)
+    assert fetch.needs_seeds
+    for piece in own:
+        board.finish(piece)
+    grades = fetch.grades(company(mirrors), 1, 1)
+    assert not fetch.needs_seeds
+    assert set(grades.values()) == {UNWANTED}
+
+
+def test_whoever_is_alone_needs_the_seeds_again(fetch, board):
+    own, _ = own_and_others()
+    for piece in own:
+        board.finish(piece)
+    fetch.grades(company({OTHERS[0]: 9}), 0, 0)
+    assert not fetch.needs_seeds
+    fetch.grades(company({}), 0, 1)
+    assert fetch.needs_seeds
+
+
+def test_pieces_behind_the_window_are_asked_for_when_no_others_are_our_own(board):
+    own, _ = own_and_others()
+    far = own[:9]
+    board.unwant(far, IN_WINDOW)
+    for piece in own[9:]:
+        board.finish(piece)
+    fetch = Fetch(ME, board)
+    board.grade(fetch.grades(company({OTHERS[0]: 9}), 0, 0))
+    assert [p for p in far if board.priorities()[p]] == far[:AT_ONCE]
+    board.grade({})
+    assert not any(board.priorities()[p] for p in far)
 
 
 def test_when_nothing_comes_those_of_others_are_asked_for_too(fetch):
@@ -134,14 +199,19 @@ def test_a_peer_that_gets_nothing_owns_nothing_after_a_while(fetch):
     assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(one)
 
 
-def test_whoever_has_got_its_own_helps_others(fetch, board):
+def test_who_gets_less_without_the_seeds_than_with_them_goes_back_and_helps(fetch, board):
     mirrors = {OTHERS[0]: 50}
-    own, others = share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[0], PIECES)])
-    for piece in own[1:]:
+    own, others = own_and_others()
+    fetch.grades(company(mirrors), 0, 0)
+    for piece in own:
         board.finish(piece)
-    grades = fetch.grades(company(mirrors), 0, 0)
-    asked = {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)}
-    assert asked == {own[0], *others[: AT_ONCE - 1]}
+    for now_s, came in ((4, 4000), (5, 4500), (6, 4900), (4 + SLOW_S, 5000)):
+        grades = fetch.grades(company({OTHERS[0]: came}), came, now_s)
+        assert fetch.needs_seeds == (now_s == 4 + SLOW_S)
+    assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(others[:AT_ONCE])
+    # Once and for all.
+    fetch.grades(company({OTHERS[0]: 9000}), 100_000, 7)
+    assert fetch.needs_seeds
 
 
 def test_a_reader_is_never_held_up(board):

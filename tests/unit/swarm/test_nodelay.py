@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of this process's sockets are broken."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+from gtfs.swarm.nodelay import Connection, break_connections
+
+
+def test_of_two_connections_with_one_peer_only_the_one_that_was_named_is_broken():
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        endpoint = server.getsockname()
+        with (
+            closing(socket.create_connection(endpoint)) as one,
+            closing(server.accept()[0]) as its_end,
+            closing(socket.create_connection(endpoint)) as other,
+            closing(server.accept()[0]) as other_end,
+        ):
+            assert break_connections([Connection(one.getsockname()[1], endpoint)]) == 1
+            assert its_end.recv(1) == b""
+            other.sendall(b"x")
+            assert other_end.recv(1) == b"x"
