@@ -6,8 +6,9 @@ The steps are those of the way in, by the same `Examiner`. Runs in one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,14 +50,22 @@ class Foreseen(NamedTuple):
 
 
 def foresee_many(
-    repository: Repository, file: Path, places: Sequence[PackPlace], limits: Limits, object_bytes: int, work: Work
+    repository: Repository,
+    file: Path,
+    places: Iterable[PackPlace],
+    count: int,
+    limits: Limits,
+    object_bytes: int,
+    work: Work,
 ) -> Iterator[Foreseen]:
     """Look at the packs at ``places`` of ``file``, with objects of up to ``object_bytes`` to compare them with.
 
+    There are ``count`` of them, and they are asked for as they are looked at: there may be a million.
     It ends early when ``work`` is to stop.
     """
-    workers = count_workers(work) if len(places) > _IN_PROCESS else 1
-    runs = (places[at : at + _RUN] for at in range(0, len(places), _RUN))
+    workers = count_workers(work) if count > _IN_PROCESS else 1
+    left = iter(places)
+    runs = iter(lambda: list(islice(left, _RUN)), [])
     of_all = (repository.path, repository.fmt.name, file, limits, object_bytes, cache_bytes(workers))
     if workers > 1:
         calls = ((*of_all, run) for run in runs)

@@ -46,8 +46,8 @@ def find_new(
     run: list[ObjectId] = []
 
     def ask() -> None:
-        rows = index.packs.get_many(run)
-        new.extend(oid for oid in run if oid not in rows or rows[oid].stage != "unpacked")
+        there = index.packs.unpacked_of(run)
+        new.extend(oid for oid in run if oid not in there)
         run.clear()
 
     for oid in history(repository, without, refs):

@@ -149,6 +149,11 @@ class PackRows:
         """Those of the ids that have a row, whatever its stage."""
         return {ObjectId(oid) for (oid,) in self._db.rows_in("SELECT oid FROM packs WHERE oid IN (%s)", oids)}
 
+    def unpacked_of(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Those of the ids whose objects git has."""
+        sql = "SELECT oid FROM packs WHERE oid IN (%s) AND state = 'unpacked'"
+        return {ObjectId(oid) for (oid,) in self._db.rows_in(sql, oids)}
+
     def rows_after(self, row: int, limit: int) -> list[PackRow]:
         """The next packs in row order, for listings; start with 0."""
         return self._packs("WHERE row > ? ORDER BY row LIMIT ?", row, limit)
@@ -190,12 +195,6 @@ class PackRows:
     def open_rows(self) -> list[PackRow]:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
-
-    def open_places(self) -> list[tuple[ObjectId, int, int]]:
-        """The packs of the open reel by offset: id, offset and length."""
-        return self._db.rows(
-            "SELECT oid, offset, size FROM packs WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset"
-        )
 
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""

@@ -7,7 +7,7 @@ lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from gtfs.pack.limits import UNLIMITED
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.state import State
 
+_ROWS = 2000  # asked from the index at once
 _SHOWN = 200  # characters of a path in a message
 _PATHS = 200  # objects whose path is looked for, each by a git
 
@@ -55,13 +56,13 @@ def foresee(
     """
     counts = FaultCounts()
     unlisted: dict[ObjectId, Unlisted] = {}
-    places = [PackPlace(*place) for place in state.index.packs.open_places() if place[0] in wanted]
+    count = sum(1 for _ in _places(state, wanted))
     # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
     limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
     allowed = frozenset(accepted)
     packs = size = 0
     file, object_bytes = state.layout.open_reel, state.limits.object_bytes
-    for run in foresee_many(state.repository, file, places, limits, object_bytes, work):
+    for run in foresee_many(state.repository, file, _places(state, wanted), count, limits, object_bytes, work):
         if run.bad is not None:
             raise Unacceptable(f"no mirror can take the pack of {run.bad[0].hex()}: {run.bad[1]}")
         for pack, findings in run.findings:
@@ -71,11 +72,19 @@ def foresee(
             counts.add(findings)
         packs += run.packs
         size += run.size
-        work.tell(Step(packs, len(places), size))
+        work.tell(Step(packs, count, size))
     if unlisted and not work.stop():
         _refuse(state, list(unlisted.values()))
     state.layout.unlisted_faults.unlink(missing_ok=True)
     return counts
+
+
+def _places(state: State, wanted: Collection[ObjectId]) -> Iterator[PackPlace]:
+    """Where the packs lie that will be sealed; read some at a time."""
+    end = -1
+    while packs := state.index.packs.sealable_after(end, _ROWS):
+        end = packs[-1][1]
+        yield from (PackPlace(oid, offset, size) for oid, offset, size, _, _ in packs if oid in wanted)
 
 
 def _refuse(state: State, unlisted: list[Unlisted]) -> None:

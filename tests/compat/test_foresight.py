@@ -36,12 +36,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
 
 
 def places(state: State) -> list[PackPlace]:
-    return [PackPlace(*place) for place in state.index.packs.open_places()]
+    return [PackPlace(row.oid, row.offset, row.size) for row in state.index.packs.open_rows()]
 
 
 def look(state: State, jobs: int, limits: Limits = LIMITS, at: list[PackPlace] | None = None) -> list[Foreseen]:
     found = places(state) if at is None else at
-    return list(foresee_many(state.repository, state.layout.open_reel, found, limits, 1 << 20, Work(jobs)))
+    return list(foresee_many(state.repository, state.layout.open_reel, found, len(found), limits, 1 << 20, Work(jobs)))
 
 
 def test_several_processes_find_what_one_finds_in_the_same_order(state: State) -> None:
@@ -89,5 +89,6 @@ def test_a_pack_that_no_mirror_can_take_is_named_by_each(state: State) -> None:
 def test_it_ends_early_when_told_to(state: State) -> None:
     for jobs in (1, 2):
         work = Work(jobs, stop=lambda: True)
-        runs = list(foresee_many(state.repository, state.layout.open_reel, places(state), LIMITS, 1 << 20, work))
+        found = places(state)
+        runs = list(foresee_many(state.repository, state.layout.open_reel, found, len(found), LIMITS, 1 << 20, work))
         assert sum(run.packs for run in runs) == 0
