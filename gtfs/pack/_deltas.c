@@ -601,8 +601,10 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC
 PyInit__deltas(void)
 {
-    if (getrandom(seeds, sizeof seeds, 0) != sizeof seeds)
-        return PyErr_SetFromErrno(PyExc_OSError);
+    if (getrandom(seeds, sizeof seeds, 0) != sizeof seeds) {
+        PyErr_SetString(PyExc_ImportError, "no random bytes"); /* then Python does it */
+        return NULL;
+    }
     seeds[1] |= 1;
     return PyModuleDef_Init(&module);
 }
