@@ -702,73 +702,12 @@ compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
     return found;
 }
 
-/* ---- what two strings share ---- */
-
-static Py_ssize_t
-common_prefix(const unsigned char *a, const unsigned char *b, Py_ssize_t limit)
-{
-    Py_ssize_t done = 0;
-
-    while (limit - done >= 64 && memcmp(a + done, b + done, 64) == 0)
-        done += 64;
-    while (done < limit && a[done] == b[done])
-        done++;
-    return done;
-}
-
-static Py_ssize_t
-common_suffix(const unsigned char *a_end, const unsigned char *b_end, Py_ssize_t limit)
-{
-    Py_ssize_t done = 0;
-
-    while (limit - done >= 64 && memcmp(a_end - done - 64, b_end - done - 64, 64) == 0)
-        done += 64;
-    while (done < limit && a_end[-done - 1] == b_end[-done - 1])
-        done++;
-    return done;
-}
-
-/* (a, i, b, j, limit): how many bytes a[i:] and b[j:] share from their start, or a[:i] and b[:j] at their end. */
-static PyObject *
-compiled_common(PyObject *arguments, int at_end)
-{
-    Py_buffer a, b;
-    Py_ssize_t i, j, limit, found = -1;
-
-    if (!PyArg_ParseTuple(arguments, "y*ny*nn", &a, &i, &b, &j, &limit))
-        return NULL;
-    if (limit < 0 || i < 0 || i > a.len || j < 0 || j > b.len || limit > (at_end ? i : a.len - i) ||
-        limit > (at_end ? j : b.len - j))
-        PyErr_SetString(PyExc_ValueError, "more than one of both has");
-    else if (at_end)
-        found = common_suffix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
-    else
-        found = common_prefix((unsigned char *)a.buf + i, (unsigned char *)b.buf + j, limit);
-    PyBuffer_Release(&a);
-    PyBuffer_Release(&b);
-    return found < 0 ? NULL : PyLong_FromSsize_t(found);
-}
-
-static PyObject *
-compiled_common_prefix(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
-    return compiled_common(arguments, 0);
-}
-
-static PyObject *
-compiled_common_suffix(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
-    return compiled_common(arguments, 1);
-}
-
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
     {"walk", compiled_walk, METH_VARARGS, NULL},
     {"apply", compiled_apply, METH_VARARGS, NULL},
     {"look", compiled_look, METH_VARARGS, NULL},
-    {"common_prefix", compiled_common_prefix, METH_VARARGS, NULL},
-    {"common_suffix", compiled_common_suffix, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

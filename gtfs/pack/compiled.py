@@ -90,13 +90,3 @@ def look(
         return None
     found = _inner.look(tree, oid_bytes, min(component_bytes, _TOTAL_MAX), members, firsts)
     return None if found is None else TreeLook._make(found)
-
-
-def common_prefix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int | None:
-    """`delta.common_prefix`."""
-    return None if _inner is None else _inner.common_prefix(a, i, b, j, limit)
-
-
-def common_suffix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int | None:
-    """`delta.common_suffix`."""
-    return None if _inner is None else _inner.common_suffix(a, i, b, j, limit)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
-from gtfs.pack import compiled
-
 Tokenizer = Callable[[bytes], list[bytes]]
 
 MIN_MATCH: Final = 16  # bytes; shorter runs are inserted
@@ -31,9 +29,6 @@ def _first_difference(a: bytes, b: bytes) -> int:
 
 def common_prefix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
     """How many bytes a[i:] and b[j:] share from their start, at most ``limit`` (which both must hold)."""
-    found = compiled.common_prefix(a, i, b, j, limit)
-    if found is not None:
-        return found
     done = 0
     step = 64
     while done < limit:
@@ -49,9 +44,6 @@ def common_prefix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
 
 def common_suffix(a: bytes, i: int, b: bytes, j: int, limit: int) -> int:
     """How many bytes a[:i] and b[:j] share at their end, at most ``limit`` (which both must hold)."""
-    found = compiled.common_suffix(a, i, b, j, limit)
-    if found is not None:
-        return found
     done = 0
     step = 64
     while done < limit:

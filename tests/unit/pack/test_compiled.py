@@ -22,7 +22,6 @@ from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, Finding
 from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded, decode
-from gtfs.pack.delta import common_prefix, common_suffix
 from gtfs.pack.format import BLOB, COMMIT, HEADER, KIND_NAMES, OFS_DELTA, REF_DELTA, TAG, TREE, entry_header
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import Entry, scan
@@ -418,31 +417,3 @@ def test_names_that_start_with_one_another_many_times_over_are_left_to_the_pytho
 def test_a_trailer_of_another_hash_changes_nothing() -> None:
     data = REAL[:-20] + hashlib.sha1(b"").digest()
     assert both(lambda: take_in(data, LIMITS, MIB))[1].startswith("the trailer")
-
-
-@given(
-    a=st.text("ab", max_size=200).map(str.encode),
-    b=st.text("ab", max_size=200).map(str.encode),
-    same=st.integers(0, 10_000),
-    data=st.data(),
-)
-def test_what_two_strings_share(a: bytes, b: bytes, same: int, data: st.DataObject) -> None:
-    run = random.Random(7).randbytes(same)
-    a, b = a + run + a, b + run + b
-    i, j = data.draw(st.integers(0, len(a))), data.draw(st.integers(0, len(b)))
-    for aligned in (False, True):
-        if aligned:
-            i, j = len(a) // 2, len(b) // 2
-        ahead = data.draw(st.integers(0, min(len(a) - i, len(b) - j)))
-        both(lambda i=i, j=j, most=ahead: common_prefix(a, i, b, j, most))  # type: ignore[misc]
-        behind = data.draw(st.integers(0, min(i, j)))
-        both(lambda i=i, j=j, most=behind: common_suffix(a, i, b, j, most))  # type: ignore[misc]
-
-
-def test_nothing_beyond_either_string_is_compared() -> None:
-    for i, j, limit in ((0, 0, 4), (1, 0, 3), (0, 2, 2), (4, 0, 0), (0, -1, 0), (0, 0, -1)):
-        with pytest.raises(ValueError, match="more than"):
-            compiled.common_prefix(b"abc", i, b"abc", j, limit)
-    for i, j, limit in ((3, 3, 4), (1, 3, 2), (3, 1, 2), (4, 3, 0), (3, -1, 0), (3, 3, -1)):
-        with pytest.raises(ValueError, match="more than"):
-            compiled.common_suffix(b"abc", i, b"abc", j, limit)

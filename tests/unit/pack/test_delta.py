@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from gtfs.pack.delta import blob_tokens, common_prefix, common_suffix, make_delta, tree_tokens
 from gtfs.pack.treediff import Tree
 
-pytestmark = pytest.mark.usefixtures("each_way")
-
 VECTORS = Path(__file__).parents[2] / "vectors"
 CASES = [json.loads(line) for line in (VECTORS / "delta.jsonl").read_text().splitlines()]
 
