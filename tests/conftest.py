@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from gtfs.pack import compiled
+from gtfs.pack import compiled, quickdelta
 
 settings.register_profile("gtfs", deadline=None)  # nothing asserts on time
 settings.load_profile("gtfs")
@@ -72,7 +72,9 @@ def each_way(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "python":
             patch.setattr(compiled, "_inner", None)
+            patch.setattr(quickdelta, "_inner", None)
         assert compiled.is_compiled() is (request.param == "compiled"), COMPILE
+        assert quickdelta.is_compiled() is (request.param == "compiled"), COMPILE
         yield
 
 
@@ -81,6 +83,7 @@ def in_python() -> Iterator[None]:
     """For tests of what is done only where the loops are not compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "_inner", None)
+        patch.setattr(quickdelta, "_inner", None)
         yield
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.catalogue.reftree import ChunkSource
 from gtfs.ids import Fingerprint
 from gtfs.trust.refnames import encode_name
 from gtfs.trust.stanza import read_stanza, write_time
@@ -53,12 +54,13 @@ def choose_signers(needed: Sequence[Role], usable: Sequence[Fingerprint]) -> lis
     return None if any(role.lacks(chosen) for role in needed) else chosen
 
 
-def describe(text: bytes, text_before: bytes | None) -> Iterator[str]:
+def describe(text: bytes, text_before: bytes | None, chunks: ChunkSource | None = None) -> Iterator[str]:
     """What a signer of a catalogue's text says, also in fields that nobody here knows: lines of printable ASCII.
 
-    ``text_before``: the text of the catalogue that it follows. Raises `BadCatalogue`.
+    ``text_before``: the text of the catalogue that it follows. Raises `BadCatalogue`, and `ChunksMissing` where
+    ``chunks`` lacks some that these name.
     """
-    new, before = from_text(text), None if text_before is None else from_text(text_before)
+    new, before = from_text(text, chunks), None if text_before is None else from_text(text_before, chunks)
     yield f"repository   {new.repository}"
     yield f"version      {new.version}" + (
         "" if new.previous is None else f", after the one with SHA-256 {new.previous}"

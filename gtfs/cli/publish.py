@@ -6,6 +6,7 @@ The signature is always made here, where the user's agent and terminal are.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
 from gtfs.durable import replace_file
 from gtfs.errors import Blame
+from gtfs.feed import CHUNKS
 from gtfs.state.control import NodeFailed
 
 BEFORE_SUFFIX = ".before"  # after the name of a proposal: the catalogue that it follows
+_NAMES_CHUNKS = b"\nFormat: gtfs-catalogue-2\n"  # in the signed text
 _NAMED = 20  # refs in one line, or lines of refs
 
 
@@ -128,7 +131,12 @@ def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -
     path = Path(proposal["name"]) if file is None else file
     replace_file(path, Path(proposal["file"]).read_bytes(), 0o644)
     if proposal["before"] is not None:
-        replace_file(path.with_name(path.name + BEFORE_SUFFIX), Path(proposal["before"]).read_bytes(), 0o644)
+        before = Path(proposal["before"])
+        document = before.read_bytes()
+        replace_file(path.with_name(path.name + BEFORE_SUFFIX), document, 0o644)
+        if _NAMES_CHUNKS in document:
+            there = path.parent / CHUNKS
+            shutil.copytree(before.with_name(CHUNKS), there, copy_function=shutil.copyfile, dirs_exist_ok=True)
     if proposal["replaced"]:
         complain("another proposal waited for signatures, and this one takes its place: those over it count no more")
     _show(done, verbose, "proposed " if proposal["new"] else "proposed before, so that signatures over it count: ")

@@ -44,7 +44,7 @@ class Member(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-class _Place(NamedTuple):
+class _Written(NamedTuple):
     """Where an object stands in the batch's file; ``base`` if as a delta."""
 
     kind: int
@@ -69,7 +69,7 @@ class Batch:
         self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
         self._fmt = fmt
         self._has = has
-        self._places: dict[ObjectId, _Place] = {}
+        self._places: dict[ObjectId, _Written] = {}
         self._expanded = 0
         self._ended = False
         self._out = path.open("w+b")
@@ -117,7 +117,7 @@ class Batch:
             # By its id, as a base may be left out here, or stand elsewhere.
             kind = REF_DELTA if entry.kind == OFS_DELTA else entry.kind
             self._out.write(entry_header(kind, entry.size) + (base or b""))
-            place = _Place(item.kind, self._out.tell(), entry.end - entry.data, entry.size, item.size, base)
+            place = _Written(item.kind, self._out.tell(), entry.end - entry.data, entry.size, item.size, base)
             self._places[item.oid] = place
             for at in range(entry.data, entry.end, _CHUNK):
                 self._out.write(view[at : min(at + _CHUNK, entry.end)])
@@ -133,7 +133,7 @@ class Batch:
         kind = self._places[oid].kind
         if not self._ended:
             self._out.flush()
-        deltas: list[_Place] = []
+        deltas: list[_Written] = []
         data: bytes | None = None
         base: ObjectId | None = oid
         while base is not None:

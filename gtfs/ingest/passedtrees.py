@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
@@ -77,14 +77,14 @@ class PassedTrees:
         return PassedTree(raw, b"".join([_START + bytes(len(m) + len(n)) + rest for m, n, _ in entries]) + _START)
 
     def look(
-        self, raw: bytes, base: ObjectId, delta: bytes, sought: Iterable[ObjectId]
+        self, raw: bytes, base: ObjectId, delta: bytes, sought: Collection[ObjectId]
     ) -> tuple[list[TreeEntry], PassedTree] | None:
         """The entries of a tree that are not those of its delta's base, if neither they nor their places have a fault.
 
         ``sought``: ids that no other entry may have. None where only a look at the whole tree can tell.
         """
         passed = self._trees.get(base)
-        if passed is None or len(raw) < self._min_tree_bytes:
+        if passed is None or len(raw) < self._min_tree_bytes or len(sought) > _MAX_SOUGHT:
             return None
         self._trees.move_to_end(base)
         copies = read_copies(delta, _FEW_NEW + len(raw) // _BYTES_EACH_NEW)
@@ -93,8 +93,7 @@ class PassedTrees:
         look = _ShortLook(raw, passed, self._fmt, self._limits)
         if not look.run(copies):
             return None
-        oids = list(sought)
-        if len(oids) > _MAX_SOUGHT or any(passed.raw.find(oid) >= 0 for oid in oids):  # also where it is no entry's id
+        if any(passed.raw.find(oid) >= 0 for oid in sought):  # also where it is no entry's id
             return None
         return look.new, PassedTree(raw, b"".join(look.marks))
 

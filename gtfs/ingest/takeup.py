@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gtfs.ids import ObjectId
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, LocalPack
-from gtfs.reel.openreel import OpenReelWriter
+from gtfs.reel.openreel import OpenReelWriter, ReelReader
 from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import Ref, history
 from gtfs.repo.repository import Repository
@@ -75,20 +75,21 @@ def take_up(
     unmade: dict[ObjectId, str] = {}
     for run in encode_many(repository, oids, repository.layout.spool, limits, work):
         local: list[LocalPack] = []
-        for stamp, offset in run.made:
-            place = open_reel.append_file(run.spool, offset, stamp.length)
-            local.append(
-                LocalPack(
-                    stamp.oid,
-                    stamp.kind,
-                    stamp.time_s,
-                    stamp.length,
-                    stamp.digest,
-                    place.offset,
-                    stamp.parents,
-                    "unpacked",
+        with ReelReader(run.spool) as spool:
+            for stamp, offset in run.made:
+                place = open_reel.append_chunks(spool.chunks(offset, stamp.length))
+                local.append(
+                    LocalPack(
+                        stamp.oid,
+                        stamp.kind,
+                        stamp.time_s,
+                        stamp.length,
+                        stamp.digest,
+                        place.offset,
+                        stamp.parents,
+                        "unpacked",
+                    )
                 )
-            )
         run.spool.unlink()
         open_reel.sync()
         with index.transaction():

@@ -18,6 +18,7 @@ import trio
 from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
+from gtfs.node.memory import give_back
 from gtfs.node.nursery import cancelled
 from gtfs.node.others import hear_others
 from gtfs.node.saidonce import SaidOnce
@@ -86,6 +87,14 @@ class Publishing:
 
     # -- asked ----------------------------------------------------------------------------------------------------
 
+    def _draw(self, work: Work, *, force: bool) -> Draft | Published:
+        """Draft, and give back the memory that it took. Blocking."""
+        try:
+            return draft(self._state, work, force=force)
+        finally:
+            self._state.index.shrink()
+            give_back()
+
     async def asked_draft(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """A catalogue for the caller to sign, or that waits for several; what was published, if nothing has changed.
 
@@ -103,7 +112,7 @@ class Publishing:
             work = Work(jobs, cancelled, tell_step)
             if to_propose:
                 return describe_proposal(self._state, propose(self._state, work, force=force))
-            drawn = draft(self._state, work, force=force)
+            drawn = self._draw(work, force=force)
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
         await hear_others(self._state, self._poller)
@@ -237,7 +246,7 @@ class Publishing:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
         await hear_others(self._state, self._poller)
         work = Work(jobs or self._jobs, cancelled)
-        drawn = await self._writing.run(lambda: draft(self._state, work, force=force))
+        drawn = await self._writing.run(lambda: self._draw(work, force=force))
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
             return drawn

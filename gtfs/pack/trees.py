@@ -98,6 +98,10 @@ class TreeCache:
         """Say which trees will be wanted, among others, in this order: some are read together."""
         self._expected = deque(dict.fromkeys(oids))
 
+    def ask(self, oids: Iterable[ObjectId]) -> None:
+        """Let the reader look for trees that are read next, in this order."""
+        self._reader.ask([oid for oid in dict.fromkeys(oids) if oid not in self._trees])
+
     def entries(self, oid: ObjectId) -> list[bytes]:
         """The entries of the tree ``oid``; raises `MissingObject`, or `Unencodable` for no run of whole entries."""
         with _named(oid):
@@ -203,16 +207,19 @@ class Presence:
         count = self._count
         todo = roots
         while todo:
-            oid = todo.pop()
-            seen = count.get(oid, 0)
-            count[oid] = seen + 1
-            if seen:
-                continue
-            for child, tree in self._children(oid):
-                if tree:
-                    todo.append(child)
-                else:
-                    count[child] = count.get(child, 0) + 1
+            batch = todo[-_TOGETHER:]
+            del todo[-_TOGETHER:]
+            self._trees.ask(oid for oid in batch if oid not in count)
+            for oid in batch:
+                seen = count.get(oid, 0)
+                count[oid] = seen + 1
+                if seen:
+                    continue
+                for child, tree in self._children(oid):
+                    if tree:
+                        todo.append(child)
+                    else:
+                        count[child] = count.get(child, 0) + 1
 
     def _drop(self, roots: list[ObjectId]) -> None:
         count = self._count

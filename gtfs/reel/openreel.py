@@ -196,6 +196,11 @@ class ReelReader:
             raise CorruptReel(f"{self.path.name} ends {length} bytes before the end of what was asked of it")
         return b"".join(parts)
 
+    def chunks(self, offset: int, length: int) -> Iterator[bytes]:
+        """The same bytes in parts; raises what `read` does."""
+        for at in range(offset, offset + length, COPY_BYTES):
+            yield self.read(at, min(COPY_BYTES, offset + length - at))
+
     def read_nowait(self, offset: int, length: int) -> bytes | None:
         """The same bytes if all of them are in memory, else None: the disk is never waited for."""
         data = bytearray(length)
@@ -227,8 +232,7 @@ def file_chunks(path: Path, offset: int, length: int) -> Callable[[], Iterator[b
 
     def read() -> Iterator[bytes]:
         with contextlib.closing(ReelReader(path)) as reader:
-            for at in range(offset, offset + length, COPY_BYTES):
-                yield reader.read(at, min(COPY_BYTES, offset + length - at))
+            yield from reader.chunks(offset, length)
 
     return read
 

@@ -23,6 +23,7 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
 
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
+_LONG_RUN = 256  # the same of a long history
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
 
 
@@ -95,7 +96,8 @@ def encode_many(
         yield from _in_process(repository, oids, spools, limits, work.stop)
         return
     of_all = (repository.path, repository.fmt.name, limits, cache_bytes(workers))
-    runs = ((*of_all, oids[at : at + _RUN], spools / f"{at}.packs") for at in range(0, len(oids), _RUN))
+    size = _LONG_RUN if len(oids) > 16 * workers * _LONG_RUN else _RUN
+    runs = ((*of_all, oids[at : at + size], spools / f"{at}.packs") for at in range(0, len(oids), size))
     yield from run_on_workers(_work, runs, workers, work, spools / "stop")
 
 

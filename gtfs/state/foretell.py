@@ -18,7 +18,7 @@ def foretell(state: State) -> dict[str, Any]:
     """As ``gtfs publish --dry-run`` shows it; raises `Unpublishable`, `BadConfig`, `GitFailed`."""
     check_publisher(state)
     selection = state.refs()
-    check_fits(state.repository, selection.chosen)
+    check_fits(state.repository, selection.chosen, in_chunks=state.config.in_chunks_above() is not None)
     before = {} if state.held is None else state.held.catalogue.refs
     now = {ref.name: ref.oid for ref in selection.chosen}
     policy = state.config.policies()

@@ -138,7 +138,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunk
     key, name = check_publisher(state)
     renew_keys(state)
     check_caught_up(state)
-    choice = _choose(state, work)
+    choice = _choose(state, work, in_chunks)
     wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
     faults = _foresee(state, wanted, accepted_ids, work)
     work.tell(Step(phase="sealing"))
@@ -180,10 +180,10 @@ def check_publisher(state: State) -> tuple[Fingerprint, str]:
     return key, name
 
 
-def _choose(state: State, work: Work) -> _Choice:
+def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     """Encode what the chosen refs reach, and leave those behind that reach what cannot be."""
     held, selection = state.held, state.refs()
-    check_fits(state.repository, selection.chosen)
+    check_fits(state.repository, selection.chosen, in_chunks=in_chunks and state.config.in_chunks_above() is not None)
     state.take_up(work, refs=selection.chosen)
     _go_on(work)
     held_back = hold_back(state, selection.chosen)
@@ -302,7 +302,7 @@ def clear_up(state: State) -> None:
 
 def count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
     """How many refs another catalogue moves, makes or drops."""
-    return sum(before.get(name) != now.get(name) for name in {*before, *now})
+    return len({name for name, _ in before.items() ^ now.items()})
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:

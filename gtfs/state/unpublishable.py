@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gtfs.catalogue.document import TEXT_BYTES
+from gtfs.catalogue.reftree import LEAST, TOTAL_BYTES
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.limits import LIMITS, key_of
@@ -28,16 +29,19 @@ class Unpublishable(GtfsError):
     fault = Blame.SOURCE
 
 
-def check_fits(repository: Repository, refs: Sequence[Ref]) -> None:
-    """Raise `Unpublishable`, before anything is encoded, for more refs than a catalogue can name."""
+def check_fits(repository: Repository, refs: Sequence[Ref], *, in_chunks: bool = False) -> None:
+    """Raise `Unpublishable`, before anything is encoded, for more refs than a catalogue can name, in chunks or not."""
     line = 2 * repository.fmt.oid_bytes + 3  # id, blanks, end of line
+    most = TOTAL_BYTES - TOTAL_BYTES // LEAST * 2 if in_chunks else TEXT_BYTES
+    if sum(line + 3 * len(ref.name) for ref in refs) <= most - _REST_BYTES:  # however they are spelled
+        return
     total = sum(line + len(encode_name(ref.name)) for ref in refs)
-    if total <= TEXT_BYTES - _REST_BYTES:
+    if total <= most - _REST_BYTES:
         return
     [(place, count)] = Counter(place_of(ref.name) for ref in refs).most_common(1)
     below = place.decode("utf-8", "replace")
     raise Unpublishable(
-        f"over the limit catalogue: {len(refs)} refs take {total} bytes where {TEXT_BYTES} are allowed, and {count} of "
+        f"over the limit catalogue: {len(refs)} refs take {total} bytes where {most} are allowed, and {count} of "
         f"them are below {below}/; leave these out with: gtfs init {repository.path} --hide {below}/"
     )
 

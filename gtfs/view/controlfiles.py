@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,7 @@ class ControlFiles:
         self._take_copied = take_copied
         self._trackers = trackers
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
+            b"chunks": (lambda: sorted(name.encode() for name in self._chunks()), self._chunk),
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
             b"reels": (self._reel_names, self._reel),
             b"signoffs": (lambda: [oid.hex().encode() + _ASC for oid in state.index.signoffs.oids()], self._signoff),
@@ -72,7 +73,7 @@ class ControlFiles:
     def names(self, parts: Parts) -> list[bytes]:
         """See `mount.tree.ControlTree`."""
         if not parts:
-            top = [b"refs", b"status", *self._rooms]
+            top = [b"refs", b"status", *(room for room in self._rooms if room != b"chunks" or self._chunks())]
             return [*top, b"catalogue"] if self._state.held is not None else top
         if parts[0] == b"refs":
             prefix = b"/".join(parts) + b"/"
@@ -121,6 +122,17 @@ class ControlFiles:
         except OSError:
             return None
         return ControlEntry("file", st.st_size, int(st.st_mtime), path=path)
+
+    def _chunks(self) -> Mapping[str, bytes]:
+        """Those that the held catalogue names, by digest."""
+        tree = None if self._state.held is None else self._state.held.catalogue.tree
+        return {} if tree is None else tree.data
+
+    def _chunk(self, name: bytes) -> ControlEntry | None:
+        data, held = self._chunks().get(name.decode("ascii", "replace")), self._state.held
+        if data is None or held is None:
+            return None
+        return ControlEntry("file", len(data), held.catalogue.date_s, read=partial(_give, data))
 
     def _quarantined(self, name: bytes) -> ControlEntry | None:
         return self._file(self._state.quarantine.directory / name.decode("utf-8", "surrogateescape"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from keys import shared_keys
 from publishers import MAIN, Publishers, held, now_s, with_node
 
 from gtfs.catalogue.chunkstore import ChunkStore
@@ -21,10 +23,15 @@ from gtfs.catalogue.reftree import Chunk, RefTree, Top, name_chunk
 from gtfs.catalogue.store import DamagedStore
 from gtfs.errors import Blame
 from gtfs.feed import parse_feed
-from gtfs.ids import ObjectId
+from gtfs.ids import SHA1, ObjectId
 from gtfs.node.node import Node
 from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
+from gtfs.repo.repository import create_repository, open_repository
+from gtfs.state.config import BadConfig
+from gtfs.state.fsck import check
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.source import Source
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
@@ -453,3 +460,73 @@ def test_a_catalogue_of_another_signer_in_a_race_needs_no_chunks_to_be_kept(
     publisher.put(both, publisher.people.sign(both.to_text().encode(), "other"))
     assert poll(mirror, publisher.directory)[0].error is None and held(mirror).catalogue == both
     assert mirror.races == [] and text_alone(both.to_text().encode()).follows == both.follows
+
+
+def test_a_publisher_writes_format_2_where_it_has_many_refs_or_is_told_to(tmp_path: Path) -> None:
+    keys = shared_keys()
+    path = tmp_path / "p.git"
+    repository = create_repository(path, SHA1)
+    text = b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata 2\nm\n\n"
+    subprocess.run(["git", f"--git-dir={path}", "fast-import", "--quiet"], input=text, check=True)
+    tip = repository.git("rev-parse", "main").strip()
+
+    def publish(refs: int, which: str = "auto") -> Catalogue:
+        orders = b"".join(b"update refs/heads/many/%05d %s\n" % (n, tip) for n in range(refs))
+        repository.git("update-ref", "--stdin", stdin=orders)
+        with State(open_repository(path)) as state:
+            initialise(state, "pub", keys.fingerprints["alice"], str(keys.home))
+            state.config.set("catalogueformat", which)
+            assert publish_now(state).is_new
+            assert list(check(state, lambda _d, _t: None)) == []
+        with State(open_repository(path)) as state:
+            assert state.index.refs.held() == held(state).catalogue.refs
+            return held(state).catalogue
+
+    few = publish(0)
+    assert few.top is None and few.to_text().startswith("Format: gtfs-catalogue-1\n")
+    assert publish(2, "2").top is not None
+    assert publish(3, "auto").top is None
+    many = publish(1500)
+    assert many.top is not None and len(many.refs) == 1501
+    assert many.tree is not None and set(many.tree.data) <= {
+        path.name for path in (path / "gtfs" / "catalogue" / "chunks").iterdir()
+    }
+    assert publish(1501, "1").top is None
+    with State(open_repository(path)) as state:
+        state.config.set("catalogueformat", "3")
+        with pytest.raises(BadConfig, match=r"gtfs.catalogueformat is 3, not one of auto, 1, 2"):
+            publish_now(state, force=True)
+
+
+def test_chunks_of_a_catalogue_that_is_copied_into_a_mount_come_from_any_feed(
+    mirror: State, publisher: Publisher, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    before = publisher.document
+    new = publisher.publish()
+    document = publisher.document
+    (publisher.directory / "latest.asc").write_bytes(before)
+
+    async def copy(node: Node) -> None:
+        await node.control_files.take((b"c.asc",), document)
+
+    with_node(mirror, [tmp_path / "empty" / "latest.asc", publisher.directory], copy)
+    assert held(mirror).catalogue == new
+
+
+def test_a_mount_shows_the_chunks_beside_the_catalogue_so_that_it_can_be_a_feed(
+    mirror: State, publisher: Publisher
+) -> None:
+    new = publisher.publish()
+
+    async def look(node: Node) -> None:
+        files = node.control_files
+        assert {b"catalogue", b"chunks"} <= set(files.names(()))
+        assert {name.decode() for name in files.names((b"chunks",))} == names(new)
+        for name in names(new):
+            entry = files.look((b"chunks", name.encode()))
+            assert entry is not None and entry.read is not None and new.tree is not None
+            assert await entry.read() == new.tree.data[name] and entry.size == len(new.tree.data[name])
+        assert files.look((b"chunks", b"0" * 64)) is None and files.look((b"chunks", b"..")) is None
+
+    with_node(mirror, [publisher.directory], look)

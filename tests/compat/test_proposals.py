@@ -412,3 +412,24 @@ def test_a_rollback_by_files_of_an_older_proposal_is_refused(publisher: Publishe
     publisher.propose()
     with pytest.raises((NotSignedEnough, CatalogueRefused), match="another text"):
         publisher.complete(a=first)
+
+
+def test_what_several_sign_is_of_format_1_and_signers_see_what_changes_though_it_follows_one_of_format_2(
+    publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publisher.init("alice", "bob", threshold=1, home="all")
+    with State(open_repository(publisher.bare)) as state:
+        state.config.set("catalogueformat", "2")
+    tip = git(publisher.work, "rev-parse", "HEAD")
+    assert publisher.publish().version == 1
+    new = publisher.commit()
+    publisher.propose()
+    assert from_text((publisher.out / "p").read_bytes()).refs == {b"refs/heads/main": bytes.fromhex(new)}
+    with pytest.raises(NothingSigned, match=r"put them into .*/chunks, or take"):
+        publisher.sign("bob")
+    shutil.copytree(publisher.bare / "gtfs" / "catalogue" / "chunks", publisher.out / "chunks")
+    signed = publisher.sign("bob")
+    assert f"refs/heads/main {tip} -> {new}" in capsys.readouterr().out
+    assert publisher.complete(bob=signed).version == 2
+    assert publisher.held() == (2, [new])
+    assert not publisher.publish().is_new  # of another format, and nothing else

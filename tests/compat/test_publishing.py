@@ -290,6 +290,10 @@ def test_more_refs_than_a_catalogue_can_name_are_told_with_the_pattern_to_hide(o
     refs = [Ref(b"refs/pull/%d/head" % i, oid, b"commit") for i in range(300_000)]
     with pytest.raises(Unpublishable, match=r"300001 refs .* --hide refs/pull/"):
         check_fits(open_repository(origin.path), [*refs, Ref(b"refs/heads/main", oid, b"commit")])
+    check_fits(open_repository(origin.path), refs, in_chunks=True)
+    longer = [Ref(b"refs/pull/%d/%s" % (i, b"x" * 220), oid, b"commit") for i in range(300_000)]
+    with pytest.raises(Unpublishable, match=r"300000 refs .* --hide refs/pull/"):
+        check_fits(open_repository(origin.path), longer, in_chunks=True)
 
 
 def test_a_head_that_is_a_symbolic_link_is_read(origin: Origin) -> None:

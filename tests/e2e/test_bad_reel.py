@@ -32,8 +32,8 @@ def flip(path: Path, at: int) -> None:
 
 
 @contextmanager
-def seeder(reel: Path, metainfo: bytes) -> Iterator[int]:
-    """A foreign torrent client that seeds a file as it is; gives its port."""
+def seeder(reel: Path, metainfo: bytes, *, is_whole: bool = True) -> Iterator[int]:
+    """A foreign torrent client that seeds a file as it is, unless ``is_whole`` what is good of it; gives its port."""
     port = free_port()
     names = ("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp", "enable_incoming_utp", "enable_outgoing_utp")
     settings = dict.fromkeys(names, False)
@@ -41,7 +41,8 @@ def seeder(reel: Path, metainfo: bytes) -> Iterator[int]:
         {**settings, "listen_interfaces": f"127.0.0.1:{port}", "allow_multiple_connections_per_ip": True}
     )
     params = lt.load_torrent_buffer(metainfo)
-    params.flags |= lt.torrent_flags.seed_mode
+    if is_whole:
+        params.flags |= lt.torrent_flags.seed_mode
     params.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
     params.save_path = str(reel.parent)
     session.add_torrent(params)

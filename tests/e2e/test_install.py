@@ -69,12 +69,17 @@ def test_one_wheel_with_the_compiled_module_serves_every_python(archives: Path, 
     (wheel,) = archives.glob("*.whl")
     assert re.fullmatch(r"gtfs-[^-]+-cp311-abi3-linux_[a-z0-9_]+\.whl", wheel.name)
     with zipfile.ZipFile(wheel) as archive:
-        assert {name for name in archive.namelist() if name.endswith(".so")} == {"gtfs/pack/_compiled.abi3.so"}
+        compiled = {name for name in archive.namelist() if name.endswith(".so")}
+    assert compiled == {"gtfs/pack/_compiled.abi3.so", "gtfs/pack/_deltas.abi3.so"}
     assert is_compiled(installed / "bin" / "python") == "True"
 
 
 def is_compiled(python: Path, where: Path = Path("/")) -> str:
-    command = [python, "-c", "from gtfs.pack import compiled; print(compiled.is_compiled())"]
+    command = [
+        python,
+        "-c",
+        "from gtfs.pack import compiled, quickdelta as q; print(compiled.is_compiled() and q.is_compiled())",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=WAIT_S, cwd=where).stdout.strip()
 
 

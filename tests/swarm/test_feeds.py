@@ -16,7 +16,7 @@ import trio.testing
 from waiting import WAIT_S
 
 from gtfs.errors import Blame
-from gtfs.feed import BadFeed, FileFeed, HttpFeed, chunk_feed, parse_feed
+from gtfs.feed import BadFeed, DhtFeed, FileFeed, HttpFeed, chunk_feed, parse_feed
 from gtfs.swarm import feeds, httpget
 from gtfs.swarm.feeds import FeedError, FeedPoller, Validators, fetch
 from gtfs.swarm.httpget import open_client
@@ -91,13 +91,16 @@ async def test_paths_and_file_urls_are_file_feeds(text, path):
     ],
 )
 async def test_a_chunk_lies_beside_its_catalogue_whatever_the_address_says(text, place):
-    found = chunk_feed(parse_feed(text), "0f" * 32)
+    feed = parse_feed(text)
+    assert not isinstance(feed, DhtFeed)
+    found = chunk_feed(feed, "0f" * 32)
     place = place.format("0f" * 32) if "{}" in place else place + "0f" * 32
     assert (found.url if isinstance(found, HttpFeed) else str(found.path)) == place
 
 
 async def test_a_chunk_lies_in_a_directory_that_is_a_feed(tmp_path):
-    assert chunk_feed(parse_feed(str(tmp_path)), "0f" * 32).path == tmp_path / "chunks" / ("0f" * 32)
+    found = chunk_feed(FileFeed("d", tmp_path), "0f" * 32)
+    assert found == FileFeed("d", tmp_path / "chunks" / ("0f" * 32))
 
 
 async def test_http_urls_are_http_feeds():

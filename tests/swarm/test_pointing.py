@@ -21,6 +21,7 @@ from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
 from gtfs.state.feedkey import address, make_feed_key
 from gtfs.swarm.dht import put_pointer
 from gtfs.swarm.feeds import FeedAnswer, FeedError, Validators
+from gtfs.swarm.httpget import open_client
 from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
 
@@ -109,7 +110,8 @@ async def test_chunks_that_a_catalogue_names_come_from_who_seeds_it_and_later_on
             await announced(pointing)
             assert {top.infohash} < {torrent.spec.infohash for torrent in publisher.torrents()}
             async with open_session(mirror_options(publisher)) as session:
-                await ChunkFetcher(chunks, None, session, here).bring(wanted, [])
+                async with open_client() as client:
+                    await ChunkFetcher(chunks, client, session, here).bring(wanted, [])
                 assert not session.torrents() and not here.exists()
             assert missing_chunks(top, chunks.get) == []
             assert read_tree(top, chunks.get, SHA1) == each
@@ -128,8 +130,10 @@ async def test_a_torrent_of_chunks_that_gives_other_bytes_than_the_text_says_giv
     with foreign_seeder(tmp_path / "seeder", info, data, "catalogue.chunks") as port:
         async with open_session(dataclasses.replace(LOOPBACK, peers=(("127.0.0.1", port),))) as session:
             chunks = ChunksInMemory()
-            with pytest.raises(BadCatalogue, match="other bytes"):
-                await ChunkFetcher(chunks, None, session, tmp_path / "mirror").bring(ChunksMissing(top.top, top), [])
+            async with open_client() as client:
+                fetcher = ChunkFetcher(chunks, client, session, tmp_path / "mirror")
+                with pytest.raises(BadCatalogue, match="other bytes"):
+                    await fetcher.bring(ChunksMissing(top.top, top), [])
             assert not session.torrents() and missing_chunks(top, chunks.get) == list(top.top)
 
 

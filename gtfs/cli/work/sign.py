@@ -8,12 +8,15 @@ from pathlib import Path
 
 import click
 
+from gtfs.catalogue.chunkstore import ChunkStore
 from gtfs.catalogue.cosign import describe
-from gtfs.catalogue.document import TEXT_BYTES, BadCatalogue, Catalogue, digest, from_text
+from gtfs.catalogue.document import TEXT_BYTES, BadCatalogue, Catalogue, digest, from_text, text_alone
+from gtfs.catalogue.refchunks import ChunksMissing
 from gtfs.cli.publish import BEFORE_SUFFIX
 from gtfs.cli.terminal import complain, say
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
+from gtfs.feed import CHUNKS
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.trust.packets import key_id
 from gtfs.trust.sign import Signer, secret_keys
@@ -31,11 +34,12 @@ def run(file: Path, key: str | None, home: Path | None, is_sure: bool) -> None:
     text = _read(file, TEXT_BYTES)
     if text.startswith(b"-----BEGIN PGP"):
         raise NothingSigned(f"{file} is signed already; each signs the text itself, which gtfs publish --propose wrote")
-    new = from_text(text)
+    chunks = ChunkStore(file.parent / CHUNKS).get
+    new = from_text(text, chunks)
     text_before = _before(file, new)
-    before = None if text_before is None else from_text(text_before)
+    before = None if text_before is None else text_alone(text_before)
     signer = Signer(_choose(new, before, None if key is None else parse_fingerprint(key), home), home)
-    for line in describe(text, text_before):
+    for line in describe(text, text_before, chunks):
         print(line)
     if new.previous is not None and before is None:
         complain(f"there is no {file}{BEFORE_SUFFIX}, so all refs are shown, and not which of them change")
@@ -61,7 +65,11 @@ def _before(file: Path, new: Catalogue) -> bytes | None:
         return None
     try:
         text, _ = split_clearsigned(_read(path, DOCUMENT_BYTES))
-        from_text(text)
+        from_text(text, ChunkStore(file.parent / CHUNKS).get)
+    except ChunksMissing as error:
+        raise NothingSigned(
+            f"{path}: {error}: put them into {file.parent / CHUNKS}, or take {path} away to be shown all refs"
+        ) from None
     except (BadSignature, BadCatalogue) as error:
         raise NothingSigned(f"{path} is no catalogue: {error.reason}") from None
     if digest(text) != new.previous:

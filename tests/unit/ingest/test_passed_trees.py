@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,12 +12,13 @@ from dulwich.pack import apply_delta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtfs.ids import SHA1, ObjectId
+from gtfs.ids import SHA1, SHA256, ObjectId
 from gtfs.ingest.checkobjects import BadObject, check_pack
 from gtfs.ingest.examine import Examiner
 from gtfs.ingest.faults import EVERYTHING, FAULTS, STRANGERS, Finding, Leniency
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.passedtrees import MAX_BYTES, PassedTree, PassedTrees, TreeEntry
+from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.delta import make_delta, tree_tokens
 from gtfs.pack.format import BLOB, COMMIT, HEADER, KIND_NAMES, MAGIC, REF_DELTA, TAG, TREE, VERSION, entry_header
@@ -25,6 +26,7 @@ from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry
 
 pytestmark = pytest.mark.usefixtures("in_python")
+IN_C = compiled._inner  # before that
 
 LIMITS = Limits()
 PROMISED = Leniency(promised=True)
@@ -69,7 +71,7 @@ class Watched(PassedTrees):
         self.short = 0
 
     def look(
-        self, raw: bytes, base: ObjectId, delta: bytes, sought: Iterable[ObjectId]
+        self, raw: bytes, base: ObjectId, delta: bytes, sought: Collection[ObjectId]
     ) -> tuple[list[TreeEntry], PassedTree] | None:
         found = super().look(raw, base, delta, sought)
         self.short += found is not None
@@ -109,6 +111,9 @@ def judge(
     whole = said_of(items, leniency, limits, read)
     short = said_of(items, leniency, limits, read, passed=passed, deltas={AT: delta})
     assert short == whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_inner", IN_C)
+        assert said_of(items, leniency, limits, read, passed=passed, deltas={AT: delta}) == whole
     if passed.short:
         assert second.oid not in passed or passed._trees[second.oid] == passed.whole(raw, _entries(raw))
     return whole, passed.short > 0
@@ -398,6 +403,21 @@ def test_a_chain_of_deltas_over_packs_is_looked_at_link_by_link() -> None:
                 check_pack(None, items, SHA1, LIMITS, passed=passed, deltas=deltas)
 
 
+def test_ids_of_32_bytes_are_read_as_such() -> None:
+    long = [(mode, name, ObjectId(SHA256.new(oid).digest())) for mode, name, oid in BASE]
+    passed = PassedTrees(SHA256, LIMITS, min_tree_bytes=0)
+    base = SHA256.hash_object(b"tree", joined(long))
+    first = passed.whole(joined(long), long)
+    assert first is not None
+    passed.add([(base, first)])
+    changed = (b"100644", b"n200", ObjectId(b"\xfa" * 32))
+    for new, is_good in ((changed, True), ((b"100644", b".git", changed[2]), False)):
+        entries = sorted([new, *[entry for entry in long if entry[1] != b"n200"]], key=key)
+        raw = joined(entries)
+        found = passed.look(raw, base, make_delta(joined(long), raw, tree_tokens(32)), ())
+        assert found == (([new], passed.whole(raw, entries)) if is_good else None)
+
+
 def test_the_trees_that_are_remembered_are_bounded_by_bytes_the_oldest_use_first() -> None:
     passed = Watched(max_bytes=5 * 2 * len(RAW))
     raws = [RAW.replace(b"n000\0", b"m%03d\0" % i) for i in range(9)]
@@ -408,6 +428,17 @@ def test_the_trees_that_are_remembered_are_bounded_by_bytes_the_oldest_use_first
         if i >= 4:
             passed.look(RAW, oids[0], b"", ())
     assert [oid in passed for oid in oids] == [True] + [False] * 4 + [True] * 4
+
+
+def test_where_the_short_look_could_cost_more_than_the_whole_there_is_none() -> None:
+    blobs = [item(BLOB, b"%d" % i) for i in range(70)]
+    many = sorted([*BASE, *[(b"100644", b"o%02d" % i, blob.oid) for i, blob in enumerate(blobs)]], key=key)
+    for count, is_short in ((61, True), (62, False)):  # with the commit and two trees: 64 ids to seek, and more
+        inside = item(TREE, joined([(b"100644", b"o%02d" % i, blob.oid) for i, blob in enumerate(blobs[:count])]))
+        raw = joined([*BASE, (b"40000", b"o", inside.oid)])
+        assert judge(RAW, raw, None, inside, *blobs[:count]) == (("", []), is_short)
+    assert judge(RAW, joined(many), None, *blobs) == (("", []), False)
+    assert judge(RAW, joined([(m, b"a" + n, o) for m, n, o in BASE])) == (("", []), False)
 
 
 def test_a_small_tree_is_not_worth_it() -> None:
@@ -442,6 +473,17 @@ def test_packs_on_their_way_in_are_looked_at_in_part_by_what_their_deltas_say(
         else:
             examiner.examine(found, None, repository.get, lambda _: [])
     assert passed.short == (not is_hostile)
+
+
+def test_what_passed_is_forgotten_when_nothing_comes_for_now() -> None:
+    raw = joined(wide(300))
+    root = commit(SHA1.hash_object(b"tree", raw))
+    examiner = Examiner(SHA1, LIMITS, PolicyGate())
+    found = examiner.scan(packed((COMMIT, root.data or b"", None), (TREE, raw, None)), root.oid)
+    examiner.examine(found, None, lambda _: None, lambda _: [])
+    assert SHA1.hash_object(b"tree", raw) in examiner._passed
+    examiner.forget()
+    assert SHA1.hash_object(b"tree", raw) not in examiner._passed
 
 
 MODES = st.sampled_from([b"100644", b"100755", b"40000", b"160000"] * 4 + [b"120000", b"040000", b"100664"])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from gtfs.pack.treediff import NoTree, Tree, difference
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 # Ids that hold what separates entries, so that no border can be told by its looks.
 IDS = [bytes(20), b"\xff" * 20, b"100644 a\0" + b"b" * 11, b"\0" * 9 + b"40000 a\0bcd", b"x" * 12 + b"100644 b"]
 NAMES = [b"a", b"a.c", b"a0", b"ab", b"b", b" ", b"a b", b"z" * 70]

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import trio
+
+from gtfs.reel.index import Index, LocalPack, ReelPack
+from gtfs.view.news import News
+from gtfs.view.packs import Packs
+
+
+class Swarm:
+    """Has the first half of each reel of 100 bytes."""
+
+    is_cache = False
+
+    def reel(self, reel_id):
+        return self
+
+    def local_bytes(self, offset=0, length=None):
+        return max(0, min(50, offset + length) - offset)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with Index(tmp_path / "node.db") as index:
+        yield index
+
+
+def oid(number):
+    return bytes([number]) * 20
+
+
+def test_a_listing_says_of_each_pack_what_stat_says(index):
+    partial = index.reels.put("1" * 64, b"1" * 20, 100, 3, 1, "partial")
+    whole = index.reels.put("2" * 64, b"2" * 20, 100, 1, 1, "complete")
+    index.packs.put_reel_rows(partial, [ReelPack(oid(n), 30, oid(n)[:1] * 32, 30 * n) for n in range(3)], 5)
+    index.packs.put_reel_rows(whole, [ReelPack(oid(3), 30, b"3" * 32, 0)], 5)
+    index.packs.put_local([LocalPack(oid(4), 1, 7, 40, b"4" * 32, 0, (), "verified")])
+    index.packs.put_local([LocalPack(oid(5), 1, 7, 40, b"5" * 32, None, (), "waiting")])
+    index.packs.set_stage([oid(0)], "unpacked")
+
+    async def look():
+        packs = Packs(SimpleNamespace(index=index), Swarm(), News(index))
+        listed = [pack for after in (0, 3) for pack in packs.rows(after, 3)]
+        assert listed == [tuple(packs.info_by_row(row)) for row in range(1, 6)]
+        assert [here for *_, here in listed] == [30, 20, 0, 30, 40]
+
+    trio.run(look)
