@@ -120,7 +120,8 @@ class Fetch:
     def _look_resting(self, downloaded_bytes: int, now_s: float) -> None:
         """See whether it comes as fast without the seeds as it did with them."""
         if not self._course:
-            self._rate = (downloaded_bytes - self._first_bytes) / max(now_s - (self._began_s or 0.0), LOOK_S)
+            # What came in a moment is no rate.
+            self._rate = (downloaded_bytes - self._first_bytes) / max(now_s - (self._began_s or 0.0), SLOW_S)
         self._course.append((now_s, downloaded_bytes))
         while self._course[0][0] <= now_s - SLOW_S:
             then_s, then_bytes = self._course.popleft()

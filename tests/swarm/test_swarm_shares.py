@@ -12,7 +12,7 @@ import trio
 from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel
 from waiting import WAIT_S
 
-from gtfs.swarm.peers import company
+from gtfs.swarm.peers import company, leave
 from gtfs.swarm.pieces import UNWANTED
 from gtfs.swarm.session import open_session
 
@@ -71,6 +71,20 @@ async def test_mirrors_know_each_other_and_leave_each_other_pieces(mirrors):
                 left = {piece for piece in mirrors[0].board.in_window() if priorities[piece] == UNWANTED}
     for torrent in mirrors:
         assert torrent.spec.path.read_bytes() == DATA
+
+
+async def test_a_mirror_that_leaves_the_publisher_breaks_its_own_connection_and_no_other(mirrors):
+    torrent = mirrors[0]
+    with trio.fail_after(WAIT_S):
+        while not (found := await company(torrent)).seeds:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        (connection,) = found.seeds.values()
+        await leave([connection])
+        while connection in (found := await company(torrent)).seeds.values():  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        assert len(found.mirrors) == len(mirrors) - 1
+        await torrent.fetch_all()
+    assert torrent.spec.path.read_bytes() == DATA
 
 
 async def test_one_that_never_asks_and_one_that_goes_away_hold_nobody_up(mirrors):
