@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from house import Done, House
@@ -41,7 +42,10 @@ class Clones:
 
     def show(self) -> None:
         """The catalogue alone, so that reels come from the swarm."""
-        self.catalogue.write_bytes((self.publisher / "gtfs" / "catalogue" / "latest.asc").read_bytes())
+        made = self.publisher / "gtfs" / "catalogue"
+        if (made / "chunks").is_dir():  # of many refs; they come before what names them
+            shutil.copytree(made / "chunks", self.catalogue.parent / "chunks", dirs_exist_ok=True)
+        self.catalogue.write_bytes((made / "latest.asc").read_bytes())
 
     def check(self, clone: Path) -> None:
         """It is sound by git's word and by ours, and none of our refs are in it."""
