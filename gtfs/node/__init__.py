@@ -8,5 +8,5 @@ reel torrents
 sync
     all that a catalogue lists, fetched and let in (`gtfs.node.follow`, each round in `gtfs.node.sync`).
 
-Trio. Beside `gtfs.cli` the only station that sees all others.
+Trio. Beside `gtfs.daemon`, `gtfs.cli` and `gtfs.remote` the only station that sees all others.
 """
