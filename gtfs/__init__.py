@@ -25,6 +25,7 @@ History goes one way out and one way in; the folders are its stations, and each 
     mount/        tree, operations, incoming files, errnos, options, lifetime              [pyfuse3, trio]
     state/        a repository's state on disk: settings, lock, reel files, publishing, fsck     [cryptography]
     view/         what the mount is given: packs, written packs, control files                 [trio]
+    overview/     how repositories fare: judgements, and the page and metrics that show them     [h11, trio]
     node/         a repository while it runs: its torrents, feeds, socket; the order of shutdown  [httpx, trio]
     cli/          main.py and one file for each command                                    [click, rich]
     remote/       git-remote-gtfs: a SOURCE as one of git's own remotes                        [trio]

@@ -17,6 +17,7 @@ from typing import Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, Held
 from gtfs.catalogue.chunkstore import ChunkStore
+from gtfs.catalogue.dates import PublishDates
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, text_alone, with_refs
 from gtfs.catalogue.race import Race
 from gtfs.catalogue.refchunks import ChunksMissing, named_below
@@ -55,6 +56,7 @@ class CatalogueStore:
         self._read_only = read_only
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.chunks = ChunkStore(directory / CHUNKS)
+        self._dates = PublishDates(directory)
 
     @property
     def latest(self) -> Path:
@@ -65,6 +67,17 @@ class CatalogueStore:
         """The accepted versions, ascending."""
         found = (_NAME.match(path.name) for path in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
+
+    def dates(self) -> dict[int, int]:
+        """When each of them was signed, in seconds since 1970; one that cannot be read is missing."""
+        return self._dates.of(self.versions())
+
+    def accepted_s(self, version: int) -> float | None:
+        """When a version came here, None if it cannot be told."""
+        try:
+            return (self.directory / f"{version}.asc").stat().st_mtime
+        except OSError:
+            return None
 
     def save(self, accepted: Accepted, before: Held | None = None) -> None:
         """Make a catalogue the held one, durably; raises OSError, and `Equivocation` over another text.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -115,6 +116,7 @@ class Node:
         self._refusals = Refusals(state)
         if options.prefetch:
             self.news.wanted.grow()
+        self._started_s = int(time.time())
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
@@ -274,6 +276,10 @@ class Node:
         await self.reel_torrents.refresh()
         if self.session is not None:
             await self.session.refresh()
+        return await self.recent_status()
+
+    async def recent_status(self) -> dict[str, Any]:
+        """The same as `status` with the connections of this moment; counters are as of the last second."""
         self._connections = await describe_connections(self.reel_torrents.torrents())
         await trio.to_thread.run_sync(self._ring_watch.look, self.state)
         return self.status()
@@ -295,6 +301,7 @@ class Node:
         out["pointer"] = self.pointer.status()
         out["incoming"] = self.written.statistics()
         out["running"] = True
+        out["started"] = self._started_s
         return out
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -50,14 +50,19 @@ def socket_path(directory: Path) -> Iterator[str]:
 
 
 def ask_node(
-    directory: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
+    directory: Path,
+    request: Mapping[str, object],
+    on_progress: Tell,
+    on_wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any] | None:
     """Ask the node that runs on this state directory; None when none does. ``on_wait`` hears that it takes a while.
 
-    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
-    connection, upon which the node ends the work.
+    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers, TimeoutError. Ctrl-C
+    closes the connection, upon which the node ends the work.
     """
     with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(timeout_s)
         try:
             with socket_path(directory) as path:
                 s.connect(path)

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import trio
 
@@ -22,6 +22,8 @@ from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
+from gtfs.node.overview import ServedOverview, judge_node
+from gtfs.overview.health import RepositoryHealth, Thresholds
 from gtfs.repo.repository import BadRepository, open_repository
 from gtfs.state.config import Config
 from gtfs.state.source import Source
@@ -37,13 +39,14 @@ def run(repos: Sequence[str], options: Sequence[str]) -> int:
         raise BadNodeOption("offline: there is nothing to seed without a swarm")
     if said.command.repo is not None and len(repos) > 1:
         raise BadNodeOption("repo= is for one SOURCE")
+    overview = ServedOverview(said.overview)
     sources = [source_at(repo, said.command.repo) for repo in dict.fromkeys(repos)]
     raise_file_limit()
-    trio.run(_run, sources, said)
+    trio.run(_run, sources, said, overview)
     return 0
 
 
-async def _run(sources: list[Source], said: Said) -> None:
+async def _run(sources: list[Source], said: Said, overview: ServedOverview) -> None:
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:
         async with ended_by(*early), open_session(said.node.swarm) as session, contextlib.AsyncExitStack() as stack:
@@ -54,13 +57,19 @@ async def _run(sources: list[Source], said: Said) -> None:
                 nodes.append(await stack.enter_async_context(opened))
                 _tell_empty(nodes[-1])
             with trio.open_signal_receiver(*end_signals()) as signals:
-                await _seed(nodes, session, said.command.logfile, signals, hangups)
+                await _seed(nodes, session, said, signals, hangups, overview)
 
 
 async def _seed(
-    nodes: list[Node], session: Session, logfile: Path | None, signals: AsyncIterator[int], hangups: AsyncIterator[int]
+    nodes: list[Node],
+    session: Session,
+    said: Said,
+    signals: AsyncIterator[int],
+    hangups: AsyncIterator[int],
+    overview: ServedOverview,
 ) -> None:
     """From open nodes to a signal that ends them."""
+    logfile = said.command.logfile
     manager = os.environ.pop("NOTIFY_SOCKET", "")
     async with open_flat_nursery() as nursery:
 
@@ -79,11 +88,18 @@ async def _seed(
         torrents = session.torrents()
         size = size_text(sum(torrent.local_bytes() for torrent in torrents))
         say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {session.port}")
+        nursery.start_soon(overview.run_task, partial(_look, nodes, said.thresholds), session)
+        if overview.url is not None:
+            say(f"how they fare: {overview.url}")
         if logfile is not None:
             write_to(logfile, 2)
         nursery.start_soon(reread_task, hangups, nodes, logfile, (2,))
         if manager:
             tell_manager(manager, "READY=1\n")
+
+
+async def _look(nodes: Sequence[Node], thresholds: Thresholds) -> list[RepositoryHealth]:
+    return [await judge_node(node, thresholds) for node in nodes]
 
 
 def _is_clone(source: Source) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -36,6 +37,17 @@ from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
+from gtfs.overview.health import (
+    FeedHealth,
+    PublishedVersion,
+    ReelHealth,
+    RefHeldBack,
+    RefusedFile,
+    RepositoryHealth,
+)
+from gtfs.overview.page import Shown
+from gtfs.overview.snapshot import status_document
+from gtfs.overview.traffic import Traffic
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
@@ -239,8 +251,15 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
+    found |= overview_keys()
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     assert marked(json_page()) == found
+
+
+def overview_keys() -> set[str]:
+    kinds = (RepositoryHealth, RefHeldBack, RefusedFile, ReelHealth, FeedHealth, PublishedVersion)
+    served = json.loads(status_document(Shown((), Traffic().last_day(0), 0, "1")).body)
+    return {field.name for kind in kinds for field in dataclasses.fields(kind)} | set(keys(served, ()))
 
 
 def test_every_setting_that_is_read_is_told() -> None:
