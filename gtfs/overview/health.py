@@ -2,7 +2,7 @@
 """What a repository's status answer comes down to: the one judgement that all overviews show. Pure; any thread.
 
 The answer is that of gtfs(1) under JSON, from a running node or from the disk, and from any version: keys that an older
-one does not have are done without. It names no path of this machine and no address of a peer.
+one does not have are done without. It names no address of a peer, and of paths of this machine the last name alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from gtfs.overview.plain import plain, span_text, time_text, without_secrets
+from gtfs.overview.plain import plain, span_text, time_text, without_private
 
 Standing = Literal["fresh", "lagging", "stale", "equivocated", "damaged", "unreachable", "empty"]
 
@@ -134,7 +134,7 @@ KEYS: Final = tuple(field.name for field in fields(RepositoryHealth))
 
 def unanswered(name: str, reason: str, *, is_damaged: bool = False) -> RepositoryHealth:
     """The health of a repository that could not be asked."""
-    return RepositoryHealth(plain(name), "damaged" if is_damaged else "unreachable", (plain(without_secrets(reason)),))
+    return RepositoryHealth(plain(name), "damaged" if is_damaged else "unreachable", (plain(without_private(reason)),))
 
 
 def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str | None = None) -> RepositoryHealth:
@@ -148,7 +148,7 @@ def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str
     return RepositoryHealth(
         name=plain(name or _own_name(told)),
         standing=found[0][0] if found else "fresh",
-        trouble=tuple(plain(words) for _, words in found),
+        trouble=tuple(plain(without_private(words)) for _, words in found),
         running=bool(told.get("running")),
         version=None if held is None else held["version"],
         date=None if held is None else held["date"],
@@ -168,8 +168,12 @@ def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str
         downloaded=sum(reel.downloaded for reel in swarm),
         uploaded=sum(reel.uploaded for reel in swarm),
         ratio=_swarm(told).get("share", {}).get("ratio"),
-        refs_held_back=tuple(RefHeldBack(plain(h["ref"]), plain(h["reason"])) for h in held_back[:_SHOWN]),
-        refused=tuple(RefusedFile(plain(q["file"]), plain(q["reason"])) for q in told["quarantine"][-_SHOWN:]),
+        refs_held_back=tuple(
+            RefHeldBack(plain(h["ref"]), plain(without_private(h["reason"]))) for h in held_back[:_SHOWN]
+        ),
+        refused=tuple(
+            RefusedFile(plain(q["file"]), plain(without_private(q["reason"]))) for q in told["quarantine"][-_SHOWN:]
+        ),
         swarm=swarm,
         feeds=tuple(_feeds(told)),
         publishes=() if held is None else tuple(PublishedVersion(**p) for p in held.get("publishes", ())),
@@ -227,7 +231,7 @@ def _reels(told: Mapping[str, Any]) -> Iterator[ReelHealth]:
             complete.setdefault(c["reel"], set()).add((c["address"], c["port"]))
     for name, r in _swarm(told).get("reels", {}).items():
         copies = len(complete.get(name, ())) + (r["local"] == r["size"])
-        failure = None if r["failure"] is None else plain(r["failure"])
+        failure = None if r["failure"] is None else plain(without_private(r["failure"]))
         yield ReelHealth(
             plain(name), r["size"], r["local"], r["peers"], copies, r["downloaded"], r["uploaded"], failure
         )
@@ -235,8 +239,8 @@ def _reels(told: Mapping[str, Any]) -> Iterator[ReelHealth]:
 
 def _feeds(told: Mapping[str, Any]) -> Iterator[FeedHealth]:
     for f in told.get("feeds", ()):
-        error = None if f["error"] is None else plain(without_secrets(f["error"]))
-        yield FeedHealth(plain(without_secrets(f["feed"])), f["answered"], error)
+        error = None if f["error"] is None else plain(without_private(f["error"]))
+        yield FeedHealth(plain(without_private(f["feed"])), f["answered"], error)
 
 
 def _troubles(
@@ -299,8 +303,7 @@ def _feed_troubles(told: Mapping[str, Any], now_s: int, thresholds: Thresholds) 
         yield "lagging", f"no feed has answered for {span_text(silence)}"
     for f in feeds:
         if f["error"] is not None:
-            error = without_secrets(f["error"])
-            prefix = f"feed {without_secrets(f['feed'])}: "
-            yield "fresh", prefix + error.removeprefix(prefix)
+            prefix = f"feed {f['feed']}: "
+            yield "fresh", prefix + f["error"].removeprefix(prefix)
         elif f.get("freshness"):
-            yield "fresh", f"the freshness statement of {without_secrets(f['feed'])} does not count: {f['freshness']}"
+            yield "fresh", f"the freshness statement of {f['feed']} does not count: {f['freshness']}"

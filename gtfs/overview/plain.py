@@ -9,6 +9,7 @@ from typing import Final
 
 _USER: Final = re.compile(r"(?<=://)[^/\s@]*@")
 _QUERY: Final = re.compile(r"(\w+://[^\s?]*)\?[^\s:]*")
+_WAY: Final = re.compile(r"(?:\bfile:/*|(?<![\w:/.…]))/(?:[^\s/]+/)+")  # of a path, but for its last name
 _TEXT_MOST: Final = 500
 
 _SPANS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -24,9 +25,9 @@ def _escaped(c: str) -> str:
     return f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
 
 
-def without_secrets(text: str) -> str:
-    """Text without what the URLs in it say about who asks: user, password and query."""
-    return _QUERY.sub(r"\1?…", _USER.sub("…@", text))
+def without_private(text: str) -> str:
+    """Text without what URLs in it say about who asks (user, password, query), and where on this disk things are."""
+    return _WAY.sub("…/", _QUERY.sub(r"\1?…", _USER.sub("…@", text)))
 
 
 def span_text(seconds: float) -> str:
