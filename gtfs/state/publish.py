@@ -236,9 +236,8 @@ def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: Iss
     needs = needs_of(state, state.held, fresh)
     state.look_who_vouches()
     new = next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
-    return dataclasses.replace(
-        new, bell=make_bell(make_feed_key(state.layout.bell_key), new.repository, new.version)[1]
-    )
+    _, bell = make_bell(make_feed_key(state.layout.bell_key), new.repository, new.version)
+    return dataclasses.replace(new, bell=bell)
 
 
 def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:
