@@ -96,6 +96,8 @@ def _heading(source: _Text) -> Heading:
         if not (_is_key_character(char) or char == "."):
             raise BadSyntax(line, 'a section is written [word] or [word "name"]')
         section += char.lower()
+    if not section:
+        raise BadSyntax(line, "a section has a name")
     return Heading(section, None, line)
 
 
