@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A collection that a daemon follows: what was accepted of it, and which mirrors that makes, behind a guard (§14).
+"""A collection that a daemon follows: what was accepted of it, and which mirrors that makes, behind a guard (design.md §5).
 
 Synchronous, and nothing is fetched here. One caller at a time, in any thread.
 """

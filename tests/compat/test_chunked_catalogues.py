@@ -20,7 +20,7 @@ from publishers import MAIN, Publishers, held, now_s, with_node
 from gtfs.catalogue.chunkstore import ChunkStore
 from gtfs.catalogue.document import Catalogue, digest, from_text, text_alone
 from gtfs.catalogue.reftree import Chunk, RefTree, Top, name_chunk
-from gtfs.catalogue.store import DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.errors import Blame
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, ObjectId
