@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, NamedTuple
 
-from gtfs.catalogue.accept import CatalogueRefused, FirstTrust, Believed, S
+from gtfs.catalogue.accept import Believed, CatalogueRefused, FirstTrust, S
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.catalogue.race import found_signatures
 from gtfs.catalogue.statementstore import StatementStore

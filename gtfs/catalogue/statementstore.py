@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic
 
-from gtfs.catalogue.accept import Equivocation, FirstTrust, Believed, S, judge
+from gtfs.catalogue.accept import Believed, Equivocation, FirstTrust, S, judge
 from gtfs.catalogue.document import digest
 from gtfs.catalogue.refchunks import BadCatalogue
 from gtfs.durable import replace_file, sync_directory
@@ -45,12 +45,12 @@ class StatementStore(Generic[S]):
     """The statements under one directory, which is made if it is missing; ``read`` gives one from its signed text."""
 
     def __init__(
-        self, directory: Path, read: Callable[[bytes], S], *, read_only: bool = False, kept: int = KEPT
+        self, directory: Path, read: Callable[[bytes], S], *, read_only: bool = False, kept: int | None = None
     ) -> None:
         self.directory = directory
         self._read = read
         self._read_only = read_only
-        self._kept = kept
+        self._kept = KEPT if kept is None else kept
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property

@@ -12,7 +12,7 @@ import trio
 from keys import DAY_S
 from owner import COMPROMISED, Owner
 
-from gtfs.catalogue.accept import Accepted, FirstTrust, Believed
+from gtfs.catalogue.accept import Accepted, Believed, FirstTrust
 from gtfs.catalogue.document import Catalogue, digest
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, Fingerprint, ObjectId

@@ -409,7 +409,7 @@ def test_a_held_catalogue_whose_chunk_is_gone_or_damaged_never_gives_way_to_an_o
 def test_chunks_that_no_kept_catalogue_names_go_and_those_of_kept_ones_stay(
     mirror: State, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gtfs.catalogue.store.KEPT", 3)
+    monkeypatch.setattr("gtfs.catalogue.statementstore.KEPT", 3)
     for n in range(20):
         new = publisher.publish(main=ObjectId(bytes([n + 1]) * 20))
         assert poll(mirror, publisher.directory)[0].error is None
