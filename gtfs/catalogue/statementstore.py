@@ -50,7 +50,7 @@ class StatementStore(Generic[S]):
         self.directory = directory
         self._read = read
         self._read_only = read_only
-        self._kept = KEPT if kept is None else kept
+        self._kept = kept  # None: KEPT
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -86,7 +86,7 @@ class StatementStore(Generic[S]):
             replace_file(self.latest, accepted.document)
             self._drop_freshness(version)
         # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
-        for old_version in versions[: -self._kept]:
+        for old_version in versions[: -(self._kept or KEPT)]:
             (self.directory / f"{old_version}.asc").unlink(missing_ok=True)
 
     def _save_parts(self, accepted: Believed[S], before: Believed[S] | None) -> None:
