@@ -26,7 +26,7 @@ def piece(number: int) -> bytes:
 
 @pytest.fixture
 async def torrents(tmp_path):
-    """The bell at its publisher, who has nothing of it yet, and at three mirrors in a row: each knows the one before."""
+    """The bell at its publisher, who has nothing of it yet, and at mirrors in a row: each knows the one before."""
     made = make_reel(tmp_path / "made", DATA)
     async with contextlib.AsyncExitStack() as stack:
         found = []
