@@ -16,7 +16,7 @@ from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
 from gtfs.daemon.following import CollectionFollower
 from gtfs.daemon.places import Places
-from gtfs.daemon.roster import RosterMember, Roster, fault_of, trouble_text
+from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
 from gtfs.node.saidonce import SaidOnce

@@ -72,7 +72,8 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
     found = read(
         places,
         '[collection "k"]\n source = https://example.org/k\n include = pub/*\n include = x\n exclude = pub/y\n'
-        f" signer = {'AB' * 20}\n gone = move\n keyring = /k.gpg\n[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\n",
+        f" signer = {'AB' * 20}\n gone = move\n keyring = /k.gpg\n"
+        "[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\n",
     )
     (collection,) = found.collections
     assert collection.directory == places.mirrors / "k" and collection.include == ("pub/*", "x")
