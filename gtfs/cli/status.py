@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -51,7 +52,7 @@ def _span(context: click.Context, parameter: click.Parameter, text: str | None) 
 
 
 @click.command(cls=Command)
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, type=Place(path_type=Path))
+@click.argument("targets", metavar="[TARGET...]", nargs=-1, type=Place(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
 @click.option("--check", is_flag=True, help="One line and an exit code for a monitor; gtfs(1) has the codes.")
 @click.option("--prometheus", is_flag=True, help="Metrics in Prometheus' text format.")
@@ -59,11 +60,16 @@ def _span(context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--max-silence", metavar="TIME", callback=_span, help="Lagging: no feed answered for longer (1d).")
 @click.option("--max-age", metavar="TIME", callback=_span, help="Lagging: the catalogue is older.")
 def status(targets: tuple[Path, ...], as_json: bool, check: bool, prometheus: bool, **spans: float | None) -> int:
-    """Show the node of TARGET, a bare repository or a mounted directory; of several, one line each."""
+    """Show the node of TARGET, a bare repository or a mounted directory; of several, one line each.
+
+    Without one they are those of the running daemon, see gtfs seed.
+    """
     if as_json + check + prometheus > 1:
         raise click.UsageError("--json, --check and --prometheus exclude each other")
-    if len(targets) > 1 or check or prometheus:
-        return _overview(targets, spans, as_json=as_json, check=check, prometheus=prometheus)
+    if len(targets) != 1 or check or prometheus:
+        thresholds = _thresholds(spans)
+        judged = _judge_all(list(dict.fromkeys(targets)), thresholds) if targets else _judge_daemons(thresholds)
+        return _show_all(judged, as_json=as_json, check=check, prometheus=prometheus)
     found = _ask(targets[0])
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
@@ -82,48 +88,71 @@ def _ask(target: Path, timeout_s: float | None = None) -> dict[str, Any]:
     return found
 
 
-def _overview(
-    targets: Sequence[Path], spans: dict[str, float | None], *, as_json: bool, check: bool, prometheus: bool
-) -> int:
+def _thresholds(spans: dict[str, float | None]) -> Thresholds:
+    from gtfs.overview.health import Thresholds
+
+    return Thresholds(**{f"{name}_s": span for name, span in spans.items() if span is not None})
+
+
+def _judge_daemons(thresholds: Thresholds) -> list[RepositoryHealth]:
+    """Those that the running daemon has: each is asked itself, and of those that do not run it says why."""
+    from gtfs.daemon.asking import ask_daemon, places_to_ask
+    from gtfs.overview.health import unanswered
+
+    members = ask_daemon(places_to_ask(os.environ, is_root=os.geteuid() == 0), {"do": "list"})["repositories"]
+    running = {member["name"]: Path(member["directory"]) for member in members if member["stage"] == "running"}
+    judged = _judge_all(list(running.values()), thresholds, list(running))
+    others = [member for member in members if member["name"] not in running]
+    return judged + [
+        unanswered(m["name"], m["trouble"] or "it is being opened", is_damaged=m["damaged"]) for m in others
+    ]
+
+
+def _judge_all(
+    targets: Sequence[Path], thresholds: Thresholds, names: Sequence[str] | None = None
+) -> list[RepositoryHealth]:
     """Every target judged, the same way as a running node's page does."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from gtfs.overview.health import Thresholds, exit_code, ranked
-
-    thresholds = Thresholds(**{f"{name}_s": span for name, span in spans.items() if span is not None})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        judged = ranked(list(pool.map(partial(_judge, thresholds=thresholds), dict.fromkeys(targets))))
+        return list(pool.map(partial(_judge, thresholds), targets, names or [None] * len(targets)))
+
+
+def _judge(thresholds: Thresholds, target: Path, name: str | None) -> RepositoryHealth:
+    from gtfs.overview.health import judge, unanswered
+
+    try:
+        return judge(_ask(target, _ANSWER_S), int(time.time()), thresholds, name)
+    except TimeoutError:
+        return unanswered(name or str(target), f"its node did not answer within {_ANSWER_S:.0f} s")
+    except (GtfsError, OSError) as e:
+        from gtfs.state.damage import is_damage
+
+        return unanswered(name or str(target), str(e), is_damaged=is_damage(e))
+
+
+def _show_all(healths: list[RepositoryHealth], *, as_json: bool, check: bool, prometheus: bool) -> int:
+    from gtfs.overview.health import exit_code, ranked
+
+    healths = ranked(healths)
     if as_json:
-        click.echo(json.dumps([one.describe() for one in judged], indent=2, sort_keys=True))
+        click.echo(json.dumps([one.describe() for one in healths], indent=2, sort_keys=True))
     elif prometheus:
         from gtfs.overview.metrics import metrics
         from gtfs.version import version
 
-        click.echo(metrics(judged, version()), nl=False)
+        click.echo(metrics(healths, version()), nl=False)
     elif check:
         from gtfs.overview.lines import check_line
 
-        click.echo(check_line(judged))
-        return exit_code(judged)
+        click.echo(check_line(healths))
+        return exit_code(healths)
     else:
         from gtfs.overview.lines import table
 
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo("\n".join(table(judged, width)))
+        click.echo("\n".join(table(healths, width)))
     return 0
-
-
-def _judge(target: Path, thresholds: Thresholds) -> RepositoryHealth:
-    from gtfs.overview.health import judge, unanswered
-
-    try:
-        return judge(_ask(target, _ANSWER_S), int(time.time()), thresholds)
-    except TimeoutError:
-        return unanswered(str(target), f"its node did not answer within {_ANSWER_S:.0f} s")
-    except (GtfsError, OSError) as e:
-        from gtfs.state.damage import is_damage
-
-        return unanswered(str(target), str(e), is_damaged=is_damage(e))
 
 
 def _when(seconds: int | None) -> str:

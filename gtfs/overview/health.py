@@ -134,7 +134,9 @@ KEYS: Final = tuple(field.name for field in fields(RepositoryHealth))
 
 def unanswered(name: str, reason: str, *, is_damaged: bool = False) -> RepositoryHealth:
     """The health of a repository that could not be asked."""
-    return RepositoryHealth(plain(name), "damaged" if is_damaged else "unreachable", (plain(without_private(reason)),))
+    return RepositoryHealth(
+        plain(without_private(name)), "damaged" if is_damaged else "unreachable", (plain(without_private(reason)),)
+    )
 
 
 def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str | None = None) -> RepositoryHealth:
@@ -146,7 +148,7 @@ def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str
     links = _swarm(told).get("connections", ())
     held_back = told.get("refs_held_back", ())
     return RepositoryHealth(
-        name=plain(name or _own_name(told)),
+        name=plain(without_private(name or _own_name(told))),
         standing=found[0][0] if found else "fresh",
         trouble=tuple(plain(without_private(words)) for _, words in found),
         running=bool(told.get("running")),

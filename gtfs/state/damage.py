@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gtfs.catalogue.store import DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.errors import Blame, GtfsError
 from gtfs.reel.index import IndexCorrupt
 
