@@ -177,7 +177,7 @@ class _Conversation:
 
     async def _next_request(self) -> h11.Request | None:
         """With its end; None when there is none. Raises `_NoAnswer`, `h11.RemoteProtocolError`."""
-        request, has_begun = None, False
+        request, has_begun = None, self._http.trailing_data[0] != b""
         with trio.move_on_after(_REQUEST_S):
             while True:
                 event = self._http.next_event()
