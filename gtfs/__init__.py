@@ -27,8 +27,8 @@ History goes one way out and one way in; the folders are its stations, and each 
     view/         what the mount is given: packs, written packs, control files                 [trio]
     overview/     how repositories fare: judgements, and the page and metrics that show them     [h11, trio]
     node/         a repository while it runs: its torrents, feeds, socket; the order of shutdown  [httpx, trio]
-    collection/   lists of repositories that their publisher signs, and what a mirror makes of one
-    daemon/       one process with the nodes of many repositories: gtfs.conf, who runs, adding and removing     [trio]
+    collection/   a signed list of repositories, and what a mirror makes of one
+    daemon/       the nodes of many repositories in one process                                [trio]
     cli/          main.py and one file for each command                                    [click, rich]
     remote/       git-remote-gtfs: a SOURCE as one of git's own remotes                        [trio]
 
