@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A collection that a daemon follows: what was accepted of it, and which mirrors that makes, behind a guard (§14).
+"""A collection that a daemon follows: what was accepted of it, and which mirrors that makes, behind a guard.
 
-Synchronous, and nothing is fetched here. One caller at a time, in any thread.
+Design.md §5. Synchronous, and nothing is fetched here. One caller at a time, in any thread.
 """
 
 from __future__ import annotations

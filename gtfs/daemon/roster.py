@@ -163,7 +163,7 @@ class Roster:
         """Let nodes that have nothing to do give back what they hold open; one timer for all of them."""
         while True:
             await trio.sleep(REST_EVERY_S)
-            await trio.to_thread.run_sync(lambda nodes: [node.state.rest() for node in nodes], self.nodes())
+            await trio.to_thread.run_sync(_rest, self.nodes())
 
     async def _keep_task(self, member: RosterMember) -> None:
         """From one try to the next, until it is not wanted any more."""
@@ -225,6 +225,11 @@ class Roster:
             await node.reel_torrents.encode()
         await node.reel_torrents.update()
         return node
+
+
+def _rest(nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        node.state.rest()
 
 
 def _find(wanted: WantedRepository) -> tuple[Source, bool]:
