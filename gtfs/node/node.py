@@ -201,12 +201,8 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.attesters.reread()
-<<<<<<< HEAD
         self.ring_news.look_soon()
-        self.pointer.renew()
-=======
         self._tell()
->>>>>>> main
         self.news.wanted.grow()
         self.publishing.look_again()
 

@@ -62,7 +62,7 @@ def ask_first(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequenc
         return _ask(catalogue, signers)
 
 
-def _ask(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+def _ask(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     for primary, user_ids in signers:
         click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
         for user_id in user_ids:
