@@ -37,5 +37,5 @@ and meet in the Protocols of ``mount/tree.py``, and only ``node``, ``daemon``, `
 ``state`` and all below it is synchronous and loads neither trio nor libtorrent. ``tests/unit/test_house.py`` holds
 this; gtfs-design(7) tells more.
 
-Pages: gtfs(1), mount.fuse.gtfs(8), gtfs-pack(5), gtfs-reel(5), gtfs-catalogue(5), gtfs.conf(5), gtfs-design(7).
+Pages: gtfs(1), mount.fuse.gtfs(8), gtfs-pack(5), gtfs-reel(5), gtfs-catalogue(5), gtfs-design(7).
 """

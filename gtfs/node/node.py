@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -37,6 +37,7 @@ from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
+from gtfs.node.noticing import Noticing, open_noticing
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -86,6 +87,7 @@ class Node:
         client: Client,
         options: NodeOptions,
         first: FirstTrust,
+        noticing: Noticing | None = None,
     ) -> None:
         self.state = state
         self.options = options
@@ -113,7 +115,7 @@ class Node:
         self.bell = Bell(state, None if state.config.is_clone() else session, self.poller.hurry)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
-        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
@@ -201,6 +203,7 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.attesters.reread()
+        self.ring_news.look_soon()
         self._tell()
         self.news.wanted.grow()
         self.publishing.look_again()
@@ -262,6 +265,7 @@ class Node:
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
         if request["verb"] != "list":
+            self.ring_news.look_soon()
             self._judge_again()
         return done
 
@@ -272,6 +276,7 @@ class Node:
         """What was refused may be good by another ring."""
         self._refusals.judge_again()
         self.divergence.is_old = True
+        self.news.git.wake()
         self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -348,18 +353,32 @@ class Node:
             task_status.started()
 
 
+class Shared(NamedTuple):
+    """What nodes of one process have in common, beside the session."""
+
+    client: Client
+    noticing: Noticing
+
+
+@asynccontextmanager
+async def open_shared(proxy: str | None) -> AsyncIterator[Shared]:
+    """For as long as the nodes live."""
+    async with open_client(proxy) as client, open_noticing() as noticing:
+        yield Shared(client, noticing)
+
+
 @asynccontextmanager
 async def open_node(
     state: State,
     options: NodeOptions,
     session: Session | None = None,
     first: FirstTrust | None = None,
-    client: Client | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session`` and ``client``; without one the node opens its own. ``first`` None: no
-    catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of one process share one ``session``, and what is ``shared``; without, the node opens its own. ``first`` None:
+    no catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -373,10 +392,11 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        asks = await stack.enter_async_context(open_client(options.proxy)) if client is None else client
+        if shared is None:
+            shared = await stack.enter_async_context(open_shared(options.proxy))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, asks, options, first or FirstTrust())
+        node = Node(state, session, shared.client, options, first or FirstTrust(), shared.noticing)
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:

@@ -30,7 +30,7 @@ from gtfs.state.describe import describe_proposal, describe_published, describe_
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
-from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
@@ -238,6 +238,8 @@ class Publishing:
 
     def _due_refs(self) -> Mapping[bytes, ObjectId] | None:
         """Where refs stand, if that is to be published."""
+        if self._state.read_only or not is_by_itself(self._state.config):
+            return None
         refs = published_refs(self._state)
         is_tried_again = read_outstanding(self._state.layout) is not None
         return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None

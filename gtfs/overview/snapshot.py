@@ -20,7 +20,7 @@ from gtfs.overview.traffic import SPAN_S, Traffic
 from gtfs.version import version
 
 _LOOK_S: Final = 1.0  # so long one look is shown
-_SHARE: Final = 4.0  # times as long as it took, if that is longer
+_SHARE: Final = 20.0  # times as long as it took, if that is longer: it takes little of the time, however many there are
 
 Look = Callable[[], Awaitable[Sequence[RepositoryHealth]]]
 

@@ -74,6 +74,10 @@ class Index:
         """See `Database.transaction`."""
         return self._db.transaction()
 
+    def rest(self) -> None:
+        """See `Database.rest`."""
+        self._db.rest()
+
     def shrink(self) -> None:
         """See `Database.shrink`."""
         self._db.shrink()

@@ -27,10 +27,11 @@ from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.control import answer_task, listen
+from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
 from gtfs.state.lock import Busy, Lock
-from gtfs.swarm.httpget import Client, open_client
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedReposi
         if is_alone:
             raise
         return WantedRepository(repo, repo, Path(repo), origin="the command line")  # it may be there later
-    return WantedRepository(repo, source.text, source.repository, origin="the command line")
+    text = str(source.repository) if source.feed is None else source.text
+    return WantedRepository(repo, text, source.repository, origin="the command line")
 
 
 class _Run:
@@ -150,12 +152,13 @@ async def _seed(
             overview = ServedOverview(said.overview)  # before anything else: its port may be taken
             async with (
                 open_session(said.node.swarm) as session,
-                open_client(said.node.proxy) as client,
+                open_shared(said.node.proxy) as shared,
                 open_flat_nursery() as nursery,
             ):
-                roster = Roster(session, client, nursery, read_options, goes_on=goes_on)
+                roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
+                nursery.start_soon(roster.rest_task)
                 nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
-                run = _Run(roster, session, client, nursery, hangups, overview.url)
+                run = _Run(roster, session, shared.client, nursery, hangups, overview.url)
                 await body(run)
 
 
