@@ -331,9 +331,8 @@ def test_a_daemon_shows_all_that_it_has_and_an_empty_one_says_so(house: House, p
     assert "There are none yet" in browser.js("document.body.textContent")
     lines = house.run(["gtfs", "status", "--check"], env=daemon.env, code=3).out
     assert lines.startswith("GTFS UNKNOWN - there are no repositories")
-    away = house.root / "away"
     daemon.ask("add", pub, "--name", "pub/project")
-    daemon.ask("add", away, "--name", "away")
+    daemon.ask("add", f"http://127.0.0.1:{free_port()}/latest.asc", "--name", "away")
     found = {one["name"]: one["standing"] for one in site.status()["repositories"]}
     assert found == {"pub/project": "fresh", "away": "unreachable"}
     browser.wait("document.querySelectorAll('#repositories tbody tr').length == 2")
