@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Final
 
 from gtfs.overview.drawing import calendar, days_pattern, traffic_chart
 from gtfs.overview.health import STANDINGS, RepositoryHealth
@@ -18,7 +19,7 @@ from gtfs.overview.plain import bytes_text, span_text, time_text
 from gtfs.overview.repositorypage import anchor, badge, cell, details, head, when
 from gtfs.overview.traffic import SpanMoved
 
-_COLUMNS = (
+_COLUMNS: Final = (
     "Repository",
     "Standing",
     "Version",
@@ -31,6 +32,9 @@ _COLUMNS = (
     "Out",
     "Ratio",
 )
+
+
+_DETAILS_MOST: Final = 200  # repositories, the worst: the page is sent again and again
 
 
 @dataclass(frozen=True)
@@ -138,17 +142,17 @@ def _table(shown: Shown) -> str:
             '<section id="repositories" aria-labelledby="h-repositories"><h2 id="h-repositories">Repositories</h2>'
             '<p class="none">There are none yet. Once this daemon runs some, they are listed here.</p></section>'
         )
-    rows = "".join(_row(one) for one in shown.healths)
+    rows = "".join(_row(one, has_details=n < _DETAILS_MOST) for n, one in enumerate(shown.healths))
     return (
         '<section id="repositories" aria-labelledby="h-repositories"><h2 id="h-repositories">Repositories</h2>'
         f'<table class="wide" role="table">{head(_COLUMNS)}<tbody role="rowgroup">{rows}</tbody></table></section>'
     )
 
 
-def _row(one: RepositoryHealth) -> str:
+def _row(one: RepositoryHealth, *, has_details: bool) -> str:
     known = one.version is not None
     where = anchor(one.name)
-    link = f'<a id="to-{where}" href="#{where}">{escape(one.name)}</a>'
+    link = f'<a id="to-{where}" href="#{where}">{escape(one.name)}</a>' if has_details else escape(one.name)
     words = f"<p>{escape(one.trouble[0])}</p>" if one.trouble and one.standing != "fresh" else ""
     cells = [
         f'<th scope="row" role="rowheader">{link}{words}</th>',
@@ -169,5 +173,8 @@ def _row(one: RepositoryHealth) -> str:
 def _details(shown: Shown) -> str:
     if not shown.healths:
         return '<section id="details" hidden></section>'
-    every = "\n".join(details(one, shown.now_s) for one in shown.healths)
+    every = "\n".join(details(one, shown.now_s) for one in shown.healths[:_DETAILS_MOST])
+    left = len(shown.healths) - _DETAILS_MOST
+    if left > 0:
+        every += f'<p class="none">Of {left} more status.json tells all of this.</p>'
     return f'<section id="details" aria-labelledby="h-details"><h2 id="h-details">One by one</h2>{every}</section>'

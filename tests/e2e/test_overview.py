@@ -103,6 +103,25 @@ def test_the_exit_code_of_check_is_for_a_monitor(house: House, published: Path) 
     assert house.gtfs("status", "--check", "--max-lag", "soon", first, code=2).line.startswith("gtfs: --max-lag=soon: ")
 
 
+def test_a_mirror_whose_refs_are_behind_lags_once_that_lasts(house: House, pub: Path) -> None:
+    publisher = house.mount(pub, "A")
+    mirror = house.mount_mirror(publisher, "B")  # which has the catalogue, and fetches nothing by itself
+    assert house.gtfs("status", "--check", mirror.dir).out.startswith("GTFS OK")
+    lagging = wait_for(
+        lambda: (
+            found
+            if "lagging" in (found := house.gtfs("status", "--check", "--max-lag", "0", mirror.dir, code=None).out)
+            else ""
+        ),
+        "refs are behind for a second",
+    )
+    assert " refs are behind for " in lagging and lagging.startswith("GTFS WARNING")
+    house.gtfs("sync", mirror.dir)
+    assert house.gtfs("status", "--check", "--max-lag", "0", mirror.dir).out.startswith("GTFS OK")
+    (one, _) = house.gtfs("status", "--json", mirror.dir, publisher.dir).json()
+    assert (one["lag"], one["held_back"], one["publishes"][0]["version"]) == (0, 0, 1)
+
+
 def test_a_node_that_does_not_answer_hangs_no_monitor(house: House, pub: Path) -> None:
     listener = socket.socket(socket.AF_UNIX)
     here = os.open(pub / "gtfs", os.O_PATH)

@@ -37,6 +37,7 @@ async function look() {
   const live = document.getElementById("live");
   const selection = document.getSelection();
   if (document.hidden || (selection && !selection.isCollapsed)) return;
+  const begun = performance.now();
   try {
     const headers = seen ? { "If-None-Match": seen } : {};
     const answer = await fetch("/", { headers, cache: "no-store", redirect: "error" });
@@ -45,7 +46,7 @@ async function look() {
       put(new DOMParser().parseFromString(await answer.text(), "text/html"));
       seen = answer.headers.get("ETag");
     }
-    wait = EVERY_MS;
+    wait = Math.max(EVERY_MS, 20 * (performance.now() - begun));
     if (live.textContent !== "live") live.textContent = "live";
     live.className = "on";
   } catch (error) {

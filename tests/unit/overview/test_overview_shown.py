@@ -183,8 +183,9 @@ def test_nothing_from_outside_becomes_a_tag_an_attribute_or_a_control_character(
     text.encode()
 
 
-def test_ids_are_unique_and_every_reference_has_one() -> None:
-    found = shown(some())
+@pytest.mark.parametrize("healths", [some(), ranked([health() for _ in range(300)]), []], ids=("some", "many", "none"))
+def test_ids_are_unique_and_every_reference_has_one(healths: list[RepositoryHealth]) -> None:
+    found = shown(healths)
     ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     wanted = [attrs["href"] for tag, attrs in found.tags if tag == "a"] + [
@@ -205,6 +206,12 @@ def test_the_page_tells_every_reason_and_says_when_there_is_nothing() -> None:
     text = shown([many]).text
     assert "reason 0" in text and "reason 1" in text and "And 280 more." in text and "refs/heads/8 and 5 more" in text
     assert "There are none yet" in shown([]).text
+
+
+def test_a_thousand_repositories_make_no_endless_page() -> None:
+    found = shown(ranked([health() for _ in range(1000)]))
+    assert sum(tag == "tr" for tag, _ in found.tags) > 1000 > sum(tag == "details" for tag, _ in found.tags)
+    assert "Of 800 more" in found.text
 
 
 def test_pictures_say_in_words_what_they_show() -> None:
