@@ -15,7 +15,7 @@ from gtfs.catalogue.addresses import TRACKER_SCHEMES, is_address
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, FileFeed, parse_feed
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
-from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
+from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size, split_options
 from gtfs.node.options import NodeOptions
 from gtfs.pack.limits import LIMITS, Limits, option_of
 from gtfs.state.trustgiven import TrustGiven
@@ -250,6 +250,23 @@ def parse(texts: Sequence[str]) -> Said:
         swarm = replace(swarm, dht=False, lsd=False, utp=False, port_mapping=False)
     trust = TrustGiven(**given[TrustGiven])
     return Said(CommandOptions(**given[CommandOptions]), mount, replace(node, swarm=swarm), trust)
+
+
+def check_own(texts: Sequence[str]) -> None:
+    """Words about one repository of several in a process; raises what `parse` does, `BadNodeOption` for the others."""
+    for name, _ in split_options(",".join(texts)):
+        option = TABLE.get(name)
+        if option is not None and (option.of not in (NodeOptions, TrustGiven, Limits) or name == "offline"):
+            raise BadNodeOption(f"{name} is nothing of one repository; the swarm's options are those of [defaults]")
+    parse(texts)
+
+
+def check_process(texts: Sequence[str]) -> Said:
+    """Words about a process without a mount; raises what `parse` does, `BadNodeOption` for what is of none."""
+    said = parse(texts)
+    if said.node.offline:
+        raise BadNodeOption("offline: there is nothing to seed without a swarm")
+    return said
 
 
 def default_text(option: Option) -> str:

@@ -334,12 +334,16 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    state: State, options: NodeOptions, session: Session | None = None, first: FirstTrust | None = None
+    state: State,
+    options: NodeOptions,
+    session: Session | None = None,
+    first: FirstTrust | None = None,
+    client: Client | None = None,
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``; without one the node opens its own. ``first`` None: no catalogue is
-    believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of one process share one ``session`` and ``client``; without one the node opens its own. ``first`` None: no
+    catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -353,10 +357,10 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client(options.proxy))
+        asks = await stack.enter_async_context(open_client(options.proxy)) if client is None else client
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, client, options, first or FirstTrust())
+        node = Node(state, session, asks, options, first or FirstTrust())
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:

@@ -57,30 +57,47 @@ def ask_node(
     Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
     connection, upon which the node ends the work.
     """
-    with socket.socket(socket.AF_UNIX) as s:
+    with contextlib.ExitStack() as stack:
         try:
-            with socket_path(directory) as path:
-                s.connect(path)
+            path = stack.enter_context(socket_path(directory))
+            s = stack.enter_context(_connected(path))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        try:
-            s.sendall(json.dumps(request).encode() + b"\n")
-            answers = s.makefile("rb")
-            if not select.select([s], [], [], _AT_ONCE_S)[0]:
-                on_wait()
-            while line := answers.readline(_MAX_ANSWER):
-                kind, value, code = _read_answer(line)
-                if kind == "done":
-                    done: dict[str, Any] = value
-                    return done
-                if kind == "error":
-                    raise NodeFailed(value, code)
-                try:
-                    on_progress(value)
-                except (KeyError, TypeError, ValueError):
-                    raise _unknown_answer() from None
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        return _ask(s, request, on_progress, on_wait)
+
+
+def ask_at(path: str, request: Mapping[str, object]) -> dict[str, Any]:
+    """Ask whoever listens at a path. Raises `NodeFailed`, and OSError where nobody does."""
+    with _connected(path) as s:
+        return _ask(s, request, lambda _progress: None, lambda: None)
+
+
+@contextlib.contextmanager
+def _connected(path: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        yield s
+
+
+def _ask(
+    s: socket.socket, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None]
+) -> dict[str, Any]:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        s.sendall(json.dumps(request).encode() + b"\n")
+        answers = s.makefile("rb")
+        if not select.select([s], [], [], _AT_ONCE_S)[0]:
+            on_wait()
+        while line := answers.readline(_MAX_ANSWER):
+            kind, value, code = _read_answer(line)
+            if kind == "done":
+                done: dict[str, Any] = value
+                return done
+            if kind == "error":
+                raise NodeFailed(value, code)
+            try:
+                on_progress(value)
+            except (KeyError, TypeError, ValueError):
+                raise _unknown_answer() from None
     raise NodeFailed("the node ended before it answered; see its log", 1)
 
 

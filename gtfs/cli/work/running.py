@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ from gtfs.state.trustgiven import TrustGiven
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
 _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never used
+
+_asking = threading.Lock()
 
 
 class ResourcesTooLow(GtfsError):
@@ -55,6 +58,11 @@ def ask_first(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequenc
     """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
     if not sys.stdin.isatty():
         return False
+    with _asking:  # repositories start side by side
+        return _ask(catalogue, signers)
+
+
+def _ask(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     for primary, user_ids in signers:
         click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
         for user_id in user_ids:
