@@ -11,9 +11,9 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from gtfs.catalogue.accept import Believed, CatalogueRefused, Equivocation, NotSigned
+from gtfs.catalogue.accept import Believed, CatalogueRefused, Equivocation, NotSigned, WrongSigner
 from gtfs.catalogue.recovery import recover, why_fallen
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.collection.document import BadCollection, Collection, read_collection
@@ -43,7 +43,8 @@ class CollectionRefused(GtfsError):
                 f"the publisher signed two different lists of version {because.version}; mirrors stay as they are "
                 "until you have asked the publisher"
             )
-        super().__init__(f"collection {name}: refused: {reason}")
+        hint = " (as signer = FPR in gtfs.conf)" if isinstance(because, WrongSigner) else ""
+        super().__init__(f"collection {name}: refused: {reason}{hint}")
         self.because = because
 
 
@@ -148,17 +149,3 @@ class BelievedCollection:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         freeze(chosen, path, before=open_keyring(path) if path.exists() else None)
         return path
-
-    def describe(self) -> dict[str, Any]:
-        """What is held, for a page or JSON."""
-        if self.held is None:
-            return {"collection": None, "version": None}
-        held = self.held.catalogue
-        return {
-            "collection": held.repository,
-            "version": held.version,
-            "date": held.date_s,
-            "valid_until": held.valid_until_s,
-            "signers": list(held.signers),
-            "repositories": len(held.entries),
-        }

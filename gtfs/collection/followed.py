@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from gtfs.collection.believed import BelievedCollection, CollectionRefused
+from gtfs.collection.describe import describe_held, describe_record
 from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, Listed, Mirror, Removals, follow_list, removals
 from gtfs.collection.places import CollectionPlaces, moved_aside
@@ -149,13 +150,9 @@ class FollowedCollection:
             "name": self.settings.name,
             "source": self.settings.source,
             "kind": self.settings.kind,
-            **({} if self._believed is None else self._believed.describe()),
             "trouble": self.trouble(),
-            "mirrors": [mirror.to_json() for _, mirror in sorted(self._record.mirrors.items())],
-            "held_removals": list(self._removals.held),
-            "next_removal": self._removals.next_s,
-            "gone": [gone.to_json() for _, gone in sorted(self._record.gone.items())],
-            "not_followed": dict(sorted(self._record.others.items())),
+            **describe_held(None if self._believed is None else self._believed.held),
+            **describe_record(self._record, self._removals),
         }
 
     # -- what follows from a list -------------------------------------------------------------------------------
