@@ -72,6 +72,7 @@ class Catalogue(Statement):
 
     object_format: ObjectFormat = SHA1
     feed_key: str | None = None
+    bell: InfoHash | None = None  # the torrent of which a piece comes into being with the next version (design.md §11)
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     policy: tuple[Policy, ...] = ()
@@ -101,6 +102,8 @@ class Catalogue(Statement):
         ]
         if self.feed_key is not None:
             fields.append(("Feed-Key", self.feed_key))
+        if self.bell is not None:
+            fields.append(("Bell", self.bell.hex()))
         if self.trackers:
             fields.append(("Trackers", list(self.trackers)))
         if self.web_seeds:
@@ -179,19 +182,21 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     def optional(name: str, read: Callable[[str], T]) -> T | None:
         return read(name) if name.lower() in values else None
 
+    def infohash(name: str) -> InfoHash:
+        return InfoHash(bytes.fromhex(matching(values, name, _INFOHASH, "an infohash")))
+
     object_format = OBJECT_FORMATS.get(one_line(values, "Object-Format"))
     if object_format is None:
         bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
     reels, unusable = _reels(values.get("reels", []), object_format)
     top: Top | None = None
     if one_line(values, "Format") == FORMAT_IN_CHUNKS:
-        torrent = optional("Ref-Torrent", lambda name: bytes.fromhex(matching(values, name, _INFOHASH, "an infohash")))
-        infohash = None if torrent is None else InfoHash(torrent)
-        top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), infohash)
+        top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), optional("Ref-Torrent", infohash))
     return Catalogue(
         **vars(read_statement(values, "Repository")),
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(values, name, _DIGEST, "an ed25519 key in hex")),
+        bell=optional("Bell", infohash),
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
         web_seeds=_addresses(values.get("web-seeds", []), WEB_SEED_SCHEMES, "Web-Seeds"),
         policy=_policies(values.get("policy", [])),
