@@ -62,7 +62,7 @@ class Signing:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RepositoryEntry:
     """One repository of a collection, as it was when that was signed."""
 
     name: str  # a path, as `check_name` takes it
@@ -85,7 +85,7 @@ class Collection(Statement):
 
     feeds: tuple[str, ...] = ()
     signing: Signing | None = None
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[RepositoryEntry, ...] = ()
 
     def to_text(self) -> str:
         """The one text of this collection; raises `BadCollection` if `read_collection` would not take it back."""
@@ -103,7 +103,7 @@ class Collection(Statement):
             raise BadCollection("it would not be read back as it is")
         return text
 
-    def _line(self, entry: Entry) -> str:
+    def _line(self, entry: RepositoryEntry) -> str:
         usual = feeds_of(entry.name, self.feeds)
         has_usual = bool(usual) and entry.feeds[: len(usual)] == usual
         feeds = [_NONE] * has_usual + [f.replace(",", "%2C") for f in entry.feeds[len(usual) * has_usual :]]
@@ -206,7 +206,7 @@ class _Entries:
         self._signings = _Signings()
         self._heads: dict[str, bytes] = {}
 
-    def read(self, line: str) -> Entry:
+    def read(self, line: str) -> RepositoryEntry:
         """Raises `BadCatalogue`."""
         match = _ENTRY.match(line)
         if match is None:
@@ -214,7 +214,7 @@ class _Entries:
         name, version = _text(match["name"]), int(match["version"])
         if version >= VERSIONS:
             bad(f"{version} is no number below 2^53", "Repositories")
-        return Entry(
+        return RepositoryEntry(
             name,
             match["id"],
             version,

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
 from gtfs.collection.manifest import feed_beside, read_manifest
-from gtfs.collection.mirrors import Change, Listed, Mirror, Removals, follow_list, removals
+from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, approved, read_record
 from gtfs.collection.wanted import WantedRepository
@@ -88,7 +88,9 @@ class FollowedCollection:
         """
         if self._believed is None:
             source, template = self.settings.source, self.settings.feed
-            return self._update([Listed(n, (feed_beside(source, n, template),)) for n in read_manifest(document)])
+            return self._update(
+                [ListedRepository(n, (feed_beside(source, n, template),)) for n in read_manifest(document)]
+            )
         if not self._believed.take(document):
             return False
         return self._update(self._listed())
@@ -157,13 +159,13 @@ class FollowedCollection:
 
     # -- what follows from a list -------------------------------------------------------------------------------
 
-    def _listed(self) -> list[Listed] | None:
+    def _listed(self) -> list[ListedRepository] | None:
         """What the held version lists, and is to be mirrored here; None where there is none, or it does not count."""
         if self._believed is None or self._believed.held is None or self._believed.why_all_stays() is not None:
             return None
         may_be_here = self._is_here()
         return [
-            Listed(
+            ListedRepository(
                 entry.name,
                 tuple(feed for feed in entry.feeds if may_be_here or not isinstance(parse_feed(feed), FileFeed)),
                 entry.repository,
@@ -182,7 +184,7 @@ class FollowedCollection:
         include, exclude = self.settings.include, self.settings.exclude
         return any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude)
 
-    def _update(self, listed: list[Listed] | None) -> bool:
+    def _update(self, listed: list[ListedRepository] | None) -> bool:
         """Bring the mirrors up to a list; with None, only to what a person approved."""
         record, now_s = self._record, int(time.time())
         before = (dict(record.mirrors), dict(record.gone), dict(record.others))
@@ -206,7 +208,7 @@ class FollowedCollection:
         self._wanted = self._all_wanted()
         return is_other
 
-    def _follow(self, listed: list[Listed], now_s: int) -> None:
+    def _follow(self, listed: list[ListedRepository], now_s: int) -> None:
         record = self._record
         mirrors = dict(record.mirrors)
         for each in listed:  # what came back lies here still

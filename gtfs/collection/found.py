@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.collection.document import REEL_DIGITS, Entry, Signing, feeds_of, plain_description
+from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat
@@ -29,17 +29,19 @@ _DESCRIPTION_BYTES: Final = 4096  # of a file that are looked at
 
 
 @dataclass
-class Found:
+class FoundRepositories:
     """The entries by name, where they lie, and why others are left out."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RepositoryEntry] = field(default_factory=list)
     repositories: dict[str, Repository] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def find_published(top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str]) -> Found:
+def find_published(
+    top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str]
+) -> FoundRepositories:
     """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError."""
-    found = Found()
+    found = FoundRepositories()
     for git_dir in sorted(_git_dirs(top)):
         work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
         name = str(work_tree.relative_to(top))
@@ -86,7 +88,7 @@ def _is_git_dir(path: Path) -> bool:
     return all((path / part).exists() for part in _PARTS)
 
 
-def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[Entry, ObjectFormat]:
+def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[RepositoryEntry, ObjectFormat]:
     directory = Layout.in_repository(git_dir).catalogue
     held = CatalogueStore(directory, read_only=True).newest_text() if directory.is_dir() else None
     if held is None:
@@ -94,7 +96,7 @@ def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[Entry, Obj
     catalogue = held.catalogue
     if catalogue.feed_key is not None:
         feeds = (*feeds, address(bytes.fromhex(catalogue.feed_key), catalogue.repository))
-    entry = Entry(
+    entry = RepositoryEntry(
         name=name,
         repository=catalogue.repository,
         version=catalogue.version,

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from gtfs.collection.document import ENTRIES, NAME_MARK, Entry
+from gtfs.collection.document import ENTRIES, NAME_MARK, RepositoryEntry
 from gtfs.collection.wanted import BadRepositoryName, check_names
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import BadFeed, FileFeed, parse_feed
@@ -86,7 +86,7 @@ def feed_beside(source: str, name: str, template: str | None) -> str:
     return parts._replace(path=place, query="", fragment="").geturl()
 
 
-def manifest_of(entries: Iterable[Entry], fingerprints: dict[str, str]) -> dict[str, dict[str, Any]]:
+def manifest_of(entries: Iterable[RepositoryEntry], fingerprints: dict[str, str]) -> dict[str, dict[str, Any]]:
     """What grokmirror's manifest says of these; ``fingerprints`` are SHA-1 of each one's ``git show-ref``."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
@@ -104,6 +104,6 @@ def pack_manifest(found: dict[str, dict[str, Any]]) -> bytes:
     return gzip.compress(json.dumps(found, indent=1, sort_keys=True).encode() + b"\n", mtime=0)
 
 
-def projects_of(entries: Iterable[Entry]) -> bytes:
+def projects_of(entries: Iterable[RepositoryEntry]) -> bytes:
     """The file of cgit's list: a path in each line."""
     return b"".join(entry.name.encode() + b"\n" for entry in entries)

@@ -19,7 +19,7 @@ SUFFIX: Final = ".git"
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedRepository:
     """A repository as a list has it; a list that nobody signed has neither id, nor keys, nor a reel."""
 
     name: str
@@ -33,7 +33,7 @@ class Listed:
 class Mirror:
     """One that is followed: as it was listed last, and ``absent_s`` since when it is listed no more."""
 
-    listed: Listed
+    listed: ListedRepository
     directory: Path
     absent_s: int | None = None
 
@@ -56,7 +56,9 @@ class Mirror:
         """Raises ValueError, KeyError, TypeError, or a `GtfsError` for what `to_json` did not make."""
         keys = found["keys"]
         signing = None if keys is None else Signing(tuple(map(parse_fingerprint, keys)), int(found["threshold"]))
-        listed = Listed(check_name(found["name"]), tuple(found["feeds"]), found["repository"], signing, found["reel"])
+        listed = ListedRepository(
+            check_name(found["name"]), tuple(found["feeds"]), found["repository"], signing, found["reel"]
+        )
         absent_s = found["absent_since"]
         return cls(listed, Path(found["directory"]), None if absent_s is None else int(absent_s))
 
@@ -74,7 +76,11 @@ class Change:
 
 
 def follow_list(
-    before: Mapping[str, Mirror], listed: Iterable[Listed], mirrors: Path, now_s: int, taken: Collection[Path] = ()
+    before: Mapping[str, Mirror],
+    listed: Iterable[ListedRepository],
+    mirrors: Path,
+    now_s: int,
+    taken: Collection[Path] = (),
 ) -> Change:
     """The mirrors once a list was read; new ones lie below ``mirrors``, none in a directory that is ``taken``."""
     now = {each.name: each for each in listed}
@@ -99,11 +105,11 @@ def follow_list(
     return change
 
 
-def _is_another(before: Listed, now: Listed) -> bool:
+def _is_another(before: ListedRepository, now: ListedRepository) -> bool:
     return before.repository != now.repository and None not in (before.repository, now.repository)
 
 
-def _add(change: Change, new: Iterable[Listed], mirrors: Path, taken: set[Path]) -> None:
+def _add(change: Change, new: Iterable[ListedRepository], mirrors: Path, taken: set[Path]) -> None:
     """Give new ones a directory: no two that are one on some disk, and none within another."""
     places = {place_of(str(path.relative_to(mirrors))) for path in taken if path.is_relative_to(mirrors)}
     above = {place[:n] for place in places for n in range(1, len(place))}
@@ -127,7 +133,7 @@ def _free(mirrors: Path, name: str, places: Collection[tuple[str, ...]]) -> tupl
     return Path(mirrors, word + SUFFIX), place_of(word)
 
 
-def _renames(absent: Iterable[Mirror], new: Iterable[Listed]) -> list[tuple[str, str]]:
+def _renames(absent: Iterable[Mirror], new: Iterable[ListedRepository]) -> list[tuple[str, str]]:
     """Who has another name now: one id, signed by a key of before, and the first reel or a feed is the same.
 
     Where two could be meant, none is.
@@ -146,7 +152,7 @@ def _renames(absent: Iterable[Mirror], new: Iterable[Listed]) -> list[tuple[str,
     return [(old, name) for old, name in pairs if olds.count(old) == 1 and names.count(name) == 1]
 
 
-def _is_the_same(old: Listed, new: Listed) -> bool:
+def _is_the_same(old: ListedRepository, new: ListedRepository) -> bool:
     if old.signing is None or new.signing is None or not set(old.signing.keys) & set(new.signing.keys):
         return False
     return (old.reel is not None and old.reel == new.reel) or bool(set(old.feeds) & set(new.feeds))

@@ -23,8 +23,8 @@ from gtfs.catalogue.cosign import roles
 from gtfs.catalogue.issue import keep_statement, sign_together
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.collection.believed import KEPT
-from gtfs.collection.document import NAME_MARK, Collection, Entry, Signing, read_collection
-from gtfs.collection.found import Found, find_published
+from gtfs.collection.document import NAME_MARK, Collection, RepositoryEntry, Signing, read_collection
+from gtfs.collection.found import FoundRepositories, find_published
 from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
 from gtfs.collection.places import CollectionPlaces, out_files
 from gtfs.durable import replace_file
@@ -169,7 +169,10 @@ def _store(places: CollectionPlaces) -> StatementStore[Collection]:
 
 
 def _next(
-    settings: PublisherSettings, held: Believed[Collection] | None, entries: list[Entry] | tuple[()], now_s: int
+    settings: PublisherSettings,
+    held: Believed[Collection] | None,
+    entries: list[RepositoryEntry] | tuple[()],
+    now_s: int,
 ) -> Collection:
     return Collection(
         repository=settings.name,
@@ -193,7 +196,7 @@ def _is_good(held: Collection, new: Collection, now_s: int) -> bool:
 
 
 def _published(
-    new: Collection, held: Believed[Collection] | None, is_new: bool, found: Found, out: Path
+    new: Collection, held: Believed[Collection] | None, is_new: bool, found: FoundRepositories, out: Path
 ) -> PublishedCollection:
     old = {} if held is None else {entry.name: entry for entry in held.catalogue.entries}
     now = {entry.name: entry for entry in new.entries}
@@ -206,7 +209,7 @@ def _published(
     )  # fmt: skip
 
 
-def _write_out(places: CollectionPlaces, out: Path, document: bytes, found: Found) -> None:
+def _write_out(places: CollectionPlaces, out: Path, document: bytes, found: FoundRepositories) -> None:
     """The files that a web server shows, the signed one first. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = pack_manifest(manifest_of(found.entries, _fingerprints(places, found)))
@@ -215,7 +218,7 @@ def _write_out(places: CollectionPlaces, out: Path, document: bytes, found: Foun
             replace_file(path, data, mode=0o644)
 
 
-def _fingerprints(places: CollectionPlaces, found: Found) -> dict[str, str]:
+def _fingerprints(places: CollectionPlaces, found: FoundRepositories) -> dict[str, str]:
     """As grokmirror reckons them; git is asked only about those that have published since."""
     try:
         known = json.loads(places.published.read_bytes())

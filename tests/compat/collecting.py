@@ -13,7 +13,7 @@ from keys import Keys
 from gtfs.catalogue.accept import Believed
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.collection.document import Collection, Entry, Signing, read_collection
+from gtfs.collection.document import Collection, RepositoryEntry, Signing, read_collection
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.ids import InfoHash, ObjectId, ReelName
 from gtfs.layout import Layout
@@ -55,11 +55,11 @@ class ListPublisher:
         plain = Collection("kernel", 1, None, now_s, now_s + 30 * DAY_S, (key,), entries=self.entries(*names))
         return dataclasses.replace(plain, **changes)
 
-    def entries(self, *names: str) -> tuple[Entry, ...]:
+    def entries(self, *names: str) -> tuple[RepositoryEntry, ...]:
         signing = Signing((self.keys["bob"],))
         now_s = int(time.time())
         return tuple(
-            Entry(n, f"id-{n.replace('/', '-')}", 1, now_s, signing, (f"https://example.org/{n}",))
+            RepositoryEntry(n, f"id-{n.replace('/', '-')}", 1, now_s, signing, (f"https://example.org/{n}",))
             for n in sorted(names)
         )
 

@@ -13,7 +13,7 @@ from gtfs.collection import document
 from gtfs.collection.document import (
     BadCollection,
     Collection,
-    Entry,
+    RepositoryEntry,
     Signing,
     feeds_of,
     plain_description,
@@ -27,8 +27,8 @@ FEEDS = ("https://git.example.org/{}/gtfs/catalogue/latest.asc",)
 DAY_S = 24 * 3600
 
 
-def entry(name: str, **changes: object) -> Entry:
-    plain = Entry(name, "demo", 3, 1_800_000_000, Signing((A,)), feeds_of(name, FEEDS))
+def entry(name: str, **changes: object) -> RepositoryEntry:
+    plain = RepositoryEntry(name, "demo", 3, 1_800_000_000, Signing((A,)), feeds_of(name, FEEDS))
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ FULL = Collection(
 )
 
 
-def text_of(*entries: Entry) -> bytes:
+def text_of(*entries: RepositoryEntry) -> bytes:
     return dataclasses.replace(FULL, entries=entries).to_text().encode()
 
 
@@ -87,7 +87,7 @@ def is_good(names: list[str]) -> bool:
     st.dictionaries(
         NAMES,
         st.builds(
-            Entry,
+            RepositoryEntry,
             st.just("x"),
             st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,20}", fullmatch=True),
             st.integers(1, (1 << 53) - 1),
@@ -101,7 +101,7 @@ def is_good(names: list[str]) -> bool:
         max_size=6,
     ).filter(lambda found: is_good(list(found)))
 )
-def test_any_list_of_good_names_is_read_back(found: dict[str, Entry]) -> None:
+def test_any_list_of_good_names_is_read_back(found: dict[str, RepositoryEntry]) -> None:
     entries = tuple(
         dataclasses.replace(found[name], name=name, feeds=feeds_of(name, found[name].feeds)) for name in sorted(found)
     )

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtfs.collection import manifest
-from gtfs.collection.document import Entry, Signing
+from gtfs.collection.document import RepositoryEntry, Signing
 from gtfs.collection.manifest import BadManifest, feed_beside, manifest_of, pack_manifest, projects_of, read_manifest
 from gtfs.feed import BadFeed
 from gtfs.ids import Fingerprint
 
-ENTRY = Entry("pub/a b.git", "demo", 3, 1_800_000_000, Signing((Fingerprint("A" * 40),)), ("x",), None, b"refs/heads/m")
+ENTRY = RepositoryEntry(
+    "pub/a b.git", "demo", 3, 1_800_000_000, Signing((Fingerprint("A" * 40),)), ("x",), None, b"refs/heads/m"
+)
 
 
 def test_what_is_written_is_read_back_and_is_the_same_each_time() -> None:

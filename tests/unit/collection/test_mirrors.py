@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtfs.collection.document import Signing
-from gtfs.collection.mirrors import ABSENT_S, Listed, Mirror, follow_list, most_absent, removals
+from gtfs.collection.mirrors import ABSENT_S, ListedRepository, Mirror, follow_list, most_absent, removals
 from gtfs.collection.record import BadRecord, Gone, Record, approve, approved, read_record
 from gtfs.collection.wanted import place_of
 from gtfs.ids import Fingerprint
@@ -21,8 +21,8 @@ A, B = Signing((Fingerprint("A" * 40),)), Signing((Fingerprint("B" * 40),))
 TOP = Path("/srv/mirrors")
 
 
-def listed(name: str, **changes: object) -> Listed:
-    plain = Listed(name, (f"https://example.org/{name}",), f"id-{name}", A, f"{abs(hash(name)):016x}"[:16])
+def listed(name: str, **changes: object) -> ListedRepository:
+    plain = ListedRepository(name, (f"https://example.org/{name}",), f"id-{name}", A, f"{abs(hash(name)):016x}"[:16])
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
