@@ -30,7 +30,7 @@ class _Verbs(click.Group):
 def collection() -> None:
     """Publish a signed list of repositories, or have the daemon mirror all of such a list.
 
-    gtfs-collection(1) is the whole story.
+    gtfs-collection(5) is the whole story.
     """
 
 

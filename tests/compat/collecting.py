@@ -72,8 +72,9 @@ class ListPublisher:
 
 def follower(tmp_path: Path, keys: Keys, **changes: Any) -> FollowedCollection:
     """One who trusts alice with the list."""
-    trust = TrustGiven(keyrings=(keys.public,), signers=(keys["alice"],))
-    plain = FollowSettings("kernel", "https://example.org/collection.asc", tmp_path / "mirrors", trust=trust)
+    if "trust" not in changes:
+        changes["trust"] = TrustGiven(keyrings=(keys.public,), signers=(keys["alice"],))
+    plain = FollowSettings("kernel", "https://example.org/collection.asc", tmp_path / "mirrors")
     return FollowedCollection(tmp_path / "state", dataclasses.replace(plain, **changes))
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from collecting import DAY_S, ListPublisher, follower
 from keys import Keys, shared_keys
+from owner import COMPROMISED, Owner, revoked
 
 from gtfs.catalogue.accept import AlteredChain, Equivocation, FromFuture, NotSigned, OlderVersion, WrongSigner
 from gtfs.collection.believed import CollectionRefused
@@ -139,6 +141,30 @@ def test_two_lists_of_one_version_stop_everything_and_the_evidence_is_kept(
     assert "signed two different lists of version 1" in str(collection.trouble())
     assert len(list((tmp_path / "state" / "catalogue").glob("equivocation-1-*.asc"))) == 1
     assert names(follower(tmp_path, keys)) == ["a", "b"]  # what runs goes on, and is not asked for again
+
+
+@pytest.mark.warns
+def test_what_a_stolen_key_listed_falls_and_the_list_of_another_key_takes_its_place(tmp_path: Path) -> None:
+    owner = Owner(Path(tempfile.mkdtemp(prefix="gtfs-owner-", dir="/tmp")))  # gpg's agent wants a short path
+    ring = tmp_path / "ring.gpg"
+    ring.write_bytes(owner.export("plain", "other"))
+    trust = TrustGiven(keyrings=(ring,), signers=(owner["plain"],))
+    publisher = ListPublisher(owner, "plain")
+    publisher.keys.fingerprints["bob"] = owner["other"]
+    first = publisher.first("a", "b", signers=(owner["plain"], owner["other"]))
+    collection = follower(tmp_path, owner, trust=trust)
+    collection.take(publisher.sign(first))
+    stolen = publisher.next(first, "evil", version=1 << 52, signers=(owner["plain"],), previous="00" * 32)
+    assert collection.take(publisher.sign(stolen)) and "evil" in names(collection)
+    revocation = owner.revocation("plain", COMPROMISED, time_s=int(time.time()) - DAY_S)
+    ring.write_bytes(revoked(owner.export("plain"), revocation) + owner.export("other"))
+    collection = follower(tmp_path, owner, trust=trust)
+    assert "by a key that is revoked" in str(collection.trouble())
+    later_s = stolen.date_s + 1
+    second = publisher.next(first, "a", "b", date_s=later_s, signers=(owner["other"],))
+    assert collection.take(publisher.sign(second, "other")) and collection.describe()["version"] == 2
+    assert {"a", "b"} <= set(names(collection)) and "by a key" not in str(collection.trouble())
+    owner.close()
 
 
 def test_a_stale_list_adds_and_removes_nothing(
