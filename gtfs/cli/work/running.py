@@ -76,17 +76,6 @@ def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str
         return answer.strip() == "yes"
 
 
-def _ask(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
-=======
->>>>>>> collection21
-    for primary, user_ids in signers:
-        click.echo(f"{what} is signed by {primary}", err=True)
-        for user_id in user_ids:
-            click.echo(f"    {user_id}", err=True)
-    answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
-    return answer.strip() == "yes"
-
-
 def may_ask(given: TrustGiven) -> TrustGiven:
     """Whom the options trust, and the user as the one to ask."""
     return replace(given, confirm=ask_first)
