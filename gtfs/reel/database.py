@@ -158,16 +158,21 @@ class Database:
             if self._writer is not None:
                 self._writer.close()
 
-    def rest(self) -> None:
-        """Give descriptors and memory back if nothing was read or written since the last call; a use opens it again."""
+    def rest(self) -> bool:
+        """Give descriptors and memory back if nothing was read or written since the last call; a use opens it again.
+
+        Gives whether it did.
+        """
         uses, self._uses_at_rest = self._uses_at_rest, self._uses
         if uses != self._uses or self.read_only or not self._lock.acquire(blocking=False):
-            return
+            return False
         try:
-            if self._owner is None and not self._closed and self._writer is not None:
-                self._close_idle()
-                self._writer.close()
-                self._writer = None
+            if self._owner is not None or self._closed or self._writer is None:
+                return False
+            self._close_idle()
+            self._writer.close()
+            self._writer = None
+            return True
         finally:
             self._lock.release()
 

@@ -74,9 +74,9 @@ class Index:
         """See `Database.transaction`."""
         return self._db.transaction()
 
-    def rest(self) -> None:
+    def rest(self) -> bool:
         """See `Database.rest`."""
-        self._db.rest()
+        return self._db.rest()
 
     def shrink(self) -> None:
         """See `Database.shrink`."""
