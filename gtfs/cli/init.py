@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.shape import Command, Place
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 _PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
 
@@ -96,6 +96,8 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 @click.option(
     "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
 )
+@takes_dry_run
+@takes_json
 def init(
     repo: Path,
     attest: bool,
@@ -105,6 +107,8 @@ def init(
     announce: Path | None,
     no_announce: bool,
     sendmail: Path | None,
+    dry_run: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
@@ -124,8 +128,21 @@ def init(
             raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
         from gtfs.cli.work.init import run_attester
 
-        run_attester(repo, **{name: given[name] for name in allowed})
+        if dry_run:
+            raise click.UsageError("--attest changes two settings and writes nothing else: there is no dry run of it")
+        run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
+        return
+    if dry_run:
+        from gtfs.cli.work.init import run_dry
+
+        run_dry(repo, given, has_hook=hook, as_json=as_json)
         return
     from gtfs.cli.work.init import run
 
-    run(repo, given, has_hook=True if hook else False if no_hook else None, signing_subkey=signing_subkey)
+    run(
+        repo,
+        given,
+        as_json=as_json,
+        has_hook=True if hook else False if no_hook else None,
+        signing_subkey=signing_subkey,
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One pack's ``.idx`` file, of version 1 or 2 and either hash (gitformat-pack(5)): whether it names an object. One thread.
+"""One pack's ``.idx`` file, of version 1 or 2 and either hash (gitformat-pack(5)): what it names. One thread.
 
 dulwich of before 0.25, which Debian 13 has, knows no index of SHA-256.
 """
@@ -43,7 +43,7 @@ class PackIndex:
         self._row = fmt.oid_bytes + (0 if is_v2 else _OFFSET_V1)
         self._oid_bytes = fmt.oid_bytes
         try:
-            self._fanout = (0, *struct.unpack_from(">256I", data, start))
+            self._fanout: tuple[int, ...] = (0, *struct.unpack_from(">256I", data, start))
         except struct.error:
             self.close()
             raise BadIndex(path) from None
@@ -57,7 +57,7 @@ class PackIndex:
 
     def __contains__(self, oid: ObjectId) -> bool:
         low, high = self._fanout[oid[0]], self._fanout[oid[0] + 1]
-        at = bisect_left(range(high), oid, low, key=self._name)
+        at = bisect_left(range(high), bytes(oid), low, key=self._name)
         return at < high and self._name(at) == oid
 
     def _name(self, number: int) -> bytes:
