@@ -124,12 +124,11 @@ def init(
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        if hook or no_hook or signing_subkey or no_announce or any(given[name] for name in given.keys() - allowed):
-            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
+        others = (hook, no_hook, signing_subkey, no_announce, dry_run)
+        if any(others) or any(given[name] for name in given.keys() - allowed):
+            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home, --valid-days and --json")
         from gtfs.cli.work.init import run_attester
 
-        if dry_run:
-            raise click.UsageError("--attest changes two settings and writes nothing else: there is no dry run of it")
         run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
         return
     if dry_run:

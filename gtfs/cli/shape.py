@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How commands are found, what their --help shows, and completion of ``-o``: click's classes with what gtfs adds."""
+"""How commands are found, what their --help shows, and whose repository they mean: click's classes, and more."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 EXIT_STATUS = {
     0: "it was done",
@@ -152,20 +148,6 @@ def looks_like_source(text: str) -> bool:
     return ":" in text or "/" in text or Path(text).exists()
 
 
-class OptionsParameter(click.Option):
-    """``-o``; completes the word after the last comma."""
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Options that begin so, as they are typed."""
-        from click.shell_completion import CompletionItem
-
-        from gtfs.cli.nodeoptions import option_rows
-
-        before, comma, word = incomplete.rpartition(",")
-        typed = (re.sub(r"=.*", "=", row) for row, _ in option_rows())
-        return [CompletionItem(before + comma + name) for name in typed if name.startswith(word)]
-
-
 def takes_json(command: Any) -> Any:
     """The decorator that gives a command its ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Say it as JSON; gtfs(1) describes it.")(command)
@@ -179,6 +161,6 @@ def takes_dry_run(command: Any) -> Any:
 def takes_options(command: Any) -> Any:
     """The decorator that gives a command its ``-o``."""
     return click.option(
-        "-o", "options", cls=OptionsParameter, multiple=True, metavar="OPT,OPT=VALUE,...",
+        "-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...",
         help="Options, see below and mount.fuse.gtfs(8).",
     )(command)  # fmt: skip
