@@ -221,6 +221,7 @@ function __gtfs_known_words
     printf '%s\t%s\n' limit_tree_depth= 'a limit of what is let in, see gtfs-pack(5)'
     printf '%s\t%s\n' listen= 'where peers may connect; port 0 is any free port'
     printf '%s\t%s\n' logfile= 'where a mount in the background, or seed, writes its log'
+    printf '%s\t%s\n' nobell 'neither tell peers of newer catalogues nor hear of them'
     printf '%s\t%s\n' nodht 'stay out of the DHT'
     printf '%s\t%s\n' nolsd 'do not call for peers on the local network'
     printf '%s\t%s\n' nopex 'do not tell peers of each other'
