@@ -14,7 +14,7 @@ declare -gA _gtfs_options=(
     ["seed"]="-h --help -o=<options>"
     ["sign"]="-h --help --key=<> --gnupg-home=<file> --yes --dry-run --json"
     ["status"]="-h --help --json"
-    ["sync"]="-h --help --into=<file> -o=<options> --json"
+    ["sync"]="-h --help --into=<file> -o=<options> --dry-run --json"
     ["torrent"]="-h --help --out=<file> --packs --tracker=<> --json"
     ["trust"]="-h --help"
     ["trust add"]="-h --help --only=<> --dry-run --json"

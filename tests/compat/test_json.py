@@ -146,6 +146,29 @@ def test_trust_prints_what_the_page_lists(desk: Desk) -> None:
     assert found | of_followed | {"validity"} == told("trust")
 
 
+def test_a_dry_sync_says_what_a_newer_catalogue_would_bring_and_holds_it_not(desk: Desk) -> None:
+    desk.type("init", desk.path, "--name", "demo", "--sign-key", desk.keys["alice"])
+    desk.type("publish", desk.path)
+    ring, mirror = desk.path.parent / "alice.gpg", desk.path.parent / "m.git"
+    ring.write_bytes(desk.keys.export("alice"))
+    words = ("sync", desk.path / "gtfs" / "catalogue" / "latest.asc", "-o", f"offline,repo={mirror},keyring={ring}")
+    assert desk.json(*words, "--dry-run") == {"repository": str(mirror), "version": None}
+    assert not mirror.exists()
+    desk.type(*words, exit_code=5)  # the catalogue came, and its reel has no peer
+    tree = desk.git("rev-parse", "HEAD^{tree}")
+    second = desk.git("commit-tree", tree, "-p", desk.commit, "-m", "second")
+    desk.git("update-ref", "refs/heads/main", second)
+    desk.type("publish", desk.path)
+    before = digests(mirror)
+    found = desk.json("sync", mirror, "--dry-run")
+    assert digests(mirror) == before
+    assert (found["version"], found["newest"], found["reels"]) == (1, 2, 2)
+    (moved,) = found["refs"]
+    assert (moved["ref"], moved["from"], moved["to"]) == ("refs/heads/main", None, second)
+    of_sync = told("sync")
+    assert set(keys(found)) - {"feed", "asked", "answered", "error", "exit_code", "failures", "freshness"} <= of_sync
+
+
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     published(desk)
     file = desk.path.parent / "bob.gpg"

@@ -58,7 +58,7 @@ def test_completion_is_what_the_commands_and_the_options_say(tmp_path: Path) -> 
         ("gtfs sync a -o repo=contrib/ch", ["contrib/check"]),
         ("gtfs trust demo.git li", ["list"]),
         ("gtfs trust demo.git remove --f", ["--force"]),
-        ("gtfs status contrib/co", ["contrib/completion"]),
+        ("gtfs status contrib/com", ["contrib/completion"]),
         ("gtfs -v stat", ["status"]),
     ],
 )
