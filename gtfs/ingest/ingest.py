@@ -246,9 +246,7 @@ class Ingest:
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
             batch.add(candidate, examined, examination.pack)
-            for item in examined.decoded:
-                if item.data is not None:
-                    self._recent.put(item.oid, (item.kind, item.data))
+            self._recent.put_bases(examined.decoded)
         return batch
 
     def _new_batch(self, before: Batch | None) -> Batch:
@@ -258,8 +256,13 @@ class Ingest:
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
         if before is None:
-            return Batch(path, self._fmt, self._known.is_packed)
-        return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
+            return Batch(path, self._fmt, self._known.packed_among)
+
+        def here(oids: Sequence[ObjectId]) -> set[ObjectId]:
+            found = before.among(oids)
+            return found | self._known.packed_among([oid for oid in oids if oid not in found])
+
+        return Batch(path, self._fmt, here)
 
     def _look_again(self) -> None:
         if self._known.refresh():
