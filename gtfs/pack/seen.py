@@ -15,21 +15,21 @@ from gtfs.pack.format import COMMIT, TREE
 from gtfs.pack.treediff import entry_kind, entry_name, is_tree
 from gtfs.pack.trees import Presence, TreeCache
 
-_SEEN_MOST: Final = 1 << 17  # objects beyond those of one root, some 100 bytes each
+SEEN_BYTES: Final = 128  # about, of each object
 
 
 class Seen:
     """Objects that were seen: with each tree all that is below it.
 
-    After an error there is nothing in it.
+    With so many ``more`` than one root has it begins anew. After an error there is nothing in it.
     """
 
-    def __init__(self, trees: TreeCache, presence: Presence) -> None:
+    def __init__(self, trees: TreeCache, presence: Presence, more: int) -> None:
         self._trees = trees
         self._presence = presence
         self._oids: set[ObjectId] = set()
         self._last: ObjectId | None = None  # the root that came last
-        self._most = _SEEN_MOST
+        self._more = self._most = more
 
     def __contains__(self, oid: ObjectId) -> bool:
         return oid in self._oids
@@ -41,7 +41,7 @@ class Seen:
             self._oids.clear()
             self._presence.move(roots[0])
             self._oids.update(self._presence.oids())
-            self._most = len(self._oids) + _SEEN_MOST
+            self._most = len(self._oids) + self._more
         for root in roots:
             if root not in self._oids:
                 assert last is not None  # the first of all roots is there by now

@@ -15,7 +15,7 @@ from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
-from gtfs.pack.seen import Parents, Seen
+from gtfs.pack.seen import SEEN_BYTES, Parents, Seen
 from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
 from gtfs.pack.trees import CACHED_BYTES, OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
 
@@ -73,7 +73,7 @@ class Walker:
         self._limits = limits or Limits()
         self._trees = TreeCache(reader, fmt.oid_bytes, cached_bytes, self._limits.structure_bytes)
         self._presence = Presence(self._trees)
-        self._seen = Seen(self._trees, self._presence)
+        self._seen = Seen(self._trees, self._presence, cached_bytes // SEEN_BYTES)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
         self._ahead: dict[ObjectId, RawObject] = {}
 
