@@ -48,7 +48,7 @@ def _is_key_character(char: str) -> bool:
     return char.isascii() and (char.isalnum() or char == "-")
 
 
-class _Text:
+class _Characters:
     def __init__(self, text: str) -> None:
         self._text = text.removeprefix("\ufeff").replace("\r\n", "\n")
         self._at = 0
@@ -70,7 +70,7 @@ class _Text:
 
 def read_syntax(text: str) -> Iterator[Heading | Setting]:
     """Headings and values in their order; raises `BadSyntax`."""
-    source = _Text(text)
+    source = _Characters(text)
     heading: Heading | None = None
     while char := source.next():
         if char in "#;":
@@ -88,7 +88,7 @@ def read_syntax(text: str) -> Iterator[Heading | Setting]:
             raise BadSyntax(source.line, f"{char!a} begins neither a [section], a key nor a comment")
 
 
-def _heading(source: _Text) -> Heading:
+def _heading(source: _Characters) -> Heading:
     line, section = source.line, ""
     while (char := source.next()) != "]":
         if char and char in " \t":
@@ -101,7 +101,7 @@ def _heading(source: _Text) -> Heading:
     return Heading(section, None, line)
 
 
-def _name(source: _Text, line: int) -> str:
+def _name(source: _Characters, line: int) -> str:
     wrong = BadSyntax(line, 'a section with a name is written [word "name"], on one line')
     while (char := source.next()) in (" ", "\t"):
         pass
@@ -119,7 +119,7 @@ def _name(source: _Text, line: int) -> str:
     return name
 
 
-def _setting(source: _Text, first: str) -> tuple[str, str | None]:
+def _setting(source: _Characters, first: str) -> tuple[str, str | None]:
     line, key = source.line, first.lower()
     while _is_key_character(char := source.next()):
         key += char.lower()
@@ -132,7 +132,7 @@ def _setting(source: _Text, first: str) -> tuple[str, str | None]:
     return key, _value(source, line)
 
 
-def _value(source: _Text, line: int) -> str:
+def _value(source: _Characters, line: int) -> str:
     value, kept, is_quoted = "", 0, False  # ``kept``: how much of it is not space at its end
     while True:
         char = source.next()
