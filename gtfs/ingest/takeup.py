@@ -117,6 +117,12 @@ def take_up(
     return TakenUp(len(made), packed_bytes, unmade, made, looked_at)
 
 
+def note_whole(index: Index, tips: Collection[ObjectId]) -> None:
+    """Refs have just moved to these, over history that is here whole: nobody need walk it to find what is new."""
+    if tips:
+        index.meta.set_taken_up(index.meta.taken_up().union(tips))
+
+
 def sweep_spool(repository: Repository) -> None:
     """Drop spool files that a crash left."""
     shutil.rmtree(repository.layout.spool, ignore_errors=True)
