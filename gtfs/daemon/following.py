@@ -100,16 +100,22 @@ class CollectionFollower:
             due = self._collection.next_due()
             wait_s = _LONGEST_S if due is None else min(max(due - time.time(), 1.0), _LONGEST_S)
             await trio.sleep(wait_s)
-            what = f"collection {self.settings.name} was not looked at"
-            try:
-                async with self._one:
-                    is_other = await trio.to_thread.run_sync(self._collection.look)
-            except (GtfsError, OSError) as e:
-                self._said.warn(what, e)
-                continue
-            self._said.is_over(what)
-            if is_other:
-                await self._act()
+            await self.look()
+
+    async def look(self) -> None:
+        """See what time, or a person, has made due."""
+        if self._collection is None:
+            return
+        what = f"collection {self.settings.name} was not looked at"
+        try:
+            async with self._one:
+                is_other = await trio.to_thread.run_sync(self._collection.look)
+        except (GtfsError, OSError) as e:
+            self._said.warn(what, e)
+            return
+        self._said.is_over(what)
+        if is_other:
+            await self._act()
 
     async def _act(self) -> None:
         """Start and end nodes; then, as no node has them any more, put away the mirrors that are gone."""

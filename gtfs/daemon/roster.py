@@ -19,6 +19,7 @@ import trio
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1
+from gtfs.node.memory import give_back
 from gtfs.node.node import Node, Shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
@@ -230,8 +231,9 @@ class Roster:
 
 
 def _rest(nodes: Iterable[Node]) -> None:
-    for node in nodes:
-        node.state.rest()
+    rested = [node.state.rest() for node in nodes]
+    if any(rested):
+        give_back()
 
 
 def _find(wanted: WantedRepository) -> tuple[Source, bool]:

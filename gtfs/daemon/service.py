@@ -70,7 +70,12 @@ class Service:
 
     def handlers(self) -> dict[str, Handler]:
         """What its socket answers."""
-        return {"add": self._asked_add, "remove": self._asked_remove, "list": self._asked_list}
+        return {
+            "add": self._asked_add,
+            "remove": self._asked_remove,
+            "list": self._asked_list,
+            "reread": self._asked_reread,
+        }
 
     async def start(self) -> None:
         """Follow the collections, and begin with every repository; returns before they run."""
@@ -90,6 +95,8 @@ class Service:
         self.configuration = found
         self._tell_troubles()
         await self._follow(found.collections)
+        for follower in list(self._followers.values()):
+            await follower.look()
         await self._fill()
         await self._roster.reread()
         log.info("the configuration was read again: %d repositories", len(self._roster.members()))
@@ -148,6 +155,11 @@ class Service:
             ],
             "configuration": str(self._places.config),
         }
+
+    async def _asked_reread(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """As SIGHUP does: for ``gtfs collection follow`` and ``prune``."""
+        await self.reread()
+        return {}
 
     async def _asked_add(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         options = texts_in(request, "options")

@@ -95,6 +95,24 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS hook_failures (
         hook TEXT PRIMARY KEY, times INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # How many packs there are, and their bytes: a status must not cost what there is (totals.py).
+    """CREATE TABLE IF NOT EXISTS totals (
+        state TEXT PRIMARY KEY, packs INTEGER NOT NULL, bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO totals SELECT column1, count(row), coalesce(sum(size), 0)
+        FROM (VALUES ('remote'), ('waiting'), ('refused'), ('verified'), ('unpacked'))
+        LEFT JOIN packs ON state = column1 WHERE NOT EXISTS (SELECT 1 FROM totals) GROUP BY column1""",
+    """CREATE TRIGGER IF NOT EXISTS totals_come AFTER INSERT ON packs BEGIN
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_go AFTER DELETE ON packs BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_change AFTER UPDATE OF state, size ON packs
+        WHEN old.state IS NOT new.state OR old.size IS NOT new.size BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
 )
 
 
@@ -158,16 +176,21 @@ class Database:
             if self._writer is not None:
                 self._writer.close()
 
-    def rest(self) -> None:
-        """Give descriptors and memory back if nothing was read or written since the last call; a use opens it again."""
+    def rest(self) -> bool:
+        """Give descriptors and memory back if nothing was read or written since the last call; a use opens it again.
+
+        Gives whether it did.
+        """
         uses, self._uses_at_rest = self._uses_at_rest, self._uses
         if uses != self._uses or self.read_only or not self._lock.acquire(blocking=False):
-            return
+            return False
         try:
-            if self._owner is None and not self._closed and self._writer is not None:
-                self._close_idle()
-                self._writer.close()
-                self._writer = None
+            if self._owner is not None or self._closed or self._writer is None:
+                return False
+            self._close_idle()
+            self._writer.close()
+            self._writer = None
+            return True
         finally:
             self._lock.release()
 

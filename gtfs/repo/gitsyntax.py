@@ -68,6 +68,11 @@ class _Characters:
             pass
 
 
+def quoted(value: str) -> str:
+    """A value, or the name of a section, as it is written so that `read_syntax` gives it back."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
 def read_syntax(text: str) -> Iterator[Heading | Setting]:
     """Headings and values in their order; raises `BadSyntax`."""
     source = _Characters(text)

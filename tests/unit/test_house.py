@@ -88,7 +88,7 @@ LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
-    "dulwich": {"pack", "repo"},
+    "dulwich": {"pack"},
     "cryptography": {"swarm", "state"},
     "httpx": {"swarm", "node"},
     "h11": {"overview"},
@@ -146,6 +146,7 @@ def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
 # Other programs' words, where they tell a thing in no other way: Python's, pyfuse3's, git's, libtorrent's.
 HEARS_OTHERS = {
     "cli/terminal.py": {"failed with No such file or directory", "start new thread"},
+    "collection/found.py": {"Unnamed repository;"},
     "mount/lifetime.py": {"No such file"},
     "repo/unpack.py": {"error: object "},
     "swarm/alerts.py": {"outgoing connection"},

@@ -56,19 +56,24 @@ def raise_file_limit() -> None:
 
 def ask_first(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
+    return _ask(f"The catalogue of {catalogue.repository}", "the repository holds", signers)
+
+
+def ask_collection(collection: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+    """The same of a collection."""
+    return _ask(f"The collection {collection.repository}", "is mirrored here", signers)
+
+
+def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     if not sys.stdin.isatty():
         return False
     with _asking:  # repositories start side by side
-        return _ask(catalogue, signers)
-
-
-def _ask(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
-    for primary, user_ids in signers:
-        click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
-        for user_id in user_ids:
-            click.echo(f"    {user_id}", err=True)
-    answer = input("Shall this key say what the repository holds, from now on? Type yes: ")
-    return answer.strip() == "yes"
+        for primary, user_ids in signers:
+            click.echo(f"{what} is signed by {primary}", err=True)
+            for user_id in user_ids:
+                click.echo(f"    {user_id}", err=True)
+        answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
+        return answer.strip() == "yes"
 
 
 def may_ask(given: TrustGiven) -> TrustGiven:

@@ -27,6 +27,7 @@ from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.control import answer_task, listen
+from gtfs.node.memory import keep_little
 from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
@@ -131,6 +132,7 @@ async def _seed(
     said: Said, words: tuple[str, ...], body: Callable[[_Run], Awaitable[None]], *, goes_on: bool, may_ask_user: bool
 ) -> None:
     """The session, and a roster in it for ``body``, until a signal comes."""
+    keep_little()
 
     @lru_cache(1024)
     def read_options(own: tuple[str, ...]) -> OwnOptions:
