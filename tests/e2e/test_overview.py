@@ -342,7 +342,7 @@ def test_a_name_that_is_a_script_is_shown_and_not_run(house: House, pub: Path, b
 
 
 def test_a_daemon_shows_all_that_it_has_and_an_empty_one_says_so(house: House, pub: Path, browser: Browser) -> None:
-    daemon = start(house, "", "status=0")
+    daemon = start(house, "[status]\n\tlisten = 0\n\tuser = nobody\n")
     site = Site(daemon.log)
     browser.open(site.url)
     assert "There are none yet" in browser.js("document.body.textContent")
