@@ -63,7 +63,7 @@ def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -
     check_process(options)
     read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
     configuration = read()
-    words = (*configuration.options, *options)
+    words = (*configuration.options, *configuration.status, *options)
     said = check_process(words)
     raise_file_limit()
     places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
