@@ -19,6 +19,7 @@ from gtfs.collection.wanted import WantedRepository, check_name
 from gtfs.daemon.places import Places
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import parse_fingerprint
+from gtfs.mount.options import escape_value
 from gtfs.repo.gitsyntax import BadSyntax, Heading, read_syntax
 from gtfs.state.trustgiven import TrustGiven
 
@@ -255,7 +256,7 @@ class _Reader:
             trust=self._trust(section),
             include=section.all("include") or ("*",),
             exclude=section.all("exclude"),
-            options=(_PREFETCH, *section.all("options")),
+            options=(_PREFETCH, f"meet={escape_value(source or manifest)}", *section.all("options")),
             gone=section.one_of("gone", ("keep", "move", "delete")),
             feed=section.one("feed"),
         )
