@@ -16,7 +16,7 @@ History goes one way out and one way in; the folders are its stations, and each 
     layout.py     every path of a repository's state directory
     durable.py    files that are whole or absent after a power cut
     pack/         commit packs: objects, deltas, deflate, encoding, scanning, decoding     [dulwich]
-    repo/         the backing repository: objects, history, refs, unpacking                [dulwich, git]
+    repo/         the backing repository: objects, history, refs, unpacking                [git]
     reel/         open reel, sealing, table, index, recovery                     [sqlite3]
     catalogue/    the signed statement: document, acceptance, store, issuing
     trust/        keyrings, verification, signing, policies, sign-offs                     [gnupg, gpgv, debian]

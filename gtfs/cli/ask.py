@@ -63,6 +63,16 @@ def ask(
     return ask_node(Layout.in_repository(place).root, request, tell, on_wait, timeout_s)
 
 
+def foretell(place: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """What ``request`` would do there, by the running node if there is one; nothing is done."""
+    found = ask(place, {"do": "dry_run", "of": request})
+    if found is None:
+        from gtfs.cli.work.dryrun import run
+
+        found = run(place, request)
+    return found
+
+
 def _is_ours(place: Path) -> bool:
     """Whether git has nothing to say against the owner: safe.directory is asked only about what is somebody else's."""
     try:

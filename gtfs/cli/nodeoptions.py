@@ -253,7 +253,8 @@ NODE: Mapping[str, Option] = {
         "socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off",
     ),
     "encryption": Option(
-        SwarmOptions, "encryption", Kind("WHICH", _one_of(ENCRYPTION)), "required, enabled or disabled"
+        SwarmOptions, "encryption", Kind("WHICH", _one_of(ENCRYPTION), words=tuple(ENCRYPTION)),
+        "required, enabled or disabled",
     ),
     "utp": Option(SwarmOptions, "utp", True, "speak uTP too, which gives way to other traffic"),
     "connections": Option(SwarmOptions, "connections", count(1, 65535), "connections at most, of all reels"),

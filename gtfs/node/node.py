@@ -34,6 +34,7 @@ from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
+from gtfs.node.foresync import foresee_sync
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
@@ -110,6 +111,7 @@ class Node:
         self.hooks = HookRuns(state, self.news.followed)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
+        self._first, self._client = first, client
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
@@ -246,6 +248,13 @@ class Node:
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
+    async def foresee_sync(self) -> dict[str, Any]:
+        """What `sync_once` would do; see `gtfs.node.foresync`."""
+        return await foresee_sync(self.state, self.poller, self.chunks, self._first, self._client, self.pointer.follow)
+
+    async def _asked_foresee_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self.foresee_sync()
+
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         await self.ring_news.look()
@@ -322,8 +331,9 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
+        handlers |= {"foresee_sync": self._asked_foresee_sync}
         handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
-        handlers |= {"rewind": self.publishing.asked_rewind}
+        handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}

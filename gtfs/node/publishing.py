@@ -27,6 +27,7 @@ from gtfs.state.announce import announce
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
+from gtfs.state.dryrun import answer_dry_run
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
@@ -150,6 +151,10 @@ class Publishing:
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
         return await self._writing.run(foretell, self._state)
+
+    async def asked_dry_run(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """What another request would do now."""
+        return await self._writing.run(answer_dry_run, self._state, request["of"])
 
     async def rewind(self, version: int) -> dict[str, Any]:
         """Hold an accepted version again; what `gtfs rewind` shows."""

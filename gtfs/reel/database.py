@@ -95,6 +95,24 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS hook_failures (
         hook TEXT PRIMARY KEY, times INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # How many packs there are, and their bytes: a status must not cost what there is (totals.py).
+    """CREATE TABLE IF NOT EXISTS totals (
+        state TEXT PRIMARY KEY, packs INTEGER NOT NULL, bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO totals SELECT column1, count(row), coalesce(sum(size), 0)
+        FROM (VALUES ('remote'), ('waiting'), ('refused'), ('verified'), ('unpacked'))
+        LEFT JOIN packs ON state = column1 WHERE NOT EXISTS (SELECT 1 FROM totals) GROUP BY column1""",
+    """CREATE TRIGGER IF NOT EXISTS totals_come AFTER INSERT ON packs BEGIN
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_go AFTER DELETE ON packs BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_change AFTER UPDATE OF state, size ON packs
+        WHEN old.state IS NOT new.state OR old.size IS NOT new.size BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
 )
 
 

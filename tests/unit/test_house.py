@@ -88,7 +88,7 @@ LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
-    "dulwich": {"pack", "repo"},
+    "dulwich": {"pack"},
     "cryptography": {"swarm", "state"},
     "httpx": {"swarm", "node"},
     "h11": {"overview"},
