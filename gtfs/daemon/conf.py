@@ -272,7 +272,7 @@ class _Reader:
             trust=self._trust(section),
             include=section.all("include") or ("*",),
             exclude=section.all("exclude"),
-            options=(_PREFETCH, *section.all("options")),
+            options=(_PREFETCH, f"meet={escape_value(source or manifest)}", *section.all("options")),
             gone=section.one_of("gone", ("keep", "move", "delete")),
             feed=section.one("feed"),
         )

@@ -28,9 +28,9 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.control import answer_task, listen
 from gtfs.node.memory import keep_little
-from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
+from gtfs.node.shared import open_shared
 from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
