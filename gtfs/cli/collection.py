@@ -73,21 +73,27 @@ def init(directory: Path, as_json: bool, dry_run: bool, **given: Any) -> int:
 @collection.command()
 @_directory
 @click.option("--force", is_flag=True, help="Sign a new version although nothing changed.")
+@click.option(
+    "--repositories", is_flag=True,
+    help="Publish each repository first; one that is nobody's yet becomes a publisher's, with the collection's key.",
+)  # fmt: skip
 @_JSON
 @_DRY_RUN
-def publish(directory: Path, force: bool, as_json: bool, dry_run: bool) -> int:
+def publish(directory: Path, force: bool, repositories: bool, as_json: bool, dry_run: bool) -> int:
     """List the published repositories below DIRECTORY, sign the list, and write its files.
 
     Only if something changed, or the version before does not last long any more, it is a new version.
     """
     from gtfs.cli.work.collection import run_publish
 
-    done = run_publish(directory, force=force, dry_run=dry_run)
+    done = run_publish(directory, force=force, repositories=repositories, dry_run=dry_run)
     if as_json:
         _echo(done)
         return 0
     for name, why in list(done["left_out"].items())[:_SHOWN]:
         complain(f"left out: {name}: {why}")
+    for name, why in list(done["not_published"].items())[:_SHOWN]:
+        complain(f"{name} is listed as it was: {why}")
     for what, names in (("new", done["added"]), ("changed", done["changed"]), ("gone", done["removed"])):
         _show_names(what, names)
     state = "would be published" if dry_run else "published"

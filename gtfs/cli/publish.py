@@ -64,7 +64,7 @@ def publish(
     if dry_run:
         _show_foretold(_foretell(place), verbose)
         return 0
-    done = _complete_by_node(place, files) if complete else _by_node(place, force, jobs, propose)
+    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose)
     has_node = done is not None
     if done is None:
         from gtfs.cli.work.publish import run, run_complete
@@ -148,7 +148,7 @@ def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -
     say(f"next: gtfs sign {path}, where each key is; then gtfs publish --complete {repo} {path}.*.asc")
 
 
-def _by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
+def publish_by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
     """What the running node published, None if none runs: it draws, we sign, it places what holds."""
     while True:
         with bar("encoding") as show:

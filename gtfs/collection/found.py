@@ -42,11 +42,7 @@ def find_published(
 ) -> FoundRepositories:
     """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError."""
     found = FoundRepositories()
-    for git_dir in sorted(_git_dirs(top)):
-        work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
-        name = str(work_tree.relative_to(top))
-        if not any(fnmatchcase(name, g) for g in include) or any(fnmatchcase(name, g) for g in exclude):
-            continue
+    for name, git_dir in repositories_below(top, include, exclude):
         try:
             check_name(name)
             place = str(git_dir.relative_to(top))
@@ -60,6 +56,15 @@ def find_published(
             found.repositories[name] = Repository(git_dir, fmt)
     found.entries.sort(key=lambda entry: entry.name)
     return found
+
+
+def repositories_below(top: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError."""
+    for git_dir in sorted(_git_dirs(top)):
+        work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
+        name = str(work_tree.relative_to(top))
+        if any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude):
+            yield name, git_dir
 
 
 class _NotPublished(Exception):
