@@ -20,11 +20,11 @@ from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
 from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
+from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, approved, read_record
 from gtfs.collection.wanted import WantedRepository
 from gtfs.durable import sync_directory
-from gtfs.feed import FileFeed, parse_feed
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
 from gtfs.state.trustgiven import TrustGiven
@@ -163,21 +163,16 @@ class FollowedCollection:
         """What the held version lists, and is to be mirrored here; None where there is none, or it does not count."""
         if self._believed is None or self._believed.held is None or self._believed.why_all_stays() is not None:
             return None
-        may_be_here = self._is_here()
         return [
             ListedRepository(
                 entry.name,
-                tuple(feed for feed in entry.feeds if may_be_here or not isinstance(parse_feed(feed), FileFeed)),
+                tuple(feed for feed in entry.feeds if may_name(self.settings.source, feed)),
                 entry.repository,
                 entry.signing,
                 entry.reel,
             )
             for entry in self._believed.held.catalogue.entries
         ]
-
-    def _is_here(self) -> bool:
-        """Whether the list itself is a file of this machine: only then it may name others."""
-        return isinstance(parse_feed(self.settings.source), FileFeed)
 
     def _is_chosen(self, name: str) -> bool:
         """Whether the settings want it: what they leave out is not run, and what is here of it stays."""
@@ -223,7 +218,9 @@ class FollowedCollection:
         usable = [each for each in chosen if each.feeds]
         change = follow_list(mirrors, usable, self.settings.directory, now_s, taken)
         change.others |= {
-            each.name: "its only feeds are files, of another machine" for each in chosen if not each.feeds
+            each.name: "its only feeds are files, or in a network nearer than the list's"
+            for each in chosen
+            if not each.feeds
         }
         record.mirrors, record.others = dict(sorted(change.mirrors.items())), change.others
         self._say(change)

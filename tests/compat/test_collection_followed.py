@@ -306,7 +306,7 @@ def test_files_of_this_machine_are_followed_only_if_the_list_is_one(
     far = follower(tmp_path / "far", keys)
     far.take(document)
     assert [w.source for w in far.wanted()] == ["https://example.org/b"]
-    assert far.trouble() == "a is not followed: its only feeds are files, of another machine"
+    assert far.trouble() == ("a is not followed: its only feeds are files, or in a network nearer than the list's")
     near = follower(tmp_path / "near", keys, source=str(tmp_path / "collection.asc"))
     near.take(document)
     assert [w.source for w in near.wanted()] == ["file:///etc/passwd", "file:///srv/b"]
