@@ -6,11 +6,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from collecting import ListPublisher
+from collecting import ListPublisher, follower, publish_repository
 from keys import Keys, shared_keys
 
 from gtfs.cli.commands import cli
@@ -123,6 +124,41 @@ def test_what_is_not_followed_cannot_be_listed_or_pruned(there: Path) -> None:
     assert json.loads(run("list", "--json").output) == {"collections": []}
     for words in (("list", "x"), ("prune", "x"), ("prune", "../x")):
         assert error(*words).exit_code == 2
+
+
+def keys_in(found: object) -> set[str]:
+    """All keys of JSON that are words of ours, at any depth."""
+    if isinstance(found, list):
+        return {key for item in found for key in keys_in(item)}
+    if not isinstance(found, dict):
+        return set()
+    names = ("left_out", "not_published", "not_followed")
+    return set(found) | {key for name, item in found.items() if name not in names for key in keys_in(item)}
+
+
+def test_every_key_of_the_json_is_told_and_no_other(there: Path, source: Path, keys: Keys, tmp_path: Path) -> None:
+    top = tmp_path / "git"
+    publish_repository(top / "a.git", keys)
+    found = set()
+    for words in (
+        ("init", top, "--name", "kernel", "--sign-key", keys["alice"], "--gnupg-home", keys.home),
+        ("publish", top),
+        ("list", top),
+        ("follow", source, "--keyring", keys.public, "--signer", keys["alice"], "--config", there),
+    ):
+        found |= keys_in(json.loads(run(*words, "--json").output))
+    follower(tmp_path, keys).take(source.read_bytes())
+    (tmp_path / "state").rename(tmp_path / "kernel")
+    (tmp_path / "state" / "collections").mkdir(parents=True)
+    (tmp_path / "kernel").rename(tmp_path / "state" / "collections" / "kernel")
+    for words in (("list",), ("prune", "kernel")):
+        found |= keys_in(json.loads(run(*words, "--json").output))
+    page = (Path(__file__).parents[2] / "man" / "gtfs-collection.5").read_text()
+    text = page.partition(".Sh JSON\n")[2].partition("\n.Sh ")[0]
+    told = {
+        word for line in re.findall(r"^\.(?:It )?Cm (.*)$", text, re.MULTILINE) for word in re.findall(r"\w+", line)
+    }
+    assert told == found | {"put_away"}  # of a mirror that was ended, as test_collection_followed.py has it
 
 
 def test_settings_are_changed_one_by_one(tmp_path: Path, keys: Keys) -> None:
