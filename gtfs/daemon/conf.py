@@ -16,10 +16,10 @@ from typing import Final, TypeVar
 
 from gtfs.collection.followed import FollowSettings
 from gtfs.collection.wanted import WantedRepository, check_name
-from gtfs.daemon.gitsyntax import BadSyntax, Heading, read_syntax
 from gtfs.daemon.places import Places
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import parse_fingerprint
+from gtfs.repo.gitsyntax import BadSyntax, Heading, read_syntax
 from gtfs.state.trustgiven import TrustGiven
 
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {

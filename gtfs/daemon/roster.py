@@ -18,16 +18,19 @@ import trio
 
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
-from gtfs.node.node import Node
+from gtfs.ids import SHA1
+from gtfs.node.memory import give_back
+from gtfs.node.node import Node, Shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.saidonce import SaidOnce
-from gtfs.repo.repository import BadRepository, open_repository
+from gtfs.repo.place import git_dir_at
+from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
+from gtfs.state.damage import is_damage
 from gtfs.state.source import Source, find_source
 from gtfs.state.trustgiven import TrustGiven
-from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ AT_ONCE = 8  # repositories that are being opened; the others wait
 FIRST_S = 10.0  # before the second try; twice as long before each further one
 LONGEST_S = 3600.0
 BUSY_S = 60.0  # at most, for one that another process has: it may end at any moment
+REST_EVERY_S = 15.0  # what was not used for so long, or twice as long, is closed
 
 Stage = Literal["waiting", "starting", "running", "trouble"]
 
@@ -71,6 +75,7 @@ class RosterMember:
             "origin": self.wanted.origin,
             "stage": self.progress,
             "trouble": None if self.trouble is None else trouble_text(self.trouble),
+            "damaged": self.trouble is not None and is_damage(self.trouble),
             "tries": self.tries,
         }
 
@@ -96,14 +101,14 @@ class Roster:
     def __init__(
         self,
         session: Session,
-        client: Client,
+        shared: Shared,
         nursery: trio.Nursery,
         read_options: Callable[[tuple[str, ...]], OwnOptions],
         *,
         goes_on: bool = True,
     ) -> None:
         self._session = session
-        self._client = client
+        self._shared = shared
         self._nursery = nursery
         self._read_options = read_options
         self._goes_on = goes_on
@@ -157,6 +162,12 @@ class Roster:
         for member in self.members():
             await member.tried.wait()
 
+    async def rest_task(self) -> None:
+        """Let nodes that have nothing to do give back what they hold open; one timer for all of them."""
+        while True:
+            await trio.sleep(REST_EVERY_S)
+            await trio.to_thread.run_sync(_rest, self.nodes())
+
     async def _keep_task(self, member: RosterMember) -> None:
         """From one try to the next, until it is not wanted any more."""
         try:
@@ -209,7 +220,7 @@ class Roster:
         source, is_clone = await trio.to_thread.run_sync(_find, wanted)
         if is_clone:
             given = replace(given, prefetch=True)  # else reels stay away
-        opened = open_source(source, trust, given, self._session, self._client)
+        opened = open_source(source, trust, given, self._session, self._shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
         await node.take_up()
@@ -219,14 +230,23 @@ class Roster:
         return node
 
 
+def _rest(nodes: Iterable[Node]) -> None:
+    rested = [node.state.rest() for node in nodes]
+    if any(rested):
+        give_back()
+
+
 def _find(wanted: WantedRepository) -> tuple[Source, bool]:
     """Where it is, and whether it is a clone; blocking. Raises `BadRepository`, `BadFeed`, OSError."""
-    source = find_source(wanted.source, wanted.directory, wanted.directory.parent)
-    if source.feed is not None:
-        with contextlib.suppress(FileExistsError):
-            source.repository.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return source, False
-    return source, Config(open_repository(source.repository)).is_clone()
+    if wanted.source != str(wanted.directory):
+        source = find_source(wanted.source, wanted.directory, wanted.directory.parent)
+        if source.feed is not None:
+            with contextlib.suppress(FileExistsError):
+                source.repository.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            return source, False
+    # What git says of it, it is asked when it is opened.
+    repository = Repository(git_dir_at(wanted.directory), SHA1)
+    return Source(wanted.source, wanted.directory, None), Config(repository).is_clone()
 
 
 def _check_worth(node: Node) -> None:

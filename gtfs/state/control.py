@@ -50,17 +50,21 @@ def socket_path(directory: Path) -> Iterator[str]:
 
 
 def ask_node(
-    directory: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
+    directory: Path,
+    request: Mapping[str, object],
+    on_progress: Tell,
+    on_wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any] | None:
     """Ask the node that runs on this state directory; None when none does. ``on_wait`` hears that it takes a while.
 
-    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
-    connection, upon which the node ends the work.
+    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers, TimeoutError. Ctrl-C
+    closes the connection, upon which the node ends the work.
     """
     with contextlib.ExitStack() as stack:
         try:
             path = stack.enter_context(socket_path(directory))
-            s = stack.enter_context(_connected(path))
+            s = stack.enter_context(_connected(path, timeout_s))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         return _ask(s, request, on_progress, on_wait)
@@ -73,8 +77,9 @@ def ask_at(path: str, request: Mapping[str, object]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _connected(path: str) -> Iterator[socket.socket]:
+def _connected(path: str, timeout_s: float | None = None) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(timeout_s)
         s.connect(path)
         yield s
 

@@ -31,7 +31,6 @@ from gtfs.collection.publisher import (
 from gtfs.collection.record import approve, read_record
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
-from gtfs.daemon.gitsyntax import quoted
 from gtfs.daemon.places import Places, find_places
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
@@ -39,6 +38,7 @@ from gtfs.feed import BadFeed, DhtFeed, parse_feed
 from gtfs.ids import parse_fingerprint
 from gtfs.node.opening import bring_first
 from gtfs.node.options import NodeOptions
+from gtfs.repo.gitsyntax import quoted
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.options import SwarmOptions
 

@@ -67,12 +67,13 @@ def ask_collection(collection: Statement, signers: Sequence[tuple[Fingerprint, S
 def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     if not sys.stdin.isatty():
         return False
-    for primary, user_ids in signers:
-        click.echo(f"{what} is signed by {primary}", err=True)
-        for user_id in user_ids:
-            click.echo(f"    {user_id}", err=True)
-    answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
-    return answer.strip() == "yes"
+    with _asking:  # repositories start side by side
+        for primary, user_ids in signers:
+            click.echo(f"{what} is signed by {primary}", err=True)
+            for user_id in user_ids:
+                click.echo(f"    {user_id}", err=True)
+        answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
+        return answer.strip() == "yes"
 
 
 def may_ask(given: TrustGiven) -> TrustGiven:

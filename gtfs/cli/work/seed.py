@@ -20,15 +20,19 @@ from gtfs.cli.work.signals import end_signals
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.overview import judge_roster
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.mount.daemon import tell_manager, write_to
 from gtfs.node.control import answer_task, listen
+from gtfs.node.memory import keep_little
+from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.overview import ServedOverview
 from gtfs.state.lock import Busy, Lock
-from gtfs.swarm.httpget import Client, open_client
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
@@ -86,15 +90,23 @@ def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedReposi
         if is_alone:
             raise
         return WantedRepository(repo, repo, Path(repo), origin="the command line")  # it may be there later
-    return WantedRepository(repo, source.text, source.repository, origin="the command line")
+    text = str(source.repository) if source.feed is None else source.text
+    return WantedRepository(repo, text, source.repository, origin="the command line")
 
 
 class _Run:
     """What both ways of running share."""
 
     def __init__(
-        self, roster: Roster, session: Session, client: Client, nursery: trio.Nursery, hangups: AsyncIterator[int]
+        self,
+        roster: Roster,
+        session: Session,
+        client: Client,
+        nursery: trio.Nursery,
+        hangups: AsyncIterator[int],
+        url: str | None,
     ) -> None:
+        self.url = url  # of the overview
         self.roster, self.session, self.client, self.nursery, self.hangups = roster, session, client, nursery, hangups
         self.manager = os.environ.pop("NOTIFY_SOCKET", "")
         self.is_begun = False
@@ -106,6 +118,8 @@ class _Run:
         torrents, nodes = self.session.torrents(), self.roster.nodes()
         size = size_text(sum(torrent.local_bytes() for torrent in torrents))
         say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
+        if self.url is not None:
+            say(f"how they fare: {self.url}")
         if logfile is not None:
             write_to(logfile, 2)
 
@@ -118,6 +132,7 @@ async def _seed(
     said: Said, words: tuple[str, ...], body: Callable[[_Run], Awaitable[None]], *, goes_on: bool, may_ask_user: bool
 ) -> None:
     """The session, and a roster in it for ``body``, until a signal comes."""
+    keep_little()
 
     @lru_cache(1024)
     def read_options(own: tuple[str, ...]) -> OwnOptions:
@@ -136,13 +151,16 @@ async def _seed(
                     outer.cancel_scope.cancel()
 
             outer.start_soon(end_task)
+            overview = ServedOverview(said.overview)  # before anything else: its port may be taken
             async with (
                 open_session(said.node.swarm) as session,
-                open_client(said.node.proxy) as client,
+                open_shared(said.node.proxy) as shared,
                 open_flat_nursery() as nursery,
             ):
-                roster = Roster(session, client, nursery, read_options, goes_on=goes_on)
-                run = _Run(roster, session, client, nursery, hangups)
+                roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
+                nursery.start_soon(roster.rest_task)
+                nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
+                run = _Run(roster, session, shared.client, nursery, hangups, overview.url)
                 await body(run)
 
 
