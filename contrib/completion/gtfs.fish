@@ -99,7 +99,7 @@ complete -c gtfs -n '__gtfs_at collection prune' -s h -l help -d 'Show this mess
 complete -c gtfs -n '__gtfs_at collection prune' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at collection prune' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at collection publish' -s h -l help -d 'Show this message and exit.'
-complete -c gtfs -n '__gtfs_at collection publish' -l force -d 'Sign a new version although nothing changed.'
+complete -c gtfs -n '__gtfs_at collection publish' -l force -d 'Sign a new version although nothing changed, or many are gone.'
 complete -c gtfs -n '__gtfs_at collection publish' -l repositories -d 'Publish each repository first; one that is nobody\'s yet becomes a publisher\'s, with the collection\'s key.'
 complete -c gtfs -n '__gtfs_at collection publish' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at collection publish' -l dry-run -d 'Say what would be done, and write nothing.'

@@ -61,7 +61,7 @@ def init(directory: Path, as_json: bool, dry_run: bool, **given: Any) -> int:
 
 @collection.command()
 @_directory
-@click.option("--force", is_flag=True, help="Sign a new version although nothing changed.")
+@click.option("--force", is_flag=True, help="Sign a new version although nothing changed, or many are gone.")
 @click.option(
     "--repositories", is_flag=True,
     help="Publish each repository first; one that is nobody's yet becomes a publisher's, with the collection's key.",

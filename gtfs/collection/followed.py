@@ -7,7 +7,6 @@ Design.md §5. Synchronous, and nothing is fetched here. One caller at a time, i
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -268,19 +267,19 @@ class FollowedCollection:
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:
         directory, mirrors = mirror.directory, self.settings.directory
+        target = moved_aside(mirrors, f"{mirror.name.replace('/', '+')}-{mirror.since_s}")
         is_ours = directory.is_relative_to(mirrors) and directory.is_dir() and not directory.is_symlink()
-        if self.settings.gone == "keep" or not is_ours:
+        if self.settings.gone == "keep" or not (is_ours or target.is_dir()):
             return directory
-        lock = Lock(Layout.in_repository(directory).lock)
-        with lock:
-            target = moved_aside(mirrors, f"{directory.name}-{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}")
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            directory.rename(target)
-            sync_directory(target.parent)
-            sync_directory(directory.parent)
-            if self.settings.gone == "move":
-                return target
-            shutil.rmtree(target)
+        if is_ours:  # else a crash came between this and the end
+            with Lock(Layout.in_repository(directory).lock):
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                directory.rename(target)
+                sync_directory(target.parent)
+                sync_directory(directory.parent)
+        if self.settings.gone == "move":
+            return target
+        shutil.rmtree(target)
         return None
 
 
