@@ -306,6 +306,7 @@ class Node:
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers |= {"drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

@@ -51,7 +51,8 @@ class Machine:
         (self.tree / "driver").write_text(_BEGIN + script + "\necho '== well'\n")
         arguments = [
             "systemd-nspawn", "--quiet", f"--directory={self.tree}", "--boot", "--register=no", "--keep-unit",
-            "--private-network", f"--machine=gtfs{os.getpid()}", "--bind=/dev/fuse", "--property=DeviceAllow=/dev/fuse rw",
+            "--private-network", f"--machine=gtfs{os.getpid()}", "--bind=/dev/fuse",
+            "--property=DeviceAllow=/dev/fuse rw",
             f"--bind-ro={self._venv}:/opt/gtfs", f"--bind-ro={sysconfig.get_path('purelib')}:/opt/needed",
             "systemd.unit=gtfs-boot.target",
         ]  # fmt: skip

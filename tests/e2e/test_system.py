@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What contrib/ gives to the system: units that systemd accepts and finds little exposed, and runs when it is booted."""
+"""What contrib/ gives to the system: units that systemd accepts, finds little exposed, and runs when booted."""
 
 from __future__ import annotations
 

@@ -16,9 +16,11 @@ import trio
 from gtfs.cli.nodeoptions import BadNodeOption, Said, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ended_by, reread_task
-from gtfs.mount.daemon import tell_manager, write_to
+from gtfs.events import events
+from gtfs.mount.daemon import tell_manager
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
@@ -79,8 +81,9 @@ async def _seed(
         torrents = session.torrents()
         size = size_text(sum(torrent.local_bytes() for torrent in torrents))
         say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {session.port}")
-        if logfile is not None:
-            write_to(logfile, 2)
+        open_log(logfile, 2)
+        for node in nodes:
+            events.info("%s is seeded on port %d", node.state.repository.path, session.port)
         nursery.start_soon(reread_task, hangups, nodes, logfile, (2,))
         if manager:
             tell_manager(manager, "READY=1\n")
