@@ -11,5 +11,4 @@ from typing import Final
 
 EVENTS: Final = "gtfs.events"
 
-events: Final = logging.getLogger(EVENTS)
-events.setLevel(logging.WARNING)  # until `gtfs.cli.work.logs` has somewhere to write
+events: Final = logging.getLogger(EVENTS)  # `gtfs.cli.work.logs` turns them on where there is a log
