@@ -91,9 +91,9 @@ def next_catalogue(
 
 
 def says_the_same(one: Catalogue, other: Catalogue) -> bool:
-    """Whether they differ in nothing but version, previous, times and format, so that issuing it can wait."""
+    """Whether they differ in nothing but version, previous, times, format and bell, so that issuing it can wait."""
     plain = dataclasses.replace(other, version=one.version, previous=one.previous, raced=one.raced, top=one.top)
-    return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
+    return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s, bell=one.bell)
 
 
 class TooFewKeys(GtfsError):

@@ -194,6 +194,7 @@ NODE: Mapping[str, Option] = {
     "nodht": Option(SwarmOptions, "dht", False, "stay out of the DHT"),
     "nolsd": Option(SwarmOptions, "lsd", False, "do not call for peers on the local network"),
     "nopex": Option(SwarmOptions, "pex", False, "do not tell peers of each other"),
+    "nobell": Option(SwarmOptions, "bells", False, "neither tell peers of newer catalogues nor hear of them"),
     "port_mapping": Option(SwarmOptions, "port_mapping", True, "ask the router, by NAT-PMP or UPnP, to let peers in"),
     "listen": Option(
         SwarmOptions, "listen", Kind("ADDR:PORT,...", _listen), "where peers may connect; port 0 is any free port"

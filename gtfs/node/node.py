@@ -25,6 +25,7 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
+from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
 from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
@@ -108,6 +109,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
+        self.bell = Bell(state, None if state.config.is_clone() else session, self.poller.hurry)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
@@ -151,7 +153,7 @@ class Node:
                 self._freshened(followed)
             return
         if await self.follower.take_document(document):
-            self.pointer.renew()
+            self._tell()
             self.keep_up.is_whole |= followed
             self.news.wanted.grow()
 
@@ -197,14 +199,19 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.attesters.reread()
-        self.pointer.renew()
+        self._tell()
         self.news.wanted.grow()
         self.publishing.look_again()
+
+    def _tell(self) -> None:
+        """There may be another catalogue: others hear of it."""
+        self.pointer.renew()
+        self.bell.renew()
 
     async def _has_published(self) -> None:
         """The new reels are seeded at once."""
         self.news.changed()
-        self.pointer.renew()
+        self._tell()
         await self.reel_torrents.update()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
@@ -293,6 +300,7 @@ class Node:
         out["feeds"] = describe_feeds(self.poller.reports())
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
+        out["bell"] = self.bell.status()
         out["incoming"] = self.written.statistics()
         out["running"] = True
         return out
@@ -324,6 +332,7 @@ class Node:
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
+            nursery.start_soon(self.bell.run_task)
             nursery.start_soon(self.upkeep.run_task)
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)

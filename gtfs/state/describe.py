@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from gtfs.catalogue.document import Catalogue
-from gtfs.catalogue.store import LATEST_FRESHNESS
+from gtfs.catalogue.statementstore import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
 from gtfs.layout import Layout
 from gtfs.repo.work import Step

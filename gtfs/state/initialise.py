@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from gtfs.catalogue.document import SIGNERS, BadCatalogue, Catalogue
+from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.catalogue.statement import SIGNERS
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
 from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size

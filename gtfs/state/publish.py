@@ -32,8 +32,9 @@ from gtfs.reel.sealable import Sealable
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
+from gtfs.state.bell import make_bell
 from gtfs.state.config import BadConfig
-from gtfs.state.feedkey import read_feed_key
+from gtfs.state.feedkey import make_feed_key, read_feed_key
 from gtfs.state.foresee import foresee
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.joining import check_caught_up
@@ -234,7 +235,9 @@ def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: Iss
     named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
     needs = needs_of(state, state.held, fresh)
     state.look_who_vouches()
-    return next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
+    new = next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
+    _, bell = make_bell(make_feed_key(state.layout.bell_key), new.repository, new.version)
+    return dataclasses.replace(new, bell=bell)
 
 
 def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:

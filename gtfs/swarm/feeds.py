@@ -214,6 +214,7 @@ class FeedPoller:
         self._reports: dict[Feed, FeedReport] = {}
         self._turns: dict[Feed, trio.Lock] = {}
         self._others = trio.Event()
+        self._hurried = trio.Event()
         self.use(feeds)
 
     def use(self, feeds: Iterable[Feed]) -> None:
@@ -250,6 +251,11 @@ class FeedPoller:
                     nursery.start_soon(self._poll_while_used, feed)
                 await self._others.wait()
 
+    def hurry(self) -> None:
+        """Let `poll_task` ask every feed now; one that is being asked is asked once more."""
+        self._hurried.set()
+        self._hurried = trio.Event()
+
     def wait_s(self, feed: Feed) -> float:
         """How long to wait before a feed's next turn."""
         longest_s = max(LONGEST_WAIT_S, self._interval_s)
@@ -258,8 +264,10 @@ class FeedPoller:
 
     async def _poll_while_used(self, feed: Feed) -> None:
         while feed in self._feeds:
+            hurried = self._hurried
             await self._poll(feed)
-            await trio.sleep(self.wait_s(feed))
+            with trio.move_on_after(self.wait_s(feed)):
+                await hurried.wait()
         self._asked.discard(feed)
 
     async def _poll(self, feed: Feed) -> None:

@@ -195,7 +195,7 @@ class Torrent:
 
     def is_hungry(self) -> bool:
         """Whether peers could help: metadata or a wanted piece is missing."""
-        return not self.is_ready() or self.board.is_hungry()
+        return not self.is_ready() or (not self.spec.awaited and self.board.is_hungry())
 
     def is_lonely(self) -> bool:
         """Whether it is hungry and nobody is connected."""

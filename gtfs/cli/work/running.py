@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.statement import Statement
 from gtfs.cli.terminal import complain
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed
@@ -51,7 +51,7 @@ def raise_file_limit() -> None:
         )
 
 
-def ask_first(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+def ask_first(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
     if not sys.stdin.isatty():
         return False
