@@ -31,6 +31,7 @@ from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.gitnews import GitNews
@@ -104,6 +105,7 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
@@ -337,6 +339,7 @@ class Node:
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
