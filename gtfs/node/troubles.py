@@ -6,10 +6,12 @@ A reason has no figure that grows by itself: it is another one only when there i
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_FULL: Final = "No space left on device"
+_FULL: Final = os.strerror(errno.ENOSPC)  # as libtorrent, too, has it from the system
 
 
 def find_troubles(told: Mapping[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from gtfs.node.eventhooks import Damper
@@ -21,11 +22,11 @@ def test_a_node_that_is_well_has_no_trouble() -> None:
 
 
 def test_each_kind_of_trouble_has_a_name_and_a_reason() -> None:
-    reel = {"reels": {"r1": {"failure": "write: No space left on device"}, "r2": {"failure": "read: Input/output error"}}}
+    full, broken = "write: No space left on device", "read: Input/output error"
     found = find_troubles(
         told(
             catalogue={**HELD, "equivocation": True, "stale": True},
-            swarm=reel,
+            swarm={"reels": {"r1": {"failure": full}, "r2": {"failure": broken}}},
             publish={"outstanding": {"reason": "no key"}},
             hooks={"failed": [{"hook": "post-receive", "reason": "post-receive ended with 3"}]},
         )
@@ -61,5 +62,5 @@ def test_trouble_that_comes_and_goes_is_told_less_and_less_often() -> None:
             told_at.append(second)
         before = now
     assert len(told_at) < 10
-    waits = [b - a for a, b in zip(told_at, told_at[1:], strict=False)]
+    waits = [b - a for a, b in pairwise(told_at)]
     assert waits == sorted(waits) and waits[0] >= 60
