@@ -202,7 +202,8 @@ class Torrent:
         return self.failure is None and not self.peers() and self.is_hungry()
 
     def tick(self) -> None:
-        """Called every second."""
+        """Called every second; a daemon has tens of thousands that are whole, and of those next to nothing is asked."""
         self._reader.tick()
-        self._announcing.tick(is_lonely=not self.peers() and self.is_hungry())
+        is_lonely = not self.board.is_full() and not self.peers() and self.is_hungry()
+        self._announcing.tick(is_lonely=is_lonely)
         self._trouble.tick()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -34,6 +33,8 @@ from gtfs.mount.mountpoint import check_mountpoint, detach_dead
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
+from gtfs.node.overview import ServedOverview, judge_node
+from gtfs.overview.health import RepositoryHealth
 from gtfs.state.source import Source
 
 log = logging.getLogger(__name__)
@@ -100,15 +101,13 @@ async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
     may_end = ends_with_terminal()
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
+        overview = ServedOverview(said.overview)
         async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
             if node.state.read_only:
                 complain(
                     f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
                 )
-            # Up to here one that came at a terminal was the end.
-            heard = trio.open_signal_receiver(signal.SIGHUP) if may_end else contextlib.nullcontext(hangups)
-            with heard as hangups:
-                await _serve(node, source, place, said, daemon, hangups, may_end)
+            await _serve(node, source, place, said, daemon, hangups, may_end, overview)
 
 
 def _log_of(node: Node, said: Said) -> Path | None:
@@ -124,6 +123,7 @@ async def _serve(
     daemon: Daemon | None,
     hangups: AsyncIterator[int],
     may_end: bool,
+    overview: ServedOverview,
 ) -> None:
     """From an open node to the end of its mount."""
     async with trio.open_nursery() as nursery:
@@ -132,6 +132,11 @@ async def _serve(
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
         logfile = None if daemon is None else _log_of(node, said)
+
+        async def look() -> list[RepositoryHealth]:
+            return [await judge_node(node, said.thresholds)]
+
+        nursery.start_soon(overview.run_task, look, node.session)
 
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there

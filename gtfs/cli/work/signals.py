@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -62,27 +62,38 @@ async def ended_by(*numbers: signal.Signals) -> AsyncIterator[None]:
             nursery.cancel_scope.cancel()
 
 
+async def rereads(
+    before: AsyncIterator[int], logfile: Path | None, descriptors: Sequence[int], *, may_end: bool = False
+) -> AsyncIterator[None]:
+    """At each SIGHUP open the log file again, which may have been moved away; then the settings are to be read again.
+
+    ``before``: those since somebody began to listen. ``may_end``: what `ends_with_terminal` said; up to here one was
+    the end then, and from here on it is if the terminal has gone.
+    """
+    heard = trio.open_signal_receiver(signal.SIGHUP) if may_end else nullcontext(before)
+    with heard as signals:
+        async for _ in signals:
+            if may_end and not has_terminal():
+                os.kill(os.getpid(), signal.SIGTERM)
+                continue
+            try:
+                if logfile is not None:
+                    write_to(logfile, *descriptors)
+            except OSError as e:
+                log.error("the log stays where it is: %s: %s", e.strerror, e.filename)
+            yield
+
+
 async def reread_task(
-    signals: AsyncIterator[int],
+    before: AsyncIterator[int],
     nodes: Sequence[Node],
     logfile: Path | None,
     descriptors: Sequence[int],
     *,
     may_end: bool = False,
 ) -> None:
-    """At each SIGHUP: open the log file again, which may have been moved away, and read the nodes' settings.
-
-    ``may_end``: what `ends_with_terminal` said; with the terminal gone, the process ends instead.
-    """
-    async for _ in signals:
-        if may_end and not has_terminal():
-            os.kill(os.getpid(), signal.SIGTERM)
-            continue
-        try:
-            if logfile is not None:
-                write_to(logfile, *descriptors)
-        except OSError as e:
-            log.error("the log stays where it is: %s: %s", e.strerror, e.filename)
+    """Do so for these nodes."""
+    async for _ in rereads(before, logfile, descriptors, may_end=may_end):
         for node in nodes:
             try:
                 await node.reread()
