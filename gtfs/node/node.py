@@ -32,6 +32,7 @@ from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.foresync import foresee_sync
@@ -109,6 +110,7 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
         self._first, self._client = first, client
@@ -338,6 +340,7 @@ class Node:
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers |= {"drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -360,6 +363,7 @@ class Node:
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
