@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.feed import CHUNKS, LATEST
-from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ObjectId, ReelName
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, InfoHash, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
 _TABLE_SUFFIX: Final = ".table"
@@ -32,6 +32,7 @@ class Layout:
         self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG
         self.node_key = self.keys / "node.asc"
         self.feed_key = self.keys / "feed.key"
+        self.bell_key = self.keys / "bell.key"
         self.signing_key = self.keys / "signing.asc"  # its public half, for the keyrings of mirrors
         self.signing_home = self.keys / "signing"  # a home of GnuPG with the publisher's signing subkey alone
         self.accepted_faults = root / "accepted-faults"
@@ -58,6 +59,7 @@ class Layout:
         self.quarantine = root / "quarantine"
         self.pointed = root / "pointed"  # catalogues, and their chunks, that are seeded or fetched as torrents
         self.fetched_chunks = self.pointed / CHUNKS
+        self.bells = root / "bells"  # the torrents that tell of newer catalogues
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"
@@ -98,6 +100,10 @@ class Layout:
     def reel_names(self) -> list[ReelName]:
         """The reels of which there is a file, sorted."""
         return sorted(ReelName(path.name.removesuffix(REEL_SUFFIX)) for path in self.reels.glob("*" + REEL_SUFFIX))
+
+    def bell(self, infohash: InfoHash) -> Path:
+        """Where a bell's torrent and its pieces lie."""
+        return self.bells / infohash.hex()
 
     def signoff(self, file_name: str) -> Path:
         """Where a sign-off lies that the index names."""

@@ -1,20 +1,248 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Completion of gtfs for fish, as click writes it (_GTFS_COMPLETE=fish_source gtfs): put it into
-# ~/.config/fish/completions/gtfs.fish
-function _gtfs_completion;
-    set -l response (env _GTFS_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) gtfs);
+# Written by contrib/completion/generate from the commands themselves; its answer to a Tab starts no gtfs.
+# Completion of gtfs for fish: put it into ~/.config/fish/completions/gtfs.fish
 
-    for completion in $response;
-        set -l metadata (string split "," $completion);
+# Whether the command at hand is this one, with the words before it.
+function __gtfs_at
+    set -l said (commandline -opc)[2..]
+    set -l names
+    for word in $said
+        contains -- $word $__gtfs_commands; and set -a names $word
+    end
+    test "$names" = "$argv"
+end
 
-        if test $metadata[1] = "dir";
-            __fish_complete_directories $metadata[2];
-        else if test $metadata[1] = "file";
-            __fish_complete_path $metadata[2];
-        else if test $metadata[1] = "plain";
-            echo $metadata[2];
-        end;
-    end;
-end;
+# Mounts, and directories.
+function __gtfs_directories
+    string match -r '^\S+ (\S+) fuse\.gtfs ' </proc/self/mounts | string match -v '* *'
+    __fish_complete_directories (commandline -ct) ''
+end
 
-complete --no-files --command gtfs --arguments "(_gtfs_completion)";
+# The same, the mirrors that gtfs keeps for this user and for the system, and catalogues.
+function __gtfs_repositories
+    set -l data $HOME/.local/share
+    set -q XDG_DATA_HOME; and set data $XDG_DATA_HOME
+    for path in $data/gtfs/*.git /var/lib/gtfs/*.git
+        echo $path
+    end
+    __gtfs_directories
+    __fish_complete_suffix .asc
+end
+
+# Of -o: what may stand after the last comma, with what is before it.
+function __gtfs_words
+    set -l before (string match -r '^.*,' -- (commandline -ct))
+    for word in (__gtfs_known_words)
+        echo $before$word
+    end
+end
+
+set -g __gtfs_commands fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust add check follow list propose remove umount verify
+complete -c gtfs -f
+complete -c gtfs -n '__gtfs_at ' -a fsck -d 'Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git\'s objects, and that no pack lacks an object.'
+complete -c gtfs -n '__gtfs_at ' -a init -d 'Make the repository REPO ready to publish, with the signing key tried once; or change its settings.'
+complete -c gtfs -n '__gtfs_at ' -a keys -d 'Print the gtfs: address of the publisher REPO; the first time, make its key.'
+complete -c gtfs -n '__gtfs_at ' -a mount -d 'Show SOURCE as a directory of commit packs on DIRECTORY.'
+complete -c gtfs -n '__gtfs_at ' -a pack -d 'Write the commit pack of OID (a commit or tag of REPO, by any name that git knows) to standard output.'
+complete -c gtfs -n '__gtfs_at ' -a publish -d 'Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.'
+complete -c gtfs -n '__gtfs_at ' -a refresh -d 'Sign that the catalogue which REPO holds is still the newest, with the key that is for this alone.'
+complete -c gtfs -n '__gtfs_at ' -a rewind -d 'Hold the accepted catalogue VERSION of REPO again, and set those above it aside.'
+complete -c gtfs -n '__gtfs_at ' -a seed -d 'Seed each REPO, and follow its feeds, from one process and one port until Ctrl-C or SIGTERM.'
+complete -c gtfs -n '__gtfs_at ' -a sign -d 'Show what the catalogue proposed in FILE says, ask, and sign it into FILE.KEYID.asc.'
+complete -c gtfs -n '__gtfs_at ' -a status -d 'Show the node of TARGET, a bare repository or a mounted directory.'
+complete -c gtfs -n '__gtfs_at ' -a sync -d 'Bring a mirror up to date: all reels, every pack verified and unpacked, refs moved.'
+complete -c gtfs -n '__gtfs_at ' -a torrent -d 'Write .torrent files of the reels of REPO, a bare repository or a mounted directory, for other clients.'
+complete -c gtfs -n '__gtfs_at ' -a trust -d 'Show and change the keys that may sign in REPO: its own small ring, frozen from the files that you give.'
+complete -c gtfs -n '__gtfs_at ' -a umount -d 'Unmount DIRECTORY and wait until its node has saved everything and ended.'
+complete -c gtfs -n '__gtfs_at ' -a verify -d 'Say why refs, objects and packs are accepted in REPO, a bare repository or a mounted directory, or are not.'
+complete -c gtfs -n '__gtfs_at ' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at ' -l version -s V -d 'Show the version and exit.'
+complete -c gtfs -n '__gtfs_at ' -s v -l verbose -d 'Say what happens on stderr; -vv says everything.'
+complete -c gtfs -n '__gtfs_at fsck' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at fsck' -l rebuild -d 'First make the index anew from the files; the old one is kept.'
+complete -c gtfs -n '__gtfs_at fsck' -l against -x -a '(__gtfs_repositories)' -d 'Compare with another repository, too: its refs, its objects, and their bytes here.'
+complete -c gtfs -n '__gtfs_at fsck' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at fsck' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at fsck' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at init' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at init' -l name -x -a '' -d 'The repository\'s id in its catalogues, for good (default: its first root commit).'
+complete -c gtfs -n '__gtfs_at init' -l sign-key -x -a '' -d 'Full fingerprint of the OpenPGP key that signs catalogues; needed once.'
+complete -c gtfs -n '__gtfs_at init' -l signer -x -a '' -d 'A key that may sign catalogues, where several may: name all of them, the publisher\'s too; may be repeated.'
+complete -c gtfs -n '__gtfs_at init' -l threshold -x -a '' -d 'How many of them must (default 1).'
+complete -c gtfs -n '__gtfs_at init' -l freshness-key -x -a '' -d 'A key that may say that a catalogue is still the newest (gtfs refresh), and nothing else; may be repeated.'
+complete -c gtfs -n '__gtfs_at init' -l gnupg-home -r -F -d 'Where gpg has that key (default: gpg\'s own).'
+complete -c gtfs -n '__gtfs_at init' -l attest -d 'Let the mirror REPO sign off, for others, what it verifies.'
+complete -c gtfs -n '__gtfs_at init' -l tracker -x -a '' -d 'A tracker to name in catalogues; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l web-seed -x -a '' -d 'Where a web server has gtfs/reels; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l policy -x -a '' -d 'PATTERN KIND [...], see gtfs-catalogue(5); may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l valid-days -x -a '' -d 'How long a catalogue counts (default 30).'
+complete -c gtfs -n '__gtfs_at init' -l refs -x -a '' -d 'Publish these refs (default: heads, tags and notes); may be repeated.'
+complete -c gtfs -n '__gtfs_at init' -l hide -x -a '' -d 'Publish none of these refs; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l limit -x -a '' -d 'A limit, see gtfs-pack(5); may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l accept-fault -x -a '' -d 'An object that mirrors take in spite of its faults; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l accept-faults -r -F -d 'A file of such objects, as git\'s fsck.skipList; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l publish -x -a 'auto tags manual' -d 'When to publish without being told: any published ref moved, a tag was made, never (the default).'
+complete -c gtfs -n '__gtfs_at init' -l announce -x -a '(__gtfs_repositories)' -d 'Put a signed mail for each new annotated tag into another repository, or an inbox of public-inbox.'
+complete -c gtfs -n '__gtfs_at init' -l no-announce -d 'Announce nothing any more.'
+complete -c gtfs -n '__gtfs_at init' -l announce-mail -x -a '' -d 'Mail announcements to this address, too.'
+complete -c gtfs -n '__gtfs_at init' -l sendmail -r -F -d 'What mails them (default /usr/sbin/sendmail).'
+complete -c gtfs -n '__gtfs_at init' -l hook -d 'Make a post-receive hook that publishes where no node runs.'
+complete -c gtfs -n '__gtfs_at init' -l no-hook -d 'Take that hook away; what it was chained to comes back.'
+complete -c gtfs -n '__gtfs_at init' -l signing-subkey -d 'Make a subkey without a passphrase, in a home of its own, that signs.'
+complete -c gtfs -n '__gtfs_at init' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at init' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at init' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at keys' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at keys' -l sign-off -d 'Print the OpenPGP key of this node\'s own sign-offs instead.'
+complete -c gtfs -n '__gtfs_at keys' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at keys' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at mount' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at mount' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
+complete -c gtfs -n '__gtfs_at mount' -s f -l foreground -d 'Stay in the foreground.'
+complete -c gtfs -n '__gtfs_at mount' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at mount' -a '(__gtfs_directories)'
+complete -c gtfs -n '__gtfs_at pack' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at pack' -l all -d 'Every commit and annotated tag reachable from any ref.'
+complete -c gtfs -n '__gtfs_at pack' -s o -l output -r -F -d 'Directory (--all) or file to write to.'
+complete -c gtfs -n '__gtfs_at pack' -l jobs -x -a '' -d 'Processes that encode (default: one for each core).'
+complete -c gtfs -n '__gtfs_at pack' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at pack' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at publish' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at publish' -l force -d 'Sign a new catalogue though nothing has changed.'
+complete -c gtfs -n '__gtfs_at publish' -l jobs -x -a '' -d 'Processes that encode (default: one for each core).'
+complete -c gtfs -n '__gtfs_at publish' -s v -l verbose -d 'Name all reels, and the SOURCE strings that others can use.'
+complete -c gtfs -n '__gtfs_at publish' -l dry-run -d 'Tell what would be published, and do nothing.'
+complete -c gtfs -n '__gtfs_at publish' -l pushed -d 'For hooks: publish only as init --publish says, and never fail.'
+complete -c gtfs -n '__gtfs_at publish' -l propose -d 'Write the next catalogue\'s text to FILE, for gtfs sign, and stop there.'
+complete -c gtfs -n '__gtfs_at publish' -l complete -d 'Publish what was proposed, with the signatures in each FILE.'
+complete -c gtfs -n '__gtfs_at publish' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at publish' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at publish' -F
+complete -c gtfs -n '__gtfs_at refresh' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at refresh' -l valid-days -x -a '' -d 'For how long this counts (default 30).'
+complete -c gtfs -n '__gtfs_at refresh' -l key -x -a '' -d 'The key that signs it (default: the first that gtfs init named).'
+complete -c gtfs -n '__gtfs_at refresh' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at refresh' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at rewind' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at rewind' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at rewind' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at rewind' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at seed' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at seed' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
+complete -c gtfs -n '__gtfs_at seed' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at sign' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at sign' -l key -x -a '' -d 'The key that signs (default: the one of the signers\' that is here).'
+complete -c gtfs -n '__gtfs_at sign' -l gnupg-home -r -F -d 'Where gpg has that key (default: gpg\'s own).'
+complete -c gtfs -n '__gtfs_at sign' -l yes -d 'Do not ask: what is signed was looked at.'
+complete -c gtfs -n '__gtfs_at sign' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at sign' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at sign' -F
+complete -c gtfs -n '__gtfs_at status' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at status' -l json -d 'All of it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at status' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at sync' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at sync' -l into -r -F -d 'The backing repository (made if missing); -o repo= does the same.'
+complete -c gtfs -n '__gtfs_at sync' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
+complete -c gtfs -n '__gtfs_at sync' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at sync' -l json -d 'Say what was done as JSON.'
+complete -c gtfs -n '__gtfs_at sync' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at torrent' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at torrent' -l out -r -F -d 'The directory to write to.'
+complete -c gtfs -n '__gtfs_at torrent' -l packs -d 'Those of every commit pack, too.'
+complete -c gtfs -n '__gtfs_at torrent' -l tracker -x -a '' -d 'Name this tracker, too; may be given again.'
+complete -c gtfs -n '__gtfs_at torrent' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at torrent' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at trust' -a add -d 'Freeze the keys in FILE into the ring, beside those that are there.'
+complete -c gtfs -n '__gtfs_at trust' -a check -d 'Say which keys expire within 60 days, have expired, or are revoked.'
+complete -c gtfs -n '__gtfs_at trust' -a follow -d 'Keep the ring as a signed repository has it: freeze the keys of its tree, now and whenever its ref moves.'
+complete -c gtfs -n '__gtfs_at trust' -a list -d 'Show each key of the ring: whose it is, until when it counts, and what it may do.'
+complete -c gtfs -n '__gtfs_at trust' -a propose -d 'Propose keys by the web of trust that begins at your own key, and freeze those that you accept.'
+complete -c gtfs -n '__gtfs_at trust' -a remove -d 'Take keys out of the ring: what they signed counts no more, also what came in before.'
+complete -c gtfs -n '__gtfs_at trust' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at trust add' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust add' -l only -x -a '' -d 'Take this key of the files alone; may be given again.'
+complete -c gtfs -n '__gtfs_at trust add' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at trust add' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at trust add' -F
+complete -c gtfs -n '__gtfs_at trust check' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust check' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at trust follow' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust follow' -l ref -x -a '' -d 'The ref of KEYRINGS; by default the branch that its HEAD names.'
+complete -c gtfs -n '__gtfs_at trust follow' -l stop -d 'Follow no ring any more; the keys that are here stay.'
+complete -c gtfs -n '__gtfs_at trust follow' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at trust follow' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at trust follow' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at trust list' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust list' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at trust propose' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust propose' -l accept -x -a '' -d 'Freeze this proposed key; may be given again.'
+complete -c gtfs -n '__gtfs_at trust propose' -l all -d 'Also keys that gpg does not call valid but to which a path leads.'
+complete -c gtfs -n '__gtfs_at trust propose' -l gnupg-home -r -F -d 'Your GnuPG; gpg\'s own by default.'
+complete -c gtfs -n '__gtfs_at trust propose' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at trust propose' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at trust remove' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at trust remove' -l force -d 'Also the last key that signs the catalogues.'
+complete -c gtfs -n '__gtfs_at trust remove' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at trust remove' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at umount' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at umount' -s l -l lazy -d 'Detach now, end when the last file is closed.'
+complete -c gtfs -n '__gtfs_at umount' -a '(__gtfs_directories)'
+complete -c gtfs -n '__gtfs_at verify' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at verify' -l json -d 'The tree of reasons as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at verify' -a '(__gtfs_repositories)'
+function __gtfs_known_words
+    printf '%s\t%s\n' allow_other 'let other users read'
+    printf '%s\t%s\n' attester= 'a place where an attester\'s sign-offs may be; may be given again'
+    printf '%s\t%s\n' cache_size= 'of reels kept on disk by a mirror; only what others seed is let go of'
+    printf '%s\t%s\n' connections= 'connections at most, of all reels'
+    printf '%s\t%s\n' default_permissions 'let the kernel check the permission bits, too'
+    printf '%s\t%s\n' dht_node= 'enter the DHT by this node; may be given again'
+    printf '%s\t%s\n' download_rate= 'bytes a second; 0 is no limit'
+    printf '%s\t%s\n' encryption=required 'required, enabled or disabled'
+    printf '%s\t%s\n' encryption=enabled 'required, enabled or disabled'
+    printf '%s\t%s\n' encryption=disabled 'required, enabled or disabled'
+    printf '%s\t%s\n' feed= 'another place where newer catalogues may be; may be given again'
+    printf '%s\t%s\n' gid= 'the group of everything shown (default: of who mounts)'
+    printf '%s\t%s\n' gnupghome= 'where the user\'s own keys are, for signers in no keyring'
+    printf '%s\t%s\n' incoming_limit= 'of all files being written together'
+    printf '%s\t%s\n' interface= 'listen there and connect from there only: a network interface, or an address of one'
+    printf '%s\t%s\n' jobs= 'processes that encode (default: one for each core)'
+    printf '%s\t%s\n' keyring= 'keys that may sign commits (a single one: catalogues too), a file or directory; may be given again'
+    printf '%s\t%s\n' limit_component_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_delta_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_delta_depth= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_delta_object_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_expanded_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_expansion= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_object_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_objects= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_quarantine_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_structure_bytes= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' limit_tree_depth= 'a limit of what is let in, see gtfs-pack(5)'
+    printf '%s\t%s\n' listen= 'where peers may connect; port 0 is any free port'
+    printf '%s\t%s\n' logfile= 'where a mount in the background, or seed, writes its log'
+    printf '%s\t%s\n' nobell 'neither tell peers of newer catalogues nor hear of them'
+    printf '%s\t%s\n' nodht 'stay out of the DHT'
+    printf '%s\t%s\n' nolsd 'do not call for peers on the local network'
+    printf '%s\t%s\n' nopex 'do not tell peers of each other'
+    printf '%s\t%s\n' offline 'no swarm: what is not here cannot be read'
+    printf '%s\t%s\n' peer= 'ask this node; may be given again'
+    printf '%s\t%s\n' poll= 'how often feeds are asked'
+    printf '%s\t%s\n' port= 'a port of this range, where listen= says 0 (port=N: this one)'
+    printf '%s\t%s\n' port_mapping 'ask the router, by NAT-PMP or UPnP, to let peers in'
+    printf '%s\t%s\n' prefetch 'fetch everything, and whatever a newer catalogue brings'
+    printf '%s\t%s\n' proxy= 'socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off'
+    printf '%s\t%s\n' read_ahead= 'how far a file is read ahead at most'
+    printf '%s\t%s\n' read_timeout= 'how long a read waits for the swarm'
+    printf '%s\t%s\n' repo= 'the backing repository of a mirror (default: one in the user\'s data directory)'
+    printf '%s\t%s\n' ro 'read-only'
+    printf '%s\t%s\n' rw 'writable, unless a later ro says otherwise'
+    printf '%s\t%s\n' signer= 'full fingerprint of who may sign the first catalogue, beside any keyring; may be given again'
+    printf '%s\t%s\n' table_timeout= 'how long looks into a new mount wait for tables'
+    printf '%s\t%s\n' threshold= 'how many of those signers must have signed the first catalogue'
+    printf '%s\t%s\n' tracker= 'ask this tracker too; may be given again'
+    printf '%s\t%s\n' uid= 'the owner of everything shown, who may write (default: who mounts)'
+    printf '%s\t%s\n' upload_rate= 'bytes a second; 0 is no limit'
+    printf '%s\t%s\n' utp 'speak uTP too, which gives way to other traffic'
+end

@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -132,6 +133,11 @@ def say(text: str, indent: int = 0) -> None:
             text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
         )
     print(text, flush=True)
+
+
+def say_json(found: object) -> None:
+    """An answer on stdout as JSON."""
+    print(json.dumps(found, indent=2, sort_keys=True), flush=True)
 
 
 def os_error_text(error: OSError) -> str:

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeAlias
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
-from gtfs.ingest.batch import Batch
+from gtfs.ingest.batch import Batch, Member
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
 from gtfs.ingest.faults import git_levels
@@ -158,7 +158,9 @@ class Ingest:
                         # Find the one to blame, then look again at what was examined on top of it.
                         todo.put_back([m.candidate for m in batch.members])
                         batch.close()
-                        self._one_by_one(done, e, lambda c: self._upcoming([c], views, searching), outcome)
+                        count, why = len(done.members), e.reason
+                        log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
+                        self._in_halves(done.members, lambda c: self._upcoming(c, views, searching), outcome)
                         progress(len(outcome.unpacked))
                         continue
                     except BaseException:
@@ -333,35 +335,39 @@ class Ingest:
         gone = {oid for oid in batch.skipped if oid not in self._known_behind}
         return list(dict.fromkeys(pack for oid in gone for pack in batch.skipped[oid]))
 
-    def _one_by_one(
-        self, batch: Batch, reason: GitRefused, alone: Callable[[Candidate], Upcoming], outcome: Outcome
+    def _in_halves(
+        self, members: Sequence[Member], upcoming: Callable[[Sequence[Candidate]], Upcoming], outcome: Outcome
     ) -> None:
-        """Let in what git accepts of a batch that it refused as a whole."""
+        """Let in what git accepts of a batch that it refused as a whole: few of its packs should be to blame."""
         self._recent.clear()
-        log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
-        for candidate in [m.candidate for m in batch.members]:
-            single = self._gather(alone(candidate), None, outcome, lambda: False)
-            if not single.members:
-                single.close()
-                continue
-            parents = single.members[0].parents
-            single.end()
-            try:
-                vanished = self._let_in(single)
-            except GitRefused as e:
-                self._recent.clear()
-                if e.lacks_objects and self._have_lost(parents):
-                    outcome.waiting.append((candidate, parents))
-                else:
-                    outcome.refused.append((candidate, e))
-                continue
-            finally:
-                single.close()
-            if vanished:
-                self._recent.clear()
-                outcome.waiting.append((candidate, parents))
-            else:
-                outcome.note(single.members[0])
+        candidates = [m.candidate for m in members]
+        middle = (len(candidates) + 1) // 2
+        for half in (candidates[:middle], candidates[middle:]):
+            todo = upcoming(half)
+            while todo:
+                batch = self._gather(todo, None, outcome, lambda: False)
+                if not batch.members:
+                    batch.close()
+                    continue
+                batch.end()
+                refused: GitRefused | None = None
+                with closing(batch):
+                    try:
+                        lost = self._let_in(batch)
+                    except GitRefused as e:
+                        lost, refused = [m.oid for m in batch.members], e
+                if lost:
+                    self._recent.clear()
+                if refused is not None and len(batch.members) > 1:
+                    self._in_halves(batch.members, upcoming, outcome)
+                    continue
+                for m in batch.members:
+                    if m.oid not in lost:
+                        outcome.note(m)
+                    elif refused is None or (refused.lacks_objects and self._have_lost(m.parents)):
+                        outcome.waiting.append((m.candidate, m.parents))
+                    else:
+                        outcome.refused.append((m.candidate, refused))
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""

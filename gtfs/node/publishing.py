@@ -27,10 +27,11 @@ from gtfs.state.announce import announce
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
+from gtfs.state.dryrun import answer_dry_run
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
-from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
@@ -151,6 +152,10 @@ class Publishing:
         """What a publish would do now."""
         return await self._writing.run(foretell, self._state)
 
+    async def asked_dry_run(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """What another request would do now."""
+        return await self._writing.run(answer_dry_run, self._state, request["of"])
+
     async def rewind(self, version: int) -> dict[str, Any]:
         """Hold an accepted version again; what `gtfs rewind` shows."""
         done = await self._writing.run(rewind, self._state, version)
@@ -238,6 +243,8 @@ class Publishing:
 
     def _due_refs(self) -> Mapping[bytes, ObjectId] | None:
         """Where refs stand, if that is to be published."""
+        if self._state.read_only or not is_by_itself(self._state.config):
+            return None
         refs = published_refs(self._state)
         is_tried_again = read_outstanding(self._state.layout) is not None
         return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None

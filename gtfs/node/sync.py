@@ -255,7 +255,8 @@ class Round:
     async def _let_in(self) -> None:
         """In the catalogue's order: parents come before children."""
         for row in self._listed:
-            done = await self._let_in_as_it_comes(row)
+            # One that is here whole has nothing on its way, and its packs are many.
+            done = await self._let_in_as_it_comes(row) if self._reel_torrents.is_wanted(row) else 0
             await self._came[row.id].wait()
             if row.name not in self._report.missing:
                 outcome = await self._way_in.writing.run(self._way_in.let_in, row, self._unpacked(done))

@@ -250,7 +250,7 @@ def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
         measure_delta(delta, entry)
     try:
         result = b"".join(apply_delta(base, delta))
-    except (ApplyDeltaError, AssertionError, IndexError, ValueError) as why:
+    except (ApplyDeltaError, AssertionError, IndexError, TypeError, ValueError) as why:
         raise CorruptPack(f"a delta that does not fit its base: {why}", entry.offset) from None
     if len(result) != entry.result_size:
         raise CorruptPack(f"a delta that makes {len(result)} bytes, not {entry.result_size}", entry.offset)

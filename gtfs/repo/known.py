@@ -11,19 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from dulwich.object_format import OBJECT_FORMATS
-from dulwich.pack import PackIndex, load_pack_index, load_pack_index_file
-
 from gtfs.ids import ObjectId
+from gtfs.repo.packindex import PackIndex
 from gtfs.repo.repository import Repository
 from gtfs.repo.sieve import Sieve
 
-_SMALL_INDEX: Final = 1 << 16  # bytes; read and not mapped, as a map keeps a file descriptor and small packs are many
 _WORTH_SIEVING: Final = 8  # to add an object to the sieve costs about an eighth of a question to a pack
 
 
@@ -32,7 +28,6 @@ class KnownObjects:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._format = OBJECT_FORMATS[repository.fmt.name]
         self._directories: list[Path] = []
         self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
         self._cruft: set[str] = set()  # those of `_packs` that git gc will throw away one day
@@ -46,7 +41,7 @@ class KnownObjects:
     def refresh(self) -> bool:
         """Notice what git, or this program, has added or repacked since the last look; gives whether packs have gone.
 
-        Raises OSError.
+        Raises `BadIndex`, OSError.
         """
         self._loose.clear()
         self._directories = list(self._repository.object_directories())
@@ -61,7 +56,7 @@ class KnownObjects:
             any_gone = any_gone or bool(gone)
             try:
                 for index in found.keys() - self._packs.keys():
-                    self._packs[index] = self._load(index)
+                    self._packs[index] = PackIndex(Path(index), self._repository.fmt)
                     self._new[index] = self._asked
             except FileNotFoundError:
                 continue  # git repacked meanwhile: the objects are in a pack that the next list has
@@ -86,12 +81,6 @@ class KnownObjects:
                     if self._sieve.add(Path(index), self._repository.fmt):
                         del self._new[index]
 
-    def _load(self, index: str) -> PackIndex:
-        path = Path(index)
-        if path.stat().st_size <= _SMALL_INDEX:
-            return load_pack_index_file(index, BytesIO(path.read_bytes()), self._format)
-        return load_pack_index(index, self._format)
-
     def packed_among(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
         """Those that a pack has which git does not mean to throw away: loose files and cruft packs are what `git prune`
         and `git gc` take, unless a ref reaches them."""
@@ -115,12 +104,7 @@ class KnownObjects:
         return oid[1:].hex() in names
 
     def _packs_with(self, oid: ObjectId, candidates: Iterable[str]) -> Iterator[str]:
-        for index in candidates:
-            try:
-                self._packs[index].object_offset(oid)
-            except KeyError:
-                continue
-            yield index
+        return (index for index in candidates if oid in self._packs[index])
 
     def _list_loose(self, fan: str) -> Iterator[str]:
         for directory in self._directories:

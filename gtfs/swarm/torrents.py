@@ -195,14 +195,15 @@ class Torrent:
 
     def is_hungry(self) -> bool:
         """Whether peers could help: metadata or a wanted piece is missing."""
-        return not self.is_ready() or self.board.is_hungry()
+        return not self.is_ready() or (not self.spec.awaited and self.board.is_hungry())
 
     def is_lonely(self) -> bool:
         """Whether it is hungry and nobody is connected."""
         return self.failure is None and not self.peers() and self.is_hungry()
 
     def tick(self) -> None:
-        """Called every second."""
+        """Called every second; a daemon has tens of thousands that are whole, and of those next to nothing is asked."""
         self._reader.tick()
-        self._announcing.tick(is_lonely=not self.peers() and self.is_hungry())
+        is_lonely = not self.board.is_full() and not self.peers() and self.is_hungry()
+        self._announcing.tick(is_lonely=is_lonely)
         self._trouble.tick()

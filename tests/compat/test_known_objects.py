@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
-from gtfs.repo import known, sieve
+from gtfs.repo import known, packindex, sieve
 from gtfs.repo.history import history
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository, create_repository, open_repository
@@ -34,7 +34,7 @@ def test_packed_objects_are_known(odd_repository: Path) -> None:
 
 
 def test_a_large_index_is_mapped_and_found_in(odd_repository: Path, monkeypatch) -> None:
-    monkeypatch.setattr(known, "_SMALL_INDEX", 0)
+    monkeypatch.setattr(packindex, "_SMALL", 0)
     test_packed_objects_are_known(odd_repository)
 
 

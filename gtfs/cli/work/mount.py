@@ -30,6 +30,8 @@ from gtfs.mount.mountpoint import check_mountpoint, detach_dead
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
+from gtfs.node.overview import ServedOverview, judge_node
+from gtfs.overview.health import RepositoryHealth
 from gtfs.state.source import Source
 
 log = logging.getLogger(__name__)
@@ -95,16 +97,23 @@ async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -
     options = replace(said.node, may_be_read_only=said.mount.read_only)
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
+        overview = ServedOverview(said.overview)
         async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
             if node.state.read_only:
                 complain(
                     f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
                 )
-            await _serve(node, source, place, said, daemon, hangups)
+            await _serve(node, source, place, said, daemon, hangups, overview)
 
 
 async def _serve(
-    node: Node, source: Source, place: Path, said: Said, daemon: Daemon | None, hangups: AsyncIterator[int]
+    node: Node,
+    source: Source,
+    place: Path,
+    said: Said,
+    daemon: Daemon | None,
+    hangups: AsyncIterator[int],
+    overview: ServedOverview,
 ) -> None:
     """From an open node to the end of its mount."""
     async with trio.open_nursery() as nursery:
@@ -112,6 +121,11 @@ async def _serve(
         mounted_tree = Mount(node.packs, node.written, node.control_files, said.mount)
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
+
+        async def look() -> list[RepositoryHealth]:
+            return [await judge_node(node, said.thresholds)]
+
+        nursery.start_soon(overview.run_task, look, node.session)
 
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there
