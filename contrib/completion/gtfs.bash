@@ -33,7 +33,7 @@ declare -gA _gtfs_options=(
     ["trust list"]="-h --help --json"
     ["trust propose"]="-h --help --accept=<> --all --gnupg-home=<file> --dry-run --json"
     ["trust remove"]="-h --help --force --dry-run --json"
-    ["umount"]="-h --help -l --lazy"
+    ["umount"]="-h --help -l --lazy --no-wait"
     ["verify"]="-h --help --json"
 )
 declare -gA _gtfs_places=(
@@ -77,7 +77,7 @@ declare -gA _gtfs_verbs=(
     ["seed"]="add list remove run"
     ["trust"]="add check follow list propose remove"
 )
-_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
+_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
 # A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
 _gtfs_value() {

@@ -113,5 +113,5 @@ def test_a_repository_that_is_said_comes_before_that_of_the_environment(
 
 
 def test_without_one_a_missing_word_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run(["gtfs", "status"]) == 2
-    assert "TARGET" in capsys.readouterr().err
+    assert commands.run(["gtfs", "publish"]) == 2
+    assert "REPO" in capsys.readouterr().err
