@@ -138,7 +138,7 @@ def test_repositories_come_and_go_while_it_runs_and_over_restarts(
     assert daemon.ask("add", other).out == f"other is seeded from {other}\n"
     assert daemon.members()["other"] | {"tries": 0} == {
         "name": "other", "source": str(other), "directory": str(other), "options": [], "origin": "gtfs seed add",
-        "stage": "running", "trouble": None, "tries": 0,
+        "stage": "running", "trouble": None, "damaged": False, "tries": 0,
     }  # fmt: skip
     assert "already" in daemon.ask("add", other, "--name", "twice", code=2).line
     assert "is the name of" in daemon.ask("add", house.root / "other.git", code=2).line
