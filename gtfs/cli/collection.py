@@ -26,7 +26,7 @@ class _Verbs(click.Group):
         write_exit_status(formatter)
 
 
-@click.group(cls=_Verbs)
+@click.group(cls=_Verbs, short_help="Publish a signed list of repositories, or follow one.")
 def collection() -> None:
     """Publish a signed list of repositories, or have the daemon mirror all of such a list.
 

@@ -115,8 +115,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        its = None if state.config.is_clone() else session
-        self.bell = Bell(state, its, self.poller.hurry, is_quiet=options.meet is not None)
+        self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
@@ -330,11 +329,14 @@ class Node:
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"foresee_sync": self._asked_foresee_sync}
-        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
+        handlers: dict[str, Handler] = {
+            "sync": self._asked_sync,
+            "status": self._asked_status,
+            "trust": self._asked_trust,
+        }
+        handlers |= {"foresee_sync": self._asked_foresee_sync, "refresh": self._asked_refresh}
         handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
-        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
+        handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
@@ -375,8 +377,8 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``, and what is ``shared``; without, the node opens its own. ``first`` None:
-    no catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of a process share one ``session``, and what is ``shared``; else the node opens its own. ``first`` None: no
+    catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -390,8 +392,7 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        if shared is None:
-            shared = await stack.enter_async_context(open_shared(options.proxy))
+        shared = await stack.enter_async_context(open_shared(options.proxy, shared))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
         node = Node(state, session, shared.client, options, first or FirstTrust(), shared.noticing)
