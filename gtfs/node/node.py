@@ -29,7 +29,7 @@ from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
 from gtfs.node.chunks import ChunkFetcher
-from gtfs.node.control import Handler, answer_task, listen, texts_in
+from gtfs.node.control import answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.evictions import Evictions
@@ -329,17 +329,11 @@ class Node:
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers: dict[str, Handler] = {
-            "sync": self._asked_sync,
-            "status": self._asked_status,
-            "trust": self._asked_trust,
-        }
+        handlers = self.publishing.handlers()
+        handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
         handlers |= {"foresee_sync": self._asked_foresee_sync, "refresh": self._asked_refresh}
-        handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
-        handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
-        handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
-        handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers |= {"offer": self.git_news.asked_offer}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

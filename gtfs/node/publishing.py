@@ -18,6 +18,7 @@ import trio
 from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
+from gtfs.node.control import Handler
 from gtfs.node.memory import give_back
 from gtfs.node.nursery import cancelled
 from gtfs.node.others import hear_others
@@ -147,6 +148,18 @@ class Publishing:
         self.look_again()
         await self._on_published()
         return {"published": describe_published(self._state, done)}
+
+    def handlers(self) -> dict[str, Handler]:
+        """What is asked of it by other commands."""
+        return {
+            "rewind": self.asked_rewind,
+            "dry_run": self.asked_dry_run,
+            "draft": self.asked_draft,
+            "place": self.asked_place,
+            "complete": self.asked_complete,
+            "foretell": self.asked_foretell,
+            "moved": self.asked_moved,
+        }
 
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
