@@ -8,7 +8,7 @@ declare -gA _gtfs_options=(
     ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
     ["collection list"]="-h --help --json"
     ["collection prune"]="-h --help --json --dry-run"
-    ["collection publish"]="-h --help --force --json --dry-run"
+    ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --rebuild --against=<repo> --dry-run --json"
     ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --hook --no-hook --signing-subkey --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
@@ -32,7 +32,7 @@ declare -gA _gtfs_options=(
     ["trust list"]="-h --help --json"
     ["trust propose"]="-h --help --accept=<> --all --gnupg-home=<file> --dry-run --json"
     ["trust remove"]="-h --help --force --dry-run --json"
-    ["umount"]="-h --help -l --lazy"
+    ["umount"]="-h --help -l --lazy --no-wait"
     ["verify"]="-h --help --json"
 )
 declare -gA _gtfs_places=(

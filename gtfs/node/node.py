@@ -32,13 +32,13 @@ from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.foresync import foresee_sync
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
-from gtfs.node.noticing import Noticing
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -68,7 +68,6 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -86,10 +85,9 @@ class Node:
         self,
         state: State,
         session: Session | None,
-        client: Client,
+        shared: Shared,
         options: NodeOptions,
         first: FirstTrust,
-        noticing: Noticing | None = None,
     ) -> None:
         self.state = state
         self.options = options
@@ -98,7 +96,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client, options.meet)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, shared.client, options.meet)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -109,16 +107,19 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
-        self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
-        self._first, self._client = first, client
+        self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
+        self._first, self._client = first, shared.client
         self.poller = FeedPoller(
-            options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
+            options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
         self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
-        self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
+        self.attesters = Attesters(
+            state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
+        )
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
-        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, shared.noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
@@ -333,7 +334,7 @@ class Node:
         handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
         handlers |= {"foresee_sync": self._asked_foresee_sync, "refresh": self._asked_refresh}
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
-        handlers |= {"offer": self.git_news.asked_offer}
+        handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -356,6 +357,7 @@ class Node:
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
@@ -389,7 +391,7 @@ async def open_node(
         shared = await stack.enter_async_context(open_shared(options.proxy, shared))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, shared.client, options, first or FirstTrust(), shared.noticing)
+        node = Node(state, session, shared, options, first or FirstTrust())
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:
