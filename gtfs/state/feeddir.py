@@ -36,7 +36,7 @@ from gtfs.state.feedpage import feed_page
 
 GRACE_S: Final = 7 * 24 * 3600  # from when nothing names a file any more to its end
 _LEAVING: Final = ".leaving"  # since when that is so, by name
-_OURS: Final = re.compile(rf"[0-9a-f]{{64}}({re.escape(REEL_SUFFIX)}({re.escape(METAINFO_SUFFIX)})?)?\Z")
+_OURS: Final = re.compile(rf"[0-9a-f]{{64}}({re.escape(REEL_SUFFIX)}|{re.escape(METAINFO_SUFFIX)})?\Z")
 _FOR_ALL: Final = 0o644
 _BLOCK: Final = 8 << 20
 
@@ -121,15 +121,15 @@ def _opened(directory: Path) -> Iterator[Path]:
 def _write_reels(layout: Layout, catalogue: Catalogue, place: Path) -> set[str]:
     named: set[str] = set()
     for entry in catalogue.reels:
-        file_name = entry.name + REEL_SUFFIX
-        named |= {file_name, file_name + METAINFO_SUFFIX}
+        file_name, metainfo_name = entry.name + REEL_SUFFIX, entry.name + METAINFO_SUFFIX
+        named |= {file_name, metainfo_name}
         _put(layout.reel(entry.name), place / file_name, entry.size)
         try:
             info = info_of(layout.metainfo(entry.name).read_bytes())
         except BadMetainfo as error:
             raise BadMetainfo(f"{file_name}: {error}") from None
         web_seeds = [seed_url(base, file_name) for base in catalogue.web_seeds]
-        _write(place / (file_name + METAINFO_SUFFIX), with_trackers(info, catalogue.trackers, web_seeds))
+        _write(place / metainfo_name, with_trackers(info, catalogue.trackers, web_seeds))
     return named
 
 

@@ -26,7 +26,7 @@ def feed_page(catalogue: Catalogue) -> str:
     source = seed_url(base, LATEST)
     reels = "\n".join(
         f'<li><a href="{escape(entry.name + REEL_SUFFIX)}"><code>{escape(entry.name)}</code></a>, {entry.size} bytes, '
-        f'{entry.rows} packs (<a href="{escape(entry.name + REEL_SUFFIX + METAINFO_SUFFIX)}">torrent</a>)</li>'
+        f'{entry.rows} packs (<a href="{escape(entry.name + METAINFO_SUFFIX)}">torrent</a>)</li>'
         for entry in catalogue.reels[:_SHOWN]
     )
     return f"""<!DOCTYPE html>

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from finders import nginx
 from house import House, tmpfs
+from seeding import seed, sync_options
 from waiting import wait_for
 
 from gtfs.catalogue.document import from_text
@@ -22,48 +22,50 @@ from gtfs.state.feeddir import BadFeedDirectory, write_feed
 from gtfs.trust.verify import split_clearsigned
 
 
-@pytest.fixture
-def served(house: House) -> Iterator[tuple[Path, str]]:
-    """A directory for a feed, and the address under which python's own web server has it."""
-    directory = house.root / "www"
-    directory.mkdir()
-    words = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", directory, "0"]
-    process = house.start(words)
-    assert process.stdout is not None
-    port = process.stdout.readline().decode().split(" port ")[1].split()[0]
-    yield directory, f"http://127.0.0.1:{port}"
-    process.send_signal(signal.SIGTERM)
-
-
 def listed(feed: Path) -> list[str]:
     """The reels that the directory's catalogue names; all that it needs must be there."""
     catalogue = from_text(split_clearsigned((feed / "latest.asc").read_bytes())[0])
     names = [str(entry.name) for entry in catalogue.reels]
     for entry in catalogue.reels:
         assert (feed / f"{entry.name}.reel").stat().st_size == entry.size
-        assert (feed / f"{entry.name}.reel.torrent").stat().st_size > 0
+        assert (feed / f"{entry.name}.torrent").stat().st_size > 0
     return names
 
 
-def test_a_mirror_needs_nothing_but_the_directory_and_a_web_server(
-    house: House, pub: Path, served: tuple[Path, str]
-) -> None:
-    feed, url = served
-    house.gtfs("init", pub, "--feed-dir", feed, "--web-seed", url)
-    house.gtfs("publish", pub)
-    listed(feed)
-    mirror = house.root / "mirror.git"
+def test_a_mirror_needs_nothing_but_the_directory_and_a_web_server(house: House, pub: Path) -> None:
+    feed, mirror = house.root / "www", house.root / "mirror.git"
+    feed.mkdir()
     options = f"repo={mirror},keyring={house.key.public},listen=127.0.0.1:0,nodht"
-    house.gtfs("sync", f"{url}/latest.asc", "-o", options)
-    assert house.refs(mirror) == house.refs(pub)
-    # What is published next is there by itself, too.
-    house.commit(pub, "more", {"more": b"more\n"})
-    house.gtfs("publish", pub)
-    house.gtfs("sync", f"{url}/latest.asc", "-o", options)
-    assert house.refs(mirror) == house.refs(pub)
+    with nginx(house, feed) as url:
+        house.gtfs("init", pub, "--feed-dir", feed, "--web-seed", url)
+        house.gtfs("publish", pub)
+        listed(feed)
+        house.gtfs("sync", f"{url}/latest.asc", "-o", options)
+        assert house.refs(mirror) == house.refs(pub)
+        # What is published next is there by itself, too.
+        house.commit(pub, "more", {"more": b"more\n"})
+        house.gtfs("publish", pub)
+        house.gtfs("sync", f"{url}/latest.asc", "-o", options)
+        assert house.refs(mirror) == house.refs(pub)
     page = (feed / "index.html").read_text()
-    assert f"gtfs sync {url}/latest.asc -o signer={house.key.fingerprint}" in page
+    assert f"gtfs sync {url.rstrip('/')}/latest.asc -o signer={house.key.fingerprint}" in page
     assert all(p.stat().st_mode & 0o044 == 0o044 for p in feed.iterdir() if not p.name.startswith("."))
+
+
+def test_a_server_without_ranges_serves_the_catalogue_and_peers_the_reels(house: House, pub: Path) -> None:
+    feed, mirror = house.root / "www", house.root / "mirror.git"
+    house.git(pub, "config", "--file", pub / "gtfs" / "config", "gtfs.catalogueformat", "2")
+    house.gtfs("publish", pub, "--force", "--feed-dir", feed)
+    assert list((feed / "chunks").iterdir()) != []
+    words = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", feed, "0"]
+    server = house.start(words)
+    assert server.stdout is not None
+    port = server.stdout.readline().decode().split(" port ")[1].split()[0]
+    seeder = seed(house, pub)
+    house.gtfs("sync", f"http://127.0.0.1:{port}/latest.asc", "-o", sync_options(house, mirror, seeder.port))
+    assert house.refs(mirror) == house.refs(pub)
+    assert seeder.end() == 0
+    server.terminate()
 
 
 def test_a_running_node_writes_what_it_publishes_and_the_hook_hears_of_it_then(house: House, pub: Path) -> None:
