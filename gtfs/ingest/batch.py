@@ -26,6 +26,8 @@ from gtfs.trust.policy import Vouch
 MAX_PACKS = 5000
 MAX_EXPANDED = 512 * MIB  # bytes of the objects, which git goes through
 MAX_PACKED = 64 * MIB
+ENOUGH_PACKS = 2500  # rather than that git waits
+ENOUGH_EXPANDED = 128 * MIB
 
 _CHUNK: Final = 1 << 20
 _BUFFER: Final = 1 << 17
@@ -82,6 +84,11 @@ class Batch:
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
         return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._length >= MAX_PACKED
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it is worth a process of git's that has nothing to do."""
+        return len(self.members) >= ENOUGH_PACKS or self._expanded >= ENOUGH_EXPANDED
 
     @property
     def is_promised(self) -> bool:

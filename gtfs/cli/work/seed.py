@@ -30,9 +30,9 @@ from gtfs.events import events
 from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
 from gtfs.node.memory import keep_little
-from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
+from gtfs.node.shared import open_shared
 from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
@@ -65,7 +65,7 @@ def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -
     check_process(options)
     read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
     configuration = read()
-    words = (*configuration.options, *options)
+    words = (*configuration.options, *configuration.status, *options)
     said = check_process(words)
     raise_file_limit()
     places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
