@@ -12,6 +12,7 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
+from gtfs.feed import seed_url
 from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
@@ -29,7 +30,7 @@ from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmErro
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
-from gtfs.swarm.webseeds import bring_info_task, seed_url
+from gtfs.swarm.webseeds import bring_info_task
 from gtfs.view.packs import SwarmReel
 from gtfs.view.writing import Writing
 
