@@ -71,6 +71,9 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
     "document": _is_ascii,
     "draft": _is_ascii,
+    "name": lambda value: value is None or _is_word(value),
+    "options": lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    "source": _is_word,
     "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
@@ -87,6 +90,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "wanted": lambda value: isinstance(value, dict),
 }
 _NEEDED = {
+    "add": ("source",),
+    "remove": ("name",),
     "dry_run": ("of",),
     "init": ("wanted",),
     "complete": ("files",),

@@ -32,6 +32,7 @@ class KnownObjects:
         self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
         self._cruft: set[str] = set()  # those of `_packs` that git gc will throw away one day
         self._asked = 0  # questions so far
+        self._asked_before = 0  # of them before the last look: as many come before the next
         self._new: dict[str, int] = {}  # those of `_packs` that are not in the sieve; `_asked` when they were found
         self._sieve = Sieve(0)
         self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
@@ -60,12 +61,14 @@ class KnownObjects:
             except FileNotFoundError:
                 continue  # git repacked meanwhile: the objects are in a pack that the next list has
             if not gone:  # else that pack may have come while the directory was being read, and not be in this list
-                self._fill_sieve()
+                self._fill_sieve(self._asked - self._asked_before)
+                self._asked_before = self._asked
                 return any_gone
 
-    def _fill_sieve(self) -> None:
-        """Put into the sieve what was asked so much that it had been cheaper there."""
-        for index in [i for i, at in self._new.items() if (self._asked - at) * _WORTH_SIEVING > len(self._packs[i])]:
+    def _fill_sieve(self, more: int) -> None:
+        """Put into the sieve what was asked so much, or will be by ``more`` questions, that it is cheaper there."""
+        asked = self._asked + more
+        for index in [i for i, at in self._new.items() if (asked - at) * _WORTH_SIEVING > len(self._packs[i])]:
             with contextlib.suppress(FileNotFoundError):  # until the next look it can be asked
                 if self._sieve.add(Path(index), self._repository.fmt):
                     del self._new[index]
@@ -78,12 +81,17 @@ class KnownObjects:
                     if self._sieve.add(Path(index), self._repository.fmt):
                         del self._new[index]
 
-    def is_packed(self, oid: ObjectId) -> bool:
-        """Whether a pack has it that git does not mean to throw away: loose files and cruft packs are what `git prune`
+    def packed_among(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Those that a pack has which git does not mean to throw away: loose files and cruft packs are what `git prune`
         and `git gc` take, unless a ref reaches them."""
-        self._asked += 1
-        candidates = self._packs if self._sieve.may_have(oid) else self._new
-        return bool(candidates) and any(index not in self._cruft for index in self._packs_with(oid, candidates))
+        found = set()
+        packs, new, may_have = self._packs, self._new, self._sieve.may_have
+        for oid in oids:
+            self._asked += 1
+            candidates = packs if may_have(oid) else new
+            if candidates and any(index not in self._cruft for index in self._packs_with(oid, candidates)):
+                found.add(oid)
+        return found
 
     def __contains__(self, oid: ObjectId) -> bool:
         self._asked += 1

@@ -126,8 +126,8 @@ def test_what_many_packs_have_is_known_before_and_after_they_were_looked_through
     blobs = many_packs(repository, 12)
     with KnownObjects(repository) as objects:
         for _ in range(3):
-            assert all(blob in objects and objects.is_packed(blob) for blob in blobs)
-            assert ABSENT not in objects and not objects.is_packed(ABSENT)
+            assert objects.packed_among(blobs) == set(blobs) and all(blob in objects for blob in blobs)
+            assert ABSENT not in objects and not objects.packed_among([ABSENT])
             objects.refresh()
         assert not objects._new  # all of them were looked through
         later = add_blob(repository, b"later")
@@ -141,12 +141,12 @@ def test_a_repack_after_packs_were_looked_through_is_noticed(tmp_path: Path) -> 
     repository = create_repository(tmp_path / "r.git", SHA1)
     blobs = many_packs(repository, 6)
     with KnownObjects(repository) as objects:
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)
         objects.refresh()
         assert not objects._new
         repository.git("repack", "-a", "-d", "-k", "-q")
         assert objects.refresh()
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)
         for file in (repository.objects / "pack").iterdir():
             file.unlink()
         assert objects.refresh()
@@ -162,7 +162,7 @@ def test_a_sieve_that_is_full_gives_way_to_a_larger_one(tmp_path: Path, monkeypa
             blobs.append(add_blob(repository, b"blob %d" % number))
             pack_loose(repository, blobs[-1])
             objects.refresh()
-            assert all(objects.is_packed(blob) for blob in blobs)
+            assert objects.packed_among(blobs) == set(blobs)
         objects.refresh()
         assert objects._sieve.room >= 16
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import pkgutil
 import re
 import shutil
@@ -34,6 +35,17 @@ from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
+from gtfs.overview.health import (
+    FeedHealth,
+    PublishedVersion,
+    ReelHealth,
+    RefHeldBack,
+    RefusedFile,
+    RepositoryHealth,
+)
+from gtfs.overview.page import Shown
+from gtfs.overview.snapshot import status_document
+from gtfs.overview.traffic import Traffic
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
@@ -241,6 +253,13 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found
+
+
+def test_every_key_of_an_overview_is_told_and_no_other() -> None:
+    kinds = (RepositoryHealth, RefHeldBack, RefusedFile, ReelHealth, FeedHealth, PublishedVersion)
+    served = json.loads(status_document(Shown((), Traffic().last_day(0), 0, "1")).body)
+    found = {field.name for kind in kinds for field in dataclasses.fields(kind)} | set(keys(served, ()))
+    assert marked(subsection(page("gtfs.1"), "Of an overview")) == found
 
 
 def test_every_setting_that_is_read_is_told() -> None:
