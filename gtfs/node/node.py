@@ -35,7 +35,7 @@ from gtfs.node.droppedin import take_copied
 from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
-from gtfs.node.foresync import foresee_sync
+from gtfs.node.foresync import SyncForesight
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
@@ -113,10 +113,10 @@ class Node:
         self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
-        self._first, self._client = first, client
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
+        self.foresight = SyncForesight(state, self.poller, self.chunks, first, client, self.pointer.follow)
         its = None if state.config.is_clone() else session
         self.bell = Bell(state, its, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
@@ -250,13 +250,6 @@ class Node:
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
-    async def foresee_sync(self) -> dict[str, Any]:
-        """What `sync_once` would do; see `gtfs.node.foresync`."""
-        return await foresee_sync(self.state, self.poller, self.chunks, self._first, self._client, self.pointer.follow)
-
-    async def _asked_foresee_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.foresee_sync()
-
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         await self.ring_news.look()
@@ -333,7 +326,7 @@ class Node:
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"foresee_sync": self._asked_foresee_sync}
+        handlers["foresee_sync"] = self.foresight.asked
         handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
         handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}

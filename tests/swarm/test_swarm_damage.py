@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 import pytest
@@ -106,7 +107,7 @@ async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp
 async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
     data = content(PIECE)
     sizes = {b"one": PIECE // 2, b"empty": 0, b"two": PIECE // 2}
-    files = [{b"length": size, b"path": [name]} for name, size in sizes.items()]
+    files: list[Any] = [{b"length": size, b"path": [name]} for name, size in sizes.items()]
     pieces = hashlib.sha1(data).digest()
     info = lt.bencode({b"files": files, b"name": b"x", b"piece length": PIECE, b"pieces": pieces})
     spec = at_mirror(make_reel(tmp_path / "p", data), tmp_path / "mirror", infohash=infohash_of(info))
