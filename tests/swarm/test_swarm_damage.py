@@ -107,9 +107,10 @@ async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp
 async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
     data = content(PIECE)
     sizes = {b"one": PIECE // 2, b"empty": 0, b"two": PIECE // 2}
-    files: list[Any] = [{b"length": size, b"path": [name]} for name, size in sizes.items()]
+    files = [{b"length": size, b"path": [name]} for name, size in sizes.items()]
     pieces = hashlib.sha1(data).digest()
-    info = lt.bencode({b"files": files, b"name": b"x", b"piece length": PIECE, b"pieces": pieces})
+    entry: Any = {b"files": files, b"name": b"x", b"piece length": PIECE, b"pieces": pieces}
+    info = lt.bencode(entry)
     spec = at_mirror(make_reel(tmp_path / "p", data), tmp_path / "mirror", infohash=infohash_of(info))
     (tmp_path / "evil" / "x").mkdir(parents=True)
     with foreign_seeder(tmp_path / "evil", info, b"", "unused") as port:
