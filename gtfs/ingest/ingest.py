@@ -196,8 +196,10 @@ class Ingest:
         )
 
     def _gather(self, todo: Upcoming, running: _Running | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
-        """Steps 1 to 4 until a batch is full, or enough while git has nothing to do; what a batch still on its way holds
-        counts as here."""
+        """Steps 1 to 4 until a batch is full, or enough while git has nothing to do.
+
+        What a batch still on its way holds counts as here.
+        """
         before = running[0] if running is not None else None
         batch = self._new_batch(before)
         before_oids = before.oids if before is not None else set()

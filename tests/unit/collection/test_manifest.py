@@ -75,7 +75,9 @@ def test_more_repositories_than_the_limit_are_refused() -> None:
         read_manifest(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"/a": 1}', b"\x1f\x8b", b"[" * 99999, gzip.compress(b"{}", mtime=0)[:-9]])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"/a": 1}', b"\x1f\x8b", b"[" * 99999, gzip.compress(b"{}", mtime=0)[:-9]]
+)
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(BadManifest):
         read_manifest(data)
