@@ -3,6 +3,12 @@
 # Completion of gtfs for bash 4.4: source it, or put it into ~/.local/share/bash-completion/completions/gtfs
 declare -gA _gtfs_options=(
     ["gtfs"]="-h --help --version -V -v --verbose"
+    ["collection"]="-h --help"
+    ["collection follow"]="-h --help --name=<> --keyring=<repo> --signer=<> --manifest --feed=<> --include=<> --exclude=<> --directory=<dir> --gone=keep|move|delete --config=<file> -o=<options> --json --dry-run"
+    ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
+    ["collection list"]="-h --help --json"
+    ["collection prune"]="-h --help --json --dry-run"
+    ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --rebuild --against=<repo> --dry-run --json"
     ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --hook --no-hook --signing-subkey --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
@@ -11,9 +17,13 @@ declare -gA _gtfs_options=(
     ["publish"]="-h --help --force --jobs=<> -v --verbose --dry-run --pushed --propose --complete --json"
     ["refresh"]="-h --help --valid-days=<> --key=<> --json"
     ["rewind"]="-h --help --dry-run --json"
-    ["seed"]="-h --help -o=<options>"
+    ["seed"]="-h --help"
+    ["seed add"]="-h --help --name=<> -o=<options>"
+    ["seed list"]="-h --help --json"
+    ["seed remove"]="-h --help"
+    ["seed run"]="-h --help --config=<file> -o=<options>"
     ["sign"]="-h --help --key=<> --gnupg-home=<file> --yes --dry-run --json"
-    ["status"]="-h --help --json"
+    ["status"]="-h --help --json --check --prometheus --max-lag=<> --max-silence=<> --max-age=<>"
     ["sync"]="-h --help --into=<file> -o=<options> --dry-run --json"
     ["torrent"]="-h --help --out=<file> --packs --tracker=<> --json"
     ["trust"]="-h --help"
@@ -28,6 +38,12 @@ declare -gA _gtfs_options=(
 )
 declare -gA _gtfs_places=(
     ["gtfs"]=""
+    ["collection"]=""
+    ["collection follow"]="<repo>"
+    ["collection init"]="<dir>"
+    ["collection list"]="<>"
+    ["collection prune"]="<> <>*"
+    ["collection publish"]="<dir>"
     ["fsck"]="<repo>"
     ["init"]="<repo>"
     ["keys"]="<repo>"
@@ -36,9 +52,13 @@ declare -gA _gtfs_places=(
     ["publish"]="<repo> <file>*"
     ["refresh"]="<repo>"
     ["rewind"]="<repo> <>"
-    ["seed"]="<repo>*"
+    ["seed"]=""
+    ["seed add"]="<repo>"
+    ["seed list"]=""
+    ["seed remove"]="<>"
+    ["seed run"]="<repo>*"
     ["sign"]="<file>"
-    ["status"]="<repo>"
+    ["status"]="<repo>*"
     ["sync"]="<repo>"
     ["torrent"]="<repo>"
     ["trust"]="<repo>"
@@ -52,10 +72,12 @@ declare -gA _gtfs_places=(
     ["verify"]="<repo> <>*"
 )
 declare -gA _gtfs_verbs=(
-    ["gtfs"]="fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
+    ["gtfs"]="collection fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
+    ["collection"]="follow init list prune publish"
+    ["seed"]="add list remove run"
     ["trust"]="add check follow list propose remove"
 )
-_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
+_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
 # A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
 _gtfs_value() {

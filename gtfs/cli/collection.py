@@ -3,30 +3,19 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gtfs.cli.shape import Command, Place, takes_options, write_exit_status
-from gtfs.cli.terminal import complain, say
+from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json, takes_options
+from gtfs.cli.terminal import complain, say, say_json
 
 _SHOWN = 40  # repositories, of a collection that may have a hundred thousand
-_JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 
 
-class _Verbs(click.Group):
-    command_class = Command
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The exit codes."""
-        write_exit_status(formatter)
-
-
-@click.group(cls=_Verbs)
+@click.group(cls=Verbs)
 def collection() -> None:
     """Publish a signed list of repositories, or have the daemon mirror all of such a list.
 
@@ -54,8 +43,8 @@ def _directory(command: Any) -> Any:
 @click.option("--exclude", multiple=True, metavar="GLOB", help="List none of these; may be given again.")
 @click.option("--valid-days", type=click.IntRange(1, 3650), help="How long a version counts (default 30).")
 @click.option("--out", type=Place(path_type=Path), help="Where the files go (default: DIRECTORY).")
-@_JSON
-@_DRY_RUN
+@takes_json
+@takes_dry_run
 def init(directory: Path, as_json: bool, dry_run: bool, **given: Any) -> int:
     """Make the repositories below DIRECTORY a collection, or change its settings; the key is tried once."""
     if given["url"] and given["feeds"]:
@@ -64,7 +53,7 @@ def init(directory: Path, as_json: bool, dry_run: bool, **given: Any) -> int:
 
     done = run_init(directory, given, dry_run=dry_run)
     if as_json:
-        _echo(done)
+        say_json(done)
     else:
         say(f"{directory} publishes the collection {done['name']}; next: gtfs collection publish {directory}")
     return 0
@@ -72,22 +61,28 @@ def init(directory: Path, as_json: bool, dry_run: bool, **given: Any) -> int:
 
 @collection.command()
 @_directory
-@click.option("--force", is_flag=True, help="Sign a new version although nothing changed.")
-@_JSON
-@_DRY_RUN
-def publish(directory: Path, force: bool, as_json: bool, dry_run: bool) -> int:
+@click.option("--force", is_flag=True, help="Sign a new version although nothing changed, or many are gone.")
+@click.option(
+    "--repositories", is_flag=True,
+    help="Publish each repository first; one that is nobody's yet becomes a publisher's, with the collection's key.",
+)  # fmt: skip
+@takes_json
+@takes_dry_run
+def publish(directory: Path, force: bool, repositories: bool, as_json: bool, dry_run: bool) -> int:
     """List the published repositories below DIRECTORY, sign the list, and write its files.
 
     Only if something changed, or the version before does not last long any more, it is a new version.
     """
     from gtfs.cli.work.collection import run_publish
 
-    done = run_publish(directory, force=force, dry_run=dry_run)
+    done = run_publish(directory, force=force, repositories=repositories, dry_run=dry_run)
     if as_json:
-        _echo(done)
+        say_json(done)
         return 0
     for name, why in list(done["left_out"].items())[:_SHOWN]:
         complain(f"left out: {name}: {why}")
+    for name, why in list(done["not_published"].items())[:_SHOWN]:
+        complain(f"{name} is listed as it was: {why}")
     for what, names in (("new", done["added"]), ("changed", done["changed"]), ("gone", done["removed"])):
         _show_names(what, names)
     state = "would be published" if dry_run else "published"
@@ -113,8 +108,8 @@ def publish(directory: Path, force: bool, as_json: bool, dry_run: bool) -> int:
 @click.option("--gone", type=click.Choice(["keep", "move", "delete"]), help="What becomes of mirrors that left it.")
 @click.option("--config", type=Place(path_type=Path), help="The gtfs.conf beside whose drop-ins this goes.")
 @takes_options
-@_JSON
-@_DRY_RUN
+@takes_json
+@takes_dry_run
 def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
     """Have the daemon (gtfs seed) mirror every repository of the list that SOURCE is a file or URL of.
 
@@ -126,7 +121,7 @@ def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
 
     done = run_follow(source, given, dry_run=dry_run)
     if as_json:
-        _echo(done)
+        say_json(done)
         return 0
     if dry_run:
         click.echo(done["text"], nl=False)
@@ -139,14 +134,14 @@ def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
 
 @collection.command("list")
 @click.argument("what", required=False)
-@_JSON
+@takes_json
 def list_(what: str | None, as_json: bool) -> int:
     """Show what is followed, the mirrors of the one called WHAT, or what the collection of the directory WHAT lists."""
     from gtfs.cli.work.collection import run_list
 
     done = run_list(what)
     if as_json:
-        _echo(done)
+        say_json(done)
         return 0
     for item in done["collections"]:
         _show_collection(item, is_whole=what is not None)
@@ -158,8 +153,8 @@ def list_(what: str | None, as_json: bool) -> int:
 @collection.command()
 @click.argument("name")
 @click.argument("repositories", nargs=-1, metavar="[REPOSITORY...]")
-@_JSON
-@_DRY_RUN
+@takes_json
+@takes_dry_run
 def prune(name: str, repositories: tuple[str, ...], as_json: bool, dry_run: bool) -> int:
     """Say that mirrors may go which the followed collection NAME does not list any more: all, or these.
 
@@ -169,7 +164,7 @@ def prune(name: str, repositories: tuple[str, ...], as_json: bool, dry_run: bool
 
     done = run_prune(name, repositories, dry_run=dry_run)
     if as_json:
-        _echo(done)
+        say_json(done)
         return 0
     _show_names("may go", done["approved"])
     say(f"{len(done['approved'])} mirrors of {name} {'would be' if dry_run else 'are'} followed no more")
@@ -199,7 +194,3 @@ def _show_names(what: str, names: list[str]) -> None:
 
 def _day(time_s: int) -> str:
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d")
-
-
-def _echo(found: Any) -> None:
-    click.echo(json.dumps(found, indent=2, sort_keys=True))

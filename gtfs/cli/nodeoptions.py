@@ -26,6 +26,7 @@ from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.options import SwarmOptions
 
+_MEET_CHARACTERS = 1000
 _RATE_MOST = 2047 << 20  # libtorrent's are of 31 bits
 
 _SWARM = SwarmOptions(dht=True, lsd=True)  # a user may want to speak to strangers, a test does not
@@ -100,6 +101,12 @@ def _attester(text: str, option: str) -> Feed:
     if text.partition(":")[0].lower() == "gtfs":
         raise BadNodeOption(f"{option}={text}: attestations are files, or under file:, http: or https: URLs")
     return _feed(text, option)
+
+
+def _meet(text: str, option: str) -> str:
+    if not (0 < len(text) <= _MEET_CHARACTERS and text.isprintable()):
+        raise BadNodeOption(f"{option}={text!a}: not a name of at most {_MEET_CHARACTERS} printable characters")
+    return text
 
 
 def check_tracker(text: str, option: str) -> str:
@@ -214,6 +221,10 @@ NODE: Mapping[str, Option] = {
     "attester": Option(
         NodeOptions, "attesters", Kind("URL", _each(_attester)),
         "a place where an attester's sign-offs may be; may be given again", many=True,
+    ),
+    "meet": Option(
+        NodeOptions, "meet", Kind("NAME", _meet),
+        "meet others who say NAME, a collection's URL say, and announce no reel that is whole",
     ),
     "peer": Option(SwarmOptions, "peers", _PEER, "ask this node; may be given again", many=True),
     "tracker": Option(

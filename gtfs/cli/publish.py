@@ -67,7 +67,7 @@ def publish(
         found = _foretell(place)
         say_json(found) if as_json else _show_foretold(found, verbose)
         return 0
-    done = _complete_by_node(place, files) if complete else _by_node(place, force, jobs, propose)
+    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose)
     has_node = done is not None
     if done is None:
         from gtfs.cli.work.publish import run, run_complete
@@ -171,7 +171,7 @@ def _place_proposal(proposal: dict[str, Any], file: Path | None) -> Path:
     return path
 
 
-def _by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
+def publish_by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
     """What the running node published, None if none runs: it draws, we sign, it places what holds."""
     while True:
         with bar("encoding") as show:

@@ -7,7 +7,6 @@ Design.md §5. Synchronous, and nothing is fetched here. One caller at a time, i
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,11 +19,11 @@ from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
 from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
+from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, approved, read_record
 from gtfs.collection.wanted import WantedRepository
 from gtfs.durable import sync_directory
-from gtfs.feed import FileFeed, parse_feed
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
 from gtfs.state.trustgiven import TrustGiven
@@ -163,21 +162,16 @@ class FollowedCollection:
         """What the held version lists, and is to be mirrored here; None where there is none, or it does not count."""
         if self._believed is None or self._believed.held is None or self._believed.why_all_stays() is not None:
             return None
-        may_be_here = self._is_here()
         return [
             ListedRepository(
                 entry.name,
-                tuple(feed for feed in entry.feeds if may_be_here or not isinstance(parse_feed(feed), FileFeed)),
+                tuple(feed for feed in entry.feeds if may_name(self.settings.source, feed)),
                 entry.repository,
                 entry.signing,
                 entry.reel,
             )
             for entry in self._believed.held.catalogue.entries
         ]
-
-    def _is_here(self) -> bool:
-        """Whether the list itself is a file of this machine: only then it may name others."""
-        return isinstance(parse_feed(self.settings.source), FileFeed)
 
     def _is_chosen(self, name: str) -> bool:
         """Whether the settings want it: what they leave out is not run, and what is here of it stays."""
@@ -223,7 +217,9 @@ class FollowedCollection:
         usable = [each for each in chosen if each.feeds]
         change = follow_list(mirrors, usable, self.settings.directory, now_s, taken)
         change.others |= {
-            each.name: "its only feeds are files, of another machine" for each in chosen if not each.feeds
+            each.name: "its only feeds are files, or in a network nearer than the list's"
+            for each in chosen
+            if not each.feeds
         }
         record.mirrors, record.others = dict(sorted(change.mirrors.items())), change.others
         self._say(change)
@@ -271,19 +267,19 @@ class FollowedCollection:
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:
         directory, mirrors = mirror.directory, self.settings.directory
+        target = moved_aside(mirrors, f"{mirror.name.replace('/', '+')}-{mirror.since_s}")
         is_ours = directory.is_relative_to(mirrors) and directory.is_dir() and not directory.is_symlink()
-        if self.settings.gone == "keep" or not is_ours:
+        if self.settings.gone == "keep" or not (is_ours or target.is_dir()):
             return directory
-        lock = Lock(Layout.in_repository(directory).lock)
-        with lock:
-            target = moved_aside(mirrors, f"{directory.name}-{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}")
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            directory.rename(target)
-            sync_directory(target.parent)
-            sync_directory(directory.parent)
-            if self.settings.gone == "move":
-                return target
-            shutil.rmtree(target)
+        if is_ours:  # else a crash came between this and the end
+            with Lock(Layout.in_repository(directory).lock):
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                directory.rename(target)
+                sync_directory(target.parent)
+                sync_directory(directory.parent)
+        if self.settings.gone == "move":
+            return target
+        shutil.rmtree(target)
         return None
 
 

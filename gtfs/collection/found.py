@@ -15,7 +15,7 @@ from typing import Final
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
-from gtfs.collection.wanted import BadRepositoryName, check_name
+from gtfs.collection.wanted import check_name
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat
 from gtfs.layout import Layout
@@ -42,28 +42,30 @@ def find_published(
 ) -> FoundRepositories:
     """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError."""
     found = FoundRepositories()
-    for git_dir in sorted(_git_dirs(top)):
-        work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
-        name = str(work_tree.relative_to(top))
-        if not any(fnmatchcase(name, g) for g in include) or any(fnmatchcase(name, g) for g in exclude):
-            continue
+    for name, git_dir in repositories_below(top, include, exclude):
         try:
             check_name(name)
             place = str(git_dir.relative_to(top))
-            entry, fmt = _entry(name, git_dir, feeds_of(place, feeds))
-        except _NotPublished:
+            entry = _entry(name, git_dir, feeds_of(place, feeds))
+        except GtfsError as error:
+            found.left_out[name if name.isprintable() else ascii(name)] = str(error)
+            continue
+        if entry is None:
             found.left_out[name] = "it has published nothing; gtfs init and gtfs publish"
-        except (BadRepositoryName, GtfsError) as error:
-            found.left_out[os.fsencode(name).decode("utf-8", "backslashreplace")] = str(error)
-        else:
-            found.entries.append(entry)
-            found.repositories[name] = Repository(git_dir, fmt)
+            continue
+        found.entries.append(entry[0])
+        found.repositories[name] = Repository(git_dir, entry[1])
     found.entries.sort(key=lambda entry: entry.name)
     return found
 
 
-class _NotPublished(Exception):
-    pass
+def repositories_below(top: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError."""
+    for git_dir in sorted(_git_dirs(top)):
+        work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
+        name = str(work_tree.relative_to(top))
+        if any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude):
+            yield name, git_dir
 
 
 def _git_dirs(top: Path) -> Iterator[Path]:
@@ -88,11 +90,12 @@ def _is_git_dir(path: Path) -> bool:
     return all((path / part).exists() for part in _PARTS)
 
 
-def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[RepositoryEntry, ObjectFormat]:
+def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[RepositoryEntry, ObjectFormat] | None:
+    """Its line; None where nothing was published yet. Raises `DamagedStore`, OSError."""
     directory = Layout.in_repository(git_dir).catalogue
     held = CatalogueStore(directory, read_only=True).newest_text() if directory.is_dir() else None
     if held is None:
-        raise _NotPublished
+        return None
     catalogue = held.catalogue
     if catalogue.feed_key is not None:
         feeds = (*feeds, address(bytes.fromhex(catalogue.feed_key), catalogue.repository))

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from gtfs.collection.believed import KEPT
 from gtfs.collection.document import NAME_MARK, Collection, RepositoryEntry, Signing, read_collection
 from gtfs.collection.found import FoundRepositories, find_published
 from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
+from gtfs.collection.mirrors import most_absent
 from gtfs.collection.places import CollectionPlaces, out_files
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
@@ -43,6 +44,12 @@ _FORMAT: Final = 1
 
 class NoCollection(GtfsError):
     """A directory that is no collection's, or settings that cannot be used; the text says what to do."""
+
+    fault = Blame.USAGE
+
+
+class LosesMany(GtfsError):
+    """The next version would list so much less that mirrors would wait for a person: so does the publisher."""
 
     fault = Blame.USAGE
 
@@ -134,7 +141,8 @@ def publish_collection(
 ) -> PublishedCollection:
     """List what is published below a directory, and sign that if it is news, or the version before lasts no more.
 
-    Raises `NoCollection`, `BadCollection`, `CatalogueRefused`, `SigningFailed`, `TooFewKeys`, `DamagedStore`, OSError.
+    Raises `LosesMany` unless ``force``, `NoCollection`, `BadCollection`, `CatalogueRefused`,
+    `SigningFailed`, `TooFewKeys`, `DamagedStore`, OSError.
     """
     places, settings = CollectionPlaces.of_publisher(directory), read_settings(directory)
     out = directory if settings.out is None else Path(settings.out)
@@ -146,6 +154,8 @@ def publish_collection(
         text = new.to_text()
         is_new = force or held is None or not _is_good(held.catalogue, new, now_s)
         done = _published(new if is_new or held is None else held.catalogue, held, is_new, found, out)
+        if not force:
+            _refuse_loss(directory, held, done.removed)
         if dry_run:
             return done
         if is_new:
@@ -171,7 +181,7 @@ def _store(places: CollectionPlaces) -> StatementStore[Collection]:
 def _next(
     settings: PublisherSettings,
     held: Believed[Collection] | None,
-    entries: list[RepositoryEntry] | tuple[()],
+    entries: Sequence[RepositoryEntry],
     now_s: int,
 ) -> Collection:
     return Collection(
@@ -193,6 +203,16 @@ def _is_good(held: Collection, new: Collection, now_s: int) -> bool:
     same = dataclasses.replace(same, date_s=held.date_s, valid_until_s=held.valid_until_s)
     is_long = held.valid_until_s - now_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
     return same == held and is_long and held.date_s <= now_s + FUTURE_S
+
+
+def _refuse_loss(directory: Path, held: Believed[Collection] | None, removed: Sequence[str]) -> None:
+    """A disk that is not mounted, or a glob that was mistyped, is no reason to sign. Raises `LosesMany`."""
+    count = 0 if held is None else len(held.catalogue.entries)
+    if len(removed) > most_absent(count):
+        raise LosesMany(
+            f"{len(removed)} of {count} repositories are not below {directory} any more, {removed[0]} first; if that "
+            f"is meant: gtfs collection publish --force {directory}"
+        )
 
 
 def _published(

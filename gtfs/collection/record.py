@@ -81,7 +81,8 @@ def read_record(path: Path) -> Record:
 
 def approve(path: Path, names: Iterable[str]) -> None:
     """Let these absent mirrors go, whatever the guard says: a person's yes. Raises OSError."""
-    replace_file(path, json.dumps(sorted({*names, *approved(path)})).encode() + b"\n")
+    text = json.dumps(sorted({*names, *approved(path)}))
+    replace_file(path, text.encode() + b"\n", mode=0o644)  # root may say so to another user's daemon
 
 
 def approved(path: Path) -> Collection[str]:

@@ -19,6 +19,7 @@ from gtfs.collection.wanted import WantedRepository, check_name
 from gtfs.daemon.places import Places
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import parse_fingerprint
+from gtfs.mount.options import escape_value
 from gtfs.repo.gitsyntax import BadSyntax, Heading, read_syntax
 from gtfs.state.trustgiven import TrustGiven
 
@@ -29,10 +30,11 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
         "source", "manifest", "feed", "keyring", "signer", "include", "exclude", "directory", "gone", "options",
     ),
     "log": ("file",),
-    "status": ("listen",),
+    "status": ("listen", "user", "max-lag", "max-silence", "max-age"),
 }  # fmt: skip
 _NAMED: Final = frozenset({"repository", "collection"})
-_MANY: Final = frozenset({"options", "keyring", "signer", "include", "exclude"})
+_MANY: Final = frozenset({"options", "keyring", "signer", "include", "exclude", "user"})
+_STATUS_WORDS: Final = {"listen": "status", "user": "status_user"}  # of -o; the others are the same with _
 _PATHS: Final = frozenset({"path", "directory", "mirrors", "file", "keyring"})
 _SUFFIX: Final = ".git"
 _PREFETCH: Final = "prefetch"  # a mirror of a daemon is a whole one, unless its options say otherwise
@@ -61,7 +63,7 @@ class Configuration:
     repositories: tuple[WantedRepository, ...] = ()
     collections: tuple[FollowSettings, ...] = ()
     log_file: Path | None = None
-    status_listen: str | None = None
+    status: tuple[str, ...] = ()  # as words of -o
     troubles: tuple[BadSettings, ...] = ()
 
 
@@ -148,6 +150,19 @@ class _Section:
                 raise self.bad(f"options = {words}: {e}", line) from None
         return self.all("options")
 
+    def status_words(self) -> tuple[str, ...]:
+        words: list[str] = []
+        for key in self.values:
+            word = _STATUS_WORDS.get(key, key.replace("-", "_"))
+            words += (f"{word}={escape_value(value)}" for value in self.all(key))
+        return tuple(words)
+
+    def check_status(self, check: Callable[[Sequence[str]], object]) -> None:
+        try:
+            check(self.status_words())
+        except GtfsError as e:
+            raise self.bad(str(e)) from None
+
 
 def _sections(path: Path) -> list[_Section]:
     """A file's sections; raises `BadSettings`, OSError."""
@@ -205,6 +220,8 @@ class _Reader:
             self._options += section.check_options(self._check.process)
             self._mirrors = section.path_of("mirrors") or self._mirrors
         elif kind not in _NAMED:
+            if kind == "status":
+                section.check_status(self._check.process)
             self._single[kind] = section
         else:
             key = kind, section.name()
@@ -255,7 +272,7 @@ class _Reader:
             trust=self._trust(section),
             include=section.all("include") or ("*",),
             exclude=section.all("exclude"),
-            options=(_PREFETCH, *section.all("options")),
+            options=(_PREFETCH, f"meet={escape_value(source or manifest)}", *section.all("options")),
             gone=section.one_of("gone", ("keep", "move", "delete")),
             feed=section.one("feed"),
         )
@@ -276,7 +293,7 @@ class _Reader:
             repositories=tuple(self._repositories),
             collections=tuple(self._collections),
             log_file=None if log is None else log.path_of("file"),
-            status_listen=None if status is None else status.one("listen"),
+            status=() if status is None else status.status_words(),
             troubles=tuple(troubles),
         )
 

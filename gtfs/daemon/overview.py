@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.roster import Roster, RosterMember, trouble_text
 from gtfs.node.overview import judge_node
 from gtfs.overview.health import RepositoryHealth, Thresholds, unanswered
@@ -16,7 +19,12 @@ async def judge_roster(roster: Roster, thresholds: Thresholds) -> list[Repositor
 
 async def _judge(member: RosterMember, thresholds: Thresholds) -> RepositoryHealth:
     if member.node is not None:
-        return await judge_node(member.node, thresholds, member.wanted.name)
+        return await judge_node(member.node, thresholds, None if _is_place(member.wanted) else member.wanted.name)
     if member.trouble is not None:
         return unanswered(member.wanted.name, trouble_text(member.trouble), is_damaged=is_damage(member.trouble))
     return unanswered(member.wanted.name, "it is being opened")
+
+
+def _is_place(wanted: WantedRepository) -> bool:
+    """Whether its name is only where it is, as on the command line: then the catalogue has a better one."""
+    return wanted.name == wanted.source or Path(wanted.name).absolute() == wanted.directory.absolute()

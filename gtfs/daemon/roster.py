@@ -20,11 +20,12 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1
 from gtfs.node.memory import give_back
-from gtfs.node.node import Node, Shared
+from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.saidonce import SaidOnce
+from gtfs.node.shared import Shared
 from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config

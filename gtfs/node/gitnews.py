@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from gtfs.errors import GtfsError
-from gtfs.node.noticing import Listener, Noticing
+from gtfs.node.noticing import Ear, Noticing
 from gtfs.node.nursery import cancelled
 from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
@@ -53,14 +53,14 @@ class GitNews:
 
     async def watch_task(self) -> None:
         """Look for ever."""
-        ear = Listener(self._news.git.wake)
+        ear = Ear(self._news.git.wake)
         try:
             await self._watch(ear)
         finally:
             if self._noticing is not None:
                 self._noticing.leave(ear)
 
-    async def _watch(self, ear: Listener) -> None:
+    async def _watch(self, ear: Ear) -> None:
         watch, read_at = RefsWatch(self._state.repository), -math.inf
         said, what = SaidOnce(log), "what git has brought cannot be shown yet"
         seen = self._news.git.number
@@ -99,7 +99,7 @@ class GitNews:
                 if not ear.has_heard:
                     await self._news.git.wait_woken(seen)
 
-    def _listen(self, ear: Listener, watch: RefsWatch) -> bool:
+    def _listen(self, ear: Ear, watch: RefsWatch) -> bool:
         """Whether all directories in which a ref was at the last look are watched."""
         if self._noticing is None or not watch.directories:
             return False

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
@@ -32,13 +32,14 @@ from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.foresync import foresee_sync
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
-from gtfs.node.noticing import Noticing, open_noticing
+from gtfs.node.noticing import Noticing
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -46,6 +47,7 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
+from gtfs.node.shared import Shared, open_shared
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -67,7 +69,7 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client, open_client
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -97,7 +99,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client, options.meet)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -108,13 +110,15 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
         self._first, self._client = first, client
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.bell = Bell(state, None if state.config.is_clone() else session, self.poller.hurry)
+        its = None if state.config.is_clone() else session
+        self.bell = Bell(state, its, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
@@ -336,6 +340,7 @@ class Node:
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers |= {"drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -358,23 +363,10 @@ class Node:
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
-
-
-class Shared(NamedTuple):
-    """What nodes of one process have in common, beside the session."""
-
-    client: Client
-    noticing: Noticing
-
-
-@asynccontextmanager
-async def open_shared(proxy: str | None) -> AsyncIterator[Shared]:
-    """For as long as the nodes live."""
-    async with open_client(proxy) as client, open_noticing() as noticing:
-        yield Shared(client, noticing)
 
 
 @asynccontextmanager

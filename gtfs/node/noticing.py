@@ -20,7 +20,7 @@ from gtfs.repo.inotify import IGNORED, OVERFLOW, Inotify, is_told_of, local_moun
 log = logging.getLogger(__name__)
 
 
-class Listener:
+class Ear:
     """One node's ear: ``has_heard`` until it is taken back, and ``wake`` is called."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -39,7 +39,7 @@ class Noticing:
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
-        self._ears: dict[int, set[Listener]] = {}
+        self._ears: dict[int, set[Ear]] = {}
         self._mounts: dict[str, bool] = {}
         self._is_full = False
         try:
@@ -47,7 +47,7 @@ class Noticing:
         except OSError as error:
             log.info("refs are looked at each second: there is no inotify instance (%s)", error.strerror)
 
-    def listen(self, ear: Listener, directories: Collection[Path]) -> bool:
+    def listen(self, ear: Ear, directories: Collection[Path]) -> bool:
         """Watch these and no others for a node; False if it has to look by itself, as some of it cannot be watched."""
         if self._inotify is None:
             return False
@@ -71,13 +71,13 @@ class Noticing:
             ear.numbers[directory] = number
         return True
 
-    def leave(self, ear: Listener) -> None:
+    def leave(self, ear: Ear) -> None:
         """Watch nothing for a node any more."""
         for number in ear.numbers.values():
             self._leave(ear, number)
         ear.numbers.clear()
 
-    def _leave(self, ear: Listener, number: int) -> None:
+    def _leave(self, ear: Ear, number: int) -> None:
         ears = self._ears.get(number, set())
         ears.discard(ear)
         if not ears and self._inotify is not None:
@@ -95,7 +95,7 @@ class Noticing:
             return
         while True:
             await trio.lowlevel.wait_readable(self._inotify.fd)
-            heard: set[Listener] = set()
+            heard: set[Ear] = set()
             for number, mask in self._inotify.read():
                 if mask & OVERFLOW:
                     heard.update(*self._ears.values())

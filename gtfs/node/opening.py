@@ -18,8 +18,9 @@ from gtfs.catalogue.accept import FirstTrust
 from gtfs.feed import CHUNKS, DhtFeed, Feed, parse_feed
 from gtfs.node.chunks import believe_from
 from gtfs.node.dhtfeed import first_document
-from gtfs.node.node import Node, Shared, open_node
+from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.shared import Shared
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.firsttrust import first_trust

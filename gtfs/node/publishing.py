@@ -17,6 +17,7 @@ import trio
 
 from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
+from gtfs.events import events
 from gtfs.ids import ObjectId
 from gtfs.node.memory import give_back
 from gtfs.node.nursery import cancelled
@@ -131,8 +132,7 @@ class Publishing:
         """Publish the proposal that waits with the signatures in files."""
         files = [Path(name) for name in request["files"]]
         done = await self._writing.run(complete_with, self._state, files)
-        self.look_again()
-        await self._on_published()
+        await self._has_published(done)
         return {"published": describe_published(self._state, done)}
 
     async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -144,8 +144,7 @@ class Publishing:
             done = await self._writing.run(place, self._state, drawn, request["document"].encode())
         except Overtaken:
             return {"published": None}
-        self.look_again()
-        await self._on_published()
+        await self._has_published(done)
         return {"published": describe_published(self._state, done)}
 
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -236,8 +235,6 @@ class Publishing:
             self.look_again()
             return
         self._published = refs
-        if done.is_new:
-            log.info("published version %d by itself", done.version)
         for name, reason in done.held_back.items():
             log.warning("not published: %s: %s", name.decode("utf-8", "replace"), reason)
 
@@ -261,6 +258,10 @@ class Publishing:
         document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
         done = await self._writing.run(place, self._state, drawn, document)
         self._has_signed = True
+        await self._has_published(done)
+        return done
+
+    async def _has_published(self, done: Published) -> None:
+        events.info("%s: published version %d", self._state.repository.path, done.version)
         self.look_again()
         await self._on_published()
-        return done

@@ -177,4 +177,7 @@ def _details(shown: Shown) -> str:
     left = len(shown.healths) - _DETAILS_MOST
     if left > 0:
         every += f'<p class="none">Of {left} more status.json tells all of this.</p>'
-    return f'<section id="details" aria-labelledby="h-details"><h2 id="h-details">One by one</h2>{every}</section>'
+    return (
+        '<section id="details" aria-labelledby="h-details"><h2 id="h-details">One by one</h2>'
+        f'<div class="every">{every}</div></section>'
+    )

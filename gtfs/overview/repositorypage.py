@@ -78,6 +78,8 @@ def _troubles(one: RepositoryHealth) -> str:
 
 
 def _facts(one: RepositoryHealth) -> str:
+    if one.standing == "unreachable":
+        return ""
     facts = [("Node", "running" if one.running else "not running")]
     if one.version is not None:
         facts.append(("Catalogue", f"version {one.version}, signed {when(one.date)}"))

@@ -236,7 +236,7 @@ def may_say(repository: Repository, word: bytes) -> bool:
     Other files than its config count only if that says so.
     """
     try:
-        text = (repository.path / "config").read_bytes().lower()
+        text = Path(repository.path, "config").read_bytes().lower()
     except OSError:
         return True
     return any(found in text for found in (word, b"include", b"worktreeconfig"))

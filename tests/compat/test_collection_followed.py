@@ -246,6 +246,35 @@ def test_a_repository_that_comes_back_is_the_mirror_that_was_kept(
     assert [w.directory for w in collection.wanted()][-1] == place and collection.gone() == []
 
 
+@pytest.mark.parametrize("what", ["move", "delete"])
+def test_putting_away_goes_on_after_a_crash(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, what: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1)
+    first = publisher.first("a", "b", "pub/c")
+    collection = follower(tmp_path, keys, gone=what)
+    collection.take(publisher.sign(first))
+    (tmp_path / "mirrors" / "pub" / "c.git" / "gtfs").mkdir(parents=True)
+    collection.take(publisher.sign(publisher.next(first, "a", "b")))
+    approve(tmp_path / "state" / "approved.json", ["pub/c"])
+    collection.look()
+    before = (tmp_path / "state" / "mirrors.json").read_bytes()
+    place = collection.put_away(collection.gone()[0])
+    (tmp_path / "state" / "mirrors.json").write_bytes(before)  # the last thing that was to be written
+    again = follower(tmp_path, keys, gone=what)
+    if what == "delete":
+        (tmp_path / "mirrors" / ".gone" / f"pub+c-{again.gone()[0].since_s}").mkdir()  # half of it
+    assert again.put_away(again.gone()[0]) == place and not again.gone()
+    assert (place is None) == (what == "delete") and (place is None or place.is_dir())
+
+
+def test_mirrors_that_are_forgotten_are_found_again(tmp_path: Path, keys: Keys, publisher: ListPublisher) -> None:
+    collection = follower(tmp_path, keys)
+    collection.take(publisher.sign(publisher.first("a", "b")))
+    (tmp_path / "state" / "mirrors.json").unlink()  # or never written: a crash
+    assert follower(tmp_path, keys).wanted() == collection.wanted()
+
+
 @pytest.mark.parametrize("what", ["keep", "move", "delete"])
 def test_a_mirror_that_somebody_has_is_not_taken_away(
     tmp_path: Path, keys: Keys, publisher: ListPublisher, what: Any, caplog: pytest.LogCaptureFixture
@@ -306,7 +335,7 @@ def test_files_of_this_machine_are_followed_only_if_the_list_is_one(
     far = follower(tmp_path / "far", keys)
     far.take(document)
     assert [w.source for w in far.wanted()] == ["https://example.org/b"]
-    assert far.trouble() == "a is not followed: its only feeds are files, of another machine"
+    assert far.trouble() == ("a is not followed: its only feeds are files, or in a network nearer than the list's")
     near = follower(tmp_path / "near", keys, source=str(tmp_path / "collection.asc"))
     near.take(document)
     assert [w.source for w in near.wanted()] == ["file:///etc/passwd", "file:///srv/b"]

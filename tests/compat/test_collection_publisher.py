@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from keys import Keys, shared_keys
 from gtfs.collection.document import BadCollection
 from gtfs.collection.places import out_files
 from gtfs.collection.publisher import (
+    LosesMany,
     NoCollection,
     PublisherSettings,
     default_feeds,
@@ -105,7 +107,7 @@ def test_links_and_names_that_cannot_be_listed_are_left_out(top: Path, keys: Key
     publish_repository(top / "a\nb", keys)
     publish_repository(top / ".hidden", keys)
     done = publish_collection(top)
-    assert names(top) == ["a.git", "pub/b.git", "pub/c"] and sorted(done.left_out) == ["-o.git", "a\nb"]
+    assert names(top) == ["a.git", "pub/b.git", "pub/c"] and sorted(done.left_out) == ["'a\\nb'", "-o.git"]
 
 
 def test_a_damaged_catalogue_leaves_its_repository_out_and_the_others_in(top: Path) -> None:
@@ -118,6 +120,33 @@ def test_a_dry_run_signs_and_writes_nothing(top: Path) -> None:
     done = publish_collection(top, dry_run=True)
     assert done.is_new and done.entries == 3
     assert held_collection(top) is None and not any(path.exists() for path in out_files(top))
+
+
+def test_a_list_that_would_lose_many_is_not_signed_unless_that_is_meant(top: Path, keys: Keys) -> None:
+    publish_collection(top)
+    (top / "pub").rename(top / ".pub")  # a disk that is not mounted, say
+    with pytest.raises(LosesMany, match=r"2 of 3 repositories are not below .*, pub/b.git first; if that is meant"):
+        publish_collection(top)
+    assert names(top) == ["a.git", "pub/b.git", "pub/c"]
+    assert publish_collection(top, force=True).removed == ["pub/b.git", "pub/c"]
+    (top / "a.git").rename(top / ".a.git")
+    with pytest.raises(LosesMany):
+        publish_collection(top)
+
+
+def test_those_who_publish_at_once_do_so_one_after_the_other(top: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        versions = [done.version for done in pool.map(lambda _: publish_collection(top, force=True), range(4))]
+    assert sorted(versions) == [1, 2, 3, 4]
+
+
+def test_a_file_that_a_crash_kept_from_being_written_is_written_by_the_next_publish(top: Path) -> None:
+    publish_collection(top)
+    kept = [path.read_bytes() for path in out_files(top)]
+    for path in out_files(top):
+        path.unlink()
+    assert not publish_collection(top).is_new
+    assert [path.read_bytes() for path in out_files(top)] == kept
 
 
 def test_another_key_takes_over_with_the_word_of_both(top: Path, keys: Keys) -> None:

@@ -64,6 +64,33 @@ class Follower:
         return {item["name"]: item["directory"] for item in done.json()["repositories"]}
 
 
+def test_three_commands_publish_all_that_lies_below_a_directory(house: House, key: Key) -> None:
+    top = house.root / "git"
+    for name in ("a.git", "pub/b.git", "0 0/c"):
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        house.run(["git", "init", "-q", "--bare", "-b", "main", path])
+        house.keep_sound(path)
+        house.commit(path, name, {"file": name.encode()})
+    for part in ("objects", "refs"):
+        (top / "bad.git" / part).mkdir(parents=True)
+    (top / "bad.git" / "HEAD").write_text("nonsense")
+    sign = ["--name", "all", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home]
+    house.gtfs("collection", "init", top, *sign)
+    dry = house.gtfs("collection", "publish", top, "--repositories", "--dry-run", "--json").json()
+    assert dry["entries"] == 0 and len(dry["left_out"]) == 4
+    done = house.gtfs("collection", "publish", top, "--repositories", "--json").json()
+    assert done["added"] == ["0 0/c", "a.git", "pub/b.git"] and list(done["left_out"]) == ["bad.git"]
+    entries = house.gtfs("collection", "list", top, "--json").json()["entries"]
+    assert [entry["repository"] for entry in entries] == ["0-0-c", "a", "pub-b"]
+    seeder = seed(house, *(top / entry["name"] for entry in entries))
+    house.commit(top / "a.git", "more", {"more": b"more"})
+    done = house.gtfs("collection", "publish", top, "--repositories", "--json").json()
+    assert done["changed"] == ["a.git"] and done["not_published"] == {}
+    assert not house.gtfs("collection", "publish", top, "--repositories", "--json").json()["is_new"]
+    seeder.end()
+
+
 @pytest.mark.parametrize("how", ["file", "http"])
 def test_five_repositories_are_mirrored_and_one_that_is_removed_upstream_stays_until_a_person_says_so(
     house: House, key: Key, how: str

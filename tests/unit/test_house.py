@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "cli",
     },
 }
-FREE = {"errors", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
+FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},

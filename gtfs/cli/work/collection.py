@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from gtfs.cli.nodeoptions import check_own
+from gtfs.cli.work.publisheach import publish_each
 from gtfs.cli.work.running import ask_collection
 from gtfs.collection.believed import BelievedCollection
 from gtfs.collection.describe import describe_kept
@@ -72,9 +73,16 @@ def run_init(directory: Path, given: dict[str, Any], *, dry_run: bool) -> dict[s
     return {**asdict(settings), "directory": str(directory)}
 
 
-def run_publish(directory: Path, *, force: bool, dry_run: bool) -> dict[str, Any]:
-    """See `publish_collection`."""
-    return publish_collection(directory, force=force, dry_run=dry_run).describe()
+def run_publish(directory: Path, *, force: bool, repositories: bool, dry_run: bool) -> dict[str, Any]:
+    """See `publish_collection`; with ``repositories``, each of them before, and what hindered one is told."""
+    troubles = publish_each(directory) if repositories and not dry_run else {}
+    done = publish_collection(directory, force=force, dry_run=dry_run).describe()
+    left_out = {name: troubles.get(name, why) for name, why in done["left_out"].items()}
+    return {
+        **done,
+        "left_out": left_out,
+        "not_published": {name: why for name, why in troubles.items() if name not in left_out},
+    }
 
 
 def run_follow(source: str, given: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import trio
 from gtfs.cli.nodeoptions import BadNodeOption, Said, check_own, check_process, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
-from gtfs.cli.work.signals import end_signals
+from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
@@ -25,12 +26,13 @@ from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
-from gtfs.mount.daemon import tell_manager, write_to
+from gtfs.events import events
+from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
 from gtfs.node.memory import keep_little
-from gtfs.node.node import open_shared
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
+from gtfs.node.shared import open_shared
 from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
@@ -63,7 +65,7 @@ def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -
     check_process(options)
     read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
     configuration = read()
-    words = (*configuration.options, *options)
+    words = (*configuration.options, *configuration.status, *options)
     said = check_process(words)
     raise_file_limit()
     places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,6 +112,7 @@ class _Run:
         self.roster, self.session, self.client, self.nursery, self.hangups = roster, session, client, nursery, hangups
         self.manager = os.environ.pop("NOTIFY_SOCKET", "")
         self.is_begun = False
+        self.may_end = False  # as `ends_with_terminal` says
 
     async def begun(self, logfile: Path | None) -> None:
         """Say what is seeded, once each repository was tried."""
@@ -120,8 +123,8 @@ class _Run:
         say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
         if self.url is not None:
             say(f"how they fare: {self.url}")
-        if logfile is not None:
-            write_to(logfile, 2)
+        open_log(logfile, 2)
+        events.info("%d repositories are seeded on port %d", len(nodes), self.session.port)
 
     def tell_ready(self) -> None:
         if self.manager:
@@ -133,6 +136,8 @@ async def _seed(
 ) -> None:
     """The session, and a roster in it for ``body``, until a signal comes."""
     keep_little()
+    open_log(None)
+    may_end = ends_with_terminal()
 
     @lru_cache(1024)
     def read_options(own: tuple[str, ...]) -> OwnOptions:
@@ -145,7 +150,7 @@ async def _seed(
 
             async def end_task() -> None:
                 async for number in signals:
-                    log.info("%s: ending", signal.Signals(number).name)
+                    events.info("%s: ending", signal.Signals(number).name)
                     if run is None or not run.is_begun:
                         raise KeyboardInterrupt
                     outer.cancel_scope.cancel()
@@ -161,6 +166,7 @@ async def _seed(
                 nursery.start_soon(roster.rest_task)
                 nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
                 run = _Run(roster, session, shared.client, nursery, hangups, overview.url)
+                run.may_end = may_end
                 await body(run)
 
 
@@ -191,10 +197,6 @@ async def _seed_configured(
 
 
 async def _reread_at_hangups(run: _Run, logfile: Path | None, reread: Callable[[], Awaitable[None]]) -> None:
-    async for _ in run.hangups:
-        try:
-            if logfile is not None:
-                write_to(logfile, 2)
-        except OSError as e:
-            log.error("the log stays where it is: %s: %s", e.strerror, e.filename)
+    async for _ in rereads(run.hangups, logfile, (2,), may_end=run.may_end):
         await reread()
+        events.info("the settings were read again")

@@ -69,6 +69,7 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             done = await node.sync_once(tell)
             # Refs have moved; a node that runs on does this beside all else.
             await node.hooks.look()
+            await node.event_hooks.look()
             await node.upkeep.look()
             return done
 

@@ -250,16 +250,16 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
-    found |= overview_keys()
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found
 
 
-def overview_keys() -> set[str]:
+def test_every_key_of_an_overview_is_told_and_no_other() -> None:
     kinds = (RepositoryHealth, RefHeldBack, RefusedFile, ReelHealth, FeedHealth, PublishedVersion)
     served = json.loads(status_document(Shown((), Traffic().last_day(0), 0, "1")).body)
-    return {field.name for kind in kinds for field in dataclasses.fields(kind)} | set(keys(served, ()))
+    found = {field.name for kind in kinds for field in dataclasses.fields(kind)} | set(keys(served, ()))
+    assert marked(subsection(page("gtfs.1"), "Of an overview")) == found
 
 
 def test_every_setting_that_is_read_is_told() -> None:

@@ -73,13 +73,15 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
         places,
         '[collection "k"]\n source = https://example.org/k\n include = pub/*\n include = x\n exclude = pub/y\n'
         f" signer = {'AB' * 20}\n gone = move\n keyring = /k.gpg\n"
-        "[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\n",
+        "[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\nuser = a\nuser = b\nmax-lag = 2h\n",
     )
     (collection,) = found.collections
     assert collection.directory == places.mirrors / "k" and collection.include == ("pub/*", "x")
     assert collection.exclude == ("pub/y",) and collection.gone == "move"
     assert collection.trust == TrustGiven((Path("/k.gpg"),), (parse_fingerprint("AB" * 20),))
-    assert found.log_file == Path("/var/log/g") and found.status_listen == "127.0.0.1:9"
+    assert found.log_file == Path("/var/log/g") and found.status == (
+        "status=127.0.0.1:9", "status_user=a", "status_user=b", "max_lag=2h",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -156,3 +158,8 @@ def test_a_thousand_drop_ins_need_no_process(places: Places) -> None:
     for n in range(1000):
         (places.drop_ins / f"{n:04}.conf").write_text(f'[repository "r{n}"]\npath = /srv/r{n}.git\n')
     assert len(read(places, "").repositories) == 1000
+
+
+def test_a_status_that_does_not_fit_is_named_with_its_place(places: Places) -> None:
+    with pytest.raises(BadSettings, match=r"gtfs\.conf:2: nonsense is no option"):
+        read(places, "\n[status]\nlisten = nonsense\n")

@@ -12,7 +12,7 @@ import trio.lowlevel
 import trio.testing
 
 from gtfs.node import noticing as noticing_module
-from gtfs.node.noticing import Listener, Noticing, open_noticing
+from gtfs.node.noticing import Ear, Noticing, open_noticing
 from gtfs.repo.inotify import Inotify, is_told_of, local_mounts
 
 
@@ -28,7 +28,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noticing_module, "is_told_of", lambda directory, mounts: True)
 
 
-class Woken(Listener):
+class Woken(Ear):
     def __init__(self) -> None:
         self.event = trio.Event()
         super().__init__(self.event.set)
@@ -91,8 +91,8 @@ def test_without_watches_left_the_node_looks_by_itself_and_it_is_said_once(
 
     monkeypatch.setattr(Inotify, "add", add)
     noticing = Noticing()
-    assert not noticing.listen(Listener(lambda: None), [tmp_path])
-    assert not noticing.listen(Listener(lambda: None), [tmp_path])
+    assert not noticing.listen(Ear(lambda: None), [tmp_path])
+    assert not noticing.listen(Ear(lambda: None), [tmp_path])
     noticing.close()
     assert len([r for r in caplog.records if "max_user_watches" in r.getMessage()]) == 1
 
@@ -105,7 +105,7 @@ def test_without_an_instance_every_node_looks_by_itself(tmp_path: Path, monkeypa
 
     async def main() -> None:
         async with open_noticing() as noticing:
-            assert not noticing.listen(Listener(lambda: None), [tmp_path])
+            assert not noticing.listen(Ear(lambda: None), [tmp_path])
 
     trio.run(main)
 
