@@ -89,6 +89,11 @@ def parse_feed(text: str) -> Feed:
     return FileFeed(text, Path(text))
 
 
+def url_host(feed: FileFeed | HttpFeed) -> str | None:
+    """The host that is asked, in lower case; None for a file."""
+    return None if isinstance(feed, FileFeed) else (urlsplit(feed.url).hostname or "").rstrip(".")
+
+
 def freshness_feed(feed: Feed) -> Feed | None:
     """Where the freshness statement lies that belongs to a feed's catalogue; None where there is no such place."""
     if isinstance(feed, FileFeed):

@@ -68,6 +68,9 @@ class Layout:
         self.git_hooks = root.parent / "hooks"  # git's own, if its settings name no other
         self.hooks_log = root / "hooks.log"
         self.hooks_log_before = root / "hooks.log.1"
+        # Of a mount in the background that was told of no other log.
+        self.log = root / "node.log"
+        self.log_before = root / "node.log.1"
         # In a clone that follows several publishers: repositories that have its objects and the others' states.
         self.other_publishers = root.parent / "gtfs-publishers"
         # Work under way, swept at start.

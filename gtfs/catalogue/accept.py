@@ -27,6 +27,7 @@ from gtfs.trust.verify import BadSignature, ClearSigned, MadeInFuture, Signature
 POLICY_WORK: Final = 100_000_000
 
 S = TypeVar("S", bound=Statement)
+S_co = TypeVar("S_co", bound=Statement, covariant=True)
 
 
 class CatalogueRefused(GtfsError):
@@ -81,10 +82,10 @@ class Equivocation(CatalogueRefused):
 
 
 @dataclass(frozen=True)
-class Believed(Generic[S]):
+class Believed(Generic[S_co]):
     """A believed catalogue (or collection) with the document it came in. ``news``: it is newer than the held one."""
 
-    catalogue: S
+    catalogue: S_co
     document: bytes
     digest: str  # SHA-256 of the text, in hex
     signatures: tuple[Signature, ...] = ()  # empty when it was read from the store

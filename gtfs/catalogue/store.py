@@ -15,6 +15,7 @@ from typing import Final
 
 from gtfs.catalogue.accept import Accepted, FirstTrust, Held, accept
 from gtfs.catalogue.chunkstore import ChunkStore
+from gtfs.catalogue.dates import PublishDates
 from gtfs.catalogue.document import BadCatalogue, Catalogue, text_alone, with_refs
 from gtfs.catalogue.race import Race
 from gtfs.catalogue.refchunks import ChunksMissing, named_below
@@ -35,12 +36,24 @@ class CatalogueStore(StatementStore[Catalogue]):
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         super().__init__(directory, text_alone, read_only=read_only)
         self.chunks = ChunkStore(directory / CHUNKS)
+        self._dates = PublishDates(directory)
 
     def judge(self, document: bytes, held: Held | None, keyring: Keyring, first: FirstTrust, now_s: int) -> Accepted:
         """See `StatementStore`; with the chunks that are here."""
         return accept(
             document, held, keyring, first, now_s, known_digest=self.known_digest, chunks=self.chunks.get
         )  # fmt: skip
+
+    def dates(self) -> dict[int, int]:
+        """When each of them was signed, in seconds since 1970; one that cannot be read is missing."""
+        return self._dates.of(self.versions())
+
+    def accepted_s(self, version: int) -> float | None:
+        """When a version came here, None if it cannot be told."""
+        try:
+            return (self.directory / f"{version}.asc").stat().st_mtime
+        except OSError:
+            return None
 
     def save(self, accepted: Accepted, before: Held | None = None) -> None:
         """See `StatementStore`. Chunks that the one ``before`` named, which is held, are here for good."""

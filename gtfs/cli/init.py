@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.shape import Command, Place
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 _PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
 
@@ -96,6 +96,8 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 @click.option(
     "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
 )
+@takes_dry_run
+@takes_json
 def init(
     repo: Path,
     attest: bool,
@@ -105,6 +107,8 @@ def init(
     announce: Path | None,
     no_announce: bool,
     sendmail: Path | None,
+    dry_run: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
@@ -120,12 +124,24 @@ def init(
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        if hook or no_hook or signing_subkey or no_announce or any(given[name] for name in given.keys() - allowed):
-            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
+        others = (hook, no_hook, signing_subkey, no_announce, dry_run)
+        if any(others) or any(given[name] for name in given.keys() - allowed):
+            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home, --valid-days and --json")
         from gtfs.cli.work.init import run_attester
 
-        run_attester(repo, **{name: given[name] for name in allowed})
+        run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
+        return
+    if dry_run:
+        from gtfs.cli.work.init import run_dry
+
+        run_dry(repo, given, has_hook=hook, as_json=as_json)
         return
     from gtfs.cli.work.init import run
 
-    run(repo, given, has_hook=True if hook else False if no_hook else None, signing_subkey=signing_subkey)
+    run(
+        repo,
+        given,
+        as_json=as_json,
+        has_hook=True if hook else False if no_hook else None,
+        signing_subkey=signing_subkey,
+    )

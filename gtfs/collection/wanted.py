@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from gtfs.errors import Blame, GtfsError
@@ -44,3 +47,17 @@ def check_name(name: str) -> str:
             "with neither . nor -"
         )
     return name
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """What two names must not share: directories are told apart by neither case nor ``.git`` everywhere."""
+    return tuple(part.removesuffix(".git") for part in unicodedata.normalize("NFC", name).casefold().split("/"))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Each one, and that they can lie beside each other; raises `BadRepositoryName`."""
+    places = sorted((place_of(check_name(name)), name) for name in names)
+    for (place, name), (other, next_name) in pairwise(places):
+        if other[: len(place)] == place:
+            how = "lies within" if len(other) > len(place) else "differs only by case, form or .git from"
+            raise BadRepositoryName(f"{next_name!a} {how} {name!a}; such names cannot both be those of directories")

@@ -12,25 +12,34 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from gtfs.collection.followed import FollowSettings
 from gtfs.collection.wanted import WantedRepository, check_name
-from gtfs.daemon.gitsyntax import BadSyntax, Heading, read_syntax
 from gtfs.daemon.places import Places
 from gtfs.errors import Blame, GtfsError
+from gtfs.ids import parse_fingerprint
+from gtfs.mount.options import escape_value
+from gtfs.repo.gitsyntax import BadSyntax, Heading, read_syntax
+from gtfs.state.trustgiven import TrustGiven
 
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "defaults": ("options", "mirrors"),
     "repository": ("path", "source", "directory", "options"),
-    "collection": ("source", "keyring", "signer", "include", "exclude", "directory", "options"),
+    "collection": (
+        "source", "manifest", "feed", "keyring", "signer", "include", "exclude", "directory", "gone", "options",
+    ),
     "log": ("file",),
-    "status": ("listen",),
-}
+    "status": ("listen", "user", "max-lag", "max-silence", "max-age"),
+}  # fmt: skip
 _NAMED: Final = frozenset({"repository", "collection"})
-_MANY: Final = frozenset({"options", "keyring", "signer", "include", "exclude"})
+_MANY: Final = frozenset({"options", "keyring", "signer", "include", "exclude", "user"})
+_STATUS_WORDS: Final = {"listen": "status", "user": "status_user"}  # of -o; the others are the same with _
 _PATHS: Final = frozenset({"path", "directory", "mirrors", "file", "keyring"})
 _SUFFIX: Final = ".git"
 _PREFETCH: Final = "prefetch"  # a mirror of a daemon is a whole one, unless its options say otherwise
+
+_Word = TypeVar("_Word", bound=str)
 
 
 class BadSettings(GtfsError):
@@ -43,21 +52,6 @@ class BadSettings(GtfsError):
 
 
 @dataclass(frozen=True)
-class WantedCollection:
-    """A ``[collection "NAME"]``; ``directory`` is where its mirrors are made."""
-
-    name: str
-    source: str
-    directory: Path
-    keyrings: tuple[Path, ...] = ()
-    signers: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    origin: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True)
 class Configuration:
     """All files together; ``options`` are for the process and, before their own, for each repository.
 
@@ -67,9 +61,9 @@ class Configuration:
     options: tuple[str, ...] = ()
     mirrors: Path = Path()
     repositories: tuple[WantedRepository, ...] = ()
-    collections: tuple[WantedCollection, ...] = ()
+    collections: tuple[FollowSettings, ...] = ()
     log_file: Path | None = None
-    status_listen: str | None = None
+    status: tuple[str, ...] = ()  # as words of -o
     troubles: tuple[BadSettings, ...] = ()
 
 
@@ -121,6 +115,14 @@ class _Section:
         values = self.values.get(key)
         return values[-1][0] if values else None
 
+    def one_of(self, key: str, known: Sequence[_Word]) -> _Word:
+        """One of these words, the first of them if none is said."""
+        value = self.one(key)
+        found = known[0] if value is None else next((word for word in known if word == value), None)
+        if found is None:
+            raise self.bad(f"{key} = {value}: not one of {', '.join(known)}", self.line_of(key))
+        return found
+
     def path_of(self, key: str) -> Path | None:
         value = self.one(key)
         return None if value is None else Path(value)
@@ -147,6 +149,19 @@ class _Section:
             except GtfsError as e:
                 raise self.bad(f"options = {words}: {e}", line) from None
         return self.all("options")
+
+    def status_words(self) -> tuple[str, ...]:
+        words: list[str] = []
+        for key in self.values:
+            word = _STATUS_WORDS.get(key, key.replace("-", "_"))
+            words += (f"{word}={escape_value(value)}" for value in self.all(key))
+        return tuple(words)
+
+    def check_status(self, check: Callable[[Sequence[str]], object]) -> None:
+        try:
+            check(self.status_words())
+        except GtfsError as e:
+            raise self.bad(str(e)) from None
 
 
 def _sections(path: Path) -> list[_Section]:
@@ -187,7 +202,7 @@ class _Reader:
         self._taken: dict[Path, str] = {}  # the same of the repositories' directories
         self._above: dict[Path, str] = {}  # and of the directories that those lie in
         self._repositories: list[WantedRepository] = []
-        self._collections: list[WantedCollection] = []
+        self._collections: list[FollowSettings] = []
 
     def add(self, path: Path) -> None:
         """Raises `BadSettings`, OSError."""
@@ -205,6 +220,8 @@ class _Reader:
             self._options += section.check_options(self._check.process)
             self._mirrors = section.path_of("mirrors") or self._mirrors
         elif kind not in _NAMED:
+            if kind == "status":
+                section.check_status(self._check.process)
             self._single[kind] = section
         else:
             key = kind, section.name()
@@ -239,21 +256,34 @@ class _Reader:
         self._taken[directory] = section.origin()
         self._above.update(dict.fromkeys(directory.parents, section.origin()))
 
-    def _collection(self, section: _Section, name: str) -> WantedCollection:
-        source = section.one("source")
-        if source is None:
-            raise section.bad("a collection needs source =, a file or a URL")
-        return WantedCollection(
+    def _collection(self, section: _Section, name: str) -> FollowSettings:
+        source, manifest = section.one("source"), section.one("manifest")
+        if (source is None) == (manifest is None):
+            raise section.bad("a collection has either source =, a signed list, or manifest =, one of grokmirror")
+        if "/" in name:
+            raise section.bad("the name of a collection is one word, without /")
+        if "feed" in section.values and manifest is None:
+            raise section.bad("feed = is for a manifest; a signed list names its feeds", section.line_of("feed"))
+        return FollowSettings(
             name=name,
-            source=source,
+            source=source or manifest or "",
             directory=section.path_of("directory") or Path(self._mirrors, name),
-            keyrings=tuple(map(Path, section.all("keyring"))),
-            signers=section.all("signer"),
-            include=section.all("include"),
+            kind="collection" if manifest is None else "manifest",
+            trust=self._trust(section),
+            include=section.all("include") or ("*",),
             exclude=section.all("exclude"),
-            options=(_PREFETCH, *section.all("options")),
-            origin=section.origin(),
+            options=(_PREFETCH, f"meet={escape_value(source or manifest)}", *section.all("options")),
+            gone=section.one_of("gone", ("keep", "move", "delete")),
+            feed=section.one("feed"),
         )
+
+    @staticmethod
+    def _trust(section: _Section) -> TrustGiven:
+        try:
+            signers = tuple(parse_fingerprint(text) for text in section.all("signer"))
+        except GtfsError as e:
+            raise section.bad(f"signer = {e}; give a full fingerprint", section.line_of("signer")) from None
+        return TrustGiven(keyrings=tuple(map(Path, section.all("keyring"))), signers=signers)
 
     def configuration(self, troubles: Sequence[BadSettings]) -> Configuration:
         log, status = self._single.get("log"), self._single.get("status")
@@ -263,7 +293,7 @@ class _Reader:
             repositories=tuple(self._repositories),
             collections=tuple(self._collections),
             log_file=None if log is None else log.path_of("file"),
-            status_listen=None if status is None else status.one("listen"),
+            status=() if status is None else status.status_words(),
             troubles=tuple(troubles),
         )
 

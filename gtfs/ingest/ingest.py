@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
@@ -43,6 +43,8 @@ from gtfs.trust.several import open_pool
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
+
+_Running: TypeAlias = tuple[Batch, Future[list[ObjectId]]]
 
 _MOST_UNPACKED: Final = 1 << 17  # ids, of which it is remembered between batches that they are here
 
@@ -144,9 +146,9 @@ class Ingest:
             ThreadPoolExecutor(1, "gtfs-unpack") as pool,
         ):
             todo = self._upcoming(candidates, views, searching)
-            running: tuple[Batch, Future[list[ObjectId]]] | None = None
+            running: _Running | None = None
             while todo or running:
-                batch = self._gather(todo, running[0] if running else None, outcome, stop)
+                batch = self._gather(todo, running, outcome, stop)
                 if running is not None:
                     done, future = running
                     running = None
@@ -193,8 +195,12 @@ class Ingest:
             pool,
         )
 
-    def _gather(self, todo: Upcoming, before: Batch | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
-        """Steps 1 to 4 until a batch is full; what a batch still on its way holds counts as here."""
+    def _gather(self, todo: Upcoming, running: _Running | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
+        """Steps 1 to 4 until a batch is full, or enough while git has nothing to do.
+
+        What a batch still on its way holds counts as here.
+        """
+        before = running[0] if running is not None else None
         batch = self._new_batch(before)
         before_oids = before.oids if before is not None else set()
         most_bytes = self._limits.delta_object_bytes
@@ -216,6 +222,8 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
+            if batch.is_enough and (running is None or running[1].done()):
+                break
             if not batch.suits(todo.first()):
                 break
             candidate, examination, search = todo.take()
@@ -248,9 +256,7 @@ class Ingest:
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
             batch.add(candidate, examined, examination.pack)
-            for item in examined.decoded:
-                if item.data is not None:
-                    self._recent.put(item.oid, (item.kind, item.data))
+            self._recent.put_bases(examined.decoded)
         return batch
 
     def _new_batch(self, before: Batch | None) -> Batch:
@@ -260,8 +266,13 @@ class Ingest:
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
         if before is None:
-            return Batch(path, self._fmt, self._known.is_packed)
-        return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
+            return Batch(path, self._fmt, self._known.packed_among)
+
+        def here(oids: Sequence[ObjectId]) -> set[ObjectId]:
+            found = before.among(oids)
+            return found | self._known.packed_among([oid for oid in oids if oid not in found])
+
+        return Batch(path, self._fmt, here)
 
     def _look_again(self) -> None:
         if self._known.refresh():
@@ -274,17 +285,22 @@ class Ingest:
         Gives those that have to be examined again: somebody has thrown away what git had of them.
         """
         members = batch.members
+        marks: list[Path] = []
         try:
             batch.finish()
-            # 5
-            signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
-            file, time_s = self._sign_off(signed)
-            # 6, 7
-            marks: list[Path] = []
-            if batch.has_objects:
-                levels = git_levels(batch.is_promised, known_fsck_ids())
-                skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
-                marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
+            with ThreadPoolExecutor(1, "gtfs-sign-off") as beside:
+                # 5, while git is at work: gpg mostly waits
+                signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
+                signing = beside.submit(self._sign_off, signed)
+                # 6, 7
+                if batch.has_objects:
+                    levels = git_levels(batch.is_promised, known_fsck_ids())
+                    skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
+                    marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
+            file, time_s = signing.result()
+        except BaseException:
+            self._leftover += marks
+            raise
         finally:
             batch.discard()
         if self._vanished(batch):

@@ -36,7 +36,10 @@ _KEPT: Final = 2  # bells: the newest, and the one before, for who is late at th
 class Bell:
     """A node's part in it; ``ask`` lets its feeds be asked at once."""
 
-    def __init__(self, state: State, session: Session | None, ask: Callable[[], None]) -> None:
+    def __init__(
+        self, state: State, session: Session | None, ask: Callable[[], None], *, is_quiet: bool = False
+    ) -> None:
+        self._is_quiet = is_quiet
         self._state = state
         self._session = session if session is not None and session.options.bells else None
         self._ask = ask
@@ -102,7 +105,7 @@ class Bell:
         directory = self._state.layout.bell(bell)
         spec = TorrentSpec(
             file_name=BELL_FILE, infohash=bell, size=BELL_BYTES, piece_length=PIECE_BYTES, directory=directory,
-            metainfo=directory / "torrent", resume=directory / "resume", awaited=True,
+            metainfo=directory / "torrent", resume=directory / "resume", awaited=True, is_quiet=self._is_quiet,
             trackers=held.catalogue.trackers,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,11 +32,14 @@ from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
+from gtfs.node.foresync import foresee_sync
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
+from gtfs.node.noticing import Noticing
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -43,6 +47,7 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
+from gtfs.node.shared import Shared, open_shared
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -64,7 +69,7 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client, open_client
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -85,6 +90,7 @@ class Node:
         client: Client,
         options: NodeOptions,
         first: FirstTrust,
+        noticing: Noticing | None = None,
     ) -> None:
         self.state = state
         self.options = options
@@ -93,7 +99,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client, options.meet)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -104,19 +110,23 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
+        self._first, self._client = first, client
         self.poller = FeedPoller(
             options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.bell = Bell(state, None if state.config.is_clone() else session, self.poller.hurry)
+        its = None if state.config.is_clone() else session
+        self.bell = Bell(state, its, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
-        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
             self.news.wanted.grow()
+        self._started_s = int(time.time())
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
@@ -199,6 +209,7 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.attesters.reread()
+        self.ring_news.look_soon()
         self._tell()
         self.news.wanted.grow()
         self.publishing.look_again()
@@ -239,6 +250,13 @@ class Node:
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
+    async def foresee_sync(self) -> dict[str, Any]:
+        """What `sync_once` would do; see `gtfs.node.foresync`."""
+        return await foresee_sync(self.state, self.poller, self.chunks, self._first, self._client, self.pointer.follow)
+
+    async def _asked_foresee_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return await self.foresee_sync()
+
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         await self.ring_news.look()
@@ -260,6 +278,7 @@ class Node:
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
         if request["verb"] != "list":
+            self.ring_news.look_soon()
             self._judge_again()
         return done
 
@@ -270,6 +289,7 @@ class Node:
         """What was refused may be good by another ring."""
         self._refusals.judge_again()
         self.divergence.is_old = True
+        self.news.git.wake()
         self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -281,6 +301,10 @@ class Node:
         await self.reel_torrents.refresh()
         if self.session is not None:
             await self.session.refresh()
+        return await self.recent_status()
+
+    async def recent_status(self) -> dict[str, Any]:
+        """The same as `status` with the connections of this moment; counters are as of the last second."""
         self._connections = await describe_connections(self.reel_torrents.torrents())
         await trio.to_thread.run_sync(self._ring_watch.look, self.state)
         return self.status()
@@ -303,17 +327,20 @@ class Node:
         out["bell"] = self.bell.status()
         out["incoming"] = self.written.statistics()
         out["running"] = True
+        out["started"] = self._started_s
         return out
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
+        handlers |= {"foresee_sync": self._asked_foresee_sync}
         handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
-        handlers |= {"rewind": self.publishing.asked_rewind}
+        handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
         handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers |= {"drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -336,6 +363,7 @@ class Node:
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
@@ -343,12 +371,16 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    state: State, options: NodeOptions, session: Session | None = None, first: FirstTrust | None = None
+    state: State,
+    options: NodeOptions,
+    session: Session | None = None,
+    first: FirstTrust | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``; without one the node opens its own. ``first`` None: no catalogue is
-    believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of one process share one ``session``, and what is ``shared``; without, the node opens its own. ``first`` None:
+    no catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -362,10 +394,11 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client(options.proxy))
+        if shared is None:
+            shared = await stack.enter_async_context(open_shared(options.proxy))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, client, options, first or FirstTrust())
+        node = Node(state, session, shared.client, options, first or FirstTrust(), shared.noticing)
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:

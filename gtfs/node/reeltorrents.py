@@ -48,7 +48,9 @@ class ReelTorrents:
         writing: Writing,
         evictions: Evictions,
         client: Client | None = None,
+        meet: str | None = None,
     ) -> None:
+        self._meet = meet
         self._client = client  # for the metadata that web seeds have
         self._state = state
         self._writing = writing
@@ -91,6 +93,9 @@ class ReelTorrents:
         await self._drop_superseded()
         if self._session is None:
             return
+        held = self._state.held
+        if self._meet is not None:
+            self._session.open_door(self._meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
         for row in self._state.index.reels.all():
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
@@ -144,7 +149,7 @@ class ReelTorrents:
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
             piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
             resume=layout.resume(row.name),
-            complete=row.is_whole,
+            complete=row.is_whole, is_quiet=self._meet is not None,
             trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()
             if held is None

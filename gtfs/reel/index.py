@@ -75,6 +75,10 @@ class Index:
         """See `Database.transaction`."""
         return self._db.transaction()
 
+    def rest(self) -> bool:
+        """See `Database.rest`."""
+        return self._db.rest()
+
     def shrink(self) -> None:
         """See `Database.shrink`."""
         self._db.shrink()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gtfs.catalogue.accept import FirstTrust, Held
+from gtfs.catalogue.accept import Believed, FirstTrust
 from gtfs.catalogue.statement import Statement
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
@@ -58,7 +58,10 @@ class Holder(Protocol):
 
     layout: Layout
     keyring: Keyring | None
-    held: Held | None
+
+    @property
+    def held(self) -> Believed[Statement] | None:
+        """What is believed already."""
 
     def own_key(self) -> Fingerprint | None:
         """The key that signs here, which always stays in the ring."""
@@ -73,7 +76,7 @@ class NewRing:
     def __init__(self, directory: Path) -> None:
         self.layout = Layout(directory)
         self.keyring: Keyring | None = None
-        self.held: Held | None = None
+        self.held: Believed[Statement] | None = None
 
     def own_key(self) -> Fingerprint | None:
         """See `Holder`."""

@@ -217,6 +217,12 @@ class State:
             self.index.meta.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.layout.open_reel, self.repository.fmt)
 
+    def rest(self) -> bool:
+        """Give back what is open and was not used since the last call, until it is; whether it was much. Blocking."""
+        if self._open_reel is not None:
+            self._open_reel.rest()
+        return self.index.rest()
+
     def _close_open_reel(self) -> None:
         if self._open_reel is not None:
             self._open_reel.close()

@@ -201,6 +201,7 @@ class FeedPoller:
         *,
         follow_pointer: FollowPointer | None = None,
         interval_s: float = 300.0,
+        has_freshness: bool = True,
         rng: random.Random | None = None,
     ) -> None:
         self._asked: set[Feed] = set()  # by `poll_task`
@@ -208,6 +209,7 @@ class FeedPoller:
         self._client = client
         self._follow_pointer = follow_pointer
         self._interval_s = interval_s
+        self._has_freshness = has_freshness  # catalogues may have a statement of it beside them
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
         self._validators: dict[Feed, Validators] = {}
         self._freshness: dict[Feed, Validators] = {}
@@ -286,7 +288,7 @@ class FeedPoller:
                 )
             else:
                 # Only once the catalogue it is about is held.
-                trouble = await self._poll_freshness(feed)
+                trouble = await self._poll_freshness(feed) if self._has_freshness else None
                 self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()), freshness=trouble)
 
     async def _poll_freshness(self, feed: Feed) -> str | None:

@@ -30,6 +30,16 @@ class Count:
         self._more.set()
         self._more = trio.Event()
 
+    def wake(self) -> None:
+        """Whoever waits with `wait_woken` looks up, though nothing is counted."""
+        self._more.set()
+        self._more = trio.Event()
+
+    async def wait_woken(self, seen: int) -> None:
+        """Return when the number is another than ``seen``, or at the next `wake`."""
+        if self.number == seen:
+            await self._more.wait()
+
     async def wait_beyond(self, seen: int) -> int:
         """The number, once it is another than ``seen``; at once if it is."""
         while self.number == seen:

@@ -122,7 +122,7 @@ def test_no_file_of_a_batch_stays_or_stays_open(offered: list[Candidate], tmp_pa
 def test_deltas_that_stand_on_each_other_are_no_object_and_no_endless_loop(tmp_path: Path) -> None:
     """Two packs, each of which has the other's base: only if git forgets one in between can both be written."""
     a, b = ObjectId(b"a" * 20), ObjectId(b"b" * 20)
-    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oids: set())
     for oid, base in ((a, b), (b, a)):
         entry = Entry(12, REF_DELTA, 4, base, None, 12, 24, 100)
         item = decode.Decoded(oid, BLOB, 100, None, entry)
@@ -138,7 +138,7 @@ def test_deltas_that_stand_on_each_other_are_no_object_and_no_endless_loop(tmp_p
 
 def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     oid = ObjectId(b"a" * 20)
-    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oids: set())
     data = zlib.compress(b"x" * 100)
     entry = Entry(12, BLOB, 100, None, None, 12, 12 + len(data), 100)
     found = Scan((entry,), 24, b"", PackDigest(bytes(32)), {}, Account(Limits()))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gtfs.daemon.gitsyntax import BadSyntax, Setting, read_syntax
+from gtfs.repo.gitsyntax import BadSyntax, Setting, read_syntax
 
 
 def ours(text: str) -> list[tuple[str, str | None]] | None:

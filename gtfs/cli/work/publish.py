@@ -21,6 +21,7 @@ from gtfs.state.config import Config
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
+from gtfs.state.eventhooks import run_published_hooks
 from gtfs.state.foretell import foretell
 from gtfs.state.lock import Busy
 from gtfs.state.outstanding import is_by_itself, note_failure
@@ -52,13 +53,16 @@ def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: b
             if stop():
                 return None
             raise
+        run_published_hooks(state, stop)
         return describe_published(state, published)
 
 
 def run_complete(place: Path, files: Sequence[Path]) -> dict[str, Any]:
     """What was published."""
     with State(open_repository(place)) as state:
-        return describe_published(state, complete_with(state, files))
+        published = complete_with(state, files)
+        run_published_hooks(state, lambda: False)
+        return describe_published(state, published)
 
 
 def run_foretell(place: Path) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def _after_push(repository: Repository, jobs: int | None) -> list[str]:
                 return _announced(repository)
             try:
                 lines = _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
+                run_published_hooks(state, lambda: False)
             except (GtfsError, OSError) as error:
                 said = os_error_text(error) if isinstance(error, OSError) else str(error)
                 return [

@@ -12,6 +12,8 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, read_configuration
 from gtfs.daemon.places import Places
 from gtfs.errors import GtfsError
+from gtfs.ids import parse_fingerprint
+from gtfs.state.trustgiven import TrustGiven
 
 
 def judge(words: Sequence[str]) -> None:
@@ -70,13 +72,16 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
     found = read(
         places,
         '[collection "k"]\n source = https://example.org/k\n include = pub/*\n include = x\n exclude = pub/y\n'
-        " signer = AB\n keyring = /k.gpg\n[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\n",
+        f" signer = {'AB' * 20}\n gone = move\n keyring = /k.gpg\n"
+        "[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\nuser = a\nuser = b\nmax-lag = 2h\n",
     )
     (collection,) = found.collections
     assert collection.directory == places.mirrors / "k" and collection.include == ("pub/*", "x")
-    assert collection.exclude == ("pub/y",) and collection.signers == ("AB",)
-    assert collection.keyrings == (Path("/k.gpg"),)
-    assert found.log_file == Path("/var/log/g") and found.status_listen == "127.0.0.1:9"
+    assert collection.exclude == ("pub/y",) and collection.gone == "move"
+    assert collection.trust == TrustGiven((Path("/k.gpg"),), (parse_fingerprint("AB" * 20),))
+    assert found.log_file == Path("/var/log/g") and found.status == (
+        "status=127.0.0.1:9", "status_user=a", "status_user=b", "max_lag=2h",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,11 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
         ),
         ('[repository "a"]\npath=/s/a\n[repository "b"]\npath=/s/a/b', "gtfs.conf:4: /s/a/b lies within the repo"),
         ('[repository "a"]\npath=/s/a/b\n[repository "b"]\npath=/s/a', "gtfs.conf:4: /s/a has within it the repo"),
-        ('[repository "a"]\npath=/a\n[collection "c"]\n', "gtfs.conf:3: a collection needs source ="),
+        ('[repository "a"]\npath=/a\n[collection "c"]\n', "gtfs.conf:3: a collection has either source ="),
+        ('[collection "a/b"]\nsource=/x', "gtfs.conf:1: the name of a collection is one word"),
+        ('[collection "c"]\nsource=/x\ngone=purge', "gtfs.conf:3: gone = purge: not one of keep, move, delete"),
+        ('[collection "c"]\nsource=/x\nfeed=y', "gtfs.conf:3: feed = is for a manifest"),
+        ('[collection "c"]\nsource=/x\nsigner=AB', "gtfs.conf:3: signer = "),
         ("[defaults]\nmirrors = \\x", "gtfs.conf:2: after a backslash only "),
         ('[defaults]\nmirrors = "/x', "gtfs.conf:2: a quotation mark is not closed; the syntax is that of git-config"),
         ("path = /a", "gtfs.conf:1: a key stands before the first [section]"),
@@ -149,3 +158,8 @@ def test_a_thousand_drop_ins_need_no_process(places: Places) -> None:
     for n in range(1000):
         (places.drop_ins / f"{n:04}.conf").write_text(f'[repository "r{n}"]\npath = /srv/r{n}.git\n')
     assert len(read(places, "").repositories) == 1000
+
+
+def test_a_status_that_does_not_fit_is_named_with_its_place(places: Places) -> None:
+    with pytest.raises(BadSettings, match=r"gtfs\.conf:2: nonsense is no option"):
+        read(places, "\n[status]\nlisten = nonsense\n")

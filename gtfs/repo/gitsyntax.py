@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""git-config(1)'s syntax with the line of each value, which git itself does not tell. Pure; any thread.
+"""git-config(1)'s syntax, read without a process and with the line of each value, which git does not tell. Pure.
 
-A daemon may have a thousand drop-ins: no process is started for each. `tests/compat/test_daemon_settings.py` compares
-with git.
+`tests/compat/test_daemon_settings.py` compares with git. It is for files of gtfs's own, which include nothing: what
+git's own settings are, git is asked. Any thread.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class _Characters:
     def skip_line(self) -> None:
         while self.next() not in ("\n", _END):
             pass
+
+
+def quoted(value: str) -> str:
+    """A value, or the name of a section, as it is written so that `read_syntax` gives it back."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def read_syntax(text: str) -> Iterator[Heading | Setting]:
