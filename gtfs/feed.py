@@ -89,6 +89,11 @@ def parse_feed(text: str) -> Feed:
     return FileFeed(text, Path(text))
 
 
+def url_host(feed: FileFeed | HttpFeed) -> str | None:
+    """The host that is asked, in lower case; None for a file."""
+    return None if isinstance(feed, FileFeed) else (urlsplit(feed.url).hostname or "").rstrip(".")
+
+
 def freshness_feed(feed: Feed) -> Feed | None:
     """Where the freshness statement lies that belongs to a feed's catalogue; None where there is no such place."""
     if isinstance(feed, FileFeed):
@@ -121,3 +126,8 @@ def _parse_dht(text: str, rest: str) -> DhtFeed:
     if len(salt) > SALT_BYTES:
         raise BadFeed(text, f"over the limit of {SALT_BYTES} bytes for a name")
     return DhtFeed(text, bytes.fromhex(key), salt)
+
+
+def seed_url(base: str, file_name: str) -> str:
+    """Where a file of a web seed lies: ``base`` is the address of the directory, with or without a slash at its end."""
+    return f"{base.rstrip('/')}/{file_name}"

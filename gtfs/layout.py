@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.feed import CHUNKS, LATEST
-from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ObjectId, ReelName
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, InfoHash, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
 _TABLE_SUFFIX: Final = ".table"
@@ -32,6 +32,7 @@ class Layout:
         self.keys = root / "keys"  # secret ones, and for a moment homes of GnuPG
         self.node_key = self.keys / "node.asc"
         self.feed_key = self.keys / "feed.key"
+        self.bell_key = self.keys / "bell.key"
         self.signing_key = self.keys / "signing.asc"  # its public half, for the keyrings of mirrors
         self.signing_home = self.keys / "signing"  # a home of GnuPG with the publisher's signing subkey alone
         self.accepted_faults = root / "accepted-faults"
@@ -58,6 +59,7 @@ class Layout:
         self.quarantine = root / "quarantine"
         self.pointed = root / "pointed"  # catalogues, and their chunks, that are seeded or fetched as torrents
         self.fetched_chunks = self.pointed / CHUNKS
+        self.bells = root / "bells"  # the torrents that tell of newer catalogues
         # What git is told, and is about to do.
         self.followed = root / "followed"  # refs that pushes are refused to
         self.moving = root / "moving"
@@ -66,6 +68,9 @@ class Layout:
         self.git_hooks = root.parent / "hooks"  # git's own, if its settings name no other
         self.hooks_log = root / "hooks.log"
         self.hooks_log_before = root / "hooks.log.1"
+        # Of a mount in the background that was told of no other log.
+        self.log = root / "node.log"
+        self.log_before = root / "node.log.1"
         # In a clone that follows several publishers: repositories that have its objects and the others' states.
         self.other_publishers = root.parent / "gtfs-publishers"
         # Work under way, swept at start.
@@ -98,6 +103,10 @@ class Layout:
     def reel_names(self) -> list[ReelName]:
         """The reels of which there is a file, sorted."""
         return sorted(ReelName(path.name.removesuffix(REEL_SUFFIX)) for path in self.reels.glob("*" + REEL_SUFFIX))
+
+    def bell(self, infohash: InfoHash) -> Path:
+        """Where a bell's torrent and its pieces lie."""
+        return self.bells / infohash.hex()
 
     def signoff(self, file_name: str) -> Path:
         """Where a sign-off lies that the index names."""

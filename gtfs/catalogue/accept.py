@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether to believe a document that a feed gave: the acceptance rules of design.md §5, all of them, in order.
 
-Nothing is fetched, written or remembered here; `gtfs.catalogue.store` keeps what was accepted, and the caller acts on
-a catalogue only after that. Any thread; every signature costs one run of gpgv.
+A collection of repositories (`gtfs.collection.document`) is judged by the same ones. Nothing is fetched, written or
+remembered here; `gtfs.catalogue.store` keeps what was accepted, and the caller acts on it only after that. Any thread;
+every signature costs one run of gpgv.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, text_alone, with_refs
 from gtfs.catalogue.reftree import ChunkSource, RefTree
+from gtfs.catalogue.statement import Statement
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import FUTURE_S
@@ -23,6 +25,9 @@ from gtfs.trust.verify import BadSignature, ClearSigned, MadeInFuture, Signature
 # Lines of policy times the bytes of all refs' names: each line is held to each name when refs move, and the worst
 # pattern takes a microsecond for a byte. Not asked of what is held already: that must be read in any case.
 POLICY_WORK: Final = 100_000_000
+
+S = TypeVar("S", bound=Statement)
+S_co = TypeVar("S_co", bound=Statement, covariant=True)
 
 
 class CatalogueRefused(GtfsError):
@@ -77,17 +82,18 @@ class Equivocation(CatalogueRefused):
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """A believed catalogue with the document it came in. ``news``: it is newer than the held one."""
+class Believed(Generic[S_co]):
+    """A believed catalogue (or collection) with the document it came in. ``news``: it is newer than the held one."""
 
-    catalogue: Catalogue
+    catalogue: S_co
     document: bytes
     digest: str  # SHA-256 of the text, in hex
     signatures: tuple[Signature, ...] = ()  # empty when it was read from the store
     news: bool = True
 
 
-Held = Accepted
+Accepted: TypeAlias = Believed[Catalogue]
+Held: TypeAlias = Believed[Catalogue]
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class FirstTrust:
     """
 
     allowed: frozenset[Fingerprint] | None = None
-    confirm: Callable[[Catalogue, tuple[Signature, ...]], bool] | None = None
+    confirm: Callable[[Statement, tuple[Signature, ...]], bool] | None = None
     repository: str | None = None  # the id that the user expects, if any
     threshold: int = 1
 
@@ -123,29 +129,45 @@ def accept(
     The held version again is accepted with ``news`` False. ``known_digest`` gives the digest of an older accepted
     version, so that another text of it is noticed as an equivocation too.
     """
+    known = drawn or (None if held is None else held.catalogue.tree)
+    return judge(
+        document, held, keyring, first, now_s, text_alone, known_digest, lambda new: _whole(new, chunks, known)
+    )
+
+
+def judge(
+    document: bytes,
+    held: Believed[S] | None,
+    keyring: Keyring,
+    first: FirstTrust,
+    now_s: int,
+    read: Callable[[bytes], S],
+    known_digest: Callable[[int], str | None] | None = None,
+    complete: Callable[[S], S] = lambda new: new,
+) -> Believed[S]:
+    """`accept` for any statement: ``read`` gives it from its signed text, ``complete`` what it names, at the end."""
     if held is not None and document == held.document:
-        return Accepted(held.catalogue, held.document, held.digest, held.signatures, news=False)
+        return replace(held, news=False)
     allowed = first.allowed if held is None else frozenset(held.catalogue.signers)
     try:
         signed = read_clearsigned(document, keyring, allowed, now_s=now_s)
         _enough(signed, first.threshold if held is None else held.catalogue.threshold, allowed)
-        catalogue = text_alone(signed.text)
+        catalogue = read(signed.text)
         # Those whom it names must stand behind it too, or a slip in Signers would leave nobody to sign the next one.
         named = frozenset(catalogue.signers)
         by_named = signed if named == allowed else read_clearsigned(document, keyring, named, now_s=now_s)
         _enough(by_named, catalogue.threshold, named, "by those whom it names itself in Signers")
     except BadSignature as error:
         raise NotSigned(error.reason) from None
-    accepted = Accepted(catalogue, document, digest(signed.text), signed.signatures)
+    accepted = Believed(catalogue, document, digest(signed.text), signed.signatures)
     if catalogue.date_s > now_s + FUTURE_S:
         raise FromFuture(f"its date {write_time(catalogue.date_s)} has not come; are the clocks right?")
     if held is not None:
         accepted = _follow(accepted, held, known_digest)
-        known = drawn or held.catalogue.tree
-        return replace(accepted, catalogue=_whole(catalogue, chunks, known)) if accepted.news else accepted
+        return replace(accepted, catalogue=complete(catalogue)) if accepted.news else accepted
     if first.repository is not None and catalogue.repository != first.repository:
         raise WrongRepository(f"it is of {catalogue.repository}, not of {first.repository}")
-    accepted = replace(accepted, catalogue=_whole(catalogue, chunks, drawn))
+    accepted = replace(accepted, catalogue=complete(catalogue))
     if first.allowed is None and not (first.confirm and first.confirm(accepted.catalogue, signed.signatures)):
         signers = [signature.primary for signature in signed.signatures]
         given = ",".join(f"signer={signer}" for signer in signers)
@@ -178,17 +200,15 @@ def _enough(signed: ClearSigned, threshold: int, allowed: frozenset[Fingerprint]
         raise WrongSigner(f"{len(signed.signatures)} of {of} are good ({why}){hint}")
 
 
-def _follow(accepted: Accepted, held: Held, known_digest: Callable[[int], str | None] | None) -> Accepted:
+def _follow(accepted: Believed[S], held: Believed[S], known_digest: Callable[[int], str | None] | None) -> Believed[S]:
     """The rules between a catalogue and the held one."""
     new, old = accepted.catalogue, held.catalogue
-    if new.repository != old.repository:
-        raise WrongRepository(f"it is of {new.repository}, not of {old.repository}")
-    if new.object_format is not old.object_format:
-        raise WrongRepository(f"it is of a {new.object_format.name} repository, not {old.object_format.name}")
+    if (why := new.why_another(old)) is not None:
+        raise WrongRepository(why)
     if new.version == old.version:
         if accepted.digest != held.digest:
             raise Equivocation(new.version, held.document, accepted.document)
-        return Accepted(old, held.document, held.digest, accepted.signatures, news=False)
+        return replace(held, signatures=accepted.signatures, news=False)
     if new.version < old.version:
         known = known_digest(new.version) if known_digest else None
         if known is not None and known != accepted.digest:

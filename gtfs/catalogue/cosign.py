@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gtfs.catalogue.document import Catalogue, digest, from_text
+from gtfs.catalogue.document import digest, from_text
 from gtfs.catalogue.reftree import ChunkSource
+from gtfs.catalogue.statement import Statement
 from gtfs.ids import Fingerprint
 from gtfs.trust.refnames import encode_name
 from gtfs.trust.stanza import read_stanza, write_time
@@ -38,7 +39,7 @@ class Role(NamedTuple):
         return f"{self.threshold} of {', '.join(self.signers[:_NAMED])}{more}" if self.signers[1:] else self.signers[0]
 
 
-def roles(before: Catalogue | None, signers: tuple[Fingerprint, ...], threshold: int) -> list[Role]:
+def roles(before: Statement | None, signers: tuple[Fingerprint, ...], threshold: int) -> list[Role]:
     """Who has to sign the catalogue after ``before`` that names these for the next one: both sets, if they differ."""
     old = [] if before is None else [Role(before.signers, before.threshold)]
     return list(dict.fromkeys((*old, Role(signers, threshold))))

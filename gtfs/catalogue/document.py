@@ -11,43 +11,38 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn, TypeVar
+from typing import Final, Self, TypeVar
 
 from gtfs.catalogue.addresses import TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address
 from gtfs.catalogue.refchunks import BadCatalogue as BadCatalogue
 from gtfs.catalogue.refchunks import read_refs, read_top, read_tree
 from gtfs.catalogue.reftree import ChunkSource, RefTree, Top, chunk_line, plant, ref_line
+from gtfs.catalogue.statement import Fields, Statement, bad, matching, read_statement
 from gtfs.ids import (
     OBJECT_FORMATS,
     SHA1,
     BadId,
-    Fingerprint,
     InfoHash,
     ObjectFormat,
     ObjectId,
     ReelName,
-    parse_fingerprint,
     parse_object_id,
 )
 from gtfs.pack.account import Needs
 from gtfs.trust.policy import BadPolicy, Policy, parse_policy
 from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_name
-from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write_stanza, write_time
+from gtfs.trust.stanza import BadStanza, one_line, read_stanza, write_stanza
 
 FORMAT: Final = "gtfs-catalogue-1"
 FORMAT_IN_CHUNKS: Final = "gtfs-catalogue-2"  # refs in chunks that the text names (gtfs.catalogue.reftree)
 ENCODING: Final = "gtfs-pack-1"
 TEXT_BYTES: Final = 16 << 20  # design.md §13
-VERSIONS: Final = 1 << 53  # every version is below: what reads JSON as other programs do knows them apart
-PREVIOUS: Final = 8  # catalogues that one can follow
 ADDRESSES: Final = 100  # trackers, and web seeds
 POLICIES: Final = 1000
-SIGNERS: Final = 32
 REEL_BYTES: Final = 32 << 30  # 2.5 MiB of piece hashes
 TOTAL_BYTES: Final = 4 << 40  # a byte or two of memory for each piece
 REELS: Final = 4096  # final ones of 256 MiB make 1 TiB; each is a torrent in the session
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _LIMIT = re.compile(r"[a-z][a-z_]{0,63}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -68,23 +63,16 @@ class ReelEntry:
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """One version of a publisher's statement. Times are Unix seconds; ``refs`` are sorted by name.
+class Catalogue(Statement):
+    """One version of a publisher's statement on a repository; ``refs`` are sorted by name.
 
     ``top`` is what the text of one in format 2 says of its refs, ``tree`` their chunks; without the tree it is the text
     alone, and has no refs.
     """
 
-    repository: str
-    version: int
-    previous: str | None  # digest of the version before; None only for version 1
-    date_s: int
-    valid_until_s: int
-    signers: tuple[Fingerprint, ...]  # who may sign the next version, and how many of them must
-    threshold: int = 1
-    freshness: tuple[Fingerprint, ...] = ()  # who may, besides, say that this version is still the newest
     object_format: ObjectFormat = SHA1
     feed_key: str | None = None
+    bell: InfoHash | None = None  # the torrent of which a piece comes into being with the next version (design.md §11)
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     policy: tuple[Policy, ...] = ()
@@ -94,32 +82,28 @@ class Catalogue:
     reels: tuple[ReelEntry, ...] = ()
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
     needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
-    raced: tuple[str, ...] = ()  # digests of others' catalogues, beside ``previous``, that this one follows as well
     top: Top | None = None
     tree: RefTree | None = field(default=None, compare=False, repr=False)
 
-    @property
-    def follows(self) -> tuple[str, ...]:
-        """The digests of all that it comes after."""
-        return () if self.previous is None else (self.previous, *self.raced)
+    def why_another(self, held: Self) -> str | None:
+        """See `Statement`; a repository's hash does not change."""
+        if self.object_format is not held.object_format:
+            why = f"it is of a {self.object_format.name} repository, not {held.object_format.name}"
+            return super().why_another(held) or why
+        return super().why_another(held)
 
     def to_text(self) -> str:
         """The one text of this catalogue; raises `BadCatalogue` if `from_text` would not take it back."""
-        fields: list[tuple[str, str | list[str]]] = [
+        fields: Fields = [
             ("Format", FORMAT if self.top is None else FORMAT_IN_CHUNKS),
-            ("Repository", self.repository),
-            ("Version", str(self.version)),
-        ]
-        if self.previous is not None:
-            fields.append(("Previous", [self.previous, *self.raced] if self.raced else self.previous))
-        fields += [
-            ("Date", write_time(self.date_s)),
-            ("Valid-Until", write_time(self.valid_until_s)),
+            *self.head_fields("Repository"),
             ("Object-Format", self.object_format.name),
             ("Encoding", ENCODING),
         ]
         if self.feed_key is not None:
             fields.append(("Feed-Key", self.feed_key))
+        if self.bell is not None:
+            fields.append(("Bell", self.bell.hex()))
         if self.trackers:
             fields.append(("Trackers", list(self.trackers)))
         if self.web_seeds:
@@ -131,9 +115,7 @@ class Catalogue:
             fields.append(("Needs", needs))
         if self.accepted_faults:
             fields.append(("Accepted-Faults", [oid.hex() for oid in self.accepted_faults]))
-        fields += [("Signers", list(self.signers)), ("Threshold", str(self.threshold))]
-        if self.freshness:
-            fields.append(("Freshness", list(self.freshness)))
+        fields += self.signer_fields()
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
         if self.top is None:
@@ -188,50 +170,33 @@ def text_alone(text: bytes) -> Catalogue:
     try:
         values = read_stanza(text)
         if one_line(values, "Format") not in (FORMAT, FORMAT_IN_CHUNKS):
-            _bad(f"unknown format {one_line(values, 'Format')[:40]!r}; a newer gtfs may know it", "Format")
+            bad(f"unknown format {one_line(values, 'Format')[:40]!r}; a newer gtfs may know it", "Format")
         if one_line(values, "Encoding") != ENCODING:
-            _bad(f"unknown encoding {one_line(values, 'Encoding')[:40]!r}; a newer gtfs may know it", "Encoding")
+            bad(f"unknown encoding {one_line(values, 'Encoding')[:40]!r}; a newer gtfs may know it", "Encoding")
         return _read(values)
     except BadStanza as error:
         raise BadCatalogue(error.reason) from None
 
 
-def _bad(reason: str, name: str) -> NoReturn:
-    raise BadCatalogue(reason, name)
-
-
 def _read(values: dict[str, list[str]]) -> Catalogue:
-    def matching(name: str, pattern: re.Pattern[str], wanted: str) -> str:
-        value = one_line(values, name)
-        return value if pattern.match(value) else _bad(f"{value[:40]!r} is not {wanted}", name)
-
     def optional(name: str, read: Callable[[str], T]) -> T | None:
         return read(name) if name.lower() in values else None
 
+    def infohash(name: str) -> InfoHash:
+        return InfoHash(bytes.fromhex(matching(values, name, _INFOHASH, "an infohash")))
+
     object_format = OBJECT_FORMATS.get(one_line(values, "Object-Format"))
     if object_format is None:
-        _bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
+        bad(f"unknown hash {one_line(values, 'Object-Format')[:40]!r}", "Object-Format")
     reels, unusable = _reels(values.get("reels", []), object_format)
     top: Top | None = None
     if one_line(values, "Format") == FORMAT_IN_CHUNKS:
-        torrent = optional("Ref-Torrent", lambda name: bytes.fromhex(matching(name, _INFOHASH, "an infohash")))
-        infohash = None if torrent is None else InfoHash(torrent)
-        top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), infohash)
-    previous = optional("Previous", lambda name: _previous(values[name.lower()], name)) or (None,)
-    version = int(matching("Version", _NUMBER, "a version number"))
-    if version >= VERSIONS:
-        _bad(f"{version} is no number below 2^53", "Version")
-    catalogue = Catalogue(
-        repository=matching("Repository", _REPOSITORY, "a repository id"),
-        version=version,
-        previous=previous[0],
-        date_s=read_time(one_line(values, "Date")),
-        valid_until_s=read_time(one_line(values, "Valid-Until")),
-        signers=_signers(values.get("signers", []), "Signers"),
-        threshold=int(matching("Threshold", _NUMBER, "a number of signers")),
-        freshness=optional("Freshness", lambda name: _signers(values[name.lower()], name)) or (),
+        top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), optional("Ref-Torrent", infohash))
+    return Catalogue(
+        **vars(read_statement(values, "Repository")),
         object_format=object_format,
-        feed_key=optional("Feed-Key", lambda name: matching(name, _DIGEST, "an ed25519 key in hex")),
+        feed_key=optional("Feed-Key", lambda name: matching(values, name, _DIGEST, "an ed25519 key in hex")),
+        bell=optional("Bell", infohash),
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
         web_seeds=_addresses(values.get("web-seeds", []), WEB_SEED_SCHEMES, "Web-Seeds"),
         policy=_policies(values.get("policy", [])),
@@ -242,53 +207,27 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         reels=reels,
         unusable=unusable,
         needs=_needs(values.get("needs", [])),
-        raced=tuple(digest for digest in previous[1:] if digest is not None),
     )
-    if (catalogue.previous is None) != (catalogue.version == 1):
-        _bad("version 1 has none, every later version has one", "Previous")
-    if catalogue.valid_until_s <= catalogue.date_s:
-        _bad("it is not after Date", "Valid-Until")
-    if set(catalogue.freshness) & set(catalogue.signers):
-        _bad("a signer may say so anyhow, and a key for this alone must sign nothing else", "Freshness")
-    if catalogue.threshold > len(catalogue.signers):
-        _bad(f"{catalogue.threshold} signatures of {len(catalogue.signers)} signers", "Threshold")
-    return catalogue
-
-
-def _signers(lines: list[str], name: str) -> tuple[Fingerprint, ...]:
-    try:
-        signers = tuple(parse_fingerprint(line) for line in lines)
-    except BadId as error:
-        _bad(str(error), name)
-    if not signers or len(signers) > SIGNERS or len(set(signers)) != len(signers) or list(signers) != lines:
-        _bad(f"it must be 1 to {SIGNERS} different fingerprints, in capitals and without spaces", name)
-    return signers
-
-
-def _previous(lines: list[str], name: str) -> tuple[str | None, ...]:
-    if not 1 <= len(lines) <= PREVIOUS or len(set(lines)) != len(lines) or not all(map(_DIGEST.match, lines)):
-        _bad(f"it must be 1 to {PREVIOUS} different SHA-256, in hex", name)
-    return tuple(lines)
 
 
 def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[str, ...]:
     if len(lines) > ADDRESSES or len(set(lines)) != len(lines):
-        _bad(f"repeated, or over the limit of {ADDRESSES}", name)
+        bad(f"repeated, or over the limit of {ADDRESSES}", name)
     for line in lines:
         if not is_address(line, schemes):
-            _bad(f"{line[:80]!r} is no {', '.join(sorted(schemes))} address", name)
+            bad(f"{line[:80]!r} is no {', '.join(sorted(schemes))} address", name)
     return tuple(lines)
 
 
 def _policies(lines: list[str]) -> tuple[Policy, ...]:
     if len(lines) > POLICIES:
-        _bad(f"over the limit of {POLICIES} lines", "Policy")
+        bad(f"over the limit of {POLICIES} lines", "Policy")
     try:
         policies = tuple(parse_policy(line) for line in lines)
     except BadPolicy as error:
-        _bad(str(error), "Policy")
+        bad(str(error), "Policy")
     if any(policy.kind == "local" for policy in policies):
-        _bad("the kind local is each node's own", "Policy")
+        bad("the kind local is each node's own", "Policy")
     return policies
 
 
@@ -297,7 +236,7 @@ def _needs(lines: list[str]) -> Needs:
     for line in lines:
         name, _, least = line.partition(" ")
         if name in found or not _LIMIT.match(name) or not _NUMBER.match(least):
-            _bad(f"{line[:80]!r} is not a limit and a number, or repeated", "Needs")
+            bad(f"{line[:80]!r} is not a limit and a number, or repeated", "Needs")
         found[name] = int(least)
     # One that this version does not know is one that it does not hold packs to.
     return Needs(**{name: found[name] for name in Needs._fields if name in found})
@@ -307,11 +246,11 @@ def _accepted_faults(lines: list[str], object_format: ObjectFormat) -> tuple[Obj
     try:
         oids = tuple(parse_object_id(line) for line in lines)
     except BadId as error:
-        _bad(str(error), "Accepted-Faults")
+        bad(str(error), "Accepted-Faults")
     if any(len(oid) != object_format.oid_bytes for oid in oids):
-        _bad(f"an id that is none of a {object_format.name} repository", "Accepted-Faults")
+        bad(f"an id that is none of a {object_format.name} repository", "Accepted-Faults")
     if any(one >= other for one, other in itertools.pairwise(oids)):
-        _bad("an id is repeated or not in order", "Accepted-Faults")
+        bad("an id is repeated or not in order", "Accepted-Faults")
     return oids
 
 
@@ -320,7 +259,7 @@ def _ref_name(text: str, name: str) -> bytes:
         ref = decode_name(text)
         check_ref_name(ref)
     except BadRefName as error:
-        _bad(str(error), name)
+        bad(str(error), name)
     return ref
 
 
@@ -335,11 +274,11 @@ def _reels(lines: list[str], object_format: ObjectFormat) -> tuple[tuple[ReelEnt
     for line in lines:
         match = _REEL.match(line)
         if match is None:
-            _bad(f"{line[:60]!r} is not NAME INFOHASH SIZE ROWS", "Reels")
+            bad(f"{line[:60]!r} is not NAME INFOHASH SIZE ROWS", "Reels")
         infohash = InfoHash(bytes.fromhex(match[2]))
         reels.append(ReelEntry(ReelName(match[1]), infohash, int(match[3]), int(match[4])))
     if len({reel.name for reel in reels}) != len(reels) or len({reel.infohash for reel in reels}) != len(reels):
-        _bad("a reel is repeated", "Reels")
+        bad("a reel is repeated", "Reels")
     usable: list[ReelEntry] = []
     unusable: dict[ReelName, str] = {}
     room = TOTAL_BYTES

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gtfs.catalogue.accept import Accepted, FirstTrust, Held, NotSigned, accept
+from gtfs.catalogue.accept import Accepted, Believed, FirstTrust, Held, NotSigned, S, accept
 from gtfs.catalogue.cosign import Role, choose_signers
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.race import Race
+from gtfs.catalogue.statement import Statement
+from gtfs.catalogue.statementstore import StatementStore
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1, Fingerprint, ObjectFormat, ObjectId
@@ -91,9 +93,9 @@ def next_catalogue(
 
 
 def says_the_same(one: Catalogue, other: Catalogue) -> bool:
-    """Whether they differ in nothing but version, previous, times and format, so that issuing it can wait."""
+    """Whether they differ in nothing but version, previous, times, format and bell, so that issuing it can wait."""
     plain = dataclasses.replace(other, version=one.version, previous=one.previous, raced=one.raced, top=one.top)
-    return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s)
+    return one == dataclasses.replace(plain, date_s=one.date_s, valid_until_s=one.valid_until_s, bell=one.bell)
 
 
 class TooFewKeys(GtfsError):
@@ -130,10 +132,26 @@ def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: 
 
     Raises a `CatalogueRefused` (for example when the held catalogue does not name the signer), OSError.
     """
-    first = FirstTrust(allowed=frozenset(catalogue.signers), threshold=catalogue.threshold)
     held, known = store.highest(catalogue.tree), store.known_digest
+    first = _first_signers(catalogue)
     accepted = accept(document, held, keyring, first, now_s, known_digest=known, drawn=catalogue.tree)
-    if accepted.digest != digest(catalogue.to_text().encode()):
+    return _save(store, accepted, held, catalogue.to_text())
+
+
+def keep_statement(
+    store: StatementStore[S], new: S, text: str, document: bytes, keyring: Keyring, now_s: int
+) -> Believed[S]:
+    """The same for any statement of this text."""
+    held = store.highest()
+    return _save(store, store.judge(document, held, keyring, _first_signers(new), now_s), held, text)
+
+
+def _first_signers(new: Statement) -> FirstTrust:
+    return FirstTrust(allowed=frozenset(new.signers), threshold=new.threshold)
+
+
+def _save(store: StatementStore[S], accepted: Believed[S], held: Believed[S] | None, text: str) -> Believed[S]:
+    if accepted.digest != digest(text.encode()):
         raise NotSigned("what was signed is another catalogue than the one that was to be")
     store.save(accepted, held)
     return accepted

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.catalogue.accept import AlteredChain, CatalogueRefused, Equivocation, FirstTrust, Held, accept
-from gtfs.catalogue.document import PREVIOUS, BadCatalogue, digest, text_alone
+from gtfs.catalogue.document import BadCatalogue, digest, text_alone
+from gtfs.catalogue.statement import PREVIOUS
 from gtfs.ids import Fingerprint
 from gtfs.trust.gpgv import FoundSignature
 from gtfs.trust.keyring import Keyring

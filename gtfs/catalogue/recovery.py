@@ -9,26 +9,26 @@ catalogue that follows the version before takes its place.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-from gtfs.catalogue.accept import Accepted, CatalogueRefused, FirstTrust, Held, accept
+from gtfs.catalogue.accept import Believed, CatalogueRefused, FirstTrust, S
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.catalogue.race import found_signatures
-from gtfs.catalogue.store import CatalogueStore
+from gtfs.catalogue.statementstore import StatementStore
 from gtfs.trust.gpgv import FoundSignature
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.packets import BadPackets, claim_of
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 
-class TakesPlace(NamedTuple):
+class TakesPlace(NamedTuple, Generic[S]):
     """A catalogue that takes the place of fallen ones, and ``behind``, the version that it follows."""
 
-    accepted: Accepted
+    accepted: Believed[S]
     behind: int
 
 
-def why_fallen(held: Held, before: Held | None, keyring: Keyring) -> str | None:
+def why_fallen(held: Believed[S], before: Believed[S] | None, keyring: Keyring) -> str | None:
     """Why too few vouch for an accepted catalogue by the keyring of now; None while enough do.
 
     ``before`` is the one whose signers let it in. Only a revocation takes a voice away again: an expired key, or one
@@ -49,7 +49,9 @@ def why_fallen(held: Held, before: Held | None, keyring: Keyring) -> str | None:
     )
 
 
-def recover(document: bytes, held: Held, store: CatalogueStore, keyring: Keyring, now_s: int) -> TakesPlace | None:
+def recover(
+    document: bytes, held: Believed[S], store: StatementStore[S], keyring: Keyring, now_s: int
+) -> TakesPlace[S] | None:
     """What `accept` refused, if it takes the place of fallen catalogues; else None. Raises `GpgvFailed`.
 
     It names, in ``Previous``, an accepted version above which every one has fallen, is dated after all these, and is
@@ -57,7 +59,7 @@ def recover(document: bytes, held: Held, store: CatalogueStore, keyring: Keyring
     """
     for behind, after_s in _behind_fallen(held, store, keyring):
         try:
-            accepted = accept(document, behind, keyring, FirstTrust(), now_s, chunks=store.chunks.get)
+            accepted = store.judge(document, behind, keyring, FirstTrust(), now_s)
         except (CatalogueRefused, BadCatalogue):
             continue
         new = accepted.catalogue
@@ -66,7 +68,7 @@ def recover(document: bytes, held: Held, store: CatalogueStore, keyring: Keyring
     return None
 
 
-def _behind_fallen(held: Held, store: CatalogueStore, keyring: Keyring) -> Iterator[tuple[Held, int]]:
+def _behind_fallen(held: Believed[S], store: StatementStore[S], keyring: Keyring) -> Iterator[tuple[Believed[S], int]]:
     """The accepted versions above which every one has fallen, and the last date of these."""
     after_s = 0
     while (behind := store.before(held.catalogue.version)) is not None and why_fallen(held, behind, keyring):

@@ -44,7 +44,11 @@ def place_at(path: Path) -> Path:
 
 
 def ask(
-    place: Path, request: Mapping[str, object], tell: Tell = lambda _p: None, on_wait: Callable[[], None] = lambda: None
+    place: Path,
+    request: Mapping[str, object],
+    tell: Tell = lambda _p: None,
+    on_wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any] | None:
     """What the node answers that runs on the repository at ``place``, None when none does.
 
@@ -56,7 +60,17 @@ def ask(
         from gtfs.repo.repository import open_repository
 
         place = open_repository(place).path
-    return ask_node(Layout.in_repository(place).root, request, tell, on_wait)
+    return ask_node(Layout.in_repository(place).root, request, tell, on_wait, timeout_s)
+
+
+def foretell(place: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """What ``request`` would do there, by the running node if there is one; nothing is done."""
+    found = ask(place, {"do": "dry_run", "of": request})
+    if found is None:
+        from gtfs.cli.work.dryrun import run
+
+        found = run(place, request)
+    return found
 
 
 def _is_ours(place: Path) -> bool:

@@ -11,6 +11,7 @@ from traceback import print_exception
 
 import click
 
+from gtfs.cli.collection import collection
 from gtfs.cli.fsck import fsck
 from gtfs.cli.init import init
 from gtfs.cli.keys import keys
@@ -66,7 +67,8 @@ def cli(verbose: int) -> None:
 
 
 _COMMANDS = (
-    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, status, verify, trust, torrent, fsck, pack,
+    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, collection, status, verify, trust, torrent,
+    fsck, pack,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gtfs.cli.shape import Command, Place
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 
 @click.command(cls=Command)
@@ -19,7 +19,9 @@ from gtfs.cli.shape import Command, Place
     metavar="REPO",
     help="Compare with another repository, too: its refs, its objects, and their bytes here.",
 )
-def fsck(repo: Path, again: bool, against: Path | None) -> int:
+@takes_dry_run
+@takes_json
+def fsck(repo: Path, again: bool, against: Path | None, dry_run: bool, as_json: bool) -> int:
     """Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git's objects,
     and that no pack lacks an object.
 
@@ -27,4 +29,4 @@ def fsck(repo: Path, again: bool, against: Path | None) -> int:
     """
     from gtfs.cli.work.fsck import run
 
-    return run(repo, again, against)
+    return run(repo, again, against, dry_run=dry_run, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.shape import Command, Place
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 _PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
 
@@ -91,11 +91,19 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 @click.option(
     "--sendmail", type=Place(path_type=Path), metavar="PROGRAM", help="What mails them (default /usr/sbin/sendmail)."
 )
+@click.option(
+    "--feed-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help='Keep a directory for a web server complete at each publish; "" ends that.',
+)
 @click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
 @click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
 @click.option(
     "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
 )
+@takes_dry_run
+@takes_json
 def init(
     repo: Path,
     attest: bool,
@@ -105,6 +113,9 @@ def init(
     announce: Path | None,
     no_announce: bool,
     sendmail: Path | None,
+    feed_dir: Path | None,
+    dry_run: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
@@ -117,15 +128,28 @@ def init(
     if no_announce and (announce or sendmail or given["announce_mail"]):
         raise click.UsageError("beside --no-announce nothing of announcements can be set")
     given["announce"] = "" if no_announce else None if announce is None else str(announce.absolute())
+    given["feed_dir"] = None if feed_dir is None else "" if feed_dir == Path() else str(feed_dir.absolute())
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        if hook or no_hook or signing_subkey or no_announce or any(given[name] for name in given.keys() - allowed):
-            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home and --valid-days")
+        others = (hook, no_hook, signing_subkey, no_announce, dry_run)
+        if any(others) or any(given[name] for name in given.keys() - allowed):
+            raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home, --valid-days and --json")
         from gtfs.cli.work.init import run_attester
 
-        run_attester(repo, **{name: given[name] for name in allowed})
+        run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
+        return
+    if dry_run:
+        from gtfs.cli.work.init import run_dry
+
+        run_dry(repo, given, has_hook=hook, as_json=as_json)
         return
     from gtfs.cli.work.init import run
 
-    run(repo, given, has_hook=True if hook else False if no_hook else None, signing_subkey=signing_subkey)
+    run(
+        repo,
+        given,
+        as_json=as_json,
+        has_hook=True if hook else False if no_hook else None,
+        signing_subkey=signing_subkey,
+    )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import pwd
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
@@ -15,13 +16,17 @@ from gtfs.catalogue.addresses import TRACKER_SCHEMES, is_address
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed, FileFeed, parse_feed
 from gtfs.ids import BadId, Fingerprint, parse_fingerprint
-from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size
+from gtfs.mount.options import OWN, Kind, MountOptions, Option, count, read_options, seconds, size, split_options
 from gtfs.node.options import NodeOptions
+from gtfs.overview.health import Thresholds
+from gtfs.overview.options import OverviewOptions
+from gtfs.overview.readers import StatusPlace
 from gtfs.pack.limits import LIMITS, Limits, option_of
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.manners import ENCRYPTION, parse_ports, parse_proxy
 from gtfs.swarm.options import SwarmOptions
 
+_MEET_CHARACTERS = 1000
 _RATE_MOST = 2047 << 20  # libtorrent's are of 31 bits
 
 _SWARM = SwarmOptions(dht=True, lsd=True)  # a user may want to speak to strangers, a test does not
@@ -48,6 +53,8 @@ class Said(NamedTuple):
     mount: MountOptions
     node: NodeOptions
     trust: TrustGiven
+    overview: OverviewOptions
+    thresholds: Thresholds
 
 
 def _path(text: str, option: str) -> Path:
@@ -96,6 +103,12 @@ def _attester(text: str, option: str) -> Feed:
     return _feed(text, option)
 
 
+def _meet(text: str, option: str) -> str:
+    if not (0 < len(text) <= _MEET_CHARACTERS and text.isprintable()):
+        raise BadNodeOption(f"{option}={text!a}: not a name of at most {_MEET_CHARACTERS} printable characters")
+    return text
+
+
 def check_tracker(text: str, option: str) -> str:
     """The address of a tracker as catalogues may name it; raises `BadNodeOption`."""
     if not is_address(text, TRACKER_SCHEMES):
@@ -139,6 +152,30 @@ def _listen(text: str, option: str) -> str:
             raise BadNodeOption(f"{option}={place}: not ADDRESS:PORT such as 0.0.0.0:6881 or [::]:6881")
         _interface(host.removeprefix("[").removesuffix("]"), option)
     return ",".join(places)
+
+
+def _status_place(text: str, option: str) -> StatusPlace:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise BadNodeOption(f"{option}={text}: an IPv6 address stands in brackets, such as [::1]:8080")
+    try:
+        address = ipaddress.ip_address(host) if colon else None
+    except ValueError:
+        address = None
+    if (colon and (address is None or getattr(address, "scope_id", None))) or not _is_port(port):
+        raise BadNodeOption(f"{option}={text}: not PORT or ADDRESS:PORT such as 8080 or 127.0.0.1:8080")
+    return StatusPlace(port=int(port)) if address is None else StatusPlace(str(address), int(port))
+
+
+def _status_user(text: str, option: str) -> int | None:
+    if text == "*":
+        return None
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise BadNodeOption(f"{option}={text}: there is no such user; * is everybody on this machine") from None
 
 
 def _one_of(known: Sequence[str]) -> Callable[[str, str], str]:
@@ -185,6 +222,10 @@ NODE: Mapping[str, Option] = {
         NodeOptions, "attesters", Kind("URL", _each(_attester)),
         "a place where an attester's sign-offs may be; may be given again", many=True,
     ),
+    "meet": Option(
+        NodeOptions, "meet", Kind("NAME", _meet),
+        "meet others who say NAME, a collection's URL say, and announce no reel that is whole",
+    ),
     "peer": Option(SwarmOptions, "peers", _PEER, "ask this node; may be given again", many=True),
     "tracker": Option(
         SwarmOptions, "trackers", Kind("URL", _each(check_tracker)), "ask this tracker too; may be given again",
@@ -194,6 +235,7 @@ NODE: Mapping[str, Option] = {
     "nodht": Option(SwarmOptions, "dht", False, "stay out of the DHT"),
     "nolsd": Option(SwarmOptions, "lsd", False, "do not call for peers on the local network"),
     "nopex": Option(SwarmOptions, "pex", False, "do not tell peers of each other"),
+    "nobell": Option(SwarmOptions, "bells", False, "neither tell peers of newer catalogues nor hear of them"),
     "port_mapping": Option(SwarmOptions, "port_mapping", True, "ask the router, by NAT-PMP or UPnP, to let peers in"),
     "listen": Option(
         SwarmOptions, "listen", Kind("ADDR:PORT,...", _listen), "where peers may connect; port 0 is any free port"
@@ -211,7 +253,8 @@ NODE: Mapping[str, Option] = {
         "socks5://HOST:PORT for peers, trackers and feeds; what would go around it is off",
     ),
     "encryption": Option(
-        SwarmOptions, "encryption", Kind("WHICH", _one_of(ENCRYPTION)), "required, enabled or disabled"
+        SwarmOptions, "encryption", Kind("WHICH", _one_of(ENCRYPTION), words=tuple(ENCRYPTION)),
+        "required, enabled or disabled",
     ),
     "utp": Option(SwarmOptions, "utp", True, "speak uTP too, which gives way to other traffic"),
     "connections": Option(SwarmOptions, "connections", count(1, 65535), "connections at most, of all reels"),
@@ -227,6 +270,17 @@ NODE: Mapping[str, Option] = {
     "logfile": Option(
         CommandOptions, "logfile", Kind("FILE", _logfile), "where a mount in the background, or seed, writes its log"
     ),
+    "status": Option(
+        OverviewOptions, "place", Kind("[ADDR:]PORT", _status_place),
+        "serve a web page there that shows how the repositories fare, and metrics",
+    ),
+    "status_user": Option(
+        OverviewOptions, "users", Kind("NAME", _each(_status_user)),
+        "let this user of this machine read it too (*: everybody); may be given again", many=True,
+    ),
+    "max_lag": Option(Thresholds, "max_lag_s", seconds(), "refs behind the catalogue for longer are shown as lagging"),
+    "max_silence": Option(Thresholds, "max_silence_s", seconds(), "so is who heard from no feed for longer"),
+    "max_age": Option(Thresholds, "max_age_s", seconds(), "and who holds a catalogue older than this"),
     "jobs": Option(NodeOptions, "jobs", count(1, 1024), "processes that encode (default: one for each core)"),
     **{
         option_of(name): Option(Limits, name, size(least=1), "a limit of what is let in, see gtfs-pack(5)")
@@ -249,7 +303,25 @@ def parse(texts: Sequence[str]) -> Said:
     if swarm.proxy is not None:  # what would go around it
         swarm = replace(swarm, dht=False, lsd=False, utp=False, port_mapping=False)
     trust = TrustGiven(**given[TrustGiven])
-    return Said(CommandOptions(**given[CommandOptions]), mount, replace(node, swarm=swarm), trust)
+    overview, thresholds = OverviewOptions(**given[OverviewOptions]), Thresholds(**given[Thresholds])
+    return Said(CommandOptions(**given[CommandOptions]), mount, replace(node, swarm=swarm), trust, overview, thresholds)
+
+
+def check_own(texts: Sequence[str]) -> None:
+    """Words about one repository of several in a process; raises what `parse` does, `BadNodeOption` for the others."""
+    for name, _ in split_options(",".join(texts)):
+        option = TABLE.get(name)
+        if option is not None and (option.of not in (NodeOptions, TrustGiven, Limits) or name == "offline"):
+            raise BadNodeOption(f"{name} is nothing of one repository; the swarm's options are those of [defaults]")
+    parse(texts)
+
+
+def check_process(texts: Sequence[str]) -> Said:
+    """Words about a process without a mount; raises what `parse` does, `BadNodeOption` for what is of none."""
+    said = parse(texts)
+    if said.node.offline:
+        raise BadNodeOption("offline: there is nothing to seed without a swarm")
+    return said
 
 
 def default_text(option: Option) -> str:

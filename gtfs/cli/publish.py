@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, size_text
+from gtfs.cli.shape import Command, Place, takes_json
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
 from gtfs.durable import replace_file
 from gtfs.errors import Blame
 from gtfs.feed import CHUNKS
@@ -35,6 +35,13 @@ _NAMED = 20  # refs in one line, or lines of refs
 @click.option("--pushed", is_flag=True, help="For hooks: publish only as init --publish says, and never fail.")
 @click.option("--propose", is_flag=True, help="Write the next catalogue's text to FILE, for gtfs sign, and stop there.")
 @click.option("--complete", is_flag=True, help="Publish what was proposed, with the signatures in each FILE.")
+@click.option(
+    "--feed-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Then write all that mirrors need into DIR, for a web server (init --feed-dir: always).",
+)
+@takes_json
 def publish(
     repo: Path,
     files: tuple[Path, ...],
@@ -45,6 +52,8 @@ def publish(
     pushed: bool,
     propose: bool,
     complete: bool,
+    feed_dir: Path | None,
+    as_json: bool,
 ) -> int:
     """Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.
 
@@ -52,8 +61,10 @@ def publish(
     A running node of REPO does the work, and seeds the new reels at once. By itself it publishes
     only as gtfs init --publish says.
     """
-    if pushed and (force or dry_run):
-        raise click.UsageError("beside --pushed there may be neither --force nor --dry-run")
+    if pushed and (force or dry_run or as_json):
+        raise click.UsageError("beside --pushed there may be neither --force nor --dry-run nor --json")
+    if feed_dir is not None and (pushed or dry_run or propose):
+        raise click.UsageError("beside --feed-dir there may be neither --pushed nor --dry-run nor --propose")
     _check_files(files, propose, complete, force or dry_run or pushed)
     if pushed:
         from gtfs.cli.work.publish import run_pushed
@@ -62,9 +73,10 @@ def publish(
         return 0
     place = place_at(repo)
     if dry_run:
-        _show_foretold(_foretell(place), verbose)
+        found = _foretell(place)
+        say_json(found) if as_json else _show_foretold(found, verbose)
         return 0
-    done = _complete_by_node(place, files) if complete else _by_node(place, force, jobs, propose)
+    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose)
     has_node = done is not None
     if done is None:
         from gtfs.cli.work.publish import run, run_complete
@@ -79,6 +91,12 @@ def publish(
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
+    if feed_dir is not None:
+        from gtfs.cli.work.publish import write_feed_at
+
+        write_feed_at(place, feed_dir)
+    if as_json:
+        return _tell_json(done, place, files, propose)
     if "refs" in done:  # an attester's
         new = "" if done["new"] else " (nothing had changed)"
         say(f"attested {done['refs']} refs of version {done['version']} of {done['repository']}{new}")
@@ -96,6 +114,18 @@ def publish(
     if not has_node:
         say(f"note: no node of {repo} runs, so nothing of it is seeded from here: gtfs seed {repo}, or gtfs mount")
     return Blame.SOURCE.exit_code if done["refs_held_back"] else 0
+
+
+def _tell_json(done: dict[str, Any], place: Path, files: tuple[Path, ...], propose: bool) -> int:
+    """The same as JSON; what else came of it is on stderr."""
+    if done.get("proposal") is not None:
+        done["proposal"]["file"] = str(_place_proposal(done["proposal"], files[0] if files else None))
+    say_json(done)
+    if done.get("announcements") and not propose:
+        from gtfs.cli.work.announce import run_announce
+
+        run_announce(place, complain)
+    return Blame.SOURCE.exit_code if done.get("refs_held_back") else 0
 
 
 def _tell(show: Any, p: dict[str, Any]) -> None:
@@ -128,15 +158,7 @@ def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -
     if proposal is None:
         _show(done, verbose)
         return
-    path = Path(proposal["name"]) if file is None else file
-    replace_file(path, Path(proposal["file"]).read_bytes(), 0o644)
-    if proposal["before"] is not None:
-        before = Path(proposal["before"])
-        document = before.read_bytes()
-        replace_file(path.with_name(path.name + BEFORE_SUFFIX), document, 0o644)
-        if _NAMES_CHUNKS in document:
-            there = path.parent / CHUNKS
-            shutil.copytree(before.with_name(CHUNKS), there, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    path = _place_proposal(proposal, file)
     if proposal["replaced"]:
         complain("another proposal waited for signatures, and this one takes its place: those over it count no more")
     _show(done, verbose, "proposed " if proposal["new"] else "proposed before, so that signatures over it count: ")
@@ -148,7 +170,21 @@ def _write(done: dict[str, Any], file: Path | None, repo: Path, verbose: bool) -
     say(f"next: gtfs sign {path}, where each key is; then gtfs publish --complete {repo} {path}.*.asc")
 
 
-def _by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
+def _place_proposal(proposal: dict[str, Any], file: Path | None) -> Path:
+    """Put the text into ``file``, and beside it what it follows; gives where."""
+    path = Path(proposal["name"]) if file is None else file
+    replace_file(path, Path(proposal["file"]).read_bytes(), 0o644)
+    if proposal["before"] is not None:
+        before = Path(proposal["before"])
+        document = before.read_bytes()
+        replace_file(path.with_name(path.name + BEFORE_SUFFIX), document, 0o644)
+        if _NAMES_CHUNKS in document:
+            there = path.parent / CHUNKS
+            shutil.copytree(before.with_name(CHUNKS), there, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    return path
+
+
+def publish_by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
     """What the running node published, None if none runs: it draws, we sign, it places what holds."""
     while True:
         with bar("encoding") as show:

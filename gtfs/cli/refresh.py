@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 
 from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import say
+from gtfs.cli.shape import Command, Place, takes_json
+from gtfs.cli.terminal import say, say_json
 
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.option("--valid-days", type=click.IntRange(1, 60), default=30, help="For how long this counts (default 30).")
 @click.option("--key", metavar="FPR", help="The key that signs it (default: the first that gtfs init named).")
-def refresh(repo: Path, valid_days: int, key: str | None) -> None:
+@takes_json
+def refresh(repo: Path, valid_days: int, key: str | None, as_json: bool) -> None:
     """Sign that the catalogue which REPO holds is still the newest, with the key that is for this alone.
 
     Nothing else is said by it, so the key may be online and this may be run by a timer. While more than half of the
@@ -31,6 +32,9 @@ def refresh(repo: Path, valid_days: int, key: str | None) -> None:
         from gtfs.cli.work.refresh import run
 
         done = run(place, valid_days, fingerprint)
+    if as_json:
+        say_json(done)
+        return
     new = "" if done["new"] else " (there was time enough left)"
     from gtfs.trust.stanza import write_time
 

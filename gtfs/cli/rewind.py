@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
-from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import say
+from gtfs.cli.ask import ask, foretell, place_at
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
+from gtfs.cli.terminal import say, say_json
 
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.argument("version", type=click.IntRange(min=1))
-def rewind(repo: Path, version: int) -> None:
+@takes_dry_run
+@takes_json
+def rewind(repo: Path, version: int, dry_run: bool, as_json: bool) -> None:
     """Hold the accepted catalogue VERSION of REPO again, and set those above it aside.
 
     For when a thief of the publisher's key published them: ask the publisher first. No ref moves by this.
@@ -23,11 +25,20 @@ def rewind(repo: Path, version: int) -> None:
     keyring (gtfs trust REPO add).
     """
     place = place_at(repo)
-    done = ask(place, {"do": "rewind", "version": version})
+    request = {"do": "rewind", "version": version}
+    done = foretell(place, request) if dry_run else ask(place, request)
     if done is None:
         from gtfs.cli.work.rewind import run
 
         done = run(place, version)
+    if as_json:
+        say_json(done)
+        return
+    if dry_run:
+        say(f"version {done['version']} would be held again, digest {done['digest']}")
+        for file in done["files"]:
+            say(f"would be set aside {file}")
+        return
     say(f"version {done['version']} is held again, digest {done['digest']}")
     for file in done["files"]:
         say(f"aside {file}")

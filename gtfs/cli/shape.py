@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How commands are found, what their --help shows, and completion of ``-o``: click's classes with what gtfs adds."""
+"""How commands are found, what their --help shows, and whose repository they mean: click's classes, and more."""
 
 from __future__ import annotations
 
 import difflib
-import re
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 EXIT_STATUS = {
     0: "it was done",
@@ -25,6 +23,10 @@ EXIT_STATUS = {
     130: "interrupted",
 }
 
+REPOSITORY = "GTFS_REPO"  # of the environment: the REPO, TARGET or SOURCE of a command that is given none
+_REPOSITORIES = ("repo", "target", "targets", "source")
+_WHOLE = 1000  # characters: a summary is never cut
+
 
 def write_exit_status(formatter: click.HelpFormatter) -> None:
     """All exit codes and what they mean."""
@@ -33,7 +35,32 @@ def write_exit_status(formatter: click.HelpFormatter) -> None:
 
 
 class Command(click.Command):
-    """A command; its help ends with the words of ``-o``, if it has any, and the exit codes."""
+    """A command; its help ends with the words of ``-o``, if it has any, and the exit codes.
+
+    Given fewer words than it needs, or none, its repository is that of the environment.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
+        here = os.environ.get(REPOSITORY)
+        if here and arguments and arguments[0].name in _REPOSITORIES and not ctx.resilient_parsing:
+            needed = sum(p.required for p in arguments)
+            if len(self._words(ctx, args)) < max(1, needed):
+                args = [here, *args]
+        return super().parse_args(ctx, args)
+
+    def _words(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Those of ``args`` that are no options."""
+        parser = type(self.make_parser(ctx))(ctx)
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option):
+                param.add_to_parser(parser, ctx)
+        return parser.parse_args(list(args))[1]
+
+    def get_short_help_str(self, limit: int = _WHOLE) -> str:
+        """The first sentence, whole."""
+        return super().get_short_help_str(_WHOLE)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Both lists, which wrap to the terminal."""
@@ -43,6 +70,45 @@ class Command(click.Command):
             with formatter.section("Words of -o, see mount.fuse.gtfs(8)"):
                 formatter.write_dl(option_rows(), col_max=24)
         write_exit_status(formatter)
+
+
+class Verbs(click.Group):
+    """Commands about one thing, which may be a REPO that is said once, before them."""
+
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; where the REPO belongs and a verb stands, the repository is that of the environment."""
+        here = os.environ.get(REPOSITORY)
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
+        if here and arguments and args and args[0] in self.commands and not ctx.resilient_parsing:
+            args = [here, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is meant; for none, what it may have been."""
+        if args[0] not in self.commands:
+            hint = meant(args[0], self.commands, ctx.command_path.partition(" ")[2])
+            raise click.UsageError(f"{args[0]!r} is no command of {ctx.command_path}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def get_short_help_str(self, limit: int = _WHOLE) -> str:
+        """The first sentence, whole."""
+        return super().get_short_help_str(_WHOLE)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        write_exit_status(formatter)
+
+
+def meant(word: str, known: Mapping[str, object], above: str = "") -> str:
+    """What somebody may have meant who wrote ``word``, or all there is."""
+    near = difflib.get_close_matches(word, known, 1)
+    return (
+        f"did you mean gtfs {above}{' ' * bool(above)}{near[0]}?" if near else f"the commands are {', '.join(known)}."
+    )
 
 
 class Group(click.Group):
@@ -63,8 +129,7 @@ class Group(click.Group):
             return super().resolve_command(ctx, args)
         if len(args) > 1 and looks_like_source(word):
             return "mount", self.commands["mount"], args
-        near = difflib.get_close_matches(word, self.commands, 1)
-        hint = f"did you mean gtfs {near[0]}?" if near else f"the commands are {', '.join(self.commands)}."
+        hint = meant(word, self.commands)
         raise click.UsageError(f"{word!r} is neither a command nor a SOURCE to mount; {hint}", ctx)
 
 
@@ -83,23 +148,19 @@ def looks_like_source(text: str) -> bool:
     return ":" in text or "/" in text or Path(text).exists()
 
 
-class OptionsParameter(click.Option):
-    """``-o``; completes the word after the last comma."""
+def takes_json(command: Any) -> Any:
+    """The decorator that gives a command its ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Say it as JSON; gtfs(1) describes it.")(command)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Options that begin so, as they are typed."""
-        from click.shell_completion import CompletionItem
 
-        from gtfs.cli.nodeoptions import option_rows
-
-        before, comma, word = incomplete.rpartition(",")
-        typed = (re.sub(r"=.*", "=", row) for row, _ in option_rows())
-        return [CompletionItem(before + comma + name) for name in typed if name.startswith(word)]
+def takes_dry_run(command: Any) -> Any:
+    """The decorator that gives a command its ``--dry-run``."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")(command)
 
 
 def takes_options(command: Any) -> Any:
     """The decorator that gives a command its ``-o``."""
     return click.option(
-        "-o", "options", cls=OptionsParameter, multiple=True, metavar="OPT,OPT=VALUE,...",
+        "-o", "options", multiple=True, metavar="OPT,OPT=VALUE,...",
         help="Options, see below and mount.fuse.gtfs(8).",
     )(command)  # fmt: skip

@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gtfs.cli.ask import ask, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import refusal_text, say, size_text
+from gtfs.errors import GtfsError
+
+if TYPE_CHECKING:
+    from gtfs.overview.health import RepositoryHealth, Thresholds
 
 _POLICIES = {
     "local": "local: what the owner puts in, by git or through the mount, is vouched for by the owner",
@@ -29,21 +38,120 @@ _MODES = {
 _PEERS = 10
 
 
-@click.command(cls=Command)
-@click.argument("target", type=Place(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
-def status(target: Path, as_json: bool) -> int:
-    """Show the node of TARGET, a bare repository or a mounted directory."""
-    place = place_at(target)
-    found = ask(place, {"do": "status"})
-    if found is None:
-        from gtfs.cli.work.status import run
+_ANSWER_S = 30.0  # so long a node may think; a monitor must not hang with it
+_AT_ONCE = 16
 
-        found = run(place)
+
+def _span(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """A time as ``-o`` takes it."""
+    if text is None:
+        return None
+    from gtfs.mount.options import parse_seconds
+
+    return parse_seconds(text, parameter.opts[0])
+
+
+@click.command(cls=Command)
+@click.argument("targets", metavar="[TARGET...]", nargs=-1, type=Place(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
+@click.option("--check", is_flag=True, help="One line and an exit code for a monitor; gtfs(1) has the codes.")
+@click.option("--prometheus", is_flag=True, help="Metrics in Prometheus' text format.")
+@click.option("--max-lag", metavar="TIME", callback=_span, help="Lagging: refs are behind for longer (1h).")
+@click.option("--max-silence", metavar="TIME", callback=_span, help="Lagging: no feed answered for longer (1d).")
+@click.option("--max-age", metavar="TIME", callback=_span, help="Lagging: the catalogue is older.")
+def status(targets: tuple[Path, ...], as_json: bool, check: bool, prometheus: bool, **spans: float | None) -> int:
+    """Show the node of TARGET, a bare repository or a mounted directory; of several, one line each.
+
+    Without one they are those of the running daemon, see gtfs seed.
+    """
+    if as_json + check + prometheus > 1:
+        raise click.UsageError("--json, --check and --prometheus exclude each other")
+    if len(targets) != 1 or check or prometheus:
+        thresholds = _thresholds(spans)
+        judged = _judge_all(list(dict.fromkeys(targets)), thresholds) if targets else _judge_daemons(thresholds)
+        return _show_all(judged, as_json=as_json, check=check, prometheus=prometheus)
+    found = _ask(targets[0])
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
     else:
         _show(found)
+    return 0
+
+
+def _ask(target: Path, timeout_s: float | None = None) -> dict[str, Any]:
+    place = place_at(target)
+    found = ask(place, {"do": "status"}, timeout_s=timeout_s)
+    if found is None:
+        from gtfs.cli.work.status import run
+
+        found = run(place)
+    return found
+
+
+def _thresholds(spans: dict[str, float | None]) -> Thresholds:
+    from gtfs.overview.health import Thresholds
+
+    return Thresholds(**{f"{name}_s": span for name, span in spans.items() if span is not None})
+
+
+def _judge_daemons(thresholds: Thresholds) -> list[RepositoryHealth]:
+    """Those that the running daemon has: each is asked itself, and of those that do not run it says why."""
+    from gtfs.daemon.asking import ask_daemon, places_to_ask
+    from gtfs.overview.health import unanswered
+
+    members = ask_daemon(places_to_ask(os.environ, is_root=os.geteuid() == 0), {"do": "list"})["repositories"]
+    running = {member["name"]: Path(member["directory"]) for member in members if member["stage"] == "running"}
+    judged = _judge_all(list(running.values()), thresholds, list(running))
+    others = [member for member in members if member["name"] not in running]
+    return judged + [
+        unanswered(m["name"], m["trouble"] or "it is being opened", is_damaged=m["damaged"]) for m in others
+    ]
+
+
+def _judge_all(
+    targets: Sequence[Path], thresholds: Thresholds, names: Sequence[str] | None = None
+) -> list[RepositoryHealth]:
+    """Every target judged, the same way as a running node's page does."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(partial(_judge, thresholds), targets, names or [None] * len(targets)))
+
+
+def _judge(thresholds: Thresholds, target: Path, name: str | None) -> RepositoryHealth:
+    from gtfs.overview.health import judge, unanswered
+
+    try:
+        return judge(_ask(target, _ANSWER_S), int(time.time()), thresholds, name)
+    except TimeoutError:
+        return unanswered(name or str(target), f"its node did not answer within {_ANSWER_S:.0f} s")
+    except (GtfsError, OSError) as e:
+        from gtfs.state.damage import is_damage
+
+        return unanswered(name or str(target), str(e), is_damaged=is_damage(e))
+
+
+def _show_all(healths: list[RepositoryHealth], *, as_json: bool, check: bool, prometheus: bool) -> int:
+    from gtfs.overview.health import exit_code, ranked
+
+    healths = ranked(healths)
+    if as_json:
+        click.echo(json.dumps([one.describe() for one in healths], indent=2, sort_keys=True))
+    elif prometheus:
+        from gtfs.overview.metrics import metrics
+        from gtfs.version import version
+
+        click.echo(metrics(healths, version()), nl=False)
+    elif check:
+        from gtfs.overview.lines import check_line
+
+        click.echo(check_line(healths))
+        return exit_code(healths)
+    else:
+        from gtfs.overview.lines import table
+
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo("\n".join(table(healths, width)))
     return 0
 
 

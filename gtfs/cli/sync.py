@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place, takes_options
-from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, size_text
+from gtfs.cli.shape import Command, Place, takes_dry_run, takes_options
+from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, say_json, size_text
 from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead
@@ -26,13 +26,16 @@ _NOTICEABLE = 5  # percent: below, it is what ends of pieces and late counters m
 @click.argument("source", type=Place())
 @click.option("--into", metavar="PATH", help="The backing repository (made if missing); -o repo= does the same.")
 @takes_options
+@takes_dry_run
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
-def sync(source: str, into: str | None, options: tuple[str, ...], as_json: bool) -> int:
+def sync(source: str, into: str | None, options: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Bring a mirror up to date: all reels, every pack verified and unpacked, refs moved.
 
     SOURCE is a mounted directory, a mirror's bare repository, or the catalogue (file or URL) of a publisher.
     """
     words = [*options, *([] if into is None else [_into(into)])]
+    if dry_run:
+        return _show_foreseen(_foresee(source, words), as_json)
     try:
         done = _work(source, words)
     except KeyboardInterrupt:
@@ -65,6 +68,42 @@ def _work(source: str, words: list[str]) -> dict[str, Any]:
             wait()
             done = run(source, place, found, words, tell)
     return done
+
+
+def _foresee(source: str, words: list[str]) -> dict[str, Any]:
+    """What a sync would do: of a mirror that is not there yet only that it would be made."""
+    place, _ = _found(source, _said(words)[0] if words else None)
+    if not place.exists():
+        return {"repository": str(place), "version": None}
+    found = ask(place, {"do": "foresee_sync"})
+    if found is None:
+        from gtfs.cli.work.sync import run_dry
+
+        found = run_dry(place)
+    return {"repository": str(place), **found}
+
+
+def _show_foreseen(found: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        say_json(found)
+    elif "newest" not in found:
+        say(f"the mirror {found['repository']} would be made, with all that the catalogue lists")
+    elif found["newest"] is None:
+        say(f"{found['repository']} holds no catalogue, and none was found")
+    else:
+        news = "" if found["newest"] == found["version"] else f", where {found['version'] or 'none'} is held"
+        reels = f"{found['reels']} reels, {size_text(found['bytes'])} at most, would be fetched"
+        say(f"version {found['newest']}{news}; {len(found['refs'])} refs stand elsewhere; {reels}")
+        for ref in found["refs"]:
+            moved = f"{ref['ref']} {(ref['from'] or 'none')[:12]}..{(ref['to'] or 'none')[:12]}"
+            say(f"move {moved}" if ref["stays"] is None else f"stay {moved}: {ref['stays']}")
+    codes = [feed["exit_code"] for feed in found.get("feeds", ())]
+    for feed in found.get("feeds", ()):
+        if feed["error"]:
+            complain(feed["error"])
+    if Blame.TRUST.exit_code in codes:
+        return Blame.TRUST.exit_code
+    return max(codes) if codes and all(codes) else 0
 
 
 def _into(path: str) -> str:

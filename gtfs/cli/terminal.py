@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 import click
 
 from gtfs.cli.main import INTERRUPTED
+from gtfs.events import events
 
 __all__ = ["INTERRUPTED", "Rate", "bar", "complain", "os_error_text", "refusal_text", "say", "size_text", "start_log"]
 
@@ -120,6 +122,7 @@ def start_log(verbose: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("gtfs").setLevel(level)
+    events.setLevel(level)
     # pyfuse3's word for an answer to a reader who was interrupted meanwhile: no error of anybody's.
     logging.getLogger("pyfuse3").addFilter(lambda r: "failed with No such file or directory" not in r.getMessage())
 
@@ -132,6 +135,11 @@ def say(text: str, indent: int = 0) -> None:
             text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
         )
     print(text, flush=True)
+
+
+def say_json(found: object) -> None:
+    """An answer on stdout as JSON."""
+    print(json.dumps(found, indent=2, sort_keys=True), flush=True)
 
 
 def os_error_text(error: OSError) -> str:

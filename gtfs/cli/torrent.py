@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import bar, complain, say
+from gtfs.cli.shape import Command, Place, takes_json
+from gtfs.cli.terminal import bar, complain, say, say_json
 from gtfs.errors import Blame
 from gtfs.repo.place import BadRepository
 
@@ -20,7 +20,8 @@ from gtfs.repo.place import BadRepository
 @click.option("--out", required=True, type=Place(path_type=Path), help="The directory to write to.")
 @click.option("--packs", is_flag=True, help="Those of every commit pack, too.")
 @click.option("--tracker", "trackers", multiple=True, metavar="URL", help="Name this tracker, too; may be given again.")
-def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> int:
+@takes_json
+def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...], as_json: bool) -> int:
     """Write .torrent files of the reels of REPO, a bare repository or a mounted directory, for other clients."""
     if trackers:
         from gtfs.cli.nodeoptions import check_tracker
@@ -41,7 +42,10 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...]) -> in
             done = run(place, out, packs, trackers, tell)
     if not (done["reels"] or done["packs"] or done["lacking"]):
         raise BadRepository(f"{repo} has no reels: a publisher's come with gtfs publish, a mirror's with gtfs sync")
-    say(f"{done['reels']} reels, {done['packs']} packs: {out}")
+    if as_json:
+        say_json(done)
+    else:
+        say(f"{done['reels']} reels, {done['packs']} packs: {out}")
     if done["lacking"]:
         complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
         return Blame.NETWORK.exit_code

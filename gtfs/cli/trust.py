@@ -3,30 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
-from gtfs.cli.shape import Command, Place, write_exit_status
-from gtfs.cli.terminal import complain, refusal_text, say
+from gtfs.cli.ask import ask, foretell, place_at
+from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json
+from gtfs.cli.terminal import complain, refusal_text, say, say_json
 
 _SHOWN = 40  # keys, of a keyring that may have a thousand
 _FOUND = 1  # exit code of a check that found something, as of gtfs fsck
-_JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
-
-
-class Verbs(click.Group):
-    """Commands about one REPO."""
-
-    command_class = Command
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The exit codes."""
-        write_exit_status(formatter)
 
 
 @click.group(cls=Verbs)
@@ -42,7 +30,9 @@ def trust(context: click.Context, repo: Path) -> None:
         context.obj = place_at(repo)
 
 
-def _ask(place: Path, **request: Any) -> dict[str, Any]:
+def _ask(place: Path, *, dry_run: bool = False, **request: Any) -> dict[str, Any]:
+    if dry_run:
+        return foretell(place, {"do": "trust", **request})
     found = ask(place, {"do": "trust", **request})
     if found is None:
         from gtfs.cli.work.trust import run
@@ -51,29 +41,26 @@ def _ask(place: Path, **request: Any) -> dict[str, Any]:
     return found
 
 
-def _echo(found: Any) -> None:
-    click.echo(json.dumps(found, indent=2, sort_keys=True))
-
-
 @trust.command()
 @click.argument("files", type=Place(path_type=Path), nargs=-1, required=True, metavar="FILE...")
 @click.option("--only", metavar="FPR", multiple=True, help="Take this key of the files alone; may be given again.")
-@_JSON
+@takes_dry_run
+@takes_json
 @click.pass_obj
-def add(place: Path, files: tuple[Path, ...], only: tuple[str, ...], as_json: bool) -> int:
+def add(place: Path, files: tuple[Path, ...], only: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Freeze the keys in FILE into the ring, beside those that are there.
 
     FILE is a keyring as distributions ship it, armored or not, a keybox (.kbx), a text with key blocks, or a directory
     of such files. Of a key that is there already, what the copy has more is added: a new subkey, a later expiry, a
     revocation.
     """
-    found = _ask(place, verb="add", files=[str(file.absolute()) for file in files], keys=list(only))
-    return _show_added(found, as_json)
+    names = [str(file.absolute()) for file in files]
+    return _show_added(_ask(place, dry_run=dry_run, verb="add", files=names, keys=list(only)), as_json, dry_run)
 
 
-def _show_added(found: dict[str, Any], as_json: bool) -> int:
+def _show_added(found: dict[str, Any], as_json: bool, dry_run: bool = False) -> int:
     if as_json:
-        _echo(found)
+        say_json(found)
         return 0
     for left_out in found["left_out"]:
         complain(f"left out: {left_out}")
@@ -85,18 +72,19 @@ def _show_added(found: dict[str, Any], as_json: bool) -> int:
     if found["first"]:
         say("this is the first keyring here: from now on commits that no catalogue vouches for need a good signature")
     here = len(found["taken"]) - len(news)
-    say(f"{len(news)} keys new or changed, {here} as they were; the ring has {found['keys']}, digest {found['digest']}")
+    ring = f"the ring {'would have' if dry_run else 'has'} {found['keys']}, digest {found['digest']}"
+    say(f"{len(news)} keys new or changed, {here} as they were; {ring}")
     return 0
 
 
 @trust.command(name="list")
-@_JSON
+@takes_json
 @click.pass_obj
 def list_(place: Path, as_json: bool) -> int:
     """Show each key of the ring: whose it is, until when it counts, and what it may do."""
     found = _ask(place, verb="list")
     if as_json:
-        _echo(found)
+        say_json(found)
         return 0
     for key in found["keys"]:
         say(f"{key['fingerprint']}  {_expiry(key)}")
@@ -138,7 +126,7 @@ def _show_missing(found: dict[str, Any]) -> None:
 
 
 @trust.command()
-@_JSON
+@takes_json
 @click.pass_obj
 def check(place: Path, as_json: bool) -> int:
     """Say which keys expire within 60 days, have expired, or are revoked.
@@ -152,7 +140,7 @@ def check(place: Path, as_json: bool) -> int:
     follows = found.get("follows")  # not from an older node
     code = _FOUND if named or found["missing"] or (follows and follows["trouble"]) else 0
     if as_json:
-        _echo({"digest": found["digest"], "keys": trouble, "missing": found["missing"], "follows": follows})
+        say_json({"digest": found["digest"], "keys": trouble, "missing": found["missing"], "follows": follows})
         return code
     if follows and follows["trouble"]:
         _show_followed(follows)
@@ -168,30 +156,35 @@ def check(place: Path, as_json: bool) -> int:
 @trust.command()
 @click.argument("keys", nargs=-1, required=True, metavar="FPR...")
 @click.option("--force", is_flag=True, help="Also the last key that signs the catalogues.")
-@_JSON
+@takes_dry_run
+@takes_json
 @click.pass_obj
-def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> int:
+def remove(place: Path, keys: tuple[str, ...], force: bool, dry_run: bool, as_json: bool) -> int:
     """Take keys out of the ring: what they signed counts no more, also what came in before.
 
     Where a line of policy names one, that is said, and so is which refs are held back from now on: they stay where they
     are.
     """
-    found = _ask(place, verb="remove", keys=list(keys), force=force)
+    found = _ask(place, dry_run=dry_run, verb="remove", keys=list(keys), force=force)
     if as_json:
-        _echo(found)
+        say_json(found)
         return 0
     for key in found["removed"]:
-        say(f"removed {key['fingerprint']} {', '.join(key['user_ids'][:1])}", indent=8)
+        say(
+            f"{'would be removed' if dry_run else 'removed'} {key['fingerprint']} {', '.join(key['user_ids'][:1])}",
+            indent=8,
+        )
         for line in key["policies"]:
             complain(f"note: it is named by the policy {line!r}: what only it signed moves no ref there any more")
-    say(f"the ring has {found['keys']} keys, digest {found['digest']}")
+    say(f"the ring {'would have' if dry_run else 'has'} {found['keys']} keys, digest {found['digest']}")
     reasons: dict[str, list[str]] = {}
     refs = found.get("refs_held_back", {})  # not from an older node
     for ref, why in refs.items():
         reasons.setdefault(why["text"], []).append(ref)
     for text, names in reasons.items():
         whose = f"{len(names)} refs, {names[0]} first, are" if names[1:] else f"{names[0]} is"
-        complain(f"note: {whose} held back from now on: {refusal_text(text, refs[names[0]])}")
+        when = "then" if dry_run else "from now on"
+        complain(f"note: {whose} held back {when}: {refusal_text(text, refs[names[0]])}")
     return 0
 
 
@@ -200,10 +193,17 @@ def remove(place: Path, keys: tuple[str, ...], force: bool, as_json: bool) -> in
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("--ref", metavar="REF", help="The ref of KEYRINGS; by default the branch that its HEAD names.")
 @click.option("--stop", is_flag=True, help="Follow no ring any more; the keys that are here stay.")
-@_JSON
+@takes_dry_run
+@takes_json
 @click.pass_obj
 def follow(
-    place: Path, keyrings: Path | None, paths: tuple[str, ...], ref: str | None, stop: bool, as_json: bool
+    place: Path,
+    keyrings: Path | None,
+    paths: tuple[str, ...],
+    ref: str | None,
+    stop: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Keep the ring as a signed repository has it: freeze the keys of its tree, now and whenever its ref moves.
 
@@ -211,18 +211,22 @@ def follow(
     that node holds counts. PATH is a file in its tree, or a directory with files of keys. What leaves the tree leaves
     the ring; keys that you added stay. A tree that cannot be used changes nothing, and gtfs status says so.
     """
-    if stop == bool(keyrings and paths) or (stop and (keyrings or ref)):
+    if stop == bool(keyrings and paths) or (stop and (keyrings or ref or dry_run)):
         raise click.UsageError("give KEYRINGS and PATH..., or --stop alone")
     if stop:
         found = _ask(place, verb="unfollow")
     else:
         assert keyrings is not None
-        found = _ask(place, verb="follow", repository=str(place_at(keyrings).absolute()), ref=ref, paths=list(paths))
+        there = str(place_at(keyrings).absolute())
+        found = _ask(place, dry_run=dry_run, verb="follow", repository=there, ref=ref, paths=list(paths))
     if as_json:
-        _echo(found)
+        say_json(found)
         return 0
     if stop:
         say(f"{found['repository']} is followed no more; {found['keys']} keys that it brought stay")
+        return 0
+    if dry_run:
+        say(f"{found['keys']} keys would be in the ring by it, from commit {found['commit']}")
         return 0
     _show_followed(found)
     say(f"{found['keys']} keys are in the ring by it" + ("" if found["changed"] else "; the ring is as it was"))
@@ -233,9 +237,12 @@ def follow(
 @click.option("--accept", metavar="FPR", multiple=True, help="Freeze this proposed key; may be given again.")
 @click.option("--all", "every", is_flag=True, help="Also keys that gpg does not call valid but to which a path leads.")
 @click.option("--gnupg-home", type=Place(path_type=Path), metavar="PATH", help="Your GnuPG; gpg's own by default.")
-@_JSON
+@takes_dry_run
+@takes_json
 @click.pass_obj
-def propose(place: Path, accept: tuple[str, ...], every: bool, gnupg_home: Path | None, as_json: bool) -> int:
+def propose(
+    place: Path, accept: tuple[str, ...], every: bool, gnupg_home: Path | None, dry_run: bool, as_json: bool
+) -> int:
     """Propose keys by the web of trust that begins at your own key, and freeze those that you accept.
 
     For each key: what your GnuPG thinks of it, how many disjoint paths of good certifications lead to it, and the
@@ -246,7 +253,7 @@ def propose(place: Path, accept: tuple[str, ...], every: bool, gnupg_home: Path 
     found = find_proposed(gnupg_home, accept, every)
     wanted = list(accept)
     if as_json:
-        _echo([p.describe() for p in found])
+        say_json([p.describe() for p in found])
     else:
         for p in found:
             count = f"{len(p.paths)} disjoint paths" if len(p.paths) != 1 else "1 path"
@@ -260,8 +267,8 @@ def propose(place: Path, accept: tuple[str, ...], every: bool, gnupg_home: Path 
     if not wanted:
         return 0
     with accepted_file(gnupg_home, wanted) as file:
-        added = _ask(place, verb="add", files=[str(file)], keys=wanted)
-    return _show_added(added, as_json) if not as_json else 0
+        added = _ask(place, dry_run=dry_run, verb="add", files=[str(file)], keys=wanted)
+    return _show_added(added, as_json, dry_run) if not as_json else 0
 
 
 def _ask_whom(proposed: list[str]) -> list[str]:

@@ -13,8 +13,13 @@ from gtfs.cli.shape import Command, Place
 @click.command(cls=Command)
 @click.argument("directory", type=Place(path_type=Path))
 @click.option("-l", "--lazy", is_flag=True, help="Detach now, end when the last file is closed.")
-def umount(directory: Path, lazy: bool) -> int:
-    """Unmount DIRECTORY and wait until its node has saved everything and ended."""
+@click.option("--no-wait", is_flag=True, help="Unmount though packs that were written are still being taken in.")
+def umount(directory: Path, lazy: bool, no_wait: bool) -> int:
+    """Unmount DIRECTORY and wait until its node has saved everything and ended.
+
+    Before, packs that were written are taken in, which can take a while after a large copy. With
+    --no-wait they are kept, and the repository's next node takes them in: nothing is lost.
+    """
     from gtfs.cli.work.umount import run
 
-    return run(directory, lazy)
+    return run(directory, lazy, no_wait=no_wait)

@@ -3,8 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+
+from gtfs.errors import Blame, GtfsError
+
+_COMPONENT_BYTES = 200  # a file system takes 255, and suffixes are added
+_NAME_BYTES = 1000
+
+
+class BadRepositoryName(GtfsError):
+    """A name that cannot be one of a repository in a daemon."""
+
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)
@@ -15,4 +29,35 @@ class WantedRepository:
     source: str  # a SOURCE as mount and sync take it
     directory: Path  # the bare repository here, made if it is a mirror's and missing
     options: tuple[str, ...] = ()  # words of -o, the more particular ones last
-    origin: str = ""  # for messages: "FILE:LINE", "collection NAME", "gtfs seed add"
+    origin: str = field(default="", compare=False)  # for messages: "FILE:LINE", "collection NAME", "gtfs seed add"
+
+
+def check_name(name: str) -> str:
+    """The name, which may be joined to a directory and shown at a terminal; raises `BadRepositoryName`."""
+    components = name.split("/")
+    if (
+        not name.isprintable()
+        or "\\" in name
+        or any(not part or part[0] in ".-" or len(part.encode()) > _COMPONENT_BYTES for part in components)
+        or len(name.encode()) > _NAME_BYTES
+    ):
+        shown = name if len(name) <= 80 else name[:80] + "..."
+        raise BadRepositoryName(
+            f"{shown!a} is no name of a repository; give words without control characters, separated by /, that begin "
+            "with neither . nor -"
+        )
+    return name
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """What two names must not share: directories are told apart by neither case nor ``.git`` everywhere."""
+    return tuple(part.removesuffix(".git") for part in unicodedata.normalize("NFC", name).casefold().split("/"))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Each one, and that they can lie beside each other; raises `BadRepositoryName`."""
+    places = sorted((place_of(check_name(name)), name) for name in names)
+    for (place, name), (other, next_name) in pairwise(places):
+        if other[: len(place)] == place:
+            how = "lies within" if len(other) > len(place) else "differs only by case, form or .git from"
+            raise BadRepositoryName(f"{next_name!a} {how} {name!a}; such names cannot both be those of directories")

@@ -7,7 +7,7 @@ One thread gathers. After `Batch.end` another may finish the file and hand it to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ from gtfs.ingest.examine import Examined
 from gtfs.ingest.faults import Finding
 from gtfs.ingest.recent import Contents
 from gtfs.pack.decode import apply_found
-from gtfs.pack.format import BLOB, HEADER, MAGIC, OFS_DELTA, REF_DELTA, VERSION, entry_header
+from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, VERSION, entry_header
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import Entry, PackBytes, inflate
 from gtfs.trust.policy import Vouch
@@ -26,8 +26,11 @@ from gtfs.trust.policy import Vouch
 MAX_PACKS = 5000
 MAX_EXPANDED = 512 * MIB  # bytes of the objects, which git goes through
 MAX_PACKED = 64 * MIB
+ENOUGH_PACKS = 2500  # rather than that git waits
+ENOUGH_EXPANDED = 128 * MIB
 
 _CHUNK: Final = 1 << 20
+_BUFFER: Final = 1 << 17
 
 
 class Member(NamedTuple):
@@ -58,28 +61,34 @@ class _Written(NamedTuple):
 class Batch:
     """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes.
 
-    ``has``: whether git, or the batch before, has an object.
+    ``here``: those of some objects that git, or the batch before, has.
     """
 
-    def __init__(self, path: Path, fmt: ObjectFormat, has: Callable[[ObjectId], bool]) -> None:
+    def __init__(self, path: Path, fmt: ObjectFormat, here: Callable[[Sequence[ObjectId]], Set[ObjectId]]) -> None:
         self.path = path
         self.members: list[Member] = []
         self.oids: set[ObjectId] = set()
         self.skipped: dict[ObjectId, list[ObjectId]] = {}  # what git, or the batch before, has, and the packs with it
         self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
         self._fmt = fmt
-        self._has = has
+        self._here = here
         self._places: dict[ObjectId, _Written] = {}
         self._expanded = 0
         self._ended = False
-        self._out = path.open("w+b")
-        self._out.write(HEADER.pack(MAGIC, VERSION, 0))
+        self._out = path.open("w+b", buffering=_BUFFER)
+        self._length = 0  # of what was written
+        self._write(HEADER.pack(MAGIC, VERSION, 0))
         self._in = path.open("rb", buffering=0)
 
     @property
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
-        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._out.tell() >= MAX_PACKED
+        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._length >= MAX_PACKED
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it is worth a process of git's that has nothing to do."""
+        return len(self.members) >= ENOUGH_PACKS or self._expanded >= ENOUGH_EXPANDED
 
     @property
     def is_promised(self) -> bool:
@@ -95,36 +104,51 @@ class Batch:
         """Whether there is anything that git does not have yet."""
         return bool(self._places)
 
-    def __contains__(self, oid: ObjectId) -> bool:
-        """Whether the object came with a pack of this batch."""
-        return oid in self._places or oid in self.skipped
+    def among(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Those that came with a pack of this batch."""
+        places, skipped = self._places, self.skipped
+        return {oid for oid in oids if oid in places or oid in skipped}
 
     def add(self, candidate: Candidate, x: Examined, pack: PackBytes) -> None:
         """Add one pack, whose parents came before it; raises OSError."""
         view = memoryview(pack)
-        by_offset = {item.entry.offset: item.oid for item in x.decoded}
-        for item in x.decoded:
-            self._expanded += item.size
-            if item.oid in self._places:
+        places = self._places
+        here = self._here([item.oid for item in x.decoded])
+        by_offset: dict[int, ObjectId] | None = None
+        start = stop = 0  # of entries that are wanted as they stand, one behind the other
+        for oid, kind, size, _, entry in x.decoded:
+            self._expanded += size
+            if oid in places:
                 continue
-            if self._has(item.oid):
-                self.skipped.setdefault(item.oid, []).append(x.oid)
+            if oid in here:
+                self.skipped.setdefault(oid, []).append(x.oid)
                 continue
-            entry = item.entry
-            if entry.kind != BLOB:
-                self.largest_bytes = max(self.largest_bytes, item.size)
-            base = entry.base if entry.base_offset is None else by_offset[entry.base_offset]
-            # By its id, as a base may be left out here, or stand elsewhere.
-            kind = REF_DELTA if entry.kind == OFS_DELTA else entry.kind
-            self._out.write(entry_header(kind, entry.size) + (base or b""))
-            place = _Written(item.kind, self._out.tell(), entry.end - entry.data, entry.size, item.size, base)
-            self._places[item.oid] = place
-            for at in range(entry.data, entry.end, _CHUNK):
-                self._out.write(view[at : min(at + _CHUNK, entry.end)])
+            if entry.kind != BLOB and size > self.largest_bytes:
+                self.largest_bytes = size
+            offset, _, stream_size, base, base_offset, data, end, _ = entry
+            if base_offset is not None:
+                self._write(view[start:stop])
+                start = stop = end
+                # By its id, as a base may be left out here, or stand elsewhere.
+                by_offset = by_offset or {item.entry.offset: item.oid for item in x.decoded}
+                base = by_offset[base_offset]
+                self._write(entry_header(REF_DELTA, stream_size) + base)
+                places[oid] = _Written(kind, self._length, end - data, stream_size, size, base)
+                self._write(view[data:end])
+                continue
+            if offset != stop:
+                self._write(view[start:stop])
+                start = offset
+            stop = end
+            places[oid] = _Written(kind, self._length + data - start, end - data, stream_size, size, base)
+        self._write(view[start:stop])
         self.members.append(
             Member(candidate, x.oid, x.kind, x.time_s, x.parents, x.scan.digest, x.scan.length, x.vouch, x.findings)
         )
         self.oids.add(x.oid)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._length += self._out.write(data)
 
     def read(self, oid: ObjectId, most_bytes: int, lookup: Callable[[ObjectId], Contents | None]) -> Contents | None:
         """An object that was written, unless it is larger; its deltas may stand on what ``lookup`` gives."""
@@ -176,7 +200,7 @@ class Batch:
 
     def discard(self) -> None:
         """Remove the file, from which `read` still reads; nothing is added any more."""
-        self._has = _nothing  # else each batch would keep the one before in memory
+        self._here = _nothing  # else each batch would keep the one before in memory
         self._out.close()
         self.path.unlink(missing_ok=True)
 
@@ -186,5 +210,5 @@ class Batch:
         self._in.close()
 
 
-def _nothing(_oid: ObjectId) -> bool:
-    return False
+def _nothing(_oids: Sequence[ObjectId]) -> Set[ObjectId]:
+    return frozenset()

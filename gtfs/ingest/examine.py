@@ -14,7 +14,7 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
-from gtfs.ingest.passedtrees import PassedTrees
+from gtfs.ingest.passedtrees import MAX_BYTES, PassedTrees
 from gtfs.pack.decode import Decoded, decode, reread
 from gtfs.pack.format import COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
@@ -123,17 +123,18 @@ def first_names(pack: PackBytes, found: Scan, fmt: ObjectFormat) -> tuple[Object
 class Examiner:
     """Examines packs against what the repository and the batches before them hold."""
 
-    def __init__(self, fmt: ObjectFormat, limits: Limits, gate: Gate) -> None:
+    def __init__(self, fmt: ObjectFormat, limits: Limits, gate: Gate, passed_bytes: int = MAX_BYTES) -> None:
         self._fmt = fmt
         self._limits = limits
         self._gate = gate
-        self._passed = PassedTrees(fmt, limits)
+        self._passed_bytes = passed_bytes  # of trees that a delta may stand on
+        self._passed = PassedTrees(fmt, limits, passed_bytes)
         self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
 
     def forget(self) -> None:
         """Give back what is kept for the next packs."""
         self._small.clear()
-        self._passed = PassedTrees(self._fmt, self._limits)
+        self._passed = PassedTrees(self._fmt, self._limits, self._passed_bytes)
 
     def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
         """Step 1, and that the pack is the one of ``oid``; raises `CorruptPack`, `NotWhole` before all else."""

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mirrors will find in packs of one file of ours, by several processes and in the packs' order.
+"""What mirrors will find in packs of ours: in those of one file, by several processes and in the packs' order, or in
+each where it is made (`Foresight`, for `encode_many`), which need not read again what the pack stands on.
 
 The steps are those of the way in, by the same `Examiner`. Runs in one thread.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -19,8 +22,10 @@ from gtfs.ingest.faults import Finding
 from gtfs.ingest.gate import PolicyGate
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
+from gtfs.pack.scan import PackBytes
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
+from gtfs.repo.encoding import Find
 from gtfs.repo.processes import cache_bytes, count_workers, run_on_workers
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
@@ -35,6 +40,62 @@ class PackPlace(NamedTuple):
     oid: ObjectId
     offset: int
     length: int
+
+
+class Foretold(NamedTuple):
+    """What mirrors will find in one pack, or why none can take it."""
+
+    findings: tuple[Finding, ...]
+    bad: str | None
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """Looks at each pack as it is made, with objects of up to ``object_bytes`` to compare it with."""
+
+    limits: Limits
+    object_bytes: int
+
+    def begin(self, fmt: ObjectFormat, find: Find, cached: int) -> Callable[[ObjectId, PackBytes], Foretold | None]:
+        """What says of a pack what is foretold, None if that is nothing; it keeps ``cached`` bytes of trees."""
+        examiner = _examiner(fmt, self.limits, cached)
+
+        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
+            return find(oid, self.object_bytes)
+
+        def look(oid: ObjectId, pack: PackBytes) -> Foretold | None:
+            try:
+                findings = examiner.foresee(pack, oid, lookup)
+            except CorruptPack as e:
+                return Foretold((), str(e))
+            return Foretold(findings, None) if findings else None
+
+        return look
+
+
+@dataclass
+class LookedAt:
+    """The packs of a file that were looked at as they were made, and what was said of some of them."""
+
+    said: list[tuple[ObjectId, Foretold]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # of runs of packs without a gap
+    ends: list[int] = field(default_factory=list)
+
+    def add(self, start: int, end: int) -> None:
+        """A pack that lies behind all others."""
+        if self.ends and self.ends[-1] == start:
+            self.ends[-1] = end
+        else:
+            self.starts.append(start)
+            self.ends.append(end)
+
+    def has(self, offset: int) -> bool:
+        """Whether the pack that begins there is among them."""
+        at = bisect_right(self.starts, offset)
+        return at > 0 and offset < self.ends[at - 1]
+
+
+NOT_LOOKED_AT: Final = LookedAt()  # where none was
 
 
 class Foreseen(NamedTuple):
@@ -86,7 +147,7 @@ class _Foreseer:
         self._object_bytes = object_bytes
         self._reader = CatFile(repository, cached)
         self._views = Views(repository.state_directory)
-        self._examiner = _examiner(repository.fmt, limits)
+        self._examiner = _examiner(repository.fmt, limits, cached)
 
     def look_at(self, run: Sequence[PackPlace], stop: Callable[[], bool]) -> Foreseen:
         packs = size = 0
@@ -117,8 +178,8 @@ class _Foreseer:
         self._views.__exit__(None, None, None)
 
 
-def _examiner(fmt: ObjectFormat, limits: Limits) -> Examiner:
-    return Examiner(fmt, limits, PolicyGate())  # who vouches for a pack is not asked
+def _examiner(fmt: ObjectFormat, limits: Limits, cached: int) -> Examiner:
+    return Examiner(fmt, limits, PolicyGate(), cached)  # who vouches for a pack is not asked
 
 
 @lru_cache(maxsize=1)

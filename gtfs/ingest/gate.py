@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT
@@ -55,6 +56,17 @@ class PolicyGate:
         )  # fmt: skip
 
     def _policy(self, *, promised: bool) -> Policy:
+        return self._policy_of_promised if promised else self._policy_of_others
+
+    @cached_property
+    def _policy_of_promised(self) -> Policy:
+        return self._find_policy(promised=True)
+
+    @cached_property
+    def _policy_of_others(self) -> Policy:
+        return self._find_policy(promised=False)
+
+    def _find_policy(self, *, promised: bool) -> Policy:
         catalogue = None if self.catalogue is None else _about_every_branch(self.catalogue)
         policy = effective_policy(
             _SHALLOW, _about_every_branch(self.local), catalogue, has_keyring=self.keyring is not None

@@ -12,11 +12,11 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
-from gtfs.ingest.batch import Batch
+from gtfs.ingest.batch import Batch, Member
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
 from gtfs.ingest.faults import git_levels
@@ -43,6 +43,8 @@ from gtfs.trust.several import open_pool
 from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
+
+_Running: TypeAlias = tuple[Batch, Future[list[ObjectId]]]
 
 _MOST_UNPACKED: Final = 1 << 17  # ids, of which it is remembered between batches that they are here
 
@@ -144,9 +146,9 @@ class Ingest:
             ThreadPoolExecutor(1, "gtfs-unpack") as pool,
         ):
             todo = self._upcoming(candidates, views, searching)
-            running: tuple[Batch, Future[list[ObjectId]]] | None = None
+            running: _Running | None = None
             while todo or running:
-                batch = self._gather(todo, running[0] if running else None, outcome, stop)
+                batch = self._gather(todo, running, outcome, stop)
                 if running is not None:
                     done, future = running
                     running = None
@@ -156,7 +158,9 @@ class Ingest:
                         # Find the one to blame, then look again at what was examined on top of it.
                         todo.put_back([m.candidate for m in batch.members])
                         batch.close()
-                        self._one_by_one(done, e, lambda c: self._upcoming([c], views, searching), outcome)
+                        count, why = len(done.members), e.reason
+                        log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
+                        self._in_halves(done.members, lambda c: self._upcoming(c, views, searching), outcome)
                         progress(len(outcome.unpacked))
                         continue
                     except BaseException:
@@ -191,8 +195,12 @@ class Ingest:
             pool,
         )
 
-    def _gather(self, todo: Upcoming, before: Batch | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
-        """Steps 1 to 4 until a batch is full; what a batch still on its way holds counts as here."""
+    def _gather(self, todo: Upcoming, running: _Running | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
+        """Steps 1 to 4 until a batch is full, or enough while git has nothing to do.
+
+        What a batch still on its way holds counts as here.
+        """
+        before = running[0] if running is not None else None
         batch = self._new_batch(before)
         before_oids = before.oids if before is not None else set()
         most_bytes = self._limits.delta_object_bytes
@@ -214,6 +222,8 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
+            if batch.is_enough and (running is None or running[1].done()):
+                break
             if not batch.suits(todo.first()):
                 break
             candidate, examination, search = todo.take()
@@ -246,9 +256,7 @@ class Ingest:
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)
             batch.add(candidate, examined, examination.pack)
-            for item in examined.decoded:
-                if item.data is not None:
-                    self._recent.put(item.oid, (item.kind, item.data))
+            self._recent.put_bases(examined.decoded)
         return batch
 
     def _new_batch(self, before: Batch | None) -> Batch:
@@ -258,8 +266,13 @@ class Ingest:
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
         if before is None:
-            return Batch(path, self._fmt, self._known.is_packed)
-        return Batch(path, self._fmt, lambda oid: oid in before or self._known.is_packed(oid))
+            return Batch(path, self._fmt, self._known.packed_among)
+
+        def here(oids: Sequence[ObjectId]) -> set[ObjectId]:
+            found = before.among(oids)
+            return found | self._known.packed_among([oid for oid in oids if oid not in found])
+
+        return Batch(path, self._fmt, here)
 
     def _look_again(self) -> None:
         if self._known.refresh():
@@ -272,17 +285,22 @@ class Ingest:
         Gives those that have to be examined again: somebody has thrown away what git had of them.
         """
         members = batch.members
+        marks: list[Path] = []
         try:
             batch.finish()
-            # 5
-            signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
-            file, time_s = self._sign_off(signed)
-            # 6, 7
-            marks: list[Path] = []
-            if batch.has_objects:
-                levels = git_levels(batch.is_promised, known_fsck_ids())
-                skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
-                marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
+            with ThreadPoolExecutor(1, "gtfs-sign-off") as beside:
+                # 5, while git is at work: gpg mostly waits
+                signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
+                signing = beside.submit(self._sign_off, signed)
+                # 6, 7
+                if batch.has_objects:
+                    levels = git_levels(batch.is_promised, known_fsck_ids())
+                    skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
+                    marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
+            file, time_s = signing.result()
+        except BaseException:
+            self._leftover += marks
+            raise
         finally:
             batch.discard()
         if self._vanished(batch):
@@ -319,35 +337,39 @@ class Ingest:
         gone = {oid for oid in batch.skipped if oid not in self._known_behind}
         return list(dict.fromkeys(pack for oid in gone for pack in batch.skipped[oid]))
 
-    def _one_by_one(
-        self, batch: Batch, reason: GitRefused, alone: Callable[[Candidate], Upcoming], outcome: Outcome
+    def _in_halves(
+        self, members: Sequence[Member], upcoming: Callable[[Sequence[Candidate]], Upcoming], outcome: Outcome
     ) -> None:
-        """Let in what git accepts of a batch that it refused as a whole."""
+        """Let in what git accepts of a batch that it refused as a whole: few of its packs should be to blame."""
         self._recent.clear()
-        log.warning("git refused a batch of %d packs (%s); each is tried alone", len(batch.members), reason.reason)
-        for candidate in [m.candidate for m in batch.members]:
-            single = self._gather(alone(candidate), None, outcome, lambda: False)
-            if not single.members:
-                single.close()
-                continue
-            parents = single.members[0].parents
-            single.end()
-            try:
-                vanished = self._let_in(single)
-            except GitRefused as e:
-                self._recent.clear()
-                if e.lacks_objects and self._have_lost(parents):
-                    outcome.waiting.append((candidate, parents))
-                else:
-                    outcome.refused.append((candidate, e))
-                continue
-            finally:
-                single.close()
-            if vanished:
-                self._recent.clear()
-                outcome.waiting.append((candidate, parents))
-            else:
-                outcome.note(single.members[0])
+        candidates = [m.candidate for m in members]
+        middle = (len(candidates) + 1) // 2
+        for half in (candidates[:middle], candidates[middle:]):
+            todo = upcoming(half)
+            while todo:
+                batch = self._gather(todo, None, outcome, lambda: False)
+                if not batch.members:
+                    batch.close()
+                    continue
+                batch.end()
+                refused: GitRefused | None = None
+                with closing(batch):
+                    try:
+                        lost = self._let_in(batch)
+                    except GitRefused as e:
+                        lost, refused = [m.oid for m in batch.members], e
+                if lost:
+                    self._recent.clear()
+                if refused is not None and len(batch.members) > 1:
+                    self._in_halves(batch.members, upcoming, outcome)
+                    continue
+                for m in batch.members:
+                    if m.oid not in lost:
+                        outcome.note(m)
+                    elif refused is None or (refused.lacks_objects and self._have_lost(m.parents)):
+                        outcome.waiting.append((m.candidate, m.parents))
+                    else:
+                        outcome.refused.append((m.candidate, refused))
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from gtfs.ids import ObjectId
+from gtfs.pack.decode import Decoded
+from gtfs.pack.format import BLOB, TREE
 from gtfs.pack.limits import MIB
 
 Contents: TypeAlias = tuple[int, bytes]  # kind, data
@@ -35,6 +38,22 @@ class Recent:
             return
         self._objects[oid] = contents
         self._bytes += len(contents[1])
+        self._shrink()
+
+    def put_bases(self, decoded: Iterable[Decoded]) -> None:
+        """Remember the objects of a pack on which deltas may stand."""
+        objects = self._objects
+        for oid, kind, size, data, _ in decoded:
+            if data is None or (kind != TREE and kind != BLOB):
+                continue
+            if oid in objects:
+                objects.move_to_end(oid)
+            else:
+                objects[oid] = kind, data
+                self._bytes += size
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._bytes > MAX_BYTES:
             self._bytes -= len(self._objects.popitem(last=False)[1][1])
 

@@ -15,6 +15,7 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum, find_quorums
 from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge, policy_of
 from gtfs.ingest.signers import Signers
+from gtfs.ingest.takeup import note_whole
 from gtfs.ingest.tips import keep_places, let_go
 from gtfs.ingest.trail import Trail
 from gtfs.reel.index import Index
@@ -91,6 +92,7 @@ def follow_refs(
     unkept = keep_places(repository, moves, refs)
     refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept], [ref.name for ref in refs])
     held_back |= {name: why for name, why in refused.items() if name in wanted}
+    note_whole(index, {m.new for m in moves if m.new is not None and m.name not in refused})
     index.refs.change(
         {name: held[name] for name in refused if name in held},
         [name for name in (*gone, *refused) if name not in refused or name not in held],
@@ -240,7 +242,7 @@ def judge_moves(
     trail: Trail | None = None,
 ) -> tuple[Judgement, list[Asked]]:
     """What stands against those that stand elsewhere than ``wanted`` (or against each), and these."""
-    last = index.refs.left() | index.refs.held()
+    last = {**index.refs.left(), **index.refs.held()}
     asked = []
     for name, oid in wanted.items():
         ref = refs.get(name)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, LocalPack
 from gtfs.reel.openreel import OpenReelWriter, ReelReader
@@ -27,12 +28,16 @@ _ASK = 5000  # ids asked of the index at a time
 
 
 class TakenUp(NamedTuple):
-    """How many packs were made, their bytes, and the commits that cannot be made with the reason."""
+    """How many packs were made, their bytes, and the commits that cannot be made with the reason.
+
+    ``looked_at``: which packs of the open reel were.
+    """
 
     packs: int
     packed_bytes: int
     unmade: dict[ObjectId, str]
     made: Sequence[ObjectId] = ()
+    looked_at: LookedAt = NOT_LOOKED_AT
 
 
 def find_new(
@@ -65,19 +70,24 @@ def take_up(
     oids: Sequence[ObjectId],
     limits: Limits,
     work: Work = UNWATCHED,
+    foresight: Foresight | None = None,
 ) -> TakenUp:
-    """Encode ``oids``, append them to the open reel and record them as unpacked.
+    """Encode ``oids``, append them to the open reel and record them as unpacked; look at them, with ``foresight``.
 
     Raises OSError, GitFailed; what was recorded before stays.
     """
     made: list[ObjectId] = []
     packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
-    for run in encode_many(repository, oids, repository.layout.spool, limits, work):
+    looked_at = LookedAt()
+    for run in encode_many(repository, oids, repository.layout.spool, limits, work, foresight):
+        looked_at.said += run.said
         local: list[LocalPack] = []
         with ReelReader(run.spool) as spool:
             for stamp, offset in run.made:
                 place = open_reel.append_chunks(spool.chunks(offset, stamp.length))
+                if foresight is not None:
+                    looked_at.add(place.offset, place.offset + place.length)
                 local.append(
                     LocalPack(
                         stamp.oid,
@@ -104,7 +114,13 @@ def take_up(
     if unmade:
         oid, reason = next(iter(unmade.items()))
         log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
-    return TakenUp(len(made), packed_bytes, unmade, made)
+    return TakenUp(len(made), packed_bytes, unmade, made, looked_at)
+
+
+def note_whole(index: Index, tips: Collection[ObjectId]) -> None:
+    """Refs have just moved to these, over history that is here whole: nobody need walk it to find what is new."""
+    if tips:
+        index.meta.set_taken_up(index.meta.taken_up().union(tips))
 
 
 def sweep_spool(repository: Repository) -> None:

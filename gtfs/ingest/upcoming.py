@@ -64,6 +64,12 @@ class Upcoming:
 
     def take(self) -> Scanned:
         """The next one, scanned; those behind it are looked at, too, as long as they need signatures."""
+        if not self._looked and self._next_is_known():
+            found = self._look(self._again.popleft())
+            if found.search is None and isinstance(found.said, Examination):
+                return found
+            self._looked.append(found)
+            self._held_bytes = _held_bytes(found)
         while len(self._looked) < AHEAD and self._held_bytes < _HELD_BYTES and self._next_is_known():
             found = self._look(self._again.popleft())
             self._looked.append(found)

@@ -57,11 +57,15 @@ class MountOptions:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: its word in help, how it is read (given value and option), and how a default is written."""
+    """A kind of value: its word in help, how it is read (given value and option), and how a default is written.
+
+    ``words`` are all values there are, where they are few.
+    """
 
     metavar: str
     parse: Callable[[str, str], Any]
     show: Callable[[Any], str] = str
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

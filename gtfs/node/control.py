@@ -23,6 +23,7 @@ from gtfs.state.control import NodeFailed, Tell, read_object, socket_path
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN = "the running node does not know this request; is it older?"
 _MAX_LINE = 24 << 20  # a signed catalogue of 16 MiB, in JSON
 _MAX_JOBS = 1024
 _MAX_WORDS = 1000
@@ -63,18 +64,23 @@ def _is_ascii(value: object) -> bool:
     return isinstance(value, str) and value.isascii()
 
 
+_DRY_RUNS = ("init", "rewind", "trust")
 # What each field of a request must be, where it is there; those of `_NEEDED` must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "attest": lambda value: isinstance(value, bool),
     "days": lambda value: type(value) is int and 0 < value <= _MAX_DAYS,
     "document": _is_ascii,
     "draft": _is_ascii,
+    "name": lambda value: value is None or _is_word(value),
+    "options": lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    "source": _is_word,
     "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
     "keys": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
     "out": _is_name,
+    "of": lambda value: isinstance(value, dict) and value.get("do") in _DRY_RUNS and _objection(value) is None,
     "propose": lambda value: isinstance(value, bool),
     "packs": lambda value: isinstance(value, bool),
     "trackers": lambda value: isinstance(value, list) and all(map(_is_url, value)),
@@ -84,6 +90,9 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "wanted": lambda value: isinstance(value, dict),
 }
 _NEEDED = {
+    "add": ("source",),
+    "remove": ("name",),
+    "dry_run": ("of",),
     "init": ("wanted",),
     "complete": ("files",),
     "place": ("document", "draft"),
@@ -95,11 +104,9 @@ _NEEDED = {
 }
 
 
-def _objection(request: dict[str, Any] | None, handlers: Mapping[str, Handler]) -> str | None:
-    """Why a request cannot be answered."""
-    do = None if request is None else request.get("do")
-    if request is None or not isinstance(do, str) or do not in handlers:
-        return "the running node does not know this request; is it older?"
+def _objection(request: dict[str, Any]) -> str | None:
+    """Why a request that is known cannot be answered."""
+    do = request["do"]
     for name in _NEEDED.get(do, ()):
         if name not in request:
             return f"the request {do} needs the field {name}"
@@ -149,7 +156,8 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
         if not line:
             return
         request = read_object(line)
-        objection = _objection(request, handlers)
+        known = request is not None and isinstance(do := request.get("do"), str) and do in handlers
+        objection = _objection(request) if request is not None and known else _UNKNOWN
         if request is None or objection is not None:
             await _send(stream, {"error": objection, "exit_code": Blame.OTHER.exit_code})
             return

@@ -13,6 +13,7 @@ from itertools import islice
 import trio
 
 from gtfs.catalogue.accept import Accepted, FirstTrust
+from gtfs.events import events
 from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refmoves import RefReport
@@ -69,7 +70,8 @@ class Follower:
         accepted = take_catalogue(self._state, document, self._first)
         if accepted is None:
             return None
-        log.info("accepted catalogue %d of %s", accepted.catalogue.version, accepted.catalogue.repository)
+        version, name = accepted.catalogue.version, accepted.catalogue.repository
+        events.info("%s: accepted catalogue %d of %s", self._state.repository.path, version, name)
         unusable = accepted.catalogue.unusable
         for name, reason in islice(unusable.items(), 1):
             log.warning("%d reels of the catalogue cannot be had, %s first: %s", len(unusable), name, reason)
@@ -215,5 +217,7 @@ class Follower:
         report = await self._writing.run(move_refs, self._state)
         self._news.came_in()
         if report.moved:
+            waiting = f", {len(report.held_back)} are held back" if report.held_back else ""
+            events.info("%s: %d refs moved%s", self._state.repository.path, report.moved, waiting)
             self._news.followed.grow()
         return report

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from functools import partial
 from typing import Any
 
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.node.noticing import Ear, Noticing
 from gtfs.node.nursery import cancelled
 from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.history import MISSING, OWN_REFS, Ref, read_refs
@@ -27,16 +29,21 @@ log = logging.getLogger(__name__)
 _EVERY_S = 1.0  # how often refs that plain git moved are noticed
 _LEAST_S = 0.5  # between two looks, however much is going on
 _AGAIN_S = 30.0  # and they are read though nothing looks changed: not everybody writes them as git does
+_LISTENING_S = 3600.0  # the same where the kernel tells of every change, give or take a fifth
 _RETRY_S = 10.0  # after git could not be read
 
 
 class GitNews:
     """Looks at the refs, and tells where they stand and that packs were made of what they reach.
 
-    ``takes_up``: whether packs are to be made, by so many ``jobs`` (None: one for each core).
+    ``takes_up``: whether packs are to be made, by so many ``jobs`` (None: one for each core). Where ``noticing`` tells
+    of changes nothing is looked at until there is one.
     """
 
-    def __init__(self, state: State, standing: Divergence, writing: Writing, jobs: int | None) -> None:
+    def __init__(
+        self, state: State, standing: Divergence, writing: Writing, jobs: int | None, noticing: Noticing | None
+    ) -> None:
+        self._noticing = noticing
         self.takes_up = False
         self._state = state
         self._divergence = standing
@@ -46,17 +53,29 @@ class GitNews:
 
     async def watch_task(self) -> None:
         """Look for ever."""
+        ear = Ear(self._news.git.wake)
+        try:
+            await self._watch(ear)
+        finally:
+            if self._noticing is not None:
+                self._noticing.leave(ear)
+
+    async def _watch(self, ear: Ear) -> None:
         watch, read_at = RefsWatch(self._state.repository), -math.inf
         said, what = SaidOnce(log), "what git has brought cannot be shown yet"
         seen = self._news.git.number
+        again_s = _AGAIN_S
         while True:
             if seen != self._news.git.number:  # this node moved refs, or may now tell more of them
                 seen = self._news.git.number
                 self._divergence.is_old = True
+            ear.has_heard = False
+            is_told = self._listen(ear, watch)
             refs: list[Ref] | None = None  # read once for both looks; what moves meanwhile is seen by the next
+            moved = True
             try:
                 moved = await trio.to_thread.run_sync(watch.changed)
-                if moved or trio.current_time() - read_at > _AGAIN_S:
+                if moved or trio.current_time() - read_at > again_s:
                     read_at = trio.current_time()
                     self._divergence.is_old = self._divergence.is_old or moved
                     refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
@@ -72,8 +91,19 @@ class GitNews:
                 said.warn(what, e)
                 rest_s = _RETRY_S
             await trio.sleep(rest_s)
-            with trio.move_on_after(_EVERY_S):
-                await self._news.git.wait_beyond(seen)
+            # Until a change is old enough to be seen as one, and its directories are those that are watched, it is
+            # looked for; then the kernel tells.
+            is_quiet = is_told and not moved and not self._divergence.is_old
+            again_s = _LISTENING_S if is_quiet else _AGAIN_S
+            with trio.move_on_after(again_s * random.uniform(0.8, 1.2) if is_quiet else _EVERY_S):  # noqa: S311
+                if not ear.has_heard:
+                    await self._news.git.wait_woken(seen)
+
+    def _listen(self, ear: Ear, watch: RefsWatch) -> bool:
+        """Whether all directories in which a ref was at the last look are watched."""
+        if self._noticing is None or not watch.directories:
+            return False
+        return self._noticing.listen(ear, watch.directories)
 
     async def _read(self, all_refs: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""

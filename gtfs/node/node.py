@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,13 +26,16 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
+from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
 from gtfs.node.chunks import ChunkFetcher
-from gtfs.node.control import Handler, answer_task, listen, texts_in
+from gtfs.node.control import answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
+from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
+from gtfs.node.foresync import SyncForesight
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
@@ -42,6 +46,7 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
+from gtfs.node.shared import Shared, open_shared
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
@@ -63,7 +68,6 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client, open_client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -81,7 +85,7 @@ class Node:
         self,
         state: State,
         session: Session | None,
-        client: Client,
+        shared: Shared,
         options: NodeOptions,
         first: FirstTrust,
     ) -> None:
@@ -92,7 +96,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, shared.client, options.meet)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -103,18 +107,24 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.hooks = HookRuns(state, self.news.followed)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
-        self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
+        self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
-            options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
+            options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
+        self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
+        self.attesters = Attesters(
+            state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
+        )
+        self.foresight = SyncForesight(state, self.poller, self.chunks, first, shared.client, self.pointer.follow)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
-        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs)
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, shared.noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
             self.news.wanted.grow()
+        self._started_s = int(time.time())
         self._connections: list[dict[str, object]] = []  # as of the last time that somebody asked
         self._cache: Cache | None = None
         if options.cache_bytes is not None and session is not None:
@@ -151,7 +161,7 @@ class Node:
                 self._freshened(followed)
             return
         if await self.follower.take_document(document):
-            self.pointer.renew()
+            self._tell()
             self.keep_up.is_whole |= followed
             self.news.wanted.grow()
 
@@ -197,14 +207,20 @@ class Node:
         now = [parse_feed(text) for text in self.state.config.get_all("source")]
         self.poller.use(dict.fromkeys([*(f for f in self.options.feeds if f not in before), *now]))
         self.attesters.reread()
-        self.pointer.renew()
+        self.ring_news.look_soon()
+        self._tell()
         self.news.wanted.grow()
         self.publishing.look_again()
+
+    def _tell(self) -> None:
+        """There may be another catalogue: others hear of it."""
+        self.pointer.renew()
+        self.bell.renew()
 
     async def _has_published(self) -> None:
         """The new reels are seeded at once."""
         self.news.changed()
-        self.pointer.renew()
+        self._tell()
         await self.reel_torrents.update()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
@@ -253,6 +269,7 @@ class Node:
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)
         if request["verb"] != "list":
+            self.ring_news.look_soon()
             self._judge_again()
         return done
 
@@ -263,6 +280,7 @@ class Node:
         """What was refused may be good by another ring."""
         self._refusals.judge_again()
         self.divergence.is_old = True
+        self.news.git.wake()
         self.news.wanted.grow()
 
     async def _asked_torrents(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -274,6 +292,10 @@ class Node:
         await self.reel_torrents.refresh()
         if self.session is not None:
             await self.session.refresh()
+        return await self.recent_status()
+
+    async def recent_status(self) -> dict[str, Any]:
+        """The same as `status` with the connections of this moment; counters are as of the last second."""
         self._connections = await describe_connections(self.reel_torrents.torrents())
         await trio.to_thread.run_sync(self._ring_watch.look, self.state)
         return self.status()
@@ -293,19 +315,19 @@ class Node:
         out["feeds"] = describe_feeds(self.poller.reports())
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
+        out["bell"] = self.bell.status()
         out["incoming"] = self.written.statistics()
         out["running"] = True
+        out["started"] = self._started_s
         return out
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
-        handlers |= {"rewind": self.publishing.asked_rewind}
-        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
-        handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
-        handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
-        handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
+        handlers = self.publishing.handlers()
+        handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
+        handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh}
+        handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
+        handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -323,10 +345,12 @@ class Node:
             nursery.start_soon(self.poller.poll_task)
             nursery.start_soon(self.attesters.run_task)
             nursery.start_soon(self.pointer.announce_task)
+            nursery.start_soon(self.bell.run_task)
             nursery.start_soon(self.upkeep.run_task)
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
             nursery.start_soon(self.hooks.run_task)
+            nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:
                 nursery.start_soon(self._cache.run_task)
             task_status.started()
@@ -334,12 +358,16 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    state: State, options: NodeOptions, session: Session | None = None, first: FirstTrust | None = None
+    state: State,
+    options: NodeOptions,
+    session: Session | None = None,
+    first: FirstTrust | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``; without one the node opens its own. ``first`` None: no catalogue is
-    believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of a process share one ``session``, and what is ``shared``; else the node opens its own. ``first`` None: no
+    catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -353,10 +381,10 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client(options.proxy))
+        shared = await stack.enter_async_context(open_shared(options.proxy, shared))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, client, options, first or FirstTrust())
+        node = Node(state, session, shared, options, first or FirstTrust())
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:

@@ -20,6 +20,7 @@ from gtfs.node.chunks import believe_from
 from gtfs.node.dhtfeed import first_document
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.shared import Shared
 from gtfs.repo.repository import BadRepository, Repository, create_repository, open_repository
 from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.firsttrust import first_trust
@@ -66,7 +67,11 @@ def _new_mirror(path: Path, belief: Belief) -> Repository:
 
 @asynccontextmanager
 async def open_source(
-    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None = None
+    source: Source,
+    given: TrustGiven,
+    options: NodeOptions,
+    session: Session | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Node]:
     """The node of a source: its repository made if need be, its catalogue accepted, its feeds known, not yet running.
 
@@ -75,16 +80,16 @@ async def open_source(
     """
     if session is None and isinstance(source.feed, DhtFeed) and not options.offline:
         # The address is asked by the session that the node will have: it is in the DHT then, and knows peers.
-        async with open_session(options.swarm) as opened, _open_source(source, given, options, opened) as node:
+        async with open_session(options.swarm) as opened, _open_source(source, given, options, opened, shared) as node:
             yield node
     else:
-        async with _open_source(source, given, options, session) as node:
+        async with _open_source(source, given, options, session, shared) as node:
             yield node
 
 
 @asynccontextmanager
 async def _open_source(
-    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None
+    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None, shared: Shared | None
 ) -> AsyncIterator[Node]:
     document: bytes | None = None
     first: FirstTrust | None = None
@@ -115,7 +120,7 @@ async def _open_source(
             if source.feed is not None and not is_known:
                 state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
-            async with open_node(state, replace(options, feeds=tuple(feeds)), session, first) as node:
+            async with open_node(state, replace(options, feeds=tuple(feeds)), session, first, shared) as node:
                 if document is not None and source.feed is not None:
                     take = partial(node.follower.take_document, join=False)
                     await node.chunks.taking(document, [source.feed], take)

@@ -17,6 +17,7 @@ class NodeOptions:
     swarm: SwarmOptions = field(default_factory=SwarmOptions)
     offline: bool = False  # no swarm
     feeds: tuple[Feed, ...] = ()
+    meet: str | None = None  # where others who have this repository are met, instead of at each of its torrents
     attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
     stall_s: float = 120.0  # a sync leaves out a reel that nobody gives for so long
     poll_s: float = 300.0

@@ -17,7 +17,9 @@ import trio
 
 from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
+from gtfs.events import events
 from gtfs.ids import ObjectId
+from gtfs.node.control import Handler
 from gtfs.node.memory import give_back
 from gtfs.node.nursery import cancelled
 from gtfs.node.others import hear_others
@@ -27,10 +29,11 @@ from gtfs.state.announce import announce
 from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
+from gtfs.state.dryrun import answer_dry_run
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
-from gtfs.state.outstanding import note_failure, read_outstanding
+from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
@@ -130,8 +133,7 @@ class Publishing:
         """Publish the proposal that waits with the signatures in files."""
         files = [Path(name) for name in request["files"]]
         done = await self._writing.run(complete_with, self._state, files)
-        self.look_again()
-        await self._on_published()
+        await self._has_published(done)
         return {"published": describe_published(self._state, done)}
 
     async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -143,13 +145,28 @@ class Publishing:
             done = await self._writing.run(place, self._state, drawn, request["document"].encode())
         except Overtaken:
             return {"published": None}
-        self.look_again()
-        await self._on_published()
+        await self._has_published(done)
         return {"published": describe_published(self._state, done)}
+
+    def handlers(self) -> dict[str, Handler]:
+        """What is asked of it by other commands."""
+        return {
+            "rewind": self.asked_rewind,
+            "dry_run": self.asked_dry_run,
+            "draft": self.asked_draft,
+            "place": self.asked_place,
+            "complete": self.asked_complete,
+            "foretell": self.asked_foretell,
+            "moved": self.asked_moved,
+        }
 
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
         return await self._writing.run(foretell, self._state)
+
+    async def asked_dry_run(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """What another request would do now."""
+        return await self._writing.run(answer_dry_run, self._state, request["of"])
 
     async def rewind(self, version: int) -> dict[str, Any]:
         """Hold an accepted version again; what `gtfs rewind` shows."""
@@ -231,13 +248,13 @@ class Publishing:
             self.look_again()
             return
         self._published = refs
-        if done.is_new:
-            log.info("published version %d by itself", done.version)
         for name, reason in done.held_back.items():
             log.warning("not published: %s: %s", name.decode("utf-8", "replace"), reason)
 
     def _due_refs(self) -> Mapping[bytes, ObjectId] | None:
         """Where refs stand, if that is to be published."""
+        if self._state.read_only or not is_by_itself(self._state.config):
+            return None
         refs = published_refs(self._state)
         is_tried_again = read_outstanding(self._state.layout) is not None
         return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None
@@ -254,6 +271,10 @@ class Publishing:
         document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
         done = await self._writing.run(place, self._state, drawn, document)
         self._has_signed = True
+        await self._has_published(done)
+        return done
+
+    async def _has_published(self, done: Published) -> None:
+        events.info("%s: published version %d", self._state.repository.path, done.version)
         self.look_again()
         await self._on_published()
-        return done

@@ -12,6 +12,7 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
+from gtfs.feed import seed_url
 from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
@@ -29,7 +30,7 @@ from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmErro
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
-from gtfs.swarm.webseeds import bring_info_task, seed_url
+from gtfs.swarm.webseeds import bring_info_task
 from gtfs.view.packs import SwarmReel
 from gtfs.view.writing import Writing
 
@@ -48,7 +49,9 @@ class ReelTorrents:
         writing: Writing,
         evictions: Evictions,
         client: Client | None = None,
+        meet: str | None = None,
     ) -> None:
+        self._meet = meet
         self._client = client  # for the metadata that web seeds have
         self._state = state
         self._writing = writing
@@ -91,6 +94,9 @@ class ReelTorrents:
         await self._drop_superseded()
         if self._session is None:
             return
+        held = self._state.held
+        if self._meet is not None:
+            self._session.open_door(self._meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
         for row in self._state.index.reels.all():
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
@@ -144,7 +150,7 @@ class ReelTorrents:
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
             piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
             resume=layout.resume(row.name),
-            complete=row.is_whole,
+            complete=row.is_whole, is_quiet=self._meet is not None,
             trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()
             if held is None
@@ -188,7 +194,13 @@ class ReelTorrents:
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
         packs = parse_table(table, foot)
-        await self._writing.run(self._state.reel_files.keep_table, row, packs, self._date_s())
+        await self._writing.run(self._keep_table, row, packs)
+
+    def _keep_table(self, row: ReelRow, packs: Sequence[Row]) -> None:
+        asked = self._writing.news.asked
+        self._state.reel_files.keep_table(
+            row, packs, self._date_s(), asked.oids, lambda oids: trio.from_thread.run_sync(asked.known, oids)
+        )
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

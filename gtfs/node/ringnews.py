@@ -15,6 +15,7 @@ from gtfs.view.writing import Writing
 log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0  # a look at another node's index, of a millisecond
+_UNFOLLOWED_S = 600.0  # and at the settings, whether there is one now that is followed
 
 
 class RingNews:
@@ -25,6 +26,7 @@ class RingNews:
         self._writing = writing
         self._changed = changed
         self._follower = RingFollower()
+        self._others = trio.Event()
 
     async def look(self) -> None:
         """Look now; what hinders it is in the log and the status."""
@@ -36,8 +38,14 @@ class RingNews:
         except OSError as error:  # a full disk; the next look tries again
             log.warning("the ring that is followed could not be written: %s", error)
 
+    def look_soon(self) -> None:
+        """The settings may be others."""
+        self._others.set()
+
     async def watch_task(self) -> None:
         """Look for ever."""
         while True:
+            self._others = trio.Event()
             await self.look()
-            await trio.sleep(_EVERY_S)
+            with trio.move_on_after(_UNFOLLOWED_S if self._state.config.get("ringrepository") is None else _EVERY_S):
+                await self._others.wait()

@@ -99,22 +99,34 @@ class WayIn:
         """These are all that a catalogue still lists."""
         self._adopted.intersection_update(row.name for row in listed)
 
-    def let_in_part(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> tuple[Outcome, int]:
+    def let_in_part(
+        self, reel: ReelRow, start: int, end: int, more: Callable[[], int], progress: Callable[[int], None]
+    ) -> tuple[Outcome, int]:
         """Ingest packs of a reel on its way, between two offsets; gives where the last one ends. Blocking.
 
+        When it is through, ``more`` is asked how far the file goes by then: git is still at work at the batch before.
         Nothing is recorded of those that do not come in: the file may lag behind, and all of it is looked at once more.
         """
-        outcome = self._ingest(reel, start, end, progress)
-        return outcome, max(start, self._state.index.packs.whole_bytes(reel.id, end))
 
-    def _ingest(self, reel: ReelRow, start: int, end: int, progress: Callable[[int], None]) -> Outcome:
+        def candidates() -> Iterator[Candidate]:
+            nonlocal start, end
+            while start < end:
+                yield from self._candidates(reel, start, end)
+                start = max(start, self._state.index.packs.whole_bytes(reel.id, end))
+                before, end = end, more()
+                if end <= before:
+                    return
+
+        outcome = self._ingest(candidates(), progress)
+        return outcome, start
+
+    def _candidates(self, reel: ReelRow, start: int, end: int) -> Iterator[Candidate]:
         path = self._state.layout.reel(reel.name)
-        candidates = (
-            Candidate(row.oid, path, row.offset or 0, row.size, row.digest, is_ours=True)
-            for row in self._state.index.packs.reel_rows_between(reel.id, start, end)
-            if row.stage != "unpacked"
-        )
+        for row in self._state.index.packs.reel_rows_between(reel.id, start, end):
+            if row.stage != "unpacked":
+                yield Candidate(row.oid, path, row.offset or 0, row.size, row.digest, is_ours=True)
 
+    def _ingest(self, candidates: Iterator[Candidate], progress: Callable[[int], None]) -> Outcome:
         def batch_done(count: int) -> None:
             give_back()
             progress(count)
@@ -136,7 +148,7 @@ class WayIn:
             self._adopted.add(reel.name)
         if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()
-        outcome = self._ingest(reel, 0, reel.size, progress)
+        outcome = self._ingest(self._candidates(reel, 0, reel.size), progress)
         with index.transaction():
             index.packs.set_stage([c.oid for c, _ in outcome.waiting], "waiting")
             for candidate, error in outcome.refused:
@@ -243,7 +255,8 @@ class Round:
     async def _let_in(self) -> None:
         """In the catalogue's order: parents come before children."""
         for row in self._listed:
-            done = await self._let_in_as_it_comes(row)
+            # One that is here whole has nothing on its way, and its packs are many.
+            done = await self._let_in_as_it_comes(row) if self._reel_torrents.is_wanted(row) else 0
             await self._came[row.id].wait()
             if row.name not in self._report.missing:
                 outcome = await self._way_in.writing.run(self._way_in.let_in, row, self._unpacked(done))
@@ -262,20 +275,34 @@ class Round:
         """Let in what is here of a reel, part by part, until no more of it comes; gives how many packs."""
         looked = end = packs = 0
         is_listed = False
+
+        async def look() -> int:
+            """How much is in the file, where that is enough more than before."""
+            nonlocal looked
+            here = self._reel_torrents.first_bytes(row)
+            if here - looked >= _part_bytes(row.size, row.size - here):
+                await self._reel_torrents.flush(row)
+                looked = here
+            return looked
+
+        def more() -> int:
+            try:
+                return trio.from_thread.run(look)
+            except (SwarmError, trio.Cancelled):  # whoever fetches it tells of the one, `cancelled` of the other
+                return 0
+
         while not self._came[row.id].is_set():
             seen = self._arrived.number
             is_listed = is_listed or self._reel_torrents.has_table(row)
-            here = self._reel_torrents.first_bytes(row) if is_listed else 0
-            if here - looked < _part_bytes(row.size, row.size - here):
-                await self._arrived.wait_beyond(seen)
-                continue
+            before = looked
             try:
-                await self._reel_torrents.flush(row)
+                if not is_listed or await look() == before:
+                    await self._arrived.wait_beyond(seen)
+                    continue
             except SwarmError:
                 break  # whoever fetches it tells of that
-            looked = here
             outcome, end = await self._way_in.writing.run(
-                self._way_in.let_in_part, row, end, here, self._unpacked(packs)
+                self._way_in.let_in_part, row, end, looked, more, self._unpacked(packs)
             )
             packs += len(outcome.unpacked)
             self._count(replace(outcome, waiting=[], refused=[]))

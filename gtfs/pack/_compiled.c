@@ -16,6 +16,7 @@
 
 #include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -24,7 +25,8 @@ enum { COMMIT = 1, TREE = 2, BLOB = 3, TAG = 4, REF_DELTA = 7 }; /* pack/format.
 #define NUMBER_MAX ((int64_t)1 << 60)
 #define TOTAL_MAX ((int64_t)1 << 62)
 #define SLICE_BYTES (64 * 1024)
-#define WHOLE_MAX (32 * 1024 * 1024) /* larger streams are for Python, whose steps can be interrupted */
+#define WHOLE_MAX (32 * 1024 * 1024) /* larger streams are for Python, whose steps can be interrupted; STREAM_BYTES of
+                                      * pack/decode.py */
 #define FREE_EXPANSION_BYTES ((int64_t)64 << 20) /* pack/account.py */
 #define DELTA_HEAD_BYTES 20
 
@@ -458,6 +460,23 @@ apply_to(const Py_buffer *base, const Py_buffer *delta, Py_ssize_t size)
     return Py_NewRef(Py_None);
 }
 
+/* The same for two bytes objects. */
+static PyObject *
+apply_bytes(PyObject *base, PyObject *delta, Py_ssize_t size)
+{
+    Py_buffer from, with;
+    PyObject *result = NULL;
+
+    if (PyObject_GetBuffer(base, &from, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(delta, &with, PyBUF_SIMPLE) == 0) {
+        result = apply_to(&from, &with, size);
+        PyBuffer_Release(&with);
+    }
+    PyBuffer_Release(&from);
+    return result;
+}
+
 static PyObject *
 compiled_apply(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
@@ -471,6 +490,226 @@ compiled_apply(PyObject *Py_UNUSED(module), PyObject *arguments)
     PyBuffer_Release(&base);
     PyBuffer_Release(&delta);
     return result;
+}
+
+/* ---- the objects of a pack ---- */
+
+#define HEADER_ROOM 32
+#define JOINED_BYTES 4096 /* less than this is hashed in one call, with its header */
+
+enum { AT_OFFSET, AT_KIND, AT_SIZE, AT_BASE, AT_BASE_OFFSET, AT_DATA, AT_END, AT_RESULT_SIZE }; /* scan.Entry */
+
+struct objects {
+    PyObject *inflated, *lookup, *new_hash; /* of the caller */
+    PyObject *bases;                        /* dict: what `lookup` gave, by id */
+    PyObject *own;                          /* dict, whose keys are the ids of the pack */
+    PyObject *rows;                         /* list: fields of `decode.Decoded` */
+    Py_ssize_t oid_bytes;
+    long long structure, room; /* bytes that deltas have made of commits, trees and tags, and may make */
+};
+
+/* hash(header + data), or the same in two steps; NULL and an exception on failure. */
+static PyObject *
+begin_hash(PyObject *new_hash, const char *header, Py_ssize_t header_size, PyObject *data)
+{
+    Py_ssize_t size = PyBytes_Size(data);
+    PyObject *begun, *said, *hash = NULL;
+
+    if (size < JOINED_BYTES) {
+        begun = PyBytes_FromStringAndSize(NULL, header_size + size);
+        if (begun != NULL) {
+            memcpy(PyBytes_AsString(begun), header, (size_t)header_size);
+            memcpy(PyBytes_AsString(begun) + header_size, PyBytes_AsString(data), (size_t)size);
+        }
+    } else
+        begun = PyBytes_FromStringAndSize(header, header_size);
+    if (begun != NULL)
+        hash = PyObject_CallFunctionObjArgs(new_hash, begun, NULL);
+    Py_XDECREF(begun);
+    if (hash != NULL && size >= JOINED_BYTES) {
+        said = PyObject_CallMethod(hash, "update", "O", data);
+        if (said == NULL)
+            Py_CLEAR(hash);
+        Py_XDECREF(said);
+    }
+    return hash;
+}
+
+/* `ids.ObjectFormat.hash_object`. */
+static PyObject *
+hash_object(const struct objects *o, int kind, PyObject *data)
+{
+    static const char *const names[] = {"", "commit", "tree", "blob", "tag"};
+    char header[HEADER_ROOM];
+    int header_size = snprintf(header, sizeof header, "%s %lld", names[kind], (long long)PyBytes_Size(data)) + 1;
+    PyObject *oid = NULL, *hash = begin_hash(o->new_hash, header, header_size, data);
+
+    if (hash != NULL)
+        oid = PyObject_CallMethod(hash, "digest", NULL);
+    Py_XDECREF(hash);
+    if (oid != NULL && (!PyBytes_Check(oid) || PyBytes_Size(oid) != o->oid_bytes)) {
+        PyErr_SetString(PyExc_ValueError, "a hash of another length");
+        Py_CLEAR(oid);
+    }
+    return oid;
+}
+
+/* One object is done; it takes the place of its entry's number. */
+static enum verdict
+put_object(struct objects *o, Py_ssize_t number, PyObject *entry, int kind, PyObject *data)
+{
+    PyObject *row, *oid;
+
+    if (kind == BLOB && PyBytes_Size(data) > WHOLE_MAX) /* is hashed as it passes, and not held */
+        return LEFT;
+    oid = hash_object(o, kind, data);
+    if (oid == NULL)
+        return FAILED;
+    row = Py_BuildValue("OinOO", oid, kind, PyBytes_Size(data), data, entry);
+    if (PyDict_SetItem(o->own, oid, Py_None) < 0 || row == NULL || PyList_SetItem(o->rows, number, Py_NewRef(row)) < 0) {
+        Py_DECREF(oid);
+        Py_XDECREF(row);
+        return FAILED;
+    }
+    Py_DECREF(oid);
+    Py_DECREF(row);
+    return GOOD;
+}
+
+/* The stream of an entry that the walk has kept, borrowed; NULL where it has not, or an exception is set. */
+static PyObject *
+kept_stream(const struct objects *o, PyObject *entry)
+{
+    PyObject *data = PyDict_GetItemWithError(o->inflated, PyTuple_GetItem(entry, AT_OFFSET));
+
+    return data != NULL && PyBytes_Check(data) ? data : NULL;
+}
+
+/* Kind and contents of a base outside of the pack, borrowed. */
+static enum verdict
+find_base(struct objects *o, PyObject *id, int *kind, PyObject **data)
+{
+    PyObject *found = PyDict_GetItemWithError(o->bases, id);
+
+    if (found == NULL) {
+        int known = PyErr_Occurred() ? -1 : PyDict_Contains(o->own, id);
+        if (known != 0)
+            return known < 0 ? FAILED : LEFT;
+        found = PyObject_CallFunctionObjArgs(o->lookup, id, NULL);
+        if (found == NULL)
+            return FAILED;
+        known = PyDict_SetItem(o->bases, id, found);
+        Py_DECREF(found); /* the dict holds it */
+        if (known < 0)
+            return FAILED;
+    }
+    if (!PyTuple_Check(found) || PyTuple_Size(found) != 2)
+        return LEFT;
+    *kind = (int)PyLong_AsLong(PyTuple_GetItem(found, 0));
+    *data = PyTuple_GetItem(found, 1);
+    if (PyErr_Occurred())
+        return FAILED;
+    return *kind >= COMMIT && *kind <= TAG && PyBytes_Check(*data) ? GOOD : LEFT;
+}
+
+static enum verdict
+resolve_delta(struct objects *o, Py_ssize_t number, PyObject *entry, PyObject *delta)
+{
+    PyObject *base = NULL, *made, *id = PyTuple_GetItem(entry, AT_BASE);
+    Py_ssize_t size = PyLong_AsSsize_t(PyTuple_GetItem(entry, AT_RESULT_SIZE));
+    int kind = 0;
+    enum verdict verdict;
+
+    if (PyErr_Occurred())
+        return FAILED;
+    verdict = PyBytes_Check(id) && size <= WHOLE_MAX ? find_base(o, id, &kind, &base) : LEFT;
+    if (verdict != GOOD)
+        return verdict;
+    if (kind != BLOB) {
+        if (size > o->room - o->structure)
+            return LEFT;
+        o->structure += size;
+    }
+    made = apply_bytes(base, delta, size);
+    if (made == NULL)
+        return FAILED;
+    verdict = made == Py_None ? LEFT : put_object(o, number, entry, kind, made);
+    Py_DECREF(made);
+    return verdict;
+}
+
+/* All whole objects, or then all deltas, as what deltas stand on may come behind them. */
+static enum verdict
+resolve_pass(struct objects *o, PyObject *entries, int deltas)
+{
+    Py_ssize_t i, count = PyTuple_Size(entries);
+    enum verdict verdict = GOOD;
+
+    for (i = 0; i < count && verdict == GOOD; i++) {
+        PyObject *data, *entry = PyTuple_GetItem(entries, i);
+        int kind;
+        if (!PyTuple_Check(entry) || PyTuple_Size(entry) != AT_RESULT_SIZE + 1) {
+            PyErr_SetString(PyExc_TypeError, "no entries of a scan");
+            return FAILED;
+        }
+        kind = (int)PyLong_AsLong(PyTuple_GetItem(entry, AT_KIND));
+        if (PyErr_Occurred())
+            return FAILED;
+        if (kind != REF_DELTA && (kind < COMMIT || kind > TAG))
+            return LEFT;
+        if ((kind == REF_DELTA) != deltas)
+            continue;
+        data = kept_stream(o, entry);
+        if (data == NULL)
+            verdict = PyErr_Occurred() ? FAILED : LEFT;
+        else
+            verdict = deltas ? resolve_delta(o, i, entry, data) : put_object(o, i, entry, kind, data);
+    }
+    return verdict;
+}
+
+/* LEFT if something stands on an object of this pack: how deep, is counted elsewhere. */
+static enum verdict
+bases_are_outside(const struct objects *o)
+{
+    PyObject *id;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(o->bases, &at, &id, NULL)) {
+        int known = PyDict_Contains(o->own, id);
+        if (known != 0)
+            return known < 0 ? FAILED : LEFT;
+    }
+    return GOOD;
+}
+
+static PyObject *
+compiled_resolve(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    struct objects o = {0};
+    PyObject *entries, *found = NULL;
+    enum verdict verdict = FAILED;
+
+    if (!PyArg_ParseTuple(arguments, "O!O!OOnL", &PyTuple_Type, &entries, &PyDict_Type, &o.inflated, &o.lookup,
+                          &o.new_hash, &o.oid_bytes, &o.room))
+        return NULL;
+    o.bases = PyDict_New();
+    o.own = PyDict_New();
+    o.rows = PyList_New(PyTuple_Size(entries));
+    if (o.bases != NULL && o.own != NULL && o.rows != NULL)
+        verdict = resolve_pass(&o, entries, 0);
+    if (verdict == GOOD)
+        verdict = resolve_pass(&o, entries, 1);
+    if (verdict == GOOD)
+        verdict = bases_are_outside(&o);
+    if (verdict == GOOD)
+        found = Py_BuildValue("OL", o.rows, o.structure);
+    else if (verdict == LEFT)
+        found = Py_NewRef(Py_None);
+    Py_XDECREF(o.bases);
+    Py_XDECREF(o.own);
+    Py_XDECREF(o.rows);
+    return found;
 }
 
 /* ---- trees ---- */
@@ -707,6 +946,7 @@ compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
 static PyMethodDef methods[] = {
     {"walk", compiled_walk, METH_VARARGS, NULL},
     {"apply", compiled_apply, METH_VARARGS, NULL},
+    {"resolve", compiled_resolve, METH_VARARGS, NULL},
     {"look", compiled_look, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

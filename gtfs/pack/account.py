@@ -79,6 +79,10 @@ class Account:
         self._structure += size
         self._hold("structure_bytes", self._structure, at)
 
+    def structure_room(self) -> int:
+        """How much `structure` may still be given."""
+        return self._limits.structure_bytes - self._structure
+
     def delta(self, size: int, base: ObjectId | None, base_size: int, result_size: int, at: int = 0) -> None:
         """A delta of ``size`` bytes; ``base`` is None for one that is in the pack too."""
         self._hold("delta_bytes", size, at)

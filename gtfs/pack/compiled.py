@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Three inner loops in C (_compiled.c), where gtfs was installed with a compiler at hand.
+"""Four inner loops in C (_compiled.c), where gtfs was installed with a compiler at hand.
 
 Each gives what the Python beside its caller gives, and None for all that is not plainly good, or where nothing was
 compiled; the caller then does the same in Python. So what is refused, and why, stands in Python alone. Any thread.
@@ -7,7 +7,7 @@ compiled; the caller then does the same in Python. So what is refused, and why, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from gtfs.ids import ObjectId
@@ -69,6 +69,27 @@ def walk(pack: _Buffer, start: int, end: int, count: int, oid_bytes: int, keep: 
 def apply(base: bytes, delta: bytes, size: int) -> bytes | None:
     """The ``size`` bytes that a delta makes of its base."""
     return None if _inner is None else _inner.apply(base, delta, min(size, _TOTAL_MAX))
+
+
+def resolve(
+    entries: tuple[tuple[object, ...], ...],
+    inflated: Mapping[int, bytes],
+    lookup: Callable[[ObjectId], tuple[int, bytes] | None],
+    new: Callable[[bytes], object],
+    oid_bytes: int,
+    room: int,
+) -> tuple[list[tuple[object, ...]], int] | None:
+    """The fields of `decode.Decoded` for each of the ``entries``, `scan.Entry`, whose streams were all kept and whose
+    deltas stand on objects outside; and the bytes of structure that those make, at most ``room``.
+
+    Raises what ``lookup`` does.
+    """
+    if _inner is None:
+        return None
+    found: tuple[list[tuple[object, ...]], int] | None = _inner.resolve(
+        entries, inflated, lookup, new, oid_bytes, min(room, _TOTAL_MAX)
+    )
+    return found
 
 
 def first_bytes(oids: Iterable[ObjectId]) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from dulwich.errors import ApplyDeltaError
@@ -38,6 +39,9 @@ class Decoded(NamedTuple):
     entry: Entry
 
 
+_decoded: Final = partial(tuple.__new__, Decoded)  # `Decoded._make` takes twice as long
+
+
 class MissingBase(CorruptPack):
     """Deltas whose bases are neither in the pack nor known here: it has to wait for them (design.md §8.2)."""
 
@@ -56,6 +60,12 @@ def decode(pack: PackBytes, scan: Scan, fmt: ObjectFormat, limits: Limits, looku
     over `STREAM_BYTES`, or if the pack expands to over `HELD_BYTES`: see `reread`.
     Raises `CorruptPack`, `MissingBase` and `LimitExceeded`.
     """
+    if scan.expanded_bytes() <= HELD_BYTES and len(scan.inflated) == len(scan.entries):
+        room = scan.account.structure_room()
+        found = compiled.resolve(scan.entries, scan.inflated, lookup, fmt.new, fmt.oid_bytes, room)
+        if found is not None:
+            scan.account.structure(found[1])
+            return list(map(_decoded, found[0]))
     return _Decoder(pack, scan, fmt, limits, lookup).run()
 
 
@@ -240,7 +250,7 @@ def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
         measure_delta(delta, entry)
     try:
         result = b"".join(apply_delta(base, delta))
-    except (ApplyDeltaError, AssertionError, IndexError, ValueError) as why:
+    except (ApplyDeltaError, AssertionError, IndexError, TypeError, ValueError) as why:
         raise CorruptPack(f"a delta that does not fit its base: {why}", entry.offset) from None
     if len(result) != entry.result_size:
         raise CorruptPack(f"a delta that makes {len(result)} bytes, not {entry.result_size}", entry.offset)

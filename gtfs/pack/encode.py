@@ -20,7 +20,7 @@ from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, TREE, VERSION, Limi
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.quickdelta import blob_delta, tree_delta
 from gtfs.pack.treediff import Tree
-from gtfs.pack.trees import CACHED_BYTES, OverLimit, RawObject, WrongKind
+from gtfs.pack.trees import CACHED_BYTES, MissingObject, OverLimit, RawObject, WrongKind
 from gtfs.pack.walk import Introduced, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
@@ -137,6 +137,19 @@ class Encoder:
         return PackStamp(
             oid, introduction.kind, introduction.time_s, introduction.parents, length, digest, account.needs()
         )
+
+    def find(self, oid: ObjectId, limit: int) -> tuple[int, bytes] | None:
+        """Kind and contents of an object, None where it is missing or longer than ``limit``; what a pack that was just
+        encoded stands on is mostly at hand."""
+        tree = self._walker.cached_tree(oid)
+        data = self._recent.get((oid, BLOB)) if tree is None else tree.raw
+        if data is not None:
+            return (BLOB if tree is None else TREE, data) if len(data) <= limit else None
+        try:
+            raw = self._reader.read(oid, limit)
+        except MissingObject:
+            return None
+        return None if raw.data is None else (raw.kind, raw.data)
 
     def _ask(self, items: Sequence[Introduced]) -> None:
         """Let the reader look for blobs and their bases; most of these are at hand."""

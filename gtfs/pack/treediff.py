@@ -36,12 +36,12 @@ def entry_name(entry: bytes, oid_bytes: int) -> bytes:
 
 def entry_kind(entry: bytes) -> int:
     """TREE, BLOB, or COMMIT for a gitlink."""
-    return _KINDS.get(entry[:7]) or kind_of_mode(entry[: entry.index(b" ")])
+    return _KINDS.get(entry[:7]) or (TREE if entry.startswith(b"40000 ") else kind_of_mode(entry[: entry.index(b" ")]))
 
 
 def is_tree(entry: bytes) -> bool:
     """Whether git follows the entry as a directory."""
-    return entry.startswith(b"40000 ") or entry_kind(entry) == TREE
+    return entry_kind(entry) == TREE
 
 
 def _key(entry: bytes, oid_bytes: int) -> bytes:

@@ -8,7 +8,7 @@ elsewhere. One thread (each `Encoder` has its own cache).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.limits import MIB
-from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name, is_tree
+from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name
 
 CACHED_BYTES: Final = 16 * MIB  # of trees
 _TOGETHER: Final = 16  # trees that are read at once
@@ -117,10 +117,13 @@ class TreeCache:
         if known is not None:
             return known
         before, now = self._get(old), self._get(new)
-        with _named(old):
-            before.borders()
-        with _named(new):
+        try:
             found = difference(before, now)
+        except NoTree:
+            with _named(old):
+                before.borders()
+            with _named(new):
+                raise
         if len(found.gone) + len(found.come) <= _KEPT_ENTRIES:
             self._differences[old, new] = found
             if len(self._differences) > _KEPT_DIFFERENCES:
@@ -181,6 +184,10 @@ class Presence:
 
     def __contains__(self, oid: ObjectId) -> bool:
         return oid in self._count
+
+    def oids(self) -> Collection[ObjectId]:
+        """All of them."""
+        return self._count.keys()
 
     def move(self, root: ObjectId) -> None:
         """Make this the set of ``root``; after an error the set is empty and the next move builds it anew."""
@@ -255,27 +262,35 @@ class Presence:
             del count[old]
             count[new] = 1
             found = self._trees.difference(old, new)
-            gone = [e for e in found.gone if entry_kind(e) != COMMIT]
-            come = [e for e in found.come if entry_kind(e) != COMMIT]
-            gone_trees = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
-            paired = len(gone_trees) == sum(map(is_tree, gone))
-            add_trees, drop_trees = [], []
-            for e in come:
-                oid = ObjectId(e[-n:])
-                if not is_tree(e):
-                    count[oid] = count.get(oid, 0) + 1
-                elif paired and (partner := gone_trees.pop(entry_name(e, n), None)) is not None:
+            gone_blobs, gone_trees = _sorted_out(found.gone, n)
+            come_blobs, come_trees = _sorted_out(found.come, n)
+            partners = dict(gone_trees)
+            paired = len(partners) == len(gone_trees)
+            for oid in come_blobs:
+                count[oid] = count.get(oid, 0) + 1
+            add_trees = []
+            for name, oid in come_trees:
+                if paired and (partner := partners.pop(name, None)) is not None:
                     todo.append((partner, oid))
                 else:
                     add_trees.append(oid)
             self._add(add_trees)
-            for e in gone:
-                oid = ObjectId(e[-n:])
-                if is_tree(e):
-                    continue
+            for oid in gone_blobs:
                 if count[oid] == 1:
                     del count[oid]
                 else:
                     count[oid] -= 1
-            drop_trees = list(gone_trees.values()) if paired else [ObjectId(e[-n:]) for e in gone if is_tree(e)]
-            self._drop(drop_trees)
+            self._drop([*partners.values()] if paired else [oid for _, oid in gone_trees])
+
+
+def _sorted_out(entries: list[bytes], oid_bytes: int) -> tuple[list[ObjectId], list[tuple[bytes, ObjectId]]]:
+    """The blobs, and the trees with their names; gitlinks are left out."""
+    blobs: list[ObjectId] = []
+    trees: list[tuple[bytes, ObjectId]] = []
+    for e in entries:
+        kind = entry_kind(e)
+        if kind == TREE:
+            trees.append((entry_name(e, oid_bytes), ObjectId(e[-oid_bytes:])))
+        elif kind != COMMIT:
+            blobs.append(ObjectId(e[-oid_bytes:]))
+    return blobs, trees

@@ -15,6 +15,7 @@ from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, TAG, TREE, CorruptPack, LimitExceeded
 from gtfs.pack.limits import Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
+from gtfs.pack.seen import SEEN_BYTES, Parents, Seen
 from gtfs.pack.treediff import Tree, entry_kind, entry_name, is_tree
 from gtfs.pack.trees import CACHED_BYTES, OverLimit, Presence, RawObject, TreeCache, TreeReader, Unencodable, WrongKind
 
@@ -72,6 +73,7 @@ class Walker:
         self._limits = limits or Limits()
         self._trees = TreeCache(reader, fmt.oid_bytes, cached_bytes, self._limits.structure_bytes)
         self._presence = Presence(self._trees)
+        self._seen = Seen(self._trees, self._presence, cached_bytes // SEEN_BYTES)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
         self._ahead: dict[ObjectId, RawObject] = {}
 
@@ -179,14 +181,9 @@ class Walker:
         return tree
 
     def _new_objects(self, root: ObjectId, old_roots: list[ObjectId]) -> list[Introduced]:
-        present: Presence | frozenset[ObjectId] = frozenset()
-        elsewhere: set[ObjectId] = set()
-        if old_roots:
-            self._presence.move(old_roots[0])
-            present = self._presence
-            for other in old_roots[1:]:
-                self._collect(old_roots[0], other, elsewhere)
-        if root in present or root in elsewhere:
+        self._seen.cover(old_roots)
+        present = Parents(self._trees, self._presence, self._seen, old_roots)
+        if root in present:
             return []
         trees: dict[ObjectId, Introduced] = {}
         blobs: dict[ObjectId, Introduced] = {}
@@ -196,7 +193,7 @@ class Walker:
         while stack:
             for entry, same in stack[-1]:
                 child = ObjectId(entry[-n:])
-                if child in same or child in present or child in elsewhere:
+                if child in same or child in present:
                     continue
                 base = same[0] if same else None
                 if not is_tree(entry):
@@ -210,6 +207,7 @@ class Walker:
                     break
             else:
                 stack.pop()
+        self._seen.add(root, (*trees, *blobs))
         return [*trees.values(), *blobs.values()]
 
     def _changed(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
@@ -244,27 +242,6 @@ class Walker:
                 key = (entry_name(e, n), kind == TREE)
                 changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
         return changed
-
-    def _collect(self, first: ObjectId, root: ObjectId, into: set[ObjectId]) -> None:
-        """Every object below ``root`` that the presence set, which has those below ``first``, lacks."""
-        n = self._fmt.oid_bytes
-        todo: list[tuple[ObjectId | None, ObjectId]] = [(first, root)]
-        while todo:
-            near, oid = todo.pop()
-            if oid in into or oid in self._presence:
-                continue
-            into.add(oid)
-            if near is None:
-                gone, come = list[bytes](), self._trees.entries(oid)
-            else:
-                gone, come, _ = self._trees.difference(near, oid)
-            beside = {entry_name(e, n): ObjectId(e[-n:]) for e in gone if is_tree(e)}
-            for e in come:
-                kind = entry_kind(e)
-                if kind == TREE:
-                    todo.append((beside.get(entry_name(e, n)), ObjectId(e[-n:])))
-                elif kind != COMMIT:
-                    into.add(ObjectId(e[-n:]))
 
 
 def _by_name(entries: list[bytes], oid_bytes: int) -> dict[tuple[bytes, bool], list[ObjectId]]:

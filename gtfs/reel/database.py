@@ -95,6 +95,24 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS hook_failures (
         hook TEXT PRIMARY KEY, times INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # How many packs there are, and their bytes: a status must not cost what there is (totals.py).
+    """CREATE TABLE IF NOT EXISTS totals (
+        state TEXT PRIMARY KEY, packs INTEGER NOT NULL, bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """INSERT INTO totals SELECT column1, count(row), coalesce(sum(size), 0)
+        FROM (VALUES ('remote'), ('waiting'), ('refused'), ('verified'), ('unpacked'))
+        LEFT JOIN packs ON state = column1 WHERE NOT EXISTS (SELECT 1 FROM totals) GROUP BY column1""",
+    """CREATE TRIGGER IF NOT EXISTS totals_come AFTER INSERT ON packs BEGIN
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_go AFTER DELETE ON packs BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS totals_change AFTER UPDATE OF state, size ON packs
+        WHEN old.state IS NOT new.state OR old.size IS NOT new.size BEGIN
+        UPDATE totals SET packs = packs - 1, bytes = bytes - old.size WHERE state = old.state;
+        UPDATE totals SET packs = packs + 1, bytes = bytes + new.size WHERE state = new.state;
+    END""",
 )
 
 
@@ -140,9 +158,11 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self.changes = 0  # transactions committed here; what caches of counts depend on
-        self._writer = self._connect(writes=not read_only)
+        self._uses = 0  # give or take those that threads count at the same moment
+        self._uses_at_rest = -1
+        self._writer: sqlite3.Connection | None = self._connect(writes=not read_only)
         try:
-            self._prepare()
+            self._prepare(self._writer)
         except BaseException:
             self._writer.close()
             raise
@@ -153,17 +173,44 @@ class Database:
             self._closed = True
             while self._idle:
                 self._idle.pop().close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def rest(self) -> bool:
+        """Give descriptors and memory back if nothing was read or written since the last call; a use opens it again.
+
+        Gives whether it did.
+        """
+        uses, self._uses_at_rest = self._uses_at_rest, self._uses
+        if uses != self._uses or self.read_only or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._owner is not None or self._closed or self._writer is None:
+                return False
+            self._close_idle()
             self._writer.close()
+            self._writer = None
+            return True
+        finally:
+            self._lock.release()
+
+    def _writing(self) -> sqlite3.Connection:
+        """The connection that writes; its lock is held."""
+        if self._writer is None:
+            self._writer = self._connect(writes=True)
+            self._tune(self._writer)
+        return self._writer
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, durable when left (design.md §8.8). Inside another one of the same thread it is a part."""
         with self._lock:
             inner = self._owner is not None
-            db = self._writer
             begin, keep, drop = _SAVEPOINT if inner else _TRANSACTION
             if self._closed:
                 raise IndexUnusable(self.path, "closed")
+            self._uses += 1
+            db = self._writing()
             try:
                 db.execute(begin)
                 self._owner = threading.get_ident()
@@ -184,7 +231,7 @@ class Database:
     def shrink(self) -> None:
         """Give back the memory of pages that were kept."""
         with self._lock:
-            if self._owner is None and not self._closed:
+            if self._owner is None and not self._closed and self._writer is not None:
                 self._writer.execute("PRAGMA shrink_memory")
         self._close_idle()
 
@@ -203,8 +250,9 @@ class Database:
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         """What a statement selects."""
+        self._uses += 1
         if self.is_writing():
-            return self._writer.execute(sql, values).fetchall()
+            return self._writing().execute(sql, values).fetchall()
         try:
             db = self._idle.pop()
         except IndexError:
@@ -267,17 +315,23 @@ class Database:
             raise IndexUnusable(self.path, f"{wal.name} has its last changes: start gtfs once where it can be written")
         return False
 
-    def _prepare(self) -> None:
-        db = self._writer
+    def _tune(self, db: sqlite3.Connection) -> None:
+        """What holds for a connection that writes, as long as it is open."""
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            # Ids are random: a thousand new rows touch as many pages, and the defaults write each far too often.
+            db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
         try:
             if not self.read_only:
                 mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 if mode != "wal":
                     raise IndexUnusable(self.path, "its file system gives no shared memory (SQLite WAL)")
-                db.execute("PRAGMA synchronous = FULL")
-                # Ids are random: a thousand new rows touch as many pages, and the defaults write each far too often.
-                db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
-                db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+                self._tune(db)
             version = db.execute("PRAGMA user_version").fetchone()[0]
             empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         except sqlite3.Error as error:

@@ -6,7 +6,7 @@ Moves gather: a hook hears of one from where it last heard of the ref to where t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
@@ -47,8 +47,11 @@ class HookRows:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, '1')", (_BEGUN,))
             db.execute("INSERT OR REPLACE INTO hook_refs SELECT name, oid FROM held_refs")
 
-    def gather(self, hooks: Iterable[str]) -> None:
-        """Note for each hook what has moved since the last time; hooks that are no more have nothing to hear."""
+    def gather(self, hooks: Iterable[str], others: Sequence[str] = ()) -> None:
+        """Note for each hook what has moved since the last time; hooks that are no more have nothing to hear.
+
+        ``others``: last parts of the names of hooks that hear of something else.
+        """
         wanted = set(hooks)
         with self._db.transaction() as db:
             changed = db.execute(
@@ -57,7 +60,7 @@ class HookRows:
                 "SELECT s.name, s.oid, NULL FROM hook_refs s WHERE s.name NOT IN (SELECT name FROM held_refs)"
             ).fetchall()
             for (hook,) in db.execute("SELECT hook FROM hook_moves UNION SELECT hook FROM hook_failures").fetchall():
-                if hook not in wanted:
+                if hook not in wanted and hook.rpartition("/")[2] not in others:
                     db.execute("DELETE FROM hook_moves WHERE hook = ?", (hook,))
                     db.execute("DELETE FROM hook_failures WHERE hook = ?", (hook,))
             for hook in sorted(wanted):

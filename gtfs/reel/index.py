@@ -14,8 +14,9 @@ from types import TracebackType
 from gtfs.reel.database import Database, IndexBusy, IndexCorrupt, IndexFull, IndexUnusable
 from gtfs.reel.hookrows import HookRows
 from gtfs.reel.ledger import HeldRefs, History, KnownSigners, Meta, PackNeeds, SignOff, SignOffs, UnencodableCommits
-from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, PackStage, ReelPack, SeenPack
+from gtfs.reel.packrows import ListedPack, LocalPack, PackRow, PackRows, ReelPack, SeenPack
 from gtfs.reel.reelrows import ReelConflict, ReelRow, ReelRows, ReelStage
+from gtfs.reel.totals import PackStage
 
 __all__ = [
     "Index",
@@ -74,10 +75,14 @@ class Index:
         """See `Database.transaction`."""
         return self._db.transaction()
 
+    def rest(self) -> bool:
+        """See `Database.rest`."""
+        return self._db.rest()
+
     def shrink(self) -> None:
         """See `Database.shrink`."""
         self._db.shrink()
 
     def check(self) -> list[str]:
-        """See `Database.check`."""
-        return self._db.check()
+        """What is wrong with it; empty when all is well. Reads all of it."""
+        return self._db.check() + self.packs.check()

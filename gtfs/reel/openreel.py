@@ -60,8 +60,9 @@ class OpenReelWriter:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # -1 at rest
         self._size = os.fstat(self._fd).st_size
+        self._is_synced = True  # else an error of the disk may still come, and would be lost with the descriptor
         if new:
             sync_directory(path.parent)
 
@@ -89,6 +90,7 @@ class OpenReelWriter:
         """Append a commit pack that comes in parts (a stream from the encoder)."""
         with self._lock:
             self._check_usable()
+            self._is_synced = False
             offset = self._size
             checker = _PackChecker(self._fmt)
             at = offset
@@ -112,6 +114,18 @@ class OpenReelWriter:
             except OSError as error:
                 self._failure = error
                 raise
+            self._is_synced = True
+
+    def rest(self) -> None:
+        """Give the descriptor back until the next use, if all of it is on the disk and nobody writes just now."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._failure is None and self._is_synced and self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+        finally:
+            self._lock.release()
 
     def truncate_to(self, offset: int) -> None:
         """Forget the packs from ``offset`` on, durably; the index must already have let go of them.
@@ -136,7 +150,7 @@ class OpenReelWriter:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
-                self._failure = self._failure or ValueError("closed")
+            self._failure = self._failure or ValueError("closed")
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +163,15 @@ class OpenReelWriter:
     def _check_usable(self) -> None:
         if self._failure is not None:
             raise BrokenWriter(self.path, self._failure) from self._failure
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+                size = os.fstat(self._fd).st_size
+                if size != self._size:
+                    raise OSError(errno.EIO, f"its size is {size}, and was {self._size}", str(self.path))
+            except OSError as error:
+                self._failure = error
+                raise
 
     def _write(self, chunk: bytes, at: int) -> int:
         view = memoryview(chunk)

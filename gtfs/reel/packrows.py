@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.database import Database
 from gtfs.reel.ledger import History, Meta
 from gtfs.reel.manyrows import run_with_rows
 from gtfs.reel.order import Item, clamp_time_s
-
-PackStage = Literal["remote", "waiting", "refused", "verified", "unpacked"]
+from gtfs.reel.totals import PackStage, Totals
 
 _PACKS: Final = "SELECT row, oid, kind, time, size, digest, state, reel, offset, reason, first_seen FROM packs"
 _RECENT_ROWS: Final = 4096  # look-ups that are kept; each is there by id and by number
@@ -111,8 +110,7 @@ class PackRows:
         self._db = db
         self._history = history
         self._meta = meta
-        self._totals = (-1, 0, 0)  # changes, packs, bytes
-        self._counts_as_of = -1  # changes when rows came, went or changed in size last
+        self._totals = Totals(db)
         self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
 
     def get(self, oid: ObjectId) -> PackRow | None:
@@ -263,15 +261,19 @@ class PackRows:
 
     def count(self) -> int:
         """How many packs are known."""
-        return self._count_and_bytes()[0]
+        return self._totals.packs()
 
     def total_bytes(self) -> int:
         """The size of all known packs together, local or not."""
-        return self._count_and_bytes()[1]
+        return self._totals.bytes()
 
     def count_by_stage(self) -> dict[PackStage, int]:
         """How many packs are in each stage; stages without any are left out."""
-        return dict(self._db.rows("SELECT state, count(*) FROM packs GROUP BY state"))
+        return self._totals.by_stage()
+
+    def check(self) -> list[str]:
+        """Where these numbers are not what counting gives."""
+        return self._totals.wrong()
 
     def put_local(self, packs: Iterable[LocalPack]) -> None:
         """Record packs whose bytes were seen, their stage and history. A local place that a pack already has
@@ -279,7 +281,6 @@ class PackRows:
         now = int(time.time())
         packs = list(packs)
         with self._db.transaction() as db:
-            self._count_again()
             run_with_rows(
                 db,
                 _PUT_LOCAL,
@@ -295,14 +296,16 @@ class PackRows:
         bytes have no word in that: their pack starts again as remote.
         """
         packs = list(packs)
-        now = int(time.time())
+        now, time_s = int(time.time()), clamp_time_s(time_s)
         with self._db.transaction() as db:
-            self._count_again()
+            before = self.count()
             run_with_rows(
                 db,
                 _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs),
+                [(p.oid, time_s, p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs],
             )
+            if self.count() - before == len(packs):
+                return []  # none was known
             digests = {pack.oid: pack.digest for pack in packs}
             rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
         return [ObjectId(oid) for oid, digest in rows if digest != digests[oid]]
@@ -342,7 +345,6 @@ class PackRows:
     def drop(self, oids: Iterable[ObjectId]) -> None:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
-            self._count_again()
             lost = [(oid,) for oid in oids]
             run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
             run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
@@ -350,16 +352,3 @@ class PackRows:
 
     def _packs(self, rest: str, *values: object) -> list[PackRow]:
         return list(map(PackRow._make, self._db.rows(f"{_PACKS} {rest}", values)))
-
-    def _count_and_bytes(self) -> tuple[int, int]:
-        # statfs asks this twice a second for some clients, on the loop, and a sync changes stages all the time: counted
-        # again only after a transaction that may have changed it. Another process's changes go unnoticed by this, so a
-        # reader beside a running node counts anew each time.
-        changes = self._db.changes
-        if self._totals[0] <= self._counts_as_of or self._db.read_only:
-            self._totals = (changes, *self._db.rows("SELECT count(*), coalesce(sum(size), 0) FROM packs")[0])
-        return self._totals[1:]
-
-    def _count_again(self) -> None:
-        """Within a transaction, whose end makes `Database.changes` one more."""
-        self._counts_as_of = self._db.changes

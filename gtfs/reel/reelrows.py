@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import InfoHash, ReelName
 from gtfs.reel.database import Database
-from gtfs.reel.packrows import PackStage
 from gtfs.reel.table import CorruptReel
+from gtfs.reel.totals import PackStage
 
 ReelStage = Literal["remote", "partial", "complete", "retired"]
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from gtfs.catalogue.accept import WrongSigner
-from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.statement import Statement
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.firsttrust import NotFollowing
@@ -43,7 +43,7 @@ class Consent:
         """Whether anybody's word was wanted."""
         return self._asked is not None
 
-    def confirm(self, catalogue: Catalogue, signers: Signers) -> bool:
+    def confirm(self, catalogue: Statement, signers: Signers) -> bool:
         """See `firsttrust.Confirm`."""
         self._asked = (catalogue.repository, signers)
         if os.environ.get("GIT_TERMINAL_PROMPT") == "0":

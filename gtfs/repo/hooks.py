@@ -15,9 +15,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
 from gtfs.errors import Blame, GtfsError
@@ -25,6 +26,8 @@ from gtfs.repo.repository import GitMissing, Repository
 
 POST_RECEIVE: Final = "post-receive"
 POST_UPDATE: Final = "post-update"
+
+NOT_MOVED: Final = ("published", "trouble")  # hooks of an operator that hear of other things
 
 OUTPUT_BYTES: Final = 16 << 20  # of one run; what writes more runs wild and is ended
 _KEPT_BYTES: Final = 64 << 10  # of it, in the log
@@ -52,6 +55,7 @@ class Hook:
     name: str
     path: Path
     takes_names: bool = False  # of refs, as arguments; else lines "OLD NEW NAME" as standard input
+    wrong: str | None = None  # why it is not run
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,21 @@ class Owner:
         }
 
     def start(
-        self, command: Sequence[bytes | str], directory: Path, stdin: IO[bytes] | int, out: IO[bytes] | int
+        self,
+        command: Sequence[bytes | str],
+        directory: Path,
+        stdin: IO[bytes] | int,
+        out: IO[bytes] | int,
+        words: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a repository's directory as git starts a hook, in a session of its own."""
+        """Start a program in a repository's directory as git starts a hook, in a session of its own.
+
+        ``words``: more of its environment.
+        """
         return subprocess.Popen(
             command,
             cwd=directory,
-            env={**self.environment(), "GIT_DIR": "."},
+            env={**self.environment(), "GIT_DIR": ".", **words},
             stdin=stdin,
             stdout=out,
             stderr=subprocess.DEVNULL if out == subprocess.PIPE else out,
@@ -117,7 +129,11 @@ def find_hooks(repository: Repository, owner: Owner) -> list[Hook]:
     own = repository.layout.hooks
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in sorted(own.iterdir()):
-            if not path.name.startswith(".") and not path.name.endswith((".sample", "~")):
+            if (
+                not path.name.startswith(".")
+                and not path.name.endswith((".sample", "~"))
+                and path.name not in NOT_MOVED
+            ):
                 found.append(Hook(f"{own.parent.name}/{own.name}/{path.name}", path))
     return [hook for hook in found if _can_run(hook.path)]
 
@@ -158,6 +174,8 @@ def run_hook(
     Raises `HookFailed` for another status than 0, for one that took longer than ``most_s`` seconds, wrote too much, or
     was ended as ``stop`` said so, with all that it started; OSError.
     """
+    if hook.wrong is not None:
+        raise HookFailed(f"{hook.name} {hook.wrong}")
     lines = list(lines)
     begun = time.monotonic()
     with (
@@ -171,11 +189,11 @@ def run_hook(
                 if not hook.takes_names:
                     given.write(b"".join(b"%s %s %s\n" % line for line in lines))
                     given.seek(0)
-                _run(repository, owner, [os.fsencode(hook.path), *arguments], given, out, begun + most_s, stop)
+                run_program(repository, owner, [os.fsencode(hook.path), *arguments], given, out, begun + most_s, stop)
         except HookFailed as error:
             failed = HookFailed(f"{hook.name} {error}")
         came = f"{len(lines)} refs, {time.monotonic() - begun:.1f} s, {failed or 'well'}"
-        _log(repository, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {hook.name}: {came}", out)
+        log_run(repository, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {hook.name}: {came}", out)
     if failed is not None:
         raise failed
 
@@ -192,7 +210,7 @@ def _batches(names: list[bytes]) -> Iterator[list[bytes]]:
     yield batch
 
 
-def _run(
+def run_program(
     repository: Repository,
     owner: Owner,
     command: list[bytes],
@@ -200,9 +218,11 @@ def _run(
     out: IO[bytes],
     deadline: float,
     stop: Callable[[], bool],
+    words: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    """Run one to its end. Raises `HookFailed` as `run_hook` does, without the hook's name; OSError."""
     try:
-        child = owner.start(command, repository.path, given, out)
+        child = owner.start(command, repository.path, given, out, words)
     except OSError as error:
         raise HookFailed(f"cannot be run: {error.strerror}") from None
     ended = os.pidfd_open(child.pid)
@@ -226,7 +246,7 @@ def _run(
         raise HookFailed(f"ended with {status}" if status > 0 else f"was ended by signal {-status}")
 
 
-def _log(repository: Repository, head: str, out: IO[bytes]) -> None:
+def log_run(repository: Repository, head: str, out: IO[bytes]) -> None:
     """One paragraph for each run, the last bytes of what it said."""
     path = repository.layout.hooks_log
     with contextlib.suppress(FileNotFoundError):

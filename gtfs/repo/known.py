@@ -11,19 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from dulwich.object_format import OBJECT_FORMATS
-from dulwich.pack import PackIndex, load_pack_index, load_pack_index_file
-
 from gtfs.ids import ObjectId
+from gtfs.repo.packindex import PackIndex
 from gtfs.repo.repository import Repository
 from gtfs.repo.sieve import Sieve
 
-_SMALL_INDEX: Final = 1 << 16  # bytes; read and not mapped, as a map keeps a file descriptor and small packs are many
 _WORTH_SIEVING: Final = 8  # to add an object to the sieve costs about an eighth of a question to a pack
 
 
@@ -32,11 +28,11 @@ class KnownObjects:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._format = OBJECT_FORMATS[repository.fmt.name]
         self._directories: list[Path] = []
         self._packs: dict[str, PackIndex] = {}  # by path, as text: it is compared very often
         self._cruft: set[str] = set()  # those of `_packs` that git gc will throw away one day
         self._asked = 0  # questions so far
+        self._asked_before = 0  # of them before the last look: as many come before the next
         self._new: dict[str, int] = {}  # those of `_packs` that are not in the sieve; `_asked` when they were found
         self._sieve = Sieve(0)
         self._loose: dict[int, frozenset[str]] = {}  # by the first byte of an id: names of files, listed when asked for
@@ -45,7 +41,7 @@ class KnownObjects:
     def refresh(self) -> bool:
         """Notice what git, or this program, has added or repacked since the last look; gives whether packs have gone.
 
-        Raises OSError.
+        Raises `BadIndex`, OSError.
         """
         self._loose.clear()
         self._directories = list(self._repository.object_directories())
@@ -60,17 +56,19 @@ class KnownObjects:
             any_gone = any_gone or bool(gone)
             try:
                 for index in found.keys() - self._packs.keys():
-                    self._packs[index] = self._load(index)
+                    self._packs[index] = PackIndex(Path(index), self._repository.fmt)
                     self._new[index] = self._asked
             except FileNotFoundError:
                 continue  # git repacked meanwhile: the objects are in a pack that the next list has
             if not gone:  # else that pack may have come while the directory was being read, and not be in this list
-                self._fill_sieve()
+                self._fill_sieve(self._asked - self._asked_before)
+                self._asked_before = self._asked
                 return any_gone
 
-    def _fill_sieve(self) -> None:
-        """Put into the sieve what was asked so much that it had been cheaper there."""
-        for index in [i for i, at in self._new.items() if (self._asked - at) * _WORTH_SIEVING > len(self._packs[i])]:
+    def _fill_sieve(self, more: int) -> None:
+        """Put into the sieve what was asked so much, or will be by ``more`` questions, that it is cheaper there."""
+        asked = self._asked + more
+        for index in [i for i, at in self._new.items() if (asked - at) * _WORTH_SIEVING > len(self._packs[i])]:
             with contextlib.suppress(FileNotFoundError):  # until the next look it can be asked
                 if self._sieve.add(Path(index), self._repository.fmt):
                     del self._new[index]
@@ -83,18 +81,17 @@ class KnownObjects:
                     if self._sieve.add(Path(index), self._repository.fmt):
                         del self._new[index]
 
-    def _load(self, index: str) -> PackIndex:
-        path = Path(index)
-        if path.stat().st_size <= _SMALL_INDEX:
-            return load_pack_index_file(index, BytesIO(path.read_bytes()), self._format)
-        return load_pack_index(index, self._format)
-
-    def is_packed(self, oid: ObjectId) -> bool:
-        """Whether a pack has it that git does not mean to throw away: loose files and cruft packs are what `git prune`
+    def packed_among(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Those that a pack has which git does not mean to throw away: loose files and cruft packs are what `git prune`
         and `git gc` take, unless a ref reaches them."""
-        self._asked += 1
-        candidates = self._packs if self._sieve.may_have(oid) else self._new
-        return bool(candidates) and any(index not in self._cruft for index in self._packs_with(oid, candidates))
+        found = set()
+        packs, new, may_have = self._packs, self._new, self._sieve.may_have
+        for oid in oids:
+            self._asked += 1
+            candidates = packs if may_have(oid) else new
+            if candidates and any(index not in self._cruft for index in self._packs_with(oid, candidates)):
+                found.add(oid)
+        return found
 
     def __contains__(self, oid: ObjectId) -> bool:
         self._asked += 1
@@ -107,12 +104,7 @@ class KnownObjects:
         return oid[1:].hex() in names
 
     def _packs_with(self, oid: ObjectId, candidates: Iterable[str]) -> Iterator[str]:
-        for index in candidates:
-            try:
-                self._packs[index].object_offset(oid)
-            except KeyError:
-                continue
-            yield index
+        return (index for index in candidates if oid in self._packs[index])
 
     def _list_loose(self, fan: str) -> Iterator[str]:
         for directory in self._directories:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 ALL_BYTES: Final = 384 * MIB  # of memory for all workers together, with the gits that they ask
 _OWN_BYTES: Final = 40 * MIB  # of each: Python, what it has at hand, git
-_CACHES: Final = 3  # of objects, of trees, of git's bases
+_CACHES: Final = 5  # of objects, of trees, of which were seen, of trees that passed, of git's bases
 _CACHE_MIN: Final = 4 * MIB
 _CACHE_MAX: Final = 16 * MIB  # more makes no difference for neighbours in history
 _STOP_POLL_S: Final = 0.1

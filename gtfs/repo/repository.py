@@ -230,6 +230,18 @@ def open_repository(path: Path) -> Repository:
     return Repository(path, OBJECT_FORMATS[name])
 
 
+def may_say(repository: Repository, word: bytes) -> bool:
+    """Whether git's settings in a repository may have a key of this name, in small letters: then git is to be asked.
+
+    Other files than its config count only if that says so.
+    """
+    try:
+        text = Path(repository.path, "config").read_bytes().lower()
+    except OSError:
+        return True
+    return any(found in text for found in (word, b"include", b"worktreeconfig"))
+
+
 def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
     """A new empty bare repository at ``path``, whose parent directories are made; raises `BadRepository`.
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.ids import ObjectFormat, ObjectId
+from gtfs.repo.packindex import FANOUT, MAGIC_V2
 
 _BITS: Final = 16  # at least so many for each object: one of 16 that are in no pack gets a wrong "may be"
 _LEAST: Final = 1 << 17  # objects that there is room for
 _MOST_BITS: Final = 1 << 28  # 32 MiB
 _WORD_BITS: Final = 32
-_FANOUT: Final = 4 * 256
-_MAGIC: Final = b"\377tOc\0\0\0\2"  # gitformat-pack(5)
 
 
 class Sieve:
@@ -48,11 +47,11 @@ class Sieve:
         Raises OSError.
         """
         with index.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
-            is_v2 = bytes(view[: len(_MAGIC)]) == _MAGIC
-            start = len(_MAGIC) if is_v2 else 0
+            is_v2 = bytes(view[: len(MAGIC_V2)]) == MAGIC_V2
+            start = len(MAGIC_V2) if is_v2 else 0
             # In version 1 the offset in the pack stands before each name.
             row = struct.Struct(f">{'' if is_v2 else '4x'}I{fmt.oid_bytes - 4}x")
-            names = start + _FANOUT
+            names = start + FANOUT
             if len(view) < names:
                 return False
             (count,) = struct.unpack_from(">I", view, names - 4)

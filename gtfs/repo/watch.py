@@ -25,6 +25,7 @@ class RefsWatch:
         self._path = repository.path
         self._seen: tuple[tuple[str, int, int, int], ...] | None = None
         self._is_old = False
+        self.directories: tuple[Path, ...] = ()  # in which a ref that moves is a change, as of the last look
 
     def changed(self) -> bool:
         """Whether refs may have moved since the last call; True at the first. Raises OSError."""
@@ -39,7 +40,9 @@ class RefsWatch:
     def _look(self) -> list[tuple[str, int, int, int]]:
         found = []
         todo = [self._path / "refs"]
+        directories = [self._path]  # that of HEAD and packed-refs
         paths = [self._path / name for name in _FILES]
+        reftables = paths[-1]
         while todo:
             directory = todo.pop()
             paths.append(directory)
@@ -48,10 +51,14 @@ class RefsWatch:
                     todo += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
             except FileNotFoundError:
                 continue  # git removes directories that become empty
+            directories.append(directory)
         for path in paths:
             try:
                 st = path.stat()
             except FileNotFoundError:
                 continue
             found.append((str(path), st.st_ino, st.st_size, st.st_mtime_ns))
+            if path == reftables:
+                directories.append(path.parent)
+        self.directories = tuple(directories)
         return found

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gtfs.catalogue.store import DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.quorum import Collected

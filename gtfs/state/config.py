@@ -2,7 +2,7 @@
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
 Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, announce,
-announcemail, sendmail, clone, ringrepository, ringref,
+announcemail, sendmail, feeddir, clone, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
 cataloguekey.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
-from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.gitsyntax import BadSyntax, Setting, read_syntax
+from gtfs.repo.repository import Repository
 from gtfs.trust.policy import Policy, parse_policy
 
 VALID_DAYS = 3650  # at most
@@ -43,16 +44,16 @@ class Config:
         self._repository = repository
         self.path: Path = repository.layout.config
         self._values: dict[str, list[str]] = {}
-        if not self.path.exists():
+        try:
+            text = os.fsdecode(self.path.read_bytes())
+        except FileNotFoundError:
             return
         try:
-            out = repository.git("config", "--file", str(self.path), "--list", "-z")
-        except GitFailed as e:
-            raise BadConfig(f"{self.path} is not in git-config syntax: {e}") from None
-        for item in os.fsdecode(out).split("\0"):
-            key, _, value = item.partition("\n")
-            if key.startswith("gtfs."):
-                self._values.setdefault(key.removeprefix("gtfs."), []).append(value)
+            for item in read_syntax(text):
+                if isinstance(item, Setting) and (item.section, item.name) == ("gtfs", None):
+                    self._values.setdefault(item.key, []).append(item.value or "")
+        except BadSyntax as e:
+            raise BadConfig(f"{self.path}:{e.line} is not in git-config syntax: {e}") from None
 
     def get(self, key: str) -> str | None:
         """The last value of a key."""

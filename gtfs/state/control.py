@@ -50,37 +50,59 @@ def socket_path(directory: Path) -> Iterator[str]:
 
 
 def ask_node(
-    directory: Path, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None] = lambda: None
+    directory: Path,
+    request: Mapping[str, object],
+    on_progress: Tell,
+    on_wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any] | None:
     """Ask the node that runs on this state directory; None when none does. ``on_wait`` hears that it takes a while.
 
-    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers. Ctrl-C closes the
-    connection, upon which the node ends the work.
+    Raises `NodeFailed` with its error, `NotPrivate` where it may be somebody else who answers, TimeoutError. Ctrl-C
+    closes the connection, upon which the node ends the work.
     """
-    with socket.socket(socket.AF_UNIX) as s:
+    with contextlib.ExitStack() as stack:
         try:
-            with socket_path(directory) as path:
-                s.connect(path)
+            path = stack.enter_context(socket_path(directory))
+            s = stack.enter_context(_connected(path, timeout_s))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        try:
-            s.sendall(json.dumps(request).encode() + b"\n")
-            answers = s.makefile("rb")
-            if not select.select([s], [], [], _AT_ONCE_S)[0]:
-                on_wait()
-            while line := answers.readline(_MAX_ANSWER):
-                kind, value, code = _read_answer(line)
-                if kind == "done":
-                    done: dict[str, Any] = value
-                    return done
-                if kind == "error":
-                    raise NodeFailed(value, code)
-                try:
-                    on_progress(value)
-                except (KeyError, TypeError, ValueError):
-                    raise _unknown_answer() from None
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        return _ask(s, request, on_progress, on_wait)
+
+
+def ask_at(path: str, request: Mapping[str, object]) -> dict[str, Any]:
+    """Ask whoever listens at a path. Raises `NodeFailed`, and OSError where nobody does."""
+    with _connected(path) as s:
+        return _ask(s, request, lambda _progress: None, lambda: None)
+
+
+@contextlib.contextmanager
+def _connected(path: str, timeout_s: float | None = None) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(timeout_s)
+        s.connect(path)
+        yield s
+
+
+def _ask(
+    s: socket.socket, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None]
+) -> dict[str, Any]:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        s.sendall(json.dumps(request).encode() + b"\n")
+        answers = s.makefile("rb")
+        if not select.select([s], [], [], _AT_ONCE_S)[0]:
+            on_wait()
+        while line := answers.readline(_MAX_ANSWER):
+            kind, value, code = _read_answer(line)
+            if kind == "done":
+                done: dict[str, Any] = value
+                return done
+            if kind == "error":
+                raise NodeFailed(value, code)
+            try:
+                on_progress(value)
+            except (KeyError, TypeError, ValueError):
+                raise _unknown_answer() from None
     raise NodeFailed("the node ended before it answered; see its log", 1)
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from gtfs.catalogue.document import Catalogue
-from gtfs.catalogue.store import LATEST_FRESHNESS
+from gtfs.catalogue.statementstore import LATEST_FRESHNESS
 from gtfs.ingest.quorum import Quorum
 from gtfs.layout import Layout
 from gtfs.repo.work import Step
@@ -49,6 +49,7 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "unencodable": len(state.index.unencodable.all()),
         "reels": len(state.index.reels.all()),
         "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
+        "whole": sum(reel.stage == "complete" for reel in state.index.reels.all()),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),
@@ -80,6 +81,8 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
             "reels": len(c.reels),
             "followed": not held_back,
             "held_back": len(held_back),
+            "behind_since": seen.behind_since_s,
+            "publishes": [{"version": version, "date": at} for version, at in state.catalogues.dates().items()],
             "two_packs": sorted(state.attestations.evidence()),
         }
         out["refs_held_back"] = [

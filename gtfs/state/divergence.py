@@ -68,6 +68,13 @@ def ref_quorums(state: State) -> dict[bytes, Quorum]:
     return survey_quorums(state.repository, state.index, held.catalogue.refs, state.demands())
 
 
+def _came_s(state: State) -> int:
+    """When the held catalogue came here: refs that are not where it says are behind at least since then."""
+    now_s = time.time()
+    came_s = None if state.held is None else state.catalogues.accepted_s(state.held.catalogue.version)
+    return int(now_s if came_s is None else min(came_s, now_s))
+
+
 class Divergence:
     """What was found at the last look; ``is_old`` says that another one is wanted."""
 
@@ -75,6 +82,7 @@ class Divergence:
         self._state = state
         self.held_back: list[HeldBack] = []
         self.quorums: dict[bytes, Quorum] = {}
+        self.behind_since_s: int | None = None  # since when refs are held back, as far as is known
         self.is_old = True
         self._took_s = 0.0
         self._looked_s = -math.inf
@@ -94,6 +102,7 @@ class Divergence:
             start_s = time.monotonic()
             self.held_back = refs_held_back(self._state, refs)
             self.quorums = ref_quorums(self._state)
+            self.behind_since_s = (self.behind_since_s or _came_s(self._state)) if self.held_back else None
             self._took_s = time.monotonic() - start_s
 
     def try_look(self) -> None:

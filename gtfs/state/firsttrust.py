@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gtfs.catalogue.accept import FirstTrust, Held
-from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.accept import Believed, FirstTrust
+from gtfs.catalogue.statement import Statement
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.layout import Layout
@@ -58,7 +58,10 @@ class Holder(Protocol):
 
     layout: Layout
     keyring: Keyring | None
-    held: Held | None
+
+    @property
+    def held(self) -> Believed[Statement] | None:
+        """What is believed already."""
 
     def own_key(self) -> Fingerprint | None:
         """The key that signs here, which always stays in the ring."""
@@ -73,7 +76,7 @@ class NewRing:
     def __init__(self, directory: Path) -> None:
         self.layout = Layout(directory)
         self.keyring: Keyring | None = None
-        self.held: Held | None = None
+        self.held: Believed[Statement] | None = None
 
     def own_key(self) -> Fingerprint | None:
         """See `Holder`."""
@@ -151,10 +154,10 @@ def _freeze(state: Holder, files: Keys, more: Keys, stay: Collection[Fingerprint
     state.use_keyring(named_only)
 
 
-def _asker(state: Holder, confirm: Confirm | None) -> Callable[[Catalogue, tuple[Signature, ...]], bool]:
+def _asker(state: Holder, confirm: Confirm | None) -> Callable[[Statement, tuple[Signature, ...]], bool]:
     """The question about the first catalogue, with the user ids that the keyring gives to its signers."""
 
-    def ask(catalogue: Catalogue, signatures: tuple[Signature, ...]) -> bool:
+    def ask(catalogue: Statement, signatures: tuple[Signature, ...]) -> bool:
         keys = {} if state.keyring is None else state.keyring.keys
         people = [(s.primary, keys[s.primary].user_ids if s.primary in keys else ()) for s in signatures]
         return confirm is not None and confirm(catalogue, people)

@@ -15,7 +15,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.ingest.faults import FaultCounts, Finding, Severity
-from gtfs.ingest.foresight import PackPlace, foresee_many
+from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt, PackPlace, foresee_many
 from gtfs.pack.limits import UNLIMITED
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.state import State
@@ -49,27 +49,37 @@ def foresee(
     wanted: Collection[ObjectId],
     accepted: Collection[ObjectId],
     work: Work = UNWATCHED,
+    looked_at: LookedAt = NOT_LOOKED_AT,
 ) -> FaultCounts:
     """Look at the open reel's packs of ``wanted`` as mirrors will; gives what they will carry.
 
+    Those that were ``looked_at`` by `foresight_of` are not looked at again.
     Raises `UnlistedFaults`, `Unacceptable`, OSError.
     """
     counts = FaultCounts()
     unlisted: dict[ObjectId, Unlisted] = {}
-    count = sum(1 for _ in _places(state, wanted))
-    # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
-    limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
     allowed = frozenset(accepted)
+
+    def take(pack: ObjectId, findings: tuple[Finding, ...]) -> None:
+        for finding in findings:
+            if finding.fault.severity is Severity.LISTED and finding.oid not in allowed:
+                unlisted.setdefault(finding.oid, Unlisted(pack, finding))
+        counts.add(findings)
+
+    for oid, told in looked_at.said:
+        if oid in wanted:
+            if told.bad is not None:
+                raise _unacceptable(oid, told.bad)
+            take(oid, told.findings)
+    count = sum(1 for _ in _places(state, wanted, looked_at))
     packs = size = 0
-    file, object_bytes = state.layout.open_reel, state.limits.object_bytes
-    for run in foresee_many(state.repository, file, _places(state, wanted), count, limits, object_bytes, work):
+    file, way = state.layout.open_reel, foresight_of(state)
+    places = _places(state, wanted, looked_at)
+    for run in foresee_many(state.repository, file, places, count, way.limits, way.object_bytes, work):
         if run.bad is not None:
-            raise Unacceptable(f"no mirror can take the pack of {run.bad[0].hex()}: {run.bad[1]}")
+            raise _unacceptable(*run.bad)
         for pack, findings in run.findings:
-            for finding in findings:
-                if finding.fault.severity is Severity.LISTED and finding.oid not in allowed:
-                    unlisted.setdefault(finding.oid, Unlisted(pack, finding))
-            counts.add(findings)
+            take(pack, findings)
         packs += run.packs
         size += run.size
         work.tell(Step(packs, count, size))
@@ -79,12 +89,25 @@ def foresee(
     return counts
 
 
-def _places(state: State, wanted: Collection[ObjectId]) -> Iterator[PackPlace]:
+def foresight_of(state: State) -> Foresight:
+    """How packs are looked at that are about to be sealed."""
+    # Of limits only those that no encoder holds packs to: the others were met, or `hold_back` has seen to it.
+    limits = replace(UNLIMITED, tree_depth=state.limits.tree_depth, component_bytes=state.limits.component_bytes)
+    return Foresight(limits, state.limits.object_bytes)
+
+
+def _places(state: State, wanted: Collection[ObjectId], but: LookedAt) -> Iterator[PackPlace]:
     """Where the packs lie that will be sealed; read some at a time."""
     end = -1
     while packs := state.index.packs.sealable_after(end, _ROWS):
         end = packs[-1][1]
-        yield from (PackPlace(oid, offset, size) for oid, offset, size, _, _ in packs if oid in wanted)
+        for oid, offset, size, _, _ in packs:
+            if oid in wanted and not but.has(offset):
+                yield PackPlace(oid, offset, size)
+
+
+def _unacceptable(pack: ObjectId, reason: str) -> Unacceptable:
+    return Unacceptable(f"no mirror can take the pack of {pack.hex()}: {reason}")
 
 
 def _refuse(state: State, unlisted: list[Unlisted]) -> None:

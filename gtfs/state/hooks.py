@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gtfs.reel.hookrows import HookMove
-from gtfs.repo.hooks import HookFailed, NotOwner, find_hooks, owner_of, run_hook
+from gtfs.repo.eventhooks import everybodys_moved
+from gtfs.repo.hooks import NOT_MOVED, HookFailed, NotOwner, find_hooks, owner_of, run_hook
 from gtfs.state.config import BadConfig
 from gtfs.state.state import State
 
@@ -42,14 +43,14 @@ def run_hooks(state: State, stop: Callable[[], bool], running: Callable[[str | N
     """
     if not follows_hooks(state):
         return True
-    rows, most_s = state.index.hooks, _seconds(state)
+    rows, most_s = state.index.hooks, hook_seconds(state)
     try:
         owner = owner_of(state.repository)
     except NotOwner as error:
         log.warning("%s", error)
         return True
-    hooks = find_hooks(state.repository, owner)
-    rows.gather(hook.name for hook in hooks)
+    hooks = [*find_hooks(state.repository, owner), *everybodys_moved()]
+    rows.gather((hook.name for hook in hooks), NOT_MOVED)
     due = set(rows.due())
     all_well = True
     for hook in hooks:
@@ -93,7 +94,8 @@ def _words(state: State) -> Callable[[HookMove], tuple[bytes, bytes, bytes]]:
     return words
 
 
-def _seconds(state: State) -> float:
+def hook_seconds(state: State) -> float:
+    """How long a hook may take; raises `BadConfig`."""
     value = state.config.get("hookseconds")
     if value is None:
         return _SECONDS

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from gtfs.catalogue.document import SIGNERS, BadCatalogue, Catalogue
+from gtfs.catalogue.document import BadCatalogue, Catalogue
+from gtfs.catalogue.statement import SIGNERS
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
 from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
@@ -61,6 +62,7 @@ class Wanted:
     announce: str | None = None  # an absolute path; "": nowhere
     announce_mail: str | None = None
     sendmail: str | None = None  # an absolute path
+    feed_dir: str | None = None  # an absolute path; "": nowhere
 
     def to_json(self) -> dict[str, Any]:
         """For a running node."""
@@ -155,8 +157,54 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
     trust_by_name(state, [*(signer for signer in signers if signer != key), *freshness])
     if faulty:
         accept_faults(state.repository, faulty)
+    for setting, values in _settings(wanted, policies, limits, signers, threshold).items():
+        state.config.set(setting, *values)
+    if wanted.feed_dir is not None:
+        state.config.set("feeddir", *filter(None, [wanted.feed_dir]))
+    set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
+    say_who_is_missing(policies, state.keyring)
+    return repository_id
+
+
+def foretell_wanted(state: State, wanted: Wanted) -> dict[str, Any]:
+    """The id that the repository would have, and each setting that would change, before and after.
+
+    Raises what `apply_wanted` does.
+    """
+    policies, limits, faulty = _read_wanted(wanted)
+    refuse_subkeys(state, policies, wanted.gnupg_home)
+    key, signers, threshold = _signers(state.config, wanted)
+    repository_id = _id_of(state, wanted.name)
+    settings = dict(_settings(wanted, policies, limits, signers, threshold))
+    settings |= {"signkey": [key], "name": [repository_id]}
+    if wanted.gnupg_home is not None:
+        settings["gnupghome"] = [str(wanted.gnupg_home.absolute())]
+    said = {"announce": wanted.announce, "announcemail": wanted.announce_mail, "sendmail": wanted.sendmail}
+    if wanted.feed_dir is not None:
+        settings["feeddir"] = [*filter(None, [wanted.feed_dir])]
+    is_over = wanted.announce == ""
+    settings |= {name: [value] if value else [] for name, value in said.items() if is_over or value is not None}
+    return {
+        "repository": repository_id,
+        "settings": {
+            name: {"from": state.config.get_all(name), "to": list(values)}
+            for name, values in sorted(settings.items())
+            if state.config.get_all(name) != list(values)
+        },
+        "accepted_faults": [oid.hex() for oid in faulty],
+    }
+
+
+def _settings(
+    wanted: Wanted,
+    policies: Sequence[Policy],
+    limits: Mapping[str, str],
+    signers: Sequence[Fingerprint],
+    threshold: int,
+) -> dict[str, Sequence[str]]:
+    """What is given of the settings that replace those before."""
     settings: Mapping[str, Sequence[str]] = {
-        "freshnesskey": freshness,
+        "freshnesskey": [parse_fingerprint(text) for text in wanted.freshness_keys],
         "signer": signers if wanted.signers else (),
         "threshold": [str(threshold)] if wanted.threshold is not None else (),
         "tracker": wanted.trackers,
@@ -168,12 +216,7 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
         "publish": [wanted.publish] if wanted.publish else (),
         **{key_of(limit): [size] for limit, size in limits.items()},
     }
-    for setting, values in settings.items():
-        if values:
-            state.config.set(setting, *values)
-    set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
-    say_who_is_missing(policies, state.keyring)
-    return repository_id
+    return {setting: values for setting, values in settings.items() if values}
 
 
 def _signers(config: Config, wanted: Wanted) -> tuple[Fingerprint, tuple[Fingerprint, ...], int]:
@@ -226,10 +269,7 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     """Set a publisher's repository id and signing key; gives the id. Raises `BadConfig`, `BadKeyring`, `BadId`."""
     config = state.config
     join(state, parse_fingerprint(fingerprint))
-    known = config.get("name")
-    if known is not None and name is not None and known != name:
-        raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")
-    repository_id = name or known or _first_root(state.repository)
+    repository_id = _id_of(state, name)
     key = parse_fingerprint(fingerprint)
     home = config.gnupg_home() if gnupg_home is None else Path(gnupg_home)
     own = choose([key], read_user_keys([key], home), "of GnuPG")
@@ -244,6 +284,14 @@ def initialise(state: State, name: str | None, fingerprint: str, gnupg_home: str
     config.set("signkey", key)
     config.set("name", repository_id)
     return repository_id
+
+
+def _id_of(state: State, name: str | None) -> str:
+    """The repository's id, which never changes; raises `BadConfig`."""
+    known = state.config.get("name")
+    if known is not None and name is not None and known != name:
+        raise BadConfig(f"{state.repository.path} is named {known} already; mirrors know it by that name")
+    return name or known or _first_root(state.repository)
 
 
 def refuse_subkeys(state: State, policies: Sequence[Policy], gnupg_home: Path | None) -> None:

@@ -24,6 +24,7 @@ from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_s
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
+from gtfs.ingest.foresight import LookedAt
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.pack.account import Needs
 from gtfs.reel.index import ReelRow
@@ -32,9 +33,10 @@ from gtfs.reel.sealable import Sealable
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
+from gtfs.state.bell import make_bell
 from gtfs.state.config import BadConfig
-from gtfs.state.feedkey import read_feed_key
-from gtfs.state.foresee import foresee
+from gtfs.state.feedkey import make_feed_key, read_feed_key
+from gtfs.state.foresee import foresee, foresight_of
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.joining import check_caught_up
 from gtfs.state.newtags import note_news
@@ -113,6 +115,7 @@ class _Choice:
     branch: bytes | None  # that HEAD names
     held_back: dict[bytes, str]
     left_out: list[dict[str, Any]]
+    looked_at: LookedAt
 
 
 def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True) -> Published:
@@ -140,7 +143,7 @@ def draft(state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunk
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
     wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
-    faults = _foresee(state, wanted, accepted_ids, work)
+    faults = _foresee(state, wanted, accepted_ids, choice.looked_at, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)
     fresh = _unlisted(state)
@@ -184,7 +187,7 @@ def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     """Encode what the chosen refs reach, and leave those behind that reach what cannot be."""
     held, selection = state.held, state.refs()
     check_fits(state.repository, selection.chosen, in_chunks=in_chunks and state.config.in_chunks_above() is not None)
-    state.take_up(work, refs=selection.chosen)
+    taken = state.take_up(work, refs=selection.chosen, foresight=foresight_of(state))
     _go_on(work)
     held_back = hold_back(state, selection.chosen)
     refs = [ref for ref in selection.chosen if ref.name not in held_back]
@@ -194,7 +197,7 @@ def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     branch = read_head(state.repository)
     head = unreached_head(state.repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
-    return _Choice(refs, stay, branch, held_back, left_out)
+    return _Choice(refs, stay, branch, held_back, left_out, taken.looked_at)
 
 
 def _go_on(work: Work) -> None:
@@ -202,10 +205,12 @@ def _go_on(work: Work) -> None:
         raise Unpublishable("interrupted; what was encoded is kept, run gtfs publish again")
 
 
-def _foresee(state: State, wanted: dict[ObjectId, None], accepted_ids: tuple[ObjectId, ...], work: Work) -> FaultCounts:
+def _foresee(
+    state: State, wanted: dict[ObjectId, None], accepted_ids: tuple[ObjectId, ...], looked_at: LookedAt, work: Work
+) -> FaultCounts:
     """Before anything is sealed: a reel that mirrors refuse cannot be taken back."""
     work.tell(Step(phase="checking"))
-    faults = foresee(state, wanted, accepted_ids, work)
+    faults = foresee(state, wanted, accepted_ids, work, looked_at)
     _go_on(work)
     return faults
 
@@ -234,7 +239,9 @@ def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: Iss
     named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
     needs = needs_of(state, state.held, fresh)
     state.look_who_vouches()
-    return next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
+    new = next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
+    _, bell = make_bell(make_feed_key(state.layout.bell_key), new.repository, new.version)
+    return dataclasses.replace(new, bell=bell)
 
 
 def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:

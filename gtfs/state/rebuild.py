@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 
-from gtfs.catalogue.store import CatalogueStore, DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
+from gtfs.catalogue.store import CatalogueStore
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
 from gtfs.repo.history import OWN_REFS, read_refs

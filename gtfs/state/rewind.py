@@ -26,14 +26,19 @@ def go_back(state: State, version: int) -> Held:
     No ref goes back by it: where the version has one elsewhere, that is a move as any other. But where only those above
     had a ref counts for nothing any more, so that who puts it back by hand finds it there.
     """
-    held = state.held
-    if held is None or version >= held.catalogue.version or version not in state.catalogues.versions():
-        kept = [str(v) for v in state.catalogues.versions()[:-1]]
-        raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
+    check_version(state, version)
     _forget_places(state, version)  # first: after a crash between, it stands where the catalogue still has it
     behind = state.catalogues.go_back(version)
     state.hold(behind)
     return behind
+
+
+def check_version(state: State, version: int) -> None:
+    """Whether one can go back to it; raises `NoSuchVersion`."""
+    held = state.held
+    if held is None or version >= held.catalogue.version or version not in state.catalogues.versions():
+        kept = [str(v) for v in state.catalogues.versions()[:-1]]
+        raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
 
 
 def _forget_places(state: State, version: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gtfs.state.state import State
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.keyfacts import KeyFacts, read_facts
 from gtfs.trust.keyfiles import pick, read_key_files
-from gtfs.trust.keyring import MissingKeyring, freeze, refuse_subkey
+from gtfs.trust.keyring import Keyring, MissingKeyring, freeze, refuse_subkey
 from gtfs.trust.policy import Policy
 from gtfs.trust.publickey import PublicKey
 from gtfs.trust.reason import Reason
@@ -69,6 +69,14 @@ def add(state: State, files: Sequence[Path], only: Collection[Fingerprint] = ())
     note_added(state.layout, keys)
     ring = freeze(keys, state.layout.keyring, before=before, stay=here, left=state.layout.left_keys)
     state.use_keyring(before.named_only - keys.keys() if before is not None else ())
+    return describe_added(before, ring, keys, found.left_out)
+
+
+def describe_added(
+    before: Keyring | None, ring: Keyring, keys: Collection[Fingerprint], left_out: list[str]
+) -> dict[str, Any]:
+    """What `gtfs trust add` shows of the ``keys`` that were in the files."""
+    here = before.primaries if before is not None else frozenset()
     changed = {f for f in keys if f in here and before is not None and _parts(ring.keys[f]) != _parts(before.keys[f])}
     return {
         "digest": ring.digest.hex(),
@@ -82,12 +90,24 @@ def add(state: State, files: Sequence[Path], only: Collection[Fingerprint] = ())
             }
             for f in sorted(keys)
         ],
-        "left_out": found.left_out,
+        "left_out": left_out,
     }
 
 
 def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dict[str, Any]:
     """Take keys out of the ring; what they signed counts no more. Raises `BadTrust`, `MissingKeyring`."""
+    ring = state.keyring
+    gone, left = check_removal(state, wanted, force=force)
+    note_removed(state.layout, wanted)
+    frozen = freeze(left, state.layout.keyring, before=ring, left=state.layout.left_keys)
+    state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
+    return describe_removed(frozen, gone, refused_refs(state))
+
+
+def check_removal(
+    state: State, wanted: Collection[Fingerprint], *, force: bool
+) -> tuple[list[dict[str, Any]], dict[Fingerprint, PublicKey]]:
+    """The keys that would go, described, and those that would be left. Raises `BadTrust`, `MissingKeyring`."""
     ring = state.keyring
     keys = {} if ring is None else dict(ring.keys)
     for fingerprint in wanted:
@@ -98,21 +118,26 @@ def remove(state: State, wanted: Collection[Fingerprint], *, force: bool) -> dic
     left = {f: key for f, key in keys.items() if f not in wanted}
     if not force:
         _keep_signers(state, left.keys(), wanted)
-    assert ring is not None or not wanted
-    note_removed(state.layout, wanted)
-    frozen = freeze(left, state.layout.keyring, before=ring, left=state.layout.left_keys)
-    state.use_keyring(frozenset() if ring is None else ring.named_only & left.keys())
-    held_back = {n.decode("utf-8", "replace"): why.describe() for n, why in refused_refs(state).items()}
-    return {"digest": frozen.digest.hex(), "keys": len(left), "removed": gone, "refs_held_back": held_back}
+    return gone, left
 
 
-def refused_refs(state: State) -> dict[bytes, Reason]:
-    """The refs of the catalogue that signatures, or the lack of them, would keep from where they are listed now."""
+def describe_removed(ring: Keyring, gone: list[dict[str, Any]], refused: Mapping[bytes, Reason]) -> dict[str, Any]:
+    """What `gtfs trust remove` shows."""
+    held_back = {n.decode("utf-8", "replace"): why.describe() for n, why in refused.items()}
+    return {"digest": ring.digest.hex(), "keys": len(ring.keys), "removed": gone, "refs_held_back": held_back}
+
+
+def refused_refs(state: State, ring: Keyring | None = None) -> dict[bytes, Reason]:
+    """The refs of the catalogue that signatures, or the lack of them, would keep from where they are listed now.
+
+    By ``ring``, if it is given, in the place of the node's.
+    """
     held = state.held
     if held is None:
         return {}
     try:
-        return find_refused(state.repository, state.index, held.catalogue.refs, state.demands())
+        demands = state.demands() if ring is None else state.demands()._replace(keyring=ring)
+        return find_refused(state.repository, state.index, held.catalogue.refs, demands)
     except GitFailed as error:  # it is only told
         log.warning("which refs are held back cannot be said: %s", error)
         return {}

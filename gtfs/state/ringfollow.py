@@ -100,6 +100,19 @@ def follow(state: State, repository: Path, ref: str | None, paths: Sequence[str]
 
     Raises `BadFollowing`, `BadKeyTree`, `BadKeyring`, `BadRepository`, GitFailed, `IndexUnusable`, OSError.
     """
+    opened, source = ring_source(state, repository, ref, paths)
+    name = source.ref
+    record = replace(_record(state.layout), removed=frozenset())  # who follows anew means all of it
+    before = _digest(state)
+    record = _freeze(state, source, record, held_commit(opened, name), opened)
+    for setting, values in (("ringrepository", [str(opened.path)]), ("ringref", [encode_name(name)])):
+        state.config.set(setting, *values)
+    state.config.set("ringpath", *source.paths)
+    return {**_describe(source, record), "keys": len(record.keys), "changed": before != _digest(state)}
+
+
+def ring_source(state: State, repository: Path, ref: str | None, paths: Sequence[str]) -> tuple[Repository, RingSource]:
+    """What is to be followed; raises `BadFollowing`, `BadRepository`, GitFailed."""
     opened = open_repository(repository)
     if opened.path == state.repository.path:
         raise BadFollowing("a repository cannot follow a ring in itself: who may change it is what the ring is to say")
@@ -110,14 +123,7 @@ def follow(state: State, repository: Path, ref: str | None, paths: Sequence[str]
             raise BadFollowing(f"--ref: {error.reason}") from None
     else:
         name = read_head(opened) or b""
-    source = RingSource(opened.path, name, tuple(dict.fromkeys(paths)))
-    record = replace(_record(state.layout), removed=frozenset())  # who follows anew means all of it
-    before = _digest(state)
-    record = _freeze(state, source, record, held_commit(opened, name), opened)
-    for setting, values in (("ringrepository", [str(opened.path)]), ("ringref", [encode_name(name)])):
-        state.config.set(setting, *values)
-    state.config.set("ringpath", *source.paths)
-    return {**_describe(source, record), "keys": len(record.keys), "changed": before != _digest(state)}
+    return opened, RingSource(opened.path, name, tuple(dict.fromkeys(paths)))
 
 
 def _record(layout: Layout) -> Followed:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
 from gtfs.repo.history import OWN_REFS, Ref, read_head_commit, read_refs
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import Repository, may_say
 from gtfs.state.config import BadConfig, Config
 from gtfs.trust.policy import Policy
 
@@ -136,6 +136,8 @@ def _objections(repository: Repository, config: Config, held: Held | None) -> Ca
 
 def _git_hides(repository: Repository) -> list[tuple[str, bytes, bool]]:
     """What git-upload-pack hides: the key, the pattern, and whether it shows again what one before it hid."""
+    if not may_say(repository, b"hiderefs"):
+        return []
     out = repository.git("config", "--get-regexp", "-z", r"^(transfer|uploadpack)\.hiderefs$", check=False)
     found = []
     for item in out.split(b"\0"):

@@ -22,6 +22,7 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ingest.foresight import Foresight
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest, sweep
 from gtfs.ingest.lost import doubt
@@ -79,7 +80,7 @@ class State:
             if not may_be_read_only or not os.path.lexists(root):
                 raise ReadOnly(root)
         else:
-            make_private(root, writers_modes=(layout.incoming.name,))
+            make_private(root, writers_modes=(layout.incoming.name, layout.reels.name))
             for directory in (layout.reels, layout.incoming, layout.signoffs):
                 directory.mkdir(mode=0o700, exist_ok=True)
         self._exit = contextlib.ExitStack()
@@ -216,6 +217,12 @@ class State:
             self.index.meta.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.layout.open_reel, self.repository.fmt)
 
+    def rest(self) -> bool:
+        """Give back what is open and was not used since the last call, until it is; whether it was much. Blocking."""
+        if self._open_reel is not None:
+            self._open_reel.rest()
+        return self.index.rest()
+
     def _close_open_reel(self) -> None:
         if self._open_reel is not None:
             self._open_reel.close()
@@ -324,11 +331,19 @@ class State:
         if self._ingest is not None:
             self._ingest.use_gate(self.gate())
 
-    def take_up(self, work: Work = UNWATCHED, *, refs: Sequence[Ref] | None = None, retry: bool = True) -> TakenUp:
+    def take_up(
+        self,
+        work: Work = UNWATCHED,
+        *,
+        refs: Sequence[Ref] | None = None,
+        retry: bool = True,
+        foresight: Foresight | None = None,
+    ) -> TakenUp:
         """Encode what plain git put into the repository since the last time.
 
         ``refs``: what `refs` has just chosen, if it was asked. What refs reached then is not walked again. Unless
-        ``retry``, neither is what could not be made then. A read-only state stays as it is.
+        ``retry``, neither is what could not be made then. A read-only state stays as it is. ``foresight`` looks at
+        the packs that are made.
         """
         if self.read_only or (refs is None and self.config.is_clone()):  # what its user commits is nobody's business
             return TakenUp(0, 0, {})
@@ -348,7 +363,7 @@ class State:
             return TakenUp(0, 0, {})
         if again and before:
             new = list(dict.fromkeys((*again, *new)))
-        done = take_up(self.repository, self.index, self.open_reel(), new, self.limits, work)
+        done = take_up(self.repository, self.index, self.open_reel(), new, self.limits, work, foresight)
         if not work.stop():
             self.index.meta.set_taken_up(tips)
         return done

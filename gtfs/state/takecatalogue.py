@@ -18,7 +18,6 @@ from gtfs.catalogue.accept import (
     FirstTrust,
     Held,
     OlderVersion,
-    accept,
 )
 from gtfs.catalogue.chunkstore import ChunkStore
 from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text, text_alone
@@ -43,10 +42,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         raise NotFollowing("there is no key to check the catalogue with; give -o keyring=FILE")
     catalogues, now_s = state.catalogues, int(time.time())
     try:
-        accepted = accept(
-            document, state.held, state.keyring, first, now_s,
-            known_digest=catalogues.known_digest, chunks=catalogues.chunks.get,
-        )  # fmt: skip
+        accepted = catalogues.judge(document, state.held, state.keyring, first, now_s)
     except BadCatalogue:
         catalogues.drop_unnamed_chunks()  # those that were fetched for it
         raise

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from gtfs.ids import Fingerprint
 
 if TYPE_CHECKING:
-    from gtfs.catalogue.document import Catalogue  # takes longer to load than all of --help
+    from gtfs.catalogue.statement import Statement  # takes longer to load than all of --help
 
-Confirm = Callable[["Catalogue", Sequence[tuple[Fingerprint, Sequence[str]]]], bool]
+Confirm = Callable[["Statement", Sequence[tuple[Fingerprint, Sequence[str]]]], bool]
 """Asked with a catalogue and, for each good signature, the primary key and its user ids."""
 
 

@@ -25,6 +25,8 @@ from gtfs.swarm.spec import TorrentSpec
 
 log = logging.getLogger(__name__)
 
+UNTOLD: Any = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd
+
 
 @dataclass(frozen=True)
 class AddPlan:
@@ -56,12 +58,12 @@ def plan_add(spec: TorrentSpec, options: SwarmOptions) -> AddPlan:
     # its pieces in a part file instead of the reel.
     params.file_priorities = []
     params.piece_priorities = [] if spec.complete else [0] * spec.pieces
-    params.trackers = list(dict.fromkeys((*spec.trackers, *options.trackers)))
+    params.trackers = [] if spec.is_quiet else list(dict.fromkeys((*spec.trackers, *options.trackers)))
     params.tracker_tiers = list(range(len(params.trackers)))
     params.url_seeds = list(spec.web_seeds)
     params.http_seeds = []
     params.peers = [*params.peers, *(peer for peer in (*spec.peers, *options.peers) if _is_address(peer[0]))]
-    params.flags = _flags(spec, options)
+    params.flags = _flags(spec, options) | UNTOLD if spec.is_quiet else _flags(spec, options)
     return AddPlan(params, hashes)
 
 

@@ -10,7 +10,7 @@ each other at once again, for ever where the round trip is longer than their sec
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from gtfs.swarm.addresses import AddressBook, Peer
@@ -39,15 +39,19 @@ class Dialling:
         for address, port in self._addresses.met():
             torrent.add_peer(address, port)
 
-    def tick(self, session: Any, torrents: Iterable[Torrent], *, is_probing: bool) -> None:
+    def tick(self, session: Any, torrents: Sequence[Torrent], *, is_probing: bool) -> None:
         """Called every second; ``is_probing`` tells whether peers are looked for beside those of ``torrents``."""
         self._ticks += 1
         hungry = [torrent for torrent in torrents if torrent.failure is None and torrent.is_hungry()]
         if hungry or is_probing:
             is_resting = not is_probing and all(torrent.is_resting for torrent in hungry)
             session.apply_settings(self._settings(is_resting=is_resting))
+        is_turn = self._ticks % TELL_AGAIN == 0
         for torrent in hungry:
-            if torrent.is_lonely() or self._ticks % TELL_AGAIN == 0:
+            if torrent.is_lonely() or is_turn:
+                self.tell(torrent)
+        for torrent in torrents:
+            if is_turn and torrent.spec.awaited and not torrent.peers() and torrent not in hungry:
                 self.tell(torrent)
 
     def _settings(self, *, is_resting: bool) -> dict[str, int]:

@@ -201,6 +201,7 @@ class FeedPoller:
         *,
         follow_pointer: FollowPointer | None = None,
         interval_s: float = 300.0,
+        has_freshness: bool = True,
         rng: random.Random | None = None,
     ) -> None:
         self._asked: set[Feed] = set()  # by `poll_task`
@@ -208,12 +209,14 @@ class FeedPoller:
         self._client = client
         self._follow_pointer = follow_pointer
         self._interval_s = interval_s
+        self._has_freshness = has_freshness  # catalogues may have a statement of it beside them
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
         self._validators: dict[Feed, Validators] = {}
         self._freshness: dict[Feed, Validators] = {}
         self._reports: dict[Feed, FeedReport] = {}
         self._turns: dict[Feed, trio.Lock] = {}
         self._others = trio.Event()
+        self._hurried = trio.Event()
         self.use(feeds)
 
     def use(self, feeds: Iterable[Feed]) -> None:
@@ -250,6 +253,11 @@ class FeedPoller:
                     nursery.start_soon(self._poll_while_used, feed)
                 await self._others.wait()
 
+    def hurry(self) -> None:
+        """Let `poll_task` ask every feed now; one that is being asked is asked once more."""
+        self._hurried.set()
+        self._hurried = trio.Event()
+
     def wait_s(self, feed: Feed) -> float:
         """How long to wait before a feed's next turn."""
         longest_s = max(LONGEST_WAIT_S, self._interval_s)
@@ -258,8 +266,10 @@ class FeedPoller:
 
     async def _poll_while_used(self, feed: Feed) -> None:
         while feed in self._feeds:
+            hurried = self._hurried
             await self._poll(feed)
-            await trio.sleep(self.wait_s(feed))
+            with trio.move_on_after(self.wait_s(feed)):
+                await hurried.wait()
         self._asked.discard(feed)
 
     async def _poll(self, feed: Feed) -> None:
@@ -278,7 +288,7 @@ class FeedPoller:
                 )
             else:
                 # Only once the catalogue it is about is held.
-                trouble = await self._poll_freshness(feed)
+                trouble = await self._poll_freshness(feed) if self._has_freshness else None
                 self._reports[feed] = FeedReport(feed.text, asked_s, int(time.time()), freshness=trouble)
 
     async def _poll_freshness(self, feed: Feed) -> str | None:

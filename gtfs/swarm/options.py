@@ -29,6 +29,7 @@ class SwarmOptions:
     dht_nodes: tuple[tuple[str, int], ...] = ()
     lsd: bool = False
     pex: bool = True
+    bells: bool = True  # torrents that tell of newer catalogues
     port_mapping: bool = False
     ports: tuple[int, int] | None = None  # the range for port 0 in ``listen``
     interface: str = ""  # or an address: the only one that peers are dialled from

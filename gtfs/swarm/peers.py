@@ -97,6 +97,12 @@ def _hang_up_on_last(handle: Any) -> set[tuple[str, int]]:
     return liars
 
 
+def local_endpoint(peer: Any) -> tuple[str, int]:
+    """Address and port of this side of a connection, which libtorrent 2.1 has as a method and 2.0 had as a field."""
+    found: tuple[str, int] = peer.local_endpoint() if callable(peer.local_endpoint) else peer.local_endpoint
+    return found
+
+
 def _copies(handle: Any, pieces: int, me: bytes) -> Sequence[int]:
     copies = [0] * pieces
     mine = scores(me, pieces)
@@ -120,7 +126,7 @@ def _company(handle: Any, pieces: int) -> Company:
         if peer.flags & lt.peer_info.seed:
             complete += 1
             if peer.connection_type == lt.peer_info.standard_bittorrent:
-                seeds[peer_id] = Connection(peer.local_endpoint()[1], (plain_address(peer.ip[0]), peer.ip[1]))
+                seeds[peer_id] = Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
         elif client_of(peer_id):
             mirrors[peer_id] = peer.num_pieces
     spread = [copies > complete for copies in _availability(handle, pieces)]

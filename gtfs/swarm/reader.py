@@ -141,5 +141,7 @@ class PieceReader:
 
     def tick(self) -> None:
         """Drop the read-ahead that came or that nobody came for."""
+        if not self._ahead:
+            return
         now = trio.current_time()
         self.drop_ahead([p for p, end_s in self._ahead.items() if end_s <= now or self._board.is_here(p)])

@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.dialling import Dialling
+from gtfs.swarm.doors import door_params
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.listening import Listener, ListenRefused
@@ -70,6 +71,7 @@ class Session:
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._torrents: dict[InfoHash, Torrent] = {}
         self._probes: dict[InfoHash, Probe] = {}
+        self._doors: set[str] = set()
         self._addresses = AddressBook()
         self._addresses.add(options.peers)
         self._counters = alerts.Counters(0, 0, 0)
@@ -133,7 +135,8 @@ class Session:
                 await lend(present, spec)
             return present
         # Entered before the first await, so that a second caller finds it.
-        torrent = self._torrents[spec.infohash] = Torrent(spec, self._disk, self._shares.begin)
+        told = replace(spec, trackers=tuple(dict.fromkeys((*spec.trackers, *self.options.trackers))))
+        torrent = self._torrents[spec.infohash] = Torrent(told, self._disk, self._shares.begin)
         try:
             await self._enter(torrent)
         except BaseException as error:
@@ -155,6 +158,13 @@ class Session:
         await self._drop(torrent)
         if self._torrents.get(infohash) is torrent:
             del self._torrents[infohash]
+
+    def open_door(self, name: str, trackers: tuple[str, ...]) -> None:
+        """Meet others who say this name, until the session ends; see `gtfs.swarm.doors`."""
+        self._check_open()
+        if name not in self._doors:
+            self._doors.add(name)
+            self._lt.async_add_torrent(door_params(name, trackers, self.options))
 
     async def learn_info(self, infohash: InfoHash, staging: Path, *, deadline_s: float) -> bytes:
         """The info dictionary of a torrent that is not in the session: see `gtfs.swarm.probe`."""

@@ -23,6 +23,7 @@ from gtfs.swarm.rendezvous import Owners, score, scores
 from gtfs.swarm.torrents import Torrent
 
 LOOK_S = 0.25  # between two looks at what the others have
+NOTHING_S = 60.0  # the same, while nothing is fetched: `Shares.begin` says when that ends
 MEET_S = 0.05  # the same, as long as a fetch has only begun
 SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
 PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
@@ -177,7 +178,7 @@ class Shares:
         """Share the work, as long as the session lives."""
         while True:
             is_new = any(fetch.is_new(trio.current_time()) for fetch in self._fetches.values())
-            with trio.move_on_after(MEET_S if is_new else LOOK_S):
+            with trio.move_on_after(MEET_S if is_new else LOOK_S if self._fetches else NOTHING_S):
                 await self._begun.wait()
             self._begun = trio.Event()
             known, self._fetches = self._fetches, {}

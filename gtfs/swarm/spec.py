@@ -17,7 +17,9 @@ class TorrentSpec:
 
     ``directory`` holds the file ``file_name`` (a real directory, never on a mount of ours). ``metainfo`` is where the
     checked ``.torrent`` is kept, ``resume`` where libtorrent's resume data. ``complete``: the file is whole and was
-    verified by us; it is seeded without hashing it again, and needs ``metainfo``.
+    verified by us; it is seeded without hashing it again, and needs ``metainfo``. ``awaited``: its pieces come into
+    being one by one, so that wanting them is no reason to look for more peers. ``is_quiet``: whoever wants it meets us
+    at a door (`gtfs.swarm.doors`), so that it is announced only while it is missed and nobody is there.
     """
 
     file_name: str
@@ -28,6 +30,8 @@ class TorrentSpec:
     metainfo: Path
     resume: Path
     complete: bool = False
+    awaited: bool = False
+    is_quiet: bool = False
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     peers: tuple[tuple[str, int], ...] = ()

@@ -45,7 +45,7 @@ class Torrent:
             spec.path, spec.piece_length, self.board, self.link, disk, self._mend, is_vouched=spec.complete
         )
         self._trouble = FileTrouble(self.link, self.board, lambda reason: self.tally.note(trouble=reason))
-        self._announcing = Announcing(self.link)
+        self._announcing = Announcing(self.link, spec.trackers, is_quiet=spec.is_quiet)
         self._whole = WholeFetch(
             spec, self.board, self.milestones, self.questions, self._trouble, self.peers, lambda: begin(self)
         )
@@ -195,14 +195,16 @@ class Torrent:
 
     def is_hungry(self) -> bool:
         """Whether peers could help: metadata or a wanted piece is missing."""
-        return not self.is_ready() or self.board.is_hungry()
+        return not self.is_ready() or (not self.spec.awaited and self.board.is_hungry())
 
     def is_lonely(self) -> bool:
         """Whether it is hungry and nobody is connected."""
         return self.failure is None and not self.peers() and self.is_hungry()
 
     def tick(self) -> None:
-        """Called every second."""
+        """Called every second; a daemon has tens of thousands that are whole, and of those next to nothing is asked."""
         self._reader.tick()
-        self._announcing.tick(is_lonely=not self.peers() and self.is_hungry())
+        is_whole = self.board.is_full()
+        is_lonely = not is_whole and not self.peers() and self.is_hungry()
+        self._announcing.tick(is_lonely=is_lonely, is_done=is_whole or (self.spec.awaited and self.is_ready()))
         self._trouble.tick()

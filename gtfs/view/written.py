@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -22,6 +22,7 @@ from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.takeup import parents_first
 from gtfs.mount.tree import Judged
 from gtfs.pack.scan import NotWhole
+from gtfs.state.control import Tell
 from gtfs.state.listed import is_listed
 from gtfs.state.state import State
 from gtfs.view.judged import JudgedPack, KeptExaminations
@@ -55,6 +56,7 @@ class WrittenPacks:
         self._waiting: dict[ObjectId, WrittenPack] = {}
         self._children: dict[ObjectId, set[ObjectId]] = {}
         self._wake = trio.Event()
+        self._settled = trio.Event()  # a batch has come to its end, well or not
         self.last_error: str | None = None
         self.write_error: str | None = None
 
@@ -66,10 +68,25 @@ class WrittenPacks:
     def statistics(self) -> dict[str, object]:
         """For status."""
         return {
-            "queued": len(self._queued) + len(self._in_hand),
+            "queued": self._left(),
             "waiting": len(self._waiting),
             "error": self.last_error or self.write_error,
         }
+
+    def _left(self) -> int:
+        return len(self._queued) + len(self._in_hand)
+
+    async def asked_drain(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Wait until all that is queued is taken in, or cannot be; what is left, as the status has it."""
+        while self._left() and self.last_error is None:
+            tell({"queued": self._left()})
+            await self._settled.wait()
+        return self.statistics()
+
+    def left_text(self) -> str:
+        """For the log of an end: what is still to be taken in."""
+        left = self._left()
+        return f"; {left} written packs are kept in {self.directory} and taken in by the next node" if left else ""
 
     def note_trouble(self, text: str | None) -> None:
         """See `mount.tree.IncomingSink`."""
@@ -141,13 +158,19 @@ class WrittenPacks:
                 log.error("%d written packs are kept in %s and tried again: %s", len(self._in_hand), self.directory, e)
                 self._queued = self._in_hand | self._queued
                 self._in_hand = {}
+                self._note_settled()
                 with trio.move_on_after(_RETRY_S):
                     await self._wake.wait()
                 self._wake.set()
                 continue
             self.last_error = None
             self._keep_waiting(outcome)
+            self._note_settled()
             self._writing.news.came_in(outcome.unpacked)
+
+    def _note_settled(self) -> None:
+        self._settled.set()
+        self._settled = trio.Event()
 
     async def _wait_quiet(self) -> None:
         """Let a writer of many files go on: a batch costs a signature and several processes, and the interpreter."""

@@ -12,7 +12,7 @@ import trio
 from keys import DAY_S
 from owner import COMPROMISED, Owner
 
-from gtfs.catalogue.accept import Accepted, FirstTrust
+from gtfs.catalogue.accept import Accepted, Believed, FirstTrust
 from gtfs.catalogue.document import Catalogue, digest
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, Fingerprint, ObjectId
@@ -58,7 +58,7 @@ class Publishers:
         **changes: object,
     ) -> bytes:
         """A catalogue, signed by keys of these names, or by a part of the one; others' has another branch."""
-        before = [each.digest if isinstance(each, Accepted) else digest(split_clearsigned(each)[0]) for each in follows]
+        before = [each.digest if isinstance(each, Believed) else digest(split_clearsigned(each)[0]) for each in follows]
         fields: dict[str, object] = {
             "repository": "demo",
             "version": version,

@@ -12,7 +12,8 @@ from owner import SUPERSEDED, revoked
 from publishers import MAIN, Publishers, held, now_s, take, with_node
 
 from gtfs.catalogue.accept import Accepted, CatalogueRefused, Equivocation, OlderVersion, WrongSigner
-from gtfs.catalogue.document import VERSIONS, BadCatalogue
+from gtfs.catalogue.document import BadCatalogue
+from gtfs.catalogue.statement import VERSIONS
 from gtfs.feed import parse_feed
 from gtfs.node.node import Node
 from gtfs.node.sync import move_refs

@@ -122,7 +122,7 @@ def test_no_file_of_a_batch_stays_or_stays_open(offered: list[Candidate], tmp_pa
 def test_deltas_that_stand_on_each_other_are_no_object_and_no_endless_loop(tmp_path: Path) -> None:
     """Two packs, each of which has the other's base: only if git forgets one in between can both be written."""
     a, b = ObjectId(b"a" * 20), ObjectId(b"b" * 20)
-    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oids: set())
     for oid, base in ((a, b), (b, a)):
         entry = Entry(12, REF_DELTA, 4, base, None, 12, 24, 100)
         item = decode.Decoded(oid, BLOB, 100, None, entry)
@@ -138,7 +138,7 @@ def test_deltas_that_stand_on_each_other_are_no_object_and_no_endless_loop(tmp_p
 
 def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     oid = ObjectId(b"a" * 20)
-    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oid: False)
+    made = batch.Batch(tmp_path / "batch", SHA1, lambda _oids: set())
     data = zlib.compress(b"x" * 100)
     entry = Entry(12, BLOB, 100, None, None, 12, 12 + len(data), 100)
     found = Scan((entry,), 24, b"", PackDigest(bytes(32)), {}, Account(Limits()))
@@ -154,6 +154,46 @@ def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     made.close()
 
 
+def refuse(bad: set[ObjectId], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let git refuse whatever batch has one of these; gives the packs of each batch that it was asked for."""
+    unpack, let_in_one = ingest.unpack, ingest.Ingest._let_in
+    being_let_in: set[ObjectId] = set()
+    asked: list[int] = []
+
+    def refused(repository: Repository, path: Path, *more: object) -> list[Path]:
+        asked.append(len(being_let_in))
+        if bad & being_let_in:
+            raise GitRefused("it is bad")
+        return unpack(repository, path, *more)  # type: ignore[arg-type]
+
+    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
+        being_let_in.clear()
+        being_let_in.update(of.oids)
+        return let_in_one(self, of)
+
+    monkeypatch.setattr(ingest, "unpack", refused)
+    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    return asked
+
+
+@pytest.mark.warns
+def test_the_packs_to_blame_are_found_by_halves(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MAX_PACKS", 200)  # of which none is left to be examined on top of it
+    with State(open_repository(tmp_path / "odd.git")) as state:
+        childless = [c.oid for c in offered if not state.index.history.children_of(c.oid)]
+    bad = {childless[0], childless[-1], childless[len(childless) // 2]}
+    asked = refuse(bad, monkeypatch)
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        outcome = state.ingest().run(offered)
+        assert {c.oid for c, _ in outcome.refused} == bad and not outcome.waiting
+        assert set(outcome.unpacked) == {c.oid for c in offered} - bad
+        state.repository.git("fsck", "--full", "--connectivity-only")
+    assert asked[0] == len(offered)
+    assert len(asked) <= 1 + 2 * len(bad) * len(offered).bit_length() < len(offered) / 3
+
+
 @pytest.mark.warns
 def test_what_git_refuses_is_no_base_for_what_comes_after_it(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,23 +201,7 @@ def test_what_git_refuses_is_no_base_for_what_comes_after_it(
     """Of a batch that git refuses, and of the next one that was examined on top of it."""
     monkeypatch.setattr(batch, "MAX_PACKS", 20)
     bad = offered[10].oid
-    unpack = ingest.unpack
-
-    def refuse(repository: Repository, path: Path, *more: object) -> list[Path]:
-        if bad in being_let_in:
-            raise GitRefused("it is bad")
-        return unpack(repository, path, *more)  # type: ignore[arg-type]
-
-    being_let_in: set[ObjectId] = set()
-    let_in_one = ingest.Ingest._let_in
-
-    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
-        being_let_in.clear()
-        being_let_in.update(of.oids)
-        return let_in_one(self, of)
-
-    monkeypatch.setattr(ingest, "unpack", refuse)
-    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    refuse({bad}, monkeypatch)
     with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
         outcome = state.ingest().run(offered)
         assert [c.oid for c, _ in outcome.refused] == [bad]

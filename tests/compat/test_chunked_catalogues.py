@@ -20,7 +20,7 @@ from publishers import MAIN, Publishers, held, now_s, with_node
 from gtfs.catalogue.chunkstore import ChunkStore
 from gtfs.catalogue.document import Catalogue, digest, from_text, text_alone
 from gtfs.catalogue.reftree import Chunk, RefTree, Top, name_chunk
-from gtfs.catalogue.store import DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.errors import Blame
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, ObjectId
@@ -409,7 +409,7 @@ def test_a_held_catalogue_whose_chunk_is_gone_or_damaged_never_gives_way_to_an_o
 def test_chunks_that_no_kept_catalogue_names_go_and_those_of_kept_ones_stay(
     mirror: State, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gtfs.catalogue.store.KEPT", 3)
+    monkeypatch.setattr("gtfs.catalogue.statementstore.KEPT", 3)
     for n in range(20):
         new = publisher.publish(main=ObjectId(bytes([n + 1]) * 20))
         assert poll(mirror, publisher.directory)[0].error is None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What publish foresees is the same by one process and by several."""
+"""What publish foresees is the same by one process and by several, of packs as they are made and later."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from oddities import EXAMPLES, OddRepository
 
 from gtfs.ids import ObjectId
-from gtfs.ingest import foresight
+from gtfs.ingest import examine, foresight
 from gtfs.ingest.faults import FaultCounts
-from gtfs.ingest.foresight import Foreseen, PackPlace, foresee_many
+from gtfs.ingest.foresight import NOT_LOOKED_AT, Foreseen, Foresight, LookedAt, PackPlace, foresee_many
 from gtfs.pack.limits import Limits
+from gtfs.repo import encoding
 from gtfs.repo.repository import open_repository
 from gtfs.repo.work import Step, Work
 from gtfs.state.foresee import Unacceptable, UnlistedFaults, foresee
@@ -92,3 +94,33 @@ def test_it_ends_early_when_told_to(state: State) -> None:
         found = places(state)
         runs = list(foresee_many(state.repository, state.layout.open_reel, found, len(found), LIMITS, 1 << 20, work))
         assert sum(run.packs for run in runs) == 0
+
+
+@pytest.mark.parametrize("kept", [0, 8 << 20])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_said_of_packs_as_they_are_made_is_what_is_said_of_them_later(
+    tmp_path: Path, state: State, jobs: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "_KEPT_BYTES", kept)  # one process; others map only what is long
+    later = [found for run in look(state, 1) for found in run.findings]
+    shutil.rmtree(state.repository.state_directory)
+    with State(open_repository(state.repository.path), LIMITS) as fresh:
+        taken = fresh.take_up(Work(jobs), foresight=Foresight(LIMITS, 1 << 20))
+        assert [(oid, told.findings) for oid, told in taken.looked_at.said] == later != []
+        assert all(taken.looked_at.has(place.offset) for place in places(fresh))
+        monkeypatch.setattr(examine.Examiner, "foresee", None)  # nothing is looked at again
+        wanted = {place.oid for place in places(fresh)}
+        with pytest.raises(UnlistedFaults) as stopped:
+            foresee(fresh, wanted, (), Work(jobs), taken.looked_at)
+    monkeypatch.undo()
+    with State(open_repository(state.repository.path), LIMITS) as again, pytest.raises(UnlistedFaults) as once_more:
+        foresee(again, wanted, (), Work(1))
+    assert str(stopped.value) == str(once_more.value)
+
+
+def test_only_packs_that_were_looked_at_count_as_such() -> None:
+    looked_at = LookedAt()
+    for start, end in ((10, 20), (20, 30), (50, 51)):
+        looked_at.add(start, end)
+    assert [offset for offset in range(60) if looked_at.has(offset)] == [*range(10, 30), 50]
+    assert not NOT_LOOKED_AT.has(0)

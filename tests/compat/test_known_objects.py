@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
-from gtfs.repo import known, sieve
+from gtfs.repo import known, packindex, sieve
 from gtfs.repo.history import history
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository, create_repository, open_repository
@@ -34,7 +34,7 @@ def test_packed_objects_are_known(odd_repository: Path) -> None:
 
 
 def test_a_large_index_is_mapped_and_found_in(odd_repository: Path, monkeypatch) -> None:
-    monkeypatch.setattr(known, "_SMALL_INDEX", 0)
+    monkeypatch.setattr(packindex, "_SMALL", 0)
     test_packed_objects_are_known(odd_repository)
 
 
@@ -126,8 +126,8 @@ def test_what_many_packs_have_is_known_before_and_after_they_were_looked_through
     blobs = many_packs(repository, 12)
     with KnownObjects(repository) as objects:
         for _ in range(3):
-            assert all(blob in objects and objects.is_packed(blob) for blob in blobs)
-            assert ABSENT not in objects and not objects.is_packed(ABSENT)
+            assert objects.packed_among(blobs) == set(blobs) and all(blob in objects for blob in blobs)
+            assert ABSENT not in objects and not objects.packed_among([ABSENT])
             objects.refresh()
         assert not objects._new  # all of them were looked through
         later = add_blob(repository, b"later")
@@ -141,12 +141,12 @@ def test_a_repack_after_packs_were_looked_through_is_noticed(tmp_path: Path) -> 
     repository = create_repository(tmp_path / "r.git", SHA1)
     blobs = many_packs(repository, 6)
     with KnownObjects(repository) as objects:
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)
         objects.refresh()
         assert not objects._new
         repository.git("repack", "-a", "-d", "-k", "-q")
         assert objects.refresh()
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)
         for file in (repository.objects / "pack").iterdir():
             file.unlink()
         assert objects.refresh()
@@ -162,7 +162,7 @@ def test_a_sieve_that_is_full_gives_way_to_a_larger_one(tmp_path: Path, monkeypa
             blobs.append(add_blob(repository, b"blob %d" % number))
             pack_loose(repository, blobs[-1])
             objects.refresh()
-            assert all(objects.is_packed(blob) for blob in blobs)
+            assert objects.packed_among(blobs) == set(blobs)
         objects.refresh()
         assert objects._sieve.room >= 16
-        assert all(objects.is_packed(blob) for blob in blobs)
+        assert objects.packed_among(blobs) == set(blobs)

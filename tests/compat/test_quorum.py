@@ -12,7 +12,7 @@ import pytest
 from history import History
 from keys import DAY_S, YEAR_S, Keys, now_s, shared_keys
 
-from gtfs.catalogue.store import DamagedStore
+from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.ids import Fingerprint, ObjectId, PackDigest
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refjudge import Demands

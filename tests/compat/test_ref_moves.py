@@ -14,6 +14,7 @@ from history import WHO, History
 from keys import NOW_S, YEAR_S, Keys, shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.ingest import takeup
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
 from gtfs.repo.history import TIPS, WAS
@@ -454,6 +455,28 @@ def test_an_empty_ref_file_whose_value_is_known_is_healed(mirror: Mirror, two: A
     assert mirror.history.refs() == {"refs/heads/main": two[0], "refs/heads/other": two[0]}
     (mirror.history.path / "refs/heads/main").write_bytes(contents)
     assert mirror.follow(main=two[1], other=two[0]) == RefReport(1, {}, {})
+
+
+def test_nothing_is_walked_again_of_what_a_sync_moved_refs_over(
+    mirror: Mirror, two: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[ObjectId] = []
+    walk = takeup.history
+
+    def watched(*args: Any) -> Iterator[ObjectId]:
+        for oid in walk(*args):
+            walked.append(oid)
+            yield oid
+
+    mirror.state.index.meta.set_taken_up(())  # as of a mirror whose packs all came in reels
+    monkeypatch.setattr(takeup, "history", watched)
+    assert mirror.follow(main=two[0]).moved == 1
+    assert mirror.state.take_up(Work(jobs=1)).packs == 0 == len(walked)
+    assert mirror.follow(main=two[1], other=two[0]).moved == 2
+    own = mirror.history.commit(two[1])
+    mirror.history.ref("refs/heads/own", own)
+    assert mirror.state.take_up(Work(jobs=1)).made == walked == [own]
+    assert mirror.state.index.meta.taken_up() == {*two, own}
 
 
 def test_an_empty_tip_is_healed_too(mirror: Mirror, two: Any) -> None:

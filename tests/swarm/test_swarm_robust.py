@@ -21,6 +21,7 @@ from gtfs.swarm.adding import plan_add
 from gtfs.swarm.alerts import HashFailed
 from gtfs.swarm.amnesty import FIRST_S, LAST_S, TRICKLE_S, _Patience
 from gtfs.swarm.dialling import Dialling
+from gtfs.swarm.peers import local_endpoint
 from gtfs.swarm.pieces import SwarmTimeout
 from gtfs.swarm.session import Session, open_session
 from gtfs.swarm.torrents import Torrent
@@ -83,7 +84,7 @@ async def test_the_only_good_peer_is_not_banned_for_ever(reel, tmp_path, monkeyp
         await origin.add(another)
         neighbour = await mirror.add(at_mirror(another, tmp_path / "mirror"))
         await neighbour.fetch_all(stall_s=WAIT_S)
-        (was,) = (peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info())
+        (was,) = (local_endpoint(peer) for peer in neighbour.link.handle.get_peer_info())
         spec = at_mirror(reel, tmp_path / "mirror")
         shutil.copy(reel.metainfo, spec.metainfo)  # who is banned gives no metadata
         monkeypatch.setattr("gtfs.swarm.session.plan_add", plan_with_a_ban)
@@ -96,7 +97,7 @@ async def test_the_only_good_peer_is_not_banned_for_ever(reel, tmp_path, monkeyp
         await torrent.fetch_all(stall_s=WAIT_S)
         assert await torrent.questions.ask_banned() == ()
         # The same peer's connection in another torrent is the one it was.
-        assert [peer.local_endpoint() for peer in neighbour.link.handle.get_peer_info()] == [was]
+        assert [local_endpoint(peer) for peer in neighbour.link.handle.get_peer_info()] == [was]
     assert spec.path.read_bytes() == DATA
 
 

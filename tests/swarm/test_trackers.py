@@ -16,6 +16,9 @@ from loopback import LOOPBACK, at_mirror, bencode, content, make_reel
 from ports import free_port
 from waiting import WAIT_S
 
+from gtfs.swarm import announcing
+from gtfs.swarm.adding import UNTOLD
+from gtfs.swarm.doors import door_of
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
@@ -82,3 +85,49 @@ async def test_a_tracker_brings_peers_together_even_beside_a_dead_one(tracker, t
     with trio.fail_after(WAIT_S):
         while tracker.swarms[reel.infohash]:  # noqa: ASYNC110  (both say goodbye; the server's thread lags behind)
             await trio.sleep(0.05)
+
+
+async def test_those_who_say_one_name_meet_once_for_all_their_reels(tracker, tmp_path):
+    url = f"http://127.0.0.1:{tracker.server_address[1]}/announce"
+    reels = [
+        dataclasses.replace(
+            make_reel(tmp_path / "publisher", data, f"{n}" * 64 + ".reel"), is_quiet=True, trackers=(url,)
+        )
+        for n, data in enumerate((DATA, content(1 << 17, 2), content(1 << 17, 3)))
+    ]
+    async with open_session(LOOPBACK) as publisher, open_session(LOOPBACK) as mirror:
+        publisher.open_door("a collection", (url,))
+        for reel in reels:
+            await publisher.add(reel)
+        with trio.fail_after(WAIT_S):
+            while door_of("a collection") not in tracker.swarms:  # noqa: ASYNC110  (no event to wait for)
+                await trio.sleep(0.05)
+        # What is whole was announced nowhere, and is found all the same.
+        assert set(tracker.swarms) == {door_of("a collection")}
+        mirror.open_door("a collection", (url,))
+        mirror.open_door("a collection", (url,))
+        for reel in reels:
+            there = at_mirror(reel, tmp_path / "mirror", is_quiet=True)
+            torrent = await mirror.add(there)
+            await torrent.fetch_all(stall_s=WAIT_S)
+            assert there.path.read_bytes() == reel.path.read_bytes()
+
+
+async def test_a_quiet_reel_is_announced_only_while_it_is_missed_and_nobody_is_there(tracker, tmp_path, monkeypatch):
+    monkeypatch.setattr(announcing, "LONELY_S", 0.1)
+    url = f"http://127.0.0.1:{tracker.server_address[1]}/announce"
+    reel = make_reel(tmp_path / "publisher", DATA)
+    async with open_session(LOOPBACK) as publisher, open_session(LOOPBACK) as mirror:
+        there = at_mirror(reel, tmp_path / "mirror", is_quiet=True, trackers=(url,))
+        torrent = await mirror.add(there)
+        assert not torrent.link.handle.trackers()
+        with trio.fail_after(WAIT_S):
+            while there.infohash not in tracker.swarms:  # noqa: ASYNC110  (no event to wait for)
+                await trio.sleep(0.05)
+        await publisher.add(reel)
+        torrent.add_peer("127.0.0.1", publisher.port)
+        await torrent.fetch_all(stall_s=WAIT_S)
+        with trio.fail_after(WAIT_S):
+            while torrent.link.handle.trackers():  # noqa: ASYNC110  (no event to wait for)
+                await trio.sleep(0.05)
+        assert torrent.link.handle.flags() & UNTOLD == UNTOLD

@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "swarm": set(),
     "mount": {"pack"},
     "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
+    "overview": set(),
     "view": {"pack", "repo", "reel", "ingest", "mount", "state"},
-    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view"},
+    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "overview"},
     "collection": {"pack", "repo", "trust", "catalogue", "state"},
     "daemon": {
         "pack",
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "mount",
         "state",
         "view",
+        "overview",
         "node",
         "collection",
     },
@@ -57,6 +59,7 @@ MAY_IMPORT = {
         "mount",
         "state",
         "view",
+        "overview",
         "node",
         "collection",
         "daemon",
@@ -72,23 +75,25 @@ MAY_IMPORT = {
         "mount",
         "state",
         "view",
+        "overview",
         "node",
         "collection",
         "daemon",
         "cli",
     },
 }
-FREE = {"errors", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
+FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
-    "dulwich": {"pack", "repo"},
+    "dulwich": {"pack"},
     "cryptography": {"swarm", "state"},
     "httpx": {"swarm", "node"},
+    "h11": {"overview"},
     "debian": {"trust", "catalogue"},
-    "trio": {"swarm", "mount", "view", "node", "daemon", "cli", "remote"},
+    "trio": {"swarm", "overview", "mount", "view", "node", "daemon", "cli", "remote"},
     "click": {"cli"},
     "rich": {"cli"},
     "platformdirs": {"cli"},
@@ -141,6 +146,7 @@ def test_state_and_what_is_below_load_neither_trio_nor_libtorrent() -> None:
 # Other programs' words, where they tell a thing in no other way: Python's, pyfuse3's, git's, libtorrent's.
 HEARS_OTHERS = {
     "cli/terminal.py": {"failed with No such file or directory", "start new thread"},
+    "collection/found.py": {"Unnamed repository;"},
     "mount/lifetime.py": {"No such file"},
     "repo/unpack.py": {"error: object "},
     "swarm/alerts.py": {"outgoing connection"},

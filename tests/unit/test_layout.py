@@ -16,7 +16,8 @@ from gtfs.layout import Layout
 
 HOUSE = Path(gtfs.__file__).parent
 ROOT = HOUSE.parent
-OTHERS = sorted(path for path in HOUSE.rglob("*.py") if path.name != "layout.py")
+PATHS = ("layout.py", "places.py")  # of a repository, and of a daemon
+OTHERS = sorted(path for path in HOUSE.rglob("*.py") if path.name not in PATHS)
 HERE = Layout(Path("/"))
 ENTRIES = {path for path in vars(HERE).values() if path != HERE.root}
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gtfs.cli.terminal import complain, os_error_text, say
@@ -11,10 +11,10 @@ from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.announce import announce
 
 
-def run_announce(place: Path) -> None:
-    """Announce all that is due, and say what came of it; nothing here fails the publish."""
+def run_announce(place: Path, tell: Callable[[str], None] = say) -> None:
+    """Announce all that is due, and ``tell`` what came of it; nothing here fails the publish."""
     for line, is_well in announce_lines(open_repository(place), asks=True):
-        (say if is_well else complain)(line)
+        (tell if is_well else complain)(line)
 
 
 def announce_lines(repository: Repository, *, asks: bool) -> Iterator[tuple[str, bool]]:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.ask import repository_of_mount
-from gtfs.cli.terminal import bar, complain, say, size_text
+from gtfs.cli.terminal import bar, complain, say, say_json, size_text
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.compare import compare
@@ -17,30 +18,54 @@ from gtfs.state.private import ReadOnly, is_read_only, make_private
 from gtfs.state.state import State
 
 
-def run(repo: Path, again: bool, against: Path | None) -> int:
+def run(repo: Path, again: bool, against: Path | None, *, dry_run: bool = False, as_json: bool = False) -> int:
     """Check, with a line on stderr for all that is found."""
     repository = open_repository(repository_of_mount(repo) or repo)
     other = None if against is None else open_repository(against)
-    found = 0
+    rebuilt: dict[str, Any] | None = None
     if again:
-        found += _rebuild(repository)
+        rebuilt = _foretell(repository) if dry_run else _rebuild(repository)
+        if not as_json:
+            _tell(rebuilt, dry_run=dry_run)
+    if again and dry_run:  # of an index that may be damaged nothing can be asked
+        if as_json:
+            say_json({"repository": str(repository.path), "rebuilt": rebuilt, "found": [], "notes": [], "packs": None})
+        return 0
+    lines = list(rebuilt["problems"] if rebuilt is not None else ())
     with State(repository, may_be_read_only=True) as state:
         with bar("checking") as show:
             for line in check(state, lambda done, total: show(done, total, size_text(total))):
                 complain(line)  # above the bar
-                found += 1
+                lines.append(line)
             compared = () if other is None else compare(repository, other, lambda n: show(0, 0, f"{n} objects"))
             for line in compared:
                 complain(line)
-                found += 1
-        for line in notes(state):
-            say(f"note: {line}")
-        if not found:
-            say(f"{repo}: {state.index.packs.count()} packs, all well")
-    return 1 if found else 0
+                lines.append(line)
+        noted, packs = list(notes(state)), state.index.packs.count()
+    if as_json:
+        found = {"rebuilt": rebuilt, "found": lines, "notes": noted, "packs": packs}
+        say_json({"repository": str(repository.path), **found})
+        return 1 if lines else 0
+    for line in noted:
+        say(f"note: {line}")
+    if not lines:
+        say(f"{repo}: {packs} packs, all well")
+    return 1 if lines else 0
 
 
-def _rebuild(repository: Repository) -> int:
+def _tell(rebuilt: dict[str, Any], *, dry_run: bool) -> None:
+    made = f"{rebuilt['packs']} packs, " if not dry_run else f"{size_text(rebuilt['bytes'])} of "
+    index = "index would be made" if dry_run else "index made"
+    say(f"{index} anew: {made}{rebuilt['reels']} reels; the old one is node.db.old")
+
+
+def _foretell(repository: Repository) -> dict[str, Any]:
+    """What would be read; nothing of it is."""
+    files = [file.stat().st_size for file in repository.state_directory.rglob("*.reel")]
+    return {"packs": None, "reels": len(files), "bytes": sum(files), "problems": []}
+
+
+def _rebuild(repository: Repository) -> dict[str, Any]:
     if is_read_only(repository.state_directory):
         raise ReadOnly(repository.state_directory)
     make_private(repository.state_directory)
@@ -60,5 +85,4 @@ def _rebuild(repository: Repository) -> int:
         result = rebuild(repository, listed, progress)
     for line in result.problems:
         complain(line)
-    say(f"index made anew: {result.packs} packs, {result.reels} reels; the old one is node.db.old")
-    return len(result.problems)
+    return {"packs": result.packs, "reels": result.reels, "bytes": total, "problems": list(result.problems)}

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,9 +20,11 @@ import trio
 from gtfs.cli.nodeoptions import Said, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
+from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit, tell_wait
-from gtfs.cli.work.signals import end_signals, ended_by, reread_task
+from gtfs.cli.work.signals import ENDS, end_signals, ended_by, ends_with_terminal, reread_task
 from gtfs.errors import Blame, GtfsError
+from gtfs.events import events
 from gtfs.feed import LATEST
 from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
@@ -30,6 +33,8 @@ from gtfs.mount.mountpoint import check_mountpoint, detach_dead
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
+from gtfs.node.overview import ServedOverview, judge_node
+from gtfs.overview.health import RepositoryHealth
 from gtfs.state.source import Source
 
 log = logging.getLogger(__name__)
@@ -94,17 +99,31 @@ def _in_background(daemon: Daemon, source: Source, place: Path, said: Said) -> i
 async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -> None:
     options = replace(said.node, may_be_read_only=said.mount.read_only)
     early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
+    may_end = ends_with_terminal()
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
+        overview = ServedOverview(said.overview)
         async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
             if node.state.read_only:
                 complain(
                     f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
                 )
-            await _serve(node, source, place, said, daemon, hangups)
+            await _serve(node, source, place, said, daemon, hangups, may_end, overview)
+
+
+def _log_of(node: Node, said: Said) -> Path | None:
+    """Of a mount in the background: the file that was named, else the repository's own."""
+    return said.command.logfile or (None if node.state.read_only else node.state.layout.log)
 
 
 async def _serve(
-    node: Node, source: Source, place: Path, said: Said, daemon: Daemon | None, hangups: AsyncIterator[int]
+    node: Node,
+    source: Source,
+    place: Path,
+    said: Said,
+    daemon: Daemon | None,
+    hangups: AsyncIterator[int],
+    may_end: bool,
+    overview: ServedOverview,
 ) -> None:
     """From an open node to the end of its mount."""
     async with trio.open_nursery() as nursery:
@@ -112,20 +131,26 @@ async def _serve(
         mounted_tree = Mount(node.packs, node.written, node.control_files, said.mount)
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
+        logfile = None if daemon is None else _log_of(node, said)
+
+        async def look() -> list[RepositoryHealth]:
+            return [await judge_node(node, said.thresholds)]
+
+        nursery.start_soon(overview.run_task, look, node.session)
 
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there
             if daemon is not None:
-                daemon.ready(said.command.logfile)
+                daemon.ready(logfile)
             if manager:
                 tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
-            log.info("%s is mounted on %s", source.text, place)
+            open_log(logfile, 1, 2, own=said.command.logfile is None)
+            events.info("%s is mounted on %s", source.text, place)
 
         manager = os.environ.get("NOTIFY_SOCKET")
-        logfile = said.command.logfile if daemon is not None else None
-        nursery.start_soon(reread_task, hangups, [node], logfile, (1, 2))
-        ends = end_signals()
-        await serve(mounted_tree, place, said.mount, source=source.text, on_mounted=mounted, end_signals=ends)
+        nursery.start_soon(partial(reread_task, hangups, [node], logfile, (1, 2), may_end=may_end))
+        await serve(mounted_tree, place, said.mount, source=source.text, on_mounted=mounted, end_signals=ENDS)
+        events.info("%s is unmounted%s", place, node.written.left_text())
         if manager:
             tell_manager(manager, "STOPPING=1\n")
         nursery.cancel_scope.cancel()

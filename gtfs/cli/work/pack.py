@@ -14,7 +14,7 @@ from typing import IO
 import click
 
 from gtfs.cli.ask import repository_of_mount
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, size_text, stop_on_interrupt
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, say_json, size_text, stop_on_interrupt
 from gtfs.errors import Blame
 from gtfs.ids import ObjectId, pack_name
 from gtfs.pack.encode import Encoder
@@ -27,7 +27,9 @@ from gtfs.repo.work import Work
 from gtfs.state.config import Config
 
 
-def run(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: int | None) -> int:
+def run(
+    repo: Path, oid: str | None, every: bool, output: Path | None, jobs: int | None, *, as_json: bool = False
+) -> int:
     """Write one pack, or all."""
     repository = open_repository(repository_of_mount(repo) or repo)
     if every == (oid is not None):
@@ -35,11 +37,13 @@ def run(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: int
     if every:
         if output is None:
             raise click.UsageError("--all needs -o DIR")
-        return _write_all(repository, output, jobs)
+        return _write_all(repository, output, jobs, as_json)
     assert oid is not None
     name = _find(repository, oid)
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a pack is binary: redirect it, or give -o FILE")
+    if output is None and as_json:
+        raise click.UsageError("--json needs -o: without, standard output is for the pack")
     with CatFile(repository) as reader:
         encoder = Encoder(reader, repository.fmt, Config(repository).limits())
         try:
@@ -55,6 +59,8 @@ def run(repo: Path, oid: str | None, every: bool, output: Path | None, jobs: int
         except Unencodable as e:
             cut = " (shallow or partial clone)" if repository.is_shallow() or repository.is_partial() else ""
             raise BadRepository(f"the pack of {name.hex()} cannot be made: {e}{cut}") from None
+    if as_json and output is not None:
+        say_json({"output": str(output), "packs": 1, "bytes": output.stat().st_size, "unmade": {}})
     return 0
 
 
@@ -78,11 +84,12 @@ def _whole_file(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int:
+def _write_all(repository: Repository, directory: Path, jobs: int | None, as_json: bool) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     limits = Config(repository).limits()
     oids = [oid for oid in history(repository) if not (directory / pack_name(oid)).exists()]
-    unmade = done = size = 0
+    done = size = 0
+    unmade: dict[str, str] = {}
     # Spools lie beside the packs, so that the repository may be somebody else's and read-only.
     with (
         tempfile.TemporaryDirectory(dir=directory, prefix=".gtfs-") as spools,
@@ -92,13 +99,16 @@ def _write_all(repository: Repository, directory: Path, jobs: int | None) -> int
         for run in encode_many(repository, oids, Path(spools), limits, Work(jobs, stop)):
             size += _split(run, directory)
             done += len(run.made)
-            unmade += len(run.unmade)
             for item in run.unmade:
+                unmade[item.oid.hex()] = item.reason
                 complain(f"{item.oid.hex()}: {item.reason}")
-            show(done + unmade, len(oids), size_text(size))
+            show(done + len(unmade), len(oids), size_text(size))
         if stop():
             complain(f"interrupted after {done} packs; run it again for the rest")
             return INTERRUPTED
+    if as_json:
+        say_json({"output": str(directory), "packs": done, "bytes": size, "unmade": unmade})
+        return Blame.SOURCE.exit_code if unmade else 0
     click.echo(f"{done} commit packs, {size} bytes, in {directory}", err=True)
     return Blame.SOURCE.exit_code if unmade else 0
 

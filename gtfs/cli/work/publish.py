@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from gtfs.state.config import Config
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
+from gtfs.state.eventhooks import run_published_hooks
+from gtfs.state.feeddir import write_feed, write_set_feed
 from gtfs.state.foretell import foretell
 from gtfs.state.lock import Busy
 from gtfs.state.outstanding import is_by_itself, note_failure
@@ -52,13 +54,32 @@ def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: b
             if stop():
                 return None
             raise
+        _tell(state, stop)
         return describe_published(state, published)
 
 
 def run_complete(place: Path, files: Sequence[Path]) -> dict[str, Any]:
     """What was published."""
     with State(open_repository(place)) as state:
-        return describe_published(state, complete_with(state, files))
+        published = complete_with(state, files)
+        _tell(state, lambda: False)
+        return describe_published(state, published)
+
+
+def write_feed_at(place: Path, directory: Path) -> None:
+    """Bring a directory for a web server to what was published."""
+    write_feed(open_repository(place).layout, directory.absolute())
+
+
+def _tell(state: State, stop: Callable[[], bool]) -> None:
+    """After a publish without a node: the feed for a web server, then the hooks. It is published, whatever comes."""
+    try:
+        write_set_feed(state.layout, state.config)
+    except GtfsError as error:
+        complain(f"published, but the feed directory is as it was: {error}")
+    except OSError as error:
+        complain(f"published, but the feed directory is as it was: {os_error_text(error)}")
+    run_published_hooks(state, stop)
 
 
 def run_foretell(place: Path) -> dict[str, Any]:
@@ -107,6 +128,7 @@ def _after_push(repository: Repository, jobs: int | None) -> list[str]:
                 return _announced(repository)
             try:
                 lines = _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
+                _tell(state, lambda: False)
             except (GtfsError, OSError) as error:
                 said = os_error_text(error) if isinstance(error, OSError) else str(error)
                 return [

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 import click
 
-from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.statement import Statement
 from gtfs.cli.terminal import complain
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed
@@ -22,6 +23,8 @@ from gtfs.state.trustgiven import TrustGiven
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
 _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never used
+
+_asking = threading.Lock()
 
 
 class ResourcesTooLow(GtfsError):
@@ -51,16 +54,26 @@ def raise_file_limit() -> None:
         )
 
 
-def ask_first(catalogue: Catalogue, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+def ask_first(catalogue: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     """Design.md §5: an explicit yes at a terminal, when nobody gave a fingerprint or a keyring of one key."""
+    return _ask(f"The catalogue of {catalogue.repository}", "the repository holds", signers)
+
+
+def ask_collection(collection: Statement, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
+    """The same of a collection."""
+    return _ask(f"The collection {collection.repository}", "is mirrored here", signers)
+
+
+def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str]]]) -> bool:
     if not sys.stdin.isatty():
         return False
-    for primary, user_ids in signers:
-        click.echo(f"The catalogue of {catalogue.repository} is signed by {primary}", err=True)
-        for user_id in user_ids:
-            click.echo(f"    {user_id}", err=True)
-    answer = input("Shall this key say what the repository holds, from now on? Type yes: ")
-    return answer.strip() == "yes"
+    with _asking:  # repositories start side by side
+        for primary, user_ids in signers:
+            click.echo(f"{what} is signed by {primary}", err=True)
+            for user_id in user_ids:
+                click.echo(f"    {user_id}", err=True)
+        answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
+        return answer.strip() == "yes"
 
 
 def may_ask(given: TrustGiven) -> TrustGiven:

@@ -3,100 +3,200 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 import trio
 
-from gtfs.cli.nodeoptions import BadNodeOption, Said, parse
+from gtfs.cli.nodeoptions import BadNodeOption, Said, check_own, check_process, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
-from gtfs.cli.work.signals import end_signals, ended_by, reread_task
-from gtfs.mount.daemon import tell_manager, write_to
-from gtfs.node.node import Node
+from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
+from gtfs.collection.wanted import WantedRepository
+from gtfs.daemon.added import AddedRepositories
+from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.overview import judge_roster
+from gtfs.daemon.places import Places
+from gtfs.daemon.roster import OwnOptions, Roster
+from gtfs.daemon.service import Service
+from gtfs.errors import Blame, GtfsError
+from gtfs.events import events
+from gtfs.mount.daemon import tell_manager
+from gtfs.node.control import answer_task, listen
+from gtfs.node.memory import keep_little
 from gtfs.node.nursery import open_flat_nursery
-from gtfs.node.opening import open_source
-from gtfs.repo.repository import BadRepository, open_repository
-from gtfs.state.config import Config
-from gtfs.state.source import Source
+from gtfs.node.overview import ServedOverview
+from gtfs.node.shared import open_shared
+from gtfs.state.lock import Busy, Lock
+from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
 
+_OWN_CHECK = OptionsCheck(check_process, check_own)
 
-def run(repos: Sequence[str], options: Sequence[str]) -> int:
-    """Seed until a signal ends it."""
-    said = parse(options)
-    if said.node.offline:
-        raise BadNodeOption("offline: there is nothing to seed without a swarm")
+
+class DaemonRuns(GtfsError):
+    """Another daemon has the state."""
+
+    fault = Blame.BUSY
+
+
+def run_named(repos: Sequence[str], options: Sequence[str]) -> int:
+    """Seed these until a signal ends it."""
+    said = check_process(options)
     if said.command.repo is not None and len(repos) > 1:
         raise BadNodeOption("repo= is for one SOURCE")
-    sources = [source_at(repo, said.command.repo) for repo in dict.fromkeys(repos)]
+    wanted = [_named(repo, said.command.repo, is_alone=len(repos) == 1) for repo in dict.fromkeys(repos)]
     raise_file_limit()
-    trio.run(_run, sources, said)
+    body = partial(_seed_named, wanted, said.command.logfile)
+    trio.run(partial(_seed, said, tuple(options), body, goes_on=len(wanted) > 1, may_ask_user=True))
     return 0
 
 
-async def _run(sources: list[Source], said: Said) -> None:
-    early = [number for number in end_signals() if number is not signal.SIGINT]  # that is trio's own
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
-        async with ended_by(*early), open_session(said.node.swarm) as session, contextlib.AsyncExitStack() as stack:
-            nodes = []
-            for source in sources:
-                its = said.node if not _is_clone(source) else replace(said.node, prefetch=True)  # else reels stay away
-                opened = open_source(source, may_ask(said.trust), its, session)
-                nodes.append(await stack.enter_async_context(opened))
-                _tell_empty(nodes[-1])
-            with trio.open_signal_receiver(*end_signals()) as signals:
-                await _seed(nodes, session, said.command.logfile, signals, hangups)
+def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -> int:
+    """Seed what gtfs.conf says, and what is added, until a signal ends it. ``is_needed``: gtfs.conf must be there."""
+    check_process(options)
+    read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
+    configuration = read()
+    words = (*configuration.options, *configuration.status, *options)
+    said = check_process(words)
+    raise_file_limit()
+    places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    places.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = Lock(places.lock)
+    try:
+        lock.acquire()
+    except Busy as e:
+        raise DaemonRuns(
+            f"process {e.pid} is the daemon of {places.data}; gtfs seed add, list and remove talk to it"
+        ) from None
+    try:
+        body = partial(_seed_configured, places, configuration, read, said.command.logfile)
+        trio.run(partial(_seed, said, words, body, goes_on=True, may_ask_user=False))
+    finally:
+        lock.release()
+    return 0
+
+
+def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedRepository:
+    try:
+        source = source_at(repo, directory)
+    except GtfsError:
+        if is_alone:
+            raise
+        return WantedRepository(repo, repo, Path(repo), origin="the command line")  # it may be there later
+    text = str(source.repository) if source.feed is None else source.text
+    return WantedRepository(repo, text, source.repository, origin="the command line")
+
+
+class _Run:
+    """What both ways of running share."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        session: Session,
+        client: Client,
+        nursery: trio.Nursery,
+        hangups: AsyncIterator[int],
+        url: str | None,
+    ) -> None:
+        self.url = url  # of the overview
+        self.roster, self.session, self.client, self.nursery, self.hangups = roster, session, client, nursery, hangups
+        self.manager = os.environ.pop("NOTIFY_SOCKET", "")
+        self.is_begun = False
+        self.may_end = False  # as `ends_with_terminal` says
+
+    async def begun(self, logfile: Path | None) -> None:
+        """Say what is seeded, once each repository was tried."""
+        await self.roster.wait_tried()
+        self.is_begun = True
+        torrents, nodes = self.session.torrents(), self.roster.nodes()
+        size = size_text(sum(torrent.local_bytes() for torrent in torrents))
+        say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
+        if self.url is not None:
+            say(f"how they fare: {self.url}")
+        open_log(logfile, 2)
+        events.info("%d repositories are seeded on port %d", len(nodes), self.session.port)
+
+    def tell_ready(self) -> None:
+        if self.manager:
+            tell_manager(self.manager, "READY=1\n")
 
 
 async def _seed(
-    nodes: list[Node], session: Session, logfile: Path | None, signals: AsyncIterator[int], hangups: AsyncIterator[int]
+    said: Said, words: tuple[str, ...], body: Callable[[_Run], Awaitable[None]], *, goes_on: bool, may_ask_user: bool
 ) -> None:
-    """From open nodes to a signal that ends them."""
-    manager = os.environ.pop("NOTIFY_SOCKET", "")
-    async with open_flat_nursery() as nursery:
+    """The session, and a roster in it for ``body``, until a signal comes."""
+    keep_little()
+    open_log(None)
+    may_end = ends_with_terminal()
 
-        async def end_task() -> None:
-            async for number in signals:
-                log.info("%s: ending", signal.Signals(number).name)
-                nursery.cancel_scope.cancel()
+    @lru_cache(1024)
+    def read_options(own: tuple[str, ...]) -> OwnOptions:
+        its = parse([*words, *own]) if own else said
+        return OwnOptions(its.node, may_ask(its.trust) if may_ask_user else its.trust)
 
-        nursery.start_soon(end_task)
-        for node in nodes:
-            await node.take_up()
-            if node.state.config.is_clone():
-                await node.reel_torrents.encode()
-            await node.reel_torrents.update()
-            await nursery.start(node.run_task)
-        torrents = session.torrents()
-        size = size_text(sum(torrent.local_bytes() for torrent in torrents))
-        say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {session.port}")
-        if logfile is not None:
-            write_to(logfile, 2)
-        nursery.start_soon(reread_task, hangups, nodes, logfile, (2,))
-        if manager:
-            tell_manager(manager, "READY=1\n")
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups, trio.open_signal_receiver(*end_signals()) as signals:
+        async with open_flat_nursery() as outer:
+            run: _Run | None = None
+
+            async def end_task() -> None:
+                async for number in signals:
+                    events.info("%s: ending", signal.Signals(number).name)
+                    if run is None or not run.is_begun:
+                        raise KeyboardInterrupt
+                    outer.cancel_scope.cancel()
+
+            outer.start_soon(end_task)
+            overview = ServedOverview(said.overview)  # before anything else: its port may be taken
+            async with (
+                open_session(said.node.swarm) as session,
+                open_shared(said.node.proxy) as shared,
+                open_flat_nursery() as nursery,
+            ):
+                roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
+                nursery.start_soon(roster.rest_task)
+                nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
+                run = _Run(roster, session, shared.client, nursery, hangups, overview.url)
+                run.may_end = may_end
+                await body(run)
 
 
-def _is_clone(source: Source) -> bool:
-    return source.feed is None and Config(open_repository(source.repository)).is_clone()
+async def _seed_named(wanted: list[WantedRepository], logfile: Path | None, run: _Run) -> None:
+    await run.roster.want(wanted)
+    await run.roster.wait_tried()
+    troubles = [member.trouble for member in run.roster.members() if member.trouble is not None]
+    if len(troubles) == len(wanted):
+        raise troubles[0]
+    await run.begun(logfile)
+    run.tell_ready()
+    await _reread_at_hangups(run, logfile, run.roster.reread)
 
 
-def _tell_empty(node: Node) -> None:
-    """Say so where there is nothing to seed; raises `BadRepository` where there can be nothing."""
-    state = node.state
-    if state.held is not None:
-        return
-    if state.config.sign_key() is None:
-        raise BadRepository(
-            f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
-        )
-    complain(f"{state.repository.path} has published nothing yet: run gtfs publish {state.repository.path}")
+async def _seed_configured(
+    places: Places, configuration: Configuration, read: Callable[[], Configuration], logfile: Path | None, run: _Run
+) -> None:
+    added = AddedRepositories(places.added)
+    service = Service(places, configuration, read, _OWN_CHECK, added, run.roster, run.client, run.nursery)
+    await service.start()
+    run.nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
+    run.tell_ready()
+    logfile = logfile or configuration.log_file
+    await run.begun(logfile)
+    if not run.roster.members():
+        complain(f"there is nothing to seed yet: gtfs seed add SOURCE, or write {places.config}")
+    await _reread_at_hangups(run, logfile, service.reread)
+
+
+async def _reread_at_hangups(run: _Run, logfile: Path | None, reread: Callable[[], Awaitable[None]]) -> None:
+    async for _ in rereads(run.hangups, logfile, (2,), may_end=run.may_end):
+        await reread()
+        events.info("the settings were read again")

@@ -13,7 +13,7 @@ from gtfs.catalogue.cosign import describe
 from gtfs.catalogue.document import TEXT_BYTES, BadCatalogue, Catalogue, digest, from_text, text_alone
 from gtfs.catalogue.refchunks import ChunksMissing
 from gtfs.cli.publish import BEFORE_SUFFIX
-from gtfs.cli.terminal import complain, say
+from gtfs.cli.terminal import complain, say, say_json
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import CHUNKS
@@ -29,7 +29,9 @@ class NothingSigned(GtfsError):
     fault = Blame.USAGE
 
 
-def run(file: Path, key: str | None, home: Path | None, is_sure: bool) -> None:
+def run(
+    file: Path, key: str | None, home: Path | None, is_sure: bool, *, dry_run: bool = False, as_json: bool = False
+) -> None:
     """Show, ask, sign. Raises `NothingSigned`, `BadCatalogue`, `SigningFailed`, `GnupgUnusable`, `BadId`, OSError."""
     text = _read(file, TEXT_BYTES)
     if text.startswith(b"-----BEGIN PGP"):
@@ -39,15 +41,20 @@ def run(file: Path, key: str | None, home: Path | None, is_sure: bool) -> None:
     text_before = _before(file, new)
     before = None if text_before is None else text_alone(text_before)
     signer = Signer(_choose(new, before, None if key is None else parse_fingerprint(key), home), home)
-    for line in describe(text, text_before, chunks):
-        print(line)
+    lines = list(describe(text, text_before, chunks))
+    for line in lines:
+        print(line, file=sys.stderr if as_json else sys.stdout)
     if new.previous is not None and before is None:
         complain(f"there is no {file}{BEFORE_SUFFIX}, so all refs are shown, and not which of them change")
-    if not is_sure:
-        _ask(signer.fingerprint)
     out = file.with_name(f"{file.name}.{key_id(signer.fingerprint)}.asc")
-    replace_file(out, signer.clearsign(text.decode("ascii")), 0o644)
-    say(f"signed {out}")
+    if not dry_run:
+        if not is_sure:
+            _ask(signer.fingerprint)
+        replace_file(out, signer.clearsign(text.decode("ascii")), 0o644)
+    if as_json:
+        say_json({"file": str(out), "key": signer.fingerprint, "version": new.version, "signed": not dry_run})
+    else:
+        say(f"{signer.fingerprint} would sign {out}" if dry_run else f"signed {out}")
 
 
 def _read(file: Path, most: int) -> bytes:
@@ -99,5 +106,5 @@ def _ask(key: Fingerprint) -> None:
         raise NothingSigned(
             "nothing is signed: nobody is at a terminal to say so; look at what is shown and give --yes"
         )
-    if click.prompt(f"Shall {key} sign this? Type yes", default="", show_default=False).strip() != "yes":
+    if click.prompt(f"Shall {key} sign this? Type yes", default="", show_default=False, err=True).strip() != "yes":
         raise NothingSigned("nothing is signed, as you did not say yes")

@@ -13,10 +13,16 @@ import trio
 
 from gtfs.cli.nodeoptions import parse
 from gtfs.cli.work.running import may_ask, raise_file_limit, tell_wait
+from gtfs.feed import parse_feed
+from gtfs.node.node import open_node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
+from gtfs.node.options import NodeOptions
+from gtfs.repo.repository import open_repository
+from gtfs.state.config import Config
 from gtfs.state.control import Tell
 from gtfs.state.source import Source
+from gtfs.state.state import State
 
 _REPORTED = ("gtfs.node.sync", "gtfs.node.refusals")  # whose warnings are in what is returned, and shown with advice
 
@@ -36,6 +42,19 @@ def _said_once() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def run_dry(place: Path) -> dict[str, Any]:
+    """What a sync of the mirror at ``place`` would do, from what its feeds and its disk say; nobody is let in."""
+    repository = open_repository(place)
+    feeds = tuple(parse_feed(text) for text in Config(repository).get_all("source"))
+
+    async def work() -> dict[str, Any]:
+        with State(repository, may_be_read_only=True) as state:
+            async with open_node(state, NodeOptions(offline=True, feeds=feeds)) as node:
+                return await node.foresight.foresee()
+
+    return trio.run(work)
+
+
 def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell: Tell) -> dict[str, Any]:
     """What was done; ``found`` None: ``place`` is the SOURCE. Raises KeyboardInterrupt for Ctrl-C, whatever it met."""
     said = parse(words)
@@ -50,6 +69,7 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             done = await node.sync_once(tell)
             # Refs have moved; a node that runs on does this beside all else.
             await node.hooks.look()
+            await node.event_hooks.look()
             await node.upkeep.look()
             return done
 

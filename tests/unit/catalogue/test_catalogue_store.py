@@ -8,7 +8,8 @@ from documents import NOW_S, B, catalogue, document
 
 from gtfs.catalogue.accept import Accepted, Equivocation
 from gtfs.catalogue.document import Catalogue, digest
-from gtfs.catalogue.store import EVIDENCE, CatalogueStore, DamagedStore
+from gtfs.catalogue.statementstore import EVIDENCE, DamagedStore
+from gtfs.catalogue.store import CatalogueStore
 
 
 def accepted(new: Catalogue) -> Accepted:

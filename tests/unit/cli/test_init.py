@@ -12,10 +12,20 @@ from gtfs.cli.commands import cli
 from gtfs.cli.init import init
 from gtfs.state.initialise import Wanted
 
-OF_ATTESTERS = {"--attest", "--sign-key", "--gnupg-home", "--valid-days"}
-DONE_HERE = {"repo", "attest", "hook", "no_hook", "signing_subkey", "no_announce"}  # by the command itself
+OF_ATTESTERS = {"--json", "--attest", "--sign-key", "--gnupg-home", "--valid-days"}
+DONE_HERE = {
+    "dry_run",
+    "as_json",
+    "repo",
+    "attest",
+    "hook",
+    "no_hook",
+    "signing_subkey",
+    "no_announce",
+}  # by the command itself
 VALUES = {
     "--publish": ["auto"],
+    "--dry-run": [],
     "--hook": [],
     "--no-hook": [],
     "--no-announce": [],

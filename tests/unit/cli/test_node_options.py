@@ -12,6 +12,8 @@ from gtfs.cli.nodeoptions import TABLE, CommandOptions, parse
 from gtfs.errors import GtfsError
 from gtfs.mount.options import MountOptions, escape_value
 from gtfs.node.options import NodeOptions
+from gtfs.overview.health import Thresholds
+from gtfs.overview.options import OverviewOptions
 from gtfs.pack.limits import Limits
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.options import SwarmOptions
@@ -25,6 +27,7 @@ def swarm(text: str) -> SwarmOptions:
 def test_an_option_sets_a_field_of_what_its_reader_is_given(name: str) -> None:
     option = TABLE[name]
     given = {CommandOptions, MountOptions, NodeOptions, SwarmOptions, TrustGiven, Limits}
+    given |= {OverviewOptions, Thresholds}
     assert option.of in given and option.sets in {f.name for f in dataclasses.fields(option.of)}
 
 

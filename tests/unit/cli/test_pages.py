@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
+import json
 import pkgutil
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +35,17 @@ from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.status import describe_peer, describe_sync
 from gtfs.node.sync import SyncReport
+from gtfs.overview.health import (
+    FeedHealth,
+    PublishedVersion,
+    ReelHealth,
+    RefHeldBack,
+    RefusedFile,
+    RepositoryHealth,
+)
+from gtfs.overview.page import Shown
+from gtfs.overview.snapshot import status_document
+from gtfs.overview.traffic import Traffic
 from gtfs.pack.limits import LIMITS, Limits, key_of
 from gtfs.reel.index import PackStage
 from gtfs.repo.repository import create_repository
@@ -207,7 +217,8 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 
 def json_page() -> str:
-    return section(page("gtfs.1"), "JSON")
+    """What `gtfs.node.status` has; what commands alone print is compared in tests/compat/test_json.py."""
+    return "".join(subsection(page("gtfs.1"), f"Of {name}") for name in ("status", "sync", "verify"))
 
 
 def test_every_key_of_the_state_of_a_node_is_told(state: State) -> None:
@@ -240,7 +251,15 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
+    found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found
+
+
+def test_every_key_of_an_overview_is_told_and_no_other() -> None:
+    kinds = (RepositoryHealth, RefHeldBack, RefusedFile, ReelHealth, FeedHealth, PublishedVersion)
+    served = json.loads(status_document(Shown((), Traffic().last_day(0), 0, "1")).body)
+    found = {field.name for kind in kinds for field in dataclasses.fields(kind)} | set(keys(served, ()))
+    assert marked(subsection(page("gtfs.1"), "Of an overview")) == found
 
 
 def test_every_setting_that_is_read_is_told() -> None:
@@ -306,22 +325,3 @@ def test_mandoc_finds_nothing_to_warn_about(path: Path) -> None:
         pytest.skip("mandoc is not installed (apt package mandoc)")
     done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", path], capture_output=True, text=True, check=False)
     assert not done.stdout + done.stderr
-
-
-COMPLETE = """
-. contrib/completion/gtfs.bash
-try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _gtfs_completion gtfs; echo "${COMPREPLY[@]}"; }
-try gtfs p
-try gtfs init --s
-try gtfs mount -o ro,inter
-"""
-
-
-def test_bash_completes_commands_and_options() -> None:
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", COMPLETE], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        "pack publish",
-        "--sign-key --signer --sendmail --signing-subkey",
-        "ro,interface=",
-    ]

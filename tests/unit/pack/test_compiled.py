@@ -70,6 +70,7 @@ def test_without_them_everything_is_left_to_the_python(monkeypatch: pytest.Monke
     assert walked(made.pack(made.whole(BLOB, b""))) is None
     assert compiled.apply(b"abc", made.delta(3, 3, made.copy(0, 3)), 3) is None
     assert compiled.look(b"", 20, 255, {}, bytes(256)) is None
+    assert resolved(made.pack(made.whole(BLOB, b""))) is None
 
 
 def test_a_pack_as_the_encoder_makes_it_is_walked_in_c() -> None:
@@ -339,6 +340,49 @@ def test_good_deltas_are_applied_in_c() -> None:
     assert compiled.apply(TEXT, delta, 203) == TEXT[:100] + b"abc" + TEXT[2000:]
     assert compiled.apply(bytes(70_000), made.delta(70_000, 0x10000, b"\x80"), 0x10000) == bytes(0x10000)
     assert compiled.apply(b"", made.delta(0, 0), 0) == b""
+
+
+def resolved(data: bytes, lookup: Callable[[ObjectId], Any] = OUTSIDE.get) -> Any:
+    found = scan(data, SHA1, LIMITS, keep=MIB)
+    room = found.account.structure_room()
+    return compiled.resolve(found.entries, found.inflated, lookup, SHA1.new, SHA1.oid_bytes, room)
+
+
+def test_objects_as_the_encoder_stores_them_are_resolved_and_hashed_in_c() -> None:
+    first, last = made.delta(len(TEXT), 3, made.copy(0, 3)), made.delta(0, 1, made.insert(b"x"))
+    large = bytes(10_000)  # is hashed in two steps
+    data = made.pack(
+        made.whole(COMMIT, b"c"), made.ref_delta(IDS[0], first), made.whole(BLOB, large), made.ref_delta(IDS[1], last)
+    )
+    found = resolved(data)
+    assert found is not None
+    contents = [(COMMIT, b"c"), (BLOB, TEXT[:3]), (BLOB, large), (TREE, b"x")]
+    assert [row[:4] for row in found[0]] == [
+        (SHA1.hash_object(KIND_NAMES[kind], raw), kind, len(raw), raw) for kind, raw in contents
+    ]
+    assert found[1] == 1  # byte of a tree
+    both(lambda: take_in(data, LIMITS, MIB))
+
+
+def test_what_stands_on_another_object_of_its_pack_or_on_nothing_is_left_to_the_python() -> None:
+    on_it = made.delta(len(TEXT), 3, made.copy(0, 3))
+    for entries in (
+        [made.whole(BLOB, TEXT), made.ref_delta(IDS[0], on_it)],
+        [made.ref_delta(IDS[0], on_it), made.whole(BLOB, TEXT)],
+        [made.ref_delta(IDS[0], on_it), made.ref_delta(SHA1.hash_object(b"blob", TEXT[:3]), made.delta(3, 0))],
+        [made.ref_delta(IDS[3], on_it)],
+        [made.whole(BLOB, b"x"), made.ofs_delta(10, made.delta(1, 1, made.copy(0, 1)))],
+    ):
+        assert resolved(made.pack(*entries)) is None
+        both(lambda entries=entries: take_in(made.pack(*entries), LIMITS, MIB))  # type: ignore[misc]
+
+
+def test_what_the_lookup_raises_is_raised() -> None:
+    def fail(_oid: ObjectId) -> None:
+        raise OSError("the disk")
+
+    with pytest.raises(OSError, match="the disk"):
+        resolved(made.pack(made.ref_delta(IDS[0], made.delta(len(TEXT), 3, made.copy(0, 3)))), fail)
 
 
 def item(kind: int, data: bytes, fmt: ObjectFormat = SHA1) -> Decoded:

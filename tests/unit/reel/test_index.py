@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import random
 import sqlite3
 import threading
 
@@ -132,6 +134,82 @@ def test_totals_follow_the_changes(index, packs):
         index.packs.drop([pack.oid for pack in made[:2]])
         assert index.packs.count() == 1
     assert (index.packs.count(), index.packs.total_bytes()) == (1, len(made[2].data))
+
+
+def test_totals_are_what_counting_gives_whatever_is_done(index, packs):
+    made = packs.chain(300)
+    chance = random.Random(3)
+    index.reels.put("a" * 64, b"a" * 20, 1000, 300, 1, "remote")
+    for _ in range(60):
+        some = chance.sample(made, chance.randrange(1, 30))
+        what = chance.randrange(4)
+        if what == 0:
+            index.packs.put_local(pack.local(chance.choice([None, 7])) for pack in some)
+        elif what == 1:
+            digest = chance.randbytes(32)
+            index.packs.put_reel_rows(
+                1, [ReelPack(p.oid, chance.randrange(1, 9), digest, n) for n, p in enumerate(some)], 0
+            )
+        elif what == 2:
+            index.packs.set_stage([pack.oid for pack in some], chance.choice(["refused", "waiting", "unpacked"]))
+        else:
+            with contextlib.suppress(KeyError), index.transaction():
+                index.packs.drop(pack.oid for pack in some)
+                if chance.random() < 0.5:
+                    raise KeyError  # and nothing of it counts
+        assert index.check() == []
+    assert sum(index.packs.count_by_stage().values()) == index.packs.count() > 0
+
+
+def test_an_index_without_totals_counts_them_when_it_is_opened(tmp_path, packs):
+    path, made = tmp_path / "node.db", packs.chain(3)
+    with Index(path) as index:
+        index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+        index.packs.set_stage([made[0].oid], "refused")
+        expected = (index.packs.count(), index.packs.total_bytes(), index.packs.count_by_stage())
+    for way in ("DROP TABLE totals", "UPDATE totals SET packs = 7"):
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            if way.startswith("DROP"):
+                for trigger in ("come", "go", "change"):
+                    db.execute(f"DROP TRIGGER totals_{trigger}")
+            db.execute(way)
+            db.commit()
+        with Index(path, read_only=True) as index:
+            said = (index.packs.count(), index.packs.total_bytes(), index.packs.count_by_stage())
+            assert (said == expected) == (index.check() == []) == way.startswith("DROP")
+        with Index(path) as index:
+            assert len(index.check()) == (0 if way.startswith("DROP") else 5)
+            assert way.startswith("UPDATE") or index.packs.count_by_stage() == expected[2]
+
+
+def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
+    a, b = (pack.oid for pack in packs.chain(2))
+    read = []
+    rows = index.refs._db.rows
+    monkeypatch.setattr(index.refs._db, "rows", lambda sql, values=(): (read.append(sql), rows(sql, values))[1])
+    index.refs.change({b"refs/heads/a": a})
+    for _ in range(3):
+        assert index.refs.held() == {b"refs/heads/a": a}
+        index.meta.set("another", "change")
+    assert len(read) == 1
+    with pytest.raises(KeyError), index.transaction():
+        index.refs.change({b"refs/heads/a": b})
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(index.refs.held()))
+        other.start()
+        other.join()
+        assert index.refs.held() == {b"refs/heads/a": b} and seen == [{b"refs/heads/a": a}]
+        raise KeyError
+    assert index.refs.held() == {b"refs/heads/a": a}
+    with index.transaction():
+        index.refs.set_held({b"refs/heads/b": b})
+    assert index.refs.held() == index.refs.held() == {b"refs/heads/b": b}
+    with pytest.raises(TypeError):
+        index.refs.held()[b"refs/heads/c"] = a
+    with Index(index.path, read_only=True) as reader:
+        assert reader.refs.held() == {b"refs/heads/b": b}
+        index.refs.change({b"refs/heads/b": a})
+        assert reader.refs.held() == {b"refs/heads/b": a}
 
 
 def test_known_takes_any_number_of_ids(index, packs):
@@ -432,10 +510,12 @@ def test_a_damaged_or_foreign_index_says_what_to_do(tmp_path, packs, damage):
 def test_damage_that_is_met_later_is_named_too(tmp_path, packs):
     path = tmp_path / "node.db"
     made = packs.chain(400)
+    Index(path).close()
+    start = path.stat().st_size  # behind the schema
     with Index(path) as index:
         index.packs.put_local(pack.local(0) for pack in made)
     data = bytearray(path.read_bytes())
-    data[4096 * 2 :] = b"\xa5" * (len(data) - 4096 * 2)
+    data[start:] = b"\xa5" * (len(data) - start)
     path.write_bytes(data)
     with Index(path) as index, pytest.raises(IndexCorrupt):
         for pack in made:

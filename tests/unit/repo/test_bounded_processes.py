@@ -17,8 +17,8 @@ def test_as_many_as_there_are_cores_or_memory_for(cores: int, monkeypatch: pytes
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
     workers = count_workers(Work())
     assert 1 <= workers <= cores
-    assert workers == cores or cores > 7
-    assert workers * (40 * MIB + 3 * cache_bytes(workers)) <= ALL_BYTES
+    assert workers == cores or cores > 6
+    assert workers * (40 * MIB + 5 * cache_bytes(workers)) <= ALL_BYTES
 
 
 def test_more_only_on_demand() -> None:

@@ -15,8 +15,18 @@ NAMED, MET, OF_ITS_SPEC = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
 
 
 class FakeTorrent(SimpleNamespace):
-    def __init__(self, *, hungry: bool, peers: int, failure: Exception | None = None, resting: bool = False) -> None:
-        super().__init__(spec=SimpleNamespace(peers=(OF_ITS_SPEC,)), failure=failure, is_resting=resting, told=[])
+    def __init__(
+        self,
+        *,
+        hungry: bool,
+        peers: int,
+        failure: Exception | None = None,
+        resting: bool = False,
+        awaited: bool = False,
+    ) -> None:
+        spec = SimpleNamespace(peers=(OF_ITS_SPEC,), awaited=awaited)
+        super().__init__(spec=spec, failure=failure, is_resting=resting, told=[])
+        self.peers = lambda: peers
         self.is_hungry = lambda: hungry
         self.is_lonely = lambda: hungry and not peers
         self.add_peer = lambda address, port: self.told.append((address, port))
@@ -90,3 +100,10 @@ def test_whom_all_that_are_hungry_hung_up_on_is_not_dialled_again_soon(dialling)
     assert waits(resting) == REST_S
     assert waits(resting, FakeTorrent(hungry=True, peers=1)) in WAITS_S
     assert waits(resting, is_probing=True) in WAITS_S
+
+
+def test_who_waits_for_what_is_still_to_be_made_hears_now_and_then_of_whom_to_dial_while_it_is_alone(dialling):
+    alone, met = (FakeTorrent(hungry=False, peers=peers, awaited=True) for peers in (0, 1))
+    assert ticked(dialling, alone, TELL_AGAIN) == ticked(dialling, met, TELL_AGAIN) == []
+    assert alone.told == [OF_ITS_SPEC, NAMED, MET]
+    assert met.told == []

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a follower believes of a collection: the accepted versions, and the ring that they are judged by (design.md §5).
+
+The rules are those of catalogues, by the same code; two publishers who race are not told from one who says two things,
+and there are no freshness statements. Blocking; one caller at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from gtfs.catalogue.accept import Believed, CatalogueRefused, Equivocation, NotSigned, WrongSigner
+from gtfs.catalogue.recovery import recover, why_fallen
+from gtfs.catalogue.statementstore import StatementStore
+from gtfs.collection.document import BadCollection, Collection, read_collection
+from gtfs.collection.places import CollectionPlaces
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import Fingerprint
+from gtfs.state.firsttrust import NewRing, NotFollowing, first_trust
+from gtfs.state.trustgiven import TrustGiven
+from gtfs.trust.keyring import freeze, open_keyring
+from gtfs.trust.stanza import write_time
+from gtfs.trust.verify import BadSignature
+
+log = logging.getLogger(__name__)
+
+KEPT: Final = 16  # versions, of up to 16 MiB
+
+
+class CollectionRefused(GtfsError):
+    """A document that is not believed, by the rule that ``because`` names."""
+
+    fault = Blame.TRUST
+
+    def __init__(self, name: str, because: CatalogueRefused) -> None:
+        reason = because.reason
+        if isinstance(because, Equivocation):
+            reason = (
+                f"the publisher signed two different lists of version {because.version}; mirrors stay as they are "
+                "until you have asked the publisher"
+            )
+        hint = " (as signer = FPR in gtfs.conf)" if isinstance(because, WrongSigner) else ""
+        super().__init__(f"collection {name}: refused: {reason}{hint}")
+        self.because = because
+
+
+class BelievedCollection:
+    """One collection, called ``name`` by the operator; see the module."""
+
+    def __init__(self, places: CollectionPlaces, name: str, trust: TrustGiven) -> None:
+        """Read what is held, and take up keys that are given anew; raises a `GtfsError`, OSError."""
+        self._places = places
+        self._name = name
+        self._trust = trust
+        self._store = StatementStore(places.layout.catalogue, read_collection, kept=KEPT)
+        self._ring = NewRing(places.layout.root)
+        if places.layout.keyring.exists():
+            self._ring.use_keyring()
+        self.held: Believed[Collection] | None = self._store.highest()
+        self._ring.held = self.held
+        self._fallen: str | None = None
+        self._rings: dict[tuple[Fingerprint, ...], Path | None] = {}  # those of this process
+        if self.held is not None:
+            first_trust(self._ring, trust, None)
+            self._look_who_vouches()
+
+    def take(self, document: bytes) -> bool:
+        """Hold what is newer; whether it is. Raises `CollectionRefused`, `BadCollection`, `NotFollowing`, OSError."""
+        now_s = int(time.time())
+        try:
+            first = first_trust(self._ring, self._trust, document)
+        except BadSignature as error:
+            raise CollectionRefused(self._name, NotSigned(error.reason)) from None
+        if self._ring.keyring is None:
+            raise NotFollowing(f"collection {self._name}: there is no key to check it with; give keyring = FILE")
+        try:
+            accepted = self._store.judge(document, self.held, self._ring.keyring, first, now_s)
+        except CatalogueRefused as error:
+            accepted = self._recover(document, now_s) or self._refuse(error)
+        except BadCollection as error:
+            raise BadCollection(f"of {self._name}: {error.reason}", error.field) from None
+        if not accepted.news:
+            return False
+        self._store.save(accepted, self.held)  # durable before it is acted on
+        self.held = self._ring.held = accepted
+        self._look_who_vouches()
+        log.info("collection %s: version %d is held", self._name, accepted.catalogue.version)
+        return True
+
+    def _refuse(self, error: CatalogueRefused) -> Believed[Collection]:
+        if isinstance(error, Equivocation):
+            log.error("collection %s: evidence is kept at %s", self._name, self._store.save_equivocation(error))
+        raise CollectionRefused(self._name, error)
+
+    def _recover(self, document: bytes, now_s: int) -> Believed[Collection] | None:
+        """What takes the place of versions that fell with their key."""
+        if self.held is None or self._ring.keyring is None:
+            return None
+        found = recover(document, self.held, self._store, self._ring.keyring, now_s)
+        if found is None:
+            return None
+        new = found.accepted.catalogue.version
+        log.warning(
+            "collection %s: versions above %d fell with the key that signed them; %d follows", self._name,
+            found.behind, new,
+        )  # fmt: skip
+        self.held = self._store.go_back(found.behind)
+        return found.accepted
+
+    def _look_who_vouches(self) -> None:
+        assert self.held is not None and self._ring.keyring is not None
+        before = self._store.before(self.held.catalogue.version)
+        self._fallen = why_fallen(self.held, before, self._ring.keyring)
+
+    def why_all_stays(self) -> str | None:
+        """Why mirrors neither come nor go; None where they may."""
+        if self.held is None:
+            return "nothing is held of it yet"
+        if self._store.is_disputed(self.held):
+            return f"the publisher signed two different lists of version {self.held.catalogue.version}"
+        if self._fallen is not None:
+            return f"version {self.held.catalogue.version} is signed by a key that is revoked since"
+        end_s = self.held.catalogue.valid_until_s
+        if end_s < time.time():
+            return f"it is stale since {write_time(end_s)}: its publisher says nothing new"
+        return None
+
+    def next_due(self) -> int | None:
+        """When it becomes stale; None if that is over."""
+        end_s = 0 if self.held is None else self.held.catalogue.valid_until_s
+        return end_s + 1 if end_s >= time.time() else None
+
+    def ring_of(self, keys: tuple[Fingerprint, ...]) -> Path | None:
+        """A keyring of those of these keys that are in the ring, for a mirror; None if none is. Raises OSError."""
+        if keys not in self._rings:
+            self._rings[keys] = self._write_ring(keys)
+        return self._rings[keys]
+
+    def _write_ring(self, keys: tuple[Fingerprint, ...]) -> Path | None:
+        here = {} if self._ring.keyring is None else self._ring.keyring.keys
+        chosen = {key: here[key] for key in keys if key in here}
+        if not chosen:
+            return None
+        path = self._places.ring(hashlib.sha256(",".join(sorted(chosen)).encode()).hexdigest()[:16])
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        freeze(chosen, path, before=open_keyring(path) if path.exists() else None)
+        return path

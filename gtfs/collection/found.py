@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The published repositories below a directory, as a collection lists them. Blocking; any thread.
+
+What is listed is what each one's held catalogue says: nothing is signed, judged or changed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from gtfs.catalogue.store import CatalogueStore
+from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
+from gtfs.collection.wanted import check_name
+from gtfs.errors import GtfsError
+from gtfs.ids import ObjectFormat
+from gtfs.layout import Layout
+from gtfs.repo.repository import Repository
+from gtfs.state.feedkey import address
+
+_PARTS: Final = ("HEAD", "objects", "refs")  # of a repository, whether bare or in .git
+_WORK_TREE: Final = ".git"
+_UNDESCRIBED: Final = "Unnamed repository;"  # git's own description of a new one
+_DESCRIPTION_BYTES: Final = 4096  # of a file that are looked at
+
+
+@dataclass
+class FoundRepositories:
+    """The entries by name, where they lie, and why others are left out."""
+
+    entries: list[RepositoryEntry] = field(default_factory=list)
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def find_published(
+    top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str]
+) -> FoundRepositories:
+    """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError."""
+    found = FoundRepositories()
+    for name, git_dir in repositories_below(top, include, exclude):
+        try:
+            check_name(name)
+            place = str(git_dir.relative_to(top))
+            entry = _entry(name, git_dir, feeds_of(place, feeds))
+        except GtfsError as error:
+            found.left_out[name if name.isprintable() else ascii(name)] = str(error)
+            continue
+        if entry is None:
+            found.left_out[name] = "it has published nothing; gtfs init and gtfs publish"
+            continue
+        found.entries.append(entry[0])
+        found.repositories[name] = Repository(git_dir, entry[1])
+    found.entries.sort(key=lambda entry: entry.name)
+    return found
+
+
+def repositories_below(top: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError."""
+    for git_dir in sorted(_git_dirs(top)):
+        work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
+        name = str(work_tree.relative_to(top))
+        if any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude):
+            yield name, git_dir
+
+
+def _git_dirs(top: Path) -> Iterator[Path]:
+    """Every repository below, none within another; no link is followed, and nothing whose name begins with a dot."""
+    todo = [top]
+    while todo:
+        directory = todo.pop()
+        with os.scandir(directory) as entries:
+            below = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in below:
+            if path.name.startswith("."):
+                continue
+            if _is_git_dir(path):
+                yield path
+            elif _is_git_dir(path / _WORK_TREE):
+                yield path / _WORK_TREE
+            else:
+                todo.append(path)
+
+
+def _is_git_dir(path: Path) -> bool:
+    return all((path / part).exists() for part in _PARTS)
+
+
+def _entry(name: str, git_dir: Path, feeds: tuple[str, ...]) -> tuple[RepositoryEntry, ObjectFormat] | None:
+    """Its line; None where nothing was published yet. Raises `DamagedStore`, OSError."""
+    directory = Layout.in_repository(git_dir).catalogue
+    held = CatalogueStore(directory, read_only=True).newest_text() if directory.is_dir() else None
+    if held is None:
+        return None
+    catalogue = held.catalogue
+    if catalogue.feed_key is not None:
+        feeds = (*feeds, address(bytes.fromhex(catalogue.feed_key), catalogue.repository))
+    entry = RepositoryEntry(
+        name=name,
+        repository=catalogue.repository,
+        version=catalogue.version,
+        date_s=catalogue.date_s,
+        signing=Signing(catalogue.signers, catalogue.threshold),
+        feeds=feeds,
+        reel=catalogue.reels[0].name[:REEL_DIGITS] if catalogue.reels else None,
+        head=catalogue.head,
+        description=_description(git_dir),
+    )
+    return entry, catalogue.object_format
+
+
+def _description(git_dir: Path) -> str:
+    try:
+        with open(git_dir / "description", "rb", opener=_open_plain) as file:
+            text = file.read(_DESCRIPTION_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "" if text.startswith(_UNDESCRIBED) else plain_description(text)
+
+
+def _open_plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

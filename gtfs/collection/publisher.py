@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A publisher's collection: its settings, and the next version of it, signed, judged as mirrors do, and kept.
+
+Blocking; any thread. Signing may ask the user for a passphrase.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gtfs.catalogue.accept import Believed
+from gtfs.catalogue.cosign import roles
+from gtfs.catalogue.issue import keep_statement, sign_together
+from gtfs.catalogue.statementstore import StatementStore
+from gtfs.collection.believed import KEPT
+from gtfs.collection.document import NAME_MARK, Collection, RepositoryEntry, Signing, read_collection
+from gtfs.collection.found import FoundRepositories, find_published
+from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
+from gtfs.collection.mirrors import most_absent
+from gtfs.collection.places import CollectionPlaces, out_files
+from gtfs.durable import replace_file
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.trust.gpgv import FUTURE_S
+from gtfs.trust.keyring import choose, freeze, open_keyring, read_user_keys
+from gtfs.trust.sign import Signer
+
+VALID_DAYS: Final = 30
+LONGEST_DAYS: Final = 3650
+_DAY_S: Final = 24 * 3600
+_RENEW_LEFT: Final = 0.5  # of the validity, as of a catalogue's
+_FORMAT: Final = 1
+
+
+class NoCollection(GtfsError):
+    """A directory that is no collection's, or settings that cannot be used; the text says what to do."""
+
+    fault = Blame.USAGE
+
+
+class LosesMany(GtfsError):
+    """The next version would list so much less that mirrors would wait for a person: so does the publisher."""
+
+    fault = Blame.USAGE
+
+
+@dataclass(frozen=True)
+class PublisherSettings:
+    """What `gtfs collection init` was told; ``feeds`` have `NAME_MARK` where a repository's name goes."""
+
+    name: str
+    sign_key: Fingerprint
+    gnupg_home: str | None = None
+    feeds: tuple[str, ...] = ()
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    valid_days: int = VALID_DAYS
+    out: str | None = None  # None: the directory itself
+
+    def write(self, path: Path) -> None:
+        """Keep them. Raises OSError."""
+        found = {"format": _FORMAT, **dataclasses.asdict(self)}
+        replace_file(path, json.dumps(found, indent=1, sort_keys=True).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class PublishedCollection:
+    """What a publish did, or with ``--dry-run`` would do."""
+
+    name: str
+    version: int
+    is_new: bool
+    entries: int
+    files: tuple[Path, ...]
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**dataclasses.asdict(self), "files": [str(path) for path in self.files]}
+
+
+def read_settings(directory: Path) -> PublisherSettings:
+    """Those of the collection of a directory; raises `NoCollection`, OSError."""
+    path = CollectionPlaces.of_publisher(directory).settings
+    try:
+        found = json.loads(path.read_bytes())
+        if found.pop("format") != _FORMAT:
+            raise ValueError("it is of a newer gtfs")
+        lists = {key: tuple(found[key]) for key in ("feeds", "include", "exclude")}
+        return PublisherSettings(**{**found, **lists, "sign_key": parse_fingerprint(found["sign_key"])})
+    except FileNotFoundError:
+        hint = f"run: gtfs collection init {directory} --name NAME --sign-key FINGERPRINT"
+        raise NoCollection(f"{directory} is no collection; {hint}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NoCollection(f"{path} cannot be read ({error}); run gtfs collection init again") from None
+
+
+def default_feeds(directory: Path, url: str | None) -> tuple[str, ...]:
+    """Where the repositories' catalogues are found: below the address of a web server that shows the directory."""
+    top = directory.absolute().as_uri() if url is None else url.rstrip("/")
+    return (f"{top}/{NAME_MARK}{CATALOGUE_PLACE}",)
+
+
+def init_collection(directory: Path, settings: PublisherSettings) -> None:
+    """Make a directory a collection's, or change its settings, with the key tried once.
+
+    Raises `NoCollection`, `BadCollection`, `SigningFailed`, `BadKeyring`, OSError.
+    """
+    places = CollectionPlaces.of_publisher(directory)
+    _next(settings, None, (), int(time.time())).to_text()
+    home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
+    own = choose([settings.sign_key], read_user_keys([settings.sign_key], home), "of GnuPG")
+    Signer(settings.sign_key, home).clearsign("gtfs collection init tries this key\n")
+    places.layout.root.mkdir(mode=0o700, exist_ok=True)
+    with _one_at_a_time(places):
+        if places.settings.exists():
+            known = read_settings(directory).name
+            if known != settings.name:
+                raise NoCollection(f"{directory} is named {known} already; mirrors know it by that name")
+        before = open_keyring(places.layout.keyring) if places.layout.keyring.exists() else None
+        stay = () if before is None else before.primaries
+        freeze(own, places.layout.keyring, before=before, stay=stay, left=places.layout.left_keys)
+        settings.write(places.settings)
+
+
+def publish_collection(
+    directory: Path, *, force: bool = False, dry_run: bool = False, asks: bool = True
+) -> PublishedCollection:
+    """List what is published below a directory, and sign that if it is news, or the version before lasts no more.
+
+    Raises `LosesMany` unless ``force``, `NoCollection`, `BadCollection`, `CatalogueRefused`,
+    `SigningFailed`, `TooFewKeys`, `DamagedStore`, OSError.
+    """
+    places, settings = CollectionPlaces.of_publisher(directory), read_settings(directory)
+    out = directory if settings.out is None else Path(settings.out)
+    with _one_at_a_time(places):
+        found = find_published(directory, settings.feeds, settings.include, settings.exclude)
+        store, now_s = _store(places), int(time.time())
+        held = store.highest()
+        new = _next(settings, held, found.entries, now_s)
+        text = new.to_text()
+        is_new = force or held is None or not _is_good(held.catalogue, new, now_s)
+        done = _published(new if is_new or held is None else held.catalogue, held, is_new, found, out)
+        if not force:
+            _refuse_loss(directory, held, done.removed)
+        if dry_run:
+            return done
+        if is_new:
+            home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
+            needed = roles(None if held is None else held.catalogue, new.signers, new.threshold)
+            document = sign_together(text, needed, settings.sign_key, home, asks=asks)
+            held = keep_statement(store, new, text, document, open_keyring(places.layout.keyring), now_s)
+        assert held is not None
+        _write_out(places, out, held.document, found)
+    return done
+
+
+def held_collection(directory: Path) -> Believed[Collection] | None:
+    """The version that was published last; raises `NoCollection`, `DamagedStore`, OSError."""
+    read_settings(directory)
+    return _store(CollectionPlaces.of_publisher(directory)).highest()
+
+
+def _store(places: CollectionPlaces) -> StatementStore[Collection]:
+    return StatementStore(places.layout.catalogue, read_collection, kept=KEPT)
+
+
+def _next(
+    settings: PublisherSettings,
+    held: Believed[Collection] | None,
+    entries: Sequence[RepositoryEntry],
+    now_s: int,
+) -> Collection:
+    return Collection(
+        repository=settings.name,
+        version=1 if held is None else held.catalogue.version + 1,
+        previous=None if held is None else held.digest,
+        date_s=now_s,
+        valid_until_s=now_s + settings.valid_days * _DAY_S,
+        signers=(settings.sign_key,),
+        feeds=settings.feeds,
+        signing=Signing((settings.sign_key,)),
+        entries=tuple(entries),
+    )
+
+
+def _is_good(held: Collection, new: Collection, now_s: int) -> bool:
+    """Whether the held version says what ``new`` would, and will do so for long enough."""
+    same = dataclasses.replace(new, version=held.version, previous=held.previous, raced=held.raced)
+    same = dataclasses.replace(same, date_s=held.date_s, valid_until_s=held.valid_until_s)
+    is_long = held.valid_until_s - now_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
+    return same == held and is_long and held.date_s <= now_s + FUTURE_S
+
+
+def _refuse_loss(directory: Path, held: Believed[Collection] | None, removed: Sequence[str]) -> None:
+    """A disk that is not mounted, or a glob that was mistyped, is no reason to sign. Raises `LosesMany`."""
+    count = 0 if held is None else len(held.catalogue.entries)
+    if len(removed) > most_absent(count):
+        raise LosesMany(
+            f"{len(removed)} of {count} repositories are not below {directory} any more, {removed[0]} first; if that "
+            f"is meant: gtfs collection publish --force {directory}"
+        )
+
+
+def _published(
+    new: Collection, held: Believed[Collection] | None, is_new: bool, found: FoundRepositories, out: Path
+) -> PublishedCollection:
+    old = {} if held is None else {entry.name: entry for entry in held.catalogue.entries}
+    now = {entry.name: entry for entry in new.entries}
+    return PublishedCollection(
+        new.repository, new.version, is_new, len(now), out_files(out),
+        added=[name for name in now if name not in old],
+        changed=[name for name in now if name in old and old[name] != now[name]],
+        removed=[name for name in old if name not in now],
+        left_out=found.left_out,
+    )  # fmt: skip
+
+
+def _write_out(places: CollectionPlaces, out: Path, document: bytes, found: FoundRepositories) -> None:
+    """The files that a web server shows, the signed one first. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = pack_manifest(manifest_of(found.entries, _fingerprints(places, found)))
+    for path, data in zip(out_files(out), (document, manifest, projects_of(found.entries)), strict=True):
+        if not path.exists() or path.read_bytes() != data:
+            replace_file(path, data, mode=0o644)
+
+
+def _fingerprints(places: CollectionPlaces, found: FoundRepositories) -> dict[str, str]:
+    """As grokmirror reckons them; git is asked only about those that have published since."""
+    try:
+        known = json.loads(places.published.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        known = {}
+    said: dict[str, list[Any]] = {}
+    for entry in found.entries:
+        before = known.get(entry.name)
+        if isinstance(before, list) and before[:1] == [entry.version] and before[1:]:
+            said[entry.name] = before
+            continue
+        refs = found.repositories[entry.name].git("show-ref", check=False)
+        if refs:
+            said[entry.name] = [entry.version, hashlib.sha1(refs, usedforsecurity=False).hexdigest()]
+    if said != known:
+        replace_file(places.published, json.dumps(said).encode() + b"\n")
+    return {name: str(value[1]) for name, value in said.items()}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(places: CollectionPlaces) -> Iterator[None]:
+    """Wait for whoever publishes just now, as hooks of several repositories do at once."""
+    fd = os.open(places.layout.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

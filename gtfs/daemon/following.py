@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One collection of a running daemon: its source is asked again and again, and what it says is acted on. Trio loop.
+
+What to make of a document, `gtfs.collection.followed` decides; its disk work is in threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gtfs.collection.followed import FollowedCollection, FollowSettings
+from gtfs.collection.wanted import WantedRepository
+from gtfs.errors import GtfsError
+from gtfs.feed import Feed, parse_feed
+from gtfs.node.saidonce import SaidOnce
+from gtfs.swarm.feeds import FeedPoller
+from gtfs.swarm.httpget import Client
+
+log = logging.getLogger(__name__)
+
+_LONGEST_S = 3600.0  # between two looks at what time has made due, whatever the clock does meanwhile
+_POLL_S = 300.0
+
+
+class CollectionFollower:
+    """``changed`` is awaited when other repositories may be wanted."""
+
+    def __init__(self, root: Path, settings: FollowSettings, client: Client, changed: Callable[[], Awaitable[None]]):
+        self.settings = settings
+        self._root = root
+        self._client = client
+        self._changed = changed
+        self._collection: FollowedCollection | None = None
+        self._poller: FeedPoller | None = None
+        self._one = trio.Lock()
+        self._said = SaidOnce(log)
+        self._trouble: str | None = None  # why there is no collection
+        self.scope = trio.CancelScope()
+
+    async def open(self) -> None:
+        """Read what is held; a state that cannot be read is named, and no repository of it runs."""
+        try:
+            self._collection = await trio.to_thread.run_sync(FollowedCollection, self._root, self.settings)
+            feed = parse_feed(self.settings.source)
+        except (GtfsError, OSError) as e:
+            self._trouble = str(e)
+            log.error("collection %s is not followed: %s", self.settings.name, e)
+        else:
+            self._poller = FeedPoller([feed], self._take, self._client, interval_s=_POLL_S, has_freshness=False)
+
+    def wanted(self) -> list[WantedRepository]:
+        """Its mirrors."""
+        return [] if self._collection is None else self._collection.wanted()
+
+    def describe(self) -> dict[str, Any]:
+        """As ``gtfs seed list --json`` has it."""
+        out: dict[str, Any] = {} if self._collection is None else self._collection.describe()
+        reports = () if self._poller is None else self._poller.reports()
+        errors = [self._trouble, *(report.error for report in reports)]
+        errors += [] if self._collection is None else [self._collection.trouble()]
+        trouble = next((error for error in errors if error is not None), None)
+        return {**out, "name": self.settings.name, "source": self.settings.source, "trouble": trouble}
+
+    async def ask(self) -> None:
+        """Ask the source now."""
+        if self._poller is not None:
+            await self._poller.poll_once()
+
+    async def run_task(self) -> None:
+        """Follow it until it is cancelled."""
+        with self.scope:
+            if self._poller is None or self._collection is None:
+                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._poller.poll_task)
+                nursery.start_soon(self._look_task)
+
+    async def _take(self, feed: Feed, document: bytes) -> None:
+        assert self._collection is not None
+        try:
+            async with self._one:
+                is_news = await trio.to_thread.run_sync(self._collection.take, document)
+        except GtfsError as e:
+            self._said.warn(f"collection {self.settings.name} stays as it was", e)
+            raise
+        self._said.is_over(f"collection {self.settings.name} stays as it was")
+        if is_news:
+            await self._act()
+
+    async def _look_task(self) -> None:
+        assert self._collection is not None
+        await self._act()  # a daemon that was killed may have left something to be put away
+        while True:
+            due = self._collection.next_due()
+            wait_s = _LONGEST_S if due is None else min(max(due - time.time(), 1.0), _LONGEST_S)
+            await trio.sleep(wait_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """See what time, or a person, has made due."""
+        if self._collection is None:
+            return
+        what = f"collection {self.settings.name} was not looked at"
+        try:
+            async with self._one:
+                is_other = await trio.to_thread.run_sync(self._collection.look)
+        except (GtfsError, OSError) as e:
+            self._said.warn(what, e)
+            return
+        self._said.is_over(what)
+        if is_other:
+            await self._act()
+
+    async def _act(self) -> None:
+        """Start and end nodes; then, as no node has them any more, put away the mirrors that are gone."""
+        assert self._collection is not None
+        await self._changed()
+        for mirror in self._collection.gone():
+            what = f"the mirror {mirror.name}, which left collection {self.settings.name}, stays in {mirror.directory}"
+            try:
+                async with self._one:
+                    place = await trio.to_thread.run_sync(self._collection.put_away, mirror)
+            except (GtfsError, OSError) as e:
+                self._said.warn(what, e)
+            else:
+                where = "was deleted" if place is None else f"lies in {place}"
+                log.warning("the mirror %s left collection %s, and %s", mirror.name, self.settings.name, where)

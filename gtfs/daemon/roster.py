@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repositories that a process runs: their nodes start side by side in one session, come and go. Trio loop.
+
+One that is damaged, in use or cannot be reached is named once, tried again less and less often, and stops nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import trio
+
+from gtfs.collection.wanted import WantedRepository
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import SHA1
+from gtfs.node.memory import give_back
+from gtfs.node.node import Node
+from gtfs.node.nursery import open_flat_nursery
+from gtfs.node.opening import open_source
+from gtfs.node.options import NodeOptions
+from gtfs.node.saidonce import SaidOnce
+from gtfs.node.shared import Shared
+from gtfs.repo.place import git_dir_at
+from gtfs.repo.repository import BadRepository, Repository
+from gtfs.state.config import Config
+from gtfs.state.damage import is_damage
+from gtfs.state.source import Source, find_source
+from gtfs.state.trustgiven import TrustGiven
+from gtfs.swarm.session import Session
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8  # repositories that are being opened; the others wait
+FIRST_S = 10.0  # before the second try; twice as long before each further one
+LONGEST_S = 3600.0
+BUSY_S = 60.0  # at most, for one that another process has: it may end at any moment
+REST_EVERY_S = 15.0  # what was not used for so long, or twice as long, is closed
+
+Stage = Literal["waiting", "starting", "running", "trouble"]
+
+
+class OwnOptions(NamedTuple):
+    """What words of ``-o`` say about one repository."""
+
+    node: NodeOptions
+    trust: TrustGiven
+
+
+@dataclass(eq=False)
+class RosterMember:
+    """One repository of the roster, and how far it has come."""
+
+    wanted: WantedRepository
+    progress: Stage = "waiting"
+    node: Node | None = None
+    trouble: GtfsError | OSError | None = None
+    tries: int = 0
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+    tried: trio.Event = field(default_factory=trio.Event)  # it runs, or was found not to
+    again: trio.Event = field(default_factory=trio.Event)  # somebody says that it may be better now
+
+    def describe(self) -> dict[str, Any]:
+        """As ``gtfs seed list --json`` has it."""
+        return {
+            "name": self.wanted.name,
+            "source": self.wanted.source,
+            "directory": str(self.wanted.directory),
+            "options": list(self.wanted.options),
+            "origin": self.wanted.origin,
+            "stage": self.progress,
+            "trouble": None if self.trouble is None else trouble_text(self.trouble),
+            "damaged": self.trouble is not None and is_damage(self.trouble),
+            "tries": self.tries,
+        }
+
+
+def trouble_text(error: GtfsError | OSError) -> str:
+    """One line."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+    return str(error)
+
+
+def fault_of(error: GtfsError | OSError) -> Blame:
+    """Whose fault it is."""
+    return error.fault if isinstance(error, GtfsError) else Blame.SYSTEM
+
+
+class Roster:
+    """See the module. ``read_options`` gives what the words of one repository say, those of the process among them.
+
+    Without ``goes_on`` an error of a repository is one of the whole.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        shared: Shared,
+        nursery: trio.Nursery,
+        read_options: Callable[[tuple[str, ...]], OwnOptions],
+        *,
+        goes_on: bool = True,
+    ) -> None:
+        self._session = session
+        self._shared = shared
+        self._nursery = nursery
+        self._read_options = read_options
+        self._goes_on = goes_on
+        self._members: dict[str, RosterMember] = {}
+        self._starts = trio.CapacityLimiter(AT_ONCE)
+        self._said = SaidOnce(log)
+
+    def members(self) -> list[RosterMember]:
+        """By name."""
+        return [self._members[name] for name in sorted(self._members)]
+
+    def nodes(self) -> list[Node]:
+        """Those that run."""
+        return [member.node for member in self.members() if member.node is not None]
+
+    async def want(self, wanted: Iterable[WantedRepository]) -> None:
+        """Run these and no others: what is as it was goes on undisturbed. Returns when those that leave have ended."""
+        by_name = {repository.name: repository for repository in wanted}
+        leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted]
+        for member in leaving:
+            member.scope.cancel()
+        for member in leaving:
+            await member.ended.wait()
+            if self._members.get(member.wanted.name) is member:
+                del self._members[member.wanted.name]
+        for name, repository in by_name.items():
+            if name not in self._members:
+                member = self._members[name] = RosterMember(repository)
+                self._nursery.start_soon(self._keep_task, member)
+            else:
+                self._members[name].wanted = repository  # it may have been said elsewhere
+
+    def try_again(self) -> None:
+        """Who waits after a failure is tried now."""
+        for member in self._members.values():
+            member.again.set()
+
+    async def reread(self) -> None:
+        """Each node takes up what has changed in its settings, and who waits after a failure is tried again."""
+        self.try_again()
+        for node in self.nodes():
+            try:
+                await node.reread()
+            except (GtfsError, OSError) as e:
+                log.error("the settings of %s stay as they were: %s", node.state.repository.path, trouble_text(e))
+            else:
+                log.info("the settings of %s were read again", node.state.repository.path)
+
+    async def wait_tried(self) -> None:
+        """Return once each that is here now runs, or was found not to."""
+        for member in self.members():
+            await member.tried.wait()
+
+    async def rest_task(self) -> None:
+        """Let nodes that have nothing to do give back what they hold open; one timer for all of them."""
+        while True:
+            await trio.sleep(REST_EVERY_S)
+            await trio.to_thread.run_sync(_rest, self.nodes())
+
+    async def _keep_task(self, member: RosterMember) -> None:
+        """From one try to the next, until it is not wanted any more."""
+        try:
+            with member.scope:
+                while True:
+                    await self._try(member)
+                    member.tries += 1
+                    await self._rest(member)
+        finally:
+            member.tried.set()
+            member.ended.set()
+
+    async def _try(self, member: RosterMember) -> None:
+        """Run the node; returns when it cannot."""
+        try:
+            await self._run(member)
+        except (GtfsError, OSError) as error:
+            if not self._goes_on:
+                raise
+            member.trouble = error
+            self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
+        finally:
+            member.node = None
+            member.progress = "trouble"
+            member.tried.set()
+
+    async def _rest(self, member: RosterMember) -> None:
+        longest_s = BUSY_S if member.trouble is not None and fault_of(member.trouble) is Blame.BUSY else LONGEST_S
+        wait_s = min(FIRST_S * (1 << min(member.tries - 1, 16)), longest_s) * random.uniform(0.8, 1.2)  # noqa: S311
+        member.again = trio.Event()
+        with trio.move_on_after(wait_s):
+            await member.again.wait()
+
+    async def _run(self, member: RosterMember) -> None:
+        name = member.wanted.name
+        async with AsyncExitStack() as stack:
+            member.progress = "waiting"
+            async with self._starts:
+                member.progress = "starting"
+                node = await self._open(member.wanted, stack)
+            async with open_flat_nursery() as nursery:
+                await nursery.start(node.run_task)
+                member.node, member.trouble, member.tries, member.progress = node, None, 0, "running"
+                self._said.is_over(name)
+                member.tried.set()
+                await trio.sleep_forever()
+
+    async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
+        given, trust = await trio.to_thread.run_sync(self._read_options, wanted.options)  # names of hosts are looked up
+        source, is_clone = await trio.to_thread.run_sync(_find, wanted)
+        if is_clone:
+            given = replace(given, prefetch=True)  # else reels stay away
+        opened = open_source(source, trust, given, self._session, self._shared)
+        node = await stack.enter_async_context(opened)
+        _check_worth(node)
+        await node.take_up()
+        if is_clone:
+            await node.reel_torrents.encode()
+        await node.reel_torrents.update()
+        return node
+
+
+def _rest(nodes: Iterable[Node]) -> None:
+    rested = [node.state.rest() for node in nodes]
+    if any(rested):
+        give_back()
+
+
+def _find(wanted: WantedRepository) -> tuple[Source, bool]:
+    """Where it is, and whether it is a clone; blocking. Raises `BadRepository`, `BadFeed`, OSError."""
+    if wanted.source != str(wanted.directory):
+        source = find_source(wanted.source, wanted.directory, wanted.directory.parent)
+        if source.feed is not None:
+            with contextlib.suppress(FileExistsError):
+                source.repository.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            return source, False
+    # What git says of it, it is asked when it is opened.
+    repository = Repository(git_dir_at(wanted.directory), SHA1)
+    return Source(wanted.source, wanted.directory, None), Config(repository).is_clone()
+
+
+def _check_worth(node: Node) -> None:
+    """Say so where there is nothing to seed yet; raises `BadRepository` where there can be nothing."""
+    state = node.state
+    if state.held is not None:
+        return
+    if state.config.sign_key() is None:
+        raise BadRepository(
+            f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
+        )
+    log.warning("%s has published nothing yet: run gtfs publish %s", state.repository.path, state.repository.path)

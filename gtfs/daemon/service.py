@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A daemon at work: gtfs.conf, what was added and the followed collections, brought onto one roster. Trio loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from gtfs.collection.followed import FollowSettings
+from gtfs.collection.wanted import WantedRepository, check_name
+from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
+from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
+from gtfs.daemon.following import CollectionFollower
+from gtfs.daemon.places import Places
+from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
+from gtfs.errors import Blame, GtfsError
+from gtfs.node.control import Handler, texts_in
+from gtfs.node.saidonce import SaidOnce
+from gtfs.state.control import Tell
+from gtfs.state.source import find_source
+from gtfs.swarm.httpget import Client
+
+log = logging.getLogger(__name__)
+
+_MAY_PASS = (Blame.NETWORK, Blame.BUSY, Blame.SYSTEM)  # what was added stays although it does not run yet
+
+
+class NotAdded(GtfsError):
+    """The repository cannot be one more of this daemon's; says why."""
+
+    fault = Blame.USAGE
+
+
+class NoSuchRepository(GtfsError):
+    """It is not this daemon's, or not to be removed this way."""
+
+    fault = Blame.USAGE
+
+
+class Service:
+    """See the module. ``read`` reads gtfs.conf again; raises `BadSettings`, OSError."""
+
+    def __init__(
+        self,
+        places: Places,
+        configuration: Configuration,
+        read: Callable[[], Configuration],
+        check: OptionsCheck,
+        added: AddedRepositories,
+        roster: Roster,
+        client: Client,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.configuration = configuration
+        self._places = places
+        self._read = read
+        self._check = check
+        self._added = added
+        self._roster = roster
+        self._client = client
+        self._nursery = nursery
+        self._followers: dict[str, CollectionFollower] = {}
+        self._one = trio.Lock()
+        self._said = SaidOnce(log)
+        self._left_out: dict[str, str] = {}  # why a repository that somebody wants does not run, by its origin and name
+
+    def handlers(self) -> dict[str, Handler]:
+        """What its socket answers."""
+        return {
+            "add": self._asked_add,
+            "remove": self._asked_remove,
+            "list": self._asked_list,
+            "reread": self._asked_reread,
+        }
+
+    async def start(self) -> None:
+        """Follow the collections, and begin with every repository; returns before they run."""
+        self._tell_troubles()
+        await self._follow(self.configuration.collections)
+        await self._fill()
+
+    async def reread(self) -> None:
+        """What changed in gtfs.conf is stopped and started; a file that cannot be understood changes nothing."""
+        try:
+            found = await trio.to_thread.run_sync(self._read)
+        except (BadSettings, OSError) as e:
+            log.error("the configuration stays as it was: %s", trouble_text(e))
+            return
+        if found.options != self.configuration.options:
+            log.warning("the options of [defaults] that are about the swarm count from the next start on")
+        self.configuration = found
+        self._tell_troubles()
+        await self._follow(found.collections)
+        for follower in list(self._followers.values()):
+            await follower.look()
+        await self._fill()
+        await self._roster.reread()
+        log.info("the configuration was read again: %d repositories", len(self._roster.members()))
+
+    def _tell_troubles(self) -> None:
+        for trouble in self.configuration.troubles:
+            log.error("%s (nothing of this file counts, the others do)", trouble)
+
+    async def _follow(self, collections: tuple[FollowSettings, ...]) -> None:
+        by_name = {settings.name: settings for settings in collections}
+        for name, follower in list(self._followers.items()):
+            if by_name.get(name) != follower.settings:
+                follower.scope.cancel()
+                del self._followers[name]
+        for name, settings in by_name.items():
+            if name not in self._followers:
+                follower = CollectionFollower(self._places.collection(name), settings, self._client, self._fill)
+                self._followers[name] = follower
+                await follower.open()
+                self._nursery.start_soon(follower.run_task)
+
+    async def _fill(self) -> None:
+        """Bring what is wanted now onto the roster."""
+        async with self._one:
+            await self._roster.want(self._choose())
+
+    def _candidates(self) -> Iterator[WantedRepository]:
+        """Who comes first counts, where two want one name or one directory."""
+        yield from self.configuration.repositories
+        yield from self._added.all()
+        for follower in self._followers.values():
+            yield from follower.wanted()
+
+    def _choose(self) -> list[WantedRepository]:
+        names: dict[str, WantedRepository] = {}
+        directories: dict[Path, WantedRepository] = {}
+        self._left_out = {}
+        for wanted in self._candidates():
+            directory = real_path(wanted.directory)
+            other = names.get(wanted.name) or directories.get(directory)
+            if other is not None:
+                what = f"{wanted.name} of {wanted.origin} does not run"
+                self._left_out[what] = f"its name or directory is that of {other.name} of {other.origin}"
+                self._said.warn(what, self._left_out[what])
+                continue
+            names[wanted.name] = directories[directory] = wanted
+        return list(names.values())
+
+    async def _asked_list(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        return {
+            "repositories": [member.describe() for member in self._roster.members()],
+            "collections": [follower.describe() for follower in self._followers.values()],
+            "troubles": [
+                *map(str, self.configuration.troubles),
+                *(f"{what}: {reason}" for what, reason in self._left_out.items()),
+            ],
+            "configuration": str(self._places.config),
+        }
+
+    async def _asked_reread(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """As SIGHUP does: for ``gtfs collection follow`` and ``prune``."""
+        await self.reread()
+        return {}
+
+    async def _asked_add(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        options = texts_in(request, "options")
+        wanted = await trio.to_thread.run_sync(self._new, request["source"], request.get("name"), tuple(options))
+        async with self._one:
+            self._check_new(wanted)
+            await trio.to_thread.run_sync(self._added.add, wanted)
+            await self._roster.want(self._choose())
+            member = self._member(wanted.name)
+        await member.tried.wait()
+        trouble = member.trouble
+        if trouble is not None and fault_of(trouble) not in _MAY_PASS:
+            await self._take_out(wanted.name)
+            raise trouble
+        return member.describe()
+
+    def _new(self, source: str, name: str | None, options: tuple[str, ...]) -> WantedRepository:
+        """What is to be added; raises a `GtfsError` where it cannot be."""
+        self._check.own(options)
+        name = default_name(source) if name is None else check_name(name)
+        directory = mirror_directory(self.configuration.mirrors, name)
+        found = find_source(source, directory, self.configuration.mirrors)
+        if found.feed is not None:
+            options = ("prefetch", *options)
+        return WantedRepository(name, found.text, found.repository, options, ORIGIN)
+
+    def _check_new(self, wanted: WantedRepository) -> None:
+        for other in self._candidates():
+            if other.name == wanted.name:
+                raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
+            if real_path(other.directory) == real_path(wanted.directory):
+                raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")
+
+    def _member(self, name: str) -> RosterMember:
+        return next(member for member in self._roster.members() if member.wanted.name == name)
+
+    async def _take_out(self, name: str) -> None:
+        async with self._one:
+            await trio.to_thread.run_sync(self._added.remove, name)
+            await self._roster.want(self._choose())
+
+    async def _asked_remove(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        name = request["name"]
+        wanted = self._added.get(name)
+        if wanted is None:
+            found = next((other for other in self._candidates() if other.name == name), None)
+            if found is None:
+                raise NoSuchRepository(f"there is no repository {name!a} here; gtfs seed list names them all")
+            raise NoSuchRepository(
+                f"{name} was not added but comes from {found.origin}; take it out there (exclude = in a collection), "
+                "and send this daemon SIGHUP"
+            )
+        await self._take_out(name)
+        return {"name": name, "directory": str(wanted.directory)}

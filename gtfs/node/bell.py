@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""News at once: a publisher rings when it has a newer catalogue, and who hears it asks its feeds (design.md §11).
+
+What the feeds then give is judged like any document; a bell is never more than a reason to ask. Trio loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import shutil
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from gtfs.catalogue.accept import Held
+from gtfs.durable import replace_file
+from gtfs.errors import GtfsError
+from gtfs.ids import InfoHash
+from gtfs.state.bell import BELL_BYTES, BELL_FILE, PIECE_BYTES, make_bell, next_piece, piece_of
+from gtfs.state.feedkey import FeedKey, read_feed_key
+from gtfs.state.state import State
+from gtfs.swarm.bells import hear, ring
+from gtfs.swarm.session import Session
+from gtfs.swarm.torrents import Torrent, TorrentSpec
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)  # a feed may be behind its publisher: an upload, a cache
+_SPREAD_S: Final = 0.25  # over which those who hear it at once ask a feed
+_KEPT: Final = 2  # bells: the newest, and the one before, for who is late at the turn
+
+
+class Bell:
+    """A node's part in it; ``ask`` lets its feeds be asked at once."""
+
+    def __init__(
+        self, state: State, session: Session | None, ask: Callable[[], None], *, is_quiet: bool = False
+    ) -> None:
+        self._is_quiet = is_quiet
+        self._state = state
+        self._session = (
+            session if session is not None and session.options.bells and not state.config.is_clone() else None
+        )
+        self._ask = ask
+        self._news = trio.Event()
+        self._entered: list[InfoHash] = []
+        self._heard: int | None = None  # the last version
+
+    def renew(self) -> None:
+        """There may be another catalogue."""
+        self._news.set()
+
+    def status(self) -> dict[str, Any]:
+        """What gtfs(1) documents under ``bell``."""
+        torrent = self._torrent()
+        return {"heard": self._heard, "peers": 0 if torrent is None else torrent.peers()}
+
+    def _torrent(self) -> Torrent | None:
+        last = self._entered[-1] if self._entered else None
+        return None if self._session is None or last is None else self._session.torrent(last)
+
+    async def run_task(self) -> None:
+        """Ring, or listen, as long as the node runs."""
+        session = self._session
+        if session is None:
+            return
+        while True:
+            self._news = trio.Event()
+            held = self._state.held
+            async with trio.open_nursery() as nursery:
+                if held is not None and held.catalogue.bell is not None:
+                    nursery.start_soon(self._take_part, session, held, held.catalogue.bell)
+                await self._news.wait()
+                nursery.cancel_scope.cancel()
+
+    async def _take_part(self, session: Session, held: Held, bell: InfoHash) -> None:
+        version = held.catalogue.version
+        try:
+            key = await trio.to_thread.run_sync(self._own_key, held)
+            if key is not None and version > 1:
+                await self._ring(session, held, key)
+            metainfo = None if key is None else self._made(key, held, version)[0]
+            torrent = await self._enter(session, held, bell, metainfo)
+            async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
+                async for piece in pieces:
+                    await self._on_heard(version + 1 + piece - next_piece(version))
+        except (GtfsError, OSError) as error:
+            log.warning("news after version %d come by asking alone: %s", version, error)
+
+    @staticmethod
+    def _made(key: FeedKey, held: Held, version: int) -> tuple[bytes, InfoHash]:
+        return make_bell(key, held.catalogue.repository, version)
+
+    def _own_key(self, held: Held) -> FeedKey | None:
+        """The secret behind the bell of a catalogue, where this node has it."""
+        if self._state.config.sign_key() is None:
+            return None
+        key = read_feed_key(self._state.layout.bell_key)
+        is_own = key is not None and self._made(key, held, held.catalogue.version)[1] == held.catalogue.bell
+        return key if is_own else None
+
+    async def _enter(self, session: Session, held: Held, bell: InfoHash, metainfo: bytes | None) -> Torrent:
+        """The bell's torrent in the session; those before the last but one leave it and the disk."""
+        directory = self._state.layout.bell(bell)
+        spec = TorrentSpec(
+            file_name=BELL_FILE, infohash=bell, size=BELL_BYTES, piece_length=PIECE_BYTES, directory=directory,
+            metainfo=directory / "torrent", resume=directory / "resume", awaited=True, is_quiet=self._is_quiet,
+            trackers=held.catalogue.trackers,
+        )  # fmt: skip
+
+        def prepare() -> None:
+            directory.mkdir(parents=True, exist_ok=True)
+            if metainfo is not None:
+                replace_file(spec.metainfo, metainfo)
+
+        if bell in self._entered:
+            self._entered.remove(bell)
+        else:
+            await trio.to_thread.run_sync(prepare)
+        torrent = await session.add(spec)
+        self._entered.append(bell)
+        for old in self._entered[:-_KEPT]:
+            await session.remove(old)
+        del self._entered[:-_KEPT]
+        await trio.to_thread.run_sync(self._sweep)
+        return torrent
+
+    def _sweep(self) -> None:
+        kept = {self._state.layout.bell(bell) for bell in self._entered}
+        for path in self._state.layout.bells.iterdir():
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def _ring(self, session: Session, held: Held, key: FeedKey) -> None:
+        """Tell those who listen to the bell of the version before that there is this one."""
+        name, version = held.catalogue.repository, held.catalogue.version
+        metainfo, bell = self._made(key, held, version - 1)
+        torrent = await self._enter(session, held, bell, metainfo)
+        await torrent.milestones.wait_ready()
+        ring(torrent, next_piece(version - 1), piece_of(key, name, version))
+
+    async def _on_heard(self, version: int) -> None:
+        """Ask until the version is held, which ends this, or feeds have had their time."""
+        self._heard = version
+        log.info("there is news: version %d", version)
+        await trio.sleep(random.uniform(0, _SPREAD_S))  # noqa: S311  (no secret)
+        for wait_s in _AGAIN_S:
+            self._ask()
+            await trio.sleep(wait_s)

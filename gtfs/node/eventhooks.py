@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells an operator's hooks of what a node has published and of its troubles, beside all else. Trio loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from gtfs.errors import GtfsError
+from gtfs.events import events
+from gtfs.node.nursery import cancelled
+from gtfs.overview.troubles import find_troubles
+from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks
+from gtfs.state.feeddir import write_set_feed
+from gtfs.state.state import State
+from gtfs.view.news import Count
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S: Final = 30.0  # after a failure; twice as long after each further one
+_LONGEST_S: Final = 3600.0
+_FLAP_S: Final = 60.0  # before the same kind of trouble is told again; twice as long each time, while it goes on so
+
+
+class Damper:
+    """Holds back a kind of trouble that comes and goes: what is told of it is what has come of it by then."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+        self._next_s: dict[str, float] = {}
+        self._rest_s: dict[str, float] = {}
+
+    def settle(self, found: Mapping[str, str], now_s: float) -> dict[str, str]:
+        """What may be told now."""
+        for kind in self.told.keys() | found.keys():
+            reason = found.get(kind)
+            if reason == self.told.get(kind) or now_s < self._next_s.get(kind, -math.inf):
+                continue
+            is_calm = now_s > self._next_s.get(kind, -math.inf) + 4 * self._rest_s.get(kind, 0)
+            self._rest_s[kind] = _FLAP_S if is_calm else min(2 * self._rest_s[kind], _LONGEST_S)
+            self._next_s[kind] = now_s + self._rest_s[kind]
+            if reason is None:
+                del self.told[kind]
+            else:
+                self.told[kind] = reason
+        return dict(self.told)
+
+
+class EventHooks:
+    """One node's. ``status`` gives what find_troubles reads."""
+
+    def __init__(self, state: State, moved: Count, status: Callable[[], dict[str, Any]], look_s: float) -> None:
+        self._state = state
+        self._moved = moved
+        self._status = status
+        self._look_s = look_s
+        self._damper = Damper()
+        self._said: dict[str, str] = {}
+
+    async def run_task(self) -> None:
+        """Look whenever something was published or moved, and now and then, for ever."""
+        wait_s = _AGAIN_S
+        while True:
+            seen = self._moved.number
+            is_well = await self.look()
+            wait_s = _AGAIN_S if is_well else min(2 * wait_s, _LONGEST_S)
+            with trio.move_on_after(self._look_s if is_well else min(wait_s, self._look_s)):
+                await self._moved.wait_beyond(seen)
+
+    async def look(self) -> bool:
+        """Log troubles that have begun or are over, and run the hooks that have something to hear; False: again."""
+        feed = await self._write_feed()
+        seen = find_troubles(self._status()) | ({} if feed is None else {"feed-not-written": feed})
+        found = self._damper.settle(seen, trio.current_time())
+        self._log(found)
+        try:
+            published = await trio.to_thread.run_sync(run_published_hooks, self._state, cancelled)
+            told = await trio.to_thread.run_sync(run_trouble_hooks, self._state, found, cancelled)
+        except (GtfsError, OSError) as error:
+            log.warning("no hook runs: %s", error)
+            return False
+        return published and told and feed is None
+
+    async def _write_feed(self) -> str | None:
+        """Bring the directory of a web server to what is published; gives what went wrong."""
+        if self._state.read_only:
+            return None
+        try:
+            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+                events.info("%s: the feed directory is written", self._state.repository.path)
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        except GtfsError as error:
+            return str(error)
+        return None
+
+    def _log(self, found: dict[str, str]) -> None:
+        path = self._state.repository.path
+        for kind, reason in found.items():
+            if self._said.get(kind) != reason:
+                events.info("%s: trouble: %s: %s", path, kind, reason)
+        for kind in self._said.keys() - found.keys():
+            events.info("%s: trouble is over: %s", path, kind)
+        self._said = found

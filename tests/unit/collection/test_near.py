@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A list sends a mirror nowhere that is nearer than it is itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from gtfs.collection.near import may_name
+
+FAR, NEAR, HERE, FILE = "https://h.example/c.asc", "http://10.1.2.3/c.asc", "http://127.0.0.1:8/c.asc", "/srv/c.asc"
+
+
+@pytest.mark.parametrize(
+    ("feed", "by"),
+    [
+        ("https://other.example/x", (FAR, NEAR, HERE, FILE)),
+        ("gtfs:" + "ab" * 32, (FAR, NEAR, HERE, FILE)),
+        ("http://192.168.0.1/reboot", (NEAR, HERE, FILE)),
+        ("http://[fd00::1]/", (NEAR, HERE, FILE)),
+        ("http://169.254.169.254/latest/meta-data", (HERE, FILE)),
+        ("http://LocalHost./x", (HERE, FILE)),
+        ("http://a.localhost/x", (HERE, FILE)),
+        ("http://[::1]:80/x", (HERE, FILE)),
+        ("http://0.0.0.0/", (HERE, FILE)),
+        ("file:///etc/passwd", (FILE,)),
+    ],
+)
+def test_a_list_names_nothing_that_is_nearer_than_itself(feed: str, by: tuple[str, ...]) -> None:
+    assert tuple(source for source in (FAR, NEAR, HERE, FILE) if may_name(source, feed)) == by
