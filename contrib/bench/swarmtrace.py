@@ -21,6 +21,7 @@ from typing import Any
 import libtorrent as lt
 import trio
 
+from gtfs.ids import REEL_SUFFIX
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
 
@@ -82,7 +83,8 @@ def _print(directory: Path, every_s: float) -> None:
 
 def _at(lines: list[Line], now_s: float) -> list[Line]:
     past = [line for line in lines if line["time"] <= now_s]
-    return list(past[-1]["torrents"].values()) if past else []
+    torrents = past[-1]["torrents"].items() if past else ()
+    return [{**torrent, "name": name} for name, torrent in torrents if name.endswith(REEL_SUFFIX)]
 
 
 def _line(mirrors: list[list[Line]]) -> str:
@@ -91,12 +93,12 @@ def _line(mirrors: list[list[Line]]) -> str:
     fetching = [torrent for torrent in torrents if "0" in torrent["pieces"] or not torrent["pieces"]]
     met = [sum("has" in peer for torrent in mirror for peer in torrent["peers"]) for mirror in mirrors]
     asked = [(peer["at"], peer["asked"]) for torrent in torrents for peer in torrent["peers"] if "asked" in peer]
-    by_name = zip(*(torrent["pieces"] for torrent in torrents), strict=False)
+    held = {(torrent["name"], n) for torrent in torrents for n, has in enumerate(torrent["pieces"]) if has == "1"}
     total = [sum(torrent[key] for torrent in torrents) / 1e6 for key in ("got", "twice")]
     at_seed = sum(any(p["at"] == PUBLISHER and "has" in p for p in torrent["peers"]) for torrent in fetching)
     rule = (f"{key} {sum(torrent.get(key, False) for torrent in fetching)}" for key in ("rests", "open", "slow"))
     return (
-        f"pieces {pieces[0]}/{pieces[len(pieces) // 2]}/{pieces[-1]}, of any {sum('1' in held for held in by_name)}; "
+        f"pieces {pieces[0]}/{pieces[len(pieces) // 2]}/{pieces[-1]}, of any {len(held)}; "
         f"got {total[0]:.1f} MB, twice {total[1]:.1f}; met {min(met)}–{max(met)}, nobody {met.count(0)}; "
         f"asked {sum(n for _, n in asked)}, publisher {sum(n for at, n in asked if at == PUBLISHER)}; "
         f"at the publisher {at_seed}, {', '.join(rule)}"
