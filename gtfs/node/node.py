@@ -35,7 +35,7 @@ from gtfs.node.droppedin import take_copied
 from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
-from gtfs.node.foresync import foresee_sync
+from gtfs.node.foresync import SyncForesight
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
@@ -110,7 +110,6 @@ class Node:
         self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
-        self._first, self._client = first, shared.client
         self.poller = FeedPoller(
             options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
@@ -118,6 +117,7 @@ class Node:
         self.attesters = Attesters(
             state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
         )
+        self.foresight = SyncForesight(state, self.poller, self.chunks, first, shared.client, self.pointer.follow)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, shared.noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
@@ -248,13 +248,6 @@ class Node:
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
-    async def foresee_sync(self) -> dict[str, Any]:
-        """What `sync_once` would do; see `gtfs.node.foresync`."""
-        return await foresee_sync(self.state, self.poller, self.chunks, self._first, self._client, self.pointer.follow)
-
-    async def _asked_foresee_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.foresee_sync()
-
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         await self.ring_news.look()
@@ -332,7 +325,7 @@ class Node:
         """Everything that goes on while the node lives."""
         handlers = self.publishing.handlers()
         handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
-        handlers |= {"foresee_sync": self._asked_foresee_sync, "refresh": self._asked_refresh}
+        handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh}
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
