@@ -28,6 +28,7 @@ from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
+from gtfs.node.checks import Checks
 from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import Handler, answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
@@ -340,7 +341,7 @@ class Node:
         handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
         handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
         handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
-        handlers |= {"drain": self.written.asked_drain}
+        handlers |= {"drain": self.written.asked_drain, "check": Checks(self.state, self.reel_torrents).asked_check}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
