@@ -242,7 +242,7 @@ def judge_moves(
     trail: Trail | None = None,
 ) -> tuple[Judgement, list[Asked]]:
     """What stands against those that stand elsewhere than ``wanted`` (or against each), and these."""
-    last = index.refs.left() | index.refs.held()
+    last = {**index.refs.left(), **index.refs.held()}
     asked = []
     for name, oid in wanted.items():
         ref = refs.get(name)

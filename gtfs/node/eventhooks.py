@@ -13,7 +13,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.node.nursery import cancelled
-from gtfs.node.troubles import find_troubles
+from gtfs.overview.troubles import find_troubles
 from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks
 from gtfs.state.feeddir import write_set_feed
 from gtfs.state.state import State

@@ -194,7 +194,13 @@ class ReelTorrents:
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
         packs = parse_table(table, foot)
-        await self._writing.run(self._state.reel_files.keep_table, row, packs, self._date_s())
+        await self._writing.run(self._keep_table, row, packs)
+
+    def _keep_table(self, row: ReelRow, packs: Sequence[Row]) -> None:
+        asked = self._writing.news.asked
+        self._state.reel_files.keep_table(
+            row, packs, self._date_s(), asked.oids, lambda oids: trio.from_thread.run_sync(asked.known, oids)
+        )
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ Not about bytes: where packs lie is packrows.py. Each write is a transaction or 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
@@ -65,10 +66,21 @@ class HeldRefs:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._held: tuple[int, Mapping[bytes, ObjectId]] = (0, {})  # as of so many changes of the index
+        self._changed_as_of = 0  # and those when refs changed last
 
-    def held(self) -> dict[bytes, ObjectId]:
-        """The refs that were accepted and that the backing repository must have (design.md §8.9)."""
-        return dict(self._db.rows("SELECT name, oid FROM held_refs ORDER BY name"))
+    def held(self) -> Mapping[bytes, ObjectId]:
+        """The refs that were accepted and that the backing repository must have (design.md §8.9).
+
+        Read once for many: a sync asks six times, and there may be a hundred thousand.
+        """
+        # Not so what another process may change, nor what a transaction that is not done has changed.
+        changes, (as_of, held) = self._db.changes, self._held
+        if as_of <= self._changed_as_of or self._db.read_only or self._db.is_writing():
+            held = MappingProxyType(dict(self._db.rows("SELECT name, oid FROM held_refs ORDER BY name")))
+            if not self._db.is_writing():
+                self._held = (changes, held)
+        return held
 
     def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
         """Hold exactly these refs."""
@@ -81,6 +93,7 @@ class HeldRefs:
     ) -> None:
         """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
         with self._db.transaction() as db:
+            self._changed_as_of = self._db.changes  # whose end makes it one more
             run_with_rows(db, "DELETE FROM held_refs WHERE name IN (%s)", ((name,) for name in drop))
             run_with_rows(db, "INSERT OR REPLACE INTO held_refs %s", put.items())
             run_with_rows(db, "INSERT OR REPLACE INTO left_refs %s", (left or {}).items())

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from binascii import unhexlify
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 from gtfs.ids import ObjectId
 from gtfs.pack.format import TAG
@@ -37,9 +39,10 @@ def read_refs(repository: Repository) -> list[Ref]:
 
 def read_places(repository: Repository) -> dict[bytes, ObjectId]:
     """Where every ref stands, sorted by name, for who needs no kinds; raises `GitFailed`."""
-    lines = repository.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
-    pairs = (line.partition(b" ") for line in lines)
-    return {name: ObjectId(bytes.fromhex(oid.decode())) for oid, _, name in pairs}
+    out = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
+    n, lines = out.find(b" "), out.splitlines()  # all ids of a repository have one length
+    ids = {word: ObjectId(unhexlify(word)) for word in {line[:n] for line in lines}}
+    return {line[n + 1 :]: ids[line[:n]] for line in lines}
 
 
 def add_kinds(repository: Repository, places: Mapping[bytes, ObjectId]) -> list[Ref]:
@@ -49,7 +52,9 @@ def add_kinds(repository: Repository, places: Mapping[bytes, ObjectId]) -> list[
     asked = b"".join(oid.hex().encode() + b"\n" for oid in ids)
     said = repository.git("cat-file", "--batch-check=%(objecttype)", stdin=asked).splitlines() if ids else []
     kinds = {oid: MISSING if b" " in kind else kind for oid, kind in zip(ids, said, strict=True)}
-    return [Ref(name, oid, kinds[oid]) for name, oid in places.items()]
+    found = ((name, oid, kinds[oid]) for name, oid in places.items())
+    # A hundred thousand take half as long as by Ref's own __new__.
+    return cast("list[Ref]", list(map(partial(tuple.__new__, Ref), found)))
 
 
 def read_head(repository: Repository) -> bytes | None:

@@ -31,7 +31,7 @@ def offer(state: State, work: Work = UNWATCHED) -> RefOffer:
     wanted = held.catalogue.refs
     why = why_all_stay(state)
     if why is not None:
-        return RefOffer(state.index.refs.held(), dict.fromkeys(wanted, why))
+        return RefOffer(dict(state.index.refs.held()), dict.fromkeys(wanted, why))
     found = offer_refs(state.repository, state.index, wanted, state.demands())
     here = _in_git(state, {name: wanted[name] for name in found.late})
     if not here:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,22 @@ def test_a_promised_pack_that_leaves_out_what_its_tree_names_does_not_come_in_no
         assert isinstance(why, GitRefused)
         assert [c.oid for c, _ in outcome.waiting] == [child.oid]
         state.repository.git("fsck", "--full", "--connectivity-only")
+
+
+@pytest.mark.warns
+def test_an_object_that_is_here_with_other_bytes_is_refused_and_what_is_here_stays(tmp_path: Path) -> None:
+    """As if the two had one id: what lies under the name of the one are the bytes of the other."""
+    repository = create_repository(tmp_path / "pub.git", SHA1)
+    good, bad, child = line_of_commits(repository, tmp_path, 3)
+    blob = word(repository, "hash-object", "--stdin", stdin=b"1\n")
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        here = state.repository.objects / blob[:2] / blob[2:]
+        here.parent.mkdir()
+        here.write_bytes(zlib.compress(b"blob 2\0" + b"!\n"))
+        outcome = state.ingest().run([good, bad, child])
+        assert outcome.unpacked == [good.oid]
+        [(refused, why)] = outcome.refused
+        assert refused.oid == bad.oid and "COLLISION" in str(why) and blob in str(why)
+        assert [c.oid for c, _ in outcome.waiting] == [child.oid]
+        assert zlib.decompress(here.read_bytes()) == b"blob 2\0!\n"
+        assert state.repository.git("rev-list", "--count", good.oid.hex()).strip() == b"1"

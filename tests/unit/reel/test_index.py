@@ -182,6 +182,36 @@ def test_an_index_without_totals_counts_them_when_it_is_opened(tmp_path, packs):
             assert way.startswith("UPDATE") or index.packs.count_by_stage() == expected[2]
 
 
+def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
+    a, b = (pack.oid for pack in packs.chain(2))
+    read = []
+    rows = index.refs._db.rows
+    monkeypatch.setattr(index.refs._db, "rows", lambda sql, values=(): (read.append(sql), rows(sql, values))[1])
+    index.refs.change({b"refs/heads/a": a})
+    for _ in range(3):
+        assert index.refs.held() == {b"refs/heads/a": a}
+        index.meta.set("another", "change")
+    assert len(read) == 1
+    with pytest.raises(KeyError), index.transaction():
+        index.refs.change({b"refs/heads/a": b})
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(index.refs.held()))
+        other.start()
+        other.join()
+        assert index.refs.held() == {b"refs/heads/a": b} and seen == [{b"refs/heads/a": a}]
+        raise KeyError
+    assert index.refs.held() == {b"refs/heads/a": a}
+    with index.transaction():
+        index.refs.set_held({b"refs/heads/b": b})
+    assert index.refs.held() == index.refs.held() == {b"refs/heads/b": b}
+    with pytest.raises(TypeError):
+        index.refs.held()[b"refs/heads/c"] = a
+    with Index(index.path, read_only=True) as reader:
+        assert reader.refs.held() == {b"refs/heads/b": b}
+        index.refs.change({b"refs/heads/b": a})
+        assert reader.refs.held() == {b"refs/heads/b": a}
+
+
 def test_known_takes_any_number_of_ids(index, packs):
     made = packs.chain(1203)
     index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
