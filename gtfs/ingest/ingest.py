@@ -34,10 +34,8 @@ from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
-from gtfs.repo.moving import sweep_moving
 from gtfs.repo.repository import Repository
-from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
-from gtfs.repo.upkeep import sweep_repacking
+from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, unpack
 from gtfs.repo.work import Work
 from gtfs.trust.several import open_pool
 from gtfs.trust.signoff import SignoffRow
@@ -399,12 +397,3 @@ class Ingest:
             doubt(self._index)
         self._unpacked |= here
         return [p for p in asked if p not in here]
-
-
-def sweep(repository: Repository) -> None:
-    """Drop what a crash left of steps 1 to 7 (design.md §8)."""
-    sweep_unpacking(repository)
-    sweep_repacking(repository)
-    sweep_moving(repository)
-    for leftover in repository.layout.batches():
-        leftover.unlink()
