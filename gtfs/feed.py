@@ -126,3 +126,8 @@ def _parse_dht(text: str, rest: str) -> DhtFeed:
     if len(salt) > SALT_BYTES:
         raise BadFeed(text, f"over the limit of {SALT_BYTES} bytes for a name")
     return DhtFeed(text, bytes.fromhex(key), salt)
+
+
+def seed_url(base: str, file_name: str) -> str:
+    """Where a file of a web seed lies: ``base`` is the address of the directory, with or without a slash at its end."""
+    return f"{base.rstrip('/')}/{file_name}"

@@ -10,18 +10,17 @@ declare -gA _gtfs_options=(
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --rebuild --against=<repo> --dry-run --json"
-    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --hook --no-hook --signing-subkey --dry-run --json"
+    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --hook --no-hook --signing-subkey --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
     ["mount"]="-h --help -o=<options> -f --foreground"
     ["pack"]="-h --help --all -o=<file> --output=<file> --jobs=<> --json"
-    ["publish"]="-h --help --force --jobs=<> -v --verbose --dry-run --pushed --propose --complete --json"
+    ["publish"]="-h --help --force --jobs=<> -v --verbose --dry-run --pushed --propose --complete --feed-dir=<file> --json"
     ["refresh"]="-h --help --valid-days=<> --key=<> --json"
     ["rewind"]="-h --help --dry-run --json"
-    ["seed"]="-h --help"
-    ["seed add"]="-h --help --name=<> -o=<options>"
+    ["seed"]="-h --help --config=<file> -o=<options>"
+    ["seed add"]="-h --help --name=<> --json -o=<options>"
     ["seed list"]="-h --help --json"
-    ["seed remove"]="-h --help"
-    ["seed run"]="-h --help --config=<file> -o=<options>"
+    ["seed remove"]="-h --help --json"
     ["sign"]="-h --help --key=<> --gnupg-home=<file> --yes --dry-run --json"
     ["status"]="-h --help --json --check --prometheus --max-lag=<> --max-silence=<> --max-age=<>"
     ["sync"]="-h --help --into=<file> -o=<options> --dry-run --json"
@@ -33,7 +32,7 @@ declare -gA _gtfs_options=(
     ["trust list"]="-h --help --json"
     ["trust propose"]="-h --help --accept=<> --all --gnupg-home=<file> --dry-run --json"
     ["trust remove"]="-h --help --force --dry-run --json"
-    ["umount"]="-h --help -l --lazy"
+    ["umount"]="-h --help -l --lazy --no-wait"
     ["verify"]="-h --help --json"
 )
 declare -gA _gtfs_places=(
@@ -52,11 +51,10 @@ declare -gA _gtfs_places=(
     ["publish"]="<repo> <file>*"
     ["refresh"]="<repo>"
     ["rewind"]="<repo> <>"
-    ["seed"]=""
+    ["seed"]="<repo>*"
     ["seed add"]="<repo>"
     ["seed list"]=""
     ["seed remove"]="<>"
-    ["seed run"]="<repo>*"
     ["sign"]="<file>"
     ["status"]="<repo>*"
     ["sync"]="<repo>"
@@ -74,10 +72,10 @@ declare -gA _gtfs_places=(
 declare -gA _gtfs_verbs=(
     ["gtfs"]="collection fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
     ["collection"]="follow init list prune publish"
-    ["seed"]="add list remove run"
+    ["seed"]="add list remove"
     ["trust"]="add check follow list propose remove"
 )
-_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
+_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
 # A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
 _gtfs_value() {

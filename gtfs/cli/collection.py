@@ -15,7 +15,7 @@ from gtfs.cli.terminal import complain, say, say_json
 _SHOWN = 40  # repositories, of a collection that may have a hundred thousand
 
 
-@click.group(cls=Verbs)
+@click.group(cls=Verbs, short_help="Publish a signed list of repositories, or follow one.")
 def collection() -> None:
     """Publish a signed list of repositories, or have the daemon mirror all of such a list.
 

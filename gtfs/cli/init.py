@@ -91,6 +91,12 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 @click.option(
     "--sendmail", type=Place(path_type=Path), metavar="PROGRAM", help="What mails them (default /usr/sbin/sendmail)."
 )
+@click.option(
+    "--feed-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help='Keep a directory for a web server complete at each publish; "" ends that.',
+)
 @click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
 @click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
 @click.option(
@@ -107,6 +113,7 @@ def init(
     announce: Path | None,
     no_announce: bool,
     sendmail: Path | None,
+    feed_dir: Path | None,
     dry_run: bool,
     as_json: bool,
     **given: Any,
@@ -121,6 +128,7 @@ def init(
     if no_announce and (announce or sendmail or given["announce_mail"]):
         raise click.UsageError("beside --no-announce nothing of announcements can be set")
     given["announce"] = "" if no_announce else None if announce is None else str(announce.absolute())
+    given["feed_dir"] = None if feed_dir is None else "" if feed_dir == Path() else str(feed_dir.absolute())
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}

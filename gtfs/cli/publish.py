@@ -35,6 +35,12 @@ _NAMED = 20  # refs in one line, or lines of refs
 @click.option("--pushed", is_flag=True, help="For hooks: publish only as init --publish says, and never fail.")
 @click.option("--propose", is_flag=True, help="Write the next catalogue's text to FILE, for gtfs sign, and stop there.")
 @click.option("--complete", is_flag=True, help="Publish what was proposed, with the signatures in each FILE.")
+@click.option(
+    "--feed-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Then write all that mirrors need into DIR, for a web server (init --feed-dir: always).",
+)
 @takes_json
 def publish(
     repo: Path,
@@ -46,6 +52,7 @@ def publish(
     pushed: bool,
     propose: bool,
     complete: bool,
+    feed_dir: Path | None,
     as_json: bool,
 ) -> int:
     """Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.
@@ -56,6 +63,8 @@ def publish(
     """
     if pushed and (force or dry_run or as_json):
         raise click.UsageError("beside --pushed there may be neither --force nor --dry-run nor --json")
+    if feed_dir is not None and (pushed or dry_run or propose):
+        raise click.UsageError("beside --feed-dir there may be neither --pushed nor --dry-run nor --propose")
     _check_files(files, propose, complete, force or dry_run or pushed)
     if pushed:
         from gtfs.cli.work.publish import run_pushed
@@ -82,6 +91,10 @@ def publish(
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
+    if feed_dir is not None:
+        from gtfs.cli.work.publish import write_feed_at
+
+        write_feed_at(place, feed_dir)
     if as_json:
         return _tell_json(done, place, files, propose)
     if "refs" in done:  # an attester's

@@ -15,6 +15,7 @@ from gtfs.cli.terminal import complain, say
 from gtfs.daemon.asking import ask_daemon, places_to_ask
 from gtfs.daemon.places import Places, find_places
 
+_JSON = click.option("--json", "as_json", is_flag=True, help="Say it as JSON; gtfs(1) describes it.")
 _RUN = "run"  # what is meant where no command is named
 
 
@@ -22,6 +23,7 @@ class _Seed(click.Group):
     """``gtfs seed REPO...`` and ``gtfs seed`` run repositories; its commands speak to the daemon that does."""
 
     command_class = Command
+    default_command = _RUN
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, with the command that is not typed."""
@@ -51,7 +53,7 @@ class _Seed(click.Group):
         write_exit_status(formatter)
 
 
-@click.group(cls=_Seed)
+@click.group(cls=_Seed, short_help="Seed and follow repositories, without a mount.")
 def seed() -> None:
     """Seed each REPO, and follow its feeds, from one process and one port until Ctrl-C or SIGTERM.
 
@@ -85,8 +87,9 @@ def run(repos: tuple[str, ...], config: Path | None, options: tuple[str, ...]) -
 @seed.command()
 @click.argument("source", type=Place())
 @click.option("--name", help="What to call it (default: from SOURCE).")
+@_JSON
 @takes_options
-def add(source: str, name: str | None, options: tuple[str, ...]) -> int:
+def add(source: str, name: str | None, as_json: bool, options: tuple[str, ...]) -> int:
     """Have the running daemon seed SOURCE too, from now on and after each start.
 
     SOURCE is a repository on this machine, or what a mirror shall be made of.
@@ -94,7 +97,9 @@ def add(source: str, name: str | None, options: tuple[str, ...]) -> int:
     if os.path.lexists(source):
         source = os.path.abspath(source)  # noqa: PTH100  a link stays one
     done = _ask({"do": "add", "source": source, "name": name, "options": list(options)})
-    if done["trouble"] is None:
+    if as_json:
+        _echo(done)
+    elif done["trouble"] is None:
         say(f"{done['name']} is seeded from {done['directory']}")
     else:
         complain(f"{done['name']} was added, and is tried again: {done['trouble']}")
@@ -103,20 +108,24 @@ def add(source: str, name: str | None, options: tuple[str, ...]) -> int:
 
 @seed.command()
 @click.argument("name")
-def remove(name: str) -> int:
+@_JSON
+def remove(name: str, as_json: bool) -> int:
     """End seeding what was added as NAME; its repository stays on disk."""
     done = _ask({"do": "remove", "name": name})
+    if as_json:
+        _echo(done)
+        return 0
     say(f"{name} is not seeded any more; {done['directory']} stays as it is")
     return 0
 
 
 @seed.command("list")
-@click.option("--json", "as_json", is_flag=True, help="All of it as JSON; gtfs(1) describes it.")
+@_JSON
 def list_(as_json: bool) -> int:
     """Show the repositories of the running daemon, and what hinders one of them."""
     done = _ask({"do": "list"})
     if as_json:
-        click.echo(json.dumps(done, indent=2, sort_keys=True))
+        _echo(done)
         return 0
     for item in done["repositories"]:
         say(
@@ -132,6 +141,10 @@ def list_(as_json: bool) -> int:
 
 def _places(config: Path | None) -> Places:
     return find_places(os.environ, is_root=os.geteuid() == 0, config=config)
+
+
+def _echo(done: dict[str, Any]) -> None:
+    click.echo(json.dumps(done, indent=2, sort_keys=True))
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ The mount itself stands before: how long it takes to hear of the packs grows wit
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
@@ -26,12 +28,14 @@ class FirstLook:
     async def for_all(self, pid: int) -> None:
         """Before a directory is listed by the thread ``pid``; raises what ends a wait early, see `Waits.run`."""
         if not self._source.is_listed:
-            with contextlib.suppress(ReadTimedOut):  # there is less to see
-                await self._waits.run(self._source.wait_listed, living_process(pid))
+            await self._wait(self._source.wait_listed, pid)
 
     async def for_name(self, parent: int, name: bytes, pid: int) -> None:
         """Before a name is looked up: a pack, or its torrent, can still come."""
-        if self._source.is_listed or parse_pack_name(name.removesuffix(b".torrent")) is None:
-            return
-        if parent != inodes.ROOT or self._names.find(name) is None:
-            await self.for_all(pid)
+        oid = None if self._source.is_listed else parse_pack_name(name.removesuffix(b".torrent"))
+        if oid is not None and (parent != inodes.ROOT or self._names.find(name) is None):
+            await self._wait(partial(self._source.wait_known, oid), pid)
+
+    async def _wait(self, wait: Callable[[], Awaitable[None]], pid: int) -> None:
+        with contextlib.suppress(ReadTimedOut):  # there is less to see
+            await self._waits.run(wait, living_process(pid))

@@ -41,7 +41,9 @@ class Bell:
     ) -> None:
         self._is_quiet = is_quiet
         self._state = state
-        self._session = session if session is not None and session.options.bells else None
+        self._session = (
+            session if session is not None and session.options.bells and not state.config.is_clone() else None
+        )
         self._ask = ask
         self._news = trio.Event()
         self._entered: list[InfoHash] = []

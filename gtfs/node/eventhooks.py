@@ -13,8 +13,9 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.node.nursery import cancelled
-from gtfs.node.troubles import find_troubles
+from gtfs.overview.troubles import find_troubles
 from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks
+from gtfs.state.feeddir import write_set_feed
 from gtfs.state.state import State
 from gtfs.view.news import Count
 
@@ -72,7 +73,9 @@ class EventHooks:
 
     async def look(self) -> bool:
         """Log troubles that have begun or are over, and run the hooks that have something to hear; False: again."""
-        found = self._damper.settle(find_troubles(self._status()), trio.current_time())
+        feed = await self._write_feed()
+        seen = find_troubles(self._status()) | ({} if feed is None else {"feed-not-written": feed})
+        found = self._damper.settle(seen, trio.current_time())
         self._log(found)
         try:
             published = await trio.to_thread.run_sync(run_published_hooks, self._state, cancelled)
@@ -80,7 +83,20 @@ class EventHooks:
         except (GtfsError, OSError) as error:
             log.warning("no hook runs: %s", error)
             return False
-        return published and told
+        return published and told and feed is None
+
+    async def _write_feed(self) -> str | None:
+        """Bring the directory of a web server to what is published; gives what went wrong."""
+        if self._state.read_only:
+            return None
+        try:
+            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+                events.info("%s: the feed directory is written", self._state.repository.path)
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        except GtfsError as error:
+            return str(error)
+        return None
 
     def _log(self, found: dict[str, str]) -> None:
         path = self._state.repository.path

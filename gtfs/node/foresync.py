@@ -7,7 +7,6 @@ Only chunks of a new catalogue are kept, as they are named by what they hold. At
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 import trio
@@ -19,6 +18,7 @@ from gtfs.feed import Feed
 from gtfs.ingest.refmoves import survey_refs
 from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.status import describe_feeds
+from gtfs.state.control import Tell
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller, FollowPointer
@@ -27,32 +27,49 @@ from gtfs.swarm.httpget import Client
 _HERE = ("complete", "retired")  # stages of a reel all of which is on this disk
 
 
-async def foresee_sync(
-    state: State,
-    poller: FeedPoller,
-    chunks: ChunkFetcher,
-    first: FirstTrust,
-    client: Client,
-    follow_pointer: FollowPointer,
-) -> dict[str, Any]:
-    """What the newest catalogue of the poller's feeds would bring, as `gtfs sync --dry-run` shows it."""
-    newest: list[Held | Accepted] = [] if state.held is None else [state.held]
+class SyncForesight:
+    """Asks and judges for one node."""
 
-    async def judge(feed: Feed, document: bytes) -> None:
-        if looks_like_freshness(document):
-            return
+    def __init__(
+        self,
+        state: State,
+        poller: FeedPoller,
+        chunks: ChunkFetcher,
+        first: FirstTrust,
+        client: Client,
+        follow_pointer: FollowPointer,
+    ) -> None:
+        self._state = state
+        self._poller = poller
+        self._chunks = chunks
+        self._first = first
+        self._client = client
+        self._follow_pointer = follow_pointer
 
-        async def take(text: bytes) -> None:
-            accepted = await trio.to_thread.run_sync(partial(_judge, state, text, first))
-            if not newest or accepted.catalogue.version > newest[0].catalogue.version:
-                newest[:] = [accepted]
+    async def foresee(self) -> dict[str, Any]:
+        """What the newest catalogue of the feeds would bring, as `gtfs sync --dry-run` shows it."""
+        state = self._state
+        newest: list[Held | Accepted] = [] if state.held is None else [state.held]
 
-        await chunks.taking(document, [feed], take)
+        async def judge(feed: Feed, document: bytes) -> None:
+            if looks_like_freshness(document):
+                return
 
-    asked = FeedPoller(poller.feeds, judge, client, follow_pointer=follow_pointer)
-    await asked.poll_once()
-    found = await trio.to_thread.run_sync(_compare, state, newest[0].catalogue if newest else None)
-    return {**found, "feeds": describe_feeds(asked.reports())}
+            async def take(text: bytes) -> None:
+                accepted = await trio.to_thread.run_sync(_judge, state, text, self._first)
+                if not newest or accepted.catalogue.version > newest[0].catalogue.version:
+                    newest[:] = [accepted]
+
+            await self._chunks.taking(document, [feed], take)
+
+        asked = FeedPoller(self._poller.feeds, judge, self._client, follow_pointer=self._follow_pointer)
+        await asked.poll_once()
+        found = await trio.to_thread.run_sync(_compare, state, newest[0].catalogue if newest else None)
+        return {**found, "feeds": describe_feeds(asked.reports())}
+
+    async def asked(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """The same for a caller."""
+        return await self.foresee()
 
 
 def _judge(state: State, document: bytes, first: FirstTrust) -> Accepted:

@@ -29,17 +29,16 @@ from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
 from gtfs.node.chunks import ChunkFetcher
-from gtfs.node.control import Handler, answer_task, listen, texts_in
+from gtfs.node.control import answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.eventhooks import EventHooks
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
-from gtfs.node.foresync import foresee_sync
+from gtfs.node.foresync import SyncForesight
 from gtfs.node.gitnews import GitNews
 from gtfs.node.hooks import HookRuns
 from gtfs.node.keepup import KeepUp
-from gtfs.node.noticing import Noticing
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -69,7 +68,6 @@ from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
@@ -87,10 +85,9 @@ class Node:
         self,
         state: State,
         session: Session | None,
-        client: Client,
+        shared: Shared,
         options: NodeOptions,
         first: FirstTrust,
-        noticing: Noticing | None = None,
     ) -> None:
         self.state = state
         self.options = options
@@ -99,7 +96,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, client, options.meet)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, shared.client, options.meet)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
@@ -112,16 +109,17 @@ class Node:
         self.hooks = HookRuns(state, self.news.followed)
         self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
         self.pointer = PointerKeeper(state, session)
-        self.chunks = ChunkFetcher(state.catalogues.chunks, client, session, state.layout.fetched_chunks)
-        self._first, self._client = first, client
+        self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
-            options.feeds, self._take, client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
+            options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        its = None if state.config.is_clone() else session
-        self.bell = Bell(state, its, self.poller.hurry, is_quiet=options.meet is not None)
-        self.attesters = Attesters(state, self._writing, options.attesters, client, options.poll_s, self._move_refs)
+        self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
+        self.attesters = Attesters(
+            state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
+        )
+        self.foresight = SyncForesight(state, self.poller, self.chunks, first, shared.client, self.pointer.follow)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
-        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, noticing)
+        self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, shared.noticing)
         self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
@@ -250,13 +248,6 @@ class Node:
         feeds, races = describe_feeds(self.poller.reports()), describe_races(self.state)
         return {**describe_sync(report), "version": version, "fetched": fetched, "feeds": feeds, "races": races}
 
-    async def foresee_sync(self) -> dict[str, Any]:
-        """What `sync_once` would do; see `gtfs.node.foresync`."""
-        return await foresee_sync(self.state, self.poller, self.chunks, self._first, self._client, self.pointer.follow)
-
-    async def _asked_foresee_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        return await self.foresee_sync()
-
     async def ask_feeds(self) -> None:
         """Ask every feed once, whatever was refused before; `FeedPoller.reports` tells what came of it."""
         await self.ring_news.look()
@@ -332,15 +323,11 @@ class Node:
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
-        handlers: dict[str, Handler] = {"sync": self._asked_sync, "status": self._asked_status}
-        handlers |= {"foresee_sync": self._asked_foresee_sync}
-        handlers |= {"refresh": self._asked_refresh, "verify": self._asked_verify}
-        handlers |= {"rewind": self.publishing.asked_rewind, "dry_run": self.publishing.asked_dry_run}
-        handlers |= {"torrents": self._asked_torrents, "trust": self._asked_trust, "init": self._asked_init}
-        handlers |= {"draft": self.publishing.asked_draft, "place": self.publishing.asked_place}
-        handlers |= {"complete": self.publishing.asked_complete, "offer": self.git_news.asked_offer}
-        handlers |= {"foretell": self.publishing.asked_foretell, "moved": self.publishing.asked_moved}
-        handlers |= {"drain": self.written.asked_drain}
+        handlers = self.publishing.handlers()
+        handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
+        handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh}
+        handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
+        handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
@@ -379,8 +366,8 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of one process share one ``session``, and what is ``shared``; without, the node opens its own. ``first`` None:
-    no catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
+    Nodes of a process share one ``session``, and what is ``shared``; else the node opens its own. ``first`` None: no
+    catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
@@ -394,11 +381,10 @@ async def open_node(
             may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
             await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
     async with contextlib.AsyncExitStack() as stack:
-        if shared is None:
-            shared = await stack.enter_async_context(open_shared(options.proxy))
+        shared = await stack.enter_async_context(open_shared(options.proxy, shared))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
-        node = Node(state, session, shared.client, options, first or FirstTrust(), shared.noticing)
+        node = Node(state, session, shared, options, first or FirstTrust())
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:

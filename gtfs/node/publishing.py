@@ -19,6 +19,7 @@ from gtfs.catalogue.document import digest
 from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.ids import ObjectId
+from gtfs.node.control import Handler
 from gtfs.node.memory import give_back
 from gtfs.node.nursery import cancelled
 from gtfs.node.others import hear_others
@@ -146,6 +147,18 @@ class Publishing:
             return {"published": None}
         await self._has_published(done)
         return {"published": describe_published(self._state, done)}
+
+    def handlers(self) -> dict[str, Handler]:
+        """What is asked of it by other commands."""
+        return {
+            "rewind": self.asked_rewind,
+            "dry_run": self.asked_dry_run,
+            "draft": self.asked_draft,
+            "place": self.asked_place,
+            "complete": self.asked_complete,
+            "foretell": self.asked_foretell,
+            "moved": self.asked_moved,
+        }
 
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""

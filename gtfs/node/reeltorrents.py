@@ -12,6 +12,7 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
+from gtfs.feed import seed_url
 from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
@@ -29,7 +30,7 @@ from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmErro
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
-from gtfs.swarm.webseeds import bring_info_task, seed_url
+from gtfs.swarm.webseeds import bring_info_task
 from gtfs.view.packs import SwarmReel
 from gtfs.view.writing import Writing
 
@@ -193,7 +194,13 @@ class ReelTorrents:
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
         packs = parse_table(table, foot)
-        await self._writing.run(self._state.reel_files.keep_table, row, packs, self._date_s())
+        await self._writing.run(self._keep_table, row, packs)
+
+    def _keep_table(self, row: ReelRow, packs: Sequence[Row]) -> None:
+        asked = self._writing.news.asked
+        self._state.reel_files.keep_table(
+            row, packs, self._date_s(), asked.oids, lambda oids: trio.from_thread.run_sync(asked.known, oids)
+        )
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

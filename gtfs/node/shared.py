@@ -19,7 +19,10 @@ class Shared(NamedTuple):
 
 
 @asynccontextmanager
-async def open_shared(proxy: str | None) -> AsyncIterator[Shared]:
-    """One for all, or for a node that is alone."""
+async def open_shared(proxy: str | None, given: Shared | None = None) -> AsyncIterator[Shared]:
+    """One for all, or for a node that is alone; or what was ``given``, which its maker ends."""
+    if given is not None:
+        yield given
+        return
     async with open_client(proxy) as client, open_noticing() as noticing:
         yield Shared(client, noticing)

@@ -10,12 +10,12 @@ from typing import Any
 import trio
 
 from gtfs.durable import replace_file
+from gtfs.feed import seed_url
 from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, ReelName, pack_name
 from gtfs.metainfo import MAX_METAINFO_BYTES, BadMetainfo, info_of, with_trackers
 from gtfs.state.control import Tell
 from gtfs.state.state import State
 from gtfs.swarm.files import read_small
-from gtfs.swarm.webseeds import seed_url
 from gtfs.view.packmetainfo import pack_metainfo
 from gtfs.view.packs import Packs
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from gtfs.overview.plain import plain, span_text, time_text, without_private
+from gtfs.overview.plain import plain, span_text, without_private
+from gtfs.overview.troubles import TroubleKind, each_trouble
 
 Standing = Literal["fresh", "lagging", "stale", "equivocated", "damaged", "unreachable", "empty"]
 
@@ -28,6 +29,15 @@ EXIT_CODES: Final[Mapping[Standing, int]] = {
     "fresh": 0, "lagging": 1, "stale": 2, "equivocated": 2, "damaged": 2, "unreachable": 3, "empty": 3,
 }  # fmt: skip
 _ORDER: Final = list(STANDINGS)
+STANDING_OF: Final[Mapping[TroubleKind, Standing]] = {  # what a kind of trouble makes of a repository
+    "damaged": "damaged", "equivocation": "equivocated", "stale": "stale", "disk-full": "lagging",
+    "not-taken-in": "lagging", "not-published": "lagging", "hook-failed": "fresh",
+}  # fmt: skip
+_WORDS_OF: Final[Mapping[TroubleKind, str]] = {
+    "not-taken-in": "what was written is not taken in: ",
+    "not-published": "publishing failed, and is tried again: ",
+    "hook-failed": "a hook failed: ",
+}
 _SHOWN: Final = 100  # refs held back, and refused files, that are told one by one
 
 
@@ -249,44 +259,22 @@ def _troubles(
     told: Mapping[str, Any], now_s: int, thresholds: Thresholds, lag: int | None
 ) -> Iterator[tuple[Standing, str]]:
     """What is wrong, with what it makes of the repository: ``fresh`` for what only should be known."""
-    for name, reel in _swarm(told).get("reels", {}).items():
-        if reel["failure"] is not None:
-            yield "damaged", f"reel {name[:16]} is out of the swarm: {reel['failure']}"
-    yield from _catalogue_troubles(told, now_s, thresholds, lag)
+    for kind, reason in each_trouble(told):
+        yield STANDING_OF[kind], f"{_WORDS_OF.get(kind, '')}{reason}"
+    yield from _lags(told, now_s, thresholds, lag)
     yield from _feed_troubles(told, now_s, thresholds)
-    failed = (told.get("publish") or {}).get("outstanding")
-    if failed is not None:
-        yield (
-            "lagging",
-            f"publishing failed {failed['tries']} times since {time_text(failed['since'])}: {failed['reason']}",
-        )
-    error = (told.get("incoming") or {}).get("error")
-    if error is not None:
-        yield "lagging", f"what was written could not be taken in: {error}"
-    for hook in (told.get("hooks") or {}).get("failed", ()):
-        yield "fresh", f"a hook failed: {hook['reason']}"
     if told["quarantine"]:
-        refused = told["quarantine"][-1]
-        yield (
-            "fresh",
-            f"{len(told['quarantine'])} files were refused, the last one {refused['file']}: {refused['reason']}",
-        )
+        count, refused = len(told["quarantine"]), told["quarantine"][-1]
+        yield "fresh", f"{count} files were refused, the last one {refused['file']}: {refused['reason']}"
 
 
-def _catalogue_troubles(
+def _lags(
     told: Mapping[str, Any], now_s: int, thresholds: Thresholds, lag: int | None
 ) -> Iterator[tuple[Standing, str]]:
     held = told.get("catalogue")
     if held is None:
         yield "empty", "it holds no catalogue"
         return
-    if held["equivocation"]:
-        yield "equivocated", f"the publisher signed two catalogues of version {held['version']}"
-    for attester in held.get("two_packs", ()):
-        yield "equivocated", f"the attester {attester} signed two packs of one commit"
-    until_s = _until(held)
-    if until_s is not None and now_s > until_s:
-        yield "stale", f"the catalogue counted until {time_text(until_s)}"
     if lag and thresholds.max_lag_s is not None and lag > thresholds.max_lag_s:
         first = next(iter(told.get("refs_held_back", ())), None)
         why = "" if first is None else f", {first['ref']} first: {first['reason']}"

@@ -297,13 +297,16 @@ class PackRows:
         bytes have no word in that: their pack starts again as remote.
         """
         packs = list(packs)
-        now = int(time.time())
+        now, time_s = int(time.time()), clamp_time_s(time_s)
         with self._db.transaction() as db:
+            before = self.count()
             run_with_rows(
                 db,
                 _PUT_REMOTE,
-                ((p.oid, clamp_time_s(time_s), p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs),
+                [(p.oid, time_s, p.size, p.digest, "remote", reel_id, p.offset, now) for p in packs],
             )
+            if self.count() - before == len(packs):
+                return []  # none was known
             digests = {pack.oid: pack.digest for pack in packs}
             rows = list(self._db.rows_in("SELECT oid, digest FROM packs WHERE oid IN (%s)", digests))
         return [ObjectId(oid) for oid, digest in rows if digest != digests[oid]]

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from gtfs.repo.eventhooks import PUBLISHED, TROUBLE, find_event_hooks, run_event_hook
 from gtfs.repo.hooks import Hook, HookFailed, NotOwner, Owner, owner_of
 from gtfs.state.control import read_object
+from gtfs.state.feeddir import feed_directory
 from gtfs.state.hooks import hook_seconds
 from gtfs.state.state import State
 
@@ -130,6 +131,9 @@ def _tell(
 
 def _words(state: State) -> dict[str, str]:
     words = {"GTFS_REPOSITORY": str(state.repository.path), "GTFS_CATALOGUE": str(state.catalogues.latest)}
+    directory = feed_directory(state.config)
+    if directory is not None:
+        words["GTFS_FEED_DIR"] = str(directory)
     if state.held is not None:
         words["GTFS_NAME"] = state.held.catalogue.repository
         words["GTFS_VERSION"] = str(state.held.catalogue.version)

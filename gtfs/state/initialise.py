@@ -62,6 +62,7 @@ class Wanted:
     announce: str | None = None  # an absolute path; "": nowhere
     announce_mail: str | None = None
     sendmail: str | None = None  # an absolute path
+    feed_dir: str | None = None  # an absolute path; "": nowhere
 
     def to_json(self) -> dict[str, Any]:
         """For a running node."""
@@ -158,6 +159,8 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
         accept_faults(state.repository, faulty)
     for setting, values in _settings(wanted, policies, limits, signers, threshold).items():
         state.config.set(setting, *values)
+    if wanted.feed_dir is not None:
+        state.config.set("feeddir", *filter(None, [wanted.feed_dir]))
     set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
     say_who_is_missing(policies, state.keyring)
     return repository_id
@@ -177,6 +180,8 @@ def foretell_wanted(state: State, wanted: Wanted) -> dict[str, Any]:
     if wanted.gnupg_home is not None:
         settings["gnupghome"] = [str(wanted.gnupg_home.absolute())]
     said = {"announce": wanted.announce, "announcemail": wanted.announce_mail, "sendmail": wanted.sendmail}
+    if wanted.feed_dir is not None:
+        settings["feeddir"] = [*filter(None, [wanted.feed_dir])]
     is_over = wanted.announce == ""
     settings |= {name: [value] if value else [] for name, value in said.items() if is_over or value is not None}
     return {

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +35,7 @@ from gtfs.reel.table import (
 
 log = logging.getLogger(__name__)
 
+_PUT_AT_ONCE: Final = 2000  # in one transaction; who asks for a pack waits for one
 _AT_ONCE: Final = 5000  # packs asked from the index, or told it
 
 
@@ -44,6 +45,10 @@ class Table(NamedTuple):
     packs: Sequence[Row]
     offsets: Sequence[int]
     end: bytes
+
+
+def _placed(pack: Row, offset: int) -> ReelPack:
+    return ReelPack(pack.oid, pack.length, pack.digest, offset)
 
 
 class _Place(NamedTuple):
@@ -82,16 +87,45 @@ class ReelFiles:
         packs = parse_table(raw, parse_footer(end[len(raw) :]))
         return Table(packs, check_reel_layout(packs, reel.size), end)
 
-    def keep_table(self, reel: ReelRow, packs: Sequence[Row], time_s: int) -> None:
-        """Make the packs of a table known, once it is known to be the reel's; ``time_s`` until they are seen."""
-        placed = zip(packs, check_reel_layout(packs, reel.size), strict=True)
-        with self.index.transaction():
-            while some := [ReelPack(p.oid, p.length, p.digest, offset) for p, offset in islice(placed, _AT_ONCE)]:
-                for oid in self.index.packs.put_reel_rows(reel.id, some, time_s):
-                    log.error(
-                        "reel %s has other bytes for %s than are known here; it is left out", reel.name, oid.hex()
-                    )
+    def keep_table(
+        self,
+        reel: ReelRow,
+        packs: Sequence[Row],
+        time_s: int,
+        asked: Callable[[], Set[ObjectId]] = frozenset,
+        known: Callable[[Collection[ObjectId]], None] = lambda _oids: None,
+    ) -> None:
+        """Make the packs of a table known, once it is known to be the reel's; ``time_s`` until they are seen.
+
+        Those that are ``asked`` for come first, and ``known`` is called with them. All are known once the table is
+        kept: after a crash they are put again.
+        """
+        offsets = check_reel_layout(packs, reel.size)
+        for start in range(0, len(packs), _PUT_AT_ONCE):
+            self._put_asked(reel, packs, offsets, time_s, asked, known)
+            end = min(start + _PUT_AT_ONCE, len(packs))
+            self._put(reel, [_placed(packs[i], offsets[i]) for i in range(start, end)], time_s)
+        self._put_asked(reel, packs, offsets, time_s, asked, known)  # since the last look
         replace_file(self.layout.table(reel.name), encode_table(packs, self.fmt))
+
+    def _put_asked(
+        self,
+        reel: ReelRow,
+        packs: Sequence[Row],
+        offsets: Sequence[int],
+        time_s: int,
+        asked: Callable[[], Set[ObjectId]],
+        known: Callable[[Collection[ObjectId]], None],
+    ) -> None:
+        wanted = asked()
+        found = [_placed(p, at) for p, at in zip(packs, offsets, strict=True) if p.oid in wanted] if wanted else []
+        if found:
+            self._put(reel, found, time_s)
+            known([p.oid for p in found])
+
+    def _put(self, reel: ReelRow, packs: Sequence[ReelPack], time_s: int) -> None:
+        for oid in self.index.packs.put_reel_rows(reel.id, packs, time_s):
+            log.error("reel %s has other bytes for %s than are known here; it is left out", reel.name, oid.hex())
 
     # Reels from what is here
 

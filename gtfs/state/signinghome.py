@@ -27,7 +27,7 @@ def make_signing_subkey(repository: Repository, wanted: Wanted) -> Wanted:
     home = wanted.gnupg_home or config.gnupg_home()
     if home == layout.signing_home:  # made before: the primary key is not there
         home = None
-    make_private(layout.root, writers_modes=(layout.incoming.name,))
+    make_private(layout.root, writers_modes=(layout.incoming.name, layout.reels.name))
     layout.keys.mkdir(mode=0o700, exist_ok=True)
     replace_file(layout.signing_key, make_subkey(key, home, layout.signing_home))
     return dataclasses.replace(wanted, sign_key=key, gnupg_home=layout.signing_home)

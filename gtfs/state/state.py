@@ -80,7 +80,7 @@ class State:
             if not may_be_read_only or not os.path.lexists(root):
                 raise ReadOnly(root)
         else:
-            make_private(root, writers_modes=(layout.incoming.name,))
+            make_private(root, writers_modes=(layout.incoming.name, layout.reels.name))
             for directory in (layout.reels, layout.incoming, layout.signoffs):
                 directory.mkdir(mode=0o700, exist_ok=True)
         self._exit = contextlib.ExitStack()

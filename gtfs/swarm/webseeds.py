@@ -24,11 +24,6 @@ AGAIN_FIRST_S = 5.0
 AGAIN_LAST_S = 300.0
 
 
-def seed_url(base: str, file_name: str) -> str:
-    """Where a reel lies: ``base`` is the address of the directory, with or without a slash at its end."""
-    return f"{base.rstrip('/')}/{file_name}"
-
-
 async def bring_info_task(client: Client, torrent: Torrent) -> None:
     """Ask the torrent's web seeds in turn for its metadata until somebody, peers too, gave it.
 

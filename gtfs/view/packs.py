@@ -93,9 +93,15 @@ class Packs:
         """See `mount.tree.PackSource`."""
         await self._listed.wait()
 
+    async def wait_known(self, oid: ObjectId) -> None:
+        """See `mount.tree.PackSource`."""
+        if not self.is_listed and self._state.index.packs.get(oid) is None:
+            await self.news.asked.wait(oid)
+
     def now_listed(self) -> None:
         """The tables of the held catalogue's reels are here, or nobody has given them in time."""
         self._listed.set()
+        self.news.asked.known(self.news.asked.oids())
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""

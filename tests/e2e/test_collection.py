@@ -153,6 +153,6 @@ def test_five_repositories_are_mirrored_and_one_that_is_removed_upstream_stays_u
     wait_for(lambda: "all/pub/d" not in mirror.members(), mirror.log.read_text)
     wait_for(lambda: not places["pub/d"].exists(), mirror.log.read_text)
     (moved,) = (mirror.mirrors / ".gone").iterdir()
-    assert moved.name.startswith("d.git-") and house.refs(moved)
+    assert moved.name.startswith("pub+d-") and house.refs(moved)
     assert len(mirror.members()) == 4
     mirror.end()

@@ -136,9 +136,9 @@ def test_repositories_come_and_go_while_it_runs_and_over_restarts(
     other = another(house, project, key, "other")
     daemon = start(house, section("first", pub))
     assert daemon.ask("add", other).out == f"other is seeded from {other}\n"
-    assert daemon.members()["other"] | {"tries": 0} == {
+    assert daemon.members()["other"] == {
         "name": "other", "source": str(other), "directory": str(other), "options": [], "origin": "gtfs seed add",
-        "stage": "running", "trouble": None, "tries": 0,
+        "stage": "running", "trouble": None, "tries": 0, "damaged": False,
     }  # fmt: skip
     assert "already" in daemon.ask("add", other, "--name", "twice", code=2).line
     assert "is the name of" in daemon.ask("add", house.root / "other.git", code=2).line

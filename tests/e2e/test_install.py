@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -62,6 +63,7 @@ def test_both_archives_hold_every_module_and_the_sdist_all_that_git_tracks(archi
     assert tracked("gtfs") - sources <= in_wheel
     assert not sources & in_wheel
     documents = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
+    # But debian/: it is added to the sdist, which is its .orig.tar.gz.
     assert tracked("gtfs", "man", "doc", "contrib", "tests", *documents) <= in_sdist
 
 
@@ -112,6 +114,18 @@ def test_the_wheel_brings_pages_and_completions(installed: Path) -> None:
     for name in ("bash-completion/completions/gtfs.bash", "zsh/site-functions/_gtfs"):
         assert (share / name).is_file()
     assert (share / "fish" / "vendor_completions.d" / "gtfs.fish").is_file()
+
+
+def test_the_debian_package_has_the_version_and_the_dependencies_of_setup_cfg() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    head = (ROOT / "debian" / "changelog").read_text().split("\n", 1)[0]
+    assert re.fullmatch(rf"gtfs \({re.escape(config['metadata']['version'])}-\d+\) \S+; urgency=\w+", head)
+    control = (ROOT / "debian" / "control").read_text()
+    for line in config["options"]["install_requires"].split():
+        found = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line)
+        assert found
+        assert f" python3-{found[1].removeprefix('python-')} (>= {found[2]}) <!nocheck>" in control
 
 
 def test_the_programs_of_this_ring_are_those_of_a_wheel(house: House, programs: Path) -> None:

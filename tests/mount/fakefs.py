@@ -92,6 +92,9 @@ class Store:
         self.lookers += 1
         await self.listed.wait()
 
+    async def wait_known(self, _oid: ObjectId) -> None:
+        await self.wait_listed()
+
     def info(self, oid: ObjectId) -> PackInfo | None:
         row = self.rows_of.get(oid)
         return self.info_by_row(row) if row else None

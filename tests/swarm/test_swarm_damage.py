@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 import pytest
@@ -105,17 +106,11 @@ async def test_metadata_that_is_not_what_the_catalogue_said_is_refused(reel, tmp
 @pytest.mark.warns
 async def test_metadata_with_a_path_or_more_files_writes_nothing(tmp_path):
     data = content(PIECE)
-    ct = lt.create_torrent(
-        [
-            lt.create_file_entry("x/one", PIECE // 2),
-            lt.create_file_entry("x/empty", 0),
-            lt.create_file_entry("x/two", PIECE // 2),
-        ],
-        PIECE,
-        lt.create_torrent.v1_only,
-    )
-    ct.set_hash(0, hashlib.sha1(data).digest())
-    info = lt.bencode(ct.generate()[b"info"])
+    sizes = {b"one": PIECE // 2, b"empty": 0, b"two": PIECE // 2}
+    files = [{b"length": size, b"path": [name]} for name, size in sizes.items()]
+    pieces = hashlib.sha1(data).digest()
+    entry: Any = {b"files": files, b"name": b"x", b"piece length": PIECE, b"pieces": pieces}
+    info = lt.bencode(entry)
     spec = at_mirror(make_reel(tmp_path / "p", data), tmp_path / "mirror", infohash=infohash_of(info))
     (tmp_path / "evil" / "x").mkdir(parents=True)
     with foreign_seeder(tmp_path / "evil", info, b"", "unused") as port:
@@ -218,7 +213,8 @@ async def test_a_file_that_cannot_be_written_is_named_and_tried_again(reel, tmp_
     spec = at_mirror(reel, tmp_path / "mirror")
     spec.path.mkdir()  # stands for any error of the disk
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
-        with pytest.raises(ReadTimeout, match="directory"):
+        # libtorrent 2.0 cannot map a directory, 2.1 cannot open it.
+        with pytest.raises(ReadTimeout, match=r"directory|device"):
             await torrent.read(0, 10, deadline_s=0.5)
         spec.path.rmdir()
         assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]

@@ -10,7 +10,7 @@ from gtfs.trust.sign import make_node_key, node_public_key
 
 def sign_off_key(repository: Repository) -> str:
     """The armored key; made now if the node has none yet. Raises `SigningFailed`, `NotPrivate`, OSError."""
-    make_private(repository.layout.root, writers_modes=(repository.layout.incoming.name,))
+    make_private(repository.layout.root, writers_modes=(repository.layout.incoming.name, repository.layout.reels.name))
     repository.layout.keys.mkdir(mode=0o700, exist_ok=True)
     make_node_key(repository.layout.node_key)
     return node_public_key(repository.layout.node_key).decode("ascii")

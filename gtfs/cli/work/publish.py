@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.eventhooks import run_published_hooks
+from gtfs.state.feeddir import write_feed, write_set_feed
 from gtfs.state.foretell import foretell
 from gtfs.state.lock import Busy
 from gtfs.state.outstanding import is_by_itself, note_failure
@@ -53,7 +54,7 @@ def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: b
             if stop():
                 return None
             raise
-        run_published_hooks(state, stop)
+        _tell(state, stop)
         return describe_published(state, published)
 
 
@@ -61,8 +62,24 @@ def run_complete(place: Path, files: Sequence[Path]) -> dict[str, Any]:
     """What was published."""
     with State(open_repository(place)) as state:
         published = complete_with(state, files)
-        run_published_hooks(state, lambda: False)
+        _tell(state, lambda: False)
         return describe_published(state, published)
+
+
+def write_feed_at(place: Path, directory: Path) -> None:
+    """Bring a directory for a web server to what was published."""
+    write_feed(open_repository(place).layout, directory.absolute())
+
+
+def _tell(state: State, stop: Callable[[], bool]) -> None:
+    """After a publish without a node: the feed for a web server, then the hooks. It is published, whatever comes."""
+    try:
+        write_set_feed(state.layout, state.config)
+    except GtfsError as error:
+        complain(f"published, but the feed directory is as it was: {error}")
+    except OSError as error:
+        complain(f"published, but the feed directory is as it was: {os_error_text(error)}")
+    run_published_hooks(state, stop)
 
 
 def run_foretell(place: Path) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def _after_push(repository: Repository, jobs: int | None) -> list[str]:
                 return _announced(repository)
             try:
                 lines = _lines(publish_now(state, Work(jobs), asks=_has_terminal()))
-                run_published_hooks(state, lambda: False)
+                _tell(state, lambda: False)
             except (GtfsError, OSError) as error:
                 said = os_error_text(error) if isinstance(error, OSError) else str(error)
                 return [

@@ -9,6 +9,7 @@ from typing import Any
 from gtfs.ids import Fingerprint
 from gtfs.repo.repository import open_repository
 from gtfs.state.describe import describe_refreshed
+from gtfs.state.feeddir import write_set_feed
 from gtfs.state.freshness import refresh
 from gtfs.state.state import State
 
@@ -16,4 +17,6 @@ from gtfs.state.state import State
 def run(place: Path, days: int, key: Fingerprint | None) -> dict[str, Any]:
     """What was signed."""
     with State(open_repository(place)) as state:
-        return describe_refreshed(state, refresh(state, days, key))
+        done = refresh(state, days, key)
+        write_set_feed(state.layout, state.config)
+        return describe_refreshed(state, done)

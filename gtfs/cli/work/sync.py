@@ -50,7 +50,7 @@ def run_dry(place: Path) -> dict[str, Any]:
     async def work() -> dict[str, Any]:
         with State(repository, may_be_read_only=True) as state:
             async with open_node(state, NodeOptions(offline=True, feeds=feeds)) as node:
-                return await node.foresee_sync()
+                return await node.foresight.foresee()
 
     return trio.run(work)
 

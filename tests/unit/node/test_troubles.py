@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from gtfs.node.eventhooks import Damper
-from gtfs.node.troubles import find_troubles
+from gtfs.overview.troubles import find_troubles
 
 HELD = {"version": 7, "equivocation": False, "stale": False, "two_packs": []}
 

@@ -36,7 +36,7 @@ def evil() -> RepositoryHealth:
 
 
 def some() -> list[RepositoryHealth]:
-    stale = health("pub/scm/linux/kernel/git/torvalds/linux.git", catalogue=catalogue(valid_until=1))
+    stale = health("pub/scm/linux/kernel/git/torvalds/linux.git", catalogue=catalogue(stale=True))
     return ranked([health(), stale, evil(), unanswered("gone", "Input/output error"), health(catalogue=None)])
 
 
@@ -64,9 +64,11 @@ def test_a_check_is_one_line_with_the_counts() -> None:
     assert check_line([health()]) == (
         "GTFS OK - 1 repository is fresh | fresh=1 lagging=0 empty=0 unreachable=0 stale=0 equivocated=0 damaged=0"
     )
-    stale = health(catalogue=catalogue(valid_until=NOW - 1))
+    stale = health(catalogue=catalogue(stale=True))
     said = check_line(ranked([health(), stale, unanswered("gone", "a | b")]))
-    assert said.startswith("GTFS CRITICAL - demo is stale: the catalogue counted until 2027-01-15 07:59 UTC; 1 others")
+    assert said.startswith(
+        "GTFS CRITICAL - demo is stale: catalogue 7 is past its Valid-Until: refs do not move; 1 others"
+    )
     assert said.count("|") == 1 and "\n" not in said
     assert check_line([]).startswith("GTFS UNKNOWN")
 

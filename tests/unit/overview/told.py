@@ -12,7 +12,7 @@ REEL = "ab" * 32
 def catalogue(**more: Any) -> dict[str, Any]:
     return {
         "repository": "demo", "version": 7, "date": NOW - 7200, "valid_until": NOW + 86400, "fresh_until": None,
-        "equivocation": False, "two_packs": [], "refs": 12, "held_back": 0, "behind_since": None,
+        "equivocation": False, "stale": False, "two_packs": [], "refs": 12, "held_back": 0, "behind_since": None,
         "publishes": [{"version": 6, "date": NOW - 90000}, {"version": 7, "date": NOW - 7200}],
         **more,
     }  # fmt: skip

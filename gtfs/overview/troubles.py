@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+TroubleKind = Literal["equivocation", "stale", "damaged", "disk-full", "not-taken-in", "not-published", "hook-failed"]
 
 _FULL: Final = os.strerror(errno.ENOSPC)  # as libtorrent, too, has it from the system
 
@@ -17,12 +19,13 @@ _FULL: Final = os.strerror(errno.ENOSPC)  # as libtorrent, too, has it from the 
 def find_troubles(told: Mapping[str, Any]) -> dict[str, str]:
     """The reason of each kind of trouble that there is; the first of a kind."""
     found: dict[str, str] = {}
-    for kind, reason in _all(told):
+    for kind, reason in each_trouble(told):
         found.setdefault(kind, reason)
     return found
 
 
-def _all(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def each_trouble(told: Mapping[str, Any]) -> Iterator[tuple[TroubleKind, str]]:
+    """Every one, with its kind."""
     held = told.get("catalogue")
     if held is not None:
         if held["equivocation"]:
