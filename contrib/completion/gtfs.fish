@@ -105,6 +105,7 @@ complete -c gtfs -n '__gtfs_at collection publish' -l json -d 'Say it as JSON; g
 complete -c gtfs -n '__gtfs_at collection publish' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at collection publish' -a '(__gtfs_directories)'
 complete -c gtfs -n '__gtfs_at fsck' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at fsck' -l due -d 'Only read what was not for four weeks, and a day\'s part of the rest.'
 complete -c gtfs -n '__gtfs_at fsck' -l rebuild -d 'First make the index anew from the files; the old one is kept.'
 complete -c gtfs -n '__gtfs_at fsck' -l against -x -a '(__gtfs_repositories)' -d 'Compare with another repository, too: its refs, its objects, and their bytes here.'
 complete -c gtfs -n '__gtfs_at fsck' -l dry-run -d 'Say what would be done, and write nothing.'

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 import threading
@@ -610,3 +611,28 @@ def test_no_statement_over_many_packs_reads_all_rows(index, packs):
     assert (row.kind, row.time_s, row.stage, row.reel, row.offset) == (1, 7, "verified", reel_id, 3)
     assert index.history.parents_of(made[3].oid) == sorted({made[0].oid, *made[3].parents})
     assert index.packs.get(made[-1].oid) is None
+
+
+def descriptors(path):
+    found = []
+    for entry in os.scandir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(entry.path))
+    return [name for name in found if name.startswith(str(path))]
+
+
+def test_an_index_that_nobody_used_has_nothing_open_and_the_next_use_opens_it(index, tmp_path):
+    index.meta.set("a", "1")
+    assert descriptors(tmp_path)
+    assert not index.rest()  # used since the last time
+    assert index.rest() and not descriptors(tmp_path)
+    assert not index.rest()
+    assert index.meta.get("a") == "1"
+    with index.transaction():
+        assert not index.rest()
+        index.meta.set("a", "2")
+    assert index.meta.get("a") == "2"
+    index.rest()
+    assert index.rest()
+    with index.transaction() as db:
+        assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL, as at first
