@@ -183,6 +183,19 @@ def test_an_index_without_totals_counts_them_when_it_is_opened(tmp_path, packs):
             assert way.startswith("UPDATE") or index.packs.count_by_stage() == expected[2]
 
 
+def test_which_of_some_packs_are_unpacked_is_looked_up_by_their_ids(index, packs, monkeypatch):
+    made = packs.chain(3)
+    index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+    index.packs.set_stage([made[1].oid], "refused")
+    asked = []
+    rows = index.packs._db.rows
+    monkeypatch.setattr(index.packs._db, "rows", lambda *words: (asked.append(words), rows(*words))[1])
+    assert index.packs.unpacked_of(pack.oid for pack in made) == {made[0].oid, made[2].oid}
+    ((sql, values),) = asked
+    ((*_, plan),) = rows(f"EXPLAIN QUERY PLAN {sql}", values)
+    assert "(oid=?)" in plan and "packs_state" not in plan
+
+
 def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
     a, b = (pack.oid for pack in packs.chain(2))
     read = []
