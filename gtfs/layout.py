@@ -45,6 +45,7 @@ class Layout:
         self.unannounced = self.announcements / "outstanding"  # what failed of it, and is tried again
         # What is held.
         self.index = root / "node.db"
+        self.checked = root / "checked"  # when each reel was read last, and what is damaged
         self.open_reel = root / "open.reel"
         self.reels = root / "reels"
         self.catalogue = root / "catalogue"

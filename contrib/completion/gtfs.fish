@@ -105,6 +105,7 @@ complete -c gtfs -n '__gtfs_at collection publish' -l json -d 'Say it as JSON; g
 complete -c gtfs -n '__gtfs_at collection publish' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at collection publish' -a '(__gtfs_directories)'
 complete -c gtfs -n '__gtfs_at fsck' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at fsck' -l due -d 'Only read what was not for four weeks, and a day\'s part of the rest.'
 complete -c gtfs -n '__gtfs_at fsck' -l rebuild -d 'First make the index anew from the files; the old one is kept.'
 complete -c gtfs -n '__gtfs_at fsck' -l against -x -a '(__gtfs_repositories)' -d 'Compare with another repository, too: its refs, its objects, and their bytes here.'
 complete -c gtfs -n '__gtfs_at fsck' -l dry-run -d 'Say what would be done, and write nothing.'
@@ -132,6 +133,7 @@ complete -c gtfs -n '__gtfs_at init' -l announce -x -a '(__gtfs_repositories)' -
 complete -c gtfs -n '__gtfs_at init' -l no-announce -d 'Announce nothing any more.'
 complete -c gtfs -n '__gtfs_at init' -l announce-mail -x -a '' -d 'Mail announcements to this address, too.'
 complete -c gtfs -n '__gtfs_at init' -l sendmail -r -F -d 'What mails them (default /usr/sbin/sendmail).'
+complete -c gtfs -n '__gtfs_at init' -l feed-dir -r -F -d 'Keep a directory for a web server complete at each publish; "" ends that.'
 complete -c gtfs -n '__gtfs_at init' -l hook -d 'Make a post-receive hook that publishes where no node runs.'
 complete -c gtfs -n '__gtfs_at init' -l no-hook -d 'Take that hook away; what it was chained to comes back.'
 complete -c gtfs -n '__gtfs_at init' -l signing-subkey -d 'Make a subkey without a passphrase, in a home of its own, that signs.'
@@ -161,6 +163,7 @@ complete -c gtfs -n '__gtfs_at publish' -l dry-run -d 'Tell what would be publis
 complete -c gtfs -n '__gtfs_at publish' -l pushed -d 'For hooks: publish only as init --publish says, and never fail.'
 complete -c gtfs -n '__gtfs_at publish' -l propose -d 'Write the next catalogue\'s text to FILE, for gtfs sign, and stop there.'
 complete -c gtfs -n '__gtfs_at publish' -l complete -d 'Publish what was proposed, with the signatures in each FILE.'
+complete -c gtfs -n '__gtfs_at publish' -l feed-dir -r -F -d 'Then write all that mirrors need into DIR, for a web server (init --feed-dir: always).'
 complete -c gtfs -n '__gtfs_at publish' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at publish' -a '(__gtfs_repositories)'
 complete -c gtfs -n '__gtfs_at publish' -F

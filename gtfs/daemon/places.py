@@ -75,6 +75,7 @@ def find_places(environ: Mapping[str, str], *, is_root: bool, config: Path | Non
     # Without a session there is no XDG_RUNTIME_DIR: the socket lies beside the state, which is its owner's alone.
     runtime = Path("/run") / _NAME if is_root else xdg("XDG_RUNTIME_DIR", data)
     settings = Path("/etc") / _NAME if is_root else xdg("XDG_CONFIG_HOME", Path(home, ".config"))
+    settings = _first(environ.get("CONFIGURATION_DIRECTORY")) or settings
     return Places(
         config=(config or settings / _CONFIG_NAME).absolute(),
         data=_first(environ.get("STATE_DIRECTORY")) or data,

@@ -28,6 +28,7 @@ from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.bell import Bell
 from gtfs.node.cache import Cache
+from gtfs.node.checks import Checks
 from gtfs.node.chunks import ChunkFetcher
 from gtfs.node.control import answer_task, listen, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
@@ -328,6 +329,7 @@ class Node:
         handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh}
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
+        handlers |= {"check": Checks(self.state, self.reel_torrents).asked_check}
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

@@ -67,7 +67,7 @@ def ask_node(
             s = stack.enter_context(_connected(path, timeout_s))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        return _ask(s, request, on_progress, on_wait)
+        return _ask(s, request, on_progress, on_wait, Layout(directory).log)
 
 
 def ask_at(path: str, request: Mapping[str, object]) -> dict[str, Any]:
@@ -85,7 +85,11 @@ def _connected(path: str, timeout_s: float | None = None) -> Iterator[socket.soc
 
 
 def _ask(
-    s: socket.socket, request: Mapping[str, object], on_progress: Tell, on_wait: Callable[[], None]
+    s: socket.socket,
+    request: Mapping[str, object],
+    on_progress: Tell,
+    on_wait: Callable[[], None],
+    log: Path | None = None,
 ) -> dict[str, Any]:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         s.sendall(json.dumps(request).encode() + b"\n")
@@ -103,7 +107,8 @@ def _ask(
                 on_progress(value)
             except (KeyError, TypeError, ValueError):
                 raise _unknown_answer() from None
-    raise NodeFailed("the node ended before it answered; see its log", 1)
+    where = f"its log, {log} if it was told of no other" if log is not None and log.exists() else "its log"
+    raise NodeFailed(f"the node ended before it answered; see {where}", 1)
 
 
 def _unknown_answer() -> NodeFailed:

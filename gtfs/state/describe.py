@@ -13,6 +13,7 @@ from gtfs.layout import Layout
 from gtfs.repo.work import Step
 from gtfs.state.announcement import short_name
 from gtfs.state.announcesettings import Settings, announce_settings
+from gtfs.state.checkdue import find_damaged
 from gtfs.state.divergence import Divergence
 from gtfs.state.feedkey import address, read_feed_key
 from gtfs.state.freshness import Refreshed, is_stale
@@ -50,6 +51,7 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "reels": len(state.index.reels.all()),
         "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
         "whole": sum(reel.stage == "complete" for reel in state.index.reels.all()),
+        "damaged": find_damaged(state.layout),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",
         "keyring": (watch or RingWatch()).describe(state),

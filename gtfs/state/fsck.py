@@ -49,7 +49,7 @@ def check(state: State, progress: Progress) -> Iterator[str]:
     done = 0
     damaged: set[ObjectId] = set()
     for reel in reels:
-        yield from _check_reel(state, reel, damaged)
+        yield from check_reel(state, reel, damaged)
         done += reel.size
         progress(done, total)
     if open_rows:
@@ -72,7 +72,8 @@ def check(state: State, progress: Progress) -> Iterator[str]:
             yield f"{state.layout.reel(name).name}: the index does not know this reel; run gtfs fsck --rebuild"
 
 
-def _check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator[str]:
+def check_reel(state: State, reel: ReelRow, damaged: set[ObjectId]) -> Iterator[str]:
+    """One line for each thing that is wrong with a whole reel's file; ``damaged`` gets the packs that it concerns."""
     path = state.layout.reel(reel.name)
     try:
         foot, _ = read_reel(path, state.repository.fmt)

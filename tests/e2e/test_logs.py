@@ -173,3 +173,12 @@ def test_umount_without_waiting_says_what_is_queued_and_loses_nothing(house: Hou
     )
     again = house.mount(other, "B2", "offline")
     wait_for(lambda: set(house.history(pub)) <= house.objects(other), lambda: f"all is taken in; {again.text()}")
+
+
+def test_a_mount_stands_though_its_own_log_cannot_be_written(house: House, pub: Path) -> None:
+    (pub / "gtfs" / "node.log").mkdir()
+    directory = house.root / "A"
+    directory.mkdir()
+    house.gtfs("mount", pub, directory, "-o", "offline")
+    assert mounted_at(directory)
+    house.gtfs("umount", directory)

@@ -89,13 +89,12 @@ systemd-tmpfiles --create gtfs.conf
 id gtfs
 cp -r /pub.git /var/lib/gtfs/pub.git
 chown -R gtfs:gtfs /var/lib/gtfs/pub.git
-mkdir -p /etc/systemd/system/gtfs-seed.service.d
-cat >/etc/systemd/system/gtfs-seed.service.d/here.conf <<END
-[Service]
-ExecStart=
-ExecStart=/usr/bin/gtfs seed /var/lib/gtfs/pub.git -o nolsd,nodht,listen=127.0.0.1:0
+cat >/etc/gtfs/gtfs.conf <<END
+[defaults]
+	options = nolsd,nodht,listen=127.0.0.1:0
+[repository "pub"]
+	path = /var/lib/gtfs/pub.git
 END
-systemctl daemon-reload
 show() { systemctl show --value -p "$1" "$2"; }
 said() { journalctl --sync; journalctl -q -o cat -u "$1"; }
 
@@ -104,6 +103,7 @@ systemctl start gtfs-seed
 pid=$(show MainPID gtfs-seed)
 stat -c 'runs as %U' /proc/$pid
 grep -E '^(NoNewPrivs|CapEff|Seccomp):' /proc/$pid/status
+gtfs seed list
 runuser -u gtfs -- gtfs status /var/lib/gtfs/pub.git | head -3
 echo "== hooks of everybody's repositories"
 install -d /etc/gtfs/hooks
@@ -114,12 +114,12 @@ for i in $(seq 100); do test -e /var/lib/gtfs/pub.git/gtfs/hooks.log && break; s
 cat /var/lib/gtfs/pub.git/gtfs/hooks.log
 pid=$(show MainPID gtfs-seed)
 echo "== fsck"
-systemctl start gtfs-fsck.service || true
+systemctl start gtfs-fsck.service
 said gtfs-fsck
 echo "== reload"
 systemctl reload gtfs-seed
 test "$(show MainPID gtfs-seed)" = $pid
-for i in $(seq 100); do said gtfs-seed | grep -q 'read again' && break; sleep 0.1; done
+for i in $(seq 100); do said gtfs-seed | grep -q 'settings were read again' && break; sleep 0.1; done
 echo "== stop"
 systemctl stop gtfs-seed
 show Result gtfs-seed
@@ -164,4 +164,13 @@ def test_a_booted_system_starts_reloads_and_stops_the_services(tmp_path: Path, p
     with machine(tmp_path, programs) as booted:
         shutil.copytree(published, booted.tree / "pub.git")
         said = booted.run(SCRIPT)
-    print(said)
+    parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
+    assert "runs as gtfs\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n" in parts["start"]
+    assert "published: published" in parts["hooks of everybody's repositories"]
+    assert "all well" in parts["fsck"]
+    assert parts["stop"].startswith("success\n") and "gtfs.events: the settings were read again" in parts["stop"]
+    mounted = parts["mount"]
+    assert "runs as gtfs\n" in mounted and "gtfs.events: /srv/demo is unmounted" in mounted
+    assert int(mounted.splitlines()[3]) > 60, "everybody sees the mount"
+    assert "demo.log.1" in parts["logrotate"]
+    assert parts["timers"].count(".timer ") == 2 and "up to date: version 1" in parts["timers"]

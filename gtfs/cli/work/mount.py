@@ -115,6 +115,18 @@ def _log_of(node: Node, said: Said) -> Path | None:
     return said.command.logfile or (None if node.state.read_only else node.state.layout.log)
 
 
+def _let_go(daemon: Daemon, logfile: Path | None, *, own: bool) -> Path | None:
+    """Into the background, with the log that there is: a full disk is no reason not to mount. Raises OSError."""
+    try:
+        daemon.ready(logfile)
+    except OSError:
+        if not own:
+            raise
+        daemon.ready(None)
+        return None
+    return logfile
+
+
 async def _serve(
     node: Node,
     source: Source,
@@ -140,11 +152,10 @@ async def _serve(
 
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there
-            if daemon is not None:
-                daemon.ready(logfile)
+            log_now = logfile if daemon is None else _let_go(daemon, logfile, own=said.command.logfile is None)
             if manager:
                 tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
-            open_log(logfile, 1, 2, own=said.command.logfile is None)
+            open_log(log_now, 1, 2, own=said.command.logfile is None)
             events.info("%s is mounted on %s", source.text, place)
 
         manager = os.environ.get("NOTIFY_SOCKET")
