@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of a bench: network namespaces with links of one rate to one bridge, and a publisher of a repository's copy.
+"""Hosts of a bench: network namespaces with links of one rate to one router, and a publisher of a repository's copy.
 
-Needs root and iproute2; no packet leaves the namespaces.
+Each host's only neighbour is the router: the kernel keeps 1,024 neighbours for all namespaces together (gc_thresh3),
+and on one bridge 33 hosts have more. Needs root and iproute2; no packet leaves the namespaces.
 """
 
 from __future__ import annotations
@@ -55,20 +56,22 @@ def network(mirrors: int, rate: str | None) -> Iterator[Network]:
         sh("ip", "netns", "add", hub)
         made.append(hub)
         inside = net.run_in("hub", "ip")
-        sh(*inside, "link", "add", "br0", "type", "bridge")
-        sh(*inside, "addr", "add", f"{HUB}/24", "dev", "br0")
-        sh(*inside, "link", "set", "br0", "up")
+        sh(*inside, "addr", "add", f"{HUB}/32", "dev", "lo")
         sh(*inside, "link", "set", "lo", "up")
+        sh(*net.run_in("hub", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
         for host in range(mirrors + 1):
             name = f"{net.prefix}-{host}"
             sh("ip", "netns", "add", name)
             made.append(name)
             here, there = net.run_in(host, "ip"), f"v{host}"
             sh(*here, "link", "add", "eth0", "type", "veth", "peer", "name", there, "netns", hub)
-            sh(*here, "addr", "add", f"{address(host)}/24", "dev", "eth0")
+            sh(*here, "addr", "add", f"{address(host)}/32", "dev", "eth0")
             for side in ("lo", "eth0"):
                 sh(*here, "link", "set", side, "up")
-            sh(*inside, "link", "set", there, "master", "br0", "up")
+            sh(*inside, "link", "set", there, "up")
+            sh(*here, "route", "add", HUB, "dev", "eth0")
+            sh(*here, "route", "add", "default", "via", HUB)
+            sh(*inside, "route", "add", address(host), "dev", there)
             if rate is None:
                 continue
             # Small packets, nearly as on a wire: 64 KiB at once would fill the queue of a slow link with four of them.

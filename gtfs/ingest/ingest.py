@@ -16,10 +16,11 @@ from typing import Final, Protocol, TypeAlias
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
-from gtfs.ingest.batch import Batch, Member
+from gtfs.ingest.batch import Batch
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
 from gtfs.ingest.faults import git_levels
+from gtfs.ingest.halves import Halves
 from gtfs.ingest.lost import doubt, missing_objects, rely_on
 from gtfs.ingest.othersigners import signature_row
 from gtfs.ingest.outcome import Outcome
@@ -34,10 +35,8 @@ from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
-from gtfs.repo.moving import sweep_moving
 from gtfs.repo.repository import Repository
-from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, sweep_unpacking, unpack
-from gtfs.repo.upkeep import sweep_repacking
+from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, unpack
 from gtfs.repo.work import Work
 from gtfs.trust.several import open_pool
 from gtfs.trust.signoff import SignoffRow
@@ -160,7 +159,14 @@ class Ingest:
                         batch.close()
                         count, why = len(done.members), e.reason
                         log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
-                        self._in_halves(done.members, lambda c: self._upcoming(c, views, searching), outcome)
+                        self._recent.clear()
+                        Halves(
+                            lambda some: self._upcoming(some, views, searching),
+                            lambda some: self._gather(some, None, outcome, lambda: False),
+                            self._let_in_afresh,
+                            lambda m, why: why.lacks_objects and self._have_lost(m.parents),
+                            outcome,
+                        ).run(done.members)
                         progress(len(outcome.unpacked))
                         continue
                     except BaseException:
@@ -337,39 +343,16 @@ class Ingest:
         gone = {oid for oid in batch.skipped if oid not in self._known_behind}
         return list(dict.fromkeys(pack for oid in gone for pack in batch.skipped[oid]))
 
-    def _in_halves(
-        self, members: Sequence[Member], upcoming: Callable[[Sequence[Candidate]], Upcoming], outcome: Outcome
-    ) -> None:
-        """Let in what git accepts of a batch that it refused as a whole: few of its packs should be to blame."""
-        self._recent.clear()
-        candidates = [m.candidate for m in members]
-        middle = (len(candidates) + 1) // 2
-        for half in (candidates[:middle], candidates[middle:]):
-            todo = upcoming(half)
-            while todo:
-                batch = self._gather(todo, None, outcome, lambda: False)
-                if not batch.members:
-                    batch.close()
-                    continue
-                batch.end()
-                refused: GitRefused | None = None
-                with closing(batch):
-                    try:
-                        lost = self._let_in(batch)
-                    except GitRefused as e:
-                        lost, refused = [m.oid for m in batch.members], e
-                if lost:
-                    self._recent.clear()
-                if refused is not None and len(batch.members) > 1:
-                    self._in_halves(batch.members, upcoming, outcome)
-                    continue
-                for m in batch.members:
-                    if m.oid not in lost:
-                        outcome.note(m)
-                    elif refused is None or (refused.lacks_objects and self._have_lost(m.parents)):
-                        outcome.waiting.append((m.candidate, m.parents))
-                    else:
-                        outcome.refused.append((m.candidate, refused))
+    def _let_in_afresh(self, batch: Batch) -> list[ObjectId]:
+        """The same, and what was examined on top of what does not come in is forgotten."""
+        try:
+            again = self._let_in(batch)
+        except GitRefused:
+            self._recent.clear()
+            raise
+        if again:
+            self._recent.clear()
+        return again
 
     def _have_lost(self, parents: Sequence[ObjectId]) -> bool:
         """Whether git lacks anything of these, which are unpacked; a full look for what is lost is due then."""
@@ -399,12 +382,3 @@ class Ingest:
             doubt(self._index)
         self._unpacked |= here
         return [p for p in asked if p not in here]
-
-
-def sweep(repository: Repository) -> None:
-    """Drop what a crash left of steps 1 to 7 (design.md §8)."""
-    sweep_unpacking(repository)
-    sweep_repacking(repository)
-    sweep_moving(repository)
-    for leftover in repository.layout.batches():
-        leftover.unlink()

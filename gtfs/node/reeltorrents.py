@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,13 +13,13 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.feed import seed_url
-from gtfs.ids import REEL_SUFFIX
+from gtfs.ids import REEL_SUFFIX, ObjectId
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
+from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
@@ -193,14 +193,16 @@ class ReelTorrents:
             table = await torrent.read(at, length, deadline_s=deadline_s)
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-        packs = parse_table(table, foot)
-        await self._writing.run(self._keep_table, row, packs)
+        await self._writing.run(self._keep_table, row, foot, table)
 
-    def _keep_table(self, row: ReelRow, packs: Sequence[Row]) -> None:
+    def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
         asked = self._writing.news.asked
-        self._state.reel_files.keep_table(
-            row, packs, self._date_s(), asked.oids, lambda oids: trio.from_thread.run_sync(asked.known, oids)
-        )
+
+        def known(oids: Collection[ObjectId]) -> None:
+            trio.from_thread.run_sync(asked.known, oids)
+
+        packs = parse_table(table, foot)
+        self._state.reel_files.keep_table(row, packs, self._date_s(), asked.oids, known)
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

@@ -24,11 +24,12 @@ from gtfs.feed import parse_feed
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.foresight import Foresight
 from gtfs.ingest.gate import PolicyGate
-from gtfs.ingest.ingest import Ingest, sweep
+from gtfs.ingest.ingest import Ingest
 from gtfs.ingest.lost import doubt
 from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected
 from gtfs.ingest.refjudge import Demands
+from gtfs.ingest.sweep import sweep
 from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
 from gtfs.ingest.tips import hold_kept
 from gtfs.pack.limits import Limits

@@ -30,6 +30,7 @@ PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of o
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
 SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds whatever they have to send twice
+OPENINGS = 2  # so often nothing may come; then those of others are asked for until the end
 LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
 AT_ONCE = 4  # pieces to ask the seeds for: who needs them and has fewer of its own helps others
 
@@ -54,9 +55,11 @@ class Fetch:
         self._bytes, self._bytes_s = -1, 0.0
         self._reached = 0  # how many pieces some mirror has
         self._held, self._held_s = -1, 0.0
-        self._rate = 0.0  # bytes a second, until all of our own were here
-        self._course: deque[tuple[float, int]] = deque()  # when, and the bytes by then: the last `SLOW_S` after that
+        self._rate = self._pace = 0.0  # bytes and pieces a second, until all of our own were here
+        self._course: deque[tuple[float, int, int]] = deque()  # of the last `SLOW_S` since: when, bytes, pieces reached
         self._is_open = False
+        self._openings = 0
+        self._reached_by_then = 0
         self._is_slow = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
@@ -116,18 +119,30 @@ class Fetch:
         if held != self._held:
             self._held, self._held_s = held, now_s
         if now_s >= min(self._bytes_s + PATIENCE_S, self._held_s + TRICKLE_S):
+            if not self._is_open:
+                self._openings += 1
+                self._reached_by_then = reached
             self._is_open = True
+        elif self._is_open and self._openings < OPENINGS and reached >= self._reached_by_then + AT_ONCE:
+            # Of fifty that begin, one has to wait for longer than its patience: others do their part all the same.
+            self._is_open = False
+            self._held_s = now_s
 
     def _look_resting(self, downloaded_bytes: int, now_s: float) -> None:
         """See whether it comes as fast without the seeds as it did with them."""
         if not self._course:
             # What came in a moment is no rate.
-            self._rate = (downloaded_bytes - self._first_bytes) / max(now_s - (self._began_s or 0.0), SLOW_S)
-        self._course.append((now_s, downloaded_bytes))
+            took_s = max(now_s - (self._began_s or 0.0), SLOW_S)
+            self._rate = (downloaded_bytes - self._first_bytes) / took_s
+            self._pace = (self._board.count_here() - self._board.count + self._missing) / took_s
+        self._course.append((now_s, downloaded_bytes, self._reached))
         while self._course[0][0] <= now_s - SLOW_S:
-            then_s, then_bytes = self._course.popleft()
+            then_s, then_bytes, then_reached = self._course.popleft()
+            is_little = (downloaded_bytes - then_bytes) / (now_s - then_s) < self._rate / 2
+            # As long as the seeds give others what they gave us, they have better to do than to send it twice.
+            is_busy = (self._reached - then_reached) / (now_s - then_s) >= self._pace / 2
             # Once and for all: else we would hang up again as soon as it is better.
-            self._is_slow |= (downloaded_bytes - then_bytes) / (now_s - then_s) < self._rate / 2
+            self._is_slow |= is_little and not is_busy
 
     def _busy(self, found: Company, now_s: float) -> list[bytes]:
         """Who has got a piece lately, or has not had the time to."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packs that somebody waits for while the tables of their reels are on their way into the index: they go first.
 
-Trio loop, but for `Asked.oids`.
+Trio loop, but for `AskedPacks.oids`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import trio
 from gtfs.ids import ObjectId
 
 
-class Asked:
+class AskedPacks:
     """One node's."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
-from gtfs.view.asked import Asked
+from gtfs.view.asked import AskedPacks
 
 _REMEMBERED = 64  # changes of packs that a reader of `TreeCount.since` may be late
 
@@ -78,7 +78,7 @@ class News:
         self.unpacked = Count()  # this node put objects into git
         self.reels = Count()  # reels are whole, or are no more, or other files
         self.wanted = Count()  # there may be something to fetch: another catalogue, key, or what the disk lost
-        self.asked = Asked()
+        self.asked = AskedPacks()
         self.refs: Mapping[bytes, ObjectId] = {}  # where git's refs stand, as far as what they reach is known
 
     def changed(self) -> None:

@@ -115,8 +115,9 @@ def test_the_other_commands_print_what_the_page_lists(desk: Desk) -> None:
     assert set(keys(dry)) == set(keys(done)) == told("rewind")
     assert (dry["version"], dry["digest"]) == (done["version"], done["digest"])
     assert set(keys(desk.json("torrent", desk.path, "--out", desk.path.parent / "out"))) == told("torrent")
-    assert set(keys(desk.json("fsck", desk.path))) | {"reels", "bytes", "problems"} == told("fsck")
-    assert set(keys(desk.json("fsck", desk.path, "--rebuild"))) == told("fsck")
+    assert set(keys(desk.json("fsck", desk.path))) <= told("fsck")
+    found = {*keys(desk.json("fsck", desk.path, "--rebuild")), *keys(desk.json("fsck", desk.path, "--due"))}
+    assert found == told("fsck")
     packed = desk.json("pack", desk.path, "--all", "-o", desk.path.parent / "packs")
     assert set(keys(packed)) == told("pack") and packed["packs"] == 1
     one = desk.path.parent / "one.pack"

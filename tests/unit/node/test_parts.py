@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of a reel is let in at once while it comes."""
+"""What of a reel is let in at once while it comes."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
-from gtfs.node.sync import _LAST_PART_BYTES, _PARTS, _part_bytes
+import pytest
+import trio
+
+from gtfs.ids import InfoHash, ReelName
+from gtfs.ingest.outcome import Outcome
+from gtfs.node.sync import _LAST_PART_BYTES, _PARTS, Round, SyncReport, WayIn, _part_bytes
+from gtfs.reel.index import ReelRow
+from gtfs.view.news import Count
 
 
 @pytest.mark.parametrize("size", [1 << 20, 70 << 20, 1 << 30])
@@ -20,3 +29,31 @@ def test_a_reel_is_let_in_in_few_parts_and_the_last_ones_are_small(size: int) ->
         here = at
     assert len(parts) <= 3 * _PARTS
     assert parts[-1] <= _LAST_PART_BYTES
+
+
+def test_of_a_reel_that_is_here_whole_nothing_is_let_in_as_it_comes() -> None:
+    """Its packs may be a million, and each would be looked up."""
+    done: list[str] = []
+    row = ReelRow(1, ReelName("a" * 64), InfoHash(bytes(20)), 1 << 30, 1_000_000, 1, "complete")
+
+    async def run(step: Callable[..., Any], *words: Any) -> Any:
+        return step(*words)
+
+    news = SimpleNamespace(reels=Count(), came_in=lambda: None, changed=lambda: None)
+    torrents = SimpleNamespace(
+        is_wanted=lambda _row: False,
+        has_table=lambda _row: True,
+        first_bytes=lambda row: row.size,
+        flush=run,
+        evictions=SimpleNamespace(unpin=lambda *_: None),
+    )
+    way_in = SimpleNamespace(
+        reel_torrents=torrents,
+        writing=SimpleNamespace(news=news, run=run),
+        let_in=lambda *_: done.append("whole") or Outcome(),
+        let_in_part=lambda *_: done.append("part") or (Outcome(), 0),
+        forget_others=lambda _listed: None,
+    )
+    report = SyncReport()
+    trio.run(Round(cast(WayIn, way_in), [row], report, lambda _progress: None).run, 1.0)
+    assert done == ["whole"] and report.listed == 1

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 import threading
@@ -180,6 +181,19 @@ def test_an_index_without_totals_counts_them_when_it_is_opened(tmp_path, packs):
         with Index(path) as index:
             assert len(index.check()) == (0 if way.startswith("DROP") else 5)
             assert way.startswith("UPDATE") or index.packs.count_by_stage() == expected[2]
+
+
+def test_which_of_some_packs_are_unpacked_is_looked_up_by_their_ids(index, packs, monkeypatch):
+    made = packs.chain(3)
+    index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+    index.packs.set_stage([made[1].oid], "refused")
+    asked = []
+    rows = index.packs._db.rows
+    monkeypatch.setattr(index.packs._db, "rows", lambda *words: (asked.append(words), rows(*words))[1])
+    assert index.packs.unpacked_of(pack.oid for pack in made) == {made[0].oid, made[2].oid}
+    ((sql, values),) = asked
+    ((*_, plan),) = rows(f"EXPLAIN QUERY PLAN {sql}", values)
+    assert "(oid=?)" in plan and "packs_state" not in plan
 
 
 def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
@@ -597,3 +611,28 @@ def test_no_statement_over_many_packs_reads_all_rows(index, packs):
     assert (row.kind, row.time_s, row.stage, row.reel, row.offset) == (1, 7, "verified", reel_id, 3)
     assert index.history.parents_of(made[3].oid) == sorted({made[0].oid, *made[3].parents})
     assert index.packs.get(made[-1].oid) is None
+
+
+def descriptors(path):
+    found = []
+    for entry in os.scandir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(entry.path))
+    return [name for name in found if name.startswith(str(path))]
+
+
+def test_an_index_that_nobody_used_has_nothing_open_and_the_next_use_opens_it(index, tmp_path):
+    index.meta.set("a", "1")
+    assert descriptors(tmp_path)
+    assert not index.rest()  # used since the last time
+    assert index.rest() and not descriptors(tmp_path)
+    assert not index.rest()
+    assert index.meta.get("a") == "1"
+    with index.transaction():
+        assert not index.rest()
+        index.meta.set("a", "2")
+    assert index.meta.get("a") == "2"
+    index.rest()
+    assert index.rest()
+    with index.transaction() as db:
+        assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL, as at first

@@ -130,3 +130,28 @@ def test_a_closed_writer_takes_nothing(writer, packs):
     writer.close()
     with pytest.raises(BrokenWriter, match="closed"):
         writer.append(packs.make(1).data)
+
+
+def test_a_writer_at_rest_has_nothing_open_and_goes_on_where_it_was(writer, packs):
+    a, b = packs.chain(2)
+    writer.append(a.data)
+    writer.rest()  # not yet: an error of the disk would be lost
+    assert writer._fd >= 0
+    writer.sync()
+    writer.rest()
+    assert writer._fd < 0
+    assert writer.append(b.data).offset == len(a.data)
+    writer.sync()
+    assert writer.path.read_bytes() == a.data + b.data
+
+
+def test_a_file_that_changed_while_the_writer_rested_breaks_it(writer, packs):
+    a, b = packs.chain(2)
+    writer.append(a.data)
+    writer.sync()
+    writer.rest()
+    os.truncate(writer.path, 3)
+    with pytest.raises(OSError, match="its size is 3"):
+        writer.append(b.data)
+    with pytest.raises(BrokenWriter):
+        writer.append(b.data)

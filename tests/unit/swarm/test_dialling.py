@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gtfs.swarm import addresses as addresses_module
 from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.dialling import REST_S, TELL_AGAIN, WAITS_S, Dialling
 
@@ -107,3 +108,11 @@ def test_who_waits_for_what_is_still_to_be_made_hears_now_and_then_of_whom_to_di
     assert ticked(dialling, alone, TELL_AGAIN) == ticked(dialling, met, TELL_AGAIN) == []
     assert alone.told == [OF_ITS_SPEC, NAMED, MET]
     assert met.told == []
+
+
+def test_of_those_who_answered_the_last_ones_are_remembered() -> None:
+    addresses = AddressBook()
+    crowd = [(f"198.51.100.{n % 250}", 1000 + n) for n in range(10 * addresses_module.MET)]
+    for stranger in crowd:
+        addresses.meet(stranger)
+    assert addresses.met() == crowd[-addresses_module.MET :]

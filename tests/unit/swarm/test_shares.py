@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import pytest
@@ -22,7 +23,17 @@ from gtfs.swarm.rendezvous import (
     score,
     scores,
 )
-from gtfs.swarm.shares import AT_ONCE, IDLE_S, LEAST, PATIENCE_S, SETTLE_S, SLOW_S, TRICKLE_S, Fetch
+from gtfs.swarm.shares import (
+    AT_ONCE,
+    IDLE_S,
+    LEAST,
+    OPENINGS,
+    PATIENCE_S,
+    SETTLE_S,
+    SLOW_S,
+    TRICKLE_S,
+    Fetch,
+)
 
 PIECES = 100
 IDS = [b"-gt0100-%012d" % n for n in range(6)]
@@ -212,6 +223,39 @@ def test_who_gets_less_without_the_seeds_than_with_them_goes_back_and_helps(fetc
     # Once and for all.
     fetch.grades(company({OTHERS[0]: 9000}), 100_000, 7)
     assert fetch.needs_seeds
+
+
+def test_who_gets_less_leaves_the_seeds_alone_as_long_as_they_give_others_as_much(fetch, board):
+    own, others = own_and_others()
+    fetch.grades(company({OTHERS[0]: 1}), 0, 0)
+    for piece in own:
+        board.finish(piece)
+    began_s = 16
+    pace = len(own) / began_s  # pieces a second
+    for step in range(3):
+        now_s = began_s + step * SLOW_S
+        spread = own + others[: math.ceil(step * SLOW_S * pace / 2)]
+        fetch.grades(company({OTHERS[0]: step}, spread=spread), 4000 + step, now_s)
+        assert not fetch.needs_seeds
+    fetch.grades(company({OTHERS[0]: 9}, spread=spread), 4009, now_s + SLOW_S)
+    assert fetch.needs_seeds  # the last ones have all reached somebody: now the seeds have time
+
+
+def test_whoever_asked_for_everything_stops_once_pieces_reach_mirrors_again_but_not_for_ever(fetch):
+    now_s, reached = 0.0, 0
+
+    def asks_for_everything() -> bool:
+        grades = fetch.grades(company({OTHERS[0]: reached}, spread=range(reached)), 1, now_s)
+        return UNWANTED not in grades.values()
+
+    for opening in range(1, OPENINGS + 1):
+        assert not asks_for_everything()
+        now_s += PATIENCE_S
+        assert asks_for_everything()
+        reached += AT_ONCE - 1
+        assert asks_for_everything()
+        reached += 1
+        assert asks_for_everything() == (opening == OPENINGS)
 
 
 def test_a_reader_is_never_held_up(board):
