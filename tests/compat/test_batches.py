@@ -23,7 +23,7 @@ from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, OFS_DELTA, REF_DELTA
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry, Scan, scan
 from gtfs.repo.repository import Repository, create_repository, open_repository
-from gtfs.repo.unpack import GitRefused
+from gtfs.repo.unpack import GitRefused, kept_marks
 from gtfs.state.state import State
 from gtfs.trust.policy import Vouch
 
@@ -109,6 +109,39 @@ def test_bases_that_are_not_at_hand_are_read_from_the_files_of_batches(
     monkeypatch.setattr(batch.Batch, "read", watched)
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
     assert read_here
+
+
+def test_git_gets_what_is_worth_a_process_while_it_has_nothing_to_do(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "ENOUGH_PACKS", 20)
+    sizes = []
+    real = ingest.Ingest._let_in
+
+    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
+        sizes.append(len(of.members))
+        return real(self, of)
+
+    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
+    assert sizes[0] == 20 and sum(sizes) == len(offered)
+
+
+def test_a_sign_off_that_fails_while_git_is_at_work_records_nothing(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_packs: object) -> None:
+        raise OSError("gpg has no memory")
+
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(state.ingest(), "_sign_off", fail)
+            with pytest.raises(OSError, match="no memory"):
+                state.ingest().run(offered)
+        assert not state.index.packs.unpacked()
+        assert kept_marks(state.repository)
+        assert len(state.ingest().run(offered).unpacked) == len(offered)
+        assert not kept_marks(state.repository)
 
 
 def test_no_file_of_a_batch_stays_or_stays_open(offered: list[Candidate], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import trio
 from gtfs.ids import InfoHash, ReelName
 from gtfs.ingest.outcome import Outcome
 from gtfs.node.sync import _LAST_PART_BYTES, _PARTS, Round, SyncReport, WayIn, _part_bytes
-from gtfs.reel.index import ReelRow
+from gtfs.reel.index import Index, ReelPack, ReelRow
 from gtfs.view.news import Count
 
 
@@ -57,3 +58,22 @@ def test_of_a_reel_that_is_here_whole_nothing_is_let_in_as_it_comes() -> None:
     report = SyncReport()
     trio.run(Round(cast(WayIn, way_in), [row], report, lambda _progress: None).run, 1.0)
     assert done == ["whole"] and report.listed == 1
+
+
+def test_a_part_goes_on_with_what_has_come_meanwhile_and_ends_when_nothing_has(tmp_path):
+    seen = []
+
+    def run(candidates, **_more):
+        seen.extend(candidate.offset for candidate in candidates)
+        return Outcome()
+
+    more = iter([120, 260, 260])
+    with Index(tmp_path / "node.db") as index:
+        reel_id = index.reels.put("1" * 64, b"1" * 20, 400, 6, 1, "partial")
+        index.packs.put_reel_rows(reel_id, [ReelPack(bytes([n]) * 20, 50, bytes(32), 50 * n) for n in range(6)], 0)
+        state = SimpleNamespace(index=index, layout=SimpleNamespace(reel=Path), ingest=lambda: SimpleNamespace(run=run))
+        way_in = WayIn(state, None, None)
+        _, end = way_in.let_in_part(index.reels.get(reel_id), 0, 60, lambda: next(more), lambda _count: None)
+    assert seen == [0, 50, 100, 150, 200]
+    assert end == 250
+    assert not list(more)
