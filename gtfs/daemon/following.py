@@ -72,6 +72,11 @@ class CollectionFollower:
         if self._poller is not None:
             await self._poller.poll_once()
 
+    def hurry(self) -> None:
+        """Let the source be asked soon."""
+        if self._poller is not None:
+            self._poller.hurry()
+
     async def run_task(self) -> None:
         """Follow it until it is cancelled."""
         with self.scope:

@@ -97,6 +97,7 @@ class Service:
         await self._follow(found.collections)
         for follower in list(self._followers.values()):
             await follower.look()
+            follower.hurry()
         await self._fill()
         await self._roster.reread()
         log.info("the configuration was read again: %d repositories", len(self._roster.members()))

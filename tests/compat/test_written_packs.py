@@ -17,6 +17,7 @@ from waiting import WAIT_S
 
 from gtfs.ids import SHA1, ObjectId, pack_name
 from gtfs.ingest import candidate as candidates
+from gtfs.ingest import examine
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import _PackCheck
 from gtfs.mount.handover import Handover
@@ -24,9 +25,9 @@ from gtfs.mount.incoming import IncomingFiles
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
 from gtfs.pack import scan as scanning
-from gtfs.pack.decode import _Decoder
 from gtfs.pack.format import CorruptPack
 from gtfs.repo.repository import create_repository, open_repository
+from gtfs.state import completeness
 from gtfs.state.state import State
 from gtfs.trust.policy import PolicyRefused, Vouch
 from gtfs.trust.several import Search, SignedRaw
@@ -201,7 +202,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count(scanning, "_check_hashes", "hashed")
     count(scanning, "_walk", "scanned")
-    count(_Decoder, "run", "decoded")
+    for user in (examine, completeness):
+        count(user, "decode", "decoded")
     count(_PackCheck, "run", "checked")
     return counted
 

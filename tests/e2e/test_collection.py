@@ -137,8 +137,7 @@ def test_five_repositories_are_mirrored_and_one_that_is_removed_upstream_stays_u
     house.keep_sound(top / "new.git")
     done = house.gtfs("collection", "publish", top, "--json").json()
     assert done["removed"] == ["b.git", "pub/d"] and done["added"] == ["new.git"]
-    mirror.end()
-    mirror.start()
+    mirror.process.send_signal(signal.SIGHUP)  # asks for the list, which it would do every few minutes
     wait_for(lambda: "all/new.git" in mirror.members(), mirror.log.read_text)
     assert mirror.members()["all/new.git"] == str(places["b.git"]) and "all/pub/d" in mirror.members()
     (followed,) = mirror.collection("list", "--json").json()["collections"]
