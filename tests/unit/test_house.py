@@ -18,6 +18,8 @@ from gtfs.version import version
 HOUSE = Path(gtfs.__file__).parent
 MODULES = sorted(HOUSE.rglob("*.py"))
 
+BELOW_NODES = {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "overview"}
+
 # Each station and those of its neighbours that it may import (FREE is everybody's).
 MAY_IMPORT = {
     "pack": set(),
@@ -31,56 +33,11 @@ MAY_IMPORT = {
     "state": {"pack", "repo", "reel", "trust", "catalogue", "ingest"},
     "overview": set(),
     "view": {"pack", "repo", "reel", "ingest", "mount", "state"},
-    "node": {"pack", "repo", "reel", "trust", "catalogue", "ingest", "swarm", "mount", "state", "view", "overview"},
+    "node": BELOW_NODES,
     "collection": {"pack", "repo", "trust", "catalogue", "state"},
-    "daemon": {
-        "pack",
-        "repo",
-        "reel",
-        "trust",
-        "catalogue",
-        "ingest",
-        "swarm",
-        "mount",
-        "state",
-        "view",
-        "overview",
-        "node",
-        "collection",
-    },
-    "cli": {
-        "pack",
-        "repo",
-        "reel",
-        "trust",
-        "catalogue",
-        "ingest",
-        "swarm",
-        "mount",
-        "state",
-        "view",
-        "overview",
-        "node",
-        "collection",
-        "daemon",
-    },
-    "remote": {
-        "pack",
-        "repo",
-        "reel",
-        "trust",
-        "catalogue",
-        "ingest",
-        "swarm",
-        "mount",
-        "state",
-        "view",
-        "overview",
-        "node",
-        "collection",
-        "daemon",
-        "cli",
-    },
+    "daemon": BELOW_NODES | {"node", "collection"},
+    "cli": BELOW_NODES | {"node", "collection", "daemon"},
+    "remote": BELOW_NODES | {"node", "collection", "daemon", "cli"},
 }
 FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
 
