@@ -58,11 +58,14 @@ def piece_count(size: int, length: int) -> int:
 
 
 class PieceHasher:
-    """The piece hashes of a file of known size, from its bytes in order, cut anyhow."""
+    """The piece hashes of a file of known size, from its bytes in order, cut anyhow.
 
-    def __init__(self, size: int) -> None:
+    ``length``: of a piece, where it is not the one that such a size has.
+    """
+
+    def __init__(self, size: int, length: int | None = None) -> None:
         self.size = size
-        self.piece_length = piece_length(size)
+        self.piece_length = length or piece_length(size)
         self._pieces: list[bytes] = []
         self._piece = hashlib.sha1()
         self._room = self.piece_length
@@ -86,7 +89,7 @@ class PieceHasher:
             raise ValueError(f"{self._seen} bytes hashed of {self.size}")
         if self._room != self.piece_length:
             self._turn()
-        info = _info(name, self.size, b"".join(self._pieces))
+        info = _info(name, self.size, self.piece_length, b"".join(self._pieces))
         return encode({b"info": info}), InfoHash(hashlib.sha1(encode(info)).digest())
 
     def _turn(self) -> None:
@@ -95,19 +98,22 @@ class PieceHasher:
         self._room = self.piece_length
 
 
-def _info(name: str, size: int, pieces: bytes) -> dict[bytes, Bencodable]:
-    return {b"length": size, b"name": name.encode(), b"piece length": piece_length(size), b"pieces": pieces}
+def _info(name: str, size: int, length: int, pieces: bytes) -> dict[bytes, Bencodable]:
+    return {b"length": size, b"name": name.encode(), b"piece length": length, b"pieces": pieces}
 
 
 def metainfo_bytes(name: str, size: int) -> int:
     """How long the .torrent of a file of this name and size is, whatever its contents."""
-    pieces = piece_count(size, piece_length(size))
-    return len(encode({b"info": _info(name, size, bytes(20 * pieces))}))
+    length = piece_length(size)
+    return len(encode({b"info": _info(name, size, length, bytes(20 * piece_count(size, length)))}))
 
 
-def metainfo_of(name: str, size: int, chunks: Iterable[bytes]) -> tuple[bytes, InfoHash]:
-    """The .torrent and infohash of a file of this name whose bytes are ``chunks``."""
-    hasher = PieceHasher(size)
+def metainfo_of(name: str, size: int, chunks: Iterable[bytes], length: int | None = None) -> tuple[bytes, InfoHash]:
+    """The .torrent and infohash of a file of this name whose bytes are ``chunks``.
+
+    ``length`` is that of its pieces, None the one that such a size has.
+    """
+    hasher = PieceHasher(size, length)
     for chunk in chunks:
         hasher.update(chunk)
     return hasher.metainfo(name)

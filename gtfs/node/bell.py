@@ -112,7 +112,8 @@ class Bell:
         )  # fmt: skip
 
         def prepare() -> None:
-            directory.mkdir(parents=True, exist_ok=True)
+            for each in (directory.parent, directory):
+                each.mkdir(mode=0o700, exist_ok=True)
             if metainfo is not None:
                 replace_file(spec.metainfo, metainfo)
 

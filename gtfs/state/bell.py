@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from gtfs.ids import InfoHash
-from gtfs.metainfo import metainfo_of, piece_length
+from gtfs.metainfo import metainfo_of
 from gtfs.state.feedkey import FeedKey
 
 BELL_FILE: Final = "bell"  # the name in the torrent
 VERSIONS: Final = 64  # that one torrent tells of
-PIECE_BYTES: Final = piece_length(0)
+PIECE_BYTES: Final = 32  # as much as nobody guesses
 BELL_BYTES: Final = VERSIONS * PIECE_BYTES
 
 
@@ -40,4 +40,4 @@ def make_bell(key: FeedKey, repository: str, version: int) -> tuple[bytes, InfoH
         for told in range(first, first + VERSIONS):
             yield piece_of(key, repository, told)
 
-    return metainfo_of(BELL_FILE, BELL_BYTES, pieces())
+    return metainfo_of(BELL_FILE, BELL_BYTES, pieces(), PIECE_BYTES)

@@ -18,6 +18,7 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
 from gtfs.repo.gitsyntax import BadSyntax, Setting, read_syntax
 from gtfs.repo.repository import Repository
+from gtfs.state.private import read_unlinked
 from gtfs.trust.policy import Policy, parse_policy
 
 VALID_DAYS = 3650  # at most
@@ -45,7 +46,7 @@ class Config:
         self.path: Path = repository.layout.config
         self._values: dict[str, list[str]] = {}
         try:
-            text = os.fsdecode(self.path.read_bytes())
+            text = os.fsdecode(read_unlinked(self.path))
         except FileNotFoundError:
             return
         try:

@@ -8,6 +8,7 @@ Synchronous, any thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -122,13 +123,27 @@ def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: 
                 _look(place, inner, tighten=tighten, keep=keep, is_top=False)
 
 
+def read_unlinked(path: Path) -> bytes:
+    """A small file of the state directory; raises `NotPrivate` for a link, OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as e:
+        raise (_behind_link(path) if e.errno == errno.ELOOP else e) from None
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def _behind_link(path: Path) -> NotPrivate:
+    return NotPrivate(
+        f"{path} is a link, and gtfs keeps its state behind none; put there what it leads to (another disk: by a "
+        "bind mount)"
+    )
+
+
 def _refuse(path: Path, found: os.stat_result) -> None:
     """What belongs to root is no danger: who is root needs no link to write somewhere."""
     if stat.S_ISLNK(found.st_mode):
-        raise NotPrivate(
-            f"{path} is a link, and gtfs keeps its state behind none; put there what it leads to (another disk: by a "
-            "bind mount)"
-        )
+        raise _behind_link(path)
     if found.st_uid not in (os.geteuid(), 0):
         raise _foreign(path, found)
 

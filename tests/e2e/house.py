@@ -127,7 +127,7 @@ class Mount:
             wait_for(lambda oid=oid: self.state(oid) == "unpacked", lambda what=what: what + self.text())
 
     def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return os.fsdecode(self.log.read_bytes()) if self.log.exists() else ""
 
     def alive(self) -> bool:
         return Path(f"/proc/{self.pid}").exists() and not _is_zombie(self.pid)

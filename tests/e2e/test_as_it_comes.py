@@ -95,7 +95,7 @@ def test_a_reader_is_answered_while_the_rest_of_a_reel_is_waited_for(house: Hous
         whole = reel_of(large).read_bytes()
         for oid, at, length in (packs_in_order(large)[0], packs_in_order(large)[-1]):
             assert b.pack(oid).read_bytes() == whole[at : at + length]
-        assert b.state(packs_in_order(large)[0][0]) == "unpacked"
+        wait_for(lambda: b.state(packs_in_order(large)[0][0]) == "unpacked", "what git has is signed off")
         b.unmount()
 
 

@@ -110,7 +110,7 @@ def test_a_mirror_whose_refs_are_behind_lags_once_that_lasts(house: House, pub: 
     lagging = wait_for(
         lambda: (
             found
-            if "lagging" in (found := house.gtfs("status", "--check", "--max-lag", "0", mirror.dir, code=None).out)
+            if "WARNING" in (found := house.gtfs("status", "--check", "--max-lag", "0", mirror.dir, code=None).out)
             else ""
         ),
         "refs are behind for a second",
@@ -350,8 +350,11 @@ def test_a_daemon_shows_all_that_it_has_and_an_empty_one_says_so(house: House, p
     assert lines.startswith("GTFS UNKNOWN - there are no repositories")
     daemon.ask("add", pub, "--name", "pub/project")
     daemon.ask("add", f"http://127.0.0.1:{free_port()}/latest.asc", "--name", "away")
-    found = {one["name"]: one["standing"] for one in site.status()["repositories"]}
-    assert found == {"pub/project": "fresh", "away": "unreachable"}
+
+    def standings() -> dict[str, str]:
+        return {one["name"]: one["standing"] for one in site.status()["repositories"]}
+
+    wait_for(lambda: standings() == {"pub/project": "fresh", "away": "unreachable"}, "the next look shows both")
     browser.wait("document.querySelectorAll('#repositories tbody tr').length == 2")
     assert browser.js("document.querySelector('#repositories tbody tr').textContent").startswith("away")
     said = house.run(["gtfs", "status"], env=daemon.env).out.splitlines()

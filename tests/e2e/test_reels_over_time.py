@@ -45,7 +45,7 @@ def follows(house: House, mirror: Mount, pub: Path) -> None:
 
 def test_a_mirror_that_follows_fetches_only_new_reels_while_they_are_merged(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
-    b = house.mount_mirror(a, "B", "poll=1")
+    b = house.mount_mirror(a, "B", "nobell", "poll=1")
     house.gtfs("sync", b.dir)
     before = moved(b)
     new_bytes = 0
@@ -89,7 +89,7 @@ def test_merged_away_reels_are_seeded_until_the_next_catalogue(house: House, pub
 def test_a_lazy_mirror_goes_on_reading_over_a_merge_and_fetches_no_pack_twice(house: House, pub: Path) -> None:
     publish(house, pub, 8)
     a = house.mount(pub, "A")
-    b = house.mount_mirror(a, "B", "poll=1")
+    b = house.mount_mirror(a, "B", "nobell", "poll=1")
     some = house.history(pub)[-3]
     data = b.pack(some).read_bytes()
     fetched = moved(b)
@@ -105,7 +105,7 @@ def test_a_lazy_mirror_goes_on_reading_over_a_merge_and_fetches_no_pack_twice(ho
 def test_a_mirror_that_merged_restarts_without_hashing_or_fetching(house: House, pub: Path) -> None:
     publish(house, pub, 8)
     a = house.mount(pub, "A")
-    b = house.mount_mirror(a, "B", "poll=1")
+    b = house.mount_mirror(a, "B", "nobell", "poll=1")
     house.gtfs("sync", b.dir)
     publish(house, pub, 2)
     follows(house, b, pub)
