@@ -27,6 +27,7 @@ from gtfs.daemon.roster import OwnOptions, Roster
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
+from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
 from gtfs.node.memory import keep_little
@@ -118,9 +119,10 @@ class _Run:
         """Say what is seeded, once each repository was tried."""
         await self.roster.wait_tried()
         self.is_begun = True
-        torrents, nodes = self.session.torrents(), self.roster.nodes()
-        size = size_text(sum(torrent.local_bytes() for torrent in torrents))
-        say(f"seeding {len(torrents)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
+        reels = [torrent for torrent in self.session.torrents() if torrent.spec.file_name.endswith(REEL_SUFFIX)]
+        nodes = self.roster.nodes()
+        size = size_text(sum(reel.local_bytes() for reel in reels))
+        say(f"seeding {len(reels)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
         if self.url is not None:
             say(f"how they fare: {self.url}")
         open_log(logfile, 2)
