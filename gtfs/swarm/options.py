@@ -21,7 +21,7 @@ class SwarmOptions:
     listen: str = "0.0.0.0:0,[::]:0"
     upload_rate: int = 0
     download_rate: int = 0
-    connections: int = 2000  # a lazy torrent keeps its few for good, and a repository may have hundreds of reels
+    connections: int = 8000  # a lazy torrent keeps its few for good, and a process may have a thousand repositories
     utp: bool = False
     trackers: tuple[str, ...] = ()
     peers: tuple[tuple[str, int], ...] = ()

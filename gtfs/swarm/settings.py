@@ -7,6 +7,7 @@ Any thread; `make_session` blocks for a moment.
 from __future__ import annotations
 
 import ipaddress
+import resource
 from typing import Any
 
 import libtorrent as lt
@@ -26,6 +27,12 @@ def fill_ports(listen: str, port: int) -> str:
     """``listen`` with ``port`` in place of every port 0: libtorrent would take another one for each address."""
     places = (place.strip().rpartition(":") for place in listen.split(","))
     return ",".join(f"{address}:{port if number == '0' else number}" for address, _, number in places)
+
+
+def _most_connections() -> int:
+    """Half of the files that may be open: the rest is for reels, indexes and programs."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return UNLIMITED if soft == resource.RLIM_INFINITY else soft // 2
 
 
 def make_session(options: SwarmOptions, listen: str, peer_id: bytes) -> Any:
@@ -80,7 +87,7 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         "enable_outgoing_utp": options.utp,
         "upload_rate_limit": options.upload_rate,
         "download_rate_limit": options.download_rate,
-        "connections_limit": options.connections,
+        "connections_limit": min(options.connections, _most_connections()),
         # A lazy torrent has all it wants most of the time: it must keep its peers and be able to dial again.
         "close_redundant_connections": False,
         "seeding_outgoing_connections": options.seeks_seeds,
