@@ -16,14 +16,14 @@ from gtfs.metainfo import metainfo_of
 from gtfs.state.feedkey import FeedKey
 
 BELL_FILE: Final = "bell"  # the name in the torrent
-VERSIONS: Final = 64  # that one torrent tells of
+PIECES: Final = 64  # that one torrent tells of
 PIECE_BYTES: Final = 32  # as much as nobody guesses
-BELL_BYTES: Final = VERSIONS * PIECE_BYTES
+BELL_BYTES: Final = PIECES * PIECE_BYTES
 
 
 def next_piece(version: int) -> int:
     """The piece, of the bell that the catalogue of ``version`` names, that comes with the version after it."""
-    return version % VERSIONS
+    return version % PIECES
 
 
 def piece_of(key: FeedKey, repository: str, version: int) -> bytes:
@@ -37,7 +37,7 @@ def make_bell(key: FeedKey, repository: str, version: int) -> tuple[bytes, InfoH
 
     def pieces() -> Iterator[bytes]:
         first = version - next_piece(version) + 1
-        for told in range(first, first + VERSIONS):
+        for told in range(first, first + PIECES):
             yield piece_of(key, repository, told)
 
     return metainfo_of(BELL_FILE, BELL_BYTES, pieces(), PIECE_BYTES)

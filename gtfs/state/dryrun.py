@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.ids import Fingerprint
 from gtfs.state.initialise import Wanted, foretell_wanted
 from gtfs.state.keytree import read_key_tree
 from gtfs.state.rewind import check_version
-from gtfs.state.ring import BadTrust, check_removal, describe_added, describe_removed, refused_refs
+from gtfs.state.ring import asked_keys, check_removal, describe_added, describe_removed, refused_refs
 from gtfs.state.ringfollow import held_commit, ring_source
 from gtfs.state.state import State
 from gtfs.trust.keyfiles import pick, read_key_files
@@ -52,11 +52,7 @@ def _init(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trust(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
-    verb = request.get("verb")
-    try:
-        keys = [parse_fingerprint(text) for text in request.get("keys") or ()]
-    except BadId as error:
-        raise BadTrust(str(error)) from None
+    verb, keys = request.get("verb"), asked_keys(request)
     if verb == "add":
         return _add(state, [Path(name) for name in request.get("files") or ()], keys)
     if verb == "remove":

@@ -38,15 +38,19 @@ class BadTrust(GtfsError):
     fault = Blame.USAGE
 
 
+def asked_keys(request: Mapping[str, Any]) -> list[Fingerprint]:
+    """The keys that a request about the keyring names; raises `BadTrust`."""
+    try:
+        return [parse_fingerprint(text) for text in request.get("keys") or ()]
+    except BadId as error:
+        raise BadTrust(str(error)) from None
+
+
 def answer(state: State, request: dict[str, Any]) -> dict[str, Any]:
     """What `gtfs trust` asks, also of a running node; raises `BadTrust`, `BadKeyring`, `GnupgUnusable`, OSError,
     and what `follow` does.
     """
-    verb = request.get("verb")
-    try:
-        keys = [parse_fingerprint(text) for text in request.get("keys") or ()]
-    except BadId as error:
-        raise BadTrust(str(error)) from None
+    verb, keys = request.get("verb"), asked_keys(request)
     if verb == "add":
         return add(state, [Path(name) for name in request.get("files") or ()], keys)
     if verb == "remove":
