@@ -10,8 +10,9 @@ declare -gA _gtfs_options=(
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --due --rebuild --against=<repo> --dry-run --json"
-    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --hook --no-hook --signing-subkey --dry-run --json"
+    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --push-url=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --hook --no-hook --signing-subkey --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
+    ["mirror"]="-h --help --name=<> --keyring=<repo> --signer=<> --push-url=<> --worktree=<> --config=<file> --no-enable -o=<options> --dry-run --json"
     ["mount"]="-h --help -o=<options> -f --foreground"
     ["pack"]="-h --help --all -o=<file> --output=<file> --jobs=<> --json"
     ["publish"]="-h --help --force --jobs=<> -v --verbose --dry-run --pushed --propose --complete --feed-dir=<file> --json"
@@ -46,6 +47,7 @@ declare -gA _gtfs_places=(
     ["fsck"]="<repo>*"
     ["init"]="<repo>"
     ["keys"]="<repo>"
+    ["mirror"]="<repo> <dir>"
     ["mount"]="<repo> <dir>"
     ["pack"]="<repo> <>"
     ["publish"]="<repo> <file>*"
@@ -70,7 +72,7 @@ declare -gA _gtfs_places=(
     ["verify"]="<repo> <>*"
 )
 declare -gA _gtfs_verbs=(
-    ["gtfs"]="collection fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
+    ["gtfs"]="collection fsck init keys mirror mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
     ["collection"]="follow init list prune publish"
     ["seed"]="add list remove"
     ["trust"]="add check follow list propose remove"

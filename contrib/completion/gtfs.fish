@@ -37,12 +37,13 @@ function __gtfs_words
     end
 end
 
-set -g __gtfs_commands collection follow init list prune publish fsck keys mount pack refresh rewind seed add remove sign status sync torrent trust check propose umount verify
+set -g __gtfs_commands collection follow init list prune publish fsck keys mirror mount pack refresh rewind seed add remove sign status sync torrent trust check propose umount verify
 complete -c gtfs -f
 complete -c gtfs -n '__gtfs_at ' -a collection -d 'Publish a signed list of repositories, or follow one.'
 complete -c gtfs -n '__gtfs_at ' -a fsck -d 'Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git\'s objects, and that no pack lacks an object.'
 complete -c gtfs -n '__gtfs_at ' -a init -d 'Make the repository REPO ready to publish, with the signing key tried once; or change its settings.'
 complete -c gtfs -n '__gtfs_at ' -a keys -d 'Print the gtfs: address of the publisher REPO; the first time, make its key.'
+complete -c gtfs -n '__gtfs_at ' -a mirror -d 'Mirror SOURCE in DIR from now on: fetch it all, and have the daemon (gtfs seed) follow and seed it.'
 complete -c gtfs -n '__gtfs_at ' -a mount -d 'Show SOURCE as a directory of commit packs on DIRECTORY.'
 complete -c gtfs -n '__gtfs_at ' -a pack -d 'Write the commit pack of OID (a commit or tag of REPO, by any name that git knows) to standard output.'
 complete -c gtfs -n '__gtfs_at ' -a publish -d 'Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.'
@@ -121,6 +122,7 @@ complete -c gtfs -n '__gtfs_at init' -l gnupg-home -r -F -d 'Where gpg has that 
 complete -c gtfs -n '__gtfs_at init' -l attest -d 'Let the mirror REPO sign off, for others, what it verifies.'
 complete -c gtfs -n '__gtfs_at init' -l tracker -x -a '' -d 'A tracker to name in catalogues; may be given again.'
 complete -c gtfs -n '__gtfs_at init' -l web-seed -x -a '' -d 'Where a web server has gtfs/reels; may be given again.'
+complete -c gtfs -n '__gtfs_at init' -l push-url -x -a '' -d 'Where mirrors say that pushes are welcome, for catalogues to name; "" ends that.'
 complete -c gtfs -n '__gtfs_at init' -l policy -x -a '' -d 'PATTERN KIND [...], see gtfs-catalogue(5); may be given again.'
 complete -c gtfs -n '__gtfs_at init' -l valid-days -x -a '' -d 'How long a catalogue counts (default 30).'
 complete -c gtfs -n '__gtfs_at init' -l refs -x -a '' -d 'Publish these refs (default: heads, tags and notes); may be repeated.'
@@ -144,6 +146,19 @@ complete -c gtfs -n '__gtfs_at keys' -s h -l help -d 'Show this message and exit
 complete -c gtfs -n '__gtfs_at keys' -l sign-off -d 'Print the OpenPGP key of this node\'s own sign-offs instead.'
 complete -c gtfs -n '__gtfs_at keys' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at keys' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at mirror' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at mirror' -l name -x -a '' -d 'What the daemon calls it (default: from DIR; of a collection, its own id).'
+complete -c gtfs -n '__gtfs_at mirror' -l keyring -x -a '(__gtfs_repositories)' -d 'Keys of the publisher, and of who signs commits; may be given again.'
+complete -c gtfs -n '__gtfs_at mirror' -l signer -x -a '' -d 'Who may sign the first catalogue; may be given again.'
+complete -c gtfs -n '__gtfs_at mirror' -l push-url -x -a '' -d 'Where pushes to the mirror are told to go; "" is what its catalogue says.'
+complete -c gtfs -n '__gtfs_at mirror' -l worktree -x -a '' -d 'Keep at PATH the files of REF (default: HEAD), after each move; may be given again.'
+complete -c gtfs -n '__gtfs_at mirror' -l config -r -F -d 'Instead of the user\'s, or for root the system\'s, gtfs.conf.'
+complete -c gtfs -n '__gtfs_at mirror' -l no-enable -d 'Have systemd start no daemon.'
+complete -c gtfs -n '__gtfs_at mirror' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
+complete -c gtfs -n '__gtfs_at mirror' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at mirror' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at mirror' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at mirror' -a '(__gtfs_directories)'
 complete -c gtfs -n '__gtfs_at mount' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at mount' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
 complete -c gtfs -n '__gtfs_at mount' -s f -l foreground -d 'Stay in the foreground.'

@@ -15,6 +15,7 @@ from gtfs.cli.collection import collection
 from gtfs.cli.fsck import fsck
 from gtfs.cli.init import init
 from gtfs.cli.keys import keys
+from gtfs.cli.mirror import mirror
 from gtfs.cli.mount import mount
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
@@ -67,8 +68,8 @@ def cli(verbose: int) -> None:
 
 
 _COMMANDS = (
-    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, collection, status, verify, trust, torrent,
-    fsck, pack,
+    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, mirror, collection, status, verify, trust,
+    torrent, fsck, pack,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -51,6 +51,9 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     help="Where a web server has gtfs/reels; may be given again.",
 )
 @click.option(
+    "--push-url", metavar="URL", help='Where mirrors say that pushes are welcome, for catalogues to name; "" ends that.'
+)
+@click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
 @click.option("--valid-days", type=click.IntRange(1), help="How long a catalogue counts (default 30).")

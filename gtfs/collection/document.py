@@ -23,6 +23,8 @@ from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_
 from gtfs.trust.stanza import BadStanza, one_line, read_stanza, write_stanza, write_time
 
 FORMAT: Final = "gtfs-collection-1"
+_MARK: Final = b"\nFormat: " + FORMAT.encode("ascii") + b"\n"
+_HEAD_BYTES: Final = 1024
 TEXT_BYTES: Final = 16 << 20  # design.md §13
 ENTRIES: Final = 100_000
 FEEDS: Final = 8  # of one repository
@@ -39,6 +41,11 @@ _ENTRY = re.compile(
 )
 _KEYS = re.compile(r"(?:(?P<threshold>[1-9][0-9]?)/)?(?P<keys>(?:[0-9A-F]{40}|[0-9A-F]{64})(?:,[0-9A-F]{40,64})*)\Z")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}(?:[0-9A-F]{24})?\Z")
+
+
+def looks_like_collection(document: bytes) -> bool:
+    """Whether to judge a document as a collection rather than as a catalogue; nothing is believed yet."""
+    return _MARK in document[:_HEAD_BYTES]
 
 
 class BadCollection(BadCatalogue):

@@ -75,6 +75,7 @@ class Service:
             "remove": self._asked_remove,
             "list": self._asked_list,
             "reread": self._asked_reread,
+            "mirror": self._asked_mirror,
         }
 
     async def start(self) -> None:
@@ -176,6 +177,23 @@ class Service:
             await self._take_out(wanted.name)
             raise trouble
         return member.describe()
+
+    async def _asked_mirror(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Once a repository that this daemon has runs: its settings as they are given, and a sync to the end."""
+        name = request.get("name")
+        member = next((member for member in self._roster.members() if member.wanted.name == name), None)
+        if member is None:
+            why = next((reason for what, reason in self._left_out.items() if what.startswith(f"{name} of ")), None)
+            raise NoSuchRepository(f"{name} does not run: {why or 'this daemon reads another gtfs.conf'}")
+        if member.node is None and member.tried.is_set():
+            member.tried = trio.Event()
+            member.again.set()
+        await member.tried.wait()
+        if member.node is None:
+            raise member.trouble or NoSuchRepository(f"{name} has ended meanwhile")
+        changed = await member.node.worktrees.set(request)
+        is_to_sync = request.get("sync", True)
+        return {**changed, "sync": await member.node.asked_sync(request, tell) if is_to_sync else None}
 
     def _new(self, source: str, name: str | None, options: tuple[str, ...]) -> WantedRepository:
         """What is to be added; raises a `GtfsError` where it cannot be."""

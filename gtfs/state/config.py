@@ -2,9 +2,9 @@
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
 
 Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, announce,
-announcemail, sendmail, feeddir, clone, ringrepository, ringref,
+announcemail, sendmail, feeddir, pushurl, clone, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
-cataloguekey.
+cataloguekey, worktree.
 """
 
 from __future__ import annotations
