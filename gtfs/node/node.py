@@ -26,7 +26,7 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
-from gtfs.node.bell import Bell
+from gtfs.node.bell import Bell, StateBell
 from gtfs.node.cache import Cache
 from gtfs.node.checks import Checks
 from gtfs.node.chunks import ChunkFetcher
@@ -116,7 +116,7 @@ class Node:
         self.poller = FeedPoller(
             options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
+        self.bell = Bell(StateBell(state), session, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(
             state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
         )
@@ -144,8 +144,7 @@ class Node:
 
         ``tell`` hears of it in a thread.
         """
-        self.git_news.takes_up = not self.state.config.is_clone()
-        await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
+        await self.git_news.begin(Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:

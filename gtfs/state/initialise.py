@@ -103,6 +103,11 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
         return apply_wanted(state, wanted)
 
 
+def check_words(wanted: Wanted) -> None:
+    """Look at what is wanted wherever it will be; raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, OSError."""
+    _read_wanted(wanted)
+
+
 def check_wanted(repository: Repository, wanted: Wanted) -> None:
     """Look at all that is wanted, and try the key by the GnuPG of whoever calls: a publisher keeps the key that works.
 
@@ -155,6 +160,11 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
 
     Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `BadKeyring`, `GnupgUnusable`, OSError.
     """
+    with state.config.together():
+        return _apply(state, wanted)
+
+
+def _apply(state: State, wanted: Wanted) -> str:
     policies, limits, faulty = _read_wanted(wanted)
     refuse_subkeys(state, policies, wanted.gnupg_home)
     key, signers, threshold = _signers(state.config, wanted)
