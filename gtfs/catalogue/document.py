@@ -83,6 +83,7 @@ class Catalogue(Statement):
     reels: tuple[ReelEntry, ...] = ()
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
     needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
+    pruned: int | None = None  # the last version that left packs out which the one before it listed
     top: Top | None = None
     tree: RefTree | None = field(default=None, compare=False, repr=False)
 
@@ -118,6 +119,8 @@ class Catalogue(Statement):
             fields.append(("Needs", needs))
         if self.accepted_faults:
             fields.append(("Accepted-Faults", [oid.hex() for oid in self.accepted_faults]))
+        if self.pruned is not None:
+            fields.append(("Pruned", str(self.pruned)))
         fields += self.signer_fields()
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
@@ -195,8 +198,12 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     top: Top | None = None
     if one_line(values, "Format") == FORMAT_IN_CHUNKS:
         top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), optional("Ref-Torrent", infohash))
+    statement = read_statement(values, "Repository")
+    pruned = optional("Pruned", lambda name: int(matching(values, name, _NUMBER, "a version number")))
+    if pruned is not None and pruned > statement.version:
+        bad(f"{pruned} is a later version than this one", "Pruned")
     return Catalogue(
-        **vars(read_statement(values, "Repository")),
+        **vars(statement),
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(values, name, _DIGEST, "an ed25519 key in hex")),
         bell=optional("Bell", infohash),
@@ -211,6 +218,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         reels=reels,
         unusable=unusable,
         needs=_needs(values.get("needs", [])),
+        pruned=pruned,
     )
 
 

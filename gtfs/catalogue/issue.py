@@ -86,6 +86,7 @@ def next_catalogue(
         reels=tuple(reels),
         needs=needs,
         raced=tuple(race.digest for race in races),
+        pruned=None if held is None else held.catalogue.pruned,
     )
     lines = sum(len(name) + 2 * settings.object_format.oid_bytes + 3 for name in refs)
     if settings.in_chunks_above is not None and lines > settings.in_chunks_above:

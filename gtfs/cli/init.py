@@ -84,6 +84,10 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 )
 @click.option("--publish", type=click.Choice(["auto", "tags", "manual"]), help=_PUBLISH)
 @click.option(
+    "--publish-quiet", metavar="SECONDS", help="What moves in a burst waits until nothing did for so long (2)."
+)
+@click.option("--publish-most", metavar="SECONDS", help="But never longer than this after the first move (10).")
+@click.option(
     "--announce",
     type=Place(path_type=Path),
     metavar="REPO",

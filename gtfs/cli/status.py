@@ -251,6 +251,15 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "announce", f"OUTSTANDING, {len(due)} tags, {due[0]} first; {tries}: {failed['reason']}"
 
 
+def _withdrawn_lines(withdrawn: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if withdrawn["packs"]:
+        packs = f"{withdrawn['packs']} pack{'' if withdrawn['packs'] == 1 else 's'}"
+        what = "by its publisher" if withdrawn["version"] is None else f"by version {withdrawn['version']}"
+        yield "withdrawn", f"{packs} {what}; git gc --prune=now removes what git has of it, see gtfs(1)"
+    if withdrawn["reached"]:
+        yield "withdrawn", f"{withdrawn['reached']} more that refs here still reach: seeded no more, and kept for them"
+
+
 def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Hooks that run, wait or failed."""
     if hooks is None:  # of an older node
@@ -306,6 +315,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
     yield from _worktree_lines(found.get("worktrees", []))  # none from an older node
+    if (withdrawn := found.get("withdrawn")) is not None:  # not from an older node
+        yield from _withdrawn_lines(withdrawn)
     yield from _hook_lines(found.get("hooks"))
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, announce,
-announcemail, sendmail, feeddir, pushurl, clone, ringrepository, ringref,
+Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, publishquiet,
+publishmost, announce, announcemail, sendmail, feeddir, pushurl, clone, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
 cataloguekey, worktree.
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
@@ -29,10 +31,30 @@ _IN_CHUNKS: Mapping[str, int | None] = {"auto": IN_CHUNKS_ABOVE, "1": None, "2":
 PUBLISH_MODES = ("auto", "tags", "manual")  # any published ref moved; a published tag was made; who types gtfs publish
 
 
+_SECONDS = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s?\Z")
+
+
+class Gathering(NamedTuple):
+    """How long refs must have been quiet before they are published, and how long after the first move at most; in s."""
+
+    quiet_s: float = 2.0
+    most_s: float = 10.0
+
+
 class BadConfig(GtfsError):
     """A setting that cannot be understood; names the file and the key."""
 
     fault = Blame.USAGE
+
+
+def parse_gathering(what: str, text: str | None, default: float) -> float:
+    """Seconds behind "2", "0.5" or "30s"; raises `BadConfig`."""
+    if not text:
+        return default
+    found = _SECONDS.match(text)
+    if found is None:
+        raise BadConfig(f"{what} is {text}: not a number of seconds below 10000, such as 2 or 0.5")
+    return float(found[1])
 
 
 def sweep_config(repository: Repository) -> None:
@@ -165,6 +187,14 @@ class Config:
         if value not in PUBLISH_MODES:
             raise BadConfig(f"{self.path}: gtfs.publish is {value}, not one of {', '.join(PUBLISH_MODES)}")
         return value
+
+    def gathering(self) -> Gathering:
+        """How moves of refs become one version, where this repository is published by itself; raises `BadConfig`."""
+        default = Gathering()
+        return Gathering(
+            parse_gathering(f"{self.path}: gtfs.publishquiet", self.get("publishquiet"), default.quiet_s),
+            parse_gathering(f"{self.path}: gtfs.publishmost", self.get("publishmost"), default.most_s),
+        )
 
     def limits(self, given: Mapping[str, int] | None = None) -> Limits:
         """The limits of this node, ``given`` those that options set; raises `BadSize`."""

@@ -22,7 +22,7 @@ from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
 from gtfs.state.announcesettings import check_announcing, set_announcing
 from gtfs.state.attest import make_attester
-from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
+from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config, parse_gathering
 from gtfs.state.freshness import trust_by_name
 from gtfs.state.joining import join
 from gtfs.state.selection import parse_pattern
@@ -65,6 +65,8 @@ class Wanted:
     signers: tuple[str, ...] = ()
     threshold: int | None = None
     publish: str | None = None  # one of `PUBLISH_MODES`
+    publish_quiet: str | None = None  # seconds, as `publish_most`
+    publish_most: str | None = None
     announce: str | None = None  # an absolute path; "": nowhere
     announce_mail: str | None = None
     sendmail: str | None = None  # an absolute path
@@ -149,6 +151,8 @@ def _read_wanted(wanted: Wanted) -> tuple[list[Policy], dict[str, str], list[Obj
         raise BadConfig(f"--valid-days {wanted.valid_days}: not a number from 1 to {VALID_DAYS}")
     if wanted.publish is not None and wanted.publish not in PUBLISH_MODES:
         raise BadConfig(f"--publish {wanted.publish}: not one of {', '.join(PUBLISH_MODES)}")
+    for option, seconds in (("--publish-quiet", wanted.publish_quiet), ("--publish-most", wanted.publish_most)):
+        parse_gathering(option, seconds, 0)
     faulty: list[ObjectId] = [parse_object_id(text) for text in wanted.accepted_faults]
     for file in wanted.accepted_fault_files:
         faulty += read_skip_list(file)
@@ -230,6 +234,8 @@ def _settings(
         "refs": wanted.refs,
         "hide": wanted.hide,
         "publish": [wanted.publish] if wanted.publish else (),
+        "publishquiet": [wanted.publish_quiet] if wanted.publish_quiet else (),
+        "publishmost": [wanted.publish_most] if wanted.publish_most else (),
         **{key_of(limit): [size] for limit, size in limits.items()},
     }
     return {setting: values for setting, values in settings.items() if values}
