@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gtfs.collection.followed import FollowSettings
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, OptionsCheck, mirror_directory, read_configuration, real_path
 from gtfs.daemon.places import Places
@@ -46,6 +47,7 @@ def find_configured(places: Places, configuration: Configuration) -> list[Config
     found += [
         ConfiguredMirror(c.name, c.source, c.directory, tuple(c.options), f"collection {c.name}", is_collection=True)
         for c in configuration.collections
+        if isinstance(c, FollowSettings)
     ]
     return found
 

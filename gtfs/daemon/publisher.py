@@ -27,6 +27,7 @@ from gtfs.node.bell import Bell
 from gtfs.node.noticing import Ear, Noticing
 from gtfs.node.publishing import wait_quiet
 from gtfs.node.saidonce import SaidOnce
+from gtfs.state.config import Gathering
 from gtfs.swarm.session import Session
 from gtfs.view.news import Count
 
@@ -167,7 +168,7 @@ class CollectionPublisher:
         seen, rest_s, failures = -1, math.inf, 0
         while True:
             with trio.move_on_after(rest_s):
-                seen = await wait_quiet(self._news, seen)
+                seen = await wait_quiet(self._news, seen, Gathering())
             if await self._publish():
                 rest_s, failures = PROGRESS_S, 0
             else:
