@@ -30,6 +30,7 @@ from gtfs.pack.account import Needs
 from gtfs.reel.index import ReelRow
 from gtfs.reel.seal import write_reel
 from gtfs.reel.sealable import Sealable
+from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
@@ -354,7 +355,8 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
 
 def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
-    listed = () if state.held is None else set(state.held.catalogue.refs.values())
+    listed = set() if state.held is None else set(state.held.catalogue.refs.values())
+    listed |= read_bases(state.repository) if state.config.is_fork() else set()
     wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
     if not _reaches_open_reel(state, wanted):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
