@@ -46,6 +46,15 @@ REST_EVERY_S = 15.0  # what was not used for so long, or twice as long, is close
 Stage = Literal["waiting", "starting", "running", "trouble"]
 
 
+class NodeFault(GtfsError):
+    """A fault of gtfs itself ended one node; nobody else is to end with it, and the log has where it happened."""
+
+    fault = Blame.SYSTEM
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"a fault of gtfs ended it ({type(error).__name__}: {error}); please report what the log says")
+
+
 class OwnOptions(NamedTuple):
     """What words of ``-o`` say about one repository."""
 
@@ -202,12 +211,20 @@ class Roster:
         except (GtfsError, OSError) as error:
             if not self._goes_on:
                 raise
-            member.trouble = error
-            self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
+            self._is_in_trouble(member, error)
+        except Exception as error:
+            if not self._goes_on:
+                raise
+            log.exception("%s: a fault of gtfs", member.wanted.name)
+            self._is_in_trouble(member, NodeFault(error))
         finally:
             member.node = None
             member.progress = "trouble"
             member.tried.set()
+
+    def _is_in_trouble(self, member: RosterMember, error: GtfsError | OSError) -> None:
+        member.trouble = error
+        self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
 
     async def _rest(self, member: RosterMember) -> None:
         longest_s = BUSY_S if member.trouble is not None and fault_of(member.trouble) is Blame.BUSY else LONGEST_S
