@@ -149,7 +149,10 @@ class Roster:
         return [member.node for member in self.members() if member.node is not None]
 
     async def want(self, wanted: Iterable[WantedRepository]) -> None:
-        """Run these, with what is offered from them, and no others: what is as it was goes on undisturbed. Returns when those that leave have ended."""
+        """Run these, with what is offered from them, and no others: what is as it was goes on undisturbed.
+
+        Returns when those that leave have ended.
+        """
         by_name = {repository.name: repository for repository in with_forks(wanted)}
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted]
         for member in leaving:

@@ -72,7 +72,7 @@ class InboxNews:
 
 
 async def look_at_forks(inbox: Inbox, options: NodeOptions, added: Feed | None = None) -> InboxNews:
-    """Ask for every fork, fetch what is believed, and judge its offers. Raises what is wrong with the feed ``added``."""
+    """Ask for every fork, fetch what is believed, and judge its offers. Raises what is wrong with ``added``."""
     answers = await _ask_all(await trio.to_thread.run_sync(_questions, inbox, options, added), options)
     news, refused = await trio.to_thread.run_sync(_sort, inbox, answers)
     if added is not None and added.text in refused:
@@ -148,9 +148,9 @@ def _sort(
                 error = found
             answers[number] = replace(answer, error=error)
         # That nobody has made an offer is no news.
-        if error is not None and (answer.key not in inbox.known()):
-            if answer.document is not None or answer.key is None:
-                refused[answer.feed.text] = error
+        is_news = answer.document is not None or answer.key is None
+        if error is not None and is_news and answer.key not in inbox.known():
+            refused[answer.feed.text] = error
     return news, refused
 
 

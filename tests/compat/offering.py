@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,15 @@ from gtfs.ids import Fingerprint
 from gtfs.repo.repository import open_repository
 from gtfs.state.state import State
 
+
+@functools.cache
+def _made() -> Path:
+    """What every test begins with, made by the first."""
+    directory = Path(tempfile.mkdtemp(prefix="gtfs-offering-", dir="/tmp"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 QUIET = "offline,nolsd,nodht"
 
 
@@ -28,6 +41,13 @@ class Offering:
     def __init__(self, root: Path, keys: Keys, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.keys, self._capsys = root, keys, capsys
         self.pub, self.mirror, self.work = root / "pub.git", root / "mirror.git", root / "work"
+        made = _made()
+        if (made / "whole").exists():
+            for name in ("pub.git", "mirror.git", "work"):
+                shutil.copytree(made / name, root / name)
+            self.git(self.work, "remote", "set-url", "origin", str(self.pub))
+            self.first = self.git(self.work, "rev-parse", "HEAD")
+            return
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", self.pub], check=True)
         subprocess.run(["git", "clone", "-q", self.pub, self.work], check=True, capture_output=True)
         self.git(self.work, "checkout", "-q", "-B", "main")
@@ -37,6 +57,11 @@ class Offering:
         self.trust("bob")
         self.type("publish", self.pub)
         self.sync()
+        config = ("config", "--file", str(self.mirror / "gtfs" / "config"), "--unset-all", "gtfs.source")
+        self.git(self.mirror, *config)
+        for name in ("pub.git", "mirror.git", "work"):
+            shutil.copytree(root / name, made / name)
+        (made / "whole").touch()
 
     # -- programs -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``gtfs offer``: the fork is made, what is offered is looked at, and its catalogue published, by its node if one runs."""
+"""``gtfs offer``: the fork is made, what is offered looked at, and its catalogue published, by its node if one runs."""
 
 from __future__ import annotations
 
