@@ -37,14 +37,16 @@ function __gtfs_words
     end
 end
 
-set -g __gtfs_commands collection follow init list prune publish fsck keys mirror mount pack refresh rewind seed add remove sign status sync torrent trust check propose umount verify
+set -g __gtfs_commands collection follow init list prune publish fsck inbox keys mirror mount offer pack refresh rewind seed add remove sign status sync torrent trust check propose umount verify
 complete -c gtfs -f
 complete -c gtfs -n '__gtfs_at ' -a collection -d 'Publish a signed list of repositories, or follow one.'
 complete -c gtfs -n '__gtfs_at ' -a fsck -d 'Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git\'s objects, and that no pack lacks an object.'
+complete -c gtfs -n '__gtfs_at ' -a inbox -d 'Show the commits that others offer for the repository REPO, verified by its ring and its policy.'
 complete -c gtfs -n '__gtfs_at ' -a init -d 'Make the repository REPO ready to publish, with the signing key tried once; or change its settings.'
 complete -c gtfs -n '__gtfs_at ' -a keys -d 'Print the gtfs: address of the publisher REPO; the first time, make its key.'
 complete -c gtfs -n '__gtfs_at ' -a mirror -d 'Mirror SOURCE in DIR from now on: fetch it all, and have the daemon (gtfs seed) follow and seed it.'
 complete -c gtfs -n '__gtfs_at ' -a mount -d 'Show SOURCE as a directory of commit packs on DIRECTORY.'
+complete -c gtfs -n '__gtfs_at ' -a offer -d 'Offer the signed commits up to REVISION to the publisher of what REPO follows.'
 complete -c gtfs -n '__gtfs_at ' -a pack -d 'Write the commit pack of OID (a commit or tag of REPO, by any name that git knows) to standard output.'
 complete -c gtfs -n '__gtfs_at ' -a publish -d 'Publish what the refs of REPO say now, signed by the GnuPG of whoever types this.'
 complete -c gtfs -n '__gtfs_at ' -a refresh -d 'Sign that the catalogue which REPO holds is still the newest, with the key that is for this alone.'
@@ -112,6 +114,14 @@ complete -c gtfs -n '__gtfs_at fsck' -l against -x -a '(__gtfs_repositories)' -d
 complete -c gtfs -n '__gtfs_at fsck' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at fsck' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at fsck' -a '(__gtfs_repositories)'
+complete -c gtfs -n '__gtfs_at inbox' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at inbox' -l add -x -a '' -d 'Look there for a fork too, now and from now on.'
+complete -c gtfs -n '__gtfs_at inbox' -l remove -x -a '' -d 'Forget the fork of this key.'
+complete -c gtfs -n '__gtfs_at inbox' -l fetch -d 'Bring what is offered into REPO, below refs/gtfs/inbox/.'
+complete -c gtfs -n '__gtfs_at inbox' -l merge -x -a '' -d 'Move this branch forward to an offer of its name that stands on it; may be given again.'
+complete -c gtfs -n '__gtfs_at inbox' -s o -x -a '(__gtfs_words)' -d 'Options, see below and mount.fuse.gtfs(8).'
+complete -c gtfs -n '__gtfs_at inbox' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at inbox' -a '(__gtfs_repositories)'
 complete -c gtfs -n '__gtfs_at init' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at init' -l name -x -a '' -d 'The repository\'s id in its catalogues, for good (default: its first root commit).'
 complete -c gtfs -n '__gtfs_at init' -l sign-key -x -a '' -d 'Full fingerprint of the OpenPGP key that signs catalogues; needed once.'
@@ -168,6 +178,15 @@ complete -c gtfs -n '__gtfs_at mount' -s o -x -a '(__gtfs_words)' -d 'Options, s
 complete -c gtfs -n '__gtfs_at mount' -s f -l foreground -d 'Stay in the foreground.'
 complete -c gtfs -n '__gtfs_at mount' -a '(__gtfs_repositories)'
 complete -c gtfs -n '__gtfs_at mount' -a '(__gtfs_directories)'
+complete -c gtfs -n '__gtfs_at offer' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at offer' -l to -x -a '' -d 'The branch it is for (default: its own name, else the publisher\'s HEAD).'
+complete -c gtfs -n '__gtfs_at offer' -l from -x -a '(__gtfs_repositories)' -d 'Where REVISION is (default: REPO).'
+complete -c gtfs -n '__gtfs_at offer' -l sign-key -x -a '' -d 'Full fingerprint of the key in whose name it is; needed once.'
+complete -c gtfs -n '__gtfs_at offer' -l gnupg-home -r -F -d 'Where gpg has that key (default: gpg\'s own).'
+complete -c gtfs -n '__gtfs_at offer' -l list -d 'Show what is offered, and whether it was taken.'
+complete -c gtfs -n '__gtfs_at offer' -l withdraw -x -a '' -d 'Take the offer of this name back.'
+complete -c gtfs -n '__gtfs_at offer' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at offer' -a '(__gtfs_repositories)'
 complete -c gtfs -n '__gtfs_at pack' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at pack' -l all -d 'Every commit and annotated tag reachable from any ref.'
 complete -c gtfs -n '__gtfs_at pack' -s o -l output -r -F -d 'Directory (--all) or file to write to.'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -19,6 +19,7 @@ import trio
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1
+from gtfs.layout import Layout
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -91,6 +92,19 @@ class RosterMember:
         }
 
 
+def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]:
+    """Each, and beside it what is offered from there (design.md §12), if anything was."""
+    for one in wanted:
+        yield one
+        try:
+            fork = Layout.in_repository(git_dir_at(one.directory)).fork
+            is_published = Layout.in_repository(fork).latest.exists()
+        except (GtfsError, OSError):  # that is for whoever opens the repository
+            continue
+        if is_published:
+            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork)
+
+
 def trouble_text(error: GtfsError | OSError) -> str:
     """One line."""
     if isinstance(error, OSError):
@@ -136,8 +150,11 @@ class Roster:
         return [member.node for member in self.members() if member.node is not None]
 
     async def want(self, wanted: Iterable[WantedRepository]) -> None:
-        """Run these and no others: what is as it was goes on undisturbed. Returns when those that leave have ended."""
-        by_name = {repository.name: repository for repository in wanted}
+        """Run these, with what is offered from them, and no others: what is as it was goes on undisturbed.
+
+        Returns when those that leave have ended.
+        """
+        by_name = {repository.name: repository for repository in with_forks(wanted)}
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted]
         for member in leaving:
             member.scope.cancel()

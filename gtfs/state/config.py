@@ -2,7 +2,7 @@
 """What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax. Any thread.
 
 Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, publishquiet,
-publishmost, announce, announcemail, sendmail, feeddir, pushurl, clone, ringrepository, ringref,
+publishmost, announce, announcemail, sendmail, feeddir, pushurl, clone, upstream, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
 cataloguekey, worktree.
 """
@@ -131,6 +131,10 @@ class Config:
     def is_clone(self) -> bool:
         """Whether refs are git's to move, as git-remote-gtfs has it (design.md §12)."""
         return self.get("clone") == "true"
+
+    def is_fork(self) -> bool:
+        """Whether what its commits stand on is another repository's, and no packs of that are here (design.md §12)."""
+        return self.get("upstream") is not None
 
     def sign_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""

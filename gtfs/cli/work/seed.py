@@ -174,7 +174,7 @@ async def _seed_named(wanted: list[WantedRepository], logfile: Path | None, run:
     await run.roster.want(wanted)
     await run.roster.wait_tried()
     troubles = [member.trouble for member in run.roster.members() if member.trouble is not None]
-    if len(troubles) == len(wanted):
+    if len(troubles) == len(run.roster.members()):
         raise troubles[0]
     await run.begun(logfile)
     run.tell_ready()
