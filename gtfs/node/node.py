@@ -241,7 +241,7 @@ class Node:
         async with open_shown_progress(self.session, tell) as shown, open_flat_nursery() as nursery:
             await self.ask_feeds()
             if self._cache is not None:
-                nursery.start_soon(self._cache.run_task)
+                nursery.start_soon(self._cache.trim_task)
             report = await self.sync(shown.show)
             nursery.cancel_scope.cancel()
         if self._cache is not None:
@@ -315,7 +315,7 @@ class Node:
             "reels": self.reel_torrents.traffic(),
         }
         if self._cache is not None:
-            out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
+            out["swarm"]["cache"] = self._cache.status()
         out["feeds"] = describe_feeds(self.poller.reports())
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()

@@ -20,7 +20,7 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
-from gtfs.state.repair import encode_into, remake, short_reels
+from gtfs.state.repair import encode_again, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
@@ -154,7 +154,7 @@ class ReelTorrents:
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.layout.reels:
+        if torrent is not None and self._session is not None and self.is_own(torrent):
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
@@ -271,6 +271,18 @@ class ReelTorrents:
                 await self._writing.run(remake, self._state, row, cancelled)
         await self.update()
 
+    async def encode_again(self, row: ReelRow) -> bool:
+        """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
+
+        What is here of it is seeded meanwhile.
+        """
+        if not await self._writing.run(encode_again, self._state, row, cancelled):
+            return False
+        await self._leave(row)
+        self._writing.news.reels.grow()
+        await self.update()
+        return True
+
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):
             return False
@@ -297,6 +309,14 @@ class ReelTorrents:
     def torrents(self) -> list[Torrent]:
         """This node's torrents."""
         return list(self._torrents.values())
+
+    def met(self) -> list[tuple[int, Torrent]]:
+        """Those with peers, by their reels' ids."""
+        return [(reel_id, torrent) for reel_id, torrent in self._torrents.items() if torrent.peers()]
+
+    def is_own(self, torrent: Torrent) -> bool:
+        """Whether its file lies in this node's place, and not in another's of this process."""
+        return torrent.spec.directory == self._state.layout.reels
 
     def replace(self, row: ReelRow, torrent: Torrent) -> None:
         """The reel's torrent left the swarm and came back."""
