@@ -3,8 +3,8 @@
 # README.md and nowhere else: `play` reads it there. See README.md here for the form.
 #
 #   needs PACKAGE...           Debian packages, installed by apt-get if dpkg does not know them
-#   people                     publisher, mirror1 and mirror2, each with a HOME, GnuPG and daemon of their own, and the
-#                              web server of the publisher's ~/public_html; sets KEY, URL and with them what README needs
+#   people                     publisher, mirror1 and mirror2, each with a home, GnuPG and daemon of their own, and the
+#                              web server of the publisher's ~/public_html; sets KEY and URL; try sets SOURCE
 #   play SECTION [WHO]         type what that section of README.md has, all or what WHO types; mirror$ is typed at both
 #   own WHO COMMAND            what a person does anyway, and no part of the recipe: an edit, a mail
 #   arrives WHO WHAT COMMAND   wait until COMMAND succeeds for WHO; prints the seconds since the last thing that was done
@@ -68,6 +68,9 @@ begin() {
     ln -s "$recipes/systemctl" "$work/bin/systemctl"
     path=$work/bin:$path
     : >"$work/typed"
+    ports=$(free_ports 12)
+    next_port
+    publisher_port=$port
 }
 
 cleanup() {
@@ -130,57 +133,138 @@ END
 }
 
 people() {
-    step "On this machine, over the loopback interface: a publisher and two mirrors, each with a HOME and a daemon of their own"
-    ports=$(free_ports 6)
-    set -- $ports
-    person publisher "listen=127.0.0.1:$1"
-    person mirror1 "listen=127.0.0.1:$2,peer=127.0.0.1:$1"
-    person mirror2 "listen=127.0.0.1:$3,peer=127.0.0.1:$1"
-    publisher_web=$4 mirror1_web=$5 mirror2_web=$6
-    serve publisher
-    URL=$(address publisher)
-    as publisher "gpg --quiet --batch --passphrase '${passphrase:-}' --quick-gen-key 'Publisher <publisher@example.org>' ed25519 sign never"
-    KEY=$(as publisher "gpg --with-colons --list-keys" 2>/dev/null | awk -F: '/^fpr/ { print $10; exit }')
-    as publisher "gpg --export $KEY" >"$work/publisher.gpg"
-    for who in mirror1 mirror2; do cp "$work/publisher.gpg" "$work/$who"; done
+    mirrors
+    publisher publisher
+}
+
+mirrors() {
+    step "On this machine, over loopback: a publisher and two mirrors, each with a home and a daemon of their own"
+    say "in $work, which goes at the end"
+    for who in mirror1 mirror2; do
+        next_port
+        person $who "listen=127.0.0.1:$port,peer=127.0.0.1:$publisher_port"
+    done
+}
+
+publisher() {
+    person "$1" "listen=127.0.0.1:$publisher_port"
+    serve "$1"
+    URL=$(address "$1")
+    as "$1" "gpg --quiet --batch --pinentry-mode loopback --passphrase '${passphrase:-}' \
+        --quick-gen-key 'Publisher <publisher@example.org>' ed25519 sign never 2>/dev/null"
+    KEY=$(as "$1" 'gpg --with-colons --list-keys' 2>/dev/null | awk -F: '/^fpr/ { print $10; exit }')
+    for who in mirror1 mirror2; do as "$1" "gpg --export $KEY" >"$work/$who/publisher.gpg"; done
     say "KEY=$KEY"
     say "URL=$URL"
 }
 
-# person WHO OPTIONS: a HOME, and what the machine's owner set once for all repositories in gtfs.conf(5). Nothing leaves this machine.
+next_port() {
+    port=${ports%% *}
+    ports=${ports#* }
+}
+
+# person WHO OPTIONS: a home, and what the machine's owner said for all repositories in gtfs.conf(5): nothing goes out.
 person() {
+    next_port
     mkdir -p "$work/$1/.config/gtfs" "$work/$1/.run/gtfs" "$work/$1/.local/share/gtfs" "$work/$1/public_html"
+    chmod 700 "$work/$1/.run" "$work/$1/.local/share/gtfs"
     mkdir -m 700 "$work/$1/.gnupg"
-    chmod 700 "$work/$1/.run"
+    echo "$port" >"$work/$1/.run/web.port"
     printf '[defaults]\n\toptions = nodht,nolsd,%s\n' "$2" >"$work/$1/.config/gtfs/gtfs.conf"
+    settings "$1"
+    [ -z "${uids:-}" ] || ! id -u "$1" >/dev/null 2>&1 || chown -R "$1:" "$work/$1"
+}
+
+settings() {
     printf '[user]\n\tname = %s\n\temail = %s@example.org\n[init]\n\tdefaultBranch = main\n' "$1" "$1" >"$work/$1/.gitconfig"
 }
 
-address() { eval "printf 'http://127.0.0.1:%s\n' \"\$${1}_web\""; }
+address() { echo "http://127.0.0.1:$(cat "$work/$1/.run/web.port")"; }
 
 serve() {
-    as "$1" "setsid python3 -m http.server --bind 127.0.0.1 --directory public_html $(address "$1" | sed 's/.*://') >.run/web.log 2>&1 &
-        echo \$! >.run/web.pid"
+    # shellcheck disable=SC2016  # it is expanded by WHO's shell
+    as "$1" 'setsid python3 -m http.server --bind 127.0.0.1 --directory public_html "$(cat .run/web.port)" >.run/web.log 2>&1 &
+        echo $! >.run/web.pid'
     until python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1])' "$(address "$1")" 2>/dev/null; do
-        kill -0 "$(cat "$work/$1/.run/web.pid")" || stop "no web server for $1"
+        [ -e "/proc/$(cat "$work/$1/.run/web.pid")" ] || stop "no web server for $1"
         sleep 0.05
     done
 }
 
-# As a login has it: nothing of whoever runs this. The directories are where root's daemon would otherwise not be alone.
+# -- several users of the machine --------------------------------------------------------------------------------------
+
+# apart: in a mount namespace of its own, in which users may be made. It is root's.
+apart() {
+    [ "$(id -u)" -eq 0 ] || stop "$name makes users, in a namespace of its own: it is root's to run"
+    [ -n "${GTFS_RECIPES_APART:-}" ] || exec env GTFS_RECIPES_APART=1 unshare --mount --propagation private sh "$0"
+    uids=yes
+}
+
+# own_users: /etc becomes a copy, /srv an empty directory, and /home the one where people's homes are.
+own_users() {
+    mkdir "$work/.etc"
+    mount -t tmpfs -o mode=755 tmpfs "$work/.etc"
+    cp -a /etc/. "$work/.etc"
+    mount --bind "$work/.etc" /etc
+    mount -t tmpfs -o mode=755 tmpfs /srv
+    mount --bind "$work" /home
+    let_others_read
+}
+
+# gtfs, its Python and these files may lie where root alone can look: they are put over what hides them.
+let_others_read() {
+    bin=$(dirname "$(PATH=$path command -v gtfs)")
+    python=$bin/python
+    [ -x "$python" ] || python=python3
+    "$python" -c 'import os, sys
+all = (*sys.path[1:], sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable)))
+print(*sorted({os.path.realpath(p) for p in all if os.path.isdir(p)}), sep="\n")' >"$work/.needed"
+    printf '%s\n' "$root" >>"$work/.needed"
+    : >"$work/.hidden"
+    number=0
+    while read -r place; do
+        top=
+        above=$place
+        while [ "$above" != / ]; do
+            above=$(dirname "$above")
+            case $(stat -c %a "$above") in *[1357]) ;; *) top=$above ;; esac
+        done
+        [ -n "$top" ] || continue
+        number=$((number + 1))
+        mkdir -p "$work/.stage/$number"
+        mount --bind "$place" "$work/.stage/$number"
+        printf '%s\t%s\t%s\n' "$number" "$top" "$place" >>"$work/.hidden"
+    done <"$work/.needed"
+    cut -f 2 "$work/.hidden" | sort -u | while read -r top; do mount -t tmpfs -o mode=755 tmpfs "$top"; done
+    while read -r number top place; do
+        mkdir -p "$place"
+        mount --bind "$work/.stage/$number" "$place"
+    done <"$work/.hidden"
+}
+
+# As a login has it: nothing of whoever runs this. The directories are so that root's daemon is not the machine's.
 as() {
-    env -i PATH="$path" HOME="$work/$1" USER="$1" LOGNAME="$1" SHELL=/bin/sh LC_ALL=C.UTF-8 GIT_CONFIG_NOSYSTEM=1 \
+    become=
+    system=GIT_CONFIG_NOSYSTEM=1
+    if [ -n "${uids:-}" ]; then
+        system=
+        ! id -u "$1" >/dev/null 2>&1 || become="setpriv --reuid=$1 --regid=$1 --init-groups"
+    fi
+    # shellcheck disable=SC2086  # words, or none
+    env -i PATH="$path" HOME="$work/$1" USER="$1" LOGNAME="$1" SHELL=/bin/sh LC_ALL=C.UTF-8 $system \
         XDG_RUNTIME_DIR="$work/$1/.run" RUNTIME_DIRECTORY="$work/$1/.run/gtfs" UNITS="$units" \
         CONFIGURATION_DIRECTORY="$work/$1/.config/gtfs" STATE_DIRECTORY="$work/$1/.local/share/gtfs" \
         KEY="${KEY:-}" URL="${URL:-}" SOURCE="${SOURCE:-}" RECIPE="$recipe" \
-        sh -ec "cd; $2" 3<&- </dev/null
+        $become sh -ec "cd; $2" 3<&- </dev/null
 }
 
 now() { date +%s%N; }
 since=$(now)
 
 typed() {
-    printf '%s$ %s\n' "$1" "$2"
+    sign='$'
+    [ "$1" != root ] || sign='#'
+    printf '%s%s %s\n' "$1" "$sign" "$2"
     as "$1" "$2" || stop "that ended with $?"
     since=$(now)
 }

@@ -38,13 +38,17 @@ def how_many(name: str) -> tuple[int, ...]:
     return tuple(sections.count(section) for section in TYPED_IN)
 
 
+def environment(programs: Path) -> dict[str, str]:
+    """For a ``try``."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "GTFS_RECIPES_SHOTS")}
+    return {**kept, "GTFS_BIN": str(programs), "GTFS_RECIPES_WAIT": str(WAIT_S)}
+
+
 def play(name: str, programs: Path) -> str:
     """What ``try`` prints; it must end well, and leave nothing behind."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "GTFS_RECIPES_SHOTS")}
-    environment = {**kept, "GTFS_BIN": str(programs), "GTFS_RECIPES_WAIT": str(WAIT_S)}
     before = set(Path("/tmp").glob(f"gtfs-{name}.*"))
     done = subprocess.run(
-        ["sh", RECIPES / name / "try"], env=environment, capture_output=True, text=True, timeout=4 * WAIT_S
+        ["sh", RECIPES / name / "try"], env=environment(programs), capture_output=True, text=True, timeout=4 * WAIT_S
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(Path("/tmp").glob(f"gtfs-{name}.*")) <= before
