@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -43,6 +44,14 @@ def test_systemd_accepts_every_unit(installed: Path, tmp_path: Path) -> None:
     for unit, copy in zip(found, units, strict=True):
         copy.write_text(unit.read_text())
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_person_s_own_daemon_has_a_unit_that_systemd_accepts(installed: Path, tmp_path: Path) -> None:
+    [unit] = (installed / "usr/local/lib/systemd/user").iterdir()
+    assert f"ExecStart={tmp_path}/opt/gtfs " in unit.read_text()
+    command = ["systemd-analyze", "--user", "verify", "--man=no", unit]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
 
 
