@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import trio
 
@@ -22,8 +24,9 @@ _LONGEST_S = 3600.0
 class HookRuns:
     """One node's; nobody waits for it, and it waits for nobody's writing."""
 
-    def __init__(self, state: State, moved: Count) -> None:
+    def __init__(self, state: State, moved: Count, directories: Sequence[Path] = ()) -> None:
         self._state = state
+        self._directories = directories
         self._moved = moved
         self._one = trio.Lock()
         self.running: str | None = None  # the hook at work
@@ -49,7 +52,7 @@ class HookRuns:
 
         async with self._one:
             try:
-                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running)
+                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running, self._directories)
             except (GtfsError, OSError) as error:
                 log.warning("no hook runs: %s", error)
                 return False

@@ -107,8 +107,8 @@ class Node:
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
-        self.hooks = HookRuns(state, self.news.followed)
-        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
+        self.hooks = HookRuns(state, self.news.followed, options.hooks)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s, options.hooks)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
