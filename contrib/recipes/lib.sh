@@ -16,12 +16,8 @@
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
 recipes=$(dirname "$recipe")
-name=$(basename "$recipe")
+title=$(basename "$recipe")
 wait_s=${GTFS_RECIPES_WAIT:-300}
-
-step() { printf '\n== %s\n' "$*"; }
-say() { printf '   %s\n' "$*"; }
-stop() { printf 'try: %s\n' "$*" >&2; exit 1; }
 
 # -- programs ----------------------------------------------------------------------------------------------------------
 
@@ -32,6 +28,10 @@ if [ -r "$root/contrib/install" ]; then
     . "$root/contrib/install"
     units=$root/contrib/systemd/user
 fi
+
+step() { printf '\n== %s\n' "$*"; }
+say() { printf '   %s\n' "$*"; }
+stop() { printf 'try: %s\n' "$*" >&2; exit 1; }
 
 needs() {
     if command -v install_packages >/dev/null; then
@@ -57,7 +57,7 @@ needs() {
 # -- beginning and end -------------------------------------------------------------------------------------------------
 
 begin() {
-    work=$(mktemp -d "/tmp/gtfs-$name.XXXXXX")
+    work=$(mktemp -d "/tmp/gtfs-$title.XXXXXX")
     chmod 755 "$work"
     trap cleanup EXIT
     trap 'exit 130' INT
@@ -77,11 +77,12 @@ cleanup() {
     status=$?
     trap - EXIT
     trap '' INT TERM HUP
+    set +e
     if [ "$status" -ne 0 ] && [ "$status" -lt 129 ]; then
         for log in "$work"/*/.run/*.log; do
             [ ! -s "$log" ] || { echo "--- $log" >&2; tail -n 40 "$log" >&2; }
         done
-        printf 'try: %s FAILED with %s\n' "$name" "$status" >&2
+        printf 'try: %s FAILED with %s\n' "$title" "$status" >&2
     fi
     pids=$(cat "$work"/*/.run/*.pid 2>/dev/null || true)
     end_processes
@@ -170,7 +171,7 @@ person() {
     chmod 700 "$work/$1/.run" "$work/$1/.local/share/gtfs"
     mkdir -m 700 "$work/$1/.gnupg"
     echo "$port" >"$work/$1/.run/web.port"
-    printf '[defaults]\n\toptions = nodht,nolsd,%s\n' "$2" >"$work/$1/.config/gtfs/gtfs.conf"
+    printf '[defaults]\n\tmirrors = %s\n\toptions = nodht,nolsd,%s\n' "$work/$1" "$2" >"$work/$1/.config/gtfs/gtfs.conf"
     settings "$1"
     [ -z "${uids:-}" ] || ! id -u "$1" >/dev/null 2>&1 || chown -R "$1:" "$work/$1"
 }
@@ -195,7 +196,7 @@ serve() {
 
 # apart: in a mount namespace of its own, in which users may be made. It is root's.
 apart() {
-    [ "$(id -u)" -eq 0 ] || stop "$name makes users, in a namespace of its own: it is root's to run"
+    [ "$(id -u)" -eq 0 ] || stop "$title makes users, in a namespace of its own: it is root's to run"
     [ -n "${GTFS_RECIPES_APART:-}" ] || exec env GTFS_RECIPES_APART=1 unshare --mount --propagation private sh "$0"
     uids=yes
 }
@@ -332,5 +333,5 @@ shot() {
 finish() {
     step "Commands typed, of which README.md has $(sort -u "$work/typed" | wc -l) groups"
     sort "$work/typed" | uniq -c | while read -r count what; do printf '   %3d  %s\n' "$count" "$what"; done
-    printf '\n%s: all of it works\n' "$name"
+    printf '\n%s: all of it works\n' "$title"
 }
