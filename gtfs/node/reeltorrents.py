@@ -384,12 +384,8 @@ class ReelTorrents:
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
-        found: dict[str, object] = {}
-        for row in self._state.index.reels.all():
-            torrent = self._torrents.get(row.id)
-            if torrent is not None:
-                found[row.name] = describe_traffic(row, torrent)
-        return found
+        found = ((row, self._torrents.get(row.id)) for row in self._state.index.reels.all())
+        return {row.name: describe_traffic(row, torrent) for row, torrent in found if torrent is not None}
 
     async def refresh(self) -> None:
         """Make `traffic` say what is so at this moment."""
