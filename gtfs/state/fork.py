@@ -197,6 +197,9 @@ def put_offer(fork: Repository, ref: bytes, tip: ObjectId, beyond: Beyond) -> No
     if ref not in offers and len(offers) >= OFFERS:
         raise NotOffered(f"{OFFERS} offers are made already: gtfs offer REPO --withdraw NAME takes one back")
     oid = tip.hex().encode()
+    # Of its own: whoever prunes the repository beside it does not know of offers.
+    wanted = b"".join(b"%s%s\n" % (b"^" * (base != tip), base.hex().encode()) for base in (tip, *beyond.bases))
+    fork.git("pack-objects", "--revs", "--quiet", str(fork.objects / "pack" / "pack"), stdin=wanted)
     lines = [*base_lines(beyond.bases - read_bases(fork)), b"update %s %s\n" % (ref, oid)]
     fork.git("update-ref", "--stdin", stdin=b"".join(lines))
 

@@ -212,6 +212,25 @@ def test_whom_the_policy_of_a_branch_leaves_out_offers_nothing_for_it(there: Off
     assert found["refs/heads/topic"]["stage"] == "offered"
 
 
+def test_where_tags_are_signed_by_one_the_commits_may_be_anybodys_of_the_ring(there: Offering) -> None:
+    there.type("init", there.pub, "--policy", f"refs/heads/main tag by={there.key('alice')}")
+    there.commit("better", by="bob")
+    there.offer()
+    assert the_offer(there.add())["stage"] == "offered"
+
+
+def test_what_is_offered_stays_when_the_repository_beside_it_forgets_it(there: Offering) -> None:
+    there.git(there.mirror, "fetch", "-q", str(there.work), "main:refs/heads/mine")
+    tip = there.commit("better", by="bob")
+    there.git(there.mirror, "fetch", "-q", str(there.work), "main:refs/heads/mine")
+    there.type("offer", there.mirror, "mine", "--sign-key", there.key("bob"), "--gnupg-home", there.keys.home)
+    there.git(there.mirror, "update-ref", "-d", "refs/heads/mine")
+    there.git(there.mirror, "-c", "gc.pruneExpire=now", "gc", "-q")
+    assert tip not in there.git(there.mirror, "cat-file", "--batch-all-objects", "--batch-check")
+    there.type("fsck", there.fork)
+    assert the_offer(there.add())["tip"] == tip
+
+
 def test_a_fork_by_a_key_that_is_not_in_the_ring_is_not_looked_into(there: Offering) -> None:
     there.commit("better", by="carol")
     there.offer(by="carol")
