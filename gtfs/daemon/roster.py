@@ -31,6 +31,7 @@ from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
 from gtfs.state.damage import is_damage
+from gtfs.state.outstanding import is_by_itself
 from gtfs.state.source import Source, find_source
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import Session
@@ -131,10 +132,10 @@ class Roster:
         *,
         goes_on: bool = True,
     ) -> None:
-        self._session = session
-        self._shared = shared
+        self.session = session
+        self.shared = shared
         self._nursery = nursery
-        self._read_options = read_options
+        self.read_options = read_options
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
@@ -251,11 +252,11 @@ class Roster:
                 await trio.sleep_forever()
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
-        given, trust = await trio.to_thread.run_sync(self._read_options, wanted.options)  # names of hosts are looked up
+        given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up
         source, is_clone = await trio.to_thread.run_sync(_find, wanted)
         if is_clone:
             given = replace(given, prefetch=True)  # else reels stay away
-        opened = open_source(source, trust, given, self._session, self._shared)
+        opened = open_source(source, trust, given, self.session, self.shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
         await node.take_up()
@@ -293,4 +294,6 @@ def _check_worth(node: Node) -> None:
         raise BadRepository(
             f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
         )
+    if is_by_itself(state.config):
+        return
     log.warning("%s has published nothing yet: run gtfs publish %s", state.repository.path, state.repository.path)

@@ -105,8 +105,9 @@ class State:
             self.catalogues = CatalogueStore(layout.catalogue, read_only=self.read_only)
             self.attestations = AttestationStore(layout.attestations)
             self.held: Held | None = self.catalogues.highest()
-            self._previous: Catalogue | None = None
+            self.previous: Catalogue | None = None  # the one before the held one
             self._superseded: list[ReelRow] = []
+            self.gone_rows: list[int] = []  # of packs, until whoever shows them has been told
             if not self.read_only:
                 self._finish_hold()
                 if not self.config.is_clone():
@@ -187,16 +188,9 @@ class State:
         sweep_spool(self.repository)
         sweep_homes(layout.keys)
         for directory in (
-            layout.root,
-            layout.reels,
-            layout.catalogue,
-            layout.chunks,
-            layout.signoffs,
-            layout.keys,
-            layout.attestations,
-            layout.attestation,
-            layout.announcements,
-        ):
+            layout.root, layout.reels, layout.catalogue, layout.chunks, layout.signoffs, layout.keys,
+            layout.attestations, layout.attestation, layout.announcements,
+        ):  # fmt: skip
             sweep_temporaries(directory)
 
     def reread(self) -> None:
@@ -248,26 +242,31 @@ class State:
 
     def hold(self, accepted: Accepted) -> None:
         """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
-        self._previous = None if self.held is None else self.held.catalogue
+        self.previous = None if self.held is None else self.held.catalogue
         self.held, self.fresh = accepted, None
         self._name_roles()
         self.look_who_vouches()
         self.renew_gate()
-        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
+        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self.previous)
 
     def _finish_hold(self) -> None:
         """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
         self.reel_files.sweep_strays()
         if self.held is not None:
             before = self.catalogues.before(self.held.catalogue.version)
-            self._previous = None if before is None else before.catalogue
-            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
+            self.previous = None if before is None else before.catalogue
+            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self.previous)
             self.drop_superseded(self.pop_superseded())
 
     def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
         return found
+
+    def let_go(self, reels: Sequence[ReelRow], rows: Sequence[int]) -> None:
+        """Supersede these, too, in which nothing lies any more; these rows of packs are no more in the index."""
+        self._superseded += reels
+        self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
         """Delete their files and rows. Raises OSError; the next start tries again."""

@@ -250,6 +250,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
     found |= {"cache", "limit", "used"}
+    found |= {"version", "packs", "reached"}  # of what was withdrawn, see tests/e2e/test_withdrawal.py
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found
