@@ -22,7 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.signers import Signers
-from gtfs.repo.beyond import Beyond, base_lines, has_commit, look_beyond
+from gtfs.repo.beyond import BASES, Beyond, base_lines, has_commit, look_beyond
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_places
 from gtfs.repo.repository import GitFailed, Repository, create_repository
@@ -282,7 +282,12 @@ class Inbox:
         here = read_places(fork)
         lines = base_lines(base for found in beyond for base in found.bases)
         lines += [b"update %s %s\n" % (ref, tip.hex().encode()) for ref, tip in wanted.items() if here.get(ref) != tip]
-        gone = [b"delete %s\n" % ref for ref in here if ref.startswith(BRANCHES) and ref not in wanted]
+        bases = {BASES + base.hex().encode() for found in beyond for base in found.bases}
+        gone = [
+            b"delete %s\n" % ref
+            for ref in here
+            if (ref.startswith(BRANCHES) and ref not in wanted) or (ref.startswith(BASES) and ref not in bases)
+        ]
         for changes in (gone, lines):  # in this order, as x may go for x/y
             if changes:
                 fork.git("update-ref", "--stdin", stdin=b"".join(changes))
