@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import trio
 
@@ -26,8 +27,11 @@ class HookRuns:
     ``before`` is awaited first: it makes what hooks may read.
     """
 
-    def __init__(self, state: State, moved: Count, before: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, state: State, moved: Count, before: Callable[[], Awaitable[None]], directories: Sequence[Path] = ()
+    ) -> None:
         self._state = state
+        self._directories = directories
         self._moved = moved
         self._before = before
         self._one = trio.Lock()
@@ -55,7 +59,7 @@ class HookRuns:
         async with self._one:
             await self._before()
             try:
-                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running)
+                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running, self._directories)
             except (GtfsError, OSError) as error:
                 log.warning("no hook runs: %s", error)
                 return False

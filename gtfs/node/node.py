@@ -109,8 +109,8 @@ class Node:
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.worktrees = Worktrees(state, self._writing, self.news.moved)
-        self.hooks = HookRuns(state, self.news.followed, self.worktrees.look)
-        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
+        self.hooks = HookRuns(state, self.news.followed, self.worktrees.look, options.hooks)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s, options.hooks)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(

@@ -398,6 +398,7 @@ class ReelTorrents:
                 "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
                 "local": torrent.local_bytes(),
                 "size": row.size,
+                "copies": torrent.copies.count(),
                 "trackers": s.trackers,
                 "failure": str(failure) if failure else None,
             }
