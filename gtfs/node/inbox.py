@@ -32,6 +32,7 @@ from gtfs.state.nearby import places_beside, take_nearby
 from gtfs.state.shed import shed_reels
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
+from gtfs.state.withdrawal import withdraw
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.writing import Writing
 
@@ -174,6 +175,7 @@ async def _look(
             if why is None:
                 await _fetch(state, options)
             news.offers = await trio.to_thread.run_sync(inbox.look, state, why)
+            await trio.to_thread.run_sync(withdraw, state)
             await trio.to_thread.run_sync(shed_reels, state)
     except (GtfsError, OSError) as error:
         news.trouble = error

@@ -20,7 +20,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.pack.trees import MissingObject
-from gtfs.repo.beyond import Beyond, base_lines, has_commit, look_beyond, read_bases
+from gtfs.repo.beyond import BASES, Beyond, base_lines, has_commit, look_beyond, read_bases
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import read_places
 from gtfs.repo.repository import GitFailed, Repository, create_repository
@@ -197,7 +197,23 @@ def put_offer(fork: Repository, ref: bytes, tip: ObjectId, beyond: Beyond) -> No
     if ref not in offers and len(offers) >= OFFERS:
         raise NotOffered(f"{OFFERS} offers are made already: gtfs offer REPO --withdraw NAME takes one back")
     oid = tip.hex().encode()
-    lines = [*base_lines(beyond.bases - read_bases(fork)), b"update %s %s\n" % (ref, oid)]
+    # Of its own: whoever prunes the repository beside it does not know of offers.
+    wanted = b"".join(b"%s%s\n" % (b"^" * (base != tip), base.hex().encode()) for base in (tip, *beyond.bases))
+    fork.git("pack-objects", "--revs", "--quiet", str(fork.objects / "pack" / "pack"), stdin=wanted)
+    lines = [*base_lines(beyond.bases), b"update %s %s\n" % (ref, oid)]
+    fork.git("update-ref", "--stdin", stdin=b"".join(lines))
+
+
+def drop_taken(fork: Repository, upstream: Upstream) -> None:
+    """Let the fork have what is offered still, and hold what that stands on, and nothing else. Raises `GitFailed`."""
+    known, bases = list(upstream.refs.values()), set[ObjectId]()
+    lines: list[bytes] = []
+    for ref, tip in read_offers(fork).items():
+        beyond = look_beyond(fork, tip, known, COMMITS)
+        bases |= beyond.bases
+        if not beyond.commits:
+            lines.append(b"delete %s\n" % ref)
+    lines += [b"delete %s%s\n" % (BASES, oid.hex().encode()) for oid in read_bases(fork) - bases]
     fork.git("update-ref", "--stdin", stdin=b"".join(lines))
 
 

@@ -22,7 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.signers import Signers
-from gtfs.repo.beyond import Beyond, base_lines, has_commit, look_beyond
+from gtfs.repo.beyond import BASES, Beyond, base_lines, has_commit, look_beyond
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_places
 from gtfs.repo.repository import GitFailed, Repository, create_repository
@@ -237,7 +237,7 @@ class Inbox:
         if beyond.has_root or not beyond.bases:
             why = "it does not stand on what is published: it brings a first commit of its own"
             return Offer(ref, tip, "refused", why), None
-        allowed = effective_policy(ref, self._config.policies(), self._policy, has_keyring=True).signers
+        allowed = self._allowed(ref)
         signers.find(beyond.commits, "commit")
         rows = state.index.packs.get_many(beyond.commits)
         commits = []
@@ -251,13 +251,19 @@ class Inbox:
                 signer = signers.signer(oid, "commit", "now")
             except PolicyRefused as error:
                 return Offer(ref, tip, "refused", f"{oid.hex()}: {error.reason}"), None
-            if signer not in self.ring.everybody if allowed is None else signer not in allowed:
+            if signer not in allowed:
                 why = (
                     f"{oid.hex()} is signed by {signer}, whom the policy of {ref.decode('utf-8', 'replace')} leaves out"
                 )
                 return Offer(ref, tip, "refused", why), None
             commits.append({"oid": oid.hex(), "signer": signer, **_words(signers.raw(oid))})
         return Offer(ref, tip, "offered", None, commits), beyond
+
+    def _allowed(self, ref: bytes) -> frozenset[Fingerprint]:
+        """Who may sign commits in a branch; `tag` and `catalogue` leave that to who merges, of those in the ring."""
+        policy = effective_policy(ref, self._config.policies(), self._policy, has_keyring=True)
+        part = policy.part("every-commit") or policy.part("path")
+        return self.ring.everybody if part is None or part.signers is None else part.signers
 
     @staticmethod
     def _lacking(state: State, ref: bytes, tip: ObjectId) -> Offer:
@@ -276,7 +282,12 @@ class Inbox:
         here = read_places(fork)
         lines = base_lines(base for found in beyond for base in found.bases)
         lines += [b"update %s %s\n" % (ref, tip.hex().encode()) for ref, tip in wanted.items() if here.get(ref) != tip]
-        gone = [b"delete %s\n" % ref for ref in here if ref.startswith(BRANCHES) and ref not in wanted]
+        bases = {BASES + base.hex().encode() for found in beyond for base in found.bases}
+        gone = [
+            b"delete %s\n" % ref
+            for ref in here
+            if (ref.startswith(BRANCHES) and ref not in wanted) or (ref.startswith(BASES) and ref not in bases)
+        ]
         for changes in (gone, lines):  # in this order, as x may go for x/y
             if changes:
                 fork.git("update-ref", "--stdin", stdin=b"".join(changes))

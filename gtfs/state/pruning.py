@@ -19,7 +19,7 @@ from gtfs.ids import ObjectId
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import Row, end_bytes, reel_size
 from gtfs.repo.history import MISSING, add_kinds
-from gtfs.state.sealing import reached
+from gtfs.state.sealing import bases_of, reached
 from gtfs.state.state import State
 
 
@@ -64,7 +64,7 @@ def plan_pruning(state: State, refs: Mapping[bytes, ObjectId], fresh: Sequence[R
     lost = [ref.name.decode("utf-8", "replace") for ref in places if ref.kind == MISSING]
     if lost:
         raise CannotPrune(f"git has lost what {lost[0]} names, so what it reaches is not known; nothing is withdrawn")
-    return _plan(state, reached(state, places, ()).keys(), fresh)
+    return _plan(state, reached(state, places, bases_of(state)).keys(), fresh)
 
 
 def _plan(state: State, keep: Collection[ObjectId], fresh: Sequence[ReelRow]) -> Pruning:

@@ -372,8 +372,9 @@ class State:
     def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
         """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
         try:
-            others = read_bases(self.repository) if self.config.is_fork() else set()
-            return find_new(self.repository, self.index, others.union(before), refs)
+            # In a fork, what is not another's is little.
+            without = read_bases(self.repository) if self.config.is_fork() else before
+            return find_new(self.repository, self.index, without, refs)
         except GitFailed:
             found = find_blamed(self.repository, refs, ())
             if not found.blamed:

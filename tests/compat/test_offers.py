@@ -16,9 +16,11 @@ from offering import Offering
 
 from gtfs.catalogue.document import ReelEntry
 from gtfs.ids import InfoHash, ObjectId, ReelName
+from gtfs.repo.repository import open_repository
 from gtfs.state import fork as forks
 from gtfs.state import inbox as inboxes
 from gtfs.state.fork import fork_name
+from gtfs.state.state import State
 
 
 @pytest.fixture
@@ -96,7 +98,10 @@ def test_what_the_publisher_has_merged_is_taken_on_both_sides(there: Offering) -
     more = there.commit("more", by="bob")
     there.offer()
     assert the_offer(there.inbox())["tip"] == more
-    assert sum(reel.rows for reel in there.held().catalogue.reels) == 2
+    # A fork holds what is offered, and nothing that once was.
+    assert sum(reel.rows for reel in there.held().catalogue.reels) == 1
+    there.type("fsck", there.fork)
+    there.type("fsck", there.pub / "gtfs-inbox" / f"{there.key('bob')}.git")
 
 
 def test_an_offer_that_does_not_stand_on_the_branch_is_not_merged(there: Offering) -> None:
@@ -129,6 +134,11 @@ def test_an_offer_that_is_withdrawn_is_gone(there: Offering) -> None:
     assert [fork["offers"] for fork in found["forks"]] == [[]]
     assert list(refs(there, there.pub)) == ["refs/heads/main"]
     assert "nobody offers anything" in there.type("inbox", there.pub, "-o", "offline,nodht")
+    assert there.held().catalogue.reels == ()
+    for repository in (there.fork, there.pub / "gtfs-inbox" / f"{there.key('bob')}.git"):
+        there.type("fsck", repository)
+        with State(open_repository(repository)) as state:
+            assert state.index.packs.count() == 0
     assert "nothing is offered as" in there.type("offer", there.mirror, "--withdraw", "main", exit_code=2)
 
 
@@ -210,6 +220,25 @@ def test_whom_the_policy_of_a_branch_leaves_out_offers_nothing_for_it(there: Off
     assert found["refs/heads/main"]["stage"] == "refused"
     assert f"signed by {there.key('bob')}" in found["refs/heads/main"]["reason"]
     assert found["refs/heads/topic"]["stage"] == "offered"
+
+
+def test_where_tags_are_signed_by_one_the_commits_may_be_anybodys_of_the_ring(there: Offering) -> None:
+    there.type("init", there.pub, "--policy", f"refs/heads/main tag by={there.key('alice')}")
+    there.commit("better", by="bob")
+    there.offer()
+    assert the_offer(there.add())["stage"] == "offered"
+
+
+def test_what_is_offered_stays_when_the_repository_beside_it_forgets_it(there: Offering) -> None:
+    there.git(there.mirror, "fetch", "-q", str(there.work), "main:refs/heads/mine")
+    tip = there.commit("better", by="bob")
+    there.git(there.mirror, "fetch", "-q", str(there.work), "main:refs/heads/mine")
+    there.type("offer", there.mirror, "mine", "--sign-key", there.key("bob"), "--gnupg-home", there.keys.home)
+    there.git(there.mirror, "update-ref", "-d", "refs/heads/mine")
+    there.git(there.mirror, "-c", "gc.pruneExpire=now", "gc", "-q")
+    assert tip not in there.git(there.mirror, "cat-file", "--batch-all-objects", "--batch-check")
+    there.type("fsck", there.fork)
+    assert the_offer(there.add())["tip"] == tip
 
 
 def test_a_fork_by_a_key_that_is_not_in_the_ring_is_not_looked_into(there: Offering) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+from gitremote import Clones
 from house import House, Key, Mount
 from seeding import seed
 from waiting import wait_for
@@ -75,9 +77,33 @@ def test_a_fork_is_found_by_its_key_alone_in_the_dht(house: House, pub: Path, st
     f = house.mount(fork, "F", "nopex", f"dht_node=127.0.0.1:{a.port}")
     wait_for(lambda: f.fresh_status()["pointer"]["nodes"], "the pointer was put")
     by = ("-o", f"nopex,listen=127.0.0.1:0,dht_node=127.0.0.1:{a.port}")
-    found = house.gtfs("inbox", pub, "--json", *by).json()
-    assert [(o["tip"], o["stage"]) for f in found["forks"] for o in f["offers"]] == [(tip, "offered")]
-    assert found["refused"] == []
+
+    def found() -> list[dict[str, Any]]:
+        said = house.gtfs("inbox", pub, "--json", *by, code=None).json()
+        assert said["refused"] == []
+        return [fork for fork in said["forks"] if fork["offers"] and fork["offers"][0]["stage"] == "offered"]
+
+    [item] = wait_for(found, "the fork was found")
+    assert (item["key"], item["offers"][0]["tip"]) == (stranger.fingerprint, tip)
+    house.keep_sound(fork, Path(item["path"]))
+
+
+def test_a_clone_that_git_made_of_a_feed_offers_what_was_committed_in_it(
+    house: House, pub: Path, stranger: Key, clones: Clones
+) -> None:
+    house.gtfs("trust", pub, "add", stranger.public)
+    clone = clones.clone()
+    by = ("-c", f"user.signingkey={stranger.fingerprint}")
+    (clone / "page.mdwn").write_text("from a clone")
+    house.git(clone, "add", "page.mdwn")
+    env = {"GNUPGHOME": str(stranger.gnupg_home)}
+    house.run(["git", "-C", clone, *by, "commit", "-q", "-S", "-m", "from a clone"], env=env)
+    words = ("--sign-key", stranger.fingerprint, "--gnupg-home", stranger.gnupg_home)
+    fork = Path(house.gtfs("offer", clone, *words, "--json").json()["fork"])
+    catalogue = fork / "gtfs" / "catalogue" / "latest.asc"
+    found = house.gtfs("inbox", pub, "--add", catalogue, "--json", "-o", "offline").json()
+    [item] = found["forks"][0]["offers"]
+    assert (item["tip"], item["stage"]) == (house.git(clone, "rev-parse", "HEAD"), "offered")
     house.keep_sound(fork, Path(found["forks"][0]["path"]))
 
 

@@ -13,6 +13,7 @@ import trio
 from gtfs.cli.nodeoptions import parse
 from gtfs.cli.source import feed_at
 from gtfs.cli.work.running import raise_file_limit
+from gtfs.cli.work.sync import said_once
 from gtfs.ids import Fingerprint
 from gtfs.node.inbox import describe_inbox, look_at_forks
 from gtfs.repo.repository import open_repository
@@ -28,7 +29,8 @@ def run(
     inbox = _inbox(place)
     added = None if add is None else feed_at(add)
     raise_file_limit()
-    news = trio.run(look_at_forks, inbox, parse(options).node, added)
+    with said_once():
+        news = trio.run(look_at_forks, inbox, parse(options).node, added)
     wanted = {BRANCHES + name.removeprefix("refs/heads/").encode() for name in branches}
     said = describe_inbox(inbox, news)
     for fork, shown in zip(news.forks, said["forks"], strict=True):

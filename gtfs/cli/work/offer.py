@@ -18,6 +18,7 @@ from gtfs.state.fork import (
     bring,
     check_offer,
     describe_offers,
+    drop_taken,
     fork_of,
     open_fork,
     put_offer,
@@ -44,6 +45,7 @@ def run(
     fork = open_fork(upstream, sign_key, gnupg_home)
     tip = bring(fork, there, revision)
     put_offer(fork, ref, tip, check_offer(fork, upstream, tip))
+    drop_taken(fork, upstream)
     _publish(fork)
     return describe_offers(upstream)
 
@@ -65,5 +67,5 @@ def run_withdraw(place: Path, name: str) -> dict[str, Any]:
 
 
 def _publish(fork: Repository) -> None:
-    if publish_by_node(fork.path, False, None, False) is None:
-        publish(fork.path, False, None, lambda _step: None)
+    if publish_by_node(fork.path, False, None, False, prune=True) is None:
+        publish(fork.path, False, None, lambda _step: None, prune=True)
