@@ -29,6 +29,7 @@ from gtfs.repo.encoding import encode_many
 from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
 from gtfs.state.state import State
+from gtfs.state.withdrawal import withdrawn_reels
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,13 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
 def short_reels(state: State) -> list[ReelRow]:
     """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
     found = []
+    gone = {row.id for row in withdrawn_reels(state)}
     for row in state.index.reels.all():
-        if row.is_whole and (_size(state.layout.reel(row.name)) != row.size or not _has_metainfo(state, row)):
+        if (
+            row.id not in gone
+            and row.is_whole
+            and (_size(state.layout.reel(row.name)) != row.size or not _has_metainfo(state, row))
+        ):
             found.append(row)
     return found
 

@@ -84,7 +84,21 @@ async def leave(connections: Collection[Connection]) -> None:
 
 async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
     """Who is connected just now, without those to whom the connection is still being made."""
-    return tuple(_status(peer) for peer in await trio.to_thread.run_sync(_connected, torrent.link.handle))
+    found = await trio.to_thread.run_sync(_connected, torrent.link.handle)
+    torrent.copies.meet(peer.pid.to_bytes() for peer in found if _is_complete(peer))
+    return tuple(_status(peer) for peer in found)
+
+
+async def count_complete(torrents: Sequence[Torrent]) -> set[Connection]:
+    """Take note in each of who is connected and has everything; gives their connections, without those of caches."""
+    handles = [torrent.link.handle for torrent in torrents]
+    connected = await trio.to_thread.run_sync(lambda: [_connected(handle) for handle in handles])
+    found = set()
+    for torrent, peers in zip(torrents, connected, strict=True):
+        complete = {peer.pid.to_bytes(): _connection(peer) for peer in peers if _is_complete(peer)}
+        torrent.copies.meet(complete)
+        found |= {connection for peer_id, connection in complete.items() if client_of(peer_id) != CACHE}
+    return found
 
 
 async def copies_elsewhere(torrent: Torrent, me: bytes) -> Sequence[int]:
@@ -141,7 +155,7 @@ def _company(handle: Any, pieces: int) -> Company:
         if peer.flags & lt.peer_info.seed:
             complete += 1
             if peer.connection_type == lt.peer_info.standard_bittorrent:
-                seeds[peer_id] = Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
+                seeds[peer_id] = _connection(peer)
         elif client_of(peer_id):
             mirrors[peer_id] = peer.num_pieces
     spread = [copies > complete for copies in _availability(handle, pieces)]
@@ -178,6 +192,14 @@ def _peers(handle: Any) -> list[Any]:
     except RuntimeError:
         return []  # libtorrent dropped the torrent
     return found
+
+
+def _is_complete(peer: Any) -> bool:
+    return bool(peer.flags & lt.peer_info.seed) and peer.connection_type == lt.peer_info.standard_bittorrent
+
+
+def _connection(peer: Any) -> Connection:
+    return Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
 
 
 def _status(peer: Any) -> PeerStatus:
