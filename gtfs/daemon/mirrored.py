@@ -34,6 +34,7 @@ class ConfiguredMirror:
     options: tuple[str, ...]
     origin: str
     is_collection: bool = False
+    trusted: frozenset[object] = frozenset()  # the keyrings and signers of a collection
 
 
 def find_configured(places: Places, configuration: Configuration) -> list[ConfiguredMirror]:
@@ -45,7 +46,15 @@ def find_configured(places: Places, configuration: Configuration) -> list[Config
     found = [ConfiguredMirror(w.name, w.source, w.directory, w.options, w.origin) for w in configuration.repositories]
     found += [ConfiguredMirror(w.name, w.source, w.directory, w.options, w.origin) for w in added]
     found += [
-        ConfiguredMirror(c.name, c.source, c.directory, tuple(c.options), f"collection {c.name}", is_collection=True)
+        ConfiguredMirror(
+            c.name,
+            c.source,
+            c.directory,
+            tuple(c.options),
+            f"collection {c.name}",
+            is_collection=True,
+            trusted=frozenset([*c.trust.keyrings, *c.trust.signers]),
+        )  # fmt: skip
         for c in configuration.collections
         if isinstance(c, FollowSettings)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -160,8 +161,10 @@ def test_nothing_is_left_of_a_mirror_that_is_not_trusted_and_a_dry_run_writes_no
 
 
 def test_the_default_directory_is_named_as_git_clone_names_it(operator: Operator, house: House, pub: Path) -> None:
-    operator.mirror(f"file://{catalogue(pub)}")
-    assert house.refs(house.root / f"{pub.name.removesuffix('.git')}.git") == house.refs(pub)
+    served = house.root / "srv" / "demo.git" / "gtfs" / "catalogue"
+    shutil.copytree(catalogue(pub).parent, served)
+    operator.mirror(f"file://{served}/latest.asc")
+    assert house.refs(house.root / "demo.git") == house.refs(pub)
 
 
 def test_options_and_the_place_to_push_to_are_set_anew(operator: Operator, house: House, pub: Path) -> None:

@@ -19,6 +19,7 @@ from gtfs.cli.work.sync import run as sync_here
 from gtfs.daemon.asking import ask_daemon
 from gtfs.daemon.mirrored import NotMirrored, drop_in_text, ring_beside, write_drop_in
 from gtfs.feed import DhtFeed
+from gtfs.ids import parse_fingerprint
 from gtfs.mount.options import escape_value
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import bring_believed, open_source
@@ -208,7 +209,7 @@ def _run_collection(plan: MirrorPlan) -> dict[str, Any]:
     if before is None:
         followed = run_follow(plan.text, _follow_words(plan), dry_run=False)
         count, name, file = followed["repositories"], followed["name"], followed["file"]
-    elif any(plan.given[key] for key in ("options", "keyrings", "signers")):
+    elif not (_asked_of_collection(plan.given) <= before.trusted | {*before.options}):
         raise NotMirrored(f"{before.name} is written in {file}; say there what is to be another")
     if plan.unit is not None:
         plan.unit.enable()
@@ -217,6 +218,15 @@ def _run_collection(plan: MirrorPlan) -> dict[str, Any]:
         "directory": str(plan.directory or Path(plan.configuration.mirrors, name)), "repositories": count,
         "next": plan.how or (plan.unit.lasts() if plan.unit else None), "sync": None,
     }  # fmt: skip
+
+
+def _asked_of_collection(given: dict[str, Any]) -> set[object]:
+    """What is to be in its settings."""
+    return {
+        *given["options"],
+        *(path.absolute() for path in given["keyrings"]),
+        *map(parse_fingerprint, given["signers"]),
+    }
 
 
 def _follow_words(plan: MirrorPlan) -> dict[str, Any]:
