@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import Done, House, Key
+from house import ROOT, Done, House, Key
 from seeding import Seeder, catalogue, seed
 from test_collection import publish as publish_one
 from waiting import WAIT_S, wait_for
@@ -74,6 +74,13 @@ def operator(house: House, publisher: Seeder) -> Operator:
     return Operator(house, publisher)
 
 
+def told() -> set[str]:
+    """The keys that gtfs(1) lists."""
+    page = (ROOT / "man" / "gtfs.1").read_text().partition(".Ss Of mirror\n")[2].partition(".Ss ")[0]
+    lines = [line for line in page.splitlines() if line.startswith((".It Cm", ".Cm"))]
+    return {word for line in lines for word in re.findall(r"[a-z]+", line.partition("Cm ")[2])}
+
+
 def more(house: House, pub: Path, text: str) -> str:
     """One more commit, published by the running publisher."""
     oid = house.commit(pub, text, {"news": text.encode()})
@@ -97,6 +104,7 @@ def test_one_command_makes_a_mirror_that_the_running_daemon_follows_from_then_on
         done = operator.mirror("--json", source, operator.path)
         found = done.json()
         assert (found["new"], found["changed"], found["next"]) == (False, [], None) and found["sync"]["version"] == 1
+        assert found.keys() | {"text"} == told()
     assert "already; nothing changed" in operator.mirror(catalogue(pub)).out  # it is known by its SOURCE, too
     assert drop_in.read_text() == text and len(list(operator.drop_ins.iterdir())) == 1
     # What is new comes by itself, also after a restart.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from gtfs.ids import parse_fingerprint
 from gtfs.mount.options import escape_value
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import bring_believed, open_source
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import open_repository
 from gtfs.state.belief import Belief
 from gtfs.state.config import Config
-from gtfs.state.control import Tell
+from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.mirrorsettings import answer_mirror
 from gtfs.state.source import Source
 from gtfs.state.state import State
@@ -131,14 +133,22 @@ def _make(plan: MirrorPlan) -> None:
             plan.directory.rmdir()  # an empty one, as git clone takes it
     if plan.directory.exists() and Config(open_repository(plan.directory)).get_all("source"):
         return
-    options = said.node if isinstance(source.feed, DhtFeed) else replace(said.node, offline=True)
     tell_wait(source)
 
     async def make() -> None:
-        async with open_source(source, may_ask(said.trust), options):
+        async with open_source(source, may_ask(said.trust), _asking(plan)):
             pass
 
     _run_trio(make)
+
+
+def _asking(plan: MirrorPlan) -> NodeOptions:
+    """How SOURCE is asked: without the swarm, but for the DHT, and then not on the port that a daemon may have."""
+    node = plan.said().node
+    if plan.source is not None and isinstance(plan.source.feed, DhtFeed):
+        listen = re.sub(r":[0-9]+(?=,|\Z)", ":0", node.swarm.listen)
+        return replace(node, swarm=replace(node.swarm, listen=listen, ports=None))
+    return replace(node, offline=True)
 
 
 def _have_made(plan: MirrorPlan, ring: Path) -> None:
@@ -154,7 +164,13 @@ def _have_made(plan: MirrorPlan, ring: Path) -> None:
         plan.unit.enable()
     if plan.by_daemon:
         ask_daemon([plan.places], {"do": "reread"})
-        ask_daemon([plan.places], {"do": "mirror", "name": plan.name, "sync": False})
+        try:
+            ask_daemon([plan.places], {"do": "mirror", "name": plan.name, "sync": False})
+        except NodeFailed as error:
+            if plan.places.data in plan.directory.parents:
+                raise
+            there = "the daemon is another user's, and may write there only if gtfs-seed.service says so"
+            raise NodeFailed(f"{error}; {there}", error.exit_code) from None
 
 
 def _judge(plan: MirrorPlan) -> Belief:
@@ -164,10 +180,11 @@ def _judge(plan: MirrorPlan) -> Belief:
     tell_wait(plan.source)
 
     async def judge() -> Belief:
-        if not isinstance(feed, DhtFeed):
-            return (await bring_believed(feed, may_ask(said.trust), replace(said.node, offline=True), None))[1]
-        async with open_session(said.node.swarm) as session:
-            return (await bring_believed(feed, may_ask(said.trust), said.node, session))[1]
+        options = _asking(plan)
+        if options.offline:
+            return (await bring_believed(feed, may_ask(said.trust), options, None))[1]
+        async with open_session(options.swarm) as session:
+            return (await bring_believed(feed, may_ask(said.trust), options, session))[1]
 
     return _run_trio(judge)
 
