@@ -32,6 +32,7 @@ _ORDER: Final = list(STANDINGS)
 STANDING_OF: Final[Mapping[TroubleKind, Standing]] = {  # what a kind of trouble makes of a repository
     "damaged": "damaged", "equivocation": "equivocated", "stale": "stale", "disk-full": "lagging",
     "not-taken-in": "lagging", "not-published": "lagging", "hook-failed": "fresh",
+    "worktree-behind": "lagging",
 }  # fmt: skip
 _WORDS_OF: Final[Mapping[TroubleKind, str]] = {
     "not-taken-in": "what was written is not taken in: ",
