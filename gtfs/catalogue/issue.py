@@ -43,6 +43,7 @@ class IssueSettings:
     feed_key: str | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
+    push_url: str | None = None
     policy: tuple[Policy, ...] = ()
     accepted_faults: tuple[ObjectId, ...] = ()
     in_chunks_above: int | None = None  # bytes of refs: with more of them the text only names their chunks, format 2
@@ -77,6 +78,7 @@ def next_catalogue(
         feed_key=settings.feed_key,
         trackers=settings.trackers,
         web_seeds=settings.web_seeds,
+        push_url=settings.push_url,
         policy=settings.policy,
         accepted_faults=settings.accepted_faults,
         head=head,

@@ -271,6 +271,16 @@ def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "hook", f"{failed['reason']} ({_when(failed['last'])}{times}): see {hooks['log']}"
 
 
+def _worktree_lines(worktrees: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for its in worktrees:
+        at = "nothing" if its["at"] is None else its["at"][:16]
+        behind = "" if its["at"] == its["wanted"] else f", and is to be at {(its['wanted'] or 'nothing')[:16]}"
+        yield (
+            "checkout",
+            f"{its['path']} at {at} of {its['ref']}{behind}" + (f": {its['trouble']}" if its["trouble"] else ""),
+        )
+
+
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packs = dict(found["packs"])
     known, size = packs.pop("known"), packs.pop("bytes")
@@ -304,6 +314,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _quorum_lines(found.get("quorums", []))  # none from an older node
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
+    yield from _worktree_lines(found.get("worktrees", []))  # none from an older node
     if (withdrawn := found.get("withdrawn")) is not None:  # not from an older node
         yield from _withdrawn_lines(withdrawn)
     yield from _hook_lines(found.get("hooks"))

@@ -18,15 +18,15 @@ from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
-from gtfs.state.repair import encode_into, remake, short_reels
+from gtfs.state.repair import encode_again, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
 from gtfs.swarm import files
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
@@ -154,7 +154,7 @@ class ReelTorrents:
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.layout.reels:
+        if torrent is not None and self._session is not None and self.is_own(torrent):
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
@@ -271,6 +271,18 @@ class ReelTorrents:
                 await self._writing.run(remake, self._state, row, cancelled)
         await self.update()
 
+    async def encode_again(self, row: ReelRow) -> bool:
+        """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
+
+        What is here of it is seeded meanwhile.
+        """
+        if not await self._writing.run(encode_again, self._state, row, cancelled):
+            return False
+        await self._leave(row)
+        self._writing.news.reels.grow()
+        await self.update()
+        return True
+
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):
             return False
@@ -297,6 +309,14 @@ class ReelTorrents:
     def torrents(self) -> list[Torrent]:
         """This node's torrents."""
         return list(self._torrents.values())
+
+    def met(self) -> list[tuple[int, Torrent]]:
+        """Those with peers, by their reels' ids."""
+        return [(reel_id, torrent) for reel_id, torrent in self._torrents.items() if torrent.peers()]
+
+    def is_own(self, torrent: Torrent) -> bool:
+        """Whether its file lies in this node's place, and not in another's of this process."""
+        return torrent.spec.directory == self._state.layout.reels
 
     def replace(self, row: ReelRow, torrent: Torrent) -> None:
         """The reel's torrent left the swarm and came back."""
@@ -364,24 +384,8 @@ class ReelTorrents:
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
-        found: dict[str, object] = {}
-        for row in self._state.index.reels.all():
-            torrent = self._torrents.get(row.id)
-            if torrent is None:
-                continue
-            s = torrent.statistics()
-            failure: GtfsError | None = torrent.failure
-            found[row.name] = {
-                "peers": s.peers,
-                "downloaded": s.downloaded_bytes,
-                "uploaded": s.uploaded_bytes,
-                "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
-                "local": torrent.local_bytes(),
-                "size": row.size,
-                "trackers": s.trackers,
-                "failure": str(failure) if failure else None,
-            }
-        return found
+        found = ((row, self._torrents.get(row.id)) for row in self._state.index.reels.all())
+        return {row.name: describe_traffic(row, torrent) for row, torrent in found if torrent is not None}
 
     async def refresh(self) -> None:
         """Make `traffic` say what is so at this moment."""

@@ -36,7 +36,13 @@ from gtfs.trust.sign import Signer
 log = logging.getLogger(__name__)
 
 # What sets a field of the catalogue that cannot be as it is wanted.
-_OPTIONS: Final = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
+_OPTIONS: Final = {
+    "Repository": "--name",
+    "Trackers": "--tracker",
+    "Web-Seeds": "--web-seed",
+    "Push-URL": "--push-url",
+    "Policy": "--policy",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Wanted:
     announce_mail: str | None = None
     sendmail: str | None = None  # an absolute path
     feed_dir: str | None = None  # an absolute path; "": nowhere
+    push_url: str | None = None  # "": none
 
     def to_json(self) -> dict[str, Any]:
         """For a running node."""
@@ -96,6 +103,11 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
     check_wanted(repository, wanted)
     with State(repository) as state:
         return apply_wanted(state, wanted)
+
+
+def check_words(wanted: Wanted) -> None:
+    """Look at what is wanted wherever it will be; raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, OSError."""
+    _read_wanted(wanted)
 
 
 def check_wanted(repository: Repository, wanted: Wanted) -> None:
@@ -152,6 +164,11 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
 
     Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `BadKeyring`, `GnupgUnusable`, OSError.
     """
+    with state.config.together():
+        return _apply(state, wanted)
+
+
+def _apply(state: State, wanted: Wanted) -> str:
     policies, limits, faulty = _read_wanted(wanted)
     refuse_subkeys(state, policies, wanted.gnupg_home)
     key, signers, threshold = _signers(state.config, wanted)
@@ -163,8 +180,8 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
         accept_faults(state.repository, faulty)
     for setting, values in _settings(wanted, policies, limits, signers, threshold).items():
         state.config.set(setting, *values)
-    if wanted.feed_dir is not None:
-        state.config.set("feeddir", *filter(None, [wanted.feed_dir]))
+    for setting, value in _single(wanted).items():
+        state.config.set(setting, *filter(None, [value]))
     set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
     say_who_is_missing(policies, state.keyring)
     return repository_id
@@ -184,8 +201,7 @@ def foretell_wanted(state: State, wanted: Wanted) -> dict[str, Any]:
     if wanted.gnupg_home is not None:
         settings["gnupghome"] = [str(wanted.gnupg_home.absolute())]
     said = {"announce": wanted.announce, "announcemail": wanted.announce_mail, "sendmail": wanted.sendmail}
-    if wanted.feed_dir is not None:
-        settings["feeddir"] = [*filter(None, [wanted.feed_dir])]
+    settings |= {name: [*filter(None, [value])] for name, value in _single(wanted).items()}
     is_over = wanted.announce == ""
     settings |= {name: [value] if value else [] for name, value in said.items() if is_over or value is not None}
     return {
@@ -225,6 +241,12 @@ def _settings(
     return {setting: values for setting, values in settings.items() if values}
 
 
+def _single(wanted: Wanted) -> dict[str, str]:
+    """The settings that the empty word takes away."""
+    given = {"feeddir": wanted.feed_dir, "pushurl": wanted.push_url}
+    return {setting: value for setting, value in given.items() if value is not None}
+
+
 def _signers(config: Config, wanted: Wanted) -> tuple[Fingerprint, tuple[Fingerprint, ...], int]:
     """The publisher's own key, whom its catalogues are to name, and how many of them must sign.
 
@@ -256,7 +278,8 @@ def _check(wanted: Wanted, policies: Sequence[Policy]) -> None:
     trial = Catalogue(
         "name" if wanted.name is None else wanted.name, 1, None, 0, 1,
         (parse_fingerprint("A" * 40 if wanted.sign_key is None else wanted.sign_key),),
-        trackers=wanted.trackers, web_seeds=wanted.web_seeds, policy=tuple(policies),
+        trackers=wanted.trackers, web_seeds=wanted.web_seeds, push_url=wanted.push_url or None,
+        policy=tuple(policies),
     )  # fmt: skip
     try:
         trial.to_text()

@@ -239,6 +239,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
         valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
+        push_url=config.get("pushurl"),
         policy=tuple(config.policies()), accepted_faults=accepted_ids, in_chunks_above=config.in_chunks_above(),
     )  # fmt: skip
 

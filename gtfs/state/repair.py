@@ -101,6 +101,32 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     return True
 
 
+def encode_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Make a reel whole that was let go of, if the index still has it so; see `remake`.
+
+    The swarm may have it: what it knows to be here stays as it is. Raises OSError.
+    """
+    now = state.index.reels.get(row.id)
+    if now is None or now.name != row.name:
+        return False
+    return now.is_whole or remake(state, now, stop)
+
+
+def gives_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Whether git gives each pack of a reel as its table has it; nothing of what is encoded is kept. Raises OSError."""
+    table = state.reel_files.table(row)
+    if table is None or absent(state.repository, [pack.oid for pack in table.packs]):
+        return False
+    left = {pack.oid: pack.digest for pack in table.packs}
+    others: set[ObjectId] = set()  # in other bytes, or not at all
+    work = Work(stop=lambda: stop() or bool(others))
+    for run in encode_many(state.repository, list(left), state.layout.spool, UNLIMITED, work):
+        run.spool.unlink()
+        others.update(unmade.oid for unmade in run.unmade)
+        others.update(stamp.oid for stamp, _ in run.made if left.pop(stamp.oid) != stamp.digest)
+    return not left and not others
+
+
 def _table_by_rows(state: State, reel: ReelRow) -> Table | None:
     """The table as the index has it, if all packs of the reel have their place in it."""
     packs = [Row(r.oid, r.size, r.digest) for r in state.index.packs.reel_rows(reel.id) if r.digest is not None]

@@ -11,6 +11,7 @@ from gtfs.pack.account import Needs
 from gtfs.reel.index import ReelRow
 from gtfs.reel.seal import write_reel
 from gtfs.reel.sealable import Sealable
+from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import Ref, commits_reachable, tags_reachable
 from gtfs.state.state import State
 
@@ -28,12 +29,18 @@ def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs
 
 def wanted_packs(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     """What the refs reach, as far as no listed reel has it."""
-    listed = () if state.held is None else set(state.held.catalogue.refs.values())
+    listed = set() if state.held is None else set(state.held.catalogue.refs.values())
+    listed |= bases_of(state)
     wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
     if not _reaches_open_reel(state, wanted):
         # Not new and in no reel: it is reached by no ref, or a reel was lost.
         wanted = reached(state, refs, ())
     return wanted
+
+
+def bases_of(state: State) -> set[ObjectId]:
+    """What a fork's commits stand on, which is nothing of its own (§12); of any other repository nothing."""
+    return read_bases(state.repository) if state.config.is_fork() else set()
 
 
 def _reaches_open_reel(state: State, wanted: Container[ObjectId]) -> bool:

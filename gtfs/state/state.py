@@ -36,6 +36,7 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
+from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
@@ -322,9 +323,9 @@ class State:
 
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
-        keeps = self.config.is_clone()
         parts = (self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
-        return self._exit.enter_context(Ingest(*parts, keeps_marks=keeps))
+        made = Ingest(*parts, keeps_marks=self.config.is_clone(), borrows=self.config.is_fork())
+        return self._exit.enter_context(made)
 
     def renew_gate(self) -> None:
         """Let the next ingest see a new catalogue, keyring or policy."""
@@ -371,7 +372,9 @@ class State:
     def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
         """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
         try:
-            return find_new(self.repository, self.index, before, refs)
+            # In a fork, what is not another's is little.
+            without = read_bases(self.repository) if self.config.is_fork() else before
+            return find_new(self.repository, self.index, without, refs)
         except GitFailed:
             found = find_blamed(self.repository, refs, ())
             if not found.blamed:

@@ -26,8 +26,9 @@ from gtfs.pack.format import CorruptPack
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.table import CorruptReel
-from gtfs.repo.history import MISSING, TIPS, WAS, Ref, add_kinds, read_head_commit, read_refs, tags_reachable
+from gtfs.repo.history import MISSING, OWN_REFS, TIPS, WAS, Ref, add_kinds, read_head_commit, read_refs, tags_reachable
 from gtfs.repo.refs import RefMove, move_refs
+from gtfs.state.sealing import bases_of, reached
 from gtfs.state.state import State
 from gtfs.state.turnover import withdrawn
 
@@ -146,6 +147,9 @@ def _unreached(state: State, candidates: Collection[ObjectId], refs: list[Ref]) 
     if not candidates:
         return set()
     repository = state.repository
+    if state.config.is_fork():  # what its commits stand on is reached, and another's
+        own = [ref for ref in refs if not ref.name.startswith(OWN_REFS)]
+        return set(candidates).difference(reached(state, own, bases_of(state)))
     kinds = {ref.oid: ref.kind for ref in add_kinds(repository, {oid.hex().encode(): oid for oid in candidates})}
     commits = [oid for oid, kind in kinds.items() if kind == b"commit"]
     others = [ref.oid for ref in refs if ref.kind in (b"commit", b"tag")]

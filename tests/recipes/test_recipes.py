@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every recipe is played by its ``try``, types what its README.md says, and no more than it may."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from recipe import NAMES, RECIPES, TYPED_IN, environment, how_many, play, said, typed_in
+from waiting import WAIT_S
+
+# What a person types: the publisher once, a mirror once, both for a change. This is the goal, not how short the script is.
+AT_MOST = {
+    "push-pull": (3, 2, 2),
+    "unattended-signing": (5, 2, 1),
+    "shared-push": (9, 2, 2),
+    "ikiwiki": (5, 4, 1),
+    "bug-tracker": (5, 4, 1),
+    "public-inbox": (4, 3, 0),
+    "source-packages": (3, 2, 2),
+    "deb-archive": (4, 4, 2),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_played_as_it_says(name: str, programs: Path) -> None:
+    out = play(name, programs)
+    assert typed_in(out) == {(who, command) for _, who, command in said(name)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_has_a_page_of_one_screen(name: str) -> None:
+    text = (RECIPES / name / "README.md").read_text()
+    assert tuple(re.findall(r"^## (.*)$", text, re.MULTILINE)) == (*TYPED_IN, "What to know")
+    assert len(text.splitlines()) <= 60
+    assert max(map(len, text.splitlines())) <= 120
+    assert f"[{name}]({name})" in (RECIPES / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_asks_for_no_more_typing_than_it_may(name: str) -> None:
+    found = how_many(name)
+    assert all(typed <= allowed for typed, allowed in zip(found, AT_MOST[name], strict=True)), found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_interrupts_a_recipe_finds_nothing_left(number: signal.Signals, programs: Path) -> None:
+    process = subprocess.Popen(
+        ["sh", RECIPES / "push-pull" / "try"], env=environment(programs), start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout
+    place = ""
+    for line in process.stdout:
+        if found := re.search(r"/tmp/gtfs-push-pull\.\w+", line):
+            place = found[0]
+        if line.startswith("mirror2$ gtfs"):  # three daemons and a web server run
+            break
+    assert place and started_in(place)
+    os.killpg(process.pid, number)  # as a terminal does
+    process.stdout.read()
+    assert process.wait(WAIT_S) == 128 + number
+    assert not Path(place).exists()
+    assert started_in(place) == []
+
+
+def started_in(place: str) -> list[str]:
+    """Command lines of the processes whose home is there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"={place}/".encode() in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended
+            continue
+    return found
