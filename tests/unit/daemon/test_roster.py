@@ -240,8 +240,7 @@ def with_service(
         places = Places(tmp_path / "gtfs.conf", tmp_path, tmp_path / "run")
         added = AddedRepositories(places.added)
         check = OptionsCheck(lambda words: None, lambda words: None)
-        nothing: Any = None
-        service = Service(places, configuration, lambda: configuration, check, added, roster, nothing, nursery)
+        service = Service(places, configuration, lambda: configuration, check, added, roster, nursery)
         await service.start()
         await act(service, roster)
 
