@@ -18,6 +18,7 @@ from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.repair import encode_again, encode_into, remake, short_reels
@@ -26,7 +27,6 @@ from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
 from gtfs.swarm import files
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
@@ -384,25 +384,8 @@ class ReelTorrents:
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
-        found: dict[str, object] = {}
-        for row in self._state.index.reels.all():
-            torrent = self._torrents.get(row.id)
-            if torrent is None:
-                continue
-            s = torrent.statistics()
-            failure: GtfsError | None = torrent.failure
-            found[row.name] = {
-                "peers": s.peers,
-                "downloaded": s.downloaded_bytes,
-                "uploaded": s.uploaded_bytes,
-                "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
-                "local": torrent.local_bytes(),
-                "size": row.size,
-                "copies": torrent.copies.count(),
-                "trackers": s.trackers,
-                "failure": str(failure) if failure else None,
-            }
-        return found
+        found = ((row, self._torrents.get(row.id)) for row in self._state.index.reels.all())
+        return {row.name: describe_traffic(row, torrent) for row, torrent in found if torrent is not None}
 
     async def refresh(self) -> None:
         """Make `traffic` say what is so at this moment."""

@@ -69,7 +69,7 @@ def plan_pruning(state: State, refs: Mapping[bytes, ObjectId], fresh: Sequence[R
 
 def _plan(state: State, keep: Collection[ObjectId], fresh: Sequence[ReelRow]) -> Pruning:
     named = () if state.held is None else state.held.catalogue.reels
-    listed = [row for entry in named if (row := state.index.reels.by_name(entry.name)) is not None and row.is_whole]
+    listed = [_whole(state, entry) for entry in named]
     reels: list[tuple[ReelRow, Sequence[Row] | None]] = []
     count = size = new_size = new_tables = 0
     for reel in (*listed, *fresh):
@@ -87,6 +87,14 @@ def _plan(state: State, keep: Collection[ObjectId], fresh: Sequence[ReelRow]) ->
             new_size += reel_size(staying, state.repository.fmt)
             new_tables += end_bytes(len(staying), state.repository.fmt)
     return Pruning(reels, count, size, new_size, new_tables)
+
+
+def _whole(state: State, entry: ReelEntry) -> ReelRow:
+    """A listed reel as it is here: what cannot be looked into is not to leave the list by the way."""
+    row = state.index.reels.by_name(entry.name)
+    if row is None or not row.is_whole:
+        raise CannotPrune(f"reel {entry.name} is not whole here: run gtfs fsck {state.repository.path}, or gtfs sync")
+    return row
 
 
 def prune_reels(state: State, new: Catalogue, pruning: Pruning) -> Catalogue:

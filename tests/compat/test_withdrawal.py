@@ -28,6 +28,7 @@ from gtfs.state.foretell import foretell
 from gtfs.state.fsck import rebuild
 from gtfs.state.initialise import initialise
 from gtfs.state.proposal import complete, propose
+from gtfs.state.pruning import CannotPrune
 from gtfs.state.publish import Published, publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
@@ -183,6 +184,17 @@ def test_with_prune_reels_have_what_refs_reach_and_the_same_bytes_of_it(archive:
     assert origin.held.catalogue.version == 4 and origin.held.catalogue.pruned == 3
     assert withdrawn_reels(origin) == []
     all_is_well(origin)
+
+
+def test_a_reel_that_is_not_whole_here_is_no_reason_to_list_it_no_more(archive: Archive, origin: State) -> None:
+    before = listed(origin)
+    reel = origin.index.reels.by_name(before[0])
+    assert reel is not None
+    origin.index.reels.set_stage([reel.id], "partial")
+    archive.purge(archive.history()[5])
+    with pytest.raises(CannotPrune, match="is not whole here"):
+        archive.publish(origin, prune=True)
+    assert listed(origin) == before
 
 
 def pack_bytes(state: State, oid: ObjectId) -> bytes:
