@@ -12,7 +12,7 @@
 #   as WHO COMMAND             COMMAND for WHO, unseen; `output WHO COMMAND` shows what it prints
 #   serve WHO                  a web server of WHO's ~/public_html, too; `address WHO` says where
 #   shot NAME WHO PATH         a picture of that page into $GTFS_RECIPES_SHOTS, if that is set
-#   finish                     how many commands were typed
+#   finish                     every repository must be sound; tells how many commands were typed
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
 recipes=$(dirname "$recipe")
@@ -331,6 +331,16 @@ shot() {
 }
 
 finish() {
+    step "Daemons end, and every repository is sound"
+    for file in "$work"/*/.run/gtfs-seed.pid; do
+        who=$(basename "$(dirname "$(dirname "$file")")")
+        as "$who" 'systemctl --user stop gtfs-seed'
+    done
+    for file in $(find "$work"/* -path '*/gtfs/node.db'); do
+        repository=$(dirname "$(dirname "$file")")
+        who=${repository#"$work/"}
+        as "${who%%/*}" "gtfs fsck '$repository'" | sed 's/^/   /'
+    done
     step "Commands typed, of which README.md has $(sort -u "$work/typed" | wc -l) groups"
     sort "$work/typed" | uniq -c | while read -r count what; do printf '   %3d  %s\n' "$count" "$what"; done
     printf '\n%s: all of it works\n' "$title"

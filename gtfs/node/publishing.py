@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A running publisher's way out: what a caller of the socket has signed, and what the node publishes by itself.
 
-By itself it publishes, as ``gtfs.publish`` says, once refs that anybody moved have been quiet for a while; what fails
-is tried again, later each time. Trio loop.
+By itself it publishes, as ``gtfs.publish`` says, once refs that anybody moved have been quiet for a while, and before
+the catalogue has run out; what fails is tried again, later each time. Trio loop.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ from gtfs.state.attest import attest, describe_attested, is_attester
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.dryrun import answer_dry_run
-from gtfs.state.due import is_due, published_refs
+from gtfs.state.due import is_due, published_refs, renewal_in_s
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
 from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
@@ -48,6 +49,7 @@ QUIET_S: Final = 2.0  # nothing may have moved for so long
 MOST_S: Final = 30.0  # but nobody waits longer than this after the first move
 _LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
+_LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept has clocks that did not
 
 
 async def wait_quiet(moves: Count, seen: int) -> int:
@@ -197,7 +199,7 @@ class Publishing:
             with trio.move_on_after(rest_s):
                 seen = await wait_quiet(self._moves, seen)
             rest_s = await self._look()
-            rest_s = min(rest_s, await self._announce())
+            rest_s = min(rest_s, await self._announce(), _LOOK_S)
 
     async def _look(self) -> float:
         """Publish if it is due; gives how long to rest before it is tried again though nothing moves."""
@@ -257,7 +259,9 @@ class Publishing:
             return None
         refs = published_refs(self._state)
         is_tried_again = read_outstanding(self._state.layout) is not None
-        return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None
+        if is_due(self._state, refs) and (refs != self._published or is_tried_again):
+            return refs
+        return refs if renewal_in_s(self._state, time.time()) <= 0 else None
 
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
