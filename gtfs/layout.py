@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.feed import CHUNKS, LATEST
-from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, InfoHash, ObjectId, ReelName
+from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, Fingerprint, InfoHash, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
 _TABLE_SUFFIX: Final = ".table"
@@ -74,6 +74,9 @@ class Layout:
         self.log_before = root / "node.log.1"
         # In a clone that follows several publishers: repositories that have its objects and the others' states.
         self.other_publishers = root.parent / "gtfs-publishers"
+        # What is offered from here for what somebody else publishes, and what others offer for it.
+        self.fork = root.parent / "gtfs-fork.git"
+        self.inbox = root.parent / "gtfs-inbox"
         # Work under way, swept at start.
         self.spool = root / "spool"
         self.unpacking = root / "unpacking"
@@ -116,6 +119,10 @@ class Layout:
     def announcement(self, tag: ObjectId) -> Path:
         """Where what is known of a tag lies until it is announced."""
         return self.announcements / (tag.hex() + _DUE_SUFFIX)
+
+    def inbox_of(self, key: Fingerprint) -> Path:
+        """Where the fork of this key lies, as it came from there."""
+        return self.inbox / f"{key}.git"
 
     def due_announcements(self) -> list[Path]:
         """Those that are there."""

@@ -29,6 +29,8 @@ BACKLOG_S = 0.1  # of a downlink, at which its senders are held back
 MEETING_S = (0.05, 0.8)  # from a host's coming to each of its connections
 DIAL_S = (1.0, 2.5)  # until a seed that is needed again is connected
 REST_S = (30.0, 60.0)  # and one that was hung up on, otherwise
+FIRST_ROOM = 4  # requests, before anything came
+CHOOSE_S = 1.0  # between two times that a host says who may ask
 RAMP = 5000  # bytes a second more than in the second before, or a queue grows no longer
 UNEVEN = 0.4  # sigma of the logarithm of a connection's weight
 
@@ -44,6 +46,8 @@ class Setting:
     latency_s: float = 0.01
     churn: float = 0.0  # of the mirrors leave in the first 1 / rate, and as many come
     seed: int = 1
+    queue_s: float = 1.0  # what a connection asks for at once, once it has found its rate
+    slots: int = 0  # how many a mirror sends to at a time as long as it is not complete; 0 for as many as ask
 
     @property
     def size(self) -> int:
@@ -71,11 +75,17 @@ class Connection:
 
     def __init__(self, mine: Host, theirs: Host, weight: float) -> None:
         self.mine, self.theirs, self.weight = mine, theirs, weight
-        self.asked: list[tuple[int, int]] = []
+        self.asked: set[tuple[int, int]] = set()
         self.to_send: deque[tuple[int, int]] = deque()  # of these, what the other side has not begun to send
-        self.room = 2
+        self.room = FIRST_ROOM
+        self.is_choked = False
+        self.unchoked_s = -1.0
         self.is_ramping = True
         self.got, self.got_before = 0, 0
+
+    @property
+    def wants(self) -> bool:
+        return bool(self.mine.wanted & self.theirs.held)
 
 
 class Host:
@@ -86,6 +96,7 @@ class Host:
         self.name, self.is_seed = name, is_seed
         self.came_s = swarm.now_s
         self.is_here = True
+        self.unchoked = 0
         self.connections: dict[bytes, Connection] = {}
         self.is_sending = False
         self.senders: dict[bytes, Connection] = {}  # connections of others with requests to us
@@ -104,6 +115,7 @@ class Host:
         self.free = (1 << setting.pieces) - 1  # pieces of which a block is free
         self.wanted = 0
         self.partly: set[int] = set()
+        self.asked_of: dict[tuple[int, int], list[Connection]] = {}
         self.order: list[int] = []
         self.lots = [swarm.random.random() for _ in range(setting.pieces)]
 
@@ -168,6 +180,8 @@ class Swarm:
             self.at(self.now_s + self.random.uniform(*MEETING_S), self.meet, mirror, other)
         self.look(mirror)
         self.at(self.now_s + 1, self.second, mirror)
+        if self.setting.slots:
+            self.at(self.now_s + self.random.uniform(0, CHOOSE_S), self.choose, mirror)
 
     def meet(self, one: Host, other: Host) -> None:
         if one.is_here and other.is_here and other.name not in one.connections:
@@ -175,7 +189,57 @@ class Swarm:
                 if not mine.is_seed:
                     weight = self.random.lognormvariate(0, UNEVEN)
                     connection = mine.connections[theirs.name] = Connection(mine, theirs, weight)
+                    connection.is_choked = self.slots(theirs) is not None
+                    theirs.unchoked += not connection.is_choked
+                    self.try_unchoke(connection)
                     self.ask(connection)
+
+    # Who may ask whom, where hosts send to few at a time
+
+    def slots(self, host: Host) -> int | None:
+        return None if not self.setting.slots or host.is_seed or host.board.is_full() else self.setting.slots
+
+    def try_unchoke(self, connection: Connection) -> None:
+        """While there is a place."""
+        if connection.is_choked and connection.wants:
+            slots = self.slots(connection.theirs)
+            if slots is None or connection.theirs.unchoked < slots:
+                self.unchoke(connection)
+
+    def unchoke(self, connection: Connection) -> None:
+        connection.is_choked = False
+        connection.unchoked_s = self.now_s
+        connection.theirs.unchoked += 1
+        self.at(self.now_s + self.setting.latency_s, self.ask, connection)
+
+    def choke(self, connection: Connection) -> None:
+        connection.is_choked = True
+        connection.theirs.unchoked -= 1
+        for block in list(connection.to_send):
+            self.take_back(connection, block)
+            self.give_back(connection.mine, *block)
+        self.ask_all(connection.mine)
+
+    def choose(self, host: Host) -> None:
+        """Those who gave most, then those who are served, then those who waited longest, as libtorrent has it."""
+        if not host.is_here:
+            return
+        takers = [c for c in (other.connections.get(host.name) for other in self.mirrors.values()) if c is not None]
+
+        def rank(c: Connection) -> tuple[int, bool, float]:
+            back = host.connections.get(c.mine.name)
+            return -back.got_before if back is not None else 0, c.is_choked, c.unchoked_s
+
+        slots = self.slots(host)
+        chosen = takers if slots is None else sorted((c for c in takers if c.wants), key=rank)[:slots]
+        for c in takers:
+            if not c.is_choked and c not in chosen:
+                self.choke(c)
+        for c in chosen:
+            if c.is_choked:
+                self.unchoke(c)
+        if slots is not None:
+            self.at(self.now_s + CHOOSE_S, self.choose, host)
 
     def leave(self) -> None:
         """Somebody who is not complete goes for good."""
@@ -186,6 +250,8 @@ class Swarm:
         gone.is_here = False
         self.unfinished -= 1
         del self.mirrors[gone.name]
+        for c in gone.connections.values():
+            c.theirs.unchoked -= not c.is_choked
         for piece in range(self.setting.pieces):
             if gone.board.is_here(piece):
                 self.copies[piece] -= 1
@@ -195,15 +261,13 @@ class Swarm:
             other.senders.pop(gone.name, None)
             broken = other.connections.pop(gone.name, None)
             if broken is not None:
-                for piece, block in broken.asked:
-                    self.give_back(other, piece, block)
+                self.forget(broken)
                 self.ask_all(other)
 
     def hang_up(self, mirror: Host) -> None:
         """On the publisher; it is dialled again, as libtorrent does."""
         self.publisher.senders.pop(mirror.name, None)
-        for piece, block in mirror.connections.pop(self.publisher.name).asked:
-            self.give_back(mirror, piece, block)
+        self.forget(mirror.connections.pop(self.publisher.name))
         self.dial(mirror, REST_S)
         self.ask_all(mirror)
 
@@ -249,7 +313,7 @@ class Swarm:
             if c.is_ramping and c.got_before and c.got <= c.got_before + RAMP:
                 c.is_ramping = False
             if not c.is_ramping:
-                c.room = max(2, c.got // BLOCK)
+                c.room = max(2, int(self.setting.queue_s * c.got) // BLOCK)
             c.got_before, c.got = c.got, 0
         self.at(self.now_s + 1, self.second, mirror)
 
@@ -261,7 +325,7 @@ class Swarm:
     def ask(self, connection: Connection) -> None:
         mirror, theirs = connection.mine, connection.theirs
         room = connection.room - len(connection.asked)
-        if room <= 0:
+        if room <= 0 or connection.is_choked:
             return
         before = len(connection.asked)
         while mirror.wanted & mirror.free & theirs.held and room > 0:
@@ -276,8 +340,7 @@ class Swarm:
             if FREE not in blocks:
                 mirror.free &= ~(1 << piece)
             mirror.partly.add(piece)
-            connection.asked.append((piece, block))
-            connection.to_send.append((piece, block))
+            self.request(connection, (piece, block))
             room -= 1
         if not connection.asked:
             self.ask_for_busy(connection)
@@ -292,12 +355,22 @@ class Swarm:
         usable = mirror.wanted & connection.theirs.held
         piece = next((p for p in mirror.order if usable >> p & 1 and not mirror.board.is_here(p)), None)
         if piece is not None and ASKED in mirror.blocks[piece]:
-            block = mirror.blocks[piece].index(ASKED)
-            connection.asked.append((piece, block))
-            connection.to_send.append((piece, block))
+            self.request(connection, (piece, mirror.blocks[piece].index(ASKED)))
+
+    def request(self, connection: Connection, block: tuple[int, int]) -> None:
+        connection.asked.add(block)
+        connection.to_send.append(block)
+        connection.mine.asked_of.setdefault(block, []).append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """It is broken: others are asked."""
+        connection.theirs.unchoked -= not connection.is_choked
+        for block in sorted(connection.asked):
+            connection.mine.asked_of[block].remove(connection)
+            self.give_back(connection.mine, *block)
 
     def give_back(self, mirror: Host, piece: int, block: int) -> None:
-        if mirror.blocks[piece][block] == ASKED:
+        if mirror.blocks[piece][block] == ASKED and not mirror.asked_of[piece, block]:
             mirror.blocks[piece][block] = FREE
             mirror.free |= 1 << piece
 
@@ -347,6 +420,7 @@ class Swarm:
         connection.room += connection.is_ramping
         if block in connection.asked:
             connection.asked.remove(block)
+            mirror.asked_of[block].remove(connection)
         if mirror.blocks[piece][number] == HERE:
             self.outcome.twice += BLOCK
         else:
@@ -362,12 +436,18 @@ class Swarm:
 
     def cancel(self, mirror: Host, piece: int, number: int) -> None:
         """Whoever else was asked for it, and has not begun, need not send it."""
-        for c in mirror.connections.values():
+        for c in list(mirror.asked_of.get((piece, number), ())):
             if (piece, number) in c.to_send:
-                c.asked.remove((piece, number))
-                c.to_send.remove((piece, number))
-                if not c.to_send:
-                    c.theirs.senders.pop(mirror.name, None)
+                self.take_back(c, (piece, number))
+
+    def take_back(self, connection: Connection, block: tuple[int, int]) -> None:
+        """What was asked for and is not on its way."""
+        mirror = connection.mine
+        connection.asked.remove(block)
+        mirror.asked_of[block].remove(connection)
+        connection.to_send.remove(block)
+        if not connection.to_send:
+            connection.theirs.senders.pop(mirror.name, None)
 
     def finish(self, mirror: Host, piece: int) -> None:
         bit = 1 << piece
@@ -381,6 +461,8 @@ class Swarm:
         self.first_s[piece] = self.now_s if first_s is None else first_s
         for other in self.mirrors.values():  # a have makes whoever had nothing to ask for ask
             connection = other.connections.get(mirror.name)
+            if connection is not None:
+                self.try_unchoke(connection)
             if connection is not None and not connection.asked and other.wanted & other.free & bit:
                 self.at(self.now_s + self.setting.latency_s, self.ask, connection)
         if mirror.board.is_full():

@@ -10,11 +10,14 @@ declare -gA _gtfs_options=(
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --due --rebuild --against=<repo> --dry-run --json"
-    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --hook --no-hook --signing-subkey --dry-run --json"
+    ["inbox"]="-h --help --add=<> --remove=<> --fetch --merge=<> -o=<options> --json"
+    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --push-url=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --publish-quiet=<> --publish-most=<> --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --collection --url=<> --hook --no-hook --signing-subkey --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
+    ["mirror"]="-h --help --name=<> --keyring=<repo> --signer=<> --push-url=<> --worktree=<> --config=<file> --no-enable -o=<options> --dry-run --json"
     ["mount"]="-h --help -o=<options> -f --foreground"
+    ["offer"]="-h --help --to=<> --from=<repo> --sign-key=<> --gnupg-home=<file> --list --withdraw=<> --json"
     ["pack"]="-h --help --all -o=<file> --output=<file> --jobs=<> --json"
-    ["publish"]="-h --help --force --jobs=<> -v --verbose --dry-run --pushed --propose --complete --feed-dir=<file> --json"
+    ["publish"]="-h --help --force --prune --jobs=<> -v --verbose --dry-run --pushed --propose --complete --feed-dir=<file> --json"
     ["refresh"]="-h --help --valid-days=<> --key=<> --json"
     ["rewind"]="-h --help --dry-run --json"
     ["seed"]="-h --help --config=<file> -o=<options>"
@@ -44,9 +47,12 @@ declare -gA _gtfs_places=(
     ["collection prune"]="<> <>*"
     ["collection publish"]="<dir>"
     ["fsck"]="<repo>*"
+    ["inbox"]="<repo>"
     ["init"]="<repo>"
     ["keys"]="<repo>"
+    ["mirror"]="<repo> <dir>"
     ["mount"]="<repo> <dir>"
+    ["offer"]="<repo> <>"
     ["pack"]="<repo> <>"
     ["publish"]="<repo> <file>*"
     ["refresh"]="<repo>"
@@ -70,12 +76,12 @@ declare -gA _gtfs_places=(
     ["verify"]="<repo> <>*"
 )
 declare -gA _gtfs_verbs=(
-    ["gtfs"]="collection fsck init keys mount pack publish refresh rewind seed sign status sync torrent trust umount verify"
+    ["gtfs"]="collection fsck inbox init keys mirror mount offer pack publish refresh rewind seed sign status sync torrent trust umount verify"
     ["collection"]="follow init list prune publish"
     ["seed"]="add list remove"
     ["trust"]="add check follow list propose remove"
 )
-_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
+_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> hooks=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
 # A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
 _gtfs_value() {

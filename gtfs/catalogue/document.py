@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Self, TypeVar
 
-from gtfs.catalogue.addresses import TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address
+from gtfs.catalogue.addresses import PUSH_FORM, TRACKER_SCHEMES, WEB_SEED_SCHEMES, is_address, is_push_url
 from gtfs.catalogue.refchunks import BadCatalogue as BadCatalogue
 from gtfs.catalogue.refchunks import read_refs, read_top, read_tree
 from gtfs.catalogue.reftree import ChunkSource, RefTree, Top, chunk_line, plant, ref_line
@@ -75,6 +75,7 @@ class Catalogue(Statement):
     bell: InfoHash | None = None  # the torrent of which a piece comes into being with the next version (design.md §11)
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
+    push_url: str | None = None  # where the publisher takes pushes: it is shown to people, and nothing is run with it
     policy: tuple[Policy, ...] = ()
     accepted_faults: tuple[ObjectId, ...] = ()  # sorted; objects that come in in spite of what is wrong with them
     head: bytes | None = None  # the ref that HEAD points to; it need not exist
@@ -82,6 +83,7 @@ class Catalogue(Statement):
     reels: tuple[ReelEntry, ...] = ()
     unusable: dict[ReelName, str] = field(default_factory=dict)  # listed reels that no node can take, and why
     needs: Needs = field(default_factory=Needs)  # what a mirror's limits must be at least
+    pruned: int | None = None  # the last version that left packs out which the one before it listed
     top: Top | None = None
     tree: RefTree | None = field(default=None, compare=False, repr=False)
 
@@ -108,6 +110,8 @@ class Catalogue(Statement):
             fields.append(("Trackers", list(self.trackers)))
         if self.web_seeds:
             fields.append(("Web-Seeds", list(self.web_seeds)))
+        if self.push_url is not None:
+            fields.append(("Push-URL", self.push_url))
         if self.policy:
             fields.append(("Policy", [policy.to_line() for policy in self.policy]))
         needs = [f"{name} {least}" for name, least in self.needs._asdict().items() if least]
@@ -115,6 +119,8 @@ class Catalogue(Statement):
             fields.append(("Needs", needs))
         if self.accepted_faults:
             fields.append(("Accepted-Faults", [oid.hex() for oid in self.accepted_faults]))
+        if self.pruned is not None:
+            fields.append(("Pruned", str(self.pruned)))
         fields += self.signer_fields()
         if self.head is not None:
             fields.append(("Head", encode_name(self.head)))
@@ -192,13 +198,18 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
     top: Top | None = None
     if one_line(values, "Format") == FORMAT_IN_CHUNKS:
         top = read_top(one_line(values, "Ref-Chunks"), values.get("refs", []), optional("Ref-Torrent", infohash))
+    statement = read_statement(values, "Repository")
+    pruned = optional("Pruned", lambda name: int(matching(values, name, _NUMBER, "a version number")))
+    if pruned is not None and pruned > statement.version:
+        bad(f"{pruned} is a later version than this one", "Pruned")
     return Catalogue(
-        **vars(read_statement(values, "Repository")),
+        **vars(statement),
         object_format=object_format,
         feed_key=optional("Feed-Key", lambda name: matching(values, name, _DIGEST, "an ed25519 key in hex")),
         bell=optional("Bell", infohash),
         trackers=_addresses(values.get("trackers", []), TRACKER_SCHEMES, "Trackers"),
         web_seeds=_addresses(values.get("web-seeds", []), WEB_SEED_SCHEMES, "Web-Seeds"),
+        push_url=optional("Push-URL", lambda name: _push_url(one_line(values, name), name)),
         policy=_policies(values.get("policy", [])),
         accepted_faults=_accepted_faults(values.get("accepted-faults", []), object_format),
         head=optional("Head", lambda name: _ref_name(one_line(values, name), name)),
@@ -207,6 +218,7 @@ def _read(values: dict[str, list[str]]) -> Catalogue:
         reels=reels,
         unusable=unusable,
         needs=_needs(values.get("needs", [])),
+        pruned=pruned,
     )
 
 
@@ -217,6 +229,12 @@ def _addresses(lines: list[str], schemes: frozenset[str], name: str) -> tuple[st
         if not is_address(line, schemes):
             bad(f"{line[:80]!r} is no {', '.join(sorted(schemes))} address", name)
     return tuple(lines)
+
+
+def _push_url(text: str, name: str) -> str:
+    if not is_push_url(text):
+        bad(f"{text[:80]!r} is no {PUSH_FORM}", name)
+    return text
 
 
 def _policies(lines: list[str]) -> tuple[Policy, ...]:

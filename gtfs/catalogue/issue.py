@@ -43,6 +43,7 @@ class IssueSettings:
     feed_key: str | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
+    push_url: str | None = None
     policy: tuple[Policy, ...] = ()
     accepted_faults: tuple[ObjectId, ...] = ()
     in_chunks_above: int | None = None  # bytes of refs: with more of them the text only names their chunks, format 2
@@ -77,6 +78,7 @@ def next_catalogue(
         feed_key=settings.feed_key,
         trackers=settings.trackers,
         web_seeds=settings.web_seeds,
+        push_url=settings.push_url,
         policy=settings.policy,
         accepted_faults=settings.accepted_faults,
         head=head,
@@ -84,6 +86,7 @@ def next_catalogue(
         reels=tuple(reels),
         needs=needs,
         raced=tuple(race.digest for race in races),
+        pruned=None if held is None else held.catalogue.pruned,
     )
     lines = sum(len(name) + 2 * settings.object_format.oid_bytes + 3 for name in refs)
     if settings.in_chunks_above is not None and lines > settings.in_chunks_above:

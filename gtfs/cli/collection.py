@@ -136,7 +136,7 @@ def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
 @click.argument("what", required=False)
 @takes_json
 def list_(what: str | None, as_json: bool) -> int:
-    """Show what is followed, the mirrors of the one called WHAT, or what the collection of the directory WHAT lists."""
+    """Show what is followed or published, all of the one called WHAT, or what the list of the directory WHAT has."""
     from gtfs.cli.work.collection import run_list
 
     done = run_list(what)
@@ -173,13 +173,17 @@ def prune(name: str, repositories: tuple[str, ...], as_json: bool, dry_run: bool
 
 def _show_collection(item: dict[str, Any], *, is_whole: bool) -> None:
     version = f"version {item['version']} of {_day(item['date'])}" if item.get("version") else item.get("kind", "")
-    say(f"{item['name']}  {version}, {len(item['mirrors'])} mirrors  {item.get('source') or ''}")
+    is_own = item.get("kind") == "published"
+    count = f"{item.get('repositories') or 0} repositories" if is_own else f"{len(item['mirrors'])} mirrors"
+    say(f"{item['name']}  {version}, {count}  {item.get('source') or ''}")
     if item.get("trouble"):
         complain(f"{item['name']}: {item['trouble']}")
     absent = [mirror for mirror in item["mirrors"] if mirror["absent_since"] is not None]
     for mirror in item["mirrors"] if is_whole else absent:
         since = "" if mirror["absent_since"] is None else f", not listed since {_day(mirror['absent_since'])}"
         say(f"    {mirror['name']}  {mirror['directory']}{since}", indent=8)
+    for name, why in item["not_followed"].items() if is_whole and is_own else ():
+        say(f"    {name}  is left alone: {why}", indent=8)
     for gone in item["gone"]:
         place = "deleted" if gone["put_away"] == "" else gone["put_away"] or gone["directory"]
         say(f"    {gone['name']}  followed no more: {place}", indent=8)

@@ -13,9 +13,12 @@ import click
 
 from gtfs.cli.collection import collection
 from gtfs.cli.fsck import fsck
+from gtfs.cli.inbox import inbox
 from gtfs.cli.init import init
 from gtfs.cli.keys import keys
+from gtfs.cli.mirror import mirror
 from gtfs.cli.mount import mount
+from gtfs.cli.offer import offer
 from gtfs.cli.pack import pack
 from gtfs.cli.publish import publish
 from gtfs.cli.refresh import refresh
@@ -67,8 +70,8 @@ def cli(verbose: int) -> None:
 
 
 _COMMANDS = (
-    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, collection, status, verify, trust, torrent,
-    fsck, pack,
+    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, mirror, collection, offer, inbox, status,
+    verify, trust, torrent, fsck, pack,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

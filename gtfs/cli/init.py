@@ -51,6 +51,9 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     help="Where a web server has gtfs/reels; may be given again.",
 )
 @click.option(
+    "--push-url", metavar="URL", help='Where mirrors say that pushes are welcome, for catalogues to name; "" ends that.'
+)
+@click.option(
     "--policy", multiple=True, metavar="LINE", help="PATTERN KIND [...], see gtfs-catalogue(5); may be given again."
 )
 @click.option("--valid-days", type=click.IntRange(1), help="How long a catalogue counts (default 30).")
@@ -81,6 +84,10 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 )
 @click.option("--publish", type=click.Choice(["auto", "tags", "manual"]), help=_PUBLISH)
 @click.option(
+    "--publish-quiet", metavar="SECONDS", help="What moves in a burst waits until nothing did for so long (2)."
+)
+@click.option("--publish-most", metavar="SECONDS", help="But never longer than this after the first move (10).")
+@click.option(
     "--announce",
     type=Place(path_type=Path),
     metavar="REPO",
@@ -97,6 +104,12 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
     metavar="DIR",
     help='Keep a directory for a web server complete at each publish; "" ends that.',
 )
+@click.option(
+    "--collection",
+    is_flag=True,
+    help="REPO is a directory of repositories: gtfs seed publishes all that are there or will be, and a list of them.",
+)
+@click.option("--url", help="With --collection: what a web server shows REPO as (default: feeds are files).")
 @click.option("--hook", is_flag=True, help="Make a post-receive hook that publishes where no node runs.")
 @click.option("--no-hook", is_flag=True, help="Take that hook away; what it was chained to comes back.")
 @click.option(
@@ -107,6 +120,8 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 def init(
     repo: Path,
     attest: bool,
+    collection: bool,
+    url: str | None,
     hook: bool,
     no_hook: bool,
     signing_subkey: bool,
@@ -120,6 +135,7 @@ def init(
 ) -> None:
     """Make the repository REPO ready to publish, with the signing key tried once; or change its settings.
 
+    With --collection, that is done to each repository below REPO, and a daemon (gtfs seed) goes on doing it.
     With --attest, a mirror attests what it verifies instead, by the key that is given or by its own.
     A running node of REPO takes the new settings at once.
     """
@@ -132,13 +148,24 @@ def init(
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        others = (hook, no_hook, signing_subkey, no_announce, dry_run)
+        others = (collection, url, hook, no_hook, signing_subkey, no_announce, dry_run)
         if any(others) or any(given[name] for name in given.keys() - allowed):
             raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home, --valid-days and --json")
         from gtfs.cli.work.init import run_attester
 
         run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
         return
+    if collection:
+        if any((hook, no_hook, signing_subkey, announce, no_announce, sendmail, given["announce_mail"])):
+            raise click.UsageError("beside --collection there is no --hook, --signing-subkey or --announce")
+        if given["accepted_faults"] or given["accepted_fault_files"]:
+            raise click.UsageError("--accept-fault is for one repository")
+        from gtfs.cli.work.initcollection import run_collection
+
+        run_collection(repo, given, url, dry_run=dry_run, as_json=as_json)
+        return
+    if url is not None:
+        raise click.UsageError("--url is for --collection")
     if dry_run:
         from gtfs.cli.work.init import run_dry
 

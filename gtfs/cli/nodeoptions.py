@@ -222,6 +222,10 @@ NODE: Mapping[str, Option] = {
         NodeOptions, "attesters", Kind("URL", _each(_attester)),
         "a place where an attester's sign-offs may be; may be given again", many=True,
     ),
+    "hooks": Option(
+        NodeOptions, "hooks", Kind("DIR", _each(_directory)),
+        "has hooks moved, published and trouble, beside the repository's own; may be given again", many=True,
+    ),
     "meet": Option(
         NodeOptions, "meet", Kind("NAME", _meet),
         "meet others who say NAME, a collection's URL say, and announce no reel that is whole",

@@ -23,12 +23,14 @@ from gtfs.state.control import NodeFailed
 BEFORE_SUFFIX = ".before"  # after the name of a proposal: the catalogue that it follows
 _NAMES_CHUNKS = b"\nFormat: gtfs-catalogue-2\n"  # in the signed text
 _NAMED = 20  # refs in one line, or lines of refs
+_PRUNE_GIT = "git reflog expire --expire-unreachable=now --all && git gc --prune=now"
 
 
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Sign a new catalogue though nothing has changed.")
+@click.option("--prune", is_flag=True, help="Withdraw what no published ref reaches: mirrors let go of it, too.")
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Processes that encode (default: one for each core).")
 @click.option("-v", "--verbose", is_flag=True, help="Name all reels, and the SOURCE strings that others can use.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be published, and do nothing.")
@@ -46,6 +48,7 @@ def publish(
     repo: Path,
     files: tuple[Path, ...],
     force: bool,
+    prune: bool,
     jobs: int | None,
     verbose: bool,
     dry_run: bool,
@@ -61,11 +64,11 @@ def publish(
     A running node of REPO does the work, and seeds the new reels at once. By itself it publishes
     only as gtfs init --publish says.
     """
-    if pushed and (force or dry_run or as_json):
-        raise click.UsageError("beside --pushed there may be neither --force nor --dry-run nor --json")
+    if pushed and (force or prune or dry_run or as_json):
+        raise click.UsageError("beside --pushed there may be no --force, --prune, --dry-run or --json")
     if feed_dir is not None and (pushed or dry_run or propose):
         raise click.UsageError("beside --feed-dir there may be neither --pushed nor --dry-run nor --propose")
-    _check_files(files, propose, complete, force or dry_run or pushed)
+    _check_files(files, propose, complete, force or prune or dry_run or pushed)
     if pushed:
         from gtfs.cli.work.publish import run_pushed
 
@@ -73,10 +76,10 @@ def publish(
         return 0
     place = place_at(repo)
     if dry_run:
-        found = _foretell(place)
+        found = _foretell(place, prune)
         say_json(found) if as_json else _show_foretold(found, verbose)
         return 0
-    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose)
+    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose, prune)
     has_node = done is not None
     if done is None:
         from gtfs.cli.work.publish import run, run_complete
@@ -86,7 +89,7 @@ def publish(
             done = (
                 run_complete(place, files)
                 if complete
-                else run(place, force, jobs, lambda p: _tell(show, p), to_propose=propose)
+                else run(place, force, jobs, lambda p: _tell(show, p), to_propose=propose, prune=prune)
             )
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
@@ -184,13 +187,14 @@ def _place_proposal(proposal: dict[str, Any], file: Path | None) -> Path:
     return path
 
 
-def publish_by_node(place: Path, force: bool, jobs: int | None, propose: bool) -> dict[str, Any] | None:
+def publish_by_node(
+    place: Path, force: bool, jobs: int | None, propose: bool, prune: bool = False
+) -> dict[str, Any] | None:
     """What the running node published, None if none runs: it draws, we sign, it places what holds."""
     while True:
         with bar("encoding") as show:
             asked: dict[str, object] = {"do": "draft", "force": force, "jobs": jobs}
-            if propose:
-                asked["propose"] = True
+            asked |= {name: True for name, wanted in (("propose", propose), ("prune", prune)) if wanted}
             drawn = ask(place, asked, lambda p: _tell(show, p), lambda: show(0, 0, ""))
         if drawn is None or "published" in drawn:
             return None if drawn is None else drawn["published"]
@@ -205,12 +209,12 @@ def publish_by_node(place: Path, force: bool, jobs: int | None, propose: bool) -
             return done
 
 
-def _foretell(place: Path) -> dict[str, Any]:
-    found = ask(place, {"do": "foretell"})
+def _foretell(place: Path, prune: bool) -> dict[str, Any]:
+    found = ask(place, {"do": "foretell", "prune": prune})
     if found is None:
         from gtfs.cli.work.publish import run_foretell
 
-        found = run_foretell(place)
+        found = run_foretell(place, prune=prune)
     return found
 
 
@@ -235,10 +239,24 @@ def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
             say(f"move {ref['ref']} {ref['from'][:12]}..{ref['to'][:12]}{back}")
     if len(refs) > _NAMED and not verbose:
         say(f"and {len(refs) - _NAMED} more: -v shows all")
+    if found.get("withdrawn"):
+        say(_withdrawn(found["withdrawn"]))
     for announced in found.get("announcements", ()):  # not from an older node
         say(f"announce {announced['tag']}: {announced['subject']}")
     for left in found["refs_left_out"]:
         complain(_left_out(left))
+
+
+def _withdrawn(found: dict[str, Any]) -> str:
+    if not found["packs"]:
+        return "nothing would be withdrawn: published refs reach all that is listed"
+    made = (
+        f"mirrors make {_count(found['new_reels'], 'reel')} of {size_text(found['new_reel_bytes'])} from what they have"
+    )
+    return (
+        f"withdraw {_count(found['packs'], 'pack')}, {size_text(found['bytes'])}, of {_count(found['reels'], 'reel')}; "
+        f"{made}, and fetch at most {size_text(found['table_bytes'])} of tables for it"
+    )
 
 
 def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
@@ -247,6 +265,8 @@ def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
         moved = _count(done["refs_moved"], "ref") + " moved" if done["refs_moved"] else "signed anew"
         what = f"{_count(done['new_packs'], 'new pack')}, {size_text(done['new_bytes'])}; {moved}"
     say(f"{how}version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
+    if done.get("withdrawn"):
+        say(f"withdrawn {_count(done['withdrawn'], 'pack')}; their objects in git: {_PRUNE_GIT}")
     if verbose:
         total = size_text(sum(reel["size"] for reel in done["reels"]))
         say(f"{_count(done['packs'], 'commit pack')} in {_count(len(done['reels']), 'reel')}, {total}")

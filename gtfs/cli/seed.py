@@ -133,7 +133,8 @@ def list_(as_json: bool) -> int:
             + (f": {item['trouble']}" if item["trouble"] else "")
         )
     for item in done["collections"]:
-        say(f"follows  {item['name']}  {item['source']}" + (f": {item['trouble']}" if item["trouble"] else ""))
+        what = "publishes" if item.get("kind") == "published" else "follows "
+        say(f"{what} {item['name']}  {item['source']}" + (f": {item['trouble']}" if item["trouble"] else ""))
     for trouble in done["troubles"]:
         complain(trouble)
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from gtfs.cli.ask import repository_of_mount
+from gtfs.feed import Feed, FileFeed, parse_feed
 from gtfs.repo.repository import BadRepository
 from gtfs.state.source import Source, find_source
 
@@ -21,3 +22,9 @@ def source_at(text: str, repo: Path | None) -> Source:
             f"or for a mirror of it the catalogue {text}/.gtfs/catalogue"
         )
     return find_source(text, repo, platformdirs.user_data_path("gtfs"))
+
+
+def feed_at(text: str) -> Feed:
+    """A SOURCE that is to be a feed: a file is said by its whole path. Raises `BadFeed`."""
+    feed = parse_feed(text)
+    return parse_feed(str(feed.path.absolute())) if isinstance(feed, FileFeed) else feed

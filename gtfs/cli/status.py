@@ -251,6 +251,15 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "announce", f"OUTSTANDING, {len(due)} tags, {due[0]} first; {tries}: {failed['reason']}"
 
 
+def _withdrawn_lines(withdrawn: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if withdrawn["packs"]:
+        packs = f"{withdrawn['packs']} pack{'' if withdrawn['packs'] == 1 else 's'}"
+        what = "by its publisher" if withdrawn["version"] is None else f"by version {withdrawn['version']}"
+        yield "withdrawn", f"{packs} {what}; git gc --prune=now removes what git has of it, see gtfs(1)"
+    if withdrawn["reached"]:
+        yield "withdrawn", f"{withdrawn['reached']} more that refs here still reach: seeded no more, and kept for them"
+
+
 def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Hooks that run, wait or failed."""
     if hooks is None:  # of an older node
@@ -260,6 +269,16 @@ def _hook_lines(hooks: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     for failed in hooks["failed"]:
         times = f", {failed['times']} times" if failed["times"] > 1 else ""
         yield "hook", f"{failed['reason']} ({_when(failed['last'])}{times}): see {hooks['log']}"
+
+
+def _worktree_lines(worktrees: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for its in worktrees:
+        at = "nothing" if its["at"] is None else its["at"][:16]
+        behind = "" if its["at"] == its["wanted"] else f", and is to be at {(its['wanted'] or 'nothing')[:16]}"
+        yield (
+            "checkout",
+            f"{its['path']} at {at} of {its['ref']}{behind}" + (f": {its['trouble']}" if its["trouble"] else ""),
+        )
 
 
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -295,6 +314,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _quorum_lines(found.get("quorums", []))  # none from an older node
         if catalogue["held_back"] > len(held_back):
             yield "held back", f"and {catalogue['held_back'] - len(held_back)} more"
+    yield from _worktree_lines(found.get("worktrees", []))  # none from an older node
+    if (withdrawn := found.get("withdrawn")) is not None:  # not from an older node
+        yield from _withdrawn_lines(withdrawn)
     yield from _hook_lines(found.get("hooks"))
     for feed in found.get("feeds", ()):
         yield "feed", f"{feed['feed']}: {feed['error'] or 'answered ' + _when(feed['answered'])}"

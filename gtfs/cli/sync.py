@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +43,12 @@ def sync(source: str, into: str | None, options: tuple[str, ...], dry_run: bool,
     except KeyboardInterrupt:
         complain("interrupted; what came is kept, and the same gtfs sync goes on from there")
         return INTERRUPTED
-    return _show(done, as_json)
+    return show_synced(done, as_json=as_json)
 
 
-def _work(source: str, words: list[str]) -> dict[str, Any]:
-    """By the node that runs, or by one for this alone."""
-    repo, asked = _said(words) if words else (None, {})
-    place, found = _found(source, repo)
+@contextlib.contextmanager
+def fetching() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[], None]]]:
+    """A bar for a sync: what hears of its progress, and of a wait."""
     rate = Rate()
     with bar("fetching") as show:
 
@@ -61,6 +62,14 @@ def _work(source: str, words: list[str]) -> dict[str, Any]:
         def wait() -> None:
             show(0, 0, "")
 
+        yield tell, wait
+
+
+def _work(source: str, words: list[str]) -> dict[str, Any]:
+    """By the node that runs, or by one for this alone."""
+    repo, asked = _said(words) if words else (None, {})
+    place, found = _found(source, repo)
+    with fetching() as (tell, wait):
         done = ask(place, {"do": "sync", **asked}, tell, wait)
         if done is None:
             from gtfs.cli.work.sync import run
@@ -149,7 +158,8 @@ def _is_up_to_date(done: dict[str, Any]) -> bool:
     return nothing and well and done.get("version") is not None
 
 
-def _show(done: dict[str, Any], as_json: bool) -> int:
+def show_synced(done: dict[str, Any], *, as_json: bool) -> int:
+    """Say what a sync has done, and give the exit code."""
     if as_json:
         click.echo(json.dumps(done, indent=2, sort_keys=True))
     elif _is_up_to_date(done):

@@ -15,14 +15,16 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from gtfs.catalogue.refchunks import BadCatalogue
-from gtfs.catalogue.statement import SIGNERS, VERSIONS, Fields, Statement, bad, read_statement
+from gtfs.catalogue.statement import SIGNERS, VERSIONS, Fields, Statement, bad, matching, read_statement
 from gtfs.collection.wanted import BadRepositoryName, check_names
 from gtfs.feed import BadFeed, FileFeed, parse_feed
-from gtfs.ids import Fingerprint
+from gtfs.ids import Fingerprint, InfoHash
 from gtfs.trust.refnames import BadRefName, check_ref_name, decode_name, encode_name
 from gtfs.trust.stanza import BadStanza, one_line, read_stanza, write_stanza, write_time
 
 FORMAT: Final = "gtfs-collection-1"
+_MARK: Final = b"\nFormat: " + FORMAT.encode("ascii") + b"\n"
+_HEAD_BYTES: Final = 1024
 TEXT_BYTES: Final = 16 << 20  # design.md §13
 ENTRIES: Final = 100_000
 FEEDS: Final = 8  # of one repository
@@ -39,6 +41,12 @@ _ENTRY = re.compile(
 )
 _KEYS = re.compile(r"(?:(?P<threshold>[1-9][0-9]?)/)?(?P<keys>(?:[0-9A-F]{40}|[0-9A-F]{64})(?:,[0-9A-F]{40,64})*)\Z")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}(?:[0-9A-F]{24})?\Z")
+_BELL = re.compile(r"[0-9a-f]{40}\Z")
+
+
+def looks_like_collection(document: bytes) -> bool:
+    """Whether to judge a document as a collection rather than as a catalogue; nothing is believed yet."""
+    return _MARK in document[:_HEAD_BYTES]
 
 
 class BadCollection(BadCatalogue):
@@ -86,10 +94,13 @@ class Collection(Statement):
     feeds: tuple[str, ...] = ()
     signing: Signing | None = None
     entries: tuple[RepositoryEntry, ...] = ()
+    bell: InfoHash | None = None  # as a catalogue's, where a daemon publishes it
 
     def to_text(self) -> str:
         """The one text of this collection; raises `BadCollection` if `read_collection` would not take it back."""
         fields: Fields = [("Format", FORMAT), *self.head_fields("Collection"), *self.signer_fields()]
+        if self.bell is not None:
+            fields.append(("Bell", self.bell.hex()))
         if self.feeds:
             fields.append(("Feeds", list(self.feeds)))
         if self.signing is not None:
@@ -162,7 +173,9 @@ def _read(values: dict[str, list[str]]) -> Collection:
         check_names([entry.name for entry in entries])
     except BadRepositoryName as error:
         bad(str(error), "Repositories")
-    return Collection(**vars(read_statement(values, "Collection")), feeds=feeds, signing=signing, entries=entries)
+    bell = InfoHash(bytes.fromhex(matching(values, "Bell", _BELL, "an infohash"))) if "bell" in values else None
+    said = vars(read_statement(values, "Collection"))
+    return Collection(**said, feeds=feeds, signing=signing, entries=entries, bell=bell)
 
 
 def _check_feed(feed: str, name: str) -> None:

@@ -17,12 +17,13 @@ from typing import Any, Final, Literal
 
 from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
+from gtfs.collection.document import Collection
 from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
 from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, approved, read_record
-from gtfs.collection.wanted import WantedRepository
+from gtfs.collection.wanted import WantedRepository, escaped
 from gtfs.durable import sync_directory
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
@@ -100,6 +101,16 @@ class FollowedCollection:
         Raises OSError.
         """
         return self._update(self._listed())
+
+    @property
+    def layout(self) -> Layout:
+        """Where its state lies."""
+        return self._places.layout
+
+    def held(self) -> Collection | None:
+        """The version that is held; None before the first, and of a manifest."""
+        believed = None if self._believed is None else self._believed.held
+        return None if believed is None else believed.catalogue
 
     def next_due(self) -> int | None:
         """When to call `look`, in Unix seconds; None: not before the next document."""
@@ -255,10 +266,10 @@ class FollowedCollection:
 
     def _wanted_of(self, name: str, mirror: Mirror) -> WantedRepository:
         collection, listed = self.settings.name, mirror.listed
-        options = [*self.settings.options, *(f"feed={_escaped(feed)}" for feed in listed.feeds[1:])]
+        options = [*self.settings.options, *(f"feed={escaped(feed)}" for feed in listed.feeds[1:])]
         if listed.signing is not None and self._believed is not None:
             ring = self._believed.ring_of(listed.signing.keys)
-            options += [] if ring is None else [f"keyring={_escaped(ring)}"]
+            options += [] if ring is None else [f"keyring={escaped(ring)}"]
             options += [f"signer={key}" for key in listed.signing.keys]
             options += [f"threshold={listed.signing.threshold}"] if listed.signing.threshold > 1 else []
         return WantedRepository(
@@ -281,11 +292,6 @@ class FollowedCollection:
             return target
         shutil.rmtree(target)
         return None
-
-
-def _escaped(value: object) -> str:
-    """A value within words of ``-o``."""
-    return str(value).replace("\\", "\\\\").replace(",", "\\,")
 
 
 __all__ = ["DOCUMENT_BYTES", "CollectionRefused", "FollowSettings", "FollowedCollection", "GoneRepository"]

@@ -6,6 +6,7 @@ What is listed is what each one's held catalogue says: nothing is signed, judged
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,16 +38,42 @@ class FoundRepositories:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+Stamp = tuple[int, ...]  # of files, which is another when they are
+Lines = dict[Path, tuple[Stamp, tuple[str, ...], tuple[RepositoryEntry, ObjectFormat] | None]]  # by repository
+
+
+def stamp_of(git_dir: Path) -> Stamp | None:
+    """That of what a repository has published, None where it has nothing. Raises OSError."""
+    try:
+        found = Layout.in_repository(git_dir).latest.stat()
+    except FileNotFoundError:
+        return None
+    described = 0
+    with contextlib.suppress(OSError):
+        described = (git_dir / "description").stat().st_mtime_ns
+    return found.st_mtime_ns, found.st_size, found.st_ino, described
+
+
 def find_published(
-    top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str]
+    top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str], known: Lines | None = None
 ) -> FoundRepositories:
-    """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError."""
+    """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError.
+
+    What is ``known`` from the last time, and has published nothing since, is not read again.
+    """
     found = FoundRepositories()
+    lines: Lines = {}
     for name, git_dir in repositories_below(top, include, exclude):
         try:
             check_name(name)
-            place = str(git_dir.relative_to(top))
-            entry = _entry(name, git_dir, feeds_of(place, feeds))
+            its_feeds = feeds_of(str(git_dir.relative_to(top)), feeds)
+            stamp, before = stamp_of(git_dir), (known or {}).get(git_dir)
+            if stamp is not None and before is not None and before[:2] == (stamp, its_feeds):
+                entry = before[2]
+            else:
+                entry = _entry(name, git_dir, its_feeds)
+            if stamp is not None:
+                lines[git_dir] = stamp, its_feeds, entry
         except GtfsError as error:
             found.left_out[name if name.isprintable() else ascii(name)] = str(error)
             continue
@@ -56,25 +83,39 @@ def find_published(
         found.entries.append(entry[0])
         found.repositories[name] = Repository(git_dir, entry[1])
     found.entries.sort(key=lambda entry: entry.name)
+    if known is not None:
+        known.clear()
+        known.update(lines)
     return found
 
 
-def repositories_below(top: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError."""
-    for git_dir in sorted(_git_dirs(top)):
+def repositories_below(
+    top: Path, include: Sequence[str], exclude: Sequence[str], passed: set[Path] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError.
+
+    ``passed`` gets the directories in which they were looked for.
+    """
+    for git_dir in sorted(_git_dirs(top, set() if passed is None else passed)):
         work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
         name = str(work_tree.relative_to(top))
         if any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude):
             yield name, git_dir
 
 
-def _git_dirs(top: Path) -> Iterator[Path]:
+def _git_dirs(top: Path, passed: set[Path]) -> Iterator[Path]:
     """Every repository below, none within another; no link is followed, and nothing whose name begins with a dot."""
     todo = [top]
     while todo:
         directory = todo.pop()
-        with os.scandir(directory) as entries:
-            below = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        passed.add(directory)
+        try:
+            with os.scandir(directory) as entries:
+                below = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:  # it went meanwhile
+            if directory == top:
+                raise
+            continue
         for path in below:
             if path.name.startswith("."):
                 continue

@@ -24,19 +24,22 @@ from gtfs.catalogue.issue import keep_statement, sign_together
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.collection.believed import KEPT
 from gtfs.collection.document import NAME_MARK, Collection, RepositoryEntry, Signing, read_collection
-from gtfs.collection.found import FoundRepositories, find_published
+from gtfs.collection.found import FoundRepositories, Lines, find_published
 from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
 from gtfs.collection.mirrors import most_absent
 from gtfs.collection.places import CollectionPlaces, out_files
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
+from gtfs.state.bell import make_bell
+from gtfs.state.feedkey import make_feed_key
 from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.keyring import choose, freeze, open_keyring, read_user_keys
 from gtfs.trust.sign import Signer
 
 VALID_DAYS: Final = 30
 LONGEST_DAYS: Final = 3650
+PROGRESS_S: Final = 3600  # before a daemon lists what is only another version of a repository
 _DAY_S: Final = 24 * 3600
 _RENEW_LEFT: Final = 0.5  # of the validity, as of a catalogue's
 _FORMAT: Final = 1
@@ -54,6 +57,15 @@ class LosesMany(GtfsError):
     fault = Blame.USAGE
 
 
+class ListBusy(GtfsError):
+    """Somebody else publishes the list just now."""
+
+    fault = Blame.BUSY
+
+    def __init__(self) -> None:
+        super().__init__("another process publishes the list just now")
+
+
 @dataclass(frozen=True)
 class PublisherSettings:
     """What `gtfs collection init` was told; ``feeds`` have `NAME_MARK` where a repository's name goes."""
@@ -66,6 +78,7 @@ class PublisherSettings:
     exclude: tuple[str, ...] = ()
     valid_days: int = VALID_DAYS
     out: str | None = None  # None: the directory itself
+    repositories: dict[str, Any] | None = None  # what `gtfs init --collection` was told of each; None: it was not
 
     def write(self, path: Path) -> None:
         """Keep them. Raises OSError."""
@@ -137,31 +150,36 @@ def init_collection(directory: Path, settings: PublisherSettings) -> None:
 
 
 def publish_collection(
-    directory: Path, *, force: bool = False, dry_run: bool = False, asks: bool = True
+    directory: Path, *, force: bool = False, dry_run: bool = False, by_daemon: bool = False, known: Lines | None = None
 ) -> PublishedCollection:
     """List what is published below a directory, and sign that if it is news, or the version before lasts no more.
 
-    Raises `LosesMany` unless ``force``, `NoCollection`, `BadCollection`, `CatalogueRefused`,
-    `SigningFailed`, `TooFewKeys`, `DamagedStore`, OSError.
+    A daemon waits for nobody, and that a listed repository has published again is news to it once an hour. For
+    ``known`` see `find_published`. Raises `LosesMany` unless ``force``, `NoCollection`, `BadCollection`, `ListBusy`,
+    `CatalogueRefused`, `SigningFailed`, `TooFewKeys`, `DamagedStore`, OSError.
     """
     places, settings = CollectionPlaces.of_publisher(directory), read_settings(directory)
     out = directory if settings.out is None else Path(settings.out)
-    with _one_at_a_time(places):
-        found = find_published(directory, settings.feeds, settings.include, settings.exclude)
+    with _one_at_a_time(places, waits=not by_daemon):
+        found = find_published(directory, settings.feeds, settings.include, settings.exclude, known)
         store, now_s = _store(places), int(time.time())
         held = store.highest()
         new = _next(settings, held, found.entries, now_s)
+        if settings.repositories is not None and not dry_run:  # there is a daemon to ring it
+            bell_key = make_feed_key(places.layout.bell_key)
+            new = dataclasses.replace(new, bell=make_bell(bell_key, new.repository, new.version)[1])
         text = new.to_text()
-        is_new = force or held is None or not _is_good(held.catalogue, new, now_s)
+        is_first = held is None and bool(found.entries or not by_daemon)  # a daemon may be quicker than the first node
+        is_new = force or is_first or (held is not None and not _is_good(held.catalogue, new, now_s, is_lazy=by_daemon))
         done = _published(new if is_new or held is None else held.catalogue, held, is_new, found, out)
         if not force:
             _refuse_loss(directory, held, done.removed)
-        if dry_run:
+        if dry_run or (held is None and not is_new):
             return done
         if is_new:
             home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
             needed = roles(None if held is None else held.catalogue, new.signers, new.threshold)
-            document = sign_together(text, needed, settings.sign_key, home, asks=asks)
+            document = sign_together(text, needed, settings.sign_key, home, asks=not by_daemon)
             held = keep_statement(store, new, text, document, open_keyring(places.layout.keyring), now_s)
         assert held is not None
         _write_out(places, out, held.document, found)
@@ -197,12 +215,26 @@ def _next(
     )
 
 
-def _is_good(held: Collection, new: Collection, now_s: int) -> bool:
+def _is_good(held: Collection, new: Collection, now_s: int, *, is_lazy: bool) -> bool:
     """Whether the held version says what ``new`` would, and will do so for long enough."""
     same = dataclasses.replace(new, version=held.version, previous=held.previous, raced=held.raced)
     same = dataclasses.replace(same, date_s=held.date_s, valid_until_s=held.valid_until_s)
+    same = dataclasses.replace(same, bell=held.bell or new.bell)  # another one of the same publisher is no news
+    if is_lazy and 0 <= now_s - held.date_s < PROGRESS_S:
+        same = dataclasses.replace(same, entries=_without_progress(held.entries, new.entries))
     is_long = held.valid_until_s - now_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
     return same == held and is_long and held.date_s <= now_s + FUTURE_S
+
+
+def _without_progress(held: Sequence[RepositoryEntry], new: Sequence[RepositoryEntry]) -> tuple[RepositoryEntry, ...]:
+    """The new lines with what each publish changes as the held ones have it: mirrors act upon nothing of it."""
+    before = {entry.name: entry for entry in held}
+    return tuple(
+        entry
+        if (old := before.get(entry.name)) is None
+        else dataclasses.replace(entry, version=old.version, date_s=old.date_s, reel=old.reel, head=old.head)
+        for entry in new
+    )
 
 
 def _refuse_loss(directory: Path, held: Believed[Collection] | None, removed: Sequence[str]) -> None:
@@ -259,11 +291,14 @@ def _fingerprints(places: CollectionPlaces, found: FoundRepositories) -> dict[st
 
 
 @contextlib.contextmanager
-def _one_at_a_time(places: CollectionPlaces) -> Iterator[None]:
-    """Wait for whoever publishes just now, as hooks of several repositories do at once."""
+def _one_at_a_time(places: CollectionPlaces, *, waits: bool = True) -> Iterator[None]:
+    """Wait for whoever publishes just now, as hooks of several repositories do at once; raises `ListBusy`, OSError."""
     fd = os.open(places.layout.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ListBusy from None
         yield
     finally:
         os.close(fd)

@@ -32,6 +32,11 @@ class WantedRepository:
     origin: str = field(default="", compare=False)  # for messages: "FILE:LINE", "collection NAME", "gtfs seed add"
 
 
+def escaped(value: object) -> str:
+    """A value within words of ``-o``."""
+    return str(value).replace("\\", "\\\\").replace(",", "\\,")
+
+
 def check_name(name: str) -> str:
     """The name, which may be joined to a directory and shown at a terminal; raises `BadRepositoryName`."""
     components = name.split("/")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gtfs.daemon.places import Places, find_places
 from gtfs.errors import Blame, GtfsError
-from gtfs.state.control import ask_at
+from gtfs.state.control import Tell, ask_at
 
 
 class NoDaemon(GtfsError):
@@ -27,7 +27,12 @@ def places_to_ask(environ: Mapping[str, str], *, is_root: bool) -> list[Places]:
     return list(dict.fromkeys((find_places(environ, is_root=is_root), find_places({}, is_root=True))))
 
 
-def ask_daemon(places: Iterable[Places], request: Mapping[str, object]) -> dict[str, Any]:
+def ask_daemon(
+    places: Iterable[Places],
+    request: Mapping[str, object],
+    tell: Tell = lambda _progress: None,
+    wait: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """What the first answers that is there and may be asked; raises `NoDaemon`, `NodeFailed`, OSError.
 
     Who asks trusts who runs the daemon: root that of another user, too.
@@ -38,7 +43,7 @@ def ask_daemon(places: Iterable[Places], request: Mapping[str, object]) -> dict[
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError):
             fd = os.open(its.runtime, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # sun_path has 108 bytes
             try:
-                return ask_at(f"/proc/self/fd/{fd}/{its.control.name}", request)
+                return ask_at(f"/proc/self/fd/{fd}/{its.control.name}", request, tell, wait)
             finally:
                 os.close(fd)
     where = "" if first is None else f" at {first.control}"

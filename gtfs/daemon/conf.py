@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gtfs.collection.followed import FollowSettings
+from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import WantedRepository, check_name
 from gtfs.daemon.places import Places
 from gtfs.errors import Blame, GtfsError
@@ -27,7 +28,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "defaults": ("options", "mirrors"),
     "repository": ("path", "source", "directory", "options"),
     "collection": (
-        "source", "manifest", "feed", "keyring", "signer", "include", "exclude", "directory", "gone", "options",
+        "source", "manifest", "publish", "feed", "keyring", "signer", "include", "exclude", "directory", "gone",
+        "options",
     ),
     "log": ("file",),
     "status": ("listen", "user", "max-lag", "max-silence", "max-age"),
@@ -35,7 +37,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 _NAMED: Final = frozenset({"repository", "collection"})
 _MANY: Final = frozenset({"options", "keyring", "signer", "include", "exclude", "user"})
 _STATUS_WORDS: Final = {"listen": "status", "user": "status_user"}  # of -o; the others are the same with _
-_PATHS: Final = frozenset({"path", "directory", "mirrors", "file", "keyring"})
+_PATHS: Final = frozenset({"path", "directory", "publish", "mirrors", "file", "keyring"})
+_OF_PUBLISHER: Final = frozenset({"publish", "options"})  # of a collection that is published
 _SUFFIX: Final = ".git"
 _PREFETCH: Final = "prefetch"  # a mirror of a daemon is a whole one, unless its options say otherwise
 
@@ -49,6 +52,7 @@ class BadSettings(GtfsError):
 
     def __init__(self, path: Path, line: int, reason: str) -> None:
         super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
+        self.path, self.reason = path, reason
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Configuration:
     options: tuple[str, ...] = ()
     mirrors: Path = Path()
     repositories: tuple[WantedRepository, ...] = ()
-    collections: tuple[FollowSettings, ...] = ()
+    collections: tuple[FollowSettings | PublishSettings, ...] = ()
     log_file: Path | None = None
     status: tuple[str, ...] = ()  # as words of -o
     troubles: tuple[BadSettings, ...] = ()
@@ -202,7 +206,7 @@ class _Reader:
         self._taken: dict[Path, str] = {}  # the same of the repositories' directories
         self._above: dict[Path, str] = {}  # and of the directories that those lie in
         self._repositories: list[WantedRepository] = []
-        self._collections: list[FollowSettings] = []
+        self._collections: list[FollowSettings | PublishSettings] = []
 
     def add(self, path: Path) -> None:
         """Raises `BadSettings`, OSError."""
@@ -256,12 +260,21 @@ class _Reader:
         self._taken[directory] = section.origin()
         self._above.update(dict.fromkeys(directory.parents, section.origin()))
 
-    def _collection(self, section: _Section, name: str) -> FollowSettings:
-        source, manifest = section.one("source"), section.one("manifest")
-        if (source is None) == (manifest is None):
-            raise section.bad("a collection has either source =, a signed list, or manifest =, one of grokmirror")
+    def _collection(self, section: _Section, name: str) -> FollowSettings | PublishSettings:
+        source, manifest, published = section.one("source"), section.one("manifest"), section.path_of("publish")
+        if [source, manifest, published].count(None) != 2:
+            raise section.bad(
+                "a collection has one of source =, a signed list, manifest =, one of grokmirror, and publish =, a "
+                "directory of repositories"
+            )
         if "/" in name:
             raise section.bad("the name of a collection is one word, without /")
+        if published is not None:
+            other = next((key for key in section.values if key not in _OF_PUBLISHER), None)
+            if other is not None:
+                reason = f"{other} = is for one that is followed; of this one, see gtfs init --collection {published}"
+                raise section.bad(reason, section.line_of(other))
+            return PublishSettings(name, published, section.all("options"))
         if "feed" in section.values and manifest is None:
             raise section.bad("feed = is for a manifest; a signed list names its feeds", section.line_of("feed"))
         return FollowSettings(

@@ -16,25 +16,27 @@ import trio
 
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.collection.wanted import WantedRepository
+from gtfs.daemon.listbell import ListBell
+from gtfs.daemon.roster import Roster
 from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
+from gtfs.node.bell import Bell
 from gtfs.node.saidonce import SaidOnce
 from gtfs.swarm.feeds import FeedPoller
-from gtfs.swarm.httpget import Client
 
 log = logging.getLogger(__name__)
 
 _LONGEST_S = 3600.0  # between two looks at what time has made due, whatever the clock does meanwhile
-_POLL_S = 300.0
 
 
 class CollectionFollower:
     """``changed`` is awaited when other repositories may be wanted."""
 
-    def __init__(self, root: Path, settings: FollowSettings, client: Client, changed: Callable[[], Awaitable[None]]):
+    def __init__(self, root: Path, settings: FollowSettings, roster: Roster, changed: Callable[[], Awaitable[None]]):
         self.settings = settings
         self._root = root
-        self._client = client
+        self._roster = roster
+        self._bell: Bell | None = None
         self._changed = changed
         self._collection: FollowedCollection | None = None
         self._poller: FeedPoller | None = None
@@ -46,13 +48,18 @@ class CollectionFollower:
     async def open(self) -> None:
         """Read what is held; a state that cannot be read is named, and no repository of it runs."""
         try:
-            self._collection = await trio.to_thread.run_sync(FollowedCollection, self._root, self.settings)
+            collection = await trio.to_thread.run_sync(FollowedCollection, self._root, self.settings)
             feed = parse_feed(self.settings.source)
+            own = await trio.to_thread.run_sync(self._roster.read_options, tuple(self.settings.options))
         except (GtfsError, OSError) as e:
             self._trouble = str(e)
             log.error("collection %s is not followed: %s", self.settings.name, e)
         else:
-            self._poller = FeedPoller([feed], self._take, self._client, interval_s=_POLL_S, has_freshness=False)
+            self._collection = collection
+            client, poll_s = self._roster.shared.client, own.node.poll_s
+            self._poller = FeedPoller([feed], self._take, client, interval_s=poll_s, has_freshness=False)
+            owner = ListBell(collection.layout, collection.held, is_publisher=False)
+            self._bell = Bell(owner, self._roster.session, self._poller.hurry, is_quiet=True)
 
     def wanted(self) -> list[WantedRepository]:
         """Its mirrors."""
@@ -80,9 +87,10 @@ class CollectionFollower:
     async def run_task(self) -> None:
         """Follow it until it is cancelled."""
         with self.scope:
-            if self._poller is None or self._collection is None:
+            if self._poller is None or self._collection is None or self._bell is None:
                 return
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._bell.run_task)
                 nursery.start_soon(self._poller.poll_task)
                 nursery.start_soon(self._look_task)
 
@@ -96,6 +104,8 @@ class CollectionFollower:
             raise
         self._said.is_over(f"collection {self.settings.name} stays as it was")
         if is_news:
+            if self._bell is not None:
+                self._bell.renew()
             await self._act()
 
     async def _look_task(self) -> None:

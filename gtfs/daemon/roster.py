@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -19,6 +19,7 @@ import trio
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1
+from gtfs.layout import Layout
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -30,6 +31,7 @@ from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
 from gtfs.state.damage import is_damage
+from gtfs.state.outstanding import is_by_itself
 from gtfs.state.source import Source, find_source
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import Session
@@ -43,6 +45,15 @@ BUSY_S = 60.0  # at most, for one that another process has: it may end at any mo
 REST_EVERY_S = 15.0  # what was not used for so long, or twice as long, is closed
 
 Stage = Literal["waiting", "starting", "running", "trouble"]
+
+
+class NodeFault(GtfsError):
+    """A fault of gtfs itself ended one node; nobody else is to end with it, and the log has where it happened."""
+
+    fault = Blame.SYSTEM
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"a fault of gtfs ended it ({type(error).__name__}: {error}); please report what the log says")
 
 
 class OwnOptions(NamedTuple):
@@ -81,6 +92,19 @@ class RosterMember:
         }
 
 
+def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]:
+    """Each, and beside it what is offered from there (design.md §12), if anything was."""
+    for one in wanted:
+        yield one
+        try:
+            fork = Layout.in_repository(git_dir_at(one.directory)).fork
+            is_published = Layout.in_repository(fork).latest.exists()
+        except (GtfsError, OSError):  # that is for whoever opens the repository
+            continue
+        if is_published:
+            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork)
+
+
 def trouble_text(error: GtfsError | OSError) -> str:
     """One line."""
     if isinstance(error, OSError):
@@ -108,10 +132,10 @@ class Roster:
         *,
         goes_on: bool = True,
     ) -> None:
-        self._session = session
-        self._shared = shared
+        self.session = session
+        self.shared = shared
         self._nursery = nursery
-        self._read_options = read_options
+        self.read_options = read_options
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
@@ -126,8 +150,11 @@ class Roster:
         return [member.node for member in self.members() if member.node is not None]
 
     async def want(self, wanted: Iterable[WantedRepository]) -> None:
-        """Run these and no others: what is as it was goes on undisturbed. Returns when those that leave have ended."""
-        by_name = {repository.name: repository for repository in wanted}
+        """Run these, with what is offered from them, and no others: what is as it was goes on undisturbed.
+
+        Returns when those that leave have ended.
+        """
+        by_name = {repository.name: repository for repository in with_forks(wanted)}
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted]
         for member in leaving:
             member.scope.cancel()
@@ -188,12 +215,20 @@ class Roster:
         except (GtfsError, OSError) as error:
             if not self._goes_on:
                 raise
-            member.trouble = error
-            self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
+            self._is_in_trouble(member, error)
+        except Exception as error:
+            if not self._goes_on:
+                raise
+            log.exception("%s: a fault of gtfs", member.wanted.name)
+            self._is_in_trouble(member, NodeFault(error))
         finally:
             member.node = None
             member.progress = "trouble"
             member.tried.set()
+
+    def _is_in_trouble(self, member: RosterMember, error: GtfsError | OSError) -> None:
+        member.trouble = error
+        self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
 
     async def _rest(self, member: RosterMember) -> None:
         longest_s = BUSY_S if member.trouble is not None and fault_of(member.trouble) is Blame.BUSY else LONGEST_S
@@ -217,11 +252,11 @@ class Roster:
                 await trio.sleep_forever()
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
-        given, trust = await trio.to_thread.run_sync(self._read_options, wanted.options)  # names of hosts are looked up
+        given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up
         source, is_clone = await trio.to_thread.run_sync(_find, wanted)
         if is_clone:
             given = replace(given, prefetch=True)  # else reels stay away
-        opened = open_source(source, trust, given, self._session, self._shared)
+        opened = open_source(source, trust, given, self.session, self.shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
         await node.take_up()
@@ -259,4 +294,6 @@ def _check_worth(node: Node) -> None:
         raise BadRepository(
             f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
         )
+    if is_by_itself(state.config):
+        return
     log.warning("%s has published nothing yet: run gtfs publish %s", state.repository.path, state.repository.path)

@@ -11,18 +11,19 @@ from typing import Any
 import trio
 
 from gtfs.collection.followed import FollowSettings
+from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import WantedRepository, check_name
 from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
 from gtfs.daemon.following import CollectionFollower
 from gtfs.daemon.places import Places
+from gtfs.daemon.publisher import CollectionPublisher
 from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
 from gtfs.node.saidonce import SaidOnce
 from gtfs.state.control import Tell
 from gtfs.state.source import find_source
-from gtfs.swarm.httpget import Client
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ class Service:
         check: OptionsCheck,
         added: AddedRepositories,
         roster: Roster,
-        client: Client,
         nursery: trio.Nursery,
     ) -> None:
         self.configuration = configuration
@@ -61,9 +61,8 @@ class Service:
         self._check = check
         self._added = added
         self._roster = roster
-        self._client = client
         self._nursery = nursery
-        self._followers: dict[str, CollectionFollower] = {}
+        self._followers: dict[str, CollectionFollower | CollectionPublisher] = {}
         self._one = trio.Lock()
         self._said = SaidOnce(log)
         self._left_out: dict[str, str] = {}  # why a repository that somebody wants does not run, by its origin and name
@@ -75,6 +74,7 @@ class Service:
             "remove": self._asked_remove,
             "list": self._asked_list,
             "reread": self._asked_reread,
+            "mirror": self._asked_mirror,
         }
 
     async def start(self) -> None:
@@ -106,7 +106,7 @@ class Service:
         for trouble in self.configuration.troubles:
             log.error("%s (nothing of this file counts, the others do)", trouble)
 
-    async def _follow(self, collections: tuple[FollowSettings, ...]) -> None:
+    async def _follow(self, collections: tuple[FollowSettings | PublishSettings, ...]) -> None:
         by_name = {settings.name: settings for settings in collections}
         for name, follower in list(self._followers.items()):
             if by_name.get(name) != follower.settings:
@@ -114,10 +114,15 @@ class Service:
                 del self._followers[name]
         for name, settings in by_name.items():
             if name not in self._followers:
-                follower = CollectionFollower(self._places.collection(name), settings, self._client, self._fill)
-                self._followers[name] = follower
+                follower = self._followers[name] = self._follower_of(settings)
                 await follower.open()
                 self._nursery.start_soon(follower.run_task)
+
+    def _follower_of(self, settings: FollowSettings | PublishSettings) -> CollectionFollower | CollectionPublisher:
+        roster = self._roster
+        if isinstance(settings, PublishSettings):
+            return CollectionPublisher(settings, roster.session, roster.shared.noticing, self._fill)
+        return CollectionFollower(self._places.collection(settings.name), settings, roster, self._fill)
 
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""
@@ -176,6 +181,23 @@ class Service:
             await self._take_out(wanted.name)
             raise trouble
         return member.describe()
+
+    async def _asked_mirror(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """Once a repository that this daemon has runs: its settings as they are given, and a sync to the end."""
+        name = request.get("name")
+        member = next((member for member in self._roster.members() if member.wanted.name == name), None)
+        if member is None:
+            why = next((reason for what, reason in self._left_out.items() if what.startswith(f"{name} of ")), None)
+            raise NoSuchRepository(f"{name} does not run: {why or 'this daemon reads another gtfs.conf'}")
+        if member.node is None and member.tried.is_set():
+            member.tried = trio.Event()
+            member.again.set()
+        await member.tried.wait()
+        if member.node is None:
+            raise member.trouble or NoSuchRepository(f"{name} has ended meanwhile")
+        changed = await member.node.worktrees.set(request)
+        is_to_sync = request.get("sync", True)
+        return {**changed, "sync": await member.node.asked_sync(request, tell) if is_to_sync else None}
 
     def _new(self, source: str, name: str | None, options: tuple[str, ...]) -> WantedRepository:
         """What is to be added; raises a `GtfsError` where it cannot be."""

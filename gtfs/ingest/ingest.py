@@ -67,7 +67,9 @@ class Ingest:
         limits: Limits | None = None,
         *,
         keeps_marks: bool = False,
+        borrows: bool = False,
     ) -> None:
+        self._borrows = borrows  # in a fork, what git has of the repository beside it is as good as let in (§12)
         # In a clone it is git that makes refs: what they will reach stays marked until it has (design.md §12).
         self._keeps_marks = keeps_marks
         self._repository = repository
@@ -380,5 +382,7 @@ class Ingest:
         here = {oid for oid in unpacked if oid in self._known}
         if len(here) < len(unpacked):
             doubt(self._index)
+        if self._borrows:
+            here |= {oid for oid in asked if oid in self._known}
         self._unpacked |= here
         return [p for p in asked if p not in here]

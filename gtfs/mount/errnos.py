@@ -18,7 +18,7 @@ from typing import Final, ParamSpec, TypeVar
 import pyfuse3
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.mount.tree import NotLocal
+from gtfs.mount.tree import NotLocal, PackGone
 from gtfs.mount.waits import MountClosing
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ R = TypeVar("R")
 
 _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (NotLocal, errno.ENODATA),
+    (PackGone, errno.ESTALE),
     (MountClosing, errno.ESHUTDOWN),
     (TimeoutError, errno.ETIMEDOUT),
 )

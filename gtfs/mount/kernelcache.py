@@ -9,7 +9,6 @@ import logging
 import pyfuse3
 
 from gtfs.mount import inodes
-from gtfs.mount.tree import PackInfo
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +27,12 @@ class KernelCache:
         """There will be no session any more."""
         self._is_served = False
 
-    def forget(self, info: PackInfo) -> None:
-        """Let the kernel ask for a pack's attributes again."""
+    def forget(self, row: int) -> None:
+        """Let the kernel ask for the attributes of the pack in this row of the index again."""
         if not self._is_served:
             return
         try:
-            pyfuse3.invalidate_inode(inodes.pack_inode(info.row), attr_only=True)
+            pyfuse3.invalidate_inode(inodes.pack_inode(row), attr_only=True)
         except OSError as error:
             if error.errno != errno.ENOENT:  # the kernel never heard of it
-                log.debug("cannot invalidate %s: %s", info.oid.hex(), error)
+                log.debug("cannot invalidate the pack in row %d: %s", row, error)

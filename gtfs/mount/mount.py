@@ -81,7 +81,7 @@ class Mount:
         self._names.changed()
         info = self._source.info(oid)
         if info is not None:
-            self._kernel.forget(info)
+            self._kernel.forget(info.row)
 
     async def watch_news_task(self, news: TreeNews) -> None:
         """Whenever the packs changed, the directory did, as its mtime says at the next look.
@@ -94,3 +94,5 @@ class Mount:
             self._names.changed()
             for oid in news.since(before):
                 self.pack_changed_nowait(oid)
+            for row in news.gone_since(before):
+                self._kernel.forget(row)

@@ -83,6 +83,7 @@ class Names:
             info = self._source.info_by_row(row)
             if info is not None:
                 return info
+            fail(errno.ESTALE)  # the pack has gone: by its name the kernel asks again
         elif inode == inodes.CONTROL:
             return Parts()
         else:

@@ -37,6 +37,12 @@ class NotLocal(GtfsError):
         super().__init__(message)
 
 
+class PackGone(GtfsError):
+    """The pack was withdrawn while somebody had it open (ESTALE)."""
+
+    fault = Blame.SOURCE
+
+
 class PackInfo(NamedTuple):
     """One commit pack as the mount shows it."""
 
@@ -85,7 +91,7 @@ class PackSource(Protocol):
         """Exactly ``length`` verified bytes (the mount never asks past the end).
 
         ``read_ahead`` is how many bytes after them this reader will probably want. May be cancelled at any await.
-        Raises `ReadTimedOut`, `NotLocal` or another `GtfsError`.
+        Raises `ReadTimedOut`, `NotLocal`, `PackGone` or another `GtfsError`.
         """
 
     def xattrs(self, oid: ObjectId) -> dict[bytes, bytes]:
@@ -158,6 +164,9 @@ class TreeNews(Protocol):
 
     def since(self, seen: int) -> Sequence[ObjectId]:
         """Packs that were there at ``seen`` and are others now, in state or in what is local of them."""
+
+    def gone_since(self, seen: int) -> Sequence[int]:
+        """Rows of packs that were there and are not any more."""
 
 
 class NotTakeable(GtfsError):

@@ -11,14 +11,14 @@ import logging
 import random
 import shutil
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
-from gtfs.catalogue.accept import Held
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
+from gtfs.layout import Layout
 from gtfs.state.bell import BELL_BYTES, BELL_FILE, PIECE_BYTES, make_bell, next_piece, piece_of
 from gtfs.state.feedkey import FeedKey, read_feed_key
 from gtfs.state.state import State
@@ -33,17 +33,61 @@ _SPREAD_S: Final = 0.25  # over which those who hear it at once ask a feed
 _KEPT: Final = 2  # bells: the newest, and the one before, for who is late at the turn
 
 
+class BellTold(NamedTuple):
+    """What a held statement says of its bell."""
+
+    repository: str  # its id, or the collection's
+    version: int
+    bell: InfoHash
+    trackers: tuple[str, ...] = ()
+
+
+class BellOwner(Protocol):
+    """Who holds statements with bells: a repository's state, or what is held of a collection."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where bells lie, and the key of a publisher's own."""
+
+    def told(self) -> BellTold | None:
+        """What the held one says, None where there is no bell."""
+
+    def is_publisher(self) -> bool:
+        """Whether it may be the one who rings."""
+
+
+class StateBell:
+    """A repository's."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @property
+    def layout(self) -> Layout:
+        """See `BellOwner`."""
+        return self._state.layout
+
+    def told(self) -> BellTold | None:
+        """See `BellOwner`; in a clone it is git that asks."""
+        held = None if self._state.held is None else self._state.held.catalogue
+        if held is None or held.bell is None or self._state.config.is_clone():
+            return None
+        return BellTold(held.repository, held.version, held.bell, held.trackers)
+
+    def is_publisher(self) -> bool:
+        """See `BellOwner`."""
+        return self._state.config.sign_key() is not None
+
+
 class Bell:
-    """A node's part in it; ``ask`` lets its feeds be asked at once."""
+    """A node's part in it, or a daemon's in a collection's; ``ask`` lets its feeds be asked at once."""
 
     def __init__(
-        self, state: State, session: Session | None, ask: Callable[[], None], *, is_quiet: bool = False
+        self, owner: BellOwner, session: Session | None, ask: Callable[[], None], *, is_quiet: bool = False
     ) -> None:
         self._is_quiet = is_quiet
-        self._state = state
-        self._session = (
-            session if session is not None and session.options.bells and not state.config.is_clone() else None
-        )
+        self._owner = owner
+        self._session = session if session is not None and session.options.bells else None
         self._ask = ask
         self._news = trio.Event()
         self._entered: list[InfoHash] = []
@@ -69,21 +113,21 @@ class Bell:
             return
         while True:
             self._news = trio.Event()
-            held = self._state.held
+            told = self._owner.told()
             async with trio.open_nursery() as nursery:
-                if held is not None and held.catalogue.bell is not None:
-                    nursery.start_soon(self._take_part, session, held, held.catalogue.bell)
+                if told is not None:
+                    nursery.start_soon(self._take_part, session, told)
                 await self._news.wait()
                 nursery.cancel_scope.cancel()
 
-    async def _take_part(self, session: Session, held: Held, bell: InfoHash) -> None:
-        version = held.catalogue.version
+    async def _take_part(self, session: Session, told: BellTold) -> None:
+        version = told.version
         try:
-            key = await trio.to_thread.run_sync(self._own_key, held)
+            key = await trio.to_thread.run_sync(self._own_key, told)
             if key is not None and version > 1:
-                await self._ring(session, held, key)
-            metainfo = None if key is None else self._made(key, held, version)[0]
-            torrent = await self._enter(session, held, bell, metainfo)
+                await self._ring(session, told, key)
+            metainfo = None if key is None else self._made(key, told, version)[0]
+            torrent = await self._enter(session, told, told.bell, metainfo)
             async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
                 async for piece in pieces:
                     await self._on_heard(version + 1 + piece - next_piece(version))
@@ -91,24 +135,24 @@ class Bell:
             log.warning("news after version %d come by asking alone: %s", version, error)
 
     @staticmethod
-    def _made(key: FeedKey, held: Held, version: int) -> tuple[bytes, InfoHash]:
-        return make_bell(key, held.catalogue.repository, version)
+    def _made(key: FeedKey, told: BellTold, version: int) -> tuple[bytes, InfoHash]:
+        return make_bell(key, told.repository, version)
 
-    def _own_key(self, held: Held) -> FeedKey | None:
-        """The secret behind the bell of a catalogue, where this node has it."""
-        if self._state.config.sign_key() is None:
+    def _own_key(self, told: BellTold) -> FeedKey | None:
+        """The secret behind the bell of a statement, where this node has it."""
+        if not self._owner.is_publisher():
             return None
-        key = read_feed_key(self._state.layout.bell_key)
-        is_own = key is not None and self._made(key, held, held.catalogue.version)[1] == held.catalogue.bell
+        key = read_feed_key(self._owner.layout.bell_key)
+        is_own = key is not None and self._made(key, told, told.version)[1] == told.bell
         return key if is_own else None
 
-    async def _enter(self, session: Session, held: Held, bell: InfoHash, metainfo: bytes | None) -> Torrent:
+    async def _enter(self, session: Session, told: BellTold, bell: InfoHash, metainfo: bytes | None) -> Torrent:
         """The bell's torrent in the session; those before the last but one leave it and the disk."""
-        directory = self._state.layout.bell(bell)
+        directory = self._owner.layout.bell(bell)
         spec = TorrentSpec(
             file_name=BELL_FILE, infohash=bell, size=BELL_BYTES, piece_length=PIECE_BYTES, directory=directory,
             metainfo=directory / "torrent", resume=directory / "resume", awaited=True, is_quiet=self._is_quiet,
-            trackers=held.catalogue.trackers,
+            trackers=told.trackers,
         )  # fmt: skip
 
         def prepare() -> None:
@@ -130,18 +174,17 @@ class Bell:
         return torrent
 
     def _sweep(self) -> None:
-        kept = {self._state.layout.bell(bell) for bell in self._entered}
-        for path in self._state.layout.bells.iterdir():
+        kept = {self._owner.layout.bell(bell) for bell in self._entered}
+        for path in self._owner.layout.bells.iterdir():
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
-    async def _ring(self, session: Session, held: Held, key: FeedKey) -> None:
+    async def _ring(self, session: Session, told: BellTold, key: FeedKey) -> None:
         """Tell those who listen to the bell of the version before that there is this one."""
-        name, version = held.catalogue.repository, held.catalogue.version
-        metainfo, bell = self._made(key, held, version - 1)
-        torrent = await self._enter(session, held, bell, metainfo)
+        metainfo, bell = self._made(key, told, told.version - 1)
+        torrent = await self._enter(session, told, bell, metainfo)
         await torrent.milestones.wait_ready()
-        ring(torrent, next_piece(version - 1), piece_of(key, name, version))
+        ring(torrent, next_piece(told.version - 1), piece_of(key, told.repository, told.version))
 
     async def _on_heard(self, version: int) -> None:
         """Ask until the version is held, which ends this, or feeds have had their time."""

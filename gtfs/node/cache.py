@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mirror with little disk: of its reels it keeps ``cache_size``, and what it lets go of are pieces that others seed.
+"""A mirror with little disk: of its reels it keeps ``cache_size``, and what it lets go of can be had again.
 
-Nothing is lost by it: what git has is encoded again when somebody asks for it here, the rest is fetched again. A piece
-goes only while a connected peer has it that keeps it: of two caches, one does. Trio loop.
+First go pieces that a connected peer has and keeps: of two caches, one does. Then, as nobody else may have them, whole
+reels that git gives again byte for byte: it is tried before. When somebody asks for them they come back
+(`gtfs.node.ondemand`). Trio loop.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from collections.abc import Collection
 import trio
 
 from gtfs.durable import replace_file
+from gtfs.errors import GtfsError
+from gtfs.ids import ReelName
+from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.ondemand import OnDemand
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.state.config import BadConfig
+from gtfs.state.repair import gives_again
 from gtfs.state.state import State
 from gtfs.swarm.eviction import evict
 from gtfs.swarm.peers import copies_elsewhere
@@ -49,13 +55,25 @@ class Cache:
         self._evictions = reel_torrents.evictions
         self._limit_bytes = limit_bytes
         self._one = trio.Lock()
+        self._given_again: dict[ReelName, bool] = {}  # whether git gives a reel as it was published; others are tried
+        self._demand = OnDemand(state, reel_torrents, self.has_room)
 
     def local_bytes(self) -> int:
         """What the reels take on disk."""
         return sum(torrent.local_bytes() for torrent in self._reel_torrents.torrents())
 
+    def status(self) -> dict[str, int]:
+        """What gtfs(1) documents under ``cache``."""
+        return {"limit": self._limit_bytes, "used": self.local_bytes(), "encoded": self._demand.encoded}
+
     async def run_task(self) -> None:
-        """Look again and again."""
+        """Keep below the limit, and bring back what is asked for."""
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(self._demand.run_task)
+            await self.trim_task()
+
+    async def trim_task(self) -> None:
+        """Keep below the limit."""
         while True:
             await trio.sleep(random.uniform(0.5, 1.5) * EVERY_S)  # noqa: S311  no secret
             try:
@@ -66,21 +84,31 @@ class Cache:
             except SwarmError as e:
                 log.warning("the cache was not trimmed: %s", e)
 
-    async def trim(self) -> int:
-        """Let go of what was not used for longest until the goal is met; gives how many bytes. Raises OSError."""
-        async with self._one:
-            return await self._trim()
+    async def has_room(self, size: int) -> bool:
+        """Whether a reel of this size may come back: one may in any case, more as far as the limit lets them."""
+        await self.trim(size)
+        return self.local_bytes() + size <= self._limit_bytes or not self._demand.is_any_asked()
 
-    async def _trim(self) -> int:
-        here = self.local_bytes()
-        if here <= self._limit_bytes:
-            return 0
-        excess = here - int(GOAL * self._limit_bytes)
+    async def trim(self, more: int = 0) -> int:
+        """Let go of what was not used for longest until the goal is met, with so many bytes more; gives how many bytes.
+
+        Raises OSError.
+        """
+        async with self._one:
+            excess = self._excess(more)
+            freed = await self._trim(excess) if excess > 0 else 0
+            return freed + await self._shed(excess - freed)
+
+    def _excess(self, more: int) -> int:
+        here = self.local_bytes() + more
+        return here - int(GOAL * self._limit_bytes) if here > self._limit_bytes else 0
+
+    async def _trim(self, excess: int) -> int:
+        """Pieces that others seed."""
         found: list[tuple[float, int, int, int]] = []
         for row, torrent in self._evictable():
             copies = await copies_elsewhere(torrent, self._session.peer_id)
-            # The last piece, which begins every look at a reel, would be fetched again at once.
-            held = (p for p in range(torrent.board.count - 1) if torrent.board.is_here(p) and copies[p])
+            held = (p for p in _held(torrent) if copies[p])
             size = torrent.spec.piece_length
             found += ((torrent.last_used.get(piece, 0.0), row.id, piece, size) for piece in held)
         going: dict[int, set[int]] = defaultdict(set)
@@ -98,6 +126,35 @@ class Cache:
             log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))
         return freed
 
+    async def _shed(self, excess: int) -> int:
+        """Reels that git gives again; gives how many bytes."""
+        freed = 0
+        used = [
+            (max(torrent.last_used.values(), default=0.0), row) for row, torrent in self._evictable() if _held(torrent)
+        ]
+        for _, row in sorted(used, key=lambda found: (found[0], found[1].id)):
+            if freed >= excess:
+                break
+            if await self._may_shed(row):
+                async with self._writing.turn():
+                    freed += await self._evict(row.id, None)
+        if freed:
+            log.info("let go of %d bytes that git gives again", freed)
+        return freed
+
+    async def _may_shed(self, row: ReelRow) -> bool:
+        if not self._reel_torrents.is_let_in(row):
+            return False
+        if row.name not in self._given_again:
+            try:
+                gives = await self._writing.run(gives_again, self._state, row, cancelled)
+            except GtfsError as e:
+                log.warning("reel %s stays, as it cannot be encoded again just now: %s", row.name, e)
+                return False
+            await trio.lowlevel.checkpoint_if_cancelled()  # else it was stopped
+            self._given_again[row.name] = gives
+        return self._given_again[row.name]
+
     def _evictable(self) -> list[tuple[ReelRow, Torrent]]:
         """The reels of which pieces may go, as far as this node is concerned."""
         found = []
@@ -105,19 +162,23 @@ class Cache:
             torrent = self._reel_torrents.reel(row.id)
             if torrent is None or not torrent.is_ready() or self._evictions.is_pinned(row.id) or row.stage == "retired":
                 continue
-            if torrent.spec.directory == self._state.layout.reels and (
-                not row.is_whole or self._reel_torrents.is_let_in(row)
-            ):
+            if self._demand.is_asked(row.id):
+                continue
+            if self._reel_torrents.is_own(torrent) and (not row.is_whole or self._reel_torrents.is_let_in(row)):
                 found.append((row, torrent))
         return found
 
-    async def _evict(self, reel_id: int, pieces: Collection[int]) -> int:
+    async def _evict(self, reel_id: int, pieces: Collection[int] | None) -> int:
+        """These as far as others have them; None: all of what git gives again."""
         # Looked at again: much may have changed since it was chosen.
         for row, torrent in self._evictable():
             if row.id != reel_id:
                 continue
-            copies = await copies_elsewhere(torrent, self._session.peer_id)
-            going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
+            if pieces is None:
+                going = _held(torrent) if self._reel_torrents.is_let_in(row) else []
+            else:
+                copies = await copies_elsewhere(torrent, self._session.peer_id)
+                going = [p for p in pieces if torrent.board.is_here(p) and copies[p]]
             if not going or self._evictions.is_pinned(row.id) or self._reel_torrents.reel(reel_id) is not torrent:
                 continue
             with self._evictions.leaving(row.infohash):
@@ -136,3 +197,9 @@ class Cache:
         table = None if path.exists() else reel_files.table(row)
         if table is not None:
             replace_file(path, encode_table(table.packs, reel_files.fmt))
+
+
+def _held(torrent: Torrent) -> list[int]:
+    """The pieces that are here, without the last one, which begins every look at a reel: it would be fetched again at
+    once."""
+    return [piece for piece in range(torrent.board.count - 1) if torrent.board.is_here(piece)]

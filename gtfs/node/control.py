@@ -76,6 +76,11 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "source": _is_word,
     "key": lambda value: value is None or isinstance(value, str),
     "files": lambda value: isinstance(value, list) and all(map(_is_name, value)),
+    "sync": lambda value: isinstance(value, bool),
+    "worktrees": lambda value: (
+        isinstance(value, list) and all(isinstance(text, str) and "\0" not in text for text in value)
+    ),
+    "push_url": lambda value: value is None or _is_url(value),
     "force": lambda value: isinstance(value, bool),
     "jobs": lambda value: value is None or (type(value) is int and 0 < value <= _MAX_JOBS),
     "keys": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),

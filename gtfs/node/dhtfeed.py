@@ -143,12 +143,12 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
             await trio.to_thread.run_sync(shutil.rmtree, directory, True)
 
 
-async def first_document(feed: DhtFeed, session: Session | None) -> bytes:
+async def first_document(feed: DhtFeed, session: Session | None, for_s: float = FIRST_S) -> bytes:
     """The catalogue that a pointer leads to, before there is a node. Raises `FeedError`."""
     if session is None:
         raise Unaskable(feed.text, "this node is offline")
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
-        until_s = trio.current_time() + FIRST_S
+        until_s = trio.current_time() + for_s
         while True:
             try:
                 pointer = await _ask(session, feed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -53,8 +54,16 @@ class Damper:
 class EventHooks:
     """One node's. ``status`` gives what find_troubles reads."""
 
-    def __init__(self, state: State, moved: Count, status: Callable[[], dict[str, Any]], look_s: float) -> None:
+    def __init__(
+        self,
+        state: State,
+        moved: Count,
+        status: Callable[[], dict[str, Any]],
+        look_s: float,
+        directories: Sequence[Path] = (),
+    ) -> None:
         self._state = state
+        self._directories = directories
         self._moved = moved
         self._status = status
         self._look_s = look_s
@@ -78,8 +87,9 @@ class EventHooks:
         found = self._damper.settle(seen, trio.current_time())
         self._log(found)
         try:
-            published = await trio.to_thread.run_sync(run_published_hooks, self._state, cancelled)
-            told = await trio.to_thread.run_sync(run_trouble_hooks, self._state, found, cancelled)
+            others = self._directories
+            published = await trio.to_thread.run_sync(run_published_hooks, self._state, cancelled, others)
+            told = await trio.to_thread.run_sync(run_trouble_hooks, self._state, found, cancelled, others)
         except (GtfsError, OSError) as error:
             log.warning("no hook runs: %s", error)
             return False

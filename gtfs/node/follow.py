@@ -13,6 +13,7 @@ from itertools import islice
 import trio
 
 from gtfs.catalogue.accept import Accepted, FirstTrust
+from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
@@ -27,6 +28,7 @@ from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
 from gtfs.state.turnover import Guess
+from gtfs.state.withdrawal import PRUNE_GIT, withdraw
 from gtfs.swarm.pieces import SwarmError
 from gtfs.view.writing import Writing
 
@@ -213,9 +215,23 @@ class Follower:
                     await self._writing.run(self._way_in.forget)
         return report
 
+    async def let_go(self) -> None:
+        """Let go of what the publisher has withdrawn, as far as no ref here reaches it."""
+        try:
+            packs = await self._writing.run(withdraw, self._state)
+        except (GtfsError, OSError) as error:  # looked for again after the next catalogue, and at the next start
+            log.warning("what was withdrawn stays for now: %s", error)
+            return
+        if packs:
+            events.info("%s: %d packs were withdrawn; %s", self._state.repository.path, packs, PRUNE_GIT)
+        held = self._state.held
+        if held is not None and held.catalogue.pruned is not None:
+            await self._reel_torrents.update()
+
     async def _move_refs(self) -> RefReport:
         report = await self._writing.run(move_refs, self._state)
         self._news.came_in()
+        await self.let_go()
         if report.moved:
             waiting = f", {len(report.held_back)} are held back" if report.held_back else ""
             events.info("%s: %d refs moved%s", self._state.repository.path, report.moved, waiting)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.ids import ObjectId
 from gtfs.node.noticing import Ear, Noticing
 from gtfs.node.nursery import cancelled
 from gtfs.node.saidonce import SaidOnce
@@ -50,6 +52,23 @@ class GitNews:
         self._writing = writing
         self._jobs = jobs
         self._news = writing.news
+        self._refs_watch = RefsWatch(state.repository)
+        self._read_at = -math.inf  # when refs were read last, by the clock of trio
+
+    async def begin(self, work: Work) -> None:
+        """Take up what plain git brought since the last time, and from now on whenever it moves a ref."""
+        self.takes_up = not self._state.config.is_clone()
+        if not self.takes_up or self._state.read_only:
+            return
+
+        def take_up() -> list[Ref]:
+            self._refs_watch.changed()
+            found = self._state.refs().chosen
+            self._state.take_up(work, refs=found)
+            return found
+
+        self._read_at = trio.current_time()
+        self._news.refs = _shown(await self._writing.run(take_up))
 
     async def watch_task(self) -> None:
         """Look for ever."""
@@ -61,7 +80,7 @@ class GitNews:
                 self._noticing.leave(ear)
 
     async def _watch(self, ear: Ear) -> None:
-        watch, read_at = RefsWatch(self._state.repository), -math.inf
+        watch = self._refs_watch
         said, what = SaidOnce(log), "what git has brought cannot be shown yet"
         seen = self._news.git.number
         again_s = _AGAIN_S
@@ -75,8 +94,8 @@ class GitNews:
             moved = True
             try:
                 moved = await trio.to_thread.run_sync(watch.changed)
-                if moved or trio.current_time() - read_at > again_s:
-                    read_at = trio.current_time()
+                if moved or trio.current_time() - self._read_at > again_s:
+                    self._read_at = trio.current_time()
                     self._divergence.is_old = self._divergence.is_old or moved
                     refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
                     await self._read(refs)
@@ -87,7 +106,7 @@ class GitNews:
                 said.is_over(what)
                 rest_s = _LEAST_S
             except (GtfsError, OSError) as e:
-                read_at = -math.inf
+                self._read_at = -math.inf
                 said.warn(what, e)
                 rest_s = _RETRY_S
             await trio.sleep(rest_s)
@@ -108,8 +127,7 @@ class GitNews:
     async def _read(self, all_refs: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
         found = (await trio.to_thread.run_sync(self._state.refs, all_refs)).chosen
-        shown = [r for r in found if r.name.startswith(b"refs/") and not r.name.startswith(OWN_REFS)]
-        refs = {r.name: r.oid for r in shown if r.kind != MISSING}
+        refs = _shown(found)
         if refs == self._news.refs:
             return
         self._news.moved.grow()
@@ -123,3 +141,9 @@ class GitNews:
     async def asked_offer(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """In a clone: where the held catalogue's refs may stand, for the git that moves them. Raises `NotFollowing`."""
         return await self._writing.run(describe_offer, self._state)
+
+
+def _shown(refs: Iterable[Ref]) -> dict[bytes, ObjectId]:
+    """Where refs stand, without the node's own and those at what is lost."""
+    shown = (ref for ref in refs if ref.name.startswith(b"refs/") and not ref.name.startswith(OWN_REFS))
+    return {ref.name: ref.oid for ref in shown if ref.kind != MISSING}

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import trio
 
@@ -20,11 +22,18 @@ _LONGEST_S = 3600.0
 
 
 class HookRuns:
-    """One node's; nobody waits for it, and it waits for nobody's writing."""
+    """One node's; nobody waits for it, and it waits for nobody's writing.
 
-    def __init__(self, state: State, moved: Count) -> None:
+    ``before`` is awaited first: it makes what hooks may read.
+    """
+
+    def __init__(
+        self, state: State, moved: Count, before: Callable[[], Awaitable[None]], directories: Sequence[Path] = ()
+    ) -> None:
         self._state = state
+        self._directories = directories
         self._moved = moved
+        self._before = before
         self._one = trio.Lock()
         self.running: str | None = None  # the hook at work
 
@@ -48,8 +57,9 @@ class HookRuns:
             self.running = hook
 
         async with self._one:
+            await self._before()
             try:
-                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running)
+                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running, self._directories)
             except (GtfsError, OSError) as error:
                 log.warning("no hook runs: %s", error)
                 return False

@@ -40,6 +40,7 @@ class KeepUp:
     async def run_task(self) -> None:
         """Follow, whenever there may be something to fetch."""
         said, what = SaidOnce(log), "the catalogue cannot be followed yet"
+        await self._follower.let_go()  # what a crash may have left
         if self._follower.lacks_tables():
             self._news.wanted.grow()
         else:
@@ -72,6 +73,8 @@ class KeepUp:
             if self.is_whole:
                 report = await self._follower.sync(lambda _progress: None, stall_s=self._options.stall_s)
                 failed = report.missing
+            else:
+                await self._follower.let_go()
             if failed:
                 return str(next(iter(failed.values())))
         except (GtfsError, OSError) as e:

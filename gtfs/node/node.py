@@ -26,7 +26,7 @@ from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
-from gtfs.node.bell import Bell
+from gtfs.node.bell import Bell, StateBell
 from gtfs.node.cache import Cache
 from gtfs.node.checks import Checks
 from gtfs.node.chunks import ChunkFetcher
@@ -52,6 +52,7 @@ from gtfs.node.status import describe_connections, describe_feeds, describe_sess
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.upkeep import Upkeep
+from gtfs.node.worktrees import Worktrees
 from gtfs.reel.index import ReelRow
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import Tell
@@ -107,14 +108,15 @@ class Node:
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
-        self.hooks = HookRuns(state, self.news.followed)
-        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s)
+        self.worktrees = Worktrees(state, self._writing, self.news.moved)
+        self.hooks = HookRuns(state, self.news.followed, self.worktrees.look, options.hooks)
+        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s, options.hooks)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(
             options.feeds, self._take, shared.client, follow_pointer=self.pointer.follow, interval_s=options.poll_s
         )
-        self.bell = Bell(state, session, self.poller.hurry, is_quiet=options.meet is not None)
+        self.bell = Bell(StateBell(state), session, self.poller.hurry, is_quiet=options.meet is not None)
         self.attesters = Attesters(
             state, self._writing, options.attesters, shared.client, options.poll_s, self._move_refs
         )
@@ -142,8 +144,7 @@ class Node:
 
         ``tell`` hears of it in a thread.
         """
-        self.git_news.takes_up = not self.state.config.is_clone()
-        await self._writing.run(self.state.take_up, Work(self.options.jobs, cancelled, tell))
+        await self.git_news.begin(Work(self.options.jobs, cancelled, tell))
         self.news.changed()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
@@ -212,6 +213,7 @@ class Node:
         self._tell()
         self.news.wanted.grow()
         self.publishing.look_again()
+        self.news.moved.wake()
 
     def _tell(self) -> None:
         """There may be another catalogue: others hear of it."""
@@ -239,7 +241,7 @@ class Node:
         async with open_shown_progress(self.session, tell) as shown, open_flat_nursery() as nursery:
             await self.ask_feeds()
             if self._cache is not None:
-                nursery.start_soon(self._cache.run_task)
+                nursery.start_soon(self._cache.trim_task)
             report = await self.sync(shown.show)
             nursery.cancel_scope.cancel()
         if self._cache is not None:
@@ -256,7 +258,7 @@ class Node:
         await self.poller.poll_once()
         await self.attesters.poll_once()
 
-    async def _asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    async def asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = [Path(file) for file in texts_in(request, "keyrings")]
         if files:
             given = TrustGiven(files)
@@ -264,7 +266,8 @@ class Node:
         self.attesters.use(map(parse_attester, texts_in(request, "attesters")))
         try:
             return await self.sync_once(tell)
-        finally:  # whoever asks for the status next shall not read of refs that have moved
+        finally:  # whoever asks for the status next, or reads a checkout, shall not find refs that have moved
+            await self.worktrees.look()
             await trio.to_thread.run_sync(self.divergence.try_look)
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -312,22 +315,21 @@ class Node:
             "reels": self.reel_torrents.traffic(),
         }
         if self._cache is not None:
-            out["swarm"]["cache"] = {"limit": self.options.cache_bytes, "used": self._cache.local_bytes()}
+            out["swarm"]["cache"] = self._cache.status()
         out["feeds"] = describe_feeds(self.poller.reports())
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
         out["bell"] = self.bell.status()
         out["incoming"] = self.written.statistics()
-        out["running"] = True
-        out["started"] = self._started_s
+        out |= {"running": True, "started": self._started_s, "worktrees": self.worktrees.describe()}
         return out
 
     async def run_task(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything that goes on while the node lives."""
         handlers = self.publishing.handlers()
-        handlers |= {"sync": self._asked_sync, "status": self._asked_status, "trust": self._asked_trust}
-        handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh}
-        handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "init": self._asked_init}
+        handlers |= {"sync": self.asked_sync, "status": self._asked_status, "trust": self._asked_trust}
+        handlers |= {"foresee_sync": self.foresight.asked, "refresh": self._asked_refresh, "init": self._asked_init}
+        handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "mirror": self.worktrees.asked}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         handlers |= {"check": Checks(self.state, self.reel_torrents).asked_check}
         await self.reel_torrents.update()  # a catalogue may have been taken without
@@ -351,6 +353,7 @@ class Node:
             nursery.start_soon(self.upkeep.run_task)
             nursery.start_soon(self.ring_news.watch_task)
             nursery.start_soon(self.publishing.run_task)
+            nursery.start_soon(self.worktrees.run_task)
             nursery.start_soon(self.hooks.run_task)
             nursery.start_soon(self.event_hooks.run_task)
             if self._cache is not None:

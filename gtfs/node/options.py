@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gtfs.feed import Feed
 from gtfs.swarm.options import SwarmOptions
@@ -19,6 +20,7 @@ class NodeOptions:
     feeds: tuple[Feed, ...] = ()
     meet: str | None = None  # where others who have this repository are met, instead of at each of its torrents
     attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
+    hooks: tuple[Path, ...] = ()  # directories with hooks beside the repository's own
     stall_s: float = 120.0  # a sync leaves out a reel that nobody gives for so long
     poll_s: float = 300.0
     table_s: float = 30.0

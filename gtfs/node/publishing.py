@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.work import Step, Work
 from gtfs.state.announce import announce
 from gtfs.state.attest import attest, describe_attested, is_attester
+from gtfs.state.config import BadConfig, Gathering
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.dryrun import answer_dry_run
@@ -45,19 +47,23 @@ from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
-QUIET_S: Final = 2.0  # nothing may have moved for so long
-MOST_S: Final = 30.0  # but nobody waits longer than this after the first move
+FIRST_S: Final = 0.3  # after a move that is the first for a while: what git moves at once is one version
 _LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
 _LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept has clocks that did not
 
 
-async def wait_quiet(moves: Count, seen: int) -> int:
-    """The number of ``moves`` once it is another than ``seen``, and grows no more for now."""
+async def wait_quiet(moves: Count, seen: int, gathering: Gathering, rested_s: float = math.inf) -> int:
+    """The number of ``moves`` once it is another than ``seen``, and grows no more for now.
+
+    From the time ``rested_s`` on, the first move hardly waits: most moves are alone.
+    """
     seen = await moves.wait_beyond(seen)
-    with trio.move_on_after(MOST_S):
+    is_first = trio.current_time() >= rested_s
+    quiet_s = min(FIRST_S, gathering.quiet_s) if is_first else gathering.quiet_s
+    with trio.move_on_after(gathering.most_s):
         while True:
-            with trio.move_on_after(QUIET_S) as scope:
+            with trio.move_on_after(quiet_s) as scope:
                 seen = await moves.wait_beyond(seen)
             if scope.cancelled_caught:
                 break
@@ -88,14 +94,15 @@ class Publishing:
         self._said = ""
         self._troubles = SaidOnce(log)
         self._has_signed = False  # and so announces, too
+        self._published_s = 0.0  # when it was done last
         self._published: Mapping[bytes, ObjectId] = {}  # where refs stood at the last one, held back or not
 
     # -- asked ----------------------------------------------------------------------------------------------------
 
-    def _draw(self, work: Work, *, force: bool) -> Draft | Published:
+    def _draw(self, work: Work, *, force: bool, prune: bool = False) -> Draft | Published:
         """Draft, and give back the memory that it took. Blocking."""
         try:
-            return draft(self._state, work, force=force)
+            return draft(self._state, work, force=force, prune=prune)
         finally:
             self._state.index.shrink()
             give_back()
@@ -110,20 +117,23 @@ class Publishing:
             trio.from_thread.run_sync(tell, describe_step(step))
 
         force, jobs, to_propose = bool(request.get("force")), request.get("jobs") or self._jobs, request.get("propose")
+        prune = bool(request.get("prune"))
 
         def work() -> Draft | dict[str, Any]:
             if is_attester(self._state) and not to_propose:
                 return describe_attested(self._state, *attest(self._state, force=force))
             work = Work(jobs, cancelled, tell_step)
             if to_propose:
-                return describe_proposal(self._state, propose(self._state, work, force=force))
-            drawn = self._draw(work, force=force)
+                return describe_proposal(self._state, propose(self._state, work, force=force, prune=prune))
+            drawn = self._draw(work, force=force, prune=prune)
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
         await hear_others(self._state, self._poller)
         drawn = await self._writing.run(work)
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
+            if prune:  # something may have gone all the same
+                await self._on_published()
             return {"published": drawn}
         self._draft = drawn
         home = None if drawn.gnupg_home is None else str(drawn.gnupg_home)
@@ -164,7 +174,7 @@ class Publishing:
 
     async def asked_foretell(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What a publish would do now."""
-        return await self._writing.run(foretell, self._state)
+        return await self._writing.run(partial(foretell, self._state, prune=bool(request.get("prune"))))
 
     async def asked_dry_run(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """What another request would do now."""
@@ -195,11 +205,20 @@ class Publishing:
     async def run_task(self) -> None:
         """Publish whenever it is due, for ever."""
         seen, rest_s = -1, math.inf  # what moved while no node ran counts, too
+        self._published_s = trio.current_time()
         while True:
+            gathering = self._gathering()
             with trio.move_on_after(rest_s):
-                seen = await wait_quiet(self._moves, seen)
+                seen = await wait_quiet(self._moves, seen, gathering, self._published_s + gathering.most_s)
             rest_s = await self._look()
             rest_s = min(rest_s, await self._announce(), _LOOK_S)
+
+    def _gathering(self) -> Gathering:
+        try:
+            return self._state.config.gathering()
+        except BadConfig as error:
+            self._troubles.warn("moves are gathered as by default", error)
+            return Gathering()
 
     async def _look(self) -> float:
         """Publish if it is due; gives how long to rest before it is tried again though nothing moves."""
@@ -280,5 +299,6 @@ class Publishing:
 
     async def _has_published(self, done: Published) -> None:
         events.info("%s: published version %d", self._state.repository.path, done.version)
+        self._published_s = trio.current_time()
         self.look_again()
         await self._on_published()

@@ -18,14 +18,15 @@ from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
-from gtfs.state.repair import encode_into, remake, short_reels
+from gtfs.state.repair import encode_again, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
+from gtfs.state.withdrawal import withdrawn_reels
 from gtfs.swarm import files
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.peers import share_ratio
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
@@ -90,14 +91,22 @@ class ReelTorrents:
             raise NotLocal(str(e)) from None
 
     async def update(self) -> None:
-        """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones."""
+        """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
+
+        Those that were withdrawn leave it, and stay out.
+        """
         await self._drop_superseded()
         if self._session is None:
             return
+        gone = {row.id: row for row in withdrawn_reels(self._state)}
+        for row in gone.values():
+            await self._leave(row)
         held = self._state.held
         if self._meet is not None:
             self._session.open_door(self._meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
         for row in self._state.index.reels.all():
+            if row.id in gone:
+                continue
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
             is_gone = present is None or isinstance(present.failure, SessionClosed)
@@ -137,11 +146,15 @@ class ReelTorrents:
             await self._leave(row)
         if superseded:
             await self._writing.run(self._state.drop_superseded, superseded)
+        rows, self._state.gone_rows = self._state.gone_rows, []
+        if rows:
+            self._writing.news.changed()
+            self._writing.news.tree.packs_gone(rows)
 
     async def _leave(self, row: ReelRow) -> None:
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and torrent.spec.directory == self._state.layout.reels:
+        if torrent is not None and self._session is not None and self.is_own(torrent):
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
@@ -251,11 +264,24 @@ class ReelTorrents:
 
     async def encode(self) -> None:
         """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
+        gone = {row.id for row in withdrawn_reels(self._state)}
         for row in self._state.index.reels.all():
-            if not row.is_whole and self.has_table(row):
+            if row.id not in gone and not row.is_whole and self.has_table(row):
                 await self._leave(row)
                 await self._writing.run(remake, self._state, row, cancelled)
         await self.update()
+
+    async def encode_again(self, row: ReelRow) -> bool:
+        """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
+
+        What is here of it is seeded meanwhile.
+        """
+        if not await self._writing.run(encode_again, self._state, row, cancelled):
+            return False
+        await self._leave(row)
+        self._writing.news.reels.grow()
+        await self.update()
+        return True
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
         if not self._state.reel_files.make_listed(row, packs, self._date_s()):
@@ -283,6 +309,14 @@ class ReelTorrents:
     def torrents(self) -> list[Torrent]:
         """This node's torrents."""
         return list(self._torrents.values())
+
+    def met(self) -> list[tuple[int, Torrent]]:
+        """Those with peers, by their reels' ids."""
+        return [(reel_id, torrent) for reel_id, torrent in self._torrents.items() if torrent.peers()]
+
+    def is_own(self, torrent: Torrent) -> bool:
+        """Whether its file lies in this node's place, and not in another's of this process."""
+        return torrent.spec.directory == self._state.layout.reels
 
     def replace(self, row: ReelRow, torrent: Torrent) -> None:
         """The reel's torrent left the swarm and came back."""
@@ -350,24 +384,8 @@ class ReelTorrents:
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""
-        found: dict[str, object] = {}
-        for row in self._state.index.reels.all():
-            torrent = self._torrents.get(row.id)
-            if torrent is None:
-                continue
-            s = torrent.statistics()
-            failure: GtfsError | None = torrent.failure
-            found[row.name] = {
-                "peers": s.peers,
-                "downloaded": s.downloaded_bytes,
-                "uploaded": s.uploaded_bytes,
-                "ratio": share_ratio(s.ever_uploaded_bytes, s.ever_downloaded_bytes, row.size),
-                "local": torrent.local_bytes(),
-                "size": row.size,
-                "trackers": s.trackers,
-                "failure": str(failure) if failure else None,
-            }
-        return found
+        found = ((row, self._torrents.get(row.id)) for row in self._state.index.reels.all())
+        return {row.name: describe_traffic(row, torrent) for row, torrent in found if torrent is not None}
 
     async def refresh(self) -> None:
         """Make `traffic` say what is so at this moment."""

@@ -24,10 +24,10 @@ from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel
-from gtfs.repo.pushes import refuse_pushes
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest_if_due
 from gtfs.state.divergence import all_stay
+from gtfs.state.mirrorsettings import refuse_pushes_here
 from gtfs.state.offer import offer
 from gtfs.state.state import State
 from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
@@ -331,10 +331,7 @@ def move_refs(state: State) -> RefReport:
     report = follow_refs(state.repository, state.index, catalogue.refs, catalogue.head, state.demands())
     if not report.late:
         state.index.meta.set(FOLLOWED, str(catalogue.version))
-    sources = state.config.get_all("source")
-    place = f"the catalogue of {catalogue.repository}" + (f" ({sources[0]})" if sources else "")
-    if state.config.sign_key() is None:
-        refuse_pushes(state.repository, catalogue.refs, place)
+    refuse_pushes_here(state)
     # One line for each reason: a catalogue may hold a hundred thousand refs.
     for reason, count in Counter(report.held_back.values()).items():
         name = next(n for n, r in report.held_back.items() if r == reason)

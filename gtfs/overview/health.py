@@ -32,6 +32,7 @@ _ORDER: Final = list(STANDINGS)
 STANDING_OF: Final[Mapping[TroubleKind, Standing]] = {  # what a kind of trouble makes of a repository
     "damaged": "damaged", "equivocation": "equivocated", "stale": "stale", "disk-full": "lagging",
     "not-taken-in": "lagging", "not-published": "lagging", "hook-failed": "fresh",
+    "worktree-behind": "lagging",
 }  # fmt: skip
 _WORDS_OF: Final[Mapping[TroubleKind, str]] = {
     "not-taken-in": "what was written is not taken in: ",
@@ -68,7 +69,7 @@ class RefusedFile:
 
 @dataclass(frozen=True)
 class ReelHealth:
-    """A reel in the swarm; ``full_copies``: how many whole ones this node sees, its own and connected peers'."""
+    """A reel in the swarm; ``full_copies``: how many whole ones this node knows of, its own among them."""
 
     reel: str
     size: int
@@ -174,7 +175,10 @@ def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str
         reels=told["reels"] - told.get("retired", 0),
         packs=told["packs"]["known"],
         bytes=told["packs"]["bytes"],
-        peers=len({(c["address"], c["client"]) for c in links if c["kind"] == "peer"}),
+        peers=max(
+            len({(c["address"], c["client"]) for c in links if c["kind"] == "peer"}),
+            told.get("bell", {}).get("peers", 0),  # complete peers may be connected by it alone
+        ),
         download_rate=sum(c["download_rate"] for c in links),
         upload_rate=sum(c["upload_rate"] for c in links),
         downloaded=sum(reel.downloaded for reel in swarm),
@@ -242,7 +246,8 @@ def _reels(told: Mapping[str, Any]) -> Iterator[ReelHealth]:
         if c["progress"] >= 1.0:
             complete.setdefault(c["reel"], set()).add((c["address"], c["port"]))
     for name, r in _swarm(told).get("reels", {}).items():
-        copies = len(complete.get(name, ())) + (r["local"] == r["size"])
+        seen = r.get("copies", 0)  # not from an older node
+        copies = max(len(complete.get(name, ())), seen) + (r["local"] == r["size"])
         failure = None if r["failure"] is None else plain(without_private(r["failure"]))
         yield ReelHealth(
             plain(name), r["size"], r["local"], r["peers"], copies, r["downloaded"], r["uploaded"], failure

@@ -62,7 +62,7 @@ _OF_REPOSITORIES: Final = (
     _Metric("share_ratio", "gauge", "Bytes given for each byte taken, restarts included.", lambda j: j.ratio),
 )  # fmt: skip
 _OF_REELS: Final = (
-    ("reel_full_copies", "gauge", "Whole copies of the reel that the node sees, its own included."),
+    ("reel_full_copies", "gauge", "Whole copies of the reel that the node knows of, its own included."),
     ("reel_size_bytes", "gauge", "Size of the reel."),
     ("reel_local_bytes", "gauge", "Bytes of the reel that are here."),
 )

@@ -11,7 +11,9 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
-TroubleKind = Literal["equivocation", "stale", "damaged", "disk-full", "not-taken-in", "not-published", "hook-failed"]
+TroubleKind = Literal[
+    "equivocation", "stale", "damaged", "disk-full", "not-taken-in", "not-published", "hook-failed", "worktree-behind"
+]
 
 _FULL: Final = os.strerror(errno.ENOSPC)  # as libtorrent, too, has it from the system
 
@@ -48,3 +50,7 @@ def each_trouble(told: Mapping[str, Any]) -> Iterator[tuple[TroubleKind, str]]:
     for hook in (told.get("hooks") or {}).get("failed", ()):
         if not hook["hook"].endswith("/trouble"):  # it cannot tell of itself
             yield "hook-failed", hook["reason"]
+    for its in told.get("worktrees", ()):  # not from an older node
+        if its["trouble"] is not None:
+            kind: TroubleKind = "disk-full" if _FULL in its["trouble"] else "worktree-behind"
+            yield kind, f"the checkout {its['path']}: {its['trouble']}"

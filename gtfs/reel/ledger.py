@@ -119,6 +119,11 @@ class SignOffs:
         row = self._db.row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
         return None if row is None else SignOff._make(row)
 
+    def drop(self, oids: Iterable[ObjectId]) -> None:
+        """Forget those of packs that are withdrawn."""
+        with self._db.transaction() as db:
+            run_with_rows(db, "DELETE FROM signoffs WHERE oid IN (%s)", ((oid,) for oid in oids))
+
     def oids(self) -> list[ObjectId]:
         """The packs with a sign-off."""
         return _ids(self._db.rows("SELECT oid FROM signoffs"))

@@ -144,6 +144,19 @@ class OpenReelWriter:
                 raise
             self._size = offset
 
+    def blank(self, places: Iterable[tuple[int, int]]) -> None:
+        """Write zeros over packs, given by offset and length, durably: nobody may have them any more."""
+        with self._lock:
+            self._check_usable()
+            try:
+                for offset, length in places:
+                    for at in range(offset, offset + length, COPY_BYTES):
+                        self._write(bytes(min(COPY_BYTES, offset + length - at)), at)
+                os.fsync(self._fd)
+            except OSError as error:
+                self._failure = error
+                raise
+
     def close(self) -> None:
         """Close the file; does not sync."""
         with self._lock:

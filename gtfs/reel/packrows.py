@@ -195,6 +195,15 @@ class PackRows:
         """The packs of the open reel by offset."""
         return self._packs("WHERE reel IS NULL AND offset IS NOT NULL ORDER BY offset")
 
+    def with_reason(self, reason: str) -> list[PackRow]:
+        """The packs in no sealed reel with this reason."""
+        return self._packs("WHERE reel IS NULL AND reason = ? ORDER BY row", reason)
+
+    def ids_in_open_reel(self) -> list[ObjectId]:
+        """The packs there that git has, too."""
+        sql = "SELECT oid FROM packs WHERE reel IS NULL AND offset IS NOT NULL AND +state = 'unpacked'"
+        return [ObjectId(oid) for (oid,) in self._db.rows(sql)]
+
     def reel_rows(self, reel_id: int) -> list[PackRow]:
         """The packs whose place is in this reel, by offset; a merged reel's packs may have their place elsewhere."""
         return self._packs("WHERE reel = ? ORDER BY offset", reel_id)
@@ -319,6 +328,16 @@ class PackRows:
                 "WITH given (oid, reel, offset) AS (%s) "
                 "UPDATE packs SET reel = given.reel, offset = given.offset FROM given WHERE packs.oid = given.oid",
                 ((oid, reel_id, offset) for oid, offset in places),
+            )
+
+    def move_to_open_reel(self, places: Iterable[tuple[ObjectId, int | None]], reason: str) -> None:
+        """Give packs places in the open reel, or (None) none at all, and a reason why they are there."""
+        with self._db.transaction() as db:
+            run_with_rows(
+                db,
+                "WITH given (oid, offset, reason) AS (%s) UPDATE packs SET reel = NULL, offset = given.offset, "
+                "reason = given.reason FROM given WHERE packs.oid = given.oid",
+                ((oid, offset, reason) for oid, offset in places),
             )
 
     def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:

@@ -19,6 +19,7 @@ from gtfs.durable import sync_directory
 from gtfs.ids import REEL_SUFFIX, InfoHash, ObjectFormat, ObjectId, PackDigest, ReelName
 from gtfs.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
+from gtfs.pack.limits import MIB
 from gtfs.reel.index import Index, LocalPack, PackRow, PackStage, ReelPack, SeenPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.seal import PackCheck, check_packs, metainfo_path_of, read_reel
@@ -197,7 +198,8 @@ class _Finds:
                 except CorruptPack as error:
                     # Not a pack of ours: look for the next one. What no row covers at the end is cut at the next start.
                     following = _find(view, at + 1)
-                    self.problems.append(f"{path.name}: {following - at} bytes at {at} are no pack: {error.reason}")
+                    if not _is_blank(view[at:following]):  # what was withdrawn
+                        self.problems.append(f"{path.name}: {following - at} bytes at {at} are no pack: {error.reason}")
                     self._progress(following - at)
                     at = following
                     continue
@@ -252,6 +254,10 @@ def _mapped(path: Path) -> Iterator[memoryview]:
     # The map is left to the collector: closing it would fail while a traceback still holds a slice.
     with path.open("rb") as file:
         yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _is_blank(view: memoryview) -> bool:
+    return all(not any(view[at : at + MIB]) for at in range(0, len(view), MIB))
 
 
 def _find(view: memoryview, start: int) -> int:

@@ -92,6 +92,11 @@ class ReelRows:
         with self._db.transaction() as db:
             db.executemany("UPDATE reels SET state = ? WHERE id = ?", ((stage, id_) for id_ in reel_ids))
 
+    def set_version(self, reel_ids: Iterable[int], version: int) -> None:
+        """Say that a catalogue might have listed these, which were sealed for it or for one before."""
+        with self._db.transaction() as db:
+            db.executemany("UPDATE reels SET version = ? WHERE id = ?", ((version, id_) for id_ in reel_ids))
+
     def drop(self, names: Iterable[ReelName]) -> None:
         """Forget reels in which no pack has its place; a later one may get the id."""
         with self._db.transaction() as db:

@@ -59,6 +59,14 @@ def has_catalogue(repository: Repository) -> bool:
     return layout.latest.exists()
 
 
+def push_place(repository: Repository) -> str | None:
+    """Where the catalogue that is held says that pushes are welcome: it is shown, and git is not sent there."""
+    if not repository.layout.latest.exists():
+        return None
+    held = CatalogueStore(repository.layout.catalogue, read_only=True).highest()
+    return None if held is None else held.catalogue.push_url
+
+
 def refuse_part(repository: Repository) -> None:
     """Raises `NotAClone` for a shallow or partial clone."""
     if repository.is_shallow() or repository.is_partial():

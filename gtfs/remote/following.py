@@ -111,9 +111,12 @@ class Following:
     def list(self, *, for_push: bool) -> RefList:
         """The refs as this clone's policy lets them be; where nothing is here to judge by, as the catalogue says."""
         if for_push:
+            git = clone.find_clone()
+            where = None if git is None else clone.push_place(self._state_of(git))
+            where = where or "the publisher's repository, by its ssh or other address"
             raise ReadOnlySource(
-                f"{self._feed.text} is a feed, which is only read: push to the publisher's repository, by its ssh or "
-                "other address (git remote set-url --push), and it is published from there"
+                f"{self._feed.text} is a feed, which is only read: push to {where} instead "
+                "(git remote set-url --push NAME URL), and it is published from there"
             )
         git = clone.find_clone()
         with self._consent.explained():

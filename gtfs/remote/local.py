@@ -17,6 +17,7 @@ from gtfs.layout import Layout
 from gtfs.remote.address import BadAddress, LocalRepository
 from gtfs.repo.history import OWN_REFS
 from gtfs.repo.place import BadRepository
+from gtfs.repo.pushes import push_advice
 from gtfs.repo.repository import GitMissing, Repository, open_repository
 from gtfs.state.config import Config
 
@@ -58,19 +59,12 @@ def _environment(service: str) -> dict[str, str]:
 def _refuse_follower(local: LocalRepository) -> None:
     """Raise `PushRefused` for a mirror: its refs are where a catalogue has them."""
     layout = Layout.in_repository(local.git_directory)
-    place = _followed_place(layout)
-    if place is not None and _sign_key(local.git_directory) is None:
-        raise PushRefused(f"{local.path} is a mirror and follows {place}; push to its publisher")
-
-
-def _followed_place(layout: Layout) -> str | None:
     try:
-        with layout.followed.open("rb") as file:
-            return os.fsdecode(file.readline()).removeprefix("# ").strip()
-    except FileNotFoundError:
-        return None
+        advice = push_advice(layout)
     except OSError as e:
         raise BadAddress(f"{layout.followed}: {e.strerror}") from None
+    if advice is not None and _sign_key(local.git_directory) is None:
+        raise PushRefused(f"{local.path} is a mirror and {advice}")
 
 
 def _sign_key(directory: Path) -> str | None:

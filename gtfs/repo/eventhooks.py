@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An operator's hooks: `published`, `moved` and `trouble`, of one repository or of all on the machine. Any thread.
 
-One repository's lie in ``gtfs/hooks`` in it, those of all in ``/etc/gtfs/hooks``; both run, as the repository's owner.
+One repository's lie in ``gtfs/hooks`` in it, those of all in ``/etc/gtfs/hooks``, and those of one node, or of all of
+a daemon, where ``-o hooks=`` says. All of them run, as the repository's owner.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,13 +25,19 @@ EVERYBODYS: Final = Path("/etc/gtfs/hooks")
 _WRITTEN_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def find_event_hooks(repository: Repository, owner: Owner, event: str) -> list[Hook]:
-    """The repository's own and everybody's, as far as there is a file."""
+def find_event_hooks(repository: Repository, owner: Owner, event: str, directories: Sequence[Path]) -> list[Hook]:
+    """The repository's own, everybody's, and those in ``directories``, as far as there is a file."""
     own = repository.layout.hooks / event
     found = [
         _look(Hook(f"{own.parent.parent.name}/{own.parent.name}/{event}", own), {owner.uid, 0}),
         _look(Hook(str(EVERYBODYS / event), EVERYBODYS / event), {0}),
     ]
+    return [*(each for each in found if each is not None), *hooks_in(directories, owner, event)]
+
+
+def hooks_in(directories: Sequence[Path], owner: Owner, event: str) -> list[Hook]:
+    """Those that the node was told of besides; like the repository's own they are the owner's, or root's."""
+    found = [_look(Hook(str(each / event), each / event), {owner.uid, 0}) for each in directories]
     return [each for each in found if each is not None]
 
 

@@ -72,6 +72,7 @@ class _Proof:
         self._views = views
         self._walker = Walker(reader, state.repository.fmt)
         self._unencodable = state.index.unencodable.all()  # as in shallow and partial clones; status and publish say it
+        self._borrows = state.config.is_fork()  # its parents' packs are another's; that git has them was seen above
         accepted = set() if state.held is None else set(state.held.catalogue.accepted_faults)
         self._accepted = accepted.union(accepted_faults(state.repository)) if state.config.sign_key() else None
 
@@ -93,7 +94,7 @@ class _Proof:
             return f"is not complete: it lacks {missing[0].hex()}{more}"
         known = self._state.index.packs.known(introduced.parents)
         orphaned = [p for p in introduced.parents if p not in known and p not in self._unencodable]
-        if orphaned:
+        if orphaned and not self._borrows:
             return f"is of no use: there is no pack of its parent {orphaned[0].hex()}"
         if self._accepted is None or row.reel is None:  # what is not sealed yet, publish will say
             return None

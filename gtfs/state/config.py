@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax and written by git. Any thread.
+"""What a node keeps about itself: ``$GIT_DIR/gtfs/config``, in git-config(1)'s syntax. Any thread.
 
-Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, announce,
-announcemail, sendmail, feeddir, clone, ringrepository, ringref,
+Keys, all of section ``gtfs``: name, signkey, threshold, gnupghome, validdays, catalogueformat, publish, publishquiet,
+publishmost, announce, announcemail, sendmail, feeddir, pushurl, clone, upstream, ringrepository, ringref,
 one for each limit, and, any number of times, signer, source, attester, tracker, webseed, policy, refs, hide, ringpath,
-cataloguekey.
+cataloguekey, worktree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
-from gtfs.repo.gitsyntax import BadSyntax, Setting, read_syntax
+from gtfs.repo.gitsyntax import BadSyntax, Setting, quoted, read_syntax
 from gtfs.repo.repository import Repository
 from gtfs.state.private import read_unlinked
 from gtfs.trust.policy import Policy, parse_policy
@@ -27,10 +31,30 @@ _IN_CHUNKS: Mapping[str, int | None] = {"auto": IN_CHUNKS_ABOVE, "1": None, "2":
 PUBLISH_MODES = ("auto", "tags", "manual")  # any published ref moved; a published tag was made; who types gtfs publish
 
 
+_SECONDS = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s?\Z")
+
+
+class Gathering(NamedTuple):
+    """How long refs must have been quiet before they are published, and how long after the first move at most; in s."""
+
+    quiet_s: float = 2.0
+    most_s: float = 10.0
+
+
 class BadConfig(GtfsError):
     """A setting that cannot be understood; names the file and the key."""
 
     fault = Blame.USAGE
+
+
+def parse_gathering(what: str, text: str | None, default: float) -> float:
+    """Seconds behind "2", "0.5" or "30s"; raises `BadConfig`."""
+    if not text:
+        return default
+    found = _SECONDS.match(text)
+    if found is None:
+        raise BadConfig(f"{what} is {text}: not a number of seconds below 10000, such as 2 or 0.5")
+    return float(found[1])
 
 
 def sweep_config(repository: Repository) -> None:
@@ -45,6 +69,7 @@ class Config:
         self._repository = repository
         self.path: Path = repository.layout.config
         self._values: dict[str, list[str]] = {}
+        self._later: dict[str, list[str]] | None = None  # what `together` has still to write
         try:
             text = os.fsdecode(read_unlinked(self.path))
         except FileNotFoundError:
@@ -67,15 +92,49 @@ class Config:
 
     def set(self, key: str, *values: str) -> None:
         """Replace a key's values; raises `GitFailed`."""
-        name = f"gtfs.{key}"
-        self._repository.git("config", "--file", str(self.path), "--unset-all", name, check=False, umask=0o077)
-        for value in values:
-            self._repository.git("config", "--file", str(self.path), "--add", name, value, umask=0o077)
+        is_there = key in self._values
+        if self._later is not None:
+            self._later[key] = list(values)
+        elif values or is_there:
+            self._write(key, values)
         self._values[key] = list(values)
+
+    def _write(self, key: str, values: Sequence[str]) -> None:
+        file, name = ("config", "--file", str(self.path)), f"gtfs.{key}"
+        if not values:
+            self._repository.git(*file, "--unset-all", name, check=False, umask=0o077)
+        for number, value in enumerate(values):
+            self._repository.git(*file, "--add" if number else "--replace-all", name, value, umask=0o077)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is set meanwhile is written at the end, and nothing of it after an error; raises `GitFailed`, OSError.
+
+        The settings of a new repository are one file, and not a process of git for each of them.
+        """
+        before, later = {key: list(values) for key, values in self._values.items()}, dict[str, list[str]]()
+        self._later = later
+        try:
+            yield
+        except BaseException:
+            self._values = before
+            raise
+        finally:
+            self._later = None
+        if self.path.exists():
+            for key, values in later.items():
+                if values or key in before:
+                    self._write(key, values)
+        elif lines := [f"\t{key} = {quoted(value)}\n" for key, values in later.items() for value in values]:
+            replace_file(self.path, os.fsencode("[gtfs]\n" + "".join(lines)))
 
     def is_clone(self) -> bool:
         """Whether refs are git's to move, as git-remote-gtfs has it (design.md §12)."""
         return self.get("clone") == "true"
+
+    def is_fork(self) -> bool:
+        """Whether what its commits stand on is another repository's, and no packs of that are here (design.md §12)."""
+        return self.get("upstream") is not None
 
     def sign_key(self) -> Fingerprint | None:
         """The publisher's key, None for a node that does not publish; raises `BadId`."""
@@ -132,6 +191,14 @@ class Config:
         if value not in PUBLISH_MODES:
             raise BadConfig(f"{self.path}: gtfs.publish is {value}, not one of {', '.join(PUBLISH_MODES)}")
         return value
+
+    def gathering(self) -> Gathering:
+        """How moves of refs become one version, where this repository is published by itself; raises `BadConfig`."""
+        default = Gathering()
+        return Gathering(
+            parse_gathering(f"{self.path}: gtfs.publishquiet", self.get("publishquiet"), default.quiet_s),
+            parse_gathering(f"{self.path}: gtfs.publishmost", self.get("publishmost"), default.most_s),
+        )
 
     def limits(self, given: Mapping[str, int] | None = None) -> Limits:
         """The limits of this node, ``given`` those that options set; raises `BadSize`."""

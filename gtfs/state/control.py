@@ -70,10 +70,15 @@ def ask_node(
         return _ask(s, request, on_progress, on_wait, Layout(directory).log)
 
 
-def ask_at(path: str, request: Mapping[str, object]) -> dict[str, Any]:
+def ask_at(
+    path: str,
+    request: Mapping[str, object],
+    on_progress: Tell = lambda _progress: None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Ask whoever listens at a path. Raises `NodeFailed`, and OSError where nobody does."""
     with _connected(path) as s:
-        return _ask(s, request, lambda _progress: None, lambda: None)
+        return _ask(s, request, on_progress, on_wait)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from gtfs.state.publish import Published
 from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
+from gtfs.state.withdrawal import describe_withdrawn
 
 _HELD_BACK_MOST = 1000  # refs that are shown; a mirror that has not been synced may have hundreds of thousands
 
@@ -58,6 +59,7 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
         "hooks": describe_hooks(state),
         "running": False,
         "read_only": state.read_only,
+        "withdrawn": describe_withdrawn(state),
     }
     if state.config.get("signkey") is not None:
         out["publish"] = describe_publishing(
@@ -164,6 +166,7 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "new_packs": published.new_packs,
         "new_bytes": published.new_bytes,
         "refs_moved": published.refs_moved,
+        "withdrawn": published.withdrawn,
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
         "refs_left_out": published.left_out,
         "faults": published.faults.describe(),

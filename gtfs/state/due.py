@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gtfs.ids import ObjectId
+from gtfs.repo.history import Ref, add_kinds, read_places
 from gtfs.state.outstanding import is_by_itself, read_outstanding
 from gtfs.state.state import State
 
@@ -21,7 +22,12 @@ _TAGS = b"refs/tags/"
 
 def published_refs(state: State) -> dict[bytes, ObjectId]:
     """Where the refs stand now that are published. Raises `GitFailed`."""
-    return {ref.name: ref.oid for ref in state.refs().chosen}
+    listed: Mapping[bytes, ObjectId] = {} if state.held is None else state.held.catalogue.refs
+    places = read_places(state.repository)
+    # What was published is a commit or a tag; git is asked what others are.
+    refs = [Ref(name, oid, b"commit") for name, oid in places.items() if listed.get(name) == oid]
+    refs += add_kinds(state.repository, {name: oid for name, oid in places.items() if listed.get(name) != oid})
+    return {ref.name: ref.oid for ref in state.refs(sorted(refs)).chosen}
 
 
 def is_due(state: State, refs: Mapping[bytes, ObjectId]) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.repo.eventhooks import PUBLISHED, TROUBLE, find_event_hooks, run_event_hook
@@ -40,10 +41,10 @@ def runs_event_hooks(state: State) -> bool:
     return not (state.config.is_clone() or state.read_only or state.config.get("hooks") == "off")
 
 
-def run_published_hooks(state: State, stop: Stop) -> bool:
+def run_published_hooks(state: State, stop: Stop, directories: Sequence[Path] = ()) -> bool:
     """Tell of the held catalogue, if it is this publisher's and a hook has not heard of it.
 
-    False if one failed. Raises `BadConfig`, `GitMissing`, `IndexUnusable`.
+    ``directories`` may have some, too. False if one failed. Raises `BadConfig`, `GitMissing`, `IndexUnusable`.
     """
     if state.held is None or state.config.sign_key() is None:
         return True
@@ -54,10 +55,10 @@ def run_published_hooks(state: State, stop: Stop) -> bool:
         if heard != version:
             yield _News({"GTFS_EVENT": PUBLISHED}, state.held.document, version)
 
-    return _run(state, PUBLISHED, news, stop)
+    return _run(state, PUBLISHED, news, stop, directories)
 
 
-def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop) -> bool:
+def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop, directories: Sequence[Path] = ()) -> bool:
     """Tell of each kind of trouble that has begun, has another reason or is over since the hook heard last.
 
     ``troubles``: the reason of each kind that there is now. False if a hook failed. Raises as above.
@@ -79,7 +80,7 @@ def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop) -> 
             text = f"{state.repository.path}: {kind} {how}: {reason}\n"
             yield _News(words, text.encode("utf-8", "replace"), json.dumps(before))
 
-    return _run(state, TROUBLE, news, stop)
+    return _run(state, TROUBLE, news, stop, directories)
 
 
 def _plain(text: str) -> str:
@@ -87,7 +88,13 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:_REASON_LENGTH]
 
 
-def _run(state: State, event: str, news: Callable[[str | None], Iterator[_News]], stop: Stop) -> bool:
+def _run(
+    state: State,
+    event: str,
+    news: Callable[[str | None], Iterator[_News]],
+    stop: Stop,
+    directories: Sequence[Path],
+) -> bool:
     if not runs_event_hooks(state):
         return True
     try:
@@ -95,7 +102,7 @@ def _run(state: State, event: str, news: Callable[[str | None], Iterator[_News]]
     except NotOwner as error:
         log.warning("%s", error)
         return True
-    found = find_event_hooks(state.repository, owner, event)
+    found = find_event_hooks(state.repository, owner, event, directories)
     _forget(state, event, {each.name for each in found})
     most_s = hook_seconds(state)
     told = [_tell(state, owner, each, news, most_s, stop) for each in found]  # each of them, though one fails

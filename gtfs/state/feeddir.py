@@ -2,7 +2,8 @@
 """A directory that a web server serves: all that mirrors need of a publisher, complete at every moment. Any thread.
 
 The order: reels and torrents, chunks, the page, and only then the catalogue that names them, each by a rename; what no
-catalogue names any more goes after a grace, as mirrors may still be at it. A crash between leaves the feed before.
+catalogue names any more goes after a grace, as mirrors may still be at it. A crash between leaves the feed before. But
+what was withdrawn goes at once, and before the catalogue comes, so that no crash leaves it.
 Only files are read, so nobody's lock is needed; two writers take turns.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from gtfs.catalogue.document import Catalogue
+from gtfs.catalogue.document import BadCatalogue, Catalogue, text_alone
 from gtfs.catalogue.statementstore import LATEST_FRESHNESS
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import replace_file, sweep_temporaries, sync_directory, temporary_in
@@ -33,6 +34,7 @@ from gtfs.repo.repository import owner_name
 from gtfs.state.config import Config
 from gtfs.state.control import read_object
 from gtfs.state.feedpage import feed_page
+from gtfs.trust.verify import BadSignature, split_clearsigned
 
 GRACE_S: Final = 7 * 24 * 3600  # from when nothing names a file any more to its end
 _LEAVING: Final = ".leaving"  # since when that is so, by name
@@ -83,6 +85,8 @@ def write_feed(layout: Layout, directory: Path, now_s: float | None = None) -> N
         named = _write_reels(layout, held.catalogue, place)
         named |= _write_chunks(layout, chunks)
         _write(place / "index.html", feed_page(held.catalogue).encode())
+        if _has_pruned(place, held.catalogue):
+            _let_go(place, named, time.time(), grace_s=0)
         _write(place / LATEST, held.document)
         _write_freshness(layout, place)
         _let_go(place, named, time.time() if now_s is None else now_s)
@@ -144,6 +148,17 @@ def _write_chunks(layout: Layout, chunks: Path) -> set[str]:
     return {f"{CHUNKS}/{name}" for name in names}
 
 
+def _has_pruned(place: Path, new: Catalogue) -> bool:
+    """Whether something was withdrawn since the catalogue that is there."""
+    before = _bytes(place / LATEST)
+    if before is None or new.pruned is None:
+        return False
+    try:
+        return text_alone(split_clearsigned(before)[0]).pruned != new.pruned
+    except (BadSignature, BadCatalogue):
+        return True
+
+
 def _write_freshness(layout: Layout, place: Path) -> None:
     said = _bytes(layout.catalogue / LATEST_FRESHNESS)
     if said is None:
@@ -201,7 +216,7 @@ def _ours_in(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if _OURS.match(path.name)]
 
 
-def _let_go(place: Path, named: Collection[str], now_s: float) -> None:
+def _let_go(place: Path, named: Collection[str], now_s: float, grace_s: float = GRACE_S) -> None:
     """Remove what nothing has named for long; files that we never put there stay."""
     there = {name for name in _ours_in(place) if name.endswith((REEL_SUFFIX, METAINFO_SUFFIX))}
     there |= {f"{CHUNKS}/{name}" for name in _ours_in(place / CHUNKS)}
@@ -210,7 +225,7 @@ def _let_go(place: Path, named: Collection[str], now_s: float) -> None:
     for name in sorted(there.difference(named)):
         since = before.get(name)
         since_s = float(since) if isinstance(since, int | float) and since <= now_s else now_s
-        if now_s - since_s >= GRACE_S:
+        if now_s - since_s >= grace_s:
             (place / name).unlink(missing_ok=True)
         else:
             leaving[name] = since_s

@@ -7,15 +7,17 @@ from typing import Any
 
 from gtfs.ingest.refjudge import moves_back
 from gtfs.state.announce import foretell_announcements
-from gtfs.state.publish import check_publisher, reached
+from gtfs.state.pruning import plan_pruning
+from gtfs.state.publish import check_publisher
+from gtfs.state.sealing import reached
 from gtfs.state.selection import describe_left_out
 from gtfs.state.signers import needed_roles
 from gtfs.state.state import State
 from gtfs.state.unpublishable import check_fits
 
 
-def foretell(state: State) -> dict[str, Any]:
-    """As ``gtfs publish --dry-run`` shows it; raises `Unpublishable`, `BadConfig`, `GitFailed`."""
+def foretell(state: State, *, prune: bool = False) -> dict[str, Any]:
+    """As ``gtfs publish --dry-run`` shows it; raises `Unpublishable`, `BadConfig`, `GitFailed`, `CannotPrune`."""
     check_publisher(state)
     selection = state.refs()
     check_fits(state.repository, selection.chosen, in_chunks=state.config.in_chunks_above() is not None)
@@ -41,4 +43,5 @@ def foretell(state: State) -> dict[str, Any]:
         ],
         "announcements": foretell_announcements(state.repository, state.config, before, now),
         "refs_left_out": describe_left_out(selection.left_out, state.held),
+        "withdrawn": plan_pruning(state, now).describe() if prune else None,
     }

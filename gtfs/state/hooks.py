@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from gtfs.reel.hookrows import HookMove
-from gtfs.repo.eventhooks import everybodys_moved
+from gtfs.repo.eventhooks import MOVED, everybodys_moved, hooks_in
 from gtfs.repo.hooks import NOT_MOVED, HookFailed, NotOwner, find_hooks, owner_of, run_hook
 from gtfs.state.config import BadConfig
 from gtfs.state.state import State
@@ -36,10 +37,13 @@ def begin_hooks(state: State) -> None:
         state.index.hooks.begin()
 
 
-def run_hooks(state: State, stop: Callable[[], bool], running: Callable[[str | None], None]) -> bool:
+def run_hooks(
+    state: State, stop: Callable[[], bool], running: Callable[[str | None], None], directories: Sequence[Path] = ()
+) -> bool:
     """Run, one after another, the hooks that have something to hear; False if one of them has to be tried again.
 
-    ``running`` hears which one runs. Raises `BadConfig`, `GitMissing`, `IndexUnusable`.
+    ``running`` hears which one runs; ``directories`` may have some, too. Raises `BadConfig`, `GitMissing`,
+    `IndexUnusable`.
     """
     if not follows_hooks(state):
         return True
@@ -49,7 +53,7 @@ def run_hooks(state: State, stop: Callable[[], bool], running: Callable[[str | N
     except NotOwner as error:
         log.warning("%s", error)
         return True
-    hooks = [*find_hooks(state.repository, owner), *everybodys_moved()]
+    hooks = [*find_hooks(state.repository, owner), *everybodys_moved(), *hooks_in(directories, owner, MOVED)]
     rows.gather((hook.name for hook in hooks), NOT_MOVED)
     due = set(rows.due())
     all_well = True

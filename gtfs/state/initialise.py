@@ -22,7 +22,7 @@ from gtfs.repo.repository import Repository
 from gtfs.state.acceptedfaults import accept_faults, read_skip_list
 from gtfs.state.announcesettings import check_announcing, set_announcing
 from gtfs.state.attest import make_attester
-from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config
+from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config, parse_gathering
 from gtfs.state.freshness import trust_by_name
 from gtfs.state.joining import join
 from gtfs.state.selection import parse_pattern
@@ -36,7 +36,13 @@ from gtfs.trust.sign import Signer
 log = logging.getLogger(__name__)
 
 # What sets a field of the catalogue that cannot be as it is wanted.
-_OPTIONS: Final = {"Repository": "--name", "Trackers": "--tracker", "Web-Seeds": "--web-seed", "Policy": "--policy"}
+_OPTIONS: Final = {
+    "Repository": "--name",
+    "Trackers": "--tracker",
+    "Web-Seeds": "--web-seed",
+    "Push-URL": "--push-url",
+    "Policy": "--policy",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,13 @@ class Wanted:
     signers: tuple[str, ...] = ()
     threshold: int | None = None
     publish: str | None = None  # one of `PUBLISH_MODES`
+    publish_quiet: str | None = None  # seconds, as `publish_most`
+    publish_most: str | None = None
     announce: str | None = None  # an absolute path; "": nowhere
     announce_mail: str | None = None
     sendmail: str | None = None  # an absolute path
     feed_dir: str | None = None  # an absolute path; "": nowhere
+    push_url: str | None = None  # "": none
 
     def to_json(self) -> dict[str, Any]:
         """For a running node."""
@@ -94,6 +103,11 @@ def make_publisher(repository: Repository, wanted: Wanted) -> str:
     check_wanted(repository, wanted)
     with State(repository) as state:
         return apply_wanted(state, wanted)
+
+
+def check_words(wanted: Wanted) -> None:
+    """Look at what is wanted wherever it will be; raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, OSError."""
+    _read_wanted(wanted)
 
 
 def check_wanted(repository: Repository, wanted: Wanted) -> None:
@@ -137,6 +151,8 @@ def _read_wanted(wanted: Wanted) -> tuple[list[Policy], dict[str, str], list[Obj
         raise BadConfig(f"--valid-days {wanted.valid_days}: not a number from 1 to {VALID_DAYS}")
     if wanted.publish is not None and wanted.publish not in PUBLISH_MODES:
         raise BadConfig(f"--publish {wanted.publish}: not one of {', '.join(PUBLISH_MODES)}")
+    for option, seconds in (("--publish-quiet", wanted.publish_quiet), ("--publish-most", wanted.publish_most)):
+        parse_gathering(option, seconds, 0)
     faulty: list[ObjectId] = [parse_object_id(text) for text in wanted.accepted_faults]
     for file in wanted.accepted_fault_files:
         faulty += read_skip_list(file)
@@ -148,6 +164,11 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
 
     Raises `BadConfig`, `BadPolicy`, `BadSize`, `BadId`, `BadKeyring`, `GnupgUnusable`, OSError.
     """
+    with state.config.together():
+        return _apply(state, wanted)
+
+
+def _apply(state: State, wanted: Wanted) -> str:
     policies, limits, faulty = _read_wanted(wanted)
     refuse_subkeys(state, policies, wanted.gnupg_home)
     key, signers, threshold = _signers(state.config, wanted)
@@ -159,8 +180,8 @@ def apply_wanted(state: State, wanted: Wanted) -> str:
         accept_faults(state.repository, faulty)
     for setting, values in _settings(wanted, policies, limits, signers, threshold).items():
         state.config.set(setting, *values)
-    if wanted.feed_dir is not None:
-        state.config.set("feeddir", *filter(None, [wanted.feed_dir]))
+    for setting, value in _single(wanted).items():
+        state.config.set(setting, *filter(None, [value]))
     set_announcing(state.repository, state.config, wanted.announce, wanted.announce_mail, wanted.sendmail)
     say_who_is_missing(policies, state.keyring)
     return repository_id
@@ -180,8 +201,7 @@ def foretell_wanted(state: State, wanted: Wanted) -> dict[str, Any]:
     if wanted.gnupg_home is not None:
         settings["gnupghome"] = [str(wanted.gnupg_home.absolute())]
     said = {"announce": wanted.announce, "announcemail": wanted.announce_mail, "sendmail": wanted.sendmail}
-    if wanted.feed_dir is not None:
-        settings["feeddir"] = [*filter(None, [wanted.feed_dir])]
+    settings |= {name: [*filter(None, [value])] for name, value in _single(wanted).items()}
     is_over = wanted.announce == ""
     settings |= {name: [value] if value else [] for name, value in said.items() if is_over or value is not None}
     return {
@@ -214,9 +234,17 @@ def _settings(
         "refs": wanted.refs,
         "hide": wanted.hide,
         "publish": [wanted.publish] if wanted.publish else (),
+        "publishquiet": [wanted.publish_quiet] if wanted.publish_quiet else (),
+        "publishmost": [wanted.publish_most] if wanted.publish_most else (),
         **{key_of(limit): [size] for limit, size in limits.items()},
     }
     return {setting: values for setting, values in settings.items() if values}
+
+
+def _single(wanted: Wanted) -> dict[str, str]:
+    """The settings that the empty word takes away."""
+    given = {"feeddir": wanted.feed_dir, "pushurl": wanted.push_url}
+    return {setting: value for setting, value in given.items() if value is not None}
 
 
 def _signers(config: Config, wanted: Wanted) -> tuple[Fingerprint, tuple[Fingerprint, ...], int]:
@@ -250,7 +278,8 @@ def _check(wanted: Wanted, policies: Sequence[Policy]) -> None:
     trial = Catalogue(
         "name" if wanted.name is None else wanted.name, 1, None, 0, 1,
         (parse_fingerprint("A" * 40 if wanted.sign_key is None else wanted.sign_key),),
-        trackers=wanted.trackers, web_seeds=wanted.web_seeds, policy=tuple(policies),
+        trackers=wanted.trackers, web_seeds=wanted.web_seeds, push_url=wanted.push_url or None,
+        policy=tuple(policies),
     )  # fmt: skip
     try:
         trial.to_text()

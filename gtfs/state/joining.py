@@ -34,6 +34,7 @@ def join(state: State, key: Fingerprint) -> None:
         "freshnesskey": said.freshness,
         "tracker": said.trackers,
         "webseed": said.web_seeds,
+        "pushurl": [] if said.push_url is None else [said.push_url],
         "policy": [line.to_line() for line in said.policy],
     }
     for setting, values in settings.items():

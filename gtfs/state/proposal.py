@@ -22,7 +22,8 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.ingest.refjudge import moves_back
 from gtfs.repo.work import UNWATCHED, Work
-from gtfs.state.publish import Draft, Published, check_publisher, clear_up, count_moved, draft, place
+from gtfs.state.pruning import plan_pruning, prune_reels
+from gtfs.state.publish import Draft, Published, check_publisher, clear_up, count_moved, draft, place, unlisted
 from gtfs.state.signers import renew_keys
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -62,12 +63,13 @@ class Proposal:
     replaced: bool = False
 
 
-def propose(state: State, work: Work = UNWATCHED, *, force: bool = False) -> Proposal | Published:
+def propose(state: State, work: Work = UNWATCHED, *, force: bool = False, prune: bool = False) -> Proposal | Published:
     """Seal what would be published now, and keep the text of the catalogue that would say so; nothing moves.
 
     What was published already where nothing has changed. Raises what `draft` does, OSError.
     """
-    drawn = draft(state, work, force=force, in_chunks=False)  # each signer is to see the whole of what he signs
+    # Each signer is to see the whole of what he signs.
+    drawn = draft(state, work, force=force, in_chunks=False, prune=prune)
     if isinstance(drawn, Published):
         return drawn
     held, file, new, waiting = state.held, state.layout.proposal, drawn.catalogue, waiting_proposal(state)
@@ -161,8 +163,11 @@ def _why_not(state: State, catalogue: Catalogue) -> str | None:
     lost += moves_back(state.repository, named, {name: now[name] for name in named if name in now}, ())
     if lost:
         return f"as {lost[0].decode('utf-8', 'replace')} has gone, or left what it names, since"
-    if held is not None:
-        compact(state.reel_files, held.catalogue)  # merged ones, that the next start takes away, are made again
+    # Those that the next start takes away, as nothing lies there, are made again.
+    if catalogue.pruned == catalogue.version:
+        prune_reels(state, catalogue, plan_pruning(state, catalogue.refs, unlisted(state)))
+    elif held is not None:
+        compact(state.reel_files, held.catalogue)
     here = {row.name for row in state.index.reels.all() if row.is_whole}
     missing = [reel.name for reel in catalogue.reels if reel.name not in here]
     return f"as the reel {missing[0]} is not here any more" if missing else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,8 @@ from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.foresight import LookedAt
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
-from gtfs.pack.account import Needs
 from gtfs.reel.index import ReelRow
-from gtfs.reel.seal import write_reel
-from gtfs.reel.sealable import Sealable
-from gtfs.repo.history import Ref, commits_reachable, read_head, tags_reachable
+from gtfs.repo.history import Ref, read_head
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.bell import make_bell
@@ -42,12 +39,15 @@ from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
 from gtfs.state.joining import check_caught_up
 from gtfs.state.newtags import note_news
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
+from gtfs.state.pruning import Pruning, plan_pruning, prune_reels
+from gtfs.state.sealing import needs_of, seal, wanted_packs
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import say_what_differs
 from gtfs.state.turnover import compact
 from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
+from gtfs.state.withdrawal import withdraw
 from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.stanza import write_time
 
@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600
 _NAMED = 10  # refs that warnings name
-_ROWS = 2000  # asked from the index at once
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ class Published:
     new_packs: int = 0
     new_bytes: int = 0
     refs_moved: int = 0  # made and gone, too
+    withdrawn: int = 0  # packs that were listed and are not any more
 
 
 @dataclass(frozen=True)
@@ -118,51 +118,62 @@ class _Choice:
     looked_at: LookedAt
 
 
-def publish_now(state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True) -> Published:
+def publish_now(
+    state: State, work: Work = UNWATCHED, *, force: bool = False, asks: bool = True, prune: bool = False
+) -> Published:
     """Publish what the refs say now; what cannot be published keeps only the refs back that reach it.
 
     What fails is noted as outstanding where the repository publishes by itself. ``asks``: whether gpg may ask for a
     passphrase. Raises `Unpublishable`, `UnlistedFaults`, `Unacceptable`, `BadConfig`, `SigningFailed`, OSError.
     """
     try:
-        drawn = draft(state, work, force=force)
-        return drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
+        drawn = draft(state, work, force=force, prune=prune)
+        done = drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
+        state.drop_superseded(state.pop_superseded())  # nobody seeds them
+        return done
     except (GtfsError, OSError) as error:
         if is_by_itself(state.config) and not work.stop():
             note_failure(state.layout, error)
         raise
 
 
-def draft(state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunks: bool = True) -> Draft | Published:
+def draft(
+    state: State, work: Work = UNWATCHED, *, force: bool = False, in_chunks: bool = True, prune: bool = False
+) -> Draft | Published:
     """All of a publish up to the signature; what was published already where nothing has changed.
 
-    ``in_chunks``: whether its refs may be. Raises what `publish_now` does but `SigningFailed`.
+    ``in_chunks``: whether its refs may be. ``prune``: what no published ref reaches is left out. Raises what
+    `publish_now` does but `SigningFailed`.
     """
     key, name = check_publisher(state)
     renew_keys(state)
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
-    wanted, accepted_ids = _wanted(state, choice.refs), accepted_faults(state.repository)
+    wanted, accepted_ids = wanted_packs(state, choice.refs), accepted_faults(state.repository)
     faults = _foresee(state, wanted, accepted_ids, choice.looked_at, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)
-    fresh = _unlisted(state)
+    fresh = unlisted(state)
     settings = _settings(state, name, accepted_ids)
     if not in_chunks:
         settings = dataclasses.replace(settings, in_chunks_above=None)
     now_s = int(time.time())
     catalogue = _next(state, choice, fresh, settings, now_s)
     held = state.held
-    if held is not None and not fresh and not force and _is_good(held, catalogue, now_s):
+    pruning = plan_pruning(state, catalogue.refs, fresh) if prune else None
+    if held is not None and not fresh and not force and not pruning and _is_good(held, catalogue, now_s):
         settle(state.layout)
+        if prune:
+            withdraw(state, unpublished=True)
         return _published(held.catalogue, False, choice, faults)
     work.tell(Step(phase="signing"))
-    catalogue = _list_reels(state, catalogue, fresh)
+    catalogue = _list_reels(state, catalogue, fresh, pruning)
     _say_what_may_surprise(state, catalogue, now_s)
     done = dataclasses.replace(
         _published(catalogue, True, choice, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
         refs_moved=count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
+        withdrawn=pruning.packs if pruning else 0,
     )  # fmt: skip
     return Draft(catalogue, needed_roles(state), key, state.config.gnupg_home(), done)
 
@@ -215,7 +226,7 @@ def _foresee(
     return faults
 
 
-def _unlisted(state: State) -> list[ReelRow]:
+def unlisted(state: State) -> list[ReelRow]:
     """The reels sealed now, or by a publish that did not come to its end."""
     reels = state.index.reels
     # In a merged one nothing lies before it is listed.
@@ -230,6 +241,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
         valid_s=config.valid_days() * _DAY_S, object_format=state.repository.fmt,
         feed_key=None if feed_key is None else feed_key.public.hex(),
         trackers=tuple(config.get_all("tracker")), web_seeds=tuple(config.get_all("webseed")),
+        push_url=config.get("pushurl"),
         policy=tuple(config.policies()), accepted_faults=accepted_ids, in_chunks_above=config.in_chunks_above(),
     )  # fmt: skip
 
@@ -254,8 +266,10 @@ def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:
     return says_the_same(held.catalogue, same) and is_long and not _is_ahead(held, now_s)
 
 
-def _list_reels(state: State, new: Catalogue, fresh: Sequence[ReelRow]) -> Catalogue:
-    """With the reels that the held catalogue lists, merged where they are many, and the fresh ones."""
+def _list_reels(state: State, new: Catalogue, fresh: Sequence[ReelRow], pruning: Pruning | None) -> Catalogue:
+    """With the reels that the held catalogue lists, merged where they are many, and the fresh ones; or pruned."""
+    if pruning:
+        return prune_reels(state, new, pruning)
     kept = [] if state.held is None else compact(state.reel_files, state.held.catalogue)
     entries = tuple(ReelEntry(r.name, r.infohash, r.size, r.rows) for r in (*kept, *fresh))
     return dataclasses.replace(new, reels=entries)
@@ -302,6 +316,7 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
 
 def clear_up(state: State) -> None:
     """What follows once the index has a new catalogue's refs; may be done again after a crash. Raises OSError."""
+    withdraw(state)
     state.empty_open_reel()
     settle(state.layout)
     state.layout.proposal.unlink(missing_ok=True)  # it does not follow this one
@@ -341,55 +356,3 @@ def _say_what_is_unsigned(state: State, new: Catalogue) -> None:
 def _published(catalogue: Catalogue, is_new: bool, choice: _Choice, faults: FaultCounts) -> Published:
     packs = sum(reel.rows for reel in catalogue.reels)
     return Published(catalogue.version, is_new, catalogue.reels, packs, choice.held_back, choice.left_out, faults)
-
-
-def needs_of(state: State, held: Held | None, fresh: Sequence[ReelRow]) -> Needs:
-    """What a mirror's limits must be at least: for what was listed so far, as none of it goes, and for new reels."""
-    needs = Needs() if held is None else held.catalogue.needs
-    for reel in fresh:
-        for needed in state.index.needs.of_reel(reel.id).values():
-            needs = needs.and_those_of(needed)
-    return needs
-
-
-def _wanted(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
-    """What the refs reach, as far as no listed reel has it."""
-    listed = () if state.held is None else set(state.held.catalogue.refs.values())
-    wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
-    if not _reaches_open_reel(state, wanted):
-        # Not new and in no reel: it is reached by no ref, or a reel was lost.
-        wanted = reached(state, refs, ())
-    return wanted
-
-
-def _reaches_open_reel(state: State, wanted: Container[ObjectId]) -> bool:
-    end = -1
-    while packs := state.index.packs.sealable_after(end, _ROWS):
-        if any(oid not in wanted for oid, *_ in packs):
-            return False
-        end = packs[-1][1]
-    return True
-
-
-def reached(state: State, refs: list[Ref], listed: Collection[ObjectId]) -> dict[ObjectId, None]:
-    """The commits and tags that refs reach, without what the commits ``listed`` do. Raises `GitFailed`."""
-    if not refs:
-        return {}
-    wanted = dict.fromkeys(commits_reachable(state.repository, {ref.oid for ref in refs}, listed))
-    wanted.update(dict.fromkeys(tags_reachable(state.repository, refs)))
-    return wanted
-
-
-def seal(state: State, wanted: Container[ObjectId]) -> list[ReelRow]:
-    """Seal the open reel's packs of ``wanted`` into reels, in canonical order, cut at 256 MiB."""
-    index, fmt = state.index, state.repository.fmt
-    sealed: list[ReelRow] = []
-    for packs in Sealable(index, state.layout.open_reel, wanted, fmt.oid_bytes).reels():
-        reel = write_reel(state.layout.reels, packs, fmt)
-        with index.transaction():
-            reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
-            index.packs.move_to_reel(reel_id, reel.places)
-        row = index.reels.get(reel_id)
-        assert row is not None
-        sealed.append(row)
-    return sealed

@@ -29,6 +29,7 @@ from gtfs.repo.encoding import encode_many
 from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
 from gtfs.state.state import State
+from gtfs.state.withdrawal import withdrawn_reels
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,13 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
 def short_reels(state: State) -> list[ReelRow]:
     """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
     found = []
+    gone = {row.id for row in withdrawn_reels(state)}
     for row in state.index.reels.all():
-        if row.is_whole and (_size(state.layout.reel(row.name)) != row.size or not _has_metainfo(state, row)):
+        if (
+            row.id not in gone
+            and row.is_whole
+            and (_size(state.layout.reel(row.name)) != row.size or not _has_metainfo(state, row))
+        ):
             found.append(row)
     return found
 
@@ -93,6 +99,32 @@ def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False
     replace_file(state.layout.metainfo(reel.name), metainfo)
     index.reels.set_stage([reel.id], "complete")
     return True
+
+
+def encode_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Make a reel whole that was let go of, if the index still has it so; see `remake`.
+
+    The swarm may have it: what it knows to be here stays as it is. Raises OSError.
+    """
+    now = state.index.reels.get(row.id)
+    if now is None or now.name != row.name:
+        return False
+    return now.is_whole or remake(state, now, stop)
+
+
+def gives_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Whether git gives each pack of a reel as its table has it; nothing of what is encoded is kept. Raises OSError."""
+    table = state.reel_files.table(row)
+    if table is None or absent(state.repository, [pack.oid for pack in table.packs]):
+        return False
+    left = {pack.oid: pack.digest for pack in table.packs}
+    others: set[ObjectId] = set()  # in other bytes, or not at all
+    work = Work(stop=lambda: stop() or bool(others))
+    for run in encode_many(state.repository, list(left), state.layout.spool, UNLIMITED, work):
+        run.spool.unlink()
+        others.update(unmade.oid for unmade in run.unmade)
+        others.update(stamp.oid for stamp, _ in run.made if left.pop(stamp.oid) != stamp.digest)
+    return not left and not others
 
 
 def _table_by_rows(state: State, reel: ReelRow) -> Table | None:

@@ -36,6 +36,7 @@ from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, ReelRow
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
+from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
@@ -104,8 +105,9 @@ class State:
             self.catalogues = CatalogueStore(layout.catalogue, read_only=self.read_only)
             self.attestations = AttestationStore(layout.attestations)
             self.held: Held | None = self.catalogues.highest()
-            self._previous: Catalogue | None = None
+            self.previous: Catalogue | None = None  # the one before the held one
             self._superseded: list[ReelRow] = []
+            self.gone_rows: list[int] = []  # of packs, until whoever shows them has been told
             if not self.read_only:
                 self._finish_hold()
                 if not self.config.is_clone():
@@ -186,16 +188,9 @@ class State:
         sweep_spool(self.repository)
         sweep_homes(layout.keys)
         for directory in (
-            layout.root,
-            layout.reels,
-            layout.catalogue,
-            layout.chunks,
-            layout.signoffs,
-            layout.keys,
-            layout.attestations,
-            layout.attestation,
-            layout.announcements,
-        ):
+            layout.root, layout.reels, layout.catalogue, layout.chunks, layout.signoffs, layout.keys,
+            layout.attestations, layout.attestation, layout.announcements,
+        ):  # fmt: skip
             sweep_temporaries(directory)
 
     def reread(self) -> None:
@@ -247,26 +242,31 @@ class State:
 
     def hold(self, accepted: Accepted) -> None:
         """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
-        self._previous = None if self.held is None else self.held.catalogue
+        self.previous = None if self.held is None else self.held.catalogue
         self.held, self.fresh = accepted, None
         self._name_roles()
         self.look_who_vouches()
         self.renew_gate()
-        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self._previous)
+        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self.previous)
 
     def _finish_hold(self) -> None:
         """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
         self.reel_files.sweep_strays()
         if self.held is not None:
             before = self.catalogues.before(self.held.catalogue.version)
-            self._previous = None if before is None else before.catalogue
-            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self._previous)
+            self.previous = None if before is None else before.catalogue
+            self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self.previous)
             self.drop_superseded(self.pop_superseded())
 
     def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
         return found
+
+    def let_go(self, reels: Sequence[ReelRow], rows: Sequence[int]) -> None:
+        """Supersede these, too, in which nothing lies any more; these rows of packs are no more in the index."""
+        self._superseded += reels
+        self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
         """Delete their files and rows. Raises OSError; the next start tries again."""
@@ -323,9 +323,9 @@ class State:
 
     def new_ingest(self) -> Ingest:
         """Another one, for another thread to check with; only one at a time may run."""
-        keeps = self.config.is_clone()
         parts = (self.repository, self.index, self.open_reel, self.gate(), self.sign_off, self.limits)
-        return self._exit.enter_context(Ingest(*parts, keeps_marks=keeps))
+        made = Ingest(*parts, keeps_marks=self.config.is_clone(), borrows=self.config.is_fork())
+        return self._exit.enter_context(made)
 
     def renew_gate(self) -> None:
         """Let the next ingest see a new catalogue, keyring or policy."""
@@ -372,7 +372,9 @@ class State:
     def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
         """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
         try:
-            return find_new(self.repository, self.index, before, refs)
+            # In a fork, what is not another's is little.
+            without = read_bases(self.repository) if self.config.is_fork() else before
+            return find_new(self.repository, self.index, without, refs)
         except GitFailed:
             found = find_blamed(self.repository, refs, ())
             if not found.blamed:

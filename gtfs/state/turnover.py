@@ -3,8 +3,9 @@
 
 Everything here follows from two catalogues, the held one and the one before it, and may be done again after a crash
 at any point. A reel that is not listed any more is **retired** while the next catalogue holds: seeded for those who are
-late. Then it is **superseded**: the swarm lets go of it, and its files and its row in the index go. One thread, under
-the node's lock.
+late. Then it is **superseded**: the swarm lets go of it, and its files and its row in the index go. Where the catalogue
+is the first here after a pruning, what it does not list is **withdrawn**: nobody is given it any more, and it goes as
+soon as no pack lies there (withdrawal.py). One thread, under the node's lock.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gtfs.state.reelfiles import ReelFiles, Table
 log = logging.getLogger(__name__)
 
 _ROWS = 2000  # asked from the index at once
+_PRUNED = "pruned"  # in the index: the pruning after which reels that were never listed were let go of
 
 
 def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow]:
@@ -57,24 +59,61 @@ def _merge(reel_files: ReelFiles, run: Sequence[ReelRow]) -> SealedReel | None:
 
 
 def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue | None) -> list[ReelRow]:
-    """Let index and disk follow the held catalogue; gives the superseded reels, for `drop`. Raises OSError."""
+    """Let index and disk follow the held catalogue; gives the superseded reels, for `drop`. Raises OSError.
+
+    Of what was withdrawn, `withdrawal.withdraw` says when it is superseded.
+    """
     index = reel_files.index
     with index.transaction():
         for e in held.reels:
             index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+        _leave_unlisted(reel_files, held)
     listed = _rows(reel_files, held)
     index.reels.set_stage([row.id for row in listed if row.stage == "retired"], "complete")
     ids = {row.id for row in listed}
-    before = set() if previous is None else {entry.name for entry in previous.reels}
-    leaving = _leaving(reel_files, ids, before)
+    late = _named(previous) if _is_same_pruning(held, previous) else set()
+    leaving = _leaving(reel_files, ids, _named(previous))
     if previous is not None:
         lacking = [row for row in listed if not row.is_whole and reel_files.table(row) is None]
         _make_merged(reel_files, lacking, _rows(reel_files, previous), held.date_s, leaving)
+        if not _is_same_pruning(held, previous):
+            lacking = [row for row in lacking if not reel_files.has_table(row)]
+            _make_shorter(reel_files, lacking, _rows(reel_files, previous), held.date_s, leaving)
     _empty(reel_files, held, leaving)
     index.reels.set_stage([id_ for id_, row in leaving.items() if row.stage == "complete"], "retired")
+    gone = {row.id for row in withdrawn(reel_files, held, previous)}
     return [
-        row for id_, row in leaving.items() if not (row.is_whole and row.name in before) and not index.reels.holds(id_)
+        row
+        for id_, row in leaving.items()
+        if id_ not in gone and not (row.is_whole and row.name in late) and not index.reels.holds(id_)
     ]
+
+
+def withdrawn(reel_files: ReelFiles, held: Catalogue | None, previous: Catalogue | None) -> list[ReelRow]:
+    """The reels that nobody may be given any more, because a pruning left them out."""
+    if held is None or held.pruned is None:
+        return []
+    late = _named(previous) if _is_same_pruning(held, previous) else set()
+    leaving = _leaving(reel_files, {row.id for row in _rows(reel_files, held)}, _named(previous)).values()
+    return [row for row in leaving if row.name not in late and (row.version or row.name in _named(previous))]
+
+
+def _named(catalogue: Catalogue | None) -> set[str]:
+    return set() if catalogue is None else {entry.name for entry in catalogue.reels}
+
+
+def _is_same_pruning(held: Catalogue, previous: Catalogue | None) -> bool:
+    """Whether nothing was left out between the two."""
+    return previous is not None and previous.pruned == held.pruned
+
+
+def _leave_unlisted(reel_files: ReelFiles, held: Catalogue) -> None:
+    """What was sealed for a catalogue that was not signed, and is left out by one that prunes, is not to be listed."""
+    index = reel_files.index
+    if held.pruned is None or index.meta.get(_PRUNED) == str(held.pruned):
+        return
+    index.reels.set_version([row.id for row in index.reels.all() if not row.version], held.version)
+    index.meta.set(_PRUNED, str(held.pruned))
 
 
 def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow]) -> None:
@@ -109,16 +148,34 @@ def _make_merged(
         for run in adding_up(sizes, ReelSize(reel.size, reel.rows)):
             tables = [reel_files.table(before[i]) for i in run]
             packs = [pack for table in tables if table is not None for pack in table.packs]
-            if None in tables or reel_name(encode_table(packs, reel_files.fmt)) != reel.name:
-                continue
-            if not reel_files.make_listed(reel, packs, time_s):
-                reel_files.keep_table(reel, packs, time_s)
-                table = reel_files.table(reel)
-                assert table is not None
-                here = reel_files.fill(reel, table)
-                reel_files.adopt(reel, table, leaving)
-                log.info("reel %s is merged from what is here of %d others: %d bytes", reel.name, len(run), here)
-            break
+            if None not in tables and _make_of(reel_files, reel, packs, time_s, leaving):
+                break
+
+
+def _make_shorter(
+    reel_files: ReelFiles, lacking: Sequence[ReelRow], before: Sequence[ReelRow], time_s: int, leaving: Collection[int]
+) -> None:
+    """Make what a pruning has left of a reel if that is how it began, as where one line of history was written anew
+    from somewhere on; the table of any other is fetched."""
+    for reel in lacking:
+        for old in before:
+            table = reel_files.table(old) if old.rows > reel.rows and old.size > reel.size else None
+            if table is not None and _make_of(reel_files, reel, table.packs[: reel.rows], time_s, leaving):
+                break
+
+
+def _make_of(reel_files: ReelFiles, reel: ReelRow, packs: Sequence[Row], time_s: int, leaving: Collection[int]) -> bool:
+    """Make a listed reel whole, else its table and what is here of it; False if these are not its packs."""
+    if reel_name(encode_table(packs, reel_files.fmt)) != reel.name:
+        return False
+    if not reel_files.make_listed(reel, packs, time_s):
+        reel_files.keep_table(reel, packs, time_s)
+        table = reel_files.table(reel)
+        assert table is not None
+        here = reel_files.fill(reel, table)
+        reel_files.adopt(reel, table, leaving)
+        log.info("reel %s is made from what is here of others: %d bytes", reel.name, here)
+    return True
 
 
 def _empty(reel_files: ReelFiles, held: Catalogue, leaving: Mapping[int, ReelRow]) -> None:

@@ -50,8 +50,8 @@ class Dialling:
         for torrent in hungry:
             if torrent.is_lonely() or is_turn:
                 self.tell(torrent)
-        for torrent in torrents:
-            if is_turn and torrent.spec.awaited and not torrent.peers() and torrent not in hungry:
+        for torrent in torrents if is_turn else ():
+            if torrent.spec.awaited and not torrent.peers() and torrent not in hungry:
                 self.tell(torrent)
 
     def _settings(self, *, is_resting: bool) -> dict[str, int]:

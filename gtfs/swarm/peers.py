@@ -62,6 +62,26 @@ async def company(torrent: Torrent) -> Company:
     return await trio.to_thread.run_sync(_company, torrent.link.handle, torrent.board.count)
 
 
+@dataclass(frozen=True)
+class Taker:
+    """A connected peer that has not all, and how many pieces it has.
+
+    ``lacks_ours``: some that are here are none of them; ``is_interested``: it says that it wants one of those.
+    """
+
+    peer_id: bytes
+    pieces: int
+    lacks_ours: bool
+    is_interested: bool
+    connection: Connection
+
+
+async def takers(torrent: Torrent) -> tuple[Taker, ...]:
+    """The peers connected just now that have not all; no web seeds."""
+    here = [piece for piece in range(torrent.board.count) if torrent.board.is_here(piece)]
+    return await trio.to_thread.run_sync(_takers, torrent.link.handle, torrent.board.count, here)
+
+
 async def leave(connections: Collection[Connection]) -> None:
     """Break these connections; the peers may be dialled again at any time."""
     await trio.to_thread.run_sync(break_connections, connections)
@@ -69,7 +89,21 @@ async def leave(connections: Collection[Connection]) -> None:
 
 async def connections(torrent: Torrent) -> tuple[PeerStatus, ...]:
     """Who is connected just now, without those to whom the connection is still being made."""
-    return tuple(_status(peer) for peer in await trio.to_thread.run_sync(_connected, torrent.link.handle))
+    found = await trio.to_thread.run_sync(_connected, torrent.link.handle)
+    torrent.copies.meet(peer.pid.to_bytes() for peer in found if _is_complete(peer))
+    return tuple(_status(peer) for peer in found)
+
+
+async def count_complete(torrents: Sequence[Torrent]) -> set[Connection]:
+    """Take note in each of who is connected and has everything; gives their connections, without those of caches."""
+    handles = [torrent.link.handle for torrent in torrents]
+    connected = await trio.to_thread.run_sync(lambda: [_connected(handle) for handle in handles])
+    found = set()
+    for torrent, peers in zip(torrents, connected, strict=True):
+        complete = {peer.pid.to_bytes(): _connection(peer) for peer in peers if _is_complete(peer)}
+        torrent.copies.meet(complete)
+        found |= {connection for peer_id, connection in complete.items() if client_of(peer_id) != CACHE}
+    return found
 
 
 async def copies_elsewhere(torrent: Torrent, me: bytes) -> Sequence[int]:
@@ -126,11 +160,26 @@ def _company(handle: Any, pieces: int) -> Company:
         if peer.flags & lt.peer_info.seed:
             complete += 1
             if peer.connection_type == lt.peer_info.standard_bittorrent:
-                seeds[peer_id] = Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
+                seeds[peer_id] = _connection(peer)
         elif client_of(peer_id):
             mirrors[peer_id] = peer.num_pieces
     spread = [copies > complete for copies in _availability(handle, pieces)]
     return Company(seeds, mirrors, spread, len(peers) - len(connected))
+
+
+def _takers(handle: Any, pieces: int, here: Sequence[int]) -> tuple[Taker, ...]:
+    found = []
+    for peer in _connected(handle):
+        if peer.flags & lt.peer_info.seed or peer.connection_type != lt.peer_info.standard_bittorrent:
+            continue
+        held = peer.pieces
+        if len(held) != pieces:
+            continue  # it has not said yet
+        connection = Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
+        lacks_ours = not all(held[piece] for piece in here)
+        is_interested = bool(peer.flags & lt.peer_info.remote_interested)
+        found.append(Taker(peer.pid.to_bytes(), peer.num_pieces, lacks_ours, is_interested, connection))
+    return tuple(found)
 
 
 def _availability(handle: Any, pieces: int) -> Sequence[int]:
@@ -152,6 +201,14 @@ def _peers(handle: Any) -> list[Any]:
     except RuntimeError:
         return []  # libtorrent dropped the torrent
     return found
+
+
+def _is_complete(peer: Any) -> bool:
+    return bool(peer.flags & lt.peer_info.seed) and peer.connection_type == lt.peer_info.standard_bittorrent
+
+
+def _connection(peer: Any) -> Connection:
+    return Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
 
 
 def _status(peer: Any) -> PeerStatus:

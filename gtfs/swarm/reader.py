@@ -140,7 +140,9 @@ class PieceReader:
                 self._board.unwant((piece,), AHEAD)
 
     def tick(self) -> None:
-        """Drop the read-ahead that came or that nobody came for."""
+        """Drop the read-ahead that came or that nobody came for, and what the file has as well."""
+        if self._fresh and self._board.is_full():
+            self._fresh.clear()  # a file that is still stale does not have the hash
         if not self._ahead:
             return
         now = trio.current_time()

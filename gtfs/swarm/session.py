@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ from gtfs.swarm.rendezvous import make_peer_id
 from gtfs.swarm.samereel import is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
+from gtfs.swarm.spec import SwarmStatistics
 from gtfs.swarm.torrents import Torrent, TorrentSpec
+from gtfs.swarm.wholepeers import WholePeers
 
 __all__ = ["ListenRefused", "Session", "SwarmOptions", "SwarmStatistics", "TorrentSpec", "open_session"]
 
@@ -47,19 +49,10 @@ log = logging.getLogger(__name__)
 
 DISK_THREADS = 4
 TICK_S = 1.0
+TICKS_AT_REST = 30  # a daemon has tens of thousands of torrents that are whole
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
 NODELAY_REST = 10
-
-
-@dataclass(frozen=True)
-class SwarmStatistics:
-    """The whole session's payload since it was opened, in bytes, and its connected peers."""
-
-    downloaded_bytes: int = 0
-    uploaded_bytes: int = 0
-    peers: int = 0
-    torrents: int = 0
 
 
 class Session:
@@ -81,6 +74,7 @@ class Session:
         self._dialling = Dialling(self._addresses, options.peers)
         self._shares = Shares(self.peer_id, self.torrents)
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
+        self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
         self._connection_made = trio.Event()
@@ -99,7 +93,7 @@ class Session:
     def statistics(self) -> SwarmStatistics:
         """The counters as of the last second; `refresh` asks for those of this moment."""
         counted = self._counters
-        return SwarmStatistics(counted.downloaded_bytes, counted.uploaded_bytes, counted.peers, len(self._torrents))
+        return SwarmStatistics(counted.downloaded_bytes, counted.uploaded_bytes, counted.peers)
 
     async def refresh(self) -> SwarmStatistics:
         """The counters of this moment."""
@@ -309,14 +303,17 @@ class Session:
             await trio.sleep(NODELAY_REST * (trio.current_time() - started_s))
 
     async def _tick_task(self) -> None:
+        rounds = 0
         while True:
             await trio.sleep(TICK_S)
             if self._is_closed:
                 return
             self._lt.post_torrent_updates(0)
             self._lt.post_session_stats()
+            rounds += 1
             for torrent in self.torrents():
-                torrent.tick()
+                if rounds % TICKS_AT_REST == 0 or not torrent.is_at_rest():
+                    torrent.tick()
             is_probing = any(not probe.has_info.is_set() for probe in self._probes.values())
             self._dialling.tick(self._lt, self.torrents(), is_probing=is_probing)
 
@@ -335,13 +332,12 @@ class Session:
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         await self._listener.wait(self._lt, listen)
-        self._nursery.start_soon(self._tick_task)
-        self._nursery.start_soon(self._save_task)
-        self._nursery.start_soon(self._nodelay_task)
-        self._nursery.start_soon(self._addresses.look_up_task)
+        for task in (self._tick_task, self._save_task, self._nodelay_task, self._addresses.look_up_task):
+            self._nursery.start_soon(task)
         self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
         self._nursery.start_soon(self._shares.run_task)
+        self._nursery.start_soon(self.whole_peers.run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a torrent is told by the node, and what it tells about itself: plain values, for any thread."""
+"""What a torrent is told by the node, and what it and the session tell: plain values, for any thread."""
 
 from __future__ import annotations
 
@@ -91,3 +91,12 @@ class TorrentStatistics:
     hash_failures: int = 0
     trouble: str | None = None
     trackers: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SwarmStatistics:
+    """The whole session's payload since it was opened, in bytes, and its connected peers."""
+
+    downloaded_bytes: int = 0
+    uploaded_bytes: int = 0
+    peers: int = 0

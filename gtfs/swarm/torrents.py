@@ -14,6 +14,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.swarm.announcing import Announcing
+from gtfs.swarm.copies import Copies
 from gtfs.swarm.link import Link
 from gtfs.swarm.milestones import Milestones
 from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, ReadTimeout, SwarmTimeout
@@ -41,6 +42,7 @@ class Torrent:
         self.milestones = Milestones(self.board, self.link)
         self.questions = Questions(spec, self.link, disk)
         self.tally = Tally()
+        self.copies = Copies()
         self._reader = PieceReader(
             spec.path, spec.piece_length, self.board, self.link, disk, self._mend, is_vouched=spec.complete
         )
@@ -201,8 +203,13 @@ class Torrent:
         """Whether it is hungry and nobody is connected."""
         return self.failure is None and not self.peers() and self.is_hungry()
 
+    def is_at_rest(self) -> bool:
+        """Whether nothing changes in it but by what others do: then a `tick` in half a minute is enough."""
+        is_waiting = self.spec.awaited and self.is_ready()
+        return (is_waiting or self.board.is_full()) and self._trouble.reason is None
+
     def tick(self) -> None:
-        """Called every second; a daemon has tens of thousands that are whole, and of those next to nothing is asked."""
+        """Called every second, or now and then while it is at rest."""
         self._reader.tick()
         is_whole = self.board.is_full()
         is_lonely = not is_whole and not self.peers() and self.is_hungry()

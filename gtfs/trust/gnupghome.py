@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +52,15 @@ def open_gnupg(home: Path | None) -> gnupg.GPG:
     if program is None:
         raise GnupgUnusable("there is no gpg; install the package gnupg")
     try:
-        gpg = gnupg.GPG(program, gnupghome=None if home is None else os.fspath(home))
+        return _gpg(program, None if home is None else os.fspath(home))
     except (OSError, ValueError) as error:
         raise GnupgUnusable(f"gpg cannot be used: {' '.join(str(error).split())}") from error
+
+
+@lru_cache(maxsize=16)
+def _gpg(program: str, home: str | None) -> gnupg.GPG:
+    """One for each home: python-gnupg asks gpg for its version whenever one is made, and keeps nothing else."""
+    gpg = gnupg.GPG(program, gnupghome=home)
     gpg.encoding = "utf-8"
     return gpg
 

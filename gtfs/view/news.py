@@ -54,11 +54,21 @@ class TreeCount(Count):
     def __init__(self) -> None:
         super().__init__()
         self._packs: deque[tuple[int, Sequence[ObjectId]]] = deque(maxlen=_REMEMBERED)
+        self._gone: deque[tuple[int, Sequence[int]]] = deque(maxlen=_REMEMBERED)
 
     def packs_changed(self, oids: Sequence[ObjectId]) -> None:
         """These were there already, and are others than they were."""
         self._packs.append((self.number + 1, oids))
         self.grow()
+
+    def packs_gone(self, rows: Sequence[int]) -> None:
+        """These rows of the index are no more."""
+        self._gone.append((self.number + 1, rows))
+        self.grow()
+
+    def gone_since(self, seen: int) -> list[int]:
+        """See `mount.tree.TreeNews`."""
+        return [row for number, rows in self._gone if number > seen for row in rows]
 
     def since(self, seen: int) -> list[ObjectId]:
         """See `mount.tree.TreeNews`."""

@@ -20,7 +20,7 @@ import trio
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
-from gtfs.mount.tree import NotLocal, PackFields, PackInfo, SpaceStatistics
+from gtfs.mount.tree import NotLocal, PackFields, PackGone, PackInfo, SpaceStatistics
 from gtfs.pack.encode import Encoder
 from gtfs.pack.limits import UNLIMITED
 from gtfs.pack.trees import Unencodable
@@ -190,11 +190,11 @@ class Packs:
         return 0 if torrent is None else torrent.local_bytes(offset, size)
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
-        """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `LostBytes`."""
+        """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `PackGone`, `LostBytes`."""
         while True:
             row = self._state.index.packs.get(oid)
             if row is None or row.offset is None:
-                raise NotLocal(f"the pack of {oid.hex()} is not known here any more")
+                raise PackGone(f"the pack of {oid.hex()} is not known here any more")
             # Sealing moves packs out of the open reel, whose offsets are then used again, and merging out of reels that
             # go: what was read, or was not there to be read, counts only if the pack is still where it was.
             try:

@@ -20,7 +20,7 @@ from gtfs.state.acceptedfaults import accept_faults
 from gtfs.state.compare import compare
 from gtfs.state.config import Config
 from gtfs.state.fsck import check
-from gtfs.state.publish import seal
+from gtfs.state.sealing import seal
 from gtfs.state.state import State
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from keys import Keys, shared_keys
+from offering import Offering
 
 from gtfs.cli import commands
 
@@ -145,6 +146,15 @@ def test_trust_prints_what_the_page_lists(desk: Desk) -> None:
     found |= set(keys(dry))
     of_followed = {"repository", "ref", "paths", "commit", "trouble", "changed"}
     assert found | of_followed | {"validity"} == told("trust")
+
+
+def test_offer_and_inbox_print_what_the_page_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = Offering(tmp_path, shared_keys(), capsys)
+    there.commit("better", by="bob")
+    there.offer()
+    assert set(keys(there.json("offer", there.mirror, "--list"))) == told("offer")
+    found = {*keys(there.add()), *keys(there.inbox("--remove", there.key("bob")))}
+    assert found | {"feed"} == told("inbox")
 
 
 def test_a_dry_sync_says_what_a_newer_catalogue_would_bring_and_holds_it_not(desk: Desk) -> None:

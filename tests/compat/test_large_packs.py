@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from dulwich.pack import write_pack_index_v2
 
-from gtfs.ids import SHA1
+from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest.candidate import Candidate
 from gtfs.pack.format import entry_header
 from gtfs.pack.limits import GIB
 from gtfs.repo import bounds, unpack
+from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
+from gtfs.repo.sieve import Sieve
 from gtfs.state.state import State
 
 BLOCK = 65535  # the longest that deflate stores
@@ -112,6 +114,26 @@ def test_a_git_pack_of_3_gib_takes_new_commits(publisher: Repository, offered: l
         outcome = state.ingest().run(offered[1:])
         assert [oid.hex() for oid in outcome.unpacked] == [second]
     mirror.git("cat-file", "-e", f"{second}:c")
+
+
+def test_an_index_with_offsets_of_eight_bytes_is_read(publisher: Repository, tmp_path: Path) -> None:
+    publisher.git("repack", "-adq")
+    (pack,) = (publisher.objects / "pack").glob("*.pack")
+    index = pack.with_suffix(".idx")
+    before = index.stat().st_size
+    index.unlink()
+    publisher.git("index-pack", "--index-version=2,0x40", str(pack))
+    names = publisher.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname)").decode().split()
+    assert index.stat().st_size == before + 8 * (len(names) - 1)  # all but the first stand behind that
+    with KnownObjects(publisher) as known:
+        assert all(ObjectId(bytes.fromhex(name)) in known for name in names)
+        assert ObjectId(bytes(20)) not in known
+    sieve = Sieve(len(names))
+    assert sieve.add(index, publisher.fmt)
+    assert all(sieve.may_have(ObjectId(bytes.fromhex(name))) for name in names)
+    with State(publisher) as state:
+        state.take_up()
+        assert len(state.index.packs.open_rows()) == 2
 
 
 def test_lack_of_memory_is_no_refusal(

@@ -24,7 +24,7 @@ from ports import free_port
 from waiting import WAIT_S, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-SWARMING = ("mount", "sync", "seed")
+SWARMING = ("mount", "sync", "seed", "inbox")
 TROUBLE = re.compile(r" (?:WARNING|ERROR|CRITICAL) |Traceback|BaseExceptionGroup")
 
 

@@ -24,6 +24,12 @@ def reel_bytes(repository: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in (repository / "gtfs" / "reels").glob("*.reel"))
 
 
+def encoded(house: House, mirror: Path) -> int:
+    """How many reels a cache has encoded again so far."""
+    found: int = house.gtfs("status", "--json", mirror).json()["swarm"]["cache"]["encoded"]
+    return found
+
+
 def another(house: House, project: Path, key: Key, name: str) -> Path:
     """One more publisher's repository, with a commit of its own."""
     path = house.root / f"{name}.git"
@@ -111,21 +117,50 @@ def test_a_cache_gives_room_back_and_keeps_the_repository_whole(house: House, pu
     assert origin.end() == 0
 
 
-def test_a_cache_keeps_what_nobody_else_has(house: House, pub: Path) -> None:
+def test_a_cache_seeds_all_that_it_has_in_git_though_nobody_else_is_there(house: House, pub: Path) -> None:
+    origin = seed(house, pub)
+    whole = reel_bytes(pub)
+    mirror = house.root / "mirror.git"
+    house.keep_sound(mirror)
+    house.gtfs("sync", catalogue(pub), "-o", sync_options(house, mirror, origin.port))
+    origin.end()
+    cached = seed(house, mirror, options="cache_size=300K")
+
+    def is_small() -> bool:
+        return reel_bytes(mirror) < 450_000 < whole
+
+    wait_for(is_small, lambda: f"the only copy is let go of; {cached.log.read_text()}")
+    third = house.root / "third.git"
+    house.keep_sound(third)
+    house.gtfs("sync", catalogue(pub), "-o", sync_options(house, third, cached.port))
+    assert house.refs(third) == house.refs(pub)
+    assert encoded(house, mirror)
+    wait_for(is_small, lambda: f"it is let go of again; {cached.log.read_text()}")
+    assert cached.end() == 0
+
+
+def test_who_wants_nothing_of_it_does_not_bring_a_reel_back(house: House, pub: Path) -> None:
     origin = seed(house, pub)
     mirror = house.root / "mirror.git"
     house.keep_sound(mirror)
     house.gtfs("sync", catalogue(pub), "-o", sync_options(house, mirror, origin.port))
     origin.end()
-    whole = reel_bytes(mirror)
-    # Alone, and in the company of one who has nothing.
     cached = seed(house, mirror, options="cache_size=300K")
+    wait_for(lambda: reel_bytes(mirror) < 450_000, lambda: f"the only copy is let go of; {cached.log.read_text()}")
     empty = house.root / "empty.git"
-    other = seed(house, catalogue(pub), options=f"repo={empty},keyring={house.key.public},peer=127.0.0.1:{cached.port}")
-    wait_for(lambda: house.gtfs("status", "--json", mirror).json()["swarm"]["peers"], "they are connected")
-    with pytest.raises(AssertionError, match="did not happen"):
-        wait_for(lambda: reel_bytes(mirror) < whole, "the only copy is thrown away", timeout_s=9)
+    words = f"repo={empty},keyring={house.key.public},peer=127.0.0.1:{cached.port}"
+    other = seed(house, catalogue(pub), options=words)
+    wait_for(
+        lambda: (s := house.gtfs("status", "--json", empty).json()["swarm"])["share"]["taken"] and not s["connections"],
+        "it has taken what is here, and was hung up on",
+    )
+    assert not encoded(house, mirror)
+    # It is there for who wants something.
+    oid = house.git(pub, "rev-list", "--max-parents=0", "main").split()[0]
     assert other.end() == 0
+    lazy = house.mount(catalogue(pub), "lazy", *words.split(",")[1:], repository=empty)
+    assert lazy.pack(oid).read_bytes()[:4] == b"PACK"
+    assert encoded(house, mirror)
     assert cached.end() == 0
 
 

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from house import Done, House, Key
+from daemons import Daemon
+from house import House, Key
 from seeding import seed
 from waiting import wait_for
 
@@ -32,36 +33,17 @@ def publish(house: House, key: Key, path: Path, text: str) -> None:
     house.gtfs("publish", path)
 
 
-class Follower:
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+class Follower(Daemon):
     """``gtfs seed`` of a gtfs.conf whose drop-in ``gtfs collection follow`` writes."""
 
     def __init__(self, house: House, port: int) -> None:
-        self.house = house
-        self.config = house.root / "gtfs.conf"
+        super().__init__(house, "follower", f"peer=127.0.0.1:{port}")
         self.config.write_text(f"[defaults]\n\toptions = poll=1\n\tmirrors = {house.root}/mirrors\n")
         self.mirrors = house.root / "mirrors" / "all"
-        self.env = {"STATE_DIRECTORY": f"{house.root}/data", "RUNTIME_DIRECTORY": f"{house.root}/run"}
-        self.options = f"listen=127.0.0.1:0,nodht,nolsd,peer=127.0.0.1:{port}"
-        self.log = house.root / "daemon.log"
-
-    def start(self) -> None:
-        with self.log.open("ab") as out:
-            command = ["gtfs", "-v", "seed", "--config", self.config, "-o", self.options]
-            self.process = self.house.start(command, env=self.env, out=out)
-        wait_for(
-            lambda: self.house.run(["gtfs", "seed", "list"], env=self.env, code=None).code == 0, self.log.read_text
-        )
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait() == 0
-
-    def collection(self, *words: Any, code: int = 0) -> Done:
-        return self.house.run(["gtfs", "collection", *words], env=self.env, code=code)
-
-    def members(self) -> dict[str, str]:
-        done = self.house.run(["gtfs", "seed", "list", "--json"], env=self.env)
-        return {item["name"]: item["directory"] for item in done.json()["repositories"]}
 
 
 def test_three_commands_publish_all_that_lies_below_a_directory(house: House, key: Key) -> None:
@@ -82,7 +64,11 @@ def test_three_commands_publish_all_that_lies_below_a_directory(house: House, ke
     done = house.gtfs("collection", "publish", top, "--repositories", "--json").json()
     assert done["added"] == ["0 0/c", "a.git", "pub/b.git"] and list(done["left_out"]) == ["bad.git"]
     entries = house.gtfs("collection", "list", top, "--json").json()["entries"]
-    assert [entry["repository"] for entry in entries] == ["0-0-c", "a", "pub-b"]
+    assert [entry["repository"] for entry in entries] == [
+        "all-0-0-c-" + digest("0 0/c"),
+        "all-a",
+        "all-pub-b-" + digest("pub/b"),
+    ]
     seeder = seed(house, *(top / entry["name"] for entry in entries))
     house.commit(top / "a.git", "more", {"more": b"more"})
     done = house.gtfs("collection", "publish", top, "--repositories", "--json").json()

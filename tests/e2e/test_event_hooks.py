@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from house import House
+from seeding import seed, sync_options
 from test_hooks import hook, lines
 from test_mirror_refs import Follow
 from waiting import wait_for
@@ -98,6 +99,26 @@ def test_a_hook_of_everybody_s_repositories_is_root_s_or_not_run(
     change(hook(tmp_path / "hooks" / "moved", "exit 0"))
     (found,) = eventhooks.everybodys_moved()
     assert (found.wrong is None) if wrong is None else wrong in (found.wrong or "")
+
+
+def test_hooks_of_a_directory_hear_of_each_repository_that_is_told_of_it(house: House, pub: Path) -> None:
+    mirror, heard, directory = Follow(house, pub), house.root / "heard", house.root / "hooks"
+    moved = hook(directory / "moved", f"echo moved $(pwd) >>{heard}; cat >>{heard}")
+    hook(directory / "published", f"echo $GTFS_EVENT $GTFS_VERSION >>{heard}; cat >/dev/null")
+    mirror.seeder = seed(house, pub, options=f"hooks={directory}")
+    wait_for(lambda: lines(heard) == ["published 1"], "it was told what was published")
+    options = sync_options(house, mirror.path, mirror.seeder.port, more=f"hooks={directory}")
+    house.gtfs("sync", mirror.feed, "-o", options)
+    (tip,) = {line.split()[1] for line in lines(heard) if line.endswith(" refs/heads/main")}
+    assert (lines(heard)[1], tip) == (f"moved {mirror.path}", house.refs(pub)["refs/heads/main"])
+    house.commit(pub, "more", {"more": b"more\n"})
+    moved.chmod(0o775)
+    house.gtfs("publish", pub)
+    house.gtfs("sync", mirror.feed, "-o", options)
+    (failed,) = house.gtfs("status", "--json", mirror.path).json()["hooks"]["failed"]
+    assert (failed["hook"], failed["times"]) == (str(moved), 1)
+    assert "others can write it" in failed["reason"]
+    assert "there is no such directory" in house.gtfs("sync", mirror.feed, "-o", "hooks=/nonexistent", code=2).line
 
 
 def test_trouble_is_told_once_and_when_it_is_over(house: House, pub: Path) -> None:

@@ -156,6 +156,10 @@ def test_a_mirror_is_no_clone(clones: Clones) -> None:
 def test_a_push_to_a_feed_says_where_to_push(clones: Clones) -> None:
     done = clones.run("-C", clones.clone(), "push", "origin", "main", code=128)
     assert "is a feed, which is only read: push to the publisher's repository" in done.err
+    clones.house.gtfs("init", clones.publisher, "--push-url", "git@example.org:p.git")
+    clones.publish()
+    done = clones.run("-C", clones.clone(name="other"), "push", "origin", "main", code=128)
+    assert "which is only read: push to git@example.org:p.git instead" in done.err
 
 
 def test_an_address_that_leads_nowhere_is_one_line(clones: Clones) -> None:

@@ -13,6 +13,10 @@ from seeding import Seeder, catalogue, seed, sync_options
 from test_bad_catalogue import field, next_version
 from waiting import wait_for
 
+BEFORE = """\
+    echo "gtfs: $1 follows $(sed -n '1s/^# //p' "$followed"); push to its publisher" >&2
+"""
+
 
 class Follow:
     """A publisher that is seeded, and a mirror without a mount."""
@@ -74,6 +78,31 @@ def test_a_push_to_a_followed_branch_is_refused_with_the_place_to_push_to(mirror
     mirror.sync()
     assert "refs/heads/mine/own" in mirror.house.refs(mirror.path)
     assert mirror.held_back() == {}
+
+
+def test_a_push_is_told_the_place_that_the_publisher_names_and_the_one_that_the_operator_does(mirror: Follow) -> None:
+    house, hook = mirror.house, mirror.path / "hooks" / "update"
+    mirror.sync()
+    new = hook.read_bytes()
+    # As a gtfs that knew no such place had made it.
+    hook.write_text(re.sub(r"    where=.*\n    echo .*\n", BEFORE, new.decode()))
+    house.gtfs("init", mirror.pub, "--push-url", "git@example.org:project.git")
+    mirror.publish()
+    mirror.sync()
+    assert hook.read_bytes() == new and hook.stat().st_mode & 0o777 == 0o755
+    said = mirror.push("HEAD:main", code=1)
+    assert f"of project ({mirror.feed}); push to git@example.org:project.git instead" in said
+    done = house.run(["git", "-C", house.root / "clone", "push", f"gtfs::{mirror.path}", "main"], code=128)
+    assert "push to git@example.org:project.git instead" in done.err
+    house.git(mirror.path, "config", "--file", mirror.path / "gtfs" / "config", "gtfs.pushurl", "https://own.example/p")
+    mirror.sync()
+    assert "; push to https://own.example/p instead" in mirror.push("HEAD:main", code=1)
+    house.gtfs("init", mirror.pub, "--push-url", "")
+    mirror.publish()
+    house.git(mirror.path, "config", "--file", mirror.path / "gtfs" / "config", "--unset", "gtfs.pushurl")
+    mirror.sync()
+    assert "; push to its publisher" in mirror.push("HEAD:main", code=1)
+    assert "--push-url" in house.gtfs("init", mirror.pub, "--push-url", "ext::sh", code=2).line
 
 
 def test_a_hook_that_the_owner_has_stays(mirror: Follow) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from house import House
 from lockedkey import AT_TERMINAL, LockedKey
+from ports import free_port
+from seeding import catalogue, seed, sync_options
 from waiting import wait_for
 
 
@@ -269,6 +271,34 @@ def test_a_clone_with_a_work_tree_publishes_and_is_no_mirror(house: House, pub: 
     house.run(["git", "init", "--quiet", other])
     line = house.gtfs("sync", source, "--into", other, "-o", f"keyring={house.key.public},offline", code=3).line
     assert "has a work tree" in line
+
+
+def test_what_is_committed_in_a_work_tree_is_published_and_reaches_a_mirror(house: House, pub: Path) -> None:
+    work = clone(house, pub)
+    words = ["--name", "mine", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
+    house.gtfs("init", work, *words, "--publish=auto")
+    house.gtfs("publish", work / ".git")
+    house.keep_sound(work / ".git")
+    seeder = seed(house, work)
+    mirror = house.root / "mirror.git"
+    house.keep_sound(mirror)
+    options = sync_options(house, mirror, seeder.port, more="poll=1s,prefetch")
+    follower = seed(house, catalogue(work / ".git"), options=options)
+    (work / "a package").write_bytes(b"of some bytes\n")
+    house.git(work, "add", "a package")
+    house.git(work, "commit", "--quiet", "-m", "by hand")
+    tip = house.git(work, "rev-parse", "main")
+    wait_for(
+        lambda: house.refs(mirror).get("refs/heads/main") == tip, lambda: f"it follows; {follower.log.read_text()}"
+    )
+    assert house.git(mirror, "show", "main:a package") == "of some bytes"
+    assert house.git(work, "status", "--porcelain") == ""
+    assert (follower.end(), seeder.end()) == (0, 0)
+    place, log, port = house.root / "mounted", house.root / "mounted.log", free_port()
+    place.mkdir()
+    house.gtfs("mount", work, place, "-o", f"listen=127.0.0.1:{port},logfile={log}")
+    mount = house.adopt(place, work / ".git", port, log)
+    assert mount.pack(tip).read_bytes()[:4] == b"PACK"
 
 
 def test_a_publisher_hears_that_its_own_policy_holds_a_ref_back(house: House, pub: Path) -> None:

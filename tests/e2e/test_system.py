@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from booted import machine
-from house import ROOT
+from house import ROOT, Key
 
 UNITS = ROOT / "contrib" / "systemd"
 MOST_EXPOSED = {"gtfs-seed.service": 2.0, "gtfs-sync@.service": 2.0, "gtfs-fsck.service": 2.0, "gtfs@.service": 7.5}
@@ -44,6 +44,9 @@ def test_systemd_accepts_every_unit(installed: Path, tmp_path: Path) -> None:
     for unit, copy in zip(found, units, strict=True):
         copy.write_text(unit.read_text())
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    own = installed / "usr/local/lib/systemd/user/gtfs-seed.service"
+    done = subprocess.run(["systemd-analyze", "--user", "verify", "--man=no", own], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -134,6 +137,20 @@ systemctl stop gtfs-seed
 show Result gtfs-seed
 said gtfs-seed
 
+echo "== mirror"
+install -d /srv/feed
+cp -r /pub.git/gtfs/catalogue/. /srv/feed
+chmod -R go+rX /srv/feed
+chmod 0600 /key.gpg
+gtfs mirror --keyring /key.gpg /srv/feed
+systemctl is-enabled gtfs-seed
+stat -c '%U has %n' /var/lib/gtfs/mirrors/feed.git/gtfs/node.db
+ls /etc/gtfs/gtfs.conf.d
+grep -c keyring /etc/gtfs/gtfs.conf.d/mirror-feed.conf || true
+gtfs mirror /srv/feed
+systemctl disable --now gtfs-seed
+gtfs mirror --no-enable /srv/feed /var/lib/gtfs/mirrors/feed.git 2>&1 || true
+
 echo "== mount"
 install -d -o gtfs -g gtfs /srv/demo
 echo user_allow_other >>/etc/fuse.conf
@@ -169,15 +186,22 @@ said gtfs-sync@demo
 """
 
 
-def test_a_booted_system_starts_reloads_and_stops_the_services(tmp_path: Path, programs: Path, published: Path) -> None:
+def test_a_booted_system_starts_reloads_and_stops_the_services(
+    tmp_path: Path, programs: Path, published: Path, key: Key
+) -> None:
     with machine(tmp_path, programs) as booted:
         shutil.copytree(published, booted.tree / "pub.git")
+        shutil.copy(key.public, booted.tree / "key.gpg")
         said = booted.run(SCRIPT)
     parts = dict(part.split("\n", 1) for part in said.split("== ")[1:])
     assert "runs as gtfs\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n" in parts["start"]
     assert "published: published" in parts["hooks of everybody's repositories"]
     assert "all well" in parts["fsck"]
     assert parts["stop"].startswith("success\n") and "gtfs.events: the settings were read again" in parts["stop"]
+    mirrored = parts["mirror"]
+    assert "/var/lib/gtfs/mirrors/feed.git mirrors /srv/feed from now on" in mirrored
+    assert "\nenabled\ngtfs has /var/lib/gtfs/mirrors/feed.git/gtfs/node.db\nmirror-feed.conf\n0\n" in mirrored
+    assert "already; nothing changed" in mirrored
     mounted = parts["mount"]
     assert "runs as gtfs\n" in mounted and "gtfs.events: /srv/demo is unmounted" in mounted
     assert int(mounted.splitlines()[3]) > 60, "everybody sees the mount"

@@ -35,7 +35,7 @@ FILES = (
 def shown(path: Path) -> str:
     """As the pages write an entry: directories end in a slash."""
     is_directory = not path.suffix and path.name.endswith(
-        ("s", "ing", "catalogue", "quarantine", "pointed", "spool", "attestation")
+        ("s", "ing", "catalogue", "quarantine", "pointed", "spool", "attestation", "inbox")
     )
     return path.name + ("/" if is_directory and path not in FILES else "")
 

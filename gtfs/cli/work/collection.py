@@ -51,6 +51,14 @@ class NotFollowed(GtfsError):
 
 def run_init(directory: Path, given: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     """New settings over those that are there."""
+    settings = changed_settings(directory, given)
+    if not dry_run:
+        init_collection(directory, settings)
+    return {**asdict(settings), "directory": str(directory)}
+
+
+def changed_settings(directory: Path, given: dict[str, Any]) -> PublisherSettings:
+    """What is given over what is there; raises `NoCollection`, `BadId`, OSError."""
     try:
         known: PublisherSettings | None = read_settings(directory)
     except NoCollection:
@@ -67,10 +75,7 @@ def run_init(directory: Path, given: dict[str, Any], *, dry_run: bool) -> dict[s
         changes["sign_key"] = parse_fingerprint(given["sign_key"])
     if given["url"] is not None:
         changes["feeds"] = default_feeds(directory, given["url"])
-    settings = replace(settings, **changes)
-    if not dry_run:
-        init_collection(directory, settings)
-    return {**asdict(settings), "directory": str(directory)}
+    return replace(settings, **changes)
 
 
 def run_publish(directory: Path, *, force: bool, repositories: bool, dry_run: bool) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def run_follow(source: str, given: dict[str, Any], *, dry_run: bool) -> dict[str
         if ring:
             replace_file(ring_path, ring, mode=0o644)
         replace_file(path, os.fsencode(text), mode=0o644)
-        done["told"] = _tell_daemon(places_there)
+        done["told"] = tell_daemon(places_there)
     return done
 
 
@@ -157,7 +162,7 @@ def _drop_in(name: str, source: str, trust: TrustGiven, given: dict[str, Any]) -
     return f"[collection {quoted(name)}]\n" + "".join(lines)
 
 
-def _tell_daemon(places: Places) -> bool:
+def tell_daemon(places: Places) -> bool:
     """Have a running daemon read its configuration again; whether there is one."""
     try:
         ask_daemon([places], {"do": "reread"})
@@ -224,5 +229,5 @@ def run_prune(name: str, repositories: Sequence[str], *, dry_run: bool) -> dict[
     told = False
     if chosen and not dry_run:
         approve(places.approved, chosen)
-        told = _tell_daemon(there)
+        told = tell_daemon(there)
     return {"name": name, "approved": chosen, "told": told}

@@ -35,7 +35,9 @@ _BUSY_S: Final = 60.0  # how long a push waits for another one's publish, or a c
 _LOOK_S: Final = 0.3
 
 
-def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: bool = False) -> dict[str, Any] | None:
+def run(
+    place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: bool = False, prune: bool = False
+) -> dict[str, Any] | None:
     """What was published, or proposed; None after Ctrl-C."""
     repository = open_repository(place)
     if Config(repository).get_all("source"):
@@ -48,8 +50,8 @@ def run(place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: b
         try:
             work = Work(jobs, stop, lambda step: tell(describe_step(step)))
             if to_propose:
-                return describe_proposal(state, propose(state, work, force=force))
-            published = publish_now(state, work, force=force)
+                return describe_proposal(state, propose(state, work, force=force, prune=prune))
+            published = publish_now(state, work, force=force, prune=prune)
         except Unpublishable:
             if stop():
                 return None
@@ -62,6 +64,7 @@ def run_complete(place: Path, files: Sequence[Path]) -> dict[str, Any]:
     """What was published."""
     with State(open_repository(place)) as state:
         published = complete_with(state, files)
+        state.drop_superseded(state.pop_superseded())  # nobody seeds them
         _tell(state, lambda: False)
         return describe_published(state, published)
 
@@ -82,10 +85,10 @@ def _tell(state: State, stop: Callable[[], bool]) -> None:
     run_published_hooks(state, stop)
 
 
-def run_foretell(place: Path) -> dict[str, Any]:
+def run_foretell(place: Path, *, prune: bool = False) -> dict[str, Any]:
     """What would be published."""
     with State(open_repository(place), may_be_read_only=True) as state:
-        return foretell(state)
+        return foretell(state, prune=prune)
 
 
 def run_pushed(repo: Path, jobs: int | None) -> None:

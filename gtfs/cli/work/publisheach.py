@@ -3,24 +3,22 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from gtfs.cli.ask import ask
 from gtfs.cli.publish import publish_by_node
 from gtfs.cli.terminal import os_error_text
 from gtfs.collection.found import repositories_below
 from gtfs.collection.publisher import PublisherSettings, read_settings
+from gtfs.collection.ready import is_to_be_made, wanted_of
 from gtfs.collection.wanted import check_name
 from gtfs.errors import GtfsError
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.config import Config
-from gtfs.state.initialise import Wanted, answer_init, check_wanted
+from gtfs.state.initialise import answer_init
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
-
-_ID_CHARACTERS: Final = 128
 
 
 def publish_each(directory: Path) -> dict[str, str]:
@@ -33,7 +31,7 @@ def publish_each(directory: Path) -> dict[str, str]:
     for name, git_dir in repositories_below(directory, settings.include, settings.exclude):
         try:
             check_name(name)
-            _publish(open_repository(git_dir), name, settings)
+            _publish(open_repository(git_dir), name, str(git_dir.relative_to(directory)), settings)
         except GtfsError as error:
             troubles[name] = str(error)
         except OSError as error:
@@ -41,22 +39,18 @@ def publish_each(directory: Path) -> dict[str, str]:
     return troubles
 
 
-def _publish(repository: Repository, name: str, settings: PublisherSettings) -> None:
+def _publish(repository: Repository, name: str, place: str, settings: PublisherSettings) -> None:
     config = Config(repository)
-    if config.get_all("source"):  # a mirror, which is listed as it is
+    wanted: dict[str, Any] | None = None
+    if is_to_be_made(config):  # its settings were looked at when the collection got them, and its key signs below
+        wanted = {"do": "init", "wanted": wanted_of(settings, name, place).to_json()}
+    elif config.sign_key() is None:  # a mirror, which is listed as it is
         return
-    if config.sign_key() is None:
-        home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
-        wanted = Wanted(name=_id_of(name), sign_key=settings.sign_key, gnupg_home=home)
-        check_wanted(repository, wanted)
-        if ask(repository.path, {"do": "init", "wanted": wanted.to_json()}) is None:
-            with State(repository) as state:
-                answer_init(state, {"wanted": wanted.to_json()})
-    if publish_by_node(repository.path, force=False, jobs=None, propose=False) is None:
-        with State(repository) as state:
-            publish_now(state)
-
-
-def _id_of(name: str) -> str:
-    """An id in the spelling that ids have."""
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", name.removesuffix(".git"))[:_ID_CHARACTERS].lstrip("._+-") or "repository"
+    if wanted is not None and ask(repository.path, wanted) is not None:
+        wanted = None
+    if wanted is None and publish_by_node(repository.path, force=False, jobs=None, propose=False) is not None:
+        return
+    with State(repository) as state:
+        if wanted is not None:
+            answer_init(state, wanted)
+        publish_now(state)

@@ -35,7 +35,6 @@ from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
 from gtfs.node.shared import open_shared
 from gtfs.state.lock import Busy, Lock
-from gtfs.swarm.httpget import Client
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
@@ -104,13 +103,12 @@ class _Run:
         self,
         roster: Roster,
         session: Session,
-        client: Client,
         nursery: trio.Nursery,
         hangups: AsyncIterator[int],
         url: str | None,
     ) -> None:
         self.url = url  # of the overview
-        self.roster, self.session, self.client, self.nursery, self.hangups = roster, session, client, nursery, hangups
+        self.roster, self.session, self.nursery, self.hangups = roster, session, nursery, hangups
         self.manager = os.environ.pop("NOTIFY_SOCKET", "")
         self.is_begun = False
         self.may_end = False  # as `ends_with_terminal` says
@@ -167,7 +165,7 @@ async def _seed(
                 roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
                 nursery.start_soon(roster.rest_task)
                 nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
-                run = _Run(roster, session, shared.client, nursery, hangups, overview.url)
+                run = _Run(roster, session, nursery, hangups, overview.url)
                 run.may_end = may_end
                 await body(run)
 
@@ -176,7 +174,7 @@ async def _seed_named(wanted: list[WantedRepository], logfile: Path | None, run:
     await run.roster.want(wanted)
     await run.roster.wait_tried()
     troubles = [member.trouble for member in run.roster.members() if member.trouble is not None]
-    if len(troubles) == len(wanted):
+    if len(troubles) == len(run.roster.members()):
         raise troubles[0]
     await run.begun(logfile)
     run.tell_ready()
@@ -187,7 +185,7 @@ async def _seed_configured(
     places: Places, configuration: Configuration, read: Callable[[], Configuration], logfile: Path | None, run: _Run
 ) -> None:
     added = AddedRepositories(places.added)
-    service = Service(places, configuration, read, _OWN_CHECK, added, run.roster, run.client, run.nursery)
+    service = Service(places, configuration, read, _OWN_CHECK, added, run.roster, run.nursery)
     await service.start()
     run.nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
     run.tell_ready()

@@ -10,6 +10,7 @@ from gtfs.repo.repository import open_repository
 from gtfs.state.describe import describe_state
 from gtfs.state.ring import RingWatch
 from gtfs.state.state import State
+from gtfs.state.worktrees import see_worktrees
 
 
 def run(place: Path) -> dict[str, Any]:
@@ -17,4 +18,5 @@ def run(place: Path) -> dict[str, Any]:
     with State(open_repository(place), may_be_read_only=True) as state:
         watch = RingWatch()
         watch.look(state)
-        return describe_state(state, watch=watch)
+        found = describe_state(state, watch=watch)
+        return {**found, "worktrees": [each.describe() for each in see_worktrees(state)]}

@@ -28,7 +28,7 @@ _REPORTED = ("gtfs.node.sync", "gtfs.node.refusals")  # whose warnings are in wh
 
 
 @contextlib.contextmanager
-def _said_once() -> Iterator[None]:
+def said_once() -> Iterator[None]:
     """Without -v, nothing is logged that the command tells anyway."""
     loggers = [logging.getLogger(name) for name in _REPORTED]
     before = [logger.level for logger in loggers]
@@ -74,7 +74,7 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             return done
 
     try:
-        with _said_once():
+        with said_once():
             return trio.run(work)
     except BaseExceptionGroup as group:
         if isinstance(first_error(group), KeyboardInterrupt):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtfs.catalogue.addresses import is_push_url
 from gtfs.catalogue.document import BadCatalogue, Catalogue, ReelEntry, digest, from_text
 from gtfs.ids import SHA256, Fingerprint, InfoHash, ObjectId, ReelName
 from gtfs.trust.policy import Policy
@@ -25,6 +26,7 @@ FULL = Catalogue(
     feed_key="cd" * 32,
     trackers=("udp://tracker.example.org:6969/announce", "https://tracker.example.org/announce"),
     web_seeds=("https://example.org/reels/",),
+    push_url="ssh://git@example.org:2222/~me/demo.git",
     policy=(Policy(b"refs/tags/*", "tag", 2, frozenset({A})), Policy(b"**", "catalogue", non_fast_forward=True)),
     accepted_faults=(ObjectId(b"\6" * 20), ObjectId(b"\7" * 20)),
     head=b"refs/heads/m\xfcnchen",
@@ -73,6 +75,29 @@ def test_unknown_fields_are_ignored() -> None:
     assert from_text((TEXT + "New-Field: x\n y\n").encode()) == FULL
 
 
+def test_who_does_not_know_the_place_to_push_to_reads_all_the_rest() -> None:
+    assert from_text(TEXT.replace("Push-URL", "Unheard-Of").encode()) == dataclasses.replace(FULL, push_url=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://example.org/demo.git", "http://[::1]:8080/x", "git://h", "ssh://h/p", "git@h:p", "h:/srv/p.git", "h:~/p",
+     "file:///srv/git/demo.git", "[fe80::1]:p"],
+)  # fmt: skip
+def test_a_place_to_push_to_is_a_url_or_an_address_as_scp_takes_it(text: str) -> None:
+    assert is_push_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-oProxyCommand=x", "--upload-pack=x", "ext::sh -c id", "ext::x", "h::p", "/srv/p", "p", "https:///p", "ftp://h/p",
+     "ssh://-x/p", "-x@h:p", "h:-p", "h://p", "https://u:p@h/p", "h:a b", "h:a'b", "h:$x", "h:`x`", "h:a;b", "h:a\n",
+     "h:a\x1b[2J", "h:\u202ea", "file://h/p", "https://h/p?x&y", "https://h/#p", "HTTPS://h/p", "h:" + "a" * 2048],
+)  # fmt: skip
+def test_what_a_shell_or_a_program_could_take_for_more_than_a_place_is_none(text: str) -> None:
+    assert not is_push_url(text)
+
+
 def test_the_digest_is_of_the_text() -> None:
     assert digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -106,6 +131,9 @@ def test_sha256_repositories() -> None:
         ("udp://", "udp:/", "Trackers"),
         (":6969/", ":99999/", "Trackers"),
         ("https://example.org/reels/", "udp://example.org/", "Web-Seeds"),
+        ("ssh://git@", "ssh://-oProxyCommand=x@", "Push-URL"),
+        ("ssh://git@", "ssh://git:secret@", "Push-URL"),
+        ("~me/demo.git", "$(id)", "Push-URL"),
         ("** catalogue", "** local", "Policy"),
         ("** catalogue", "** unheard-of", "Policy"),
         ("Head: refs/heads/m%FCnchen", "Head: main", "Head"),

@@ -18,6 +18,8 @@ DONE_HERE = {
     "as_json",
     "repo",
     "attest",
+    "collection",
+    "url",
     "hook",
     "no_hook",
     "signing_subkey",
@@ -26,6 +28,7 @@ DONE_HERE = {
 VALUES = {
     "--publish": ["auto"],
     "--dry-run": [],
+    "--collection": [],
     "--hook": [],
     "--no-hook": [],
     "--no-announce": [],

@@ -55,6 +55,7 @@ from gtfs.state.describe import describe_announcing, describe_publishing, descri
 from gtfs.state.explain import explain
 from gtfs.state.outstanding import Outstanding
 from gtfs.state.state import State
+from gtfs.swarm.copies import Copies
 from gtfs.swarm.peers import PeerStatus
 from gtfs.swarm.pieces import SwarmError
 
@@ -183,6 +184,7 @@ class StandInTorrent:
     """A reel in the swarm, where there is no swarm."""
 
     failure = None
+    copies = Copies()
 
     def statistics(self) -> SimpleNamespace:
         return SimpleNamespace(
@@ -249,7 +251,8 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     found |= set(keys(describe_sync(report), ("missing",))) - {REEL} | {"feeds"} | set(get_args(PackStage))
     # What only a node in the swarm has: connections to peers, a limited cache (tests/e2e/test_programs_control.py).
     found |= {"reel", "address", "client", "kind", "incoming", "encrypted", "progress", "download_rate", "upload_rate"}
-    found |= {"cache", "limit", "used"}
+    found |= {"cache", "limit", "used", "encoded"}
+    found |= {"version", "packs", "reached"}  # of what was withdrawn, see tests/e2e/test_withdrawal.py
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
     found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found

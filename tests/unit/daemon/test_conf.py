@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gtfs.collection.followed import FollowSettings
+from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, read_configuration
 from gtfs.daemon.places import Places
@@ -76,12 +78,18 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
         "[log]\nfile=/var/log/g\n[status]\nlisten = 127.0.0.1:9\nuser = a\nuser = b\nmax-lag = 2h\n",
     )
     (collection,) = found.collections
+    assert isinstance(collection, FollowSettings)
     assert collection.directory == places.mirrors / "k" and collection.include == ("pub/*", "x")
     assert collection.exclude == ("pub/y",) and collection.gone == "move"
     assert collection.trust == TrustGiven((Path("/k.gpg"),), (parse_fingerprint("AB" * 20),))
     assert found.log_file == Path("/var/log/g") and found.status == (
         "status=127.0.0.1:9", "status_user=a", "status_user=b", "max_lag=2h",
     )  # fmt: skip
+
+
+def test_a_directory_is_published_with_the_options_that_are_given(places: Places) -> None:
+    found = read(places, '[collection "k"]\npublish = /srv/git\noptions = nobell\n')
+    assert found.collections == (PublishSettings("k", Path("/srv/git"), ("nobell",)),)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +117,12 @@ def test_a_collection_log_and_status_are_told_on(places: Places) -> None:
         ),
         ('[repository "a"]\npath=/s/a\n[repository "b"]\npath=/s/a/b', "gtfs.conf:4: /s/a/b lies within the repo"),
         ('[repository "a"]\npath=/s/a/b\n[repository "b"]\npath=/s/a', "gtfs.conf:4: /s/a has within it the repo"),
-        ('[repository "a"]\npath=/a\n[collection "c"]\n', "gtfs.conf:3: a collection has either source ="),
+        ('[repository "a"]\npath=/a\n[collection "c"]\n', "gtfs.conf:3: a collection has one of source ="),
         ('[collection "a/b"]\nsource=/x', "gtfs.conf:1: the name of a collection is one word"),
         ('[collection "c"]\nsource=/x\ngone=purge', "gtfs.conf:3: gone = purge: not one of keep, move, delete"),
+        ('[collection "c"]\nsource=/x\npublish=/y', "gtfs.conf:1: a collection has one of source ="),
+        ('[collection "c"]\npublish=/y\ngone=keep', "gtfs.conf:3: gone = is for one that is followed"),
+        ('[collection "c"]\npublish=y', "gtfs.conf:2: publish = y: give an absolute path"),
         ('[collection "c"]\nsource=/x\nfeed=y', "gtfs.conf:3: feed = is for a manifest"),
         ('[collection "c"]\nsource=/x\nsigner=AB', "gtfs.conf:3: signer = "),
         ("[defaults]\nmirrors = \\x", "gtfs.conf:2: after a backslash only "),

@@ -95,6 +95,23 @@ def test_one_that_fails_is_named_once_and_tried_again_while_the_others_run(
     assert runs.log.count("+good") == 1
 
 
+def test_a_fault_of_ours_in_one_is_logged_with_its_place_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Runs({"bad": [KeyError("oid"), None]})
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        await roster.want([wanted("bad"), wanted("good")])
+        await roster.wait_tried()
+        assert stages(roster) == {"bad": "trouble", "good": "running"}
+        assert "a fault of gtfs ended it (KeyError: 'oid')" in roster.members()[0].describe()["trouble"]
+        await trio.sleep(2 * FIRST_S)
+        assert stages(roster)["bad"] == "running"
+
+    with_roster(monkeypatch, runs, act)
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError]
+
+
 def test_one_that_another_process_has_is_tried_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs({"used": [Busy(Path("/srv/used.git/gtfs/lock"), 7)] * 60})
 
@@ -223,8 +240,7 @@ def with_service(
         places = Places(tmp_path / "gtfs.conf", tmp_path, tmp_path / "run")
         added = AddedRepositories(places.added)
         check = OptionsCheck(lambda words: None, lambda words: None)
-        nothing: Any = None
-        service = Service(places, configuration, lambda: configuration, check, added, roster, nothing, nursery)
+        service = Service(places, configuration, lambda: configuration, check, added, roster, nursery)
         await service.start()
         await act(service, roster)
 

@@ -16,14 +16,17 @@ import trio.testing
 from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, ObjectId
 from gtfs.node import publishing
-from gtfs.node.publishing import QUIET_S, Publishing
+from gtfs.node.publishing import Publishing
 from gtfs.repo.repository import create_repository
 from gtfs.state.announce import Announced
+from gtfs.state.config import Gathering
 from gtfs.state.outstanding import Outstanding
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import News
 from gtfs.view.writing import Writing
+
+QUIET_S = Gathering().quiet_s
 
 
 class Quiet(Publishing):

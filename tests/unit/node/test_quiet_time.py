@@ -15,8 +15,9 @@ import trio.testing
 from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, ObjectId
 from gtfs.node import publishing
-from gtfs.node.publishing import MOST_S, QUIET_S, Publishing, wait_quiet
+from gtfs.node.publishing import FIRST_S, Publishing, wait_quiet
 from gtfs.repo.repository import create_repository
+from gtfs.state.config import BadConfig, Gathering
 from gtfs.state.outstanding import Outstanding, read_outstanding
 from gtfs.state.publish import Published
 from gtfs.state.state import State
@@ -24,13 +25,15 @@ from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import Count, News
 from gtfs.view.writing import Writing
 
+QUIET_S, MOST_S = Gathering()
+
 
 def run(main: object, *args: object) -> object:
     """With a clock that jumps to whatever is waited for next."""
     return trio.run(main, *args, clock=trio.testing.MockClock(autojump_threshold=0))  # type: ignore[arg-type]
 
 
-def quiet_after(times: list[float]) -> tuple[float, int]:
+def quiet_after(times: list[float], rested_s: float = math.inf) -> tuple[float, int]:
     """When the quiet time ends for moves at these times, and the number of moves that are known then."""
 
     async def main() -> tuple[float, int]:
@@ -43,7 +46,7 @@ def quiet_after(times: list[float]) -> tuple[float, int]:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(move_task)
-            seen = await wait_quiet(moves, 0)
+            seen = await wait_quiet(moves, 0, Gathering(), start_s + rested_s)
             ended_s = trio.current_time() - start_s
             nursery.cancel_scope.cancel()
         return ended_s, seen
@@ -56,7 +59,23 @@ def test_a_move_is_published_once_nothing_has_moved_for_a_while() -> None:
 
 
 def test_a_burst_is_published_as_one() -> None:
-    assert quiet_after([n * 0.9 * QUIET_S for n in range(10)]) == (pytest.approx(9 * 0.9 * QUIET_S + QUIET_S), 10)
+    assert quiet_after([n * 0.9 * QUIET_S for n in range(5)]) == (pytest.approx(4 * 0.9 * QUIET_S + QUIET_S), 5)
+
+
+def test_a_move_after_a_rest_hardly_waits_and_what_moves_with_it_is_in() -> None:
+    assert quiet_after([5], rested_s=5) == (pytest.approx(5 + FIRST_S), 1)
+    assert quiet_after([5, 5.1, 5.2, 6], rested_s=5) == (pytest.approx(5.2 + FIRST_S), 3)
+    assert quiet_after([4.9], rested_s=5) == (pytest.approx(4.9 + QUIET_S), 1)
+
+
+def test_a_setting_says_how_long_moves_are_gathered(state: State) -> None:
+    assert state.config.gathering() == Gathering(2, 10)
+    state.config.set("publishquiet", "0.5")
+    state.config.set("publishmost", "30s")
+    assert state.config.gathering() == Gathering(0.5, 30)
+    state.config.set("publishmost", "soon")
+    with pytest.raises(BadConfig, match="publishmost is soon: not a number of seconds"):
+        state.config.gathering()
 
 
 def test_moves_that_never_end_are_published_all_the_same() -> None:

@@ -96,6 +96,16 @@ def test_full_copies_are_the_own_one_and_those_of_connected_peers() -> None:
     assert (whole.full_copies, partial.full_copies, alone.full_copies) == (3, 2, 0)
 
 
+def test_full_copies_are_those_of_peers_too_that_were_hung_up_on() -> None:
+    (found,) = judged(swarm={"connections": [link()], "reels": {REEL: reel(copies=3)}}).swarm
+    assert found.full_copies == 4
+
+
+def test_who_is_connected_by_the_bell_alone_is_a_peer() -> None:
+    assert judged(bell={"heard": None, "peers": 5}).peers == 5
+    assert judged(bell={"heard": None, "peers": 0}).peers == 1
+
+
 def test_an_answer_of_an_older_node_or_from_the_disk_does() -> None:
     old = {k: told()[k] for k in ("repository", "packs", "reels", "quarantine", "running")}
     assert judge(old, NOW, Thresholds()).standing == "empty"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs offer``: the fork is made, what is offered looked at, and its catalogue published, by its node if one runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gtfs.cli.ask import place_at
+from gtfs.cli.publish import publish_by_node
+from gtfs.cli.work.publish import run as publish
+from gtfs.repo.repository import Repository, open_repository
+from gtfs.state.fork import (
+    BRANCHES,
+    NotOffered,
+    branch_of,
+    bring,
+    check_offer,
+    describe_offers,
+    drop_taken,
+    fork_of,
+    open_fork,
+    put_offer,
+    read_upstream,
+    withdraw,
+)
+from gtfs.state.private import check_private
+
+
+def run(
+    place: Path,
+    revision: str,
+    to: str | None,
+    source: Path | None,
+    sign_key: str | None,
+    gnupg_home: Path | None,
+) -> dict[str, Any]:
+    """Offer a revision; gives what is offered then."""
+    repository = open_repository(place)
+    check_private(repository.layout.root)
+    upstream = read_upstream(repository)
+    there = repository if source is None else open_repository(place_at(source))
+    ref = branch_of(upstream, there, revision, to)
+    fork = open_fork(upstream, sign_key, gnupg_home)
+    tip = bring(fork, there, revision)
+    put_offer(fork, ref, tip, check_offer(fork, upstream, tip))
+    drop_taken(fork, upstream)
+    _publish(fork)
+    return describe_offers(upstream)
+
+
+def run_list(place: Path) -> dict[str, Any]:
+    """What is offered."""
+    return describe_offers(read_upstream(open_repository(place)))
+
+
+def run_withdraw(place: Path, name: str) -> dict[str, Any]:
+    """Take one back; gives what is offered still."""
+    upstream = read_upstream(open_repository(place))
+    fork = fork_of(upstream)
+    if not fork.path.exists():
+        raise NotOffered(f"nothing was ever offered from {place}")
+    withdraw(fork, BRANCHES + os.fsencode(name.removeprefix("refs/heads/")))
+    _publish(fork)
+    return describe_offers(upstream)
+
+
+def _publish(fork: Repository) -> None:
+    if publish_by_node(fork.path, False, None, False, prune=True) is None:
+        publish(fork.path, False, None, lambda _step: None, prune=True)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a commit in a new directory, byte for byte as git has them. Any thread.
+
+Nothing that the repository says about its own files is acted on: no attributes, filters, hooks or submodules, which may
+change bytes or run programs. So there is no .git in it either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gtfs.errors import Blame, GtfsError
+from gtfs.ids import ObjectId
+from gtfs.pack.trees import MissingObject
+from gtfs.repo.catfile import ASK_MOST, CatFile
+from gtfs.repo.repository import Repository
+
+_LINK: Final = b"120000"
+_SUBMODULE: Final = b"160000"
+_EXECUTABLE: Final = b"100755"
+_TARGET_BYTES: Final = 4095  # PATH_MAX
+_NEVER: Final = frozenset({b"", b".", b"..", b".git"})
+
+
+class CannotCheckOut(GtfsError):
+    """A tree whose files cannot be written; the text names one."""
+
+    fault = Blame.DATA
+
+
+class CheckOutEnded(GtfsError):
+    """It was told to stop; what is written of it is no whole."""
+
+    fault = Blame.BUSY
+
+
+class TreeFile(NamedTuple):
+    """What is at a path."""
+
+    mode: bytes
+    oid: ObjectId
+
+
+class Former(NamedTuple):
+    """The directory of another commit: a file that did not change since keeps its time."""
+
+    directory: Path
+    files: Mapping[bytes, TreeFile]
+
+
+def find_commit(repository: Repository, ref: str) -> ObjectId | None:
+    """Where HEAD or a full ref's name leads; None where there is no such ref, or at no commit. Raises `GitFailed`."""
+    said = repository.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    return ObjectId(bytes.fromhex(said.decode().strip())) if said.strip() else None
+
+
+def list_files(repository: Repository, commit: ObjectId) -> dict[bytes, TreeFile]:
+    """Every file, link and submodule by path; raises `GitFailed`, `CannotCheckOut`."""
+    files: dict[bytes, TreeFile] = {}
+    for line in repository.git("ls-tree", "-r", "-z", "--full-tree", commit.hex()).split(b"\0")[:-1]:
+        head, _, path = line.partition(b"\t")
+        mode, _, oid = head.split(b" ")
+        if path in files or not _NEVER.isdisjoint(path.lower().split(b"/")):
+            raise CannotCheckOut(f"commit {commit.hex()} has {os.fsdecode(path)!a}, which cannot be a file's name here")
+        files[path] = TreeFile(mode, ObjectId(bytes.fromhex(oid.decode())))
+    return files
+
+
+def check_out(
+    repository: Repository,
+    files: Mapping[bytes, TreeFile],
+    into: Path,
+    former: Former | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write these into the directory ``into``, which is made; on the disk when it returns.
+
+    Raises `CannotCheckOut`, `CheckOutEnded`, `GitFailed`, OSError; then ``into`` is to be removed.
+    """
+    into.mkdir()
+    for directory in sorted(_directories(files)):
+        _at(into, directory).mkdir()
+    plain = [(path, file) for path, file in files.items() if file.mode not in (_LINK, _SUBMODULE)]
+    links = [(path, file) for path, file in files.items() if file.mode == _LINK]
+    try:
+        with CatFile(repository) as reader:
+            for number, (path, file) in enumerate(plain):
+                if number % ASK_MOST == 0:
+                    reader.ask(next_file.oid for _, next_file in plain[number : number + ASK_MOST])
+                _write(reader, _at(into, path), file, _time(former, path, file), stop)
+            # Last: so nothing is ever written through one.
+            for path, file in links:
+                target = b"".join(reader.stream(file.oid))
+                if not target or b"\0" in target or len(target) > _TARGET_BYTES:
+                    raise CannotCheckOut(
+                        f"{os.fsdecode(path)!a} is a link that leads nowhere: no file can be made of it"
+                    )
+                _at(into, path).symlink_to(os.fsdecode(target))
+    except MissingObject as error:
+        raise CannotCheckOut(f"git lacks the object {error.oid.hex()}; gtfs fsck --repair fetches it again") from None
+    _sync(into)
+
+
+def _directories(files: Mapping[bytes, TreeFile]) -> Iterator[bytes]:
+    """All in which something lies, and those of submodules, which stay empty."""
+    found: set[bytes] = set()
+    for path, file in files.items():
+        directory = path if file.mode == _SUBMODULE else path.rpartition(b"/")[0]
+        while directory and directory not in found:
+            found.add(directory)
+            directory = directory.rpartition(b"/")[0]
+    yield from found
+
+
+def _at(directory: Path, path: bytes) -> Path:
+    return directory.joinpath(os.fsdecode(path))
+
+
+def _write(reader: CatFile, path: Path, file: TreeFile, time_ns: int | None, stop: Callable[[], bool]) -> None:
+    mode = 0o777 if file.mode == _EXECUTABLE else 0o666  # less the umask, as git has it
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with open(fd, "wb", buffering=0) as out:
+        for piece in reader.stream(file.oid):
+            if stop():
+                raise CheckOutEnded("the checkout was ended; the next node makes it")
+            view = memoryview(piece)
+            while view:
+                view = view[out.write(view) :]
+        if time_ns is not None:
+            os.utime(out.fileno(), ns=(time_ns, time_ns))
+
+
+def _time(former: Former | None, path: bytes, file: TreeFile) -> int | None:
+    if former is not None and former.files.get(path) == file:
+        with contextlib.suppress(OSError):
+            return _at(former.directory, path).lstat().st_mtime_ns
+    return None
+
+
+def _sync(directory: Path) -> None:
+    """Have all of its file system on the disk: one call for however many files there are."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(fd)
