@@ -56,6 +56,8 @@ class Worktrees:
         """Bring each checkout to its ref, as far as that can be done now."""
         if self._state.read_only or self._state.config.is_clone():
             return
+        if not self._seen and not self._state.config.get_all("worktree"):
+            return
         async with self._one:
             try:
                 self._seen = await trio.to_thread.run_sync(follow_worktrees, self._state, cancelled)
