@@ -16,7 +16,7 @@ from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.repo.packindex import FANOUT, MAGIC_V2
 
 _BITS: Final = 16  # at least so many for each object: one of 16 that are in no pack gets a wrong "may be"
-_LEAST: Final = 1 << 17  # objects that there is room for
+_LEAST: Final = 1 << 10  # objects that there is room for: a daemon has several for each of its repositories
 _MOST_BITS: Final = 1 << 28  # 32 MiB
 _WORD_BITS: Final = 32
 

@@ -128,9 +128,7 @@ def publish_now(
     """
     try:
         drawn = draft(state, work, force=force, prune=prune)
-        done = drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
-        state.drop_superseded(state.pop_superseded())  # nobody seeds them
-        return done
+        return drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
     except (GtfsError, OSError) as error:
         if is_by_itself(state.config) and not work.stop():
             note_failure(state.layout, error)

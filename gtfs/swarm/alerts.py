@@ -25,7 +25,6 @@ ALERT_MASK: int = (
     | lt.alert_category.piece_progress
     | lt.alert_category.tracker
     | lt.alert_category.connect
-    | lt.alert_category.stats
 )
 
 

@@ -70,7 +70,9 @@ class Amnesty:
         while True:
             await trio.sleep(CHECK_S)
             # Without a piece that failed nobody was banned.
-            waiting = [t for t in self._torrents() if t.statistics().hash_failures and t.is_ready() and t.is_hungry()]
+            waiting = [
+                t for t in self._torrents() if t.tally.statistics.hash_failures and t.is_ready() and t.is_hungry()
+            ]
             known, self._patience = self._patience, {}
             now_s = trio.current_time()
             for torrent in waiting:

@@ -10,7 +10,7 @@ each other at once again, for ever where the round trip is longer than their sec
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gtfs.swarm.addresses import AddressBook, Peer
@@ -39,10 +39,15 @@ class Dialling:
         for address, port in self._addresses.met():
             torrent.add_peer(address, port)
 
-    def tick(self, session: Any, torrents: Sequence[Torrent], *, is_probing: bool) -> None:
-        """Called every second; ``is_probing`` tells whether peers are looked for beside those of ``torrents``."""
+    def tick(
+        self, session: Any, lively: Sequence[Torrent], everybody: Callable[[], Sequence[Torrent]], *, is_probing: bool
+    ) -> None:
+        """Called every second with all that are not at rest; ``everybody`` gives the others, too.
+
+        ``is_probing`` tells whether peers are looked for beside theirs.
+        """
         self._ticks += 1
-        hungry = [torrent for torrent in torrents if torrent.failure is None and torrent.is_hungry()]
+        hungry = [torrent for torrent in lively if torrent.failure is None and torrent.is_hungry()]
         if hungry or is_probing:
             is_resting = not is_probing and all(torrent.is_resting for torrent in hungry)
             session.apply_settings(self._settings(is_resting=is_resting))
@@ -50,7 +55,7 @@ class Dialling:
         for torrent in hungry:
             if torrent.is_lonely() or is_turn:
                 self.tell(torrent)
-        for torrent in torrents if is_turn else ():
+        for torrent in everybody() if is_turn else ():
             if torrent.spec.awaited and not torrent.peers() and torrent not in hungry:
                 self.tell(torrent)
 

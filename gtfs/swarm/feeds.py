@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
@@ -31,7 +30,7 @@ WHOLE_S = 60.0  # for a file, which may lie on another machine
 VALIDATOR_CHARACTERS = 1024
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
-_SETTLED = timedelta(seconds=2)  # a file that was written longer ago than this has the validators that it will keep
+SETTLED_S = 2.0  # of a file that a web server has, until another one in its place can be told from it
 _PRINTABLE = re.compile(r"[ -~]+")
 
 
@@ -180,22 +179,18 @@ async def _fetch_http(
         raise NotThere(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     if answer.status != HTTPStatus.OK:
         raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
-    etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
-    if modified is not None and _is_just_written(modified, answer.headers.get("Date")):
+    if not _is_settled(answer.headers.get("Last-Modified"), answer.headers.get("Date")):
         return FeedAnswer(answer.body, Validators())
+    etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
     return FeedAnswer(answer.body, Validators(etag, modified))
 
 
-def _is_just_written(modified: str, date: str | None) -> bool:
-    """Whether what came may yet be another within the same second, which neither validator of most servers would tell.
-
-    RFC 9110 §8.8.2.2; the ETag of nginx, too, is a time in seconds and a length.
-    """
+def _is_settled(modified: str | None, date: str | None) -> bool:
+    """Whether a later file has other validators: they count seconds, and so does nginx' ETag (RFC 9110, 8.8.2.2)."""
     try:
-        age = parsedate_to_datetime(date or "") - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):  # the second: only one of them has a zone
-        return False
-    return age < _SETTLED
+        return (parsedate_to_datetime(date or "") - parsedate_to_datetime(modified or "")).total_seconds() >= SETTLED_S
+    except (ValueError, TypeError, OverflowError):
+        return True  # nothing is known of when
 
 
 def _validator(text: str | None) -> str | None:

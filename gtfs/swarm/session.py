@@ -311,11 +311,11 @@ class Session:
             self._lt.post_torrent_updates(0)
             self._lt.post_session_stats()
             rounds += 1
-            for torrent in self.torrents():
-                if rounds % TICKS_AT_REST == 0 or not torrent.is_at_rest():
-                    torrent.tick()
+            lively = [torrent for torrent in self.torrents() if not torrent.is_at_rest()]
+            for torrent in lively if rounds % TICKS_AT_REST else self.torrents():
+                torrent.tick()
             is_probing = any(not probe.has_info.is_set() for probe in self._probes.values())
-            self._dialling.tick(self._lt, self.torrents(), is_probing=is_probing)
+            self._dialling.tick(self._lt, lively, self.torrents, is_probing=is_probing)
 
     async def _save_task(self) -> None:
         while True:

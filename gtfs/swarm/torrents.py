@@ -205,8 +205,9 @@ class Torrent:
 
     def is_at_rest(self) -> bool:
         """Whether nothing changes in it but by what others do: then a `tick` in half a minute is enough."""
-        is_waiting = self.spec.awaited and self.is_ready()
-        return (is_waiting or self.board.is_full()) and self._trouble.reason is None
+        if self._trouble.reason is not None:
+            return False
+        return self.is_ready() if self.spec.awaited else self.board.is_full()
 
     def tick(self) -> None:
         """Called every second, or now and then while it is at rest."""

@@ -52,7 +52,7 @@ def dialling():
 def ticked(dialling, torrent, ticks, *, is_probing=False):
     session = FakeSession()
     for _ in range(ticks):
-        dialling.tick(session, [torrent], is_probing=is_probing)
+        dialling.tick(session, [torrent], lambda: [torrent], is_probing=is_probing)
     return session.heard
 
 
@@ -94,7 +94,7 @@ def test_who_wants_nothing_or_is_dead_dials_nobody(dialling, torrent):
 def test_whom_all_that_are_hungry_hung_up_on_is_not_dialled_again_soon(dialling):
     def waits(*torrents, is_probing=False):
         session = FakeSession()
-        dialling.tick(session, torrents, is_probing=is_probing)
+        dialling.tick(session, torrents, lambda: torrents, is_probing=is_probing)
         return session.heard[0]["min_reconnect_time"]
 
     resting = FakeTorrent(hungry=True, peers=1, resting=True)
