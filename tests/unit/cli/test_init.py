@@ -23,7 +23,6 @@ DONE_HERE = {
     "seed",
     "hook",
     "no_hook",
-    "seed",
     "signing_subkey",
     "no_announce",
 }  # by the command itself
