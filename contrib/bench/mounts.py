@@ -107,11 +107,11 @@ def write_packs(repository: Path, into: Path) -> None:
             for reel in index.reels.all()
         }
         row = 0
-        while packs := index.packs.listed_after(row, 1000):
-            for _, oid, _, size, _, reel_id, offset in packs:
-                assert reel_id is not None
-                (into / f"{oid.hex()}.pack").write_bytes(readers[reel_id].read(offset, size))
-            row = packs[-1][0]
+        while packs := index.packs.rows_after(row, 1000):
+            for pack in packs:
+                assert pack.reel is not None and pack.offset is not None
+                (into / f"{pack.oid.hex()}.pack").write_bytes(readers[pack.reel].read(pack.offset, pack.size))
+            row = packs[-1].row
 
 
 def say(text: str) -> None:

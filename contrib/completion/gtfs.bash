@@ -11,7 +11,7 @@ declare -gA _gtfs_options=(
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
     ["fsck"]="-h --help --due --rebuild --against=<repo> --dry-run --json"
     ["inbox"]="-h --help --add=<> --remove=<> --fetch --merge=<> -o=<options> --json"
-    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --push-url=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --publish-quiet=<> --publish-most=<> --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --collection --url=<> --hook --no-hook --signing-subkey --dry-run --json"
+    ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --push-url=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --publish-quiet=<> --publish-most=<> --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --collection --url=<> --hook --no-hook --signing-subkey --seed --dry-run --json"
     ["keys"]="-h --help --sign-off --json"
     ["mirror"]="-h --help --name=<> --keyring=<repo> --signer=<> --push-url=<> --worktree=<> --config=<file> --no-enable -o=<options> --dry-run --json"
     ["mount"]="-h --help -o=<options> -f --foreground"

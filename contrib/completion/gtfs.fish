@@ -153,6 +153,7 @@ complete -c gtfs -n '__gtfs_at init' -l url -x -a '' -d 'With --collection: what
 complete -c gtfs -n '__gtfs_at init' -l hook -d 'Make a post-receive hook that publishes where no node runs.'
 complete -c gtfs -n '__gtfs_at init' -l no-hook -d 'Take that hook away; what it was chained to comes back.'
 complete -c gtfs -n '__gtfs_at init' -l signing-subkey -d 'Make a subkey without a passphrase, in a home of its own, that signs.'
+complete -c gtfs -n '__gtfs_at init' -l seed -d 'Have the daemon (gtfs seed) seed it from now on; systemd starts one.'
 complete -c gtfs -n '__gtfs_at init' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at init' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at init' -a '(__gtfs_repositories)'

@@ -12,7 +12,7 @@
 #   as WHO COMMAND             COMMAND for WHO, unseen; `output WHO COMMAND` shows what it prints
 #   serve WHO                  a web server of WHO's ~/public_html, too; `address WHO` says where
 #   shot NAME WHO PATH         a picture of that page into $GTFS_RECIPES_SHOTS, if that is set
-#   finish                     how many commands were typed
+#   finish                     every repository must be sound; tells how many commands were typed
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
 recipes=$(dirname "$recipe")
@@ -140,16 +140,18 @@ people() {
 
 mirrors() {
     step "On this machine, over loopback: a publisher and two mirrors, each with a home and a daemon of their own"
-    say "in $work, which goes at the end"
+    say "in $work, which goes at the end. (gtfs has systemd run a daemon; a stand-in does it here.)"
     for who in mirror1 mirror2; do
         next_port
         person $who "listen=127.0.0.1:$port,peer=127.0.0.1:$publisher_port"
+        daemon $who
     done
 }
 
 publisher() {
     person "$1" "listen=127.0.0.1:$publisher_port"
     serve "$1"
+    daemon "$1"
     URL=$(address "$1")
     as "$1" "gpg --quiet --batch --pinentry-mode loopback --passphrase '${passphrase:-}' \
         --quick-gen-key 'Publisher <publisher@example.org>' ed25519 sign never 2>/dev/null"
@@ -171,9 +173,14 @@ person() {
     chmod 700 "$work/$1/.run" "$work/$1/.local/share/gtfs"
     mkdir -m 700 "$work/$1/.gnupg"
     echo "$port" >"$work/$1/.run/web.port"
-    printf '[defaults]\n\tmirrors = %s\n\toptions = nodht,nolsd,%s\n' "$work/$1" "$2" >"$work/$1/.config/gtfs/gtfs.conf"
+    printf '[defaults]\n\toptions = nodht,nolsd,%s\n' "$2" >"$work/$1/.config/gtfs/gtfs.conf"
     settings "$1"
     [ -z "${uids:-}" ] || ! id -u "$1" >/dev/null 2>&1 || chown -R "$1:" "$work/$1"
+}
+
+# gtfs mirror and gtfs init --seed have systemd run it; where there is none, the stand-in does so first.
+daemon() {
+    as "$1" 'systemctl --user enable --now gtfs-seed'
 }
 
 settings() {
@@ -331,6 +338,16 @@ shot() {
 }
 
 finish() {
+    step "Daemons end, and every repository is sound"
+    for file in "$work"/*/.run/gtfs-seed.pid; do
+        who=$(basename "$(dirname "$(dirname "$file")")")
+        as "$who" 'systemctl --user stop gtfs-seed'
+    done
+    for file in $(find "$work"/* -path '*/gtfs/node.db'); do
+        repository=$(dirname "$(dirname "$file")")
+        who=${repository#"$work/"}
+        as "${who%%/*}" "gtfs fsck '$repository'" | sed 's/^/   /'
+    done
     step "Commands typed, of which README.md has $(sort -u "$work/typed" | wc -l) groups"
     sort "$work/typed" | uniq -c | while read -r count what; do printf '   %3d  %s\n' "$count" "$what"; done
     printf '\n%s: all of it works\n' "$title"

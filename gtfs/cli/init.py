@@ -115,6 +115,7 @@ _PUBLISH = "When to publish without being told: any published ref moved, a tag w
 @click.option(
     "--signing-subkey", is_flag=True, help="Make a subkey without a passphrase, in a home of its own, that signs."
 )
+@click.option("--seed", is_flag=True, help="Have the daemon (gtfs seed) seed it from now on; systemd starts one.")
 @takes_dry_run
 @takes_json
 def init(
@@ -125,6 +126,7 @@ def init(
     hook: bool,
     no_hook: bool,
     signing_subkey: bool,
+    seed: bool,
     announce: Path | None,
     no_announce: bool,
     sendmail: Path | None,
@@ -148,7 +150,7 @@ def init(
     given["sendmail"] = None if sendmail is None else str(sendmail.absolute())
     if attest:
         allowed = {"sign_key", "gnupg_home", "valid_days"}
-        others = (collection, url, hook, no_hook, signing_subkey, no_announce, dry_run)
+        others = (collection, url, hook, no_hook, signing_subkey, seed, no_announce, dry_run)
         if any(others) or any(given[name] for name in given.keys() - allowed):
             raise click.UsageError("beside --attest there may be --sign-key, --gnupg-home, --valid-days and --json")
         from gtfs.cli.work.init import run_attester
@@ -156,8 +158,8 @@ def init(
         run_attester(repo, **{name: given[name] for name in allowed}, as_json=as_json)
         return
     if collection:
-        if any((hook, no_hook, signing_subkey, announce, no_announce, sendmail, given["announce_mail"])):
-            raise click.UsageError("beside --collection there is no --hook, --signing-subkey or --announce")
+        if any((hook, no_hook, signing_subkey, seed, announce, no_announce, sendmail, given["announce_mail"])):
+            raise click.UsageError("beside --collection there is no --hook, --signing-subkey, --seed or --announce")
         if given["accepted_faults"] or given["accepted_fault_files"]:
             raise click.UsageError("--accept-fault is for one repository")
         from gtfs.cli.work.initcollection import run_collection
@@ -179,4 +181,5 @@ def init(
         as_json=as_json,
         has_hook=True if hook else False if no_hook else None,
         signing_subkey=signing_subkey,
+        is_seeded=seed,
     )

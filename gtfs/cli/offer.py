@@ -64,4 +64,5 @@ def _show(found: dict[str, Any]) -> None:
         count = f"{item['commits']} commit{'' if item['commits'] == 1 else 's'}"
         say(f"{item['stage']:<11} {item['ref']} {item['tip'][:12]}" + (f", {count}" if item["commits"] else ""))
     if found["version"] is not None:
-        say(f"version {found['version']} of {found['source']}; found while it is seeded: gtfs seed {found['fork']}")
+        how = "a node seeds it" if found["seeded"] else f"found while it is seeded: gtfs seed {found['fork']}"
+        say(f"version {found['version']} of {found['source']}; {how}")

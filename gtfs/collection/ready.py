@@ -58,8 +58,11 @@ def make_ready(top: Path, name: str, git_dir: Path, settings: PublisherSettings,
     """Make it a publisher's where it is nobody's yet; whether it is one. Raises a `GtfsError`, OSError."""
     config = Config(Repository(git_dir, SHA1))  # what git says of it, it is asked where that matters
     if makes and is_to_be_made(config):
+        wanted = wanted_of(settings, name, str(git_dir.relative_to(top)))
         with State(open_repository(git_dir)) as state:
-            apply_wanted(state, wanted_of(settings, name, str(git_dir.relative_to(top))))
+            if wanted.feed_dir and settings.out is not None:
+                Path(wanted.feed_dir).parent.mkdir(parents=True, exist_ok=True)
+            apply_wanted(state, wanted)
         return True
     return config.sign_key() is not None
 

@@ -34,6 +34,7 @@ class ConfiguredMirror:
     options: tuple[str, ...]
     origin: str
     is_collection: bool = False
+    trusted: frozenset[object] = frozenset()  # the keyrings and signers of a collection
 
 
 def find_configured(places: Places, configuration: Configuration) -> list[ConfiguredMirror]:
@@ -44,11 +45,10 @@ def find_configured(places: Places, configuration: Configuration) -> list[Config
         added = []
     found = [ConfiguredMirror(w.name, w.source, w.directory, w.options, w.origin) for w in configuration.repositories]
     found += [ConfiguredMirror(w.name, w.source, w.directory, w.options, w.origin) for w in added]
-    found += [
-        ConfiguredMirror(c.name, c.source, c.directory, tuple(c.options), f"collection {c.name}", is_collection=True)
-        for c in configuration.collections
-        if isinstance(c, FollowSettings)
-    ]
+    for c in (c for c in configuration.collections if isinstance(c, FollowSettings)):
+        trusted = frozenset([*c.trust.keyrings, *c.trust.signers])
+        origin = f"collection {c.name}"
+        found.append(ConfiguredMirror(c.name, c.source, c.directory, tuple(c.options), origin, True, trusted))
     return found
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A collection that a running daemon publishes: new repositories are found, made ready and run, and the list follows.
 
-Nobody is asked for a passphrase here. What happens on disk inotify tells, or a look each minute. Trio loop; disk work
+Nobody is asked for a passphrase here. What happens on disk inotify tells, or a look now and then. Trio loop; disk work
 is in threads.
 """
 
@@ -34,6 +34,7 @@ from gtfs.view.news import Count
 log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 60.0  # between two looks if inotify tells nothing
+_UNTOLD_S: Final = 5.0  # and where it cannot tell
 _QUIET_S: Final = 0.5  # after something has happened
 _GATHER_S: Final = 5.0  # at most, until it is looked at
 _AT_ONCE: Final = 8  # repositories that are made ready before those are run
@@ -112,7 +113,7 @@ class CollectionPublisher:
                 is_new, listened = not directories <= listened, directories
                 if is_told and is_new:
                     continue  # what happened there before it was listened to
-                with trio.move_on_after(_EVERY_S):
+                with trio.move_on_after(_EVERY_S if is_told else _UNTOLD_S):
                     await self._wait_moved(seen)
         finally:
             self._noticing.leave(ear)

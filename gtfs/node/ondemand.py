@@ -2,8 +2,8 @@
 """What a cache let go of and git has is encoded again when somebody asks for it, and kept as long as he does (§11).
 
 BitTorrent has no word for it: of a reel of which next to nothing is here, nobody can ask anything. But who wants
-nothing dials nobody. So whoever has all that is here of a reel, and gets nothing from others, is hung up on; if he
-comes back he wants the rest. Trio loop.
+nothing dials nobody. So whoever is interested in nothing that is here of a reel, and gets nothing from others, is hung
+up on; if he comes back he wants what is not here. Trio loop.
 """
 
 from __future__ import annotations
@@ -54,16 +54,20 @@ class OnDemand:
         self._has_room = has_room
         self._seen: dict[tuple[int, bytes], _Seen] = {}
         self._kept_until_s: dict[int, float] = {}  # of reels that were encoded again
+        self._coming: int | None = None  # the reel for which there is to be room
         self._rests_until_s = 0.0
         self._never: set[ReelName] = set()  # git does not give these as they were published
 
     def is_asked(self, reel_id: int) -> bool:
-        """Whether a reel has come back, and is kept for somebody."""
+        """Whether a reel is kept for somebody: it has come back, or is about to."""
+        return reel_id == self._coming or self._is_kept(reel_id)
+
+    def _is_kept(self, reel_id: int) -> bool:
         return trio.current_time() < self._kept_until_s.get(reel_id, 0.0)
 
     def is_any_asked(self) -> bool:
-        """Whether any is."""
-        return any(map(self.is_asked, self._kept_until_s))
+        """Whether any has come back for somebody."""
+        return any(map(self._is_kept, self._kept_until_s))
 
     async def run_task(self) -> None:
         """Look again and again."""
@@ -117,7 +121,7 @@ class OnDemand:
             elif now_s > seen.last_s + _AWAY_S:
                 seen.since_s = now_s  # back again: others may give him what he wants
             seen.last_s = now_s
-            if taker.lacks_ours or now_s < seen.since_s + _PATIENCE_S:
+            if taker.is_interested or now_s < seen.since_s + _PATIENCE_S:
                 continue  # he may go on with what is here, or with others
             is_wanted |= seen.hung_up
             if not seen.hung_up:
@@ -132,6 +136,7 @@ class OnDemand:
         begun_s = trio.current_time()
         if begun_s < self._rests_until_s:
             return
+        self._coming = row.id
         try:
             if not await self._has_room(row.size):
                 return  # once nobody asks for another one any more
@@ -141,6 +146,8 @@ class OnDemand:
             log.warning("reel %s, for which somebody asks, cannot be encoded again just now: %s", row.name, e)
             self._rests_until_s = trio.current_time() + _AGAIN_S
             return
+        finally:
+            self._coming = None
         # Whatever is asked for, it takes half of the time at most.
         took_s = trio.current_time() - begun_s
         self._rests_until_s = begun_s + 2 * took_s

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A running publisher's way out: what a caller of the socket has signed, and what the node publishes by itself.
 
-By itself it publishes, as ``gtfs.publish`` says, once refs that anybody moved have been quiet for a while; what fails
-is tried again, later each time. Trio loop.
+By itself it publishes, as ``gtfs.publish`` says, once refs that anybody moved have been quiet for a while, and before
+the catalogue has run out; what fails is tried again, later each time. Trio loop.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from gtfs.state.config import BadConfig, Gathering
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.dryrun import answer_dry_run
-from gtfs.state.due import is_due, published_refs
+from gtfs.state.due import is_due, published_refs, renewal_in_s
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
 from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 FIRST_S: Final = 0.3  # after a move that is the first for a while: what git moves at once is one version
 _LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
+_LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept has clocks that did not
 
 
 async def wait_quiet(moves: Count, seen: int, gathering: Gathering, rested_s: float = math.inf) -> int:
@@ -209,7 +211,7 @@ class Publishing:
             with trio.move_on_after(rest_s):
                 seen = await wait_quiet(self._moves, seen, gathering, self._published_s + gathering.most_s)
             rest_s = await self._look()
-            rest_s = min(rest_s, await self._announce())
+            rest_s = min(rest_s, await self._announce(), _LOOK_S)
 
     def _gathering(self) -> Gathering:
         try:
@@ -276,7 +278,9 @@ class Publishing:
             return None
         refs = published_refs(self._state)
         is_tried_again = read_outstanding(self._state.layout) is not None
-        return refs if is_due(self._state, refs) and (refs != self._published or is_tried_again) else None
+        if is_due(self._state, refs) and (refs != self._published or is_tried_again):
+            return refs
+        return refs if renewal_in_s(self._state, time.time()) <= 0 else None
 
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""

@@ -25,7 +25,8 @@ from gtfs.repo.repository import GitFailed, Repository, open_repository
 _EPOCH: Final = re.compile(r"(0|[1-9][0-9]{0,8})\.git")
 _INBOX_LOCK: Final = "inbox.lock"
 _INBOX_HAS: Final = (_INBOX_LOCK, "all.git")
-_INBOX_BRANCH: Final = "refs/heads/master"
+_BRANCHES: Final = "refs/heads/"
+_INBOX_BRANCH: Final = "refs/heads/master"  # of an epoch whose HEAD is on none
 _OWN_BRANCH: Final = "refs/heads/announcements"
 _FIELD: Final = "Message-ID"
 _TRIES: Final = 20  # others may commit meanwhile
@@ -89,14 +90,15 @@ def open_mailbox(path: Path) -> Mailbox:
         if not epochs:
             raise BadMailbox(f"{inbox} has no epoch git/0.git yet: public-inbox-init -V2 makes one")
         *older, last = map(open_repository, epochs)
-        return Mailbox(last, _INBOX_BRANCH, True, inbox / _INBOX_LOCK, tuple(older))
+        return Mailbox(last, _branch_of_epoch(last), True, inbox / _INBOX_LOCK, tuple(older))
     repository = open_repository(path)
-    if repository.git("ls-tree", "--name-only", _INBOX_BRANCH, check=False) == b"m\n":  # an epoch alone
-        return Mailbox(repository, _INBOX_BRANCH, True)
-    branch = os.fsdecode(repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip())
+    inbox_branch = _branch_of_epoch(repository)
+    if repository.git("ls-tree", "--name-only", inbox_branch, check=False) == b"m\n":  # an epoch alone
+        return Mailbox(repository, inbox_branch, True)
+    branch = _head(repository)
     if repository.has_work_tree():
         branch = _OWN_BRANCH
-    elif not branch.startswith("refs/heads/"):
+    elif not branch.startswith(_BRANCHES):
         raise BadMailbox(f"the HEAD of {path} is on no branch: git -C {path} symbolic-ref HEAD refs/heads/NAME")
     if _is_checked_out(repository, branch):
         raise BadMailbox(f"in {path} the branch {branch}, for mails, is checked out; check out another")
@@ -106,7 +108,7 @@ def open_mailbox(path: Path) -> Mailbox:
 def find_mail(box: Mailbox, message_id: str) -> str | None:
     """The commit that brought a mail, None if it is not there; raises `GitFailed`."""
     for repository in (box.repository, *box.older):
-        branch = box.branch if repository == box.repository else _INBOX_BRANCH
+        branch = box.branch if repository == box.repository else _branch_of_epoch(repository)
         if _tip(repository, branch) is None:
             continue
         pattern = f"^{_FIELD}: {re.escape(message_id)}$"
@@ -152,6 +154,16 @@ def _epochs(directory: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [path for _, path in sorted(found)]
+
+
+def _head(repository: Repository) -> str:
+    return os.fsdecode(repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip())
+
+
+def _branch_of_epoch(repository: Repository) -> str:
+    """Where its mails are: public-inbox names it by init.defaultBranch, and has HEAD there."""
+    head = _head(repository)
+    return head if head.startswith(_BRANCHES) else _INBOX_BRANCH
 
 
 def _tip(repository: Repository, branch: str) -> str | None:

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a repository that publishes by itself is to be published now, by its setting ``gtfs.publish``. Any thread."""
+"""Whether a repository that publishes by itself is to be published now, or when, by its setting ``gtfs.publish``.
+
+Any thread.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Final
 
 from gtfs.ids import ObjectId
 from gtfs.repo.history import Ref, add_kinds, read_places
 from gtfs.state.outstanding import is_by_itself, read_outstanding
 from gtfs.state.state import State
 
+RENEW_LEFT: Final = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
+_DAY_S: Final = 24 * 3600
 _TAGS = b"refs/tags/"
 
 
@@ -33,3 +40,14 @@ def is_due(state: State, refs: Mapping[bytes, ObjectId]) -> bool:
     else:
         has_moved = any(name.startswith(_TAGS) and listed.get(name) != oid for name, oid in refs.items())
     return has_moved or read_outstanding(state.layout) is not None
+
+
+def renewal_in_s(state: State, now_s: float) -> float:
+    """How long until the held catalogue is signed anew though nothing moves; infinite where only who types it does so.
+
+    Raises `BadConfig`.
+    """
+    if state.read_only or state.held is None or not is_by_itself(state.config):
+        return math.inf
+    left_s = state.held.catalogue.valid_until_s - now_s
+    return left_s - RENEW_LEFT * state.config.valid_days() * _DAY_S

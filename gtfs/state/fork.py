@@ -34,6 +34,7 @@ from gtfs.trust.refnames import BadRefName, check_ref_name
 BRANCHES: Final = b"refs/heads/"
 COMMITS: Final = 1000  # of one offer
 OFFERS: Final = 64  # of one fork
+_DAYS: Final = 180  # that an offer counts, if nobody renews it
 _NAME: Final = "gtfs-fork 1"
 _FEED: Final = "gtfs-fork-feed 1"
 _OBJECT_BYTES: Final = 1 << 30
@@ -118,8 +119,9 @@ def open_fork(upstream: Upstream, sign_key: str | None, gnupg_home: Path | None)
     borrow_objects(fork, upstream.repository)
     # Who offers anew what he has thought better of goes back.
     wanted = Wanted(
-        name, key, gnupg_home=gnupg_home, trackers=upstream.trackers, policy=("** catalogue non-fast-forward",)
-    )
+        name, key, gnupg_home=gnupg_home, valid_days=_DAYS, trackers=upstream.trackers,
+        policy=("** catalogue non-fast-forward",),
+    )  # fmt: skip
     check_wanted(fork, wanted)
     with State(fork) as state:
         state.config.set("upstream", upstream.name)

@@ -32,6 +32,7 @@ from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.bell import make_bell
 from gtfs.state.config import BadConfig
+from gtfs.state.due import RENEW_LEFT
 from gtfs.state.feedkey import make_feed_key, read_feed_key
 from gtfs.state.foresee import foresee, foresight_of
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
@@ -54,7 +55,6 @@ log = logging.getLogger(__name__)
 
 _DAY_S = 24 * 3600
 _NAMED = 10  # refs that warnings name
-_RENEW_LEFT = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ def publish_now(
     """
     try:
         drawn = draft(state, work, force=force, prune=prune)
-        done = drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
-        state.drop_superseded(state.pop_superseded())  # nobody seeds them
-        return done
+        return drawn if isinstance(drawn, Published) else place(state, drawn, drawn.sign(asks=asks))
     except (GtfsError, OSError) as error:
         if is_by_itself(state.config) and not work.stop():
             note_failure(state.layout, error)
@@ -262,7 +260,7 @@ def _is_good(held: Held, new: Catalogue, now_s: int) -> bool:
         return False  # it is wanted for what it follows
     same = dataclasses.replace(new, reels=held.catalogue.reels)
     left_s = held.catalogue.valid_until_s - now_s
-    is_long = left_s > _RENEW_LEFT * (new.valid_until_s - new.date_s)
+    is_long = left_s > RENEW_LEFT * (new.valid_until_s - new.date_s)
     return says_the_same(held.catalogue, same) and is_long and not _is_ahead(held, now_s)
 
 

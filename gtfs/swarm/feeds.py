@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 
@@ -29,6 +30,7 @@ WHOLE_S = 60.0  # for a file, which may lie on another machine
 VALIDATOR_CHARACTERS = 1024
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
+SETTLED_S = 2.0  # of a file that a web server has, until another one in its place can be told from it
 _PRINTABLE = re.compile(r"[ -~]+")
 
 
@@ -177,8 +179,18 @@ async def _fetch_http(
         raise NotThere(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
     if answer.status != HTTPStatus.OK:
         raise FeedError(feed.text, f"HTTP status {answer.status} {answer.reason}".rstrip())
+    if not _is_settled(answer.headers.get("Last-Modified"), answer.headers.get("Date")):
+        return FeedAnswer(answer.body, Validators())
     etag, modified = (_validator(answer.headers.get(name)) for name in ("ETag", "Last-Modified"))
     return FeedAnswer(answer.body, Validators(etag, modified))
+
+
+def _is_settled(modified: str | None, date: str | None) -> bool:
+    """Whether a later file has other validators: they count seconds, and so does nginx' ETag (RFC 9110, 8.8.2.2)."""
+    try:
+        return (parsedate_to_datetime(date or "") - parsedate_to_datetime(modified or "")).total_seconds() >= SETTLED_S
+    except (ValueError, TypeError, OverflowError):
+        return True  # nothing is known of when
 
 
 def _validator(text: str | None) -> str | None:

@@ -64,22 +64,17 @@ async def company(torrent: Torrent) -> Company:
 
 @dataclass(frozen=True)
 class Taker:
-    """A connected peer that has not all, and how many pieces it has.
-
-    ``lacks_ours``: some that are here are none of them; ``is_interested``: it says that it wants one of those.
-    """
+    """A connected peer that has not all, how many pieces it has, and whether it says that it wants one that is here."""
 
     peer_id: bytes
     pieces: int
-    lacks_ours: bool
     is_interested: bool
     connection: Connection
 
 
 async def takers(torrent: Torrent) -> tuple[Taker, ...]:
     """The peers connected just now that have not all; no web seeds."""
-    here = [piece for piece in range(torrent.board.count) if torrent.board.is_here(piece)]
-    return await trio.to_thread.run_sync(_takers, torrent.link.handle, torrent.board.count, here)
+    return await trio.to_thread.run_sync(_takers, torrent.link.handle)
 
 
 async def leave(connections: Collection[Connection]) -> None:
@@ -167,18 +162,14 @@ def _company(handle: Any, pieces: int) -> Company:
     return Company(seeds, mirrors, spread, len(peers) - len(connected))
 
 
-def _takers(handle: Any, pieces: int, here: Sequence[int]) -> tuple[Taker, ...]:
+def _takers(handle: Any) -> tuple[Taker, ...]:
     found = []
     for peer in _connected(handle):
         if peer.flags & lt.peer_info.seed or peer.connection_type != lt.peer_info.standard_bittorrent:
             continue
-        held = peer.pieces
-        if len(held) != pieces:
-            continue  # it has not said yet
         connection = Connection(local_endpoint(peer)[1], (plain_address(peer.ip[0]), peer.ip[1]))
-        lacks_ours = not all(held[piece] for piece in here)
         is_interested = bool(peer.flags & lt.peer_info.remote_interested)
-        found.append(Taker(peer.pid.to_bytes(), peer.num_pieces, lacks_ours, is_interested, connection))
+        found.append(Taker(peer.pid.to_bytes(), peer.num_pieces, is_interested, connection))
     return tuple(found)
 
 

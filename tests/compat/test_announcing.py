@@ -657,9 +657,13 @@ def test_an_inbox_that_another_program_has_locked_is_waited_for_and_then_said(
     append_mail(open_mailbox(inbox), mail, who, sign)
 
 
-def test_public_inbox_reads_the_inbox(state: State, tmp_path: Path) -> None:
+@pytest.mark.parametrize("branch", ["master", "main"])
+def test_public_inbox_reads_the_inbox(state: State, tmp_path: Path, branch: str) -> None:
     inbox = tmp_path / "inbox"
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f"[init]\n\tdefaultBranch = {branch}\n")
     env = {**os.environ, "HOME": str(tmp_path), "PI_CONFIG": str(tmp_path / "pi-config")}
+    env["GIT_CONFIG_GLOBAL"] = str(settings)
     made = ["public-inbox-init", "-V2", "ann", inbox, "http://example.org/ann", "ann@example.org"]
     subprocess.run(made, check=True, capture_output=True, env=env)
     initialise(state, announce=str(inbox))
@@ -671,7 +675,7 @@ def test_public_inbox_reads_the_inbox(state: State, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(inbox / "msgmap.sqlite3")) as database:
         ids = {f"<{row[0]}>" for row in database.execute("SELECT mid FROM msgmap")}
     epoch = inbox / "git" / "0.git"
-    kept = [parsed(git(epoch, "cat-file", "blob", f"{at}:m").encode()) for at in ("master", "master~1")]
+    kept = [parsed(git(epoch, "cat-file", "blob", f"{at}:m").encode()) for at in (branch, f"{branch}~1")]
     assert ids == {str(mail["Message-ID"]) for mail in kept}
     assert kept[0]["Subject"] == "[demo] v2: v2 \u2014 r\u00e9lease"
 

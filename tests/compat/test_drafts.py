@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from gtfs.catalogue.accept import CatalogueRefused
 from gtfs.errors import GtfsError
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
-from gtfs.state.due import is_due, published_refs
+from gtfs.state.due import is_due, published_refs, renewal_in_s
 from gtfs.state.foretell import foretell
 from gtfs.state.fsck import check
 from gtfs.state.initialise import Wanted, answer_init, check_wanted
@@ -202,3 +203,15 @@ def test_settings_for_a_running_node_are_looked_at_again_there(state: State) -> 
             answer_init(state, {"wanted": bad})
         assert refused.value.exit_code == 2, bad
     assert state.layout.config.read_bytes() == before
+
+
+def test_what_publishes_by_itself_signs_anew_when_half_of_the_time_is_left(state: State) -> None:
+    assert state.held is not None
+    until_s = state.held.catalogue.valid_until_s
+    assert renewal_in_s(state, until_s) == math.inf  # manual
+    state.config.set("publish", "tags")
+    days = 24 * 3600
+    assert renewal_in_s(state, until_s - 20 * days) == 5 * days
+    assert renewal_in_s(state, until_s - 15 * days) == 0
+    state.config.set("validdays", "60")
+    assert renewal_in_s(state, until_s - 30 * days) == 0

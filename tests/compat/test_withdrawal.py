@@ -92,7 +92,9 @@ class Archive:
         return ObjectId(bytes.fromhex(git(self.repository, "rev-parse", f"{gone.hex()}:m")))
 
     def publish(self, state: State, *, prune: bool = False) -> Published:
-        return publish_now(state, Work(jobs=1), prune=prune)
+        done = publish_now(state, Work(jobs=1), prune=prune)
+        state.drop_superseded(state.pop_superseded())
+        return done
 
 
 def known(state: State) -> set[ObjectId]:

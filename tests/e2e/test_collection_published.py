@@ -67,6 +67,30 @@ def test_what_appears_is_mirrored_and_what_goes_leaves_the_list_with_nothing_typ
     mirror.end()
 
 
+def test_a_directory_for_a_web_server_has_the_list_and_all_that_mirrors_need(house: House, key: Key) -> None:
+    top, site = house.root / "srv", house.root / "www" / "srv"
+    for name in ("a.git", "pub/b++.git"):
+        make(house, top / name)
+    site.parent.mkdir()
+    publisher = Daemon(house, "publisher")
+    sign = ["--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home, "--publish=auto"]
+    publisher.gtfs("init", "--collection", top, *sign, "--feed-dir", site, "--url", "https://example.org/srv")
+    publisher.start()
+
+    def found() -> list[list[str]]:
+        is_there = (site / "collection.asc").exists()
+        return [e["feeds"] for e in publisher.collection("list", top, "--json").json()["entries"]] if is_there else []
+
+    wait_for(lambda: len(found()) == 2, publisher.log.read_text)
+    assert found() == [[f"https://example.org/srv/{name}/latest.asc"] for name in ("a.git", "pub/b++.git")]
+    for name in ("a.git", "pub/b++.git"):
+        latest = top / name / "gtfs" / "catalogue" / "latest.asc"
+        wait_for((site / name / "latest.asc").exists, publisher.log.read_text)
+        assert (site / name / "latest.asc").read_bytes() == latest.read_bytes()
+        assert list((site / name).glob("*.reel"))
+    publisher.end()
+
+
 def test_many_that_appear_at_once_are_few_versions_and_one_that_is_pushed_to_later_is_listed(
     house: House, key: Key
 ) -> None:

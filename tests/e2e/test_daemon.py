@@ -226,3 +226,27 @@ def test_what_is_added_and_not_trusted_is_not_kept(house: House, pub: Path) -> N
     done = daemon.ask("add", catalogue(pub), "--name", "pub", "-o", f"keyring={house.key.public}")
     assert done.out == f"pub is seeded from {house.root}/data/mirrors/pub.git\n"
     assert daemon.end() == 0
+
+
+def test_what_is_offered_from_a_repository_of_the_daemons_is_seeded_at_once(
+    house: House, pub: Path, stranger: Key
+) -> None:
+    publisher = seed(house, pub)
+    mirror = house.root / "mirror.git"
+    house.gtfs("sync", catalogue(pub), "-o", sync_options(house, mirror, publisher.port))
+    daemon = start(house, f'[repository "mirror"]\n\tpath = {mirror}\n')
+    daemon.wait_stage("mirror", "running")
+    work = house.root / "work"
+    house.run(["git", "clone", "-q", mirror, work])
+    by = ("-c", f"user.signingkey={stranger.fingerprint}")
+    env = {"GNUPGHOME": str(stranger.gnupg_home)}
+    house.run(["git", "-C", work, *by, "commit", "-q", "--allow-empty", "-S", "-m", "offered"], env=env)
+    words = ("--from", work, "--sign-key", stranger.fingerprint, "--gnupg-home", stranger.gnupg_home)
+    fork = Path(house.run(["gtfs", "offer", mirror, *words, "--json"], env=daemon.env).json()["fork"])
+    daemon.wait_stage("mirror/gtfs-fork", "running")
+    assert house.gtfs("offer", mirror, "--list", "--json").json()["seeded"]
+    # As the first publish was by the command, the next is by the daemon's node, and its new reel is seeded.
+    house.run(["git", "-C", work, *by, "commit", "-q", "--allow-empty", "-S", "-m", "more"], env=env)
+    assert house.gtfs("offer", mirror, "--from", work, "--json").json()["version"] == 2
+    assert daemon.end() == 0
+    house.keep_sound(mirror, fork)

@@ -88,6 +88,16 @@ def test_a_burst_of_commits_is_one_version(house: House, pub: Path) -> None:
     assert version(pub) == before + 1
 
 
+def test_a_node_signs_anew_before_its_catalogue_runs_out(house: House, pub: Path) -> None:
+    house.gtfs("init", pub, "--valid-days=1")
+    house.gtfs("publish", "--force", pub)
+    before = version(pub)
+    house.gtfs("init", pub, "--publish=auto", "--valid-days=30")  # of which a day is less than half
+    a = house.mount(pub, "A", "offline")
+    wait_for(lambda: version(pub) == before + 1, f"it is signed anew; log:\n{a.text()}")
+    assert outstanding(house, pub) is None
+
+
 def test_with_tags_only_a_tag_publishes(house: House, pub: Path) -> None:
     house.gtfs("init", pub, "--publish=tags", "--hook")
     work = clone(house, pub)

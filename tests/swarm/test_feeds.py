@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(304)
             self.end_headers()
             return
-        self.send_response(answer.get("status", 200))
+        self.send_response_only(answer.get("status", 200))
         for key, value in answer.get("headers", {}).items():
             self.send_header(key, value)
         self.end_headers()
@@ -156,6 +157,16 @@ async def test_http_answers_carry_validators_and_not_modified_is_nothing_new(ser
     assert headers["If-None-Match"] == '"v1"'
     assert headers["If-Modified-Since"] == "x"
     assert headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(("later_s", "kept"), [(0, False), (1, False), (2, True), (86400, True), (-5, False)])
+async def test_what_changed_just_now_is_asked_for_as_a_whole_as_the_next_may_look_the_same(server, later_s, kept):
+    changed = 1_800_000_000
+    headers = {"Last-Modified": formatdate(changed, usegmt=True), "ETag": '"v2"'}
+    server.answers["/c"] = {"headers": {**headers, "Date": formatdate(changed + later_s, usegmt=True)}, "body": [b"x"]}
+    async with open_client() as client:
+        first = await fetch(parse_feed(server.url + "/c"), Validators(), client)
+    assert first == feeds.FeedAnswer(b"x", Validators('"v2"', headers["Last-Modified"]) if kept else Validators())
 
 
 async def test_redirects_are_followed_a_few_times_and_only_to_http(server):

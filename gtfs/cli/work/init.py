@@ -8,6 +8,7 @@ from typing import Any
 
 from gtfs.cli.ask import ask, foretell, place_at
 from gtfs.cli.terminal import say, say_json
+from gtfs.cli.work.seeded import have_seeded
 from gtfs.repo.publishhook import install_hook, remove_hook
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.attest import try_attester_key
@@ -20,7 +21,13 @@ from gtfs.state.state import State
 
 
 def run(
-    repo: Path, given: dict[str, Any], *, has_hook: bool | None, signing_subkey: bool, as_json: bool = False
+    repo: Path,
+    given: dict[str, Any],
+    *,
+    has_hook: bool | None,
+    signing_subkey: bool,
+    is_seeded: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Look at what is wanted here, where the user's GnuPG is, and have it written."""
     repository = open_repository(place_at(repo))
@@ -34,13 +41,19 @@ def run(
     done = _write(repository, {"do": "init", "wanted": wanted.to_json()})
     if has_hook is not None:
         (install_hook if has_hook else remove_hook)(repository)
+    seeded = have_seeded(repository.path) if is_seeded else None
     public = repository.layout.signing_key
     if as_json:
-        say_json({**done, "signing_key": str(public) if signing_subkey else None})
+        say_json({**done, "signing_key": str(public) if signing_subkey else None, "seeded": seeded})
         return
     several = Config(repository).signers()[1] > 1
     elsewhere = f", or gtfs publish --propose {repo} where not enough of the keys are here" if several else ""
-    say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}{elsewhere}")
+    if seeded is not None:
+        by_itself = Config(repository).publish_mode() != "manual"
+        then = "and publishes by itself" if by_itself else f"next: gtfs publish {repo}{elsewhere}"
+        say(f"{repo} publishes as {done['repository']}; the daemon seeds it as {seeded}, {then}")
+    else:
+        say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}{elsewhere}")
     if signing_subkey:
         say(f"mirrors that have the key already need its new part, {public}: gtfs trust MIRROR add {public}")
 

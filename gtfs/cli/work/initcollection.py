@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from gtfs.cli.terminal import say, say_json
 from gtfs.cli.work.collection import changed_settings, tell_daemon
+from gtfs.collection.document import NAME_MARK
 from gtfs.collection.places import CollectionPlaces
 from gtfs.collection.publisher import NoCollection, PublisherSettings, init_collection, read_settings
 from gtfs.collection.ready import settings_of_each, wanted_of
 from gtfs.daemon.places import find_places
 from gtfs.durable import replace_file
+from gtfs.feed import LATEST
 from gtfs.repo.gitsyntax import quoted
 from gtfs.state.initialise import check_words
 from gtfs.state.private import check_private
@@ -64,11 +66,18 @@ def _settings(directory: Path, given: dict[str, Any], url: str | None) -> Publis
     except NoCollection:
         before = None
     name = given["name"] or (None if before is not None else _name_of(directory))
-    of_list = dict.fromkeys(("feeds", "include", "exclude", "out"))
+    of_list: dict[str, Any] = dict.fromkeys(("feeds", "include", "exclude", "out"))
+    site = given["feed_dir"]  # what a web server shows: the list, and below it a feed directory of each
+    if site:
+        of_list["out"], given = Path(site), {**given, "feed_dir": f"{site}/{NAME_MARK}"}
     own = {**of_list, **{key: given[key] for key in (*_OWN, "valid_days")}, "name": name, "url": url}
     settings = changed_settings(directory, own)
     each = settings_of_each({key: value for key, value in given.items() if key not in _OWN})
-    return replace(settings, repositories={**(settings.repositories or {}), **each})
+    settings = replace(settings, repositories={**(settings.repositories or {}), **each})
+    if settings.out is not None and (url is not None or site):
+        top = Path(settings.out).as_uri() if url is None else url.rstrip("/")
+        settings = replace(settings, feeds=(f"{top}/{NAME_MARK}/{LATEST}",))
+    return settings
 
 
 def _name_of(directory: Path) -> str:

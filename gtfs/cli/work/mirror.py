@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,15 @@ from gtfs.cli.work.sync import run as sync_here
 from gtfs.daemon.asking import ask_daemon
 from gtfs.daemon.mirrored import NotMirrored, drop_in_text, ring_beside, write_drop_in
 from gtfs.feed import DhtFeed
+from gtfs.ids import parse_fingerprint
 from gtfs.mount.options import escape_value
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import bring_believed, open_source
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import open_repository
 from gtfs.state.belief import Belief
 from gtfs.state.config import Config
-from gtfs.state.control import Tell
+from gtfs.state.control import NodeFailed, Tell
 from gtfs.state.mirrorsettings import answer_mirror
 from gtfs.state.source import Source
 from gtfs.state.state import State
@@ -130,14 +133,22 @@ def _make(plan: MirrorPlan) -> None:
             plan.directory.rmdir()  # an empty one, as git clone takes it
     if plan.directory.exists() and Config(open_repository(plan.directory)).get_all("source"):
         return
-    options = said.node if isinstance(source.feed, DhtFeed) else replace(said.node, offline=True)
     tell_wait(source)
 
     async def make() -> None:
-        async with open_source(source, may_ask(said.trust), options):
+        async with open_source(source, may_ask(said.trust), _asking(plan)):
             pass
 
     _run_trio(make)
+
+
+def _asking(plan: MirrorPlan) -> NodeOptions:
+    """How SOURCE is asked: without the swarm, but for the DHT, and then not on the port that a daemon may have."""
+    node = plan.said().node
+    if plan.source is not None and isinstance(plan.source.feed, DhtFeed):
+        listen = re.sub(r":[0-9]+(?=,|\Z)", ":0", node.swarm.listen)
+        return replace(node, swarm=replace(node.swarm, listen=listen, ports=None))
+    return replace(node, offline=True)
 
 
 def _have_made(plan: MirrorPlan, ring: Path) -> None:
@@ -153,7 +164,13 @@ def _have_made(plan: MirrorPlan, ring: Path) -> None:
         plan.unit.enable()
     if plan.by_daemon:
         ask_daemon([plan.places], {"do": "reread"})
-        ask_daemon([plan.places], {"do": "mirror", "name": plan.name, "sync": False})
+        try:
+            ask_daemon([plan.places], {"do": "mirror", "name": plan.name, "sync": False})
+        except NodeFailed as error:
+            if plan.places.data in plan.directory.parents:
+                raise
+            there = "the daemon is another user's, and may write there only if gtfs-seed.service says so"
+            raise NodeFailed(f"{error}; {there}", error.exit_code) from None
 
 
 def _judge(plan: MirrorPlan) -> Belief:
@@ -163,10 +180,11 @@ def _judge(plan: MirrorPlan) -> Belief:
     tell_wait(plan.source)
 
     async def judge() -> Belief:
-        if not isinstance(feed, DhtFeed):
-            return (await bring_believed(feed, may_ask(said.trust), replace(said.node, offline=True), None))[1]
-        async with open_session(said.node.swarm) as session:
-            return (await bring_believed(feed, may_ask(said.trust), said.node, session))[1]
+        options = _asking(plan)
+        if options.offline:
+            return (await bring_believed(feed, may_ask(said.trust), options, None))[1]
+        async with open_session(options.swarm) as session:
+            return (await bring_believed(feed, may_ask(said.trust), options, session))[1]
 
     return _run_trio(judge)
 
@@ -208,7 +226,7 @@ def _run_collection(plan: MirrorPlan) -> dict[str, Any]:
     if before is None:
         followed = run_follow(plan.text, _follow_words(plan), dry_run=False)
         count, name, file = followed["repositories"], followed["name"], followed["file"]
-    elif any(plan.given[key] for key in ("options", "keyrings", "signers")):
+    elif not (_asked_of_collection(plan.given) <= before.trusted | {*before.options}):
         raise NotMirrored(f"{before.name} is written in {file}; say there what is to be another")
     if plan.unit is not None:
         plan.unit.enable()
@@ -217,6 +235,15 @@ def _run_collection(plan: MirrorPlan) -> dict[str, Any]:
         "directory": str(plan.directory or Path(plan.configuration.mirrors, name)), "repositories": count,
         "next": plan.how or (plan.unit.lasts() if plan.unit else None), "sync": None,
     }  # fmt: skip
+
+
+def _asked_of_collection(given: dict[str, Any]) -> set[object]:
+    """What is to be in its settings."""
+    return {
+        *given["options"],
+        *(path.absolute() for path in given["keyrings"]),
+        *map(parse_fingerprint, given["signers"]),
+    }
 
 
 def _follow_words(plan: MirrorPlan) -> dict[str, Any]:

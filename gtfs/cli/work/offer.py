@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
-from gtfs.cli.ask import place_at
+from gtfs.cli.ask import ask, place_at
 from gtfs.cli.publish import publish_by_node
 from gtfs.cli.work.publish import run as publish
+from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
+from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import Repository, open_repository
+from gtfs.state.control import NodeFailed
 from gtfs.state.fork import (
     BRANCHES,
     NotOffered,
+    Upstream,
     branch_of,
     bring,
     check_offer,
@@ -47,12 +52,13 @@ def run(
     put_offer(fork, ref, tip, check_offer(fork, upstream, tip))
     drop_taken(fork, upstream)
     _publish(fork)
-    return describe_offers(upstream)
+    _have_it_seeded(repository, fork)
+    return _describe(upstream)
 
 
 def run_list(place: Path) -> dict[str, Any]:
     """What is offered."""
-    return describe_offers(read_upstream(open_repository(place)))
+    return _describe(read_upstream(open_repository(place)))
 
 
 def run_withdraw(place: Path, name: str) -> dict[str, Any]:
@@ -63,9 +69,29 @@ def run_withdraw(place: Path, name: str) -> dict[str, Any]:
         raise NotOffered(f"nothing was ever offered from {place}")
     withdraw(fork, BRANCHES + os.fsencode(name.removeprefix("refs/heads/")))
     _publish(fork)
-    return describe_offers(upstream)
+    return _describe(upstream)
 
 
 def _publish(fork: Repository) -> None:
     if publish_by_node(fork.path, False, None, False, prune=True) is None:
         publish(fork.path, False, None, lambda _step: None, prune=True)
+
+
+def _is_seeded(fork: Repository) -> bool:
+    return ask(fork.path, {"do": "status"}) is not None
+
+
+def _have_it_seeded(repository: Repository, fork: Repository) -> None:
+    """The daemon that has the repository, if there is one, learns that there is something beside it."""
+    if _is_seeded(fork):
+        return
+    places = places_to_ask(os.environ, is_root=os.geteuid() == 0)
+    with contextlib.suppress(NoDaemon, NodeFailed, OSError):
+        members = ask_daemon(places, {"do": "list"})["repositories"]
+        if any(git_dir_at(Path(member["directory"])).resolve() == repository.path for member in members):
+            ask_daemon(places, {"do": "reread"})
+
+
+def _describe(upstream: Upstream) -> dict[str, Any]:
+    fork = fork_of(upstream)
+    return {**describe_offers(upstream), "seeded": fork.path.exists() and _is_seeded(fork)}

@@ -52,6 +52,7 @@ def run(
             if to_propose:
                 return describe_proposal(state, propose(state, work, force=force, prune=prune))
             published = publish_now(state, work, force=force, prune=prune)
+            state.drop_superseded(state.pop_superseded())  # nobody seeds them
         except Unpublishable:
             if stop():
                 return None

@@ -29,14 +29,13 @@ class Peer:
     number: int
     wants: bool = True
     pieces: int = 1
-    lacks_ours: bool = False
     is_interested: bool = False
     connected: bool = True
     hung_up_on: int = 0
 
     def taker(self) -> Taker:
         connection = Connection(6881, ("192.0.2.1", self.number))
-        return Taker(b"%020d" % self.number, self.pieces, self.lacks_ours, self.is_interested, connection)
+        return Taker(b"%020d" % self.number, self.pieces, self.is_interested, connection)
 
 
 @dataclass
@@ -153,7 +152,7 @@ def test_who_stays_away_has_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_who_can_still_take_what_is_here_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = Peer(1, pieces=0, lacks_ours=True)
+    peer = Peer(1, pieces=0, is_interested=True)
     cache = Cache(monkeypatch, Reel(1, [peer]))
     cache.run(60)
     assert (cache.whole(), peer.hung_up_on) == ([], 0)
@@ -210,9 +209,12 @@ def test_a_reel_that_nobody_takes_after_all_is_let_go_of_again(monkeypatch: pyte
 
 
 def test_without_room_reels_come_back_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Peer(1, is_interested=True)
+    first = Peer(1)
     cache = Cache(monkeypatch, Reel(1, [first]), Reel(2, [Peer(2)]), room=50)
     seen: list[list[int]] = []
+
+    def takes() -> None:
+        first.is_interested = True
 
     def look() -> None:
         seen.append(cache.whole())
@@ -221,7 +223,7 @@ def test_without_room_reels_come_back_one_after_the_other(monkeypatch: pytest.Mo
         cache.by_id[1].peers.remove(first)
         cache.by_id[1].given = 100
 
-    cache.run(20, look, has_all, 10, look)
+    cache.run(10, takes, 40, look, has_all, 10, look)
     assert seen == [[1], [1, 2]]
 
 
