@@ -39,6 +39,7 @@ from gtfs.swarm.rendezvous import make_peer_id
 from gtfs.swarm.samereel import is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
+from gtfs.swarm.slots import Slots
 from gtfs.swarm.spec import SwarmStatistics
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.swarm.wholepeers import WholePeers
@@ -72,7 +73,7 @@ class Session:
         self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
         self._dialling = Dialling(self._addresses, options.peers)
-        self._shares = Shares(self.peer_id, self.torrents)
+        self._shares = Shares(self.peer_id, self.torrents, Slots(lambda chosen: self._lt.apply_settings(chosen)))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
         self._deceived: list[Torrent] = []

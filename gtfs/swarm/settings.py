@@ -16,6 +16,7 @@ from gtfs.metainfo import MAX_METAINFO_BYTES
 from gtfs.swarm.alerts import ALERT_MASK
 from gtfs.swarm.manners import Proxy, free_port
 from gtfs.swarm.options import SwarmOptions
+from gtfs.swarm.slots import EVERYBODY
 
 __all__ = ["SwarmOptions", "fill_ports", "free_port", "libtorrent_settings", "make_session"]
 
@@ -105,8 +106,9 @@ def libtorrent_settings(options: SwarmOptions, listen: str) -> dict[str, Any]:
         # Otherwise the first four pieces are random, whatever their priority: those that another mirror asks for, too.
         "initial_picker_threshold": 0,
         "allow_multiple_connections_per_ip": True,
-        # A reader waits for its few pieces now: nobody is made to wait for a turn.
-        "unchoke_slots_limit": -1,
+        # Nobody is made to wait for a turn, but as `gtfs.swarm.slots` says.
+        "unchoke_slots_limit": EVERYBODY,
+        "unchoke_interval": 1,
         "active_downloads": -1,
         "active_seeds": -1,
         "active_checking": 2,

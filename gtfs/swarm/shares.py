@@ -20,6 +20,7 @@ import trio
 from gtfs.swarm.peers import Company, company, leave
 from gtfs.swarm.pieces import IN_WINDOW, OWN, OWN_FIRST, SOON, UNWANTED, Board
 from gtfs.swarm.rendezvous import Owners, score, scores
+from gtfs.swarm.slots import Slots
 from gtfs.swarm.torrents import Torrent
 
 LOOK_S = 0.25  # between two looks at what the others have
@@ -46,6 +47,7 @@ class Fetch:
 
     def __init__(self, me: bytes, board: Board) -> None:
         self.needs_seeds = True  # as of the last call of `grades`
+        self.mirrors = 0  # that are connected, the same
         self.met: set[bytes] = set()  # the mirrors that were seen before they had everything
         self._me = me
         self._board = board
@@ -74,6 +76,7 @@ class Fetch:
         """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one."""
         self._look(found, downloaded_bytes, now_s)
         self.needs_seeds = True
+        self.mirrors = len(found.mirrors)
         self.met.update(found.mirrors)
         busy = self._busy(found, now_s)
         if self._missing < LEAST:
@@ -159,11 +162,12 @@ class Fetch:
 
 
 class Shares:
-    """``me`` is our own peer id; ``torrents`` gives all that are in the session."""
+    """``me`` is our own peer id; ``torrents`` gives all that are in the session, whose ``slots`` are chosen here."""
 
-    def __init__(self, me: bytes, torrents: Callable[[], Sequence[Torrent]]) -> None:
+    def __init__(self, me: bytes, torrents: Callable[[], Sequence[Torrent]], slots: Slots) -> None:
         self._me = me
         self._torrents = torrents
+        self._slots = slots
         self._fetches: dict[Torrent, Fetch] = {}
         self._begun = trio.Event()
 
@@ -188,6 +192,7 @@ class Shares:
                     await self._share(torrent, fetch)
                 else:
                     torrent.is_resting = False
+            self._slots.choose(max((fetch.mirrors for fetch in self._fetches.values()), default=0))
 
     async def _share(self, torrent: Torrent, fetch: Fetch) -> None:
         found = await company(torrent)

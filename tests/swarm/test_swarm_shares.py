@@ -15,6 +15,7 @@ from waiting import WAIT_S
 from gtfs.swarm.peers import company, leave
 from gtfs.swarm.pieces import UNWANTED
 from gtfs.swarm.session import open_session
+from gtfs.swarm.slots import Slots
 
 pytestmark = pytest.mark.trio
 
@@ -107,3 +108,23 @@ async def test_one_that_never_asks_and_one_that_goes_away_hold_nobody_up(mirrors
 async def quit_early(torrent) -> None:
     with trio.CancelScope() as scope:
         await torrent.fetch_all(lambda here, size: scope.cancel() if here > size // 3 else None)
+
+
+async def test_a_mirror_of_many_sends_to_few_at_a_time_and_all_get_everything(mirrors, monkeypatch):
+    """With a limit that four mirrors exceed."""
+    monkeypatch.setattr("gtfs.swarm.slots.AT_ONCE", 2)
+    told: list[int] = []
+    choose = Slots.choose
+
+    def chosen(self, count: int) -> None:
+        choose(self, count)
+        told.append(self._limit)
+
+    monkeypatch.setattr(Slots, "choose", chosen)
+    with trio.fail_after(WAIT_S):
+        async with trio.open_nursery() as nursery:
+            for torrent in mirrors:
+                nursery.start_soon(torrent.fetch_all)
+    assert 2 in told
+    for torrent in mirrors:
+        assert torrent.spec.path.read_bytes() == DATA

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many peers a session sends to at a time: all that ask, but few while it fetches together with many. Trio loop.
+
+Of a hundred mirrors all ask at once for a piece that one has: sent to all at the same time, it takes a hundred times as
+long as sent to one, and meanwhile nobody can pass it on. A complete session, a publisher's first of all, sends to
+whoever asks: a reader waits for its few pieces now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+AT_ONCE: Final = 8  # simulated with 4, 8 and 16 (contrib/bench/simulate)
+EVERYBODY: Final = -1
+
+
+class Slots:
+    """``tell`` gives libtorrent a setting."""
+
+    def __init__(self, tell: Callable[[dict[str, int]], None]) -> None:
+        self._tell = tell
+        self._limit = EVERYBODY
+
+    def choose(self, mirrors: int) -> None:
+        """So many others fetch what this session fetches."""
+        limit = AT_ONCE if mirrors > AT_ONCE else EVERYBODY
+        if limit != self._limit:
+            self._limit = limit
+            self._tell({"unchoke_slots_limit": limit})

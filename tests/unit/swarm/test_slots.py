@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""To how many a session sends at a time."""
+
+from __future__ import annotations
+
+from gtfs.swarm.slots import AT_ONCE, EVERYBODY, Slots
+
+
+def test_few_are_sent_to_while_many_fetch_the_same_and_everybody_afterwards() -> None:
+    told: list[dict[str, int]] = []
+    slots = Slots(told.append)
+    for mirrors in (0, AT_ONCE, AT_ONCE + 1, 50, AT_ONCE, 0):
+        slots.choose(mirrors)
+    assert told == [{"unchoke_slots_limit": AT_ONCE}, {"unchoke_slots_limit": EVERYBODY}]
