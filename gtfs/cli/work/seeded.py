@@ -22,9 +22,7 @@ def have_seeded(path: Path) -> str:
         own = find_places(os.environ, is_root=is_root)
         unit = find_unit(own, os.environ)
         if unit is None:
-            raise NoDaemon(
-                f"{path} is set up, but no daemon runs: start gtfs seed; gtfs seed add {path}"
-            ) from None
+            raise NoDaemon(f"{path} is set up, but no daemon runs: start gtfs seed; gtfs seed add {path}") from None
         unit.enable()
         return _add([own], path)
 
