@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,15 @@ from gtfs.feed import CHUNKS, LATEST
 from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX, Fingerprint, InfoHash, ObjectId, ReelName
 
 _DIRECTORY: Final = "gtfs"  # in the repository
+_FORK: Final = "gtfs-fork.git"  # beside it
 _TABLE_SUFFIX: Final = ".table"
 _RESUME_SUFFIX: Final = ".resume"
 _DUE_SUFFIX: Final = ".due"
+
+
+def fork_of(repository: Path) -> Path:
+    """Where a repository's fork would be, without all the other paths: it is asked of thousands again and again."""
+    return repository / _FORK
 
 
 class Layout:
@@ -75,7 +82,7 @@ class Layout:
         # In a clone that follows several publishers: repositories that have its objects and the others' states.
         self.other_publishers = root.parent / "gtfs-publishers"
         # What is offered from here for what somebody else publishes, and what others offer for it.
-        self.fork = root.parent / "gtfs-fork.git"
+        self.fork = fork_of(root.parent)
         self.inbox = root.parent / "gtfs-inbox"
         # Work under way, swept at start.
         self.spool = root / "spool"
@@ -83,10 +90,11 @@ class Layout:
         self.repacking = root / "repacking"
         self.config_lock = root / "config.lock"  # of a git config that was killed; ours alone
 
-    @classmethod
-    def in_repository(cls, repository: Path) -> Layout:
-        """That of a bare repository, whether there is one or not."""
-        return cls(repository / _DIRECTORY)
+    @staticmethod
+    @lru_cache(maxsize=32)
+    def in_repository(repository: Path) -> Layout:
+        """That of a bare repository, whether there is one or not; what opens one asks for it several times."""
+        return Layout(repository / _DIRECTORY)
 
     def reel(self, name: ReelName) -> Path:
         """Where a reel lies, whole or in part."""

@@ -143,6 +143,7 @@ mirrors() {
     say "in $work, which goes at the end. (gtfs has systemd run a daemon; a stand-in does it here.)"
     for who in mirror1 mirror2; do
         next_port
+        eval "${who}_port=\$port"
         person $who "listen=127.0.0.1:$port,peer=127.0.0.1:$publisher_port"
         daemon $who
     done
@@ -263,6 +264,7 @@ as() {
         XDG_RUNTIME_DIR="$work/$1/.run" RUNTIME_DIRECTORY="$work/$1/.run/gtfs" UNITS="$units" \
         CONFIGURATION_DIRECTORY="$work/$1/.config/gtfs" STATE_DIRECTORY="$work/$1/.local/share/gtfs" \
         KEY="${KEY:-}" URL="${URL:-}" SOURCE="${SOURCE:-}" RECIPE="$recipe" \
+        FRIEND="${FRIEND:-}" FORK="${FORK:-}" HERE="${HERE:-}" \
         $become sh -ec "cd; $2" 3<&- </dev/null
 }
 

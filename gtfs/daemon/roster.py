@@ -19,7 +19,7 @@ import trio
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import SHA1
-from gtfs.layout import Layout
+from gtfs.layout import Layout, fork_of
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -97,8 +97,8 @@ def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]
     for one in wanted:
         yield one
         try:
-            fork = Layout.in_repository(git_dir_at(one.directory)).fork
-            is_published = Layout.in_repository(fork).latest.exists()
+            fork = fork_of(git_dir_at(one.directory))
+            is_published = fork.is_dir() and Layout.in_repository(fork).latest.exists()
         except (GtfsError, OSError):  # that is for whoever opens the repository
             continue
         if is_published:

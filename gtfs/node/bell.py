@@ -123,11 +123,10 @@ class Bell:
     async def _take_part(self, session: Session, told: BellTold) -> None:
         version = told.version
         try:
-            key = await trio.to_thread.run_sync(self._own_key, told)
-            if key is not None and version > 1:
-                await self._ring(session, told, key)
-            metainfo = None if key is None else self._made(key, told, version)[0]
-            torrent = await self._enter(session, told, told.bell, metainfo)
+            own = await trio.to_thread.run_sync(self._own, told)
+            if own is not None and version > 1:
+                await self._ring(session, told, own[0])
+            torrent = await self._enter(session, told, told.bell, None if own is None else own[1])
             async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
                 async for piece in pieces:
                     await self._on_heard(version + 1 + piece - next_piece(version))
@@ -138,13 +137,15 @@ class Bell:
     def _made(key: FeedKey, told: BellTold, version: int) -> tuple[bytes, InfoHash]:
         return make_bell(key, told.repository, version)
 
-    def _own_key(self, told: BellTold) -> FeedKey | None:
-        """The secret behind the bell of a statement, where this node has it."""
+    def _own(self, told: BellTold) -> tuple[FeedKey, bytes] | None:
+        """The secret behind the bell of a statement, and its torrent, where this node has it."""
         if not self._owner.is_publisher():
             return None
         key = read_feed_key(self._owner.layout.bell_key)
-        is_own = key is not None and self._made(key, told, told.version)[1] == told.bell
-        return key if is_own else None
+        if key is None:
+            return None
+        metainfo, bell = self._made(key, told, told.version)
+        return (key, metainfo) if bell == told.bell else None
 
     async def _enter(self, session: Session, told: BellTold, bell: InfoHash, metainfo: bytes | None) -> Torrent:
         """The bell's torrent in the session; those before the last but one leave it and the disk."""
@@ -181,7 +182,7 @@ class Bell:
 
     async def _ring(self, session: Session, told: BellTold, key: FeedKey) -> None:
         """Tell those who listen to the bell of the version before that there is this one."""
-        metainfo, bell = self._made(key, told, told.version - 1)
+        metainfo, bell = await trio.to_thread.run_sync(self._made, key, told, told.version - 1)
         torrent = await self._enter(session, told, bell, metainfo)
         await torrent.milestones.wait_ready()
         ring(torrent, next_piece(told.version - 1), piece_of(key, told.repository, told.version))

@@ -87,17 +87,19 @@ class EventHooks:
         found = self._damper.settle(seen, trio.current_time())
         self._log(found)
         try:
-            others = self._directories
-            published = await trio.to_thread.run_sync(run_published_hooks, self._state, cancelled, others)
-            told = await trio.to_thread.run_sync(run_trouble_hooks, self._state, found, cancelled, others)
+            is_well = await trio.to_thread.run_sync(self._run, found)
         except (GtfsError, OSError) as error:
             log.warning("no hook runs: %s", error)
             return False
-        return published and told and feed is None
+        return is_well and feed is None
+
+    def _run(self, found: dict[str, str]) -> bool:
+        published = run_published_hooks(self._state, cancelled, self._directories)
+        return run_trouble_hooks(self._state, found, cancelled, self._directories) and published
 
     async def _write_feed(self) -> str | None:
         """Bring the directory of a web server to what is published; gives what went wrong."""
-        if self._state.read_only:
+        if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
         try:
             if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):

@@ -11,7 +11,7 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.node.nursery import cancelled
-from gtfs.state.hooks import run_hooks
+from gtfs.state.hooks import follows_hooks, run_hooks
 from gtfs.state.state import State
 from gtfs.view.news import Count
 
@@ -58,6 +58,8 @@ class HookRuns:
 
         async with self._one:
             await self._before()
+            if not follows_hooks(self._state):
+                return True
             try:
                 return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running, self._directories)
             except (GtfsError, OSError) as error:

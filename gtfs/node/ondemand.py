@@ -31,6 +31,7 @@ _AWAY_S = 2.5  # not seen for so long, he was away
 _FORGET_S = 90.0  # of one who does not come back: who wants something dials at least each minute
 _AGAIN_S = 60.0  # after a failure, which most likely is a full disk
 _COMING_S = 30.0  # after a reel was encoded: until he who asked for it should have dialled again
+_LATER_S = 900.0  # the same if he gave up, as a sync does that a timer runs; while no other reel needs the room
 _GOING_S = 5.0  # after nobody asks for anything of it any more
 
 
@@ -54,13 +55,15 @@ class OnDemand:
         self._has_room = has_room
         self._seen: dict[tuple[int, bytes], _Seen] = {}
         self._kept_until_s: dict[int, float] = {}  # of reels that were encoded again
+        self._untaken_until_s: dict[int, float] = {}  # of those of them of which nobody has taken anything yet
         self._coming: int | None = None  # the reel for which there is to be room
         self._rests_until_s = 0.0
         self._never: set[ReelName] = set()  # git does not give these as they were published
 
     def is_asked(self, reel_id: int) -> bool:
         """Whether a reel is kept for somebody: it has come back, or is about to."""
-        return reel_id == self._coming or self._is_kept(reel_id)
+        is_untaken = self._coming is None and trio.current_time() < self._untaken_until_s.get(reel_id, 0.0)
+        return is_untaken or reel_id == self._coming or self._is_kept(reel_id)
 
     def _is_kept(self, reel_id: int) -> bool:
         return trio.current_time() < self._kept_until_s.get(reel_id, 0.0)
@@ -90,18 +93,21 @@ class OnDemand:
     def _forget(self) -> None:
         now_s = trio.current_time()
         self._seen = {key: seen for key, seen in self._seen.items() if now_s < seen.last_s + _FORGET_S}
-        kept = self._kept_until_s
-        self._kept_until_s = {reel_id: until_s for reel_id, until_s in kept.items() if now_s < until_s}
+        for times_s in (self._kept_until_s, self._untaken_until_s):
+            for reel_id in [reel_id for reel_id, until_s in times_s.items() if until_s <= now_s]:
+                del times_s[reel_id]
 
     def _note_use(self, reel_id: int, torrent: Torrent, found: tuple[Taker, ...]) -> None:
-        until_s = self._kept_until_s.get(reel_id)
-        if until_s is None:
+        if reel_id not in self._kept_until_s and reel_id not in self._untaken_until_s:
             return
+        until_s = self._kept_until_s.get(reel_id, 0.0)
         soon_s = trio.current_time() + _GOING_S
         if any(taker.is_interested for taker in found):
             self._kept_until_s[reel_id] = soon_s
+            self._untaken_until_s.pop(reel_id, None)
         elif torrent.statistics().uploaded_bytes:  # it was taken
             self._kept_until_s[reel_id] = min(until_s, soon_s)
+            self._untaken_until_s.pop(reel_id, None)
 
     def _lacking(self, reel_id: int, torrent: Torrent) -> ReelRow | None:
         """The reel, if it is one of which git has all and nobody here fetches the rest."""
@@ -154,8 +160,9 @@ class OnDemand:
         if is_back:
             self.encoded += 1
             events.info("%s: reel %s was encoded again for who asks for it", self._state.repository.path, row.name)
-            # He may have given up for a moment.
-            self._kept_until_s[row.id] = trio.current_time() + _COMING_S + took_s
+            now_s = trio.current_time()
+            self._kept_until_s[row.id] = now_s + _COMING_S + took_s
+            self._untaken_until_s[row.id] = now_s + _LATER_S
         else:
             log.warning("reel %s is not seeded: git does not give all of it as it was published", row.name)
             self._never.add(row.name)

@@ -56,7 +56,12 @@ class Worktrees:
         """Bring each checkout to its ref, as far as that can be done now."""
         if self._state.read_only or self._state.config.is_clone():
             return
+        if not self._seen and not self._state.config.get_all("worktree"):
+            return
         async with self._one:
+            if not self._state.config.get_all("worktree"):  # as of nearly all of a thousand: no thread for that
+                self._seen = []
+                return
             try:
                 self._seen = await trio.to_thread.run_sync(follow_worktrees, self._state, cancelled)
             except GtfsError as error:

@@ -35,7 +35,8 @@ _SCRIPT: Final = (
     _HEAD
     + b"""\
     where=$(sed -n '2s/^# push to //p' "$followed")
-    echo "gtfs: $1 follows $(sed -n '1s/^# //p' "$followed"); push to ${where:-its publisher}${where:+ instead}" >&2
+    echo "gtfs: $1 follows $(sed -n '1s/^# //p' "$followed"); push to ${where:-its publisher}${where:+ instead}, or \
+offer it: gtfs offer" >&2
     exit 1
 fi
 """
@@ -76,7 +77,7 @@ def push_advice(layout: Layout) -> str | None:
         return None
     said = _PUSH_TO.fullmatch(where)
     advice = f"push to {said[1]} instead" if said else "push to its publisher"
-    return f"follows {place.removeprefix('# ')}; {advice}"
+    return f"follows {place.removeprefix('# ')}; {advice}, or offer it: gtfs offer"
 
 
 def _install(repository: Repository) -> None:

@@ -9,6 +9,9 @@ initialise
     make the repository a publisher's (`gtfs.state.initialise`).
 publish
     refs of the repository into reels and the next signed catalogue (`gtfs.state.publish`).
+withdrawal
+    what no published ref reaches goes from the publisher (`gtfs.state.pruning`) and from its mirrors
+    (`gtfs.state.withdrawal`).
 announce
     a mail for each new tag, into a repository of mails (`gtfs.state.announce`); what is due says `gtfs.state.newtags`.
 fsck

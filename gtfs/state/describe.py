@@ -39,7 +39,7 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
     if seen is None:
         seen = Divergence(state)
         seen.look()
-    held_back = seen.held_back
+    held_back, reels = seen.held_back, state.index.reels.all()
     out: dict[str, Any] = {
         "repository": str(state.repository.path),
         "object_format": state.repository.fmt.name,
@@ -49,9 +49,9 @@ def describe_state(state: State, seen: Divergence | None = None, watch: RingWatc
             **state.index.packs.count_by_stage(),
         },
         "unencodable": len(state.index.unencodable.all()),
-        "reels": len(state.index.reels.all()),
-        "retired": sum(reel.stage == "retired" for reel in state.index.reels.all()),
-        "whole": sum(reel.stage == "complete" for reel in state.index.reels.all()),
+        "reels": len(reels),
+        "retired": sum(reel.stage == "retired" for reel in reels),
+        "whole": sum(reel.stage == "complete" for reel in reels),
         "damaged": find_damaged(state.layout),
         "quarantine": [{"file": r.path.name, "reason": r.reason} for r in state.quarantine.refused()],
         "policy": "local" if held is None and state.keyring is None else "catalogue" if held else "keyring",

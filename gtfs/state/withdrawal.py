@@ -86,7 +86,7 @@ def withdraw(state: State, *, unpublished: bool = False) -> int:
     published &= candidates
     staying = _staying(state, refs, published)
     unreached = _unreached(state, candidates, staying)
-    own = [RefMove(ref.name, ref.oid, None) for ref in refs if ref not in staying]
+    own = [RefMove(ref.name, ref.oid, None) for ref in set(refs).difference(staying)]
     for name, why in move_refs(state.repository, own).items():
         log.warning("what was withdrawn stays for now: %s stays: %s", name.decode("utf-8", "replace"), why)
         return 0
@@ -177,14 +177,14 @@ def _keep(state: State, oids: Iterable[ObjectId], gone: Iterable[ReelRow]) -> No
     for rows in _rows(state, oids):
         places: list[tuple[ObjectId, int | None]] = []
         for row in rows:
-            reel = None if row.reel is None else reels.get(row.reel)
-            offset = row.offset
-            if reel is not None and offset is not None:
+            if row.reel is None:
+                places.append((row.oid, row.offset))
+            elif row.reel in reels:
                 offset = None
                 with contextlib.suppress(CorruptPack, CorruptReel, FileNotFoundError):  # else git alone has it
-                    chunks = file_chunks(state.layout.reel(reel.name), row.offset or 0, row.size)()
+                    chunks = file_chunks(state.layout.reel(reels[row.reel].name), row.offset or 0, row.size)()
                     offset = open_reel.append_chunks(chunks).offset
-            places.append((row.oid, offset))
+                places.append((row.oid, offset))
         open_reel.sync()
         state.index.packs.move_to_open_reel(places, _REACHED)
 

@@ -95,7 +95,8 @@ def test_init_and_publish_print_what_the_page_lists(desk: Desk) -> None:
     dry, done = desk.json(*words, "--dry-run"), desk.json(*words)
     assert {*keys(dry), *keys(done)} | {"key"} == told("init")
     assert dry["settings"]["signkey"] == {"from": [], "to": [key]}
-    foretold, first = desk.json("publish", desk.path, "--dry-run"), desk.json("publish", desk.path)
+    foretold, first = desk.json("publish", desk.path, "--dry-run", "--prune"), desk.json("publish", desk.path)
+    assert foretold["withdrawn"]["packs"] == 0
     assert foretold["version"] == first["version"] == 1 and first["new"]
     proposed = desk.json("publish", desk.path, "--force", "--propose", desk.path.parent / "text")
     of_attesters = {"repository", "valid_until"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -181,3 +182,32 @@ def test_what_is_withdrawn_leaves_a_feed_directory_at_once(house: House, inbox: 
         house.gtfs("sync", f"{url}/latest.asc", "-o", options)
         assert house.refs(mirror) == house.refs(inbox)
         assert gone not in house.objects(mirror)
+
+
+def test_what_a_mirror_has_of_a_reel_does_not_come_again(house: House, inbox: Path) -> None:
+    mirror = house.root / "mirror.git"
+    house.keep_sound(mirror)
+
+    def large(branch: str, seed_of_it: int) -> str:
+        return house.commit(inbox, branch, {"large": random.Random(seed_of_it).randbytes(300_000)}, branch)
+
+    large("main", 1)
+    spam, first = [], house.git(inbox, "rev-parse", "main")
+    for n in range(4):  # in whatever order, they do not all stand at the end of the reel
+        house.git(inbox, "update-ref", f"refs/heads/spam{n}", first)
+        spam.append(large(f"spam{n}", 10 + n))
+        large("main", 20 + n)
+    house.gtfs("publish", inbox)
+    seeder = seed(house, inbox)
+    options = sync_options(house, mirror, seeder.port)
+    house.gtfs("sync", catalogue(inbox), "-o", options)
+    for n in range(4):
+        house.git(inbox, "update-ref", "-d", f"refs/heads/spam{n}")
+    house.gtfs("publish", inbox, "--prune")
+    done = house.gtfs("sync", catalogue(inbox), "-o", options, "--json").json()
+    assert done["fetched"] < 200_000  # the piece with the table, of a reel of 1.5 MB
+    assert house.refs(mirror) == house.refs(inbox)
+    assert reel_files(mirror) == set(listed_reels(inbox))
+    collect_garbage(house, mirror)
+    assert not set(spam) & house.objects(mirror)
+    assert seeder.end() == 0

@@ -52,8 +52,7 @@ def run(
     put_offer(fork, ref, tip, check_offer(fork, upstream, tip))
     drop_taken(fork, upstream)
     _publish(fork)
-    _have_it_seeded(repository, fork)
-    return _describe(upstream)
+    return {**describe_offers(upstream), "seeded": _have_it_seeded(repository, fork)}
 
 
 def run_list(place: Path) -> dict[str, Any]:
@@ -81,15 +80,17 @@ def _is_seeded(fork: Repository) -> bool:
     return ask(fork.path, {"do": "status"}) is not None
 
 
-def _have_it_seeded(repository: Repository, fork: Repository) -> None:
-    """The daemon that has the repository, if there is one, learns that there is something beside it."""
+def _have_it_seeded(repository: Repository, fork: Repository) -> bool:
+    """Whether a node runs on it, or will: the daemon that has the repository learns of what is beside it."""
     if _is_seeded(fork):
-        return
+        return True
     places = places_to_ask(os.environ, is_root=os.geteuid() == 0)
     with contextlib.suppress(NoDaemon, NodeFailed, OSError):
         members = ask_daemon(places, {"do": "list"})["repositories"]
         if any(git_dir_at(Path(member["directory"])).resolve() == repository.path for member in members):
             ask_daemon(places, {"do": "reread"})
+            return True
+    return False
 
 
 def _describe(upstream: Upstream) -> dict[str, Any]:

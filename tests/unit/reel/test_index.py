@@ -636,3 +636,17 @@ def test_an_index_that_nobody_used_has_nothing_open_and_the_next_use_opens_it(in
     assert index.rest()
     with index.transaction() as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL, as at first
+
+
+def test_packs_beyond_four_gib_of_a_reel_have_their_place(index):
+    sizes = [3 << 30, 5 << 30, 44]
+    offsets = [0, 3 << 30, 8 << 30]
+    packs = [
+        ReelPack(bytes([n]) * 20, size, bytes(32), at) for n, (size, at) in enumerate(zip(sizes, offsets, strict=True))
+    ]
+    size = sum(sizes) + 500
+    reel = index.reels.put("a" * 64, bytes(20), size, len(packs), 1, "complete")
+    index.packs.put_reel_rows(reel, packs, 0)
+    assert [(row.offset, row.size) for row in index.packs.reel_rows(reel)] == list(zip(offsets, sizes, strict=True))
+    assert [row.offset for row in index.packs.reel_rows_between(reel, 4 << 30, size)] == [8 << 30]
+    assert index.packs.total_bytes() == sum(sizes)
