@@ -26,7 +26,7 @@ from gtfs.swarm.torrents import Torrent
 LOOK_S = 0.25  # between two looks at what the others have
 NOTHING_S = 60.0  # the same, while nothing is fetched: `Shares.begin` says when that ends
 MEET_S = 0.05  # the same, as long as a fetch has only begun
-SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
+SETTLE_S = 2.0  # from the beginning of a fetch: how long it may take to hear of others, and to meet them
 PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
@@ -34,12 +34,18 @@ SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds what
 OPENINGS = 2  # so often nothing may come; then those of others are asked for until the end
 LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
 AT_ONCE = 4  # pieces to ask the seeds for: who needs them and has fewer of its own helps others
+FIRST = 1  # the same, as long as nobody was met: of our highest scores, the very highest is most likely our own
+GROWTH = 4  # and so many more for each that came: on a fast line that is all, within moments
+LAST = 16  # missing pieces that mirrors have are not worth going back to the seeds for
 
 
-def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
-    """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`."""
+def first_grades(mine: bytes, pieces: Collection[int], came: int = 0) -> dict[int, int]:
+    """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`.
+
+    Mirrors that have not heard of each other would all ask for the first ones of the reel. ``came``: pieces so far.
+    """
     order = sorted(pieces, key=lambda piece: score(mine, piece), reverse=True)
-    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[:AT_ONCE], OWN_FIRST)}
+    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[: FIRST + GROWTH * came], OWN_FIRST)}
 
 
 class Fetch:
@@ -83,8 +89,7 @@ class Fetch:
             return {}
         window = self._board.in_window()
         if not busy:
-            is_meeting = bool(found.coming) and self.is_new(now_s)
-            return first_grades(self._score(self._me), window) if is_meeting else {}
+            return first_grades(self._score(self._me), window, self._came()) if self.is_new(now_s) else {}
         if busy != self._among:
             self._among = busy
             self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
@@ -94,7 +99,8 @@ class Fetch:
         if own:
             self._course.clear()
         else:
-            self._look_resting(downloaded_bytes, now_s)
+            few = self._missing - self._came() <= LAST and not others
+            self._look_resting(downloaded_bytes, now_s, is_ending=few)
         self.needs_seeds = bool(own) or self._is_slow or self._is_open
         wanted = {piece for piece in window if not found.spread[piece]}
         own.sort(key=lambda piece: (piece not in wanted, not self._board.is_near(piece)))
@@ -131,13 +137,17 @@ class Fetch:
             self._is_open = False
             self._held_s = now_s
 
-    def _look_resting(self, downloaded_bytes: int, now_s: float) -> None:
+    def _came(self) -> int:
+        """How many pieces came since it began."""
+        return self._board.count_here() - self._board.count + self._missing
+
+    def _look_resting(self, downloaded_bytes: int, now_s: float, *, is_ending: bool) -> None:
         """See whether it comes as fast without the seeds as it did with them."""
         if not self._course:
             # What came in a moment is no rate.
             took_s = max(now_s - (self._began_s or 0.0), SLOW_S)
             self._rate = (downloaded_bytes - self._first_bytes) / took_s
-            self._pace = (self._board.count_here() - self._board.count + self._missing) / took_s
+            self._pace = self._came() / took_s
         self._course.append((now_s, downloaded_bytes, self._reached))
         while self._course[0][0] <= now_s - SLOW_S:
             then_s, then_bytes, then_reached = self._course.popleft()
@@ -145,7 +155,7 @@ class Fetch:
             # As long as the seeds give others what they gave us, they have better to do than to send it twice.
             is_busy = (self._reached - then_reached) / (now_s - then_s) >= self._pace / 2
             # Once and for all: else we would hang up again as soon as it is better.
-            self._is_slow |= is_little and not is_busy
+            self._is_slow |= is_little and not is_busy and not is_ending
 
     def _busy(self, found: Company, now_s: float) -> list[bytes]:
         """Who has got a piece lately, or has not had the time to."""

@@ -25,7 +25,9 @@ from gtfs.swarm.rendezvous import (
 )
 from gtfs.swarm.shares import (
     AT_ONCE,
+    FIRST,
     IDLE_S,
+    LAST,
     LEAST,
     OPENINGS,
     PATIENCE_S,
@@ -108,16 +110,27 @@ def fetch(board):
     return Fetch(ME, board)
 
 
-def test_whoever_is_alone_asks_for_everything(fetch):
-    assert fetch.grades(company({}), 0, 0) == {}
+def test_whoever_is_alone_asks_for_everything_once_it_has_listened_for_others(fetch):
+    assert fetch.grades(company({}), 0, 0)
+    assert fetch.grades(company({}), 0, SETTLE_S) == {}
 
 
-def test_as_long_as_others_are_being_dialled_little_is_asked_for(fetch):
+def test_as_long_as_nobody_was_met_little_is_asked_for(fetch):
     mine = sorted(range(PIECES), key=lambda piece: score(scores(ME, PIECES), piece))
     grades = fetch.grades(company({}, coming=2), 0, 0)
-    assert {piece for piece, grade in grades.items() if grade == OWN_FIRST} == set(mine[-AT_ONCE:])
-    assert [*grades.values()].count(UNWANTED) == PIECES - AT_ONCE
+    assert {piece for piece, grade in grades.items() if grade == OWN_FIRST} == set(mine[-FIRST:])
+    assert [*grades.values()].count(UNWANTED) == PIECES - FIRST
     assert fetch.grades(company({}, coming=2), 0, SETTLE_S) == {}
+
+
+def test_whoever_has_met_nobody_asks_for_the_more_the_more_came(fetch, board):
+    looks = 0
+    fetch.grades(company({}), 0, 0)
+    while UNWANTED in (grades := fetch.grades(company({}), 0, 0)).values():
+        for piece in [piece for piece, grade in grades.items() if grade == OWN_FIRST]:
+            board.finish(piece)
+        looks += 1
+    assert looks == 3  # 1, 5, 25, then the rest
 
 
 def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fetch, board):
@@ -239,6 +252,15 @@ def test_who_gets_less_leaves_the_seeds_alone_as_long_as_they_give_others_as_muc
         assert not fetch.needs_seeds
     fetch.grades(company({OTHERS[0]: 9}, spread=spread), 4009, now_s + SLOW_S)
     assert fetch.needs_seeds  # the last ones have all reached somebody: now the seeds have time
+
+
+def test_for_the_last_pieces_nobody_goes_back_to_the_seeds(fetch, board):
+    fetch.grades(company({OTHERS[0]: 1}), 0, 0)
+    for piece in range(LAST, PIECES):
+        board.finish(piece)
+    for step in range(4):
+        fetch.grades(company({OTHERS[0]: 90 + step}, spread=range(LAST)), 4000 + step, 16 + step * SLOW_S)
+        assert not fetch.needs_seeds
 
 
 def test_whoever_asked_for_everything_stops_once_pieces_reach_mirrors_again_but_not_for_ever(fetch):
