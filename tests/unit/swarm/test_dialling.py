@@ -10,7 +10,7 @@ import pytest
 
 from gtfs.swarm import addresses as addresses_module
 from gtfs.swarm.addresses import AddressBook
-from gtfs.swarm.dialling import REST_S, TELL_AGAIN, WAITS_S, Dialling
+from gtfs.swarm.dialling import REST_S, TELL_AGAIN, TOLD_AT_ONCE, WAITS_S, Dialling
 
 NAMED, MET, OF_ITS_SPEC = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
 
