@@ -57,6 +57,7 @@ async def test_a_reel_of_five_gib_is_read_beyond_31_and_32_bits_and_lets_go_ther
         beyond = (1 << 32) // PIECE
         before = path.stat().st_blocks
         again = await evict(mirror, torrent, [beyond])
+        await again.wait_metadata(WAIT_S)
         assert again.local_bytes((1 << 32) - 3, 7) == 3
         assert path.stat().st_blocks < before
         assert await again.read((1 << 32) - 3, 7, deadline_s=WAIT_S) == b"32 bits"
