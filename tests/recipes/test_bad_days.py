@@ -65,7 +65,7 @@ class Town:
         path = path or self.path(name)
         port = self.ports.setdefault(name, free_port())
         known = ",".join(f"peer=127.0.0.1:{peer}" for peer in peers or (self.port,))
-        options = f"listen=127.0.0.1:{port},prefetch,keyring={self.house.key.public},{known}"
+        options = f"listen=127.0.0.1:{port},prefetch,poll=5,keyring={self.house.key.public},{known}"
         if path.exists():
             self.daemons[name] = seed(self.house, path, options=options)
         else:
