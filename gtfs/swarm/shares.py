@@ -26,7 +26,7 @@ from gtfs.swarm.torrents import Torrent
 LOOK_S = 0.25  # between two looks at what the others have
 NOTHING_S = 60.0  # the same, while nothing is fetched: `Shares.begin` says when that ends
 MEET_S = 0.05  # the same, as long as a fetch has only begun
-SETTLE_S = 2.0  # from the beginning of a fetch: how long it may take to hear of others, and to meet them
+SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
 PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
 IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
@@ -34,18 +34,13 @@ SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds what
 OPENINGS = 2  # so often nothing may come; then those of others are asked for until the end
 LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
 AT_ONCE = 4  # pieces to ask the seeds for: who needs them and has fewer of its own helps others
-FIRST = 1  # the same, as long as nobody was met: of our highest scores, the very highest is most likely our own
-GROWTH = 4  # and so many more for each that came: on a fast line that is all, within moments
 LAST = 16  # missing pieces that mirrors have are not worth going back to the seeds for
 
 
-def first_grades(mine: bytes, pieces: Collection[int], came: int = 0) -> dict[int, int]:
-    """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`.
-
-    Mirrors that have not heard of each other would all ask for the first ones of the reel. ``came``: pieces so far.
-    """
+def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
+    """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`."""
     order = sorted(pieces, key=lambda piece: score(mine, piece), reverse=True)
-    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[: FIRST + GROWTH * came], OWN_FIRST)}
+    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[:AT_ONCE], OWN_FIRST)}
 
 
 class Fetch:
@@ -89,7 +84,8 @@ class Fetch:
             return {}
         window = self._board.in_window()
         if not busy:
-            return first_grades(self._score(self._me), window, self._came()) if self.is_new(now_s) else {}
+            is_meeting = bool(found.coming) and self.is_new(now_s)
+            return first_grades(self._score(self._me), window) if is_meeting else {}
         if busy != self._among:
             self._among = busy
             self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])

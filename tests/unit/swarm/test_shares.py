@@ -25,7 +25,6 @@ from gtfs.swarm.rendezvous import (
 )
 from gtfs.swarm.shares import (
     AT_ONCE,
-    FIRST,
     IDLE_S,
     LAST,
     LEAST,
@@ -110,27 +109,16 @@ def fetch(board):
     return Fetch(ME, board)
 
 
-def test_whoever_is_alone_asks_for_everything_once_it_has_listened_for_others(fetch):
-    assert fetch.grades(company({}), 0, 0)
-    assert fetch.grades(company({}), 0, SETTLE_S) == {}
+def test_whoever_is_alone_asks_for_everything(fetch):
+    assert fetch.grades(company({}), 0, 0) == {}
 
 
-def test_as_long_as_nobody_was_met_little_is_asked_for(fetch):
+def test_as_long_as_others_are_being_dialled_little_is_asked_for(fetch):
     mine = sorted(range(PIECES), key=lambda piece: score(scores(ME, PIECES), piece))
     grades = fetch.grades(company({}, coming=2), 0, 0)
-    assert {piece for piece, grade in grades.items() if grade == OWN_FIRST} == set(mine[-FIRST:])
-    assert [*grades.values()].count(UNWANTED) == PIECES - FIRST
+    assert {piece for piece, grade in grades.items() if grade == OWN_FIRST} == set(mine[-AT_ONCE:])
+    assert [*grades.values()].count(UNWANTED) == PIECES - AT_ONCE
     assert fetch.grades(company({}, coming=2), 0, SETTLE_S) == {}
-
-
-def test_whoever_has_met_nobody_asks_for_the_more_the_more_came(fetch, board):
-    looks = 0
-    fetch.grades(company({}), 0, 0)
-    while UNWANTED in (grades := fetch.grades(company({}), 0, 0)).values():
-        for piece in [piece for piece, grade in grades.items() if grade == OWN_FIRST]:
-            board.finish(piece)
-        looks += 1
-    assert looks == 3  # 1, 5, 25, then the rest
 
 
 def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fetch, board):
