@@ -5,8 +5,9 @@
 modelled as its source has it (piece_picker.hpp, request_blocks.cpp, peer_connection.cpp): of what a peer has, the
 pieces with the least availability × (8 − priority) come first, queues hold a second and grow by one a block at first, a
 connection with nothing to do asks for blocks that are on their way when all wanted pieces are. Uplinks give whoever
-asks its turn, by weights that make some connections faster than others, as TCP does; nobody chokes anybody. Payload
-only, no headers. The same seed gives the same run.
+asks its turn, by weights that make some connections faster than others, as TCP does; a mirror that is not complete
+sends to few at a time (`gtfs.swarm.slots`), chosen each second as libtorrent's choker does. Payload only, no headers.
+The same seed gives the same run.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ FAILURES = 100  # after so many a peer would not be dialled again; libtorrent co
 REST_S = 30  # the same, when all that want something have hung up on those who have everything
 WAITS_S = (1, 2)  # before a peer is dialled again, times one more than its failures: one of these, thrown each second
 TELL_AGAIN = 30  # ticks between two times that a torrent which has peers hears of those whom the session knows
+TOLD_AT_ONCE = 2000  # peers, to torrents that wait for what is still to be made and have others to wait with
 
 
 class Dialling:
@@ -31,12 +32,13 @@ class Dialling:
         self._failures = FAILURES
         self._ticks = 0
 
-    def tell(self, torrent: Torrent) -> None:
-        """Tell libtorrent whom to dial for a torrent."""
+    def tell(self, torrent: Torrent, most_met: int | None = None) -> None:
+        """Tell libtorrent whom to dial for a torrent; of those who answered at another one, the last ``most_met``."""
         for address, port in self._addresses.addresses((*torrent.spec.peers, *self._peers)):
             torrent.add_peer(address, port)
         # Who has one reel of a repository most likely has its next one, of which no tracker may have heard yet.
-        for address, port in self._addresses.met():
+        met = self._addresses.met()
+        for address, port in met if most_met is None else met[-most_met:]:
             torrent.add_peer(address, port)
 
     def tick(
@@ -55,9 +57,11 @@ class Dialling:
         for torrent in hungry:
             if torrent.is_lonely() or is_turn:
                 self.tell(torrent)
-        for torrent in everybody() if is_turn else ():
-            if torrent.spec.awaited and not torrent.peers() and torrent not in hungry:
-                self.tell(torrent)
+        if is_turn:
+            # Also those that have peers: who makes what they wait for may have been away, and dials nobody.
+            awaiting = [torrent for torrent in everybody() if torrent.spec.awaited and torrent not in hungry]
+            for torrent in awaiting:
+                self.tell(torrent, max(1, TOLD_AT_ONCE // len(awaiting)) if torrent.peers() else None)
 
     def _settings(self, *, is_resting: bool) -> dict[str, int]:
         # Torrents count to three until they hear of another number than the one before (facts.md).

@@ -34,6 +34,7 @@ SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds what
 OPENINGS = 2  # so often nothing may come; then those of others are asked for until the end
 LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
 AT_ONCE = 4  # pieces to ask the seeds for: who needs them and has fewer of its own helps others
+LAST = 16  # missing pieces that mirrors have are not worth going back to the seeds for
 
 
 def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
@@ -94,7 +95,8 @@ class Fetch:
         if own:
             self._course.clear()
         else:
-            self._look_resting(downloaded_bytes, now_s)
+            few = self._missing - self._came() <= LAST and not others
+            self._look_resting(downloaded_bytes, now_s, is_ending=few)
         self.needs_seeds = bool(own) or self._is_slow or self._is_open
         wanted = {piece for piece in window if not found.spread[piece]}
         own.sort(key=lambda piece: (piece not in wanted, not self._board.is_near(piece)))
@@ -131,13 +133,17 @@ class Fetch:
             self._is_open = False
             self._held_s = now_s
 
-    def _look_resting(self, downloaded_bytes: int, now_s: float) -> None:
+    def _came(self) -> int:
+        """How many pieces came since it began."""
+        return self._board.count_here() - self._board.count + self._missing
+
+    def _look_resting(self, downloaded_bytes: int, now_s: float, *, is_ending: bool) -> None:
         """See whether it comes as fast without the seeds as it did with them."""
         if not self._course:
             # What came in a moment is no rate.
             took_s = max(now_s - (self._began_s or 0.0), SLOW_S)
             self._rate = (downloaded_bytes - self._first_bytes) / took_s
-            self._pace = (self._board.count_here() - self._board.count + self._missing) / took_s
+            self._pace = self._came() / took_s
         self._course.append((now_s, downloaded_bytes, self._reached))
         while self._course[0][0] <= now_s - SLOW_S:
             then_s, then_bytes, then_reached = self._course.popleft()
@@ -145,7 +151,7 @@ class Fetch:
             # As long as the seeds give others what they gave us, they have better to do than to send it twice.
             is_busy = (self._reached - then_reached) / (now_s - then_s) >= self._pace / 2
             # Once and for all: else we would hang up again as soon as it is better.
-            self._is_slow |= is_little and not is_busy
+            self._is_slow |= is_little and not is_busy and not is_ending
 
     def _busy(self, found: Company, now_s: float) -> list[bytes]:
         """Who has got a piece lately, or has not had the time to."""

@@ -146,7 +146,15 @@ ls /etc/gtfs/gtfs.conf.d
 grep -c keyring /etc/gtfs/gtfs.conf.d/mirror-feed.conf || true
 gtfs mirror /srv/feed
 systemctl disable --now gtfs-seed
-gtfs mirror --no-enable /srv/feed /var/lib/gtfs/mirrors/feed.git 2>&1 || true
+gtfs mirror --no-enable --keyring /key.gpg /srv/feed /var/lib/gtfs/mirrors/other.git
+ls /etc/gtfs/gtfs.conf.d /var/lib/gtfs/mirrors
+systemctl start gtfs-seed
+gtfs mirror --worktree /var/lib/gtfs/www /srv/feed /var/lib/gtfs/mirrors/other.git
+ls /etc/gtfs/gtfs.conf.d
+grep -c keyring /etc/gtfs/gtfs.conf.d/mirror-other.conf || true
+stat -c '%U has %N' /var/lib/gtfs/www
+gtfs mirror --name far --keyring /key.gpg /srv/feed /srv/far.git 2>&1 || true
+systemctl stop gtfs-seed
 
 echo "== mount"
 install -d -o gtfs -g gtfs /srv/demo
@@ -199,6 +207,11 @@ def test_a_booted_system_starts_reloads_and_stops_the_services(
     assert "/var/lib/gtfs/mirrors/feed.git mirrors /srv/feed from now on" in mirrored
     assert "\nenabled\ngtfs has /var/lib/gtfs/mirrors/feed.git/gtfs/node.db\nmirror-feed.conf\n0\n" in mirrored
     assert "already; nothing changed" in mirrored
+    # Without a daemon the ring waits beside its settings for one, which makes the mirror; then it is gone.
+    assert "start one: systemctl enable --now gtfs-seed\n/etc/gtfs/gtfs.conf.d:\n" in mirrored
+    assert "mirror-other.conf\nmirror-other.gpg\n\n/var/lib/gtfs/mirrors:\nfeed.git\n" in mirrored
+    assert "\nmirror-feed.conf\nmirror-other.conf\n0\ngtfs has '/var/lib/gtfs/www' -> 'www.gtfs/" in mirrored
+    assert "may write there only if gtfs-seed.service says so" in mirrored
     mounted = parts["mount"]
     assert "runs as gtfs\n" in mounted and "gtfs.events: /srv/demo is unmounted" in mounted
     assert int(mounted.splitlines()[3]) > 60, "everybody sees the mount"

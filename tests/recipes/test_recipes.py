@@ -20,9 +20,9 @@ AT_MOST = {
     "shared-push": (7, 1, 2),
     "ikiwiki": (2, 2, 1),
     "bug-tracker": (2, 2, 1),
-    "public-inbox": (4, 3, 0),
-    "source-packages": (3, 2, 2),
-    "deb-archive": (4, 4, 2),
+    "public-inbox": (3, 2, 0),
+    "source-packages": (2, 1, 2),
+    "deb-archive": (1, 2, 2),
 }
 
 

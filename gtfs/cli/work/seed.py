@@ -191,7 +191,7 @@ async def _seed_configured(
     run.tell_ready()
     logfile = logfile or configuration.log_file
     await run.begun(logfile)
-    if not run.roster.members():
+    if not run.roster.members() and not configuration.collections:
         complain(f"there is nothing to seed yet: gtfs seed add SOURCE, or write {places.config}")
     await _reread_at_hangups(run, logfile, service.reread)
 

@@ -10,7 +10,7 @@ import pytest
 
 from gtfs.swarm import addresses as addresses_module
 from gtfs.swarm.addresses import AddressBook
-from gtfs.swarm.dialling import REST_S, TELL_AGAIN, WAITS_S, Dialling
+from gtfs.swarm.dialling import REST_S, TELL_AGAIN, TOLD_AT_ONCE, WAITS_S, Dialling
 
 NAMED, MET, OF_ITS_SPEC = ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.3", 3)
 
@@ -103,11 +103,21 @@ def test_whom_all_that_are_hungry_hung_up_on_is_not_dialled_again_soon(dialling)
     assert waits(resting, is_probing=True) in WAITS_S
 
 
-def test_who_waits_for_what_is_still_to_be_made_hears_now_and_then_of_whom_to_dial_while_it_is_alone(dialling):
+def test_who_waits_for_what_is_still_to_be_made_hears_now_and_then_of_whom_to_dial(dialling):
     alone, met = (FakeTorrent(hungry=False, peers=peers, awaited=True) for peers in (0, 1))
     assert ticked(dialling, alone, TELL_AGAIN) == ticked(dialling, met, TELL_AGAIN) == []
     assert alone.told == [OF_ITS_SPEC, NAMED, MET]
-    assert met.told == []
+    assert met.told == [OF_ITS_SPEC, NAMED, MET]
+
+
+def test_of_many_that_wait_each_that_has_peers_hears_of_few_others(dialling):
+    crowd = [FakeTorrent(hungry=False, peers=n % 2, awaited=True) for n in range(TOLD_AT_ONCE)]
+    for n in range(10):
+        dialling._addresses.meet(("198.51.100.1", 1000 + n))
+    for _ in range(TELL_AGAIN):
+        dialling.tick(FakeSession(), crowd, lambda: crowd, is_probing=False)
+    assert {len(torrent.told) for torrent in crowd[::2]} == {2 + 11}
+    assert all(torrent.told == [OF_ITS_SPEC, NAMED, ("198.51.100.1", 1009)] for torrent in crowd[1::2])
 
 
 def test_of_those_who_answered_the_last_ones_are_remembered() -> None:

@@ -26,6 +26,7 @@ from gtfs.swarm.rendezvous import (
 from gtfs.swarm.shares import (
     AT_ONCE,
     IDLE_S,
+    LAST,
     LEAST,
     OPENINGS,
     PATIENCE_S,
@@ -239,6 +240,15 @@ def test_who_gets_less_leaves_the_seeds_alone_as_long_as_they_give_others_as_muc
         assert not fetch.needs_seeds
     fetch.grades(company({OTHERS[0]: 9}, spread=spread), 4009, now_s + SLOW_S)
     assert fetch.needs_seeds  # the last ones have all reached somebody: now the seeds have time
+
+
+def test_for_the_last_pieces_nobody_goes_back_to_the_seeds(fetch, board):
+    fetch.grades(company({OTHERS[0]: 1}), 0, 0)
+    for piece in range(LAST, PIECES):
+        board.finish(piece)
+    for step in range(4):
+        fetch.grades(company({OTHERS[0]: 90 + step}, spread=range(LAST)), 4000 + step, 16 + step * SLOW_S)
+        assert not fetch.needs_seeds
 
 
 def test_whoever_asked_for_everything_stops_once_pieces_reach_mirrors_again_but_not_for_ever(fetch):
