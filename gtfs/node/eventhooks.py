@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 30.0  # after a failure; twice as long after each further one
 _LONGEST_S: Final = 3600.0
+_JITTER: Final = 0.2
 _FLAP_S: Final = 60.0  # before the same kind of trouble is told again; twice as long each time, while it goes on so
 
 
@@ -77,7 +79,9 @@ class EventHooks:
             seen = self._moved.number
             is_well = await self.look()
             wait_s = _AGAIN_S if is_well else min(2 * wait_s, _LONGEST_S)
-            with trio.move_on_after(self._look_s if is_well else min(wait_s, self._look_s)):
+            # Not all of a daemon's at the same moment: each look opens an index.
+            look_s = self._look_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  no secret
+            with trio.move_on_after(look_s if is_well else min(wait_s, look_s)):
                 await self._moved.wait_beyond(seen)
 
     async def look(self) -> bool:
