@@ -81,7 +81,10 @@ class OnDemand:
     async def look(self) -> None:
         """Encode what somebody asks for, one reel at a time."""
         self._forget()
-        for reel_id, torrent in self._reel_torrents.met():
+        # What is back is looked at without peers, too: somebody may have taken it and gone between two looks.
+        back = {reel_id: self._reel_torrents.reel(reel_id) for reel_id in {*self._kept_until_s, *self._untaken_until_s}}
+        here = {reel_id: torrent for reel_id, torrent in back.items() if torrent is not None}
+        for reel_id, torrent in {**here, **dict(self._reel_torrents.met())}.items():
             found = await takers(torrent)
             if torrent.is_complete():
                 self._note_use(reel_id, torrent, found)

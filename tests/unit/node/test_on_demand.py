@@ -85,7 +85,10 @@ class Cache:
         return self.by_id[reel_id].row()
 
     def met(self) -> list[tuple[int, Reel]]:
-        return [(reel.id, reel) for reel in self.by_id.values()]
+        return [(reel.id, reel) for reel in self.by_id.values() if any(peer.connected for peer in reel.peers)]
+
+    def reel(self, reel_id: int) -> Reel:
+        return self.by_id[reel_id]
 
     def is_let_in(self, _row: ReelRow) -> bool:
         return True
@@ -209,6 +212,23 @@ def test_a_reel_that_nobody_takes_after_all_is_let_go_of_again(monkeypatch: pyte
         asked.append(cache.demand.is_asked(1))
 
     cache.run(600, look, 600, look)  # he may be run by a timer
+    assert (cache.whole(), asked) == ([1], [True, False])
+
+
+def test_a_reel_that_was_taken_between_two_looks_is_let_go_of_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    taker = Peer(1)
+    reel = Reel(1, [taker])
+    cache = Cache(monkeypatch, reel)
+
+    asked: list[bool] = []
+
+    def look() -> None:
+        asked.append(cache.demand.is_asked(1))
+
+    def take_and_go() -> None:
+        reel.given, taker.connected, taker.wants = 100, False, False
+
+    cache.run(10, look, take_and_go, 10, look)
     assert (cache.whole(), asked) == ([1], [True, False])
 
 
