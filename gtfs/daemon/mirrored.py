@@ -76,7 +76,7 @@ def configured_at(found: Sequence[ConfiguredMirror], source: str, directory: Pat
                 return mirror
             raise NotMirrored(
                 f"{directory} is {mirror.name} of {mirror.origin}, which mirrors {mirror.source}; give another DIR, or "
-                f"end that first: take it out of {mirror.origin}, and move {directory} away"
+                "take that out of there and move the directory away"
             )
     return None
 
