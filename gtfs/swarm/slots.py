@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gtfs.swarm.rendezvous import MOST_OWNERS
+
 AT_ONCE: Final = 8  # simulated with 4, 8 and 16 (contrib/bench/simulate)
+MANY: Final = MOST_OWNERS  # others; among 16 in all it makes no difference that was measured
 EVERYBODY: Final = -1
 
 
@@ -24,7 +27,7 @@ class Slots:
 
     def choose(self, mirrors: int) -> None:
         """So many others fetch what this session fetches."""
-        limit = AT_ONCE if mirrors > AT_ONCE else EVERYBODY
+        limit = AT_ONCE if mirrors > MANY else EVERYBODY
         if limit != self._limit:
             self._limit = limit
             self._tell({"unchoke_slots_limit": limit})

@@ -113,6 +113,7 @@ async def quit_early(torrent) -> None:
 async def test_a_mirror_of_many_sends_to_few_at_a_time_and_all_get_everything(mirrors, monkeypatch):
     """With a limit that four mirrors exceed."""
     monkeypatch.setattr("gtfs.swarm.slots.AT_ONCE", 2)
+    monkeypatch.setattr("gtfs.swarm.slots.MANY", 2)
     told: list[int] = []
     choose = Slots.choose
 

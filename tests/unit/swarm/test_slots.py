@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from gtfs.swarm.slots import AT_ONCE, EVERYBODY, Slots
+from gtfs.swarm.slots import AT_ONCE, EVERYBODY, MANY, Slots
 
 
 def test_few_are_sent_to_while_many_fetch_the_same_and_everybody_afterwards() -> None:
     told: list[dict[str, int]] = []
     slots = Slots(told.append)
-    for mirrors in (0, AT_ONCE, AT_ONCE + 1, 50, AT_ONCE, 0):
+    for mirrors in (0, MANY, MANY + 1, 50, MANY, 0):
         slots.choose(mirrors)
     assert told == [{"unchoke_slots_limit": AT_ONCE}, {"unchoke_slots_limit": EVERYBODY}]
