@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from keys import shared_keys
-from test_merging import Died, all_is_well, die_at, fetch, listed, take_catalogue
+from mirrored import Died, all_is_well, die_at, fetch, listed, take_catalogue
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue, from_text
 from gtfs.ids import SHA1, ObjectId
@@ -33,7 +33,6 @@ from gtfs.state.publish import Published, publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
 from gtfs.state.withdrawal import describe_withdrawn, withdraw, withdrawn_reels
-from gtfs.trust.keyring import freeze, read_user_keys
 from gtfs.trust.sign import Signer
 
 ANYWHERE = "refs/heads/* catalogue non-fast-forward"
@@ -139,15 +138,6 @@ def origin(archive: Archive) -> Iterator[State]:
             if number in (4, 6):
                 archive.publish(state)
         yield state
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Repository:
-    repository = create_repository(tmp_path / "mirror.git", SHA1)
-    keys = shared_keys()
-    with State(repository) as state:
-        freeze(read_user_keys([keys["alice"]], keys.home), state.layout.keyring)
-    return repository
 
 
 def test_without_prune_what_a_forced_push_left_stays_listed(archive: Archive, origin: State) -> None:
