@@ -323,6 +323,35 @@ def test_what_a_dropped_ref_left_is_kept_unless_it_may_go_anywhere(
         all_is_well(state)
 
 
+def test_a_publisher_hears_for_which_refs_mirrors_keep_what_goes_and_a_policy_frees_it(
+    tmp_path: Path, mirror: Repository
+) -> None:
+    archive = Archive(tmp_path, "refs/heads/main catalogue non-fast-forward")
+    with State(archive.repository) as origin, State(mirror) as state:
+        for number in range(1, 4):
+            archive.mail(number)
+        archive.mail(10, "other", archive.at().hex())
+        git(archive.repository, "branch", "same", "main")
+        archive.publish(origin)
+        follow(state, origin)
+        other = archive.at("other")
+        for name in ("other", "same"):
+            git(archive.repository, "update-ref", "-d", f"refs/heads/{name}")
+        archive.publish(origin)  # as a node of it does, before anybody thinks of pruning
+        follow(state, origin)
+        assert foretell(origin, prune=True)["withdrawn"]["kept_refs"] == ["refs/heads/other"]
+        assert archive.publish(origin, prune=True).kept_refs == [b"refs/heads/other"]
+        follow(state, origin)
+        assert other in known(state)
+        origin.config.set("policy", ANYWHERE)
+        archive.publish(origin)
+        follow(state, origin)
+        assert other not in known(state)
+        git(archive.repository, "update-ref", "refs/heads/main", archive.history()[1].hex())
+        assert archive.publish(origin, prune=True).kept_refs == []
+        all_is_well(state)
+
+
 def test_nothing_that_was_withdrawn_comes_back_by_a_rewind(archive: Archive, origin: State, mirror: Repository) -> None:
     with State(mirror) as state:
         follow(state, origin)
