@@ -166,8 +166,7 @@ def _said_last(path: Path) -> Attestation | None:
 def _signer(state: State) -> Iterator[Signer]:
     key = state.config.get("attestkey")
     if key is None or key == _NODE_KEY:
-        make_node_key(state.layout.node_key)
-        with node_signer(state.layout.node_key) as signer:
+        with node_signer(state.layout.node_key, make=True) as signer:
             yield signer
     else:
         yield Signer(parse_fingerprint(key), state.config.gnupg_home())

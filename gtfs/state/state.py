@@ -51,7 +51,7 @@ from gtfs.state.turnover import drop, follow_catalogue
 from gtfs.trust.keyring import Keyring, open_keyring
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
-from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.sign import Signer, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
@@ -390,7 +390,6 @@ class State:
     def sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
-            make_node_key(self.layout.node_key)
-            self._signer = self._exit.enter_context(node_signer(self.layout.node_key))
+            self._signer = self._exit.enter_context(node_signer(self.layout.node_key, make=True))
         now_s = int(time.time())
         return write_signoff(self.layout.signoffs, packs, self._signer, now_s).name, now_s

@@ -126,34 +126,40 @@ def make_node_key(path: Path) -> Fingerprint:
 
     Raises `SigningFailed`, OSError.
     """
-    with own_home(path.parent) as home:
-        gpg = open_gnupg(home)
-        if path.exists():
-            return _import_node_key(gpg, path)
-        made = gpg.gen_key(
-            "Key-Type: eddsa\nKey-Curve: ed25519\nKey-Usage: sign\nName-Real: gtfs node\n"
-            "Expire-Date: 0\n%no-protection\n%commit\n"
-        )
-        if not made.fingerprint:
-            raise SigningFailed(f"cannot make the node's key: {reason_of(str(made.stderr))}")
-        secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
-        if not secret:
-            raise SigningFailed("cannot make the node's key: gpg does not export it")
-        replace_file(path, secret.encode("ascii"), 0o600)
-        return parse_fingerprint(made.fingerprint)
+    with node_signer(path, make=True) as signer:
+        return signer.fingerprint
 
 
 @contextmanager
-def node_signer(path: Path) -> Iterator[Signer]:
-    """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
+def node_signer(path: Path, *, make: bool = False) -> Iterator[Signer]:
+    """A `Signer` with the node's own key, which ``make`` makes if there is none, usable until the block ends.
+
+    Raises `SigningFailed`, OSError.
+    """
     with own_home(path.parent) as home:
-        yield Signer(_import_node_key(open_gnupg(home), path), home)
+        gpg = open_gnupg(home)
+        is_new = make and not path.exists()
+        yield Signer(_new_node_key(gpg, path) if is_new else _import_node_key(gpg, path), home)
 
 
 def node_public_key(path: Path) -> bytes:
     """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
     with node_signer(path) as signer:
         return signer.public_key()
+
+
+def _new_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:
+    made = gpg.gen_key(
+        "Key-Type: eddsa\nKey-Curve: ed25519\nKey-Usage: sign\nName-Real: gtfs node\n"
+        "Expire-Date: 0\n%no-protection\n%commit\n"
+    )
+    if not made.fingerprint:
+        raise SigningFailed(f"cannot make the node's key: {reason_of(str(made.stderr))}")
+    secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
+    if not secret:
+        raise SigningFailed("cannot make the node's key: gpg does not export it")
+    replace_file(path, secret.encode("ascii"), 0o600)
+    return parse_fingerprint(made.fingerprint)
 
 
 def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:

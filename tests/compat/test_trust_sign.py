@@ -153,7 +153,7 @@ def die_beside_gpg(gpg, text):
     gen_key(gpg, text)
 
 if moment == "home":
-    ownhome._gpgconf = die
+    ownhome._run = die
 elif moment == "agent":
     gnupg.GPG.__init__ = die
 elif moment == "making":
