@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from gtfs.cli.ask import ask, place_at
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_json
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
 from gtfs.durable import replace_file
@@ -82,7 +83,8 @@ def publish(
     done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose, prune)
     has_node = done is not None
     if done is None:
-        from gtfs.cli.work.publish import run, run_complete
+        with loading():
+            from gtfs.cli.work.publish import run, run_complete
 
         with bar("encoding") as show:
             show(0, 0, "")
