@@ -19,10 +19,11 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
 from gtfs.collection.wanted import check_name
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectFormat
+from gtfs.ids import SHA1, ObjectFormat
 from gtfs.layout import Layout
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.feedkey import address
+from gtfs.state.outstanding import why_unpublished
 
 _PARTS: Final = ("HEAD", "objects", "refs")  # of a repository, whether bare or in .git
 _WORK_TREE: Final = ".git"
@@ -77,11 +78,11 @@ def find_published(
                 entry = _entry(name, git_dir, its_feeds)
             if stamp is not None:
                 lines[git_dir] = stamp, its_feeds, entry
+            if entry is None:
+                found.left_out[name] = why_unpublished(Repository(git_dir, SHA1))
+                continue
         except (GtfsError, PermissionError) as error:
             found.left_out[name if name.isprintable() else ascii(name)] = str(error)
-            continue
-        if entry is None:
-            found.left_out[name] = "it has published nothing; gtfs init and gtfs publish"
             continue
         found.entries.append(entry[0])
         found.repositories[name] = Repository(git_dir, entry[1])

@@ -87,8 +87,11 @@ def _make(proxy: str | None) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def open_client(proxy: str | None = None) -> AsyncIterator[Client]:
-    """A client, and its end."""
+async def open_client(proxy: str | None = None, given: Client | None = None) -> AsyncIterator[Client]:
+    """A client, and its end; or the one that was ``given``, which its maker ends."""
+    if given is not None:
+        yield given
+        return
     client = Client(proxy)
     try:
         yield client

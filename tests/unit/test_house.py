@@ -46,7 +46,7 @@ LIVES_IN = {
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
     "dulwich": {"pack"},
-    "cryptography": {"swarm", "state"},
+    "cryptography": {"swarm", "state", "trust"},
     "httpx": {"swarm", "node"},
     "h11": {"overview"},
     "debian": {"trust", "catalogue"},
