@@ -49,9 +49,9 @@ from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.selection import Selection, select_refs
 from gtfs.state.turnover import drop, follow_catalogue
 from gtfs.trust.keyring import Keyring, open_keyring
+from gtfs.trust.nodekey import NodeKey, make_node_key, read_node_key
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
-from gtfs.trust.sign import Signer, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class State:
         except BaseException:
             self._exit.close()
             raise
-        self._signer: Signer | None = None
+        self._signer: NodeKey | None = None
         self._ingest: Ingest | None = None
 
     def __enter__(self) -> State:
@@ -390,6 +390,7 @@ class State:
     def sign_off(self, packs: Sequence[SignoffRow]) -> tuple[str, int]:
         """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
-            self._signer = self._exit.enter_context(node_signer(self.layout.node_key, make=True))
+            make_node_key(self.layout.node_key)
+            self._signer = read_node_key(self.layout.node_key)
         now_s = int(time.time())
         return write_signoff(self.layout.signoffs, packs, self._signer, now_s).name, now_s

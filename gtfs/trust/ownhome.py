@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Homes of GnuPG for the node's own key: in the directory of keys, each for a moment, with an agent of its own.
+"""Homes of GnuPG for a key that is being made: beside where it will lie, each for a moment, with an agent of its own.
 
 A kill leaves home and agent behind, the secret key in it: both are for the next start to sweep. Blocking; any thread.
 """
