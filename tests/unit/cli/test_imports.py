@@ -126,3 +126,25 @@ def test_a_command_that_a_node_answers_starts_no_process_and_loads_nothing_heavy
     assert asked == [request_]
     assert said in shown
     assert not HEAVY & loaded
+
+
+# What a node at work may need, and its start does not: each is imported where it is used.
+LATER = {
+    "dulwich", "cryptography", "email.message", "email.policy", "gtfs.overview.server", "h11", "httpx",
+    "importlib.metadata", "rich", "tomllib",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["sync", "mount", "seed", "mirror"])
+def test_what_few_nodes_need_is_not_loaded_before_a_node_starts(command: str) -> None:
+    code = f"import sys, gtfs.cli.commands, gtfs.cli.work.{command}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not LATER & set(done.stdout.split())
+
+
+def test_the_collector_leaves_alone_what_a_command_has_loaded() -> None:
+    code = "import gc\nfrom gtfs.cli.loading import loading\n"
+    code += "with loading():\n    assert not gc.isenabled()\n    import decimal\n"
+    code += "print(gc.isenabled(), gc.get_freeze_count() > 10000, decimal.Decimal.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True Decimal\n"
