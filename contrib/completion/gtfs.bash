@@ -19,7 +19,7 @@ declare -gA _gtfs_options=(
     ["pack"]="-h --help --all -o=<file> --output=<file> --jobs=<> --json"
     ["publish"]="-h --help --force --prune --jobs=<> -v --verbose --dry-run --pushed --propose --complete --feed-dir=<file> --json"
     ["refresh"]="-h --help --valid-days=<> --key=<> --json"
-    ["rewind"]="-h --help --dry-run --json"
+    ["rewind"]="-h --help --withdrawn --dry-run --json"
     ["seed"]="-h --help --config=<file> -o=<options>"
     ["seed add"]="-h --help --name=<> --json -o=<options>"
     ["seed list"]="-h --help --json"

@@ -213,6 +213,7 @@ complete -c gtfs -n '__gtfs_at refresh' -l key -x -a '' -d 'The key that signs i
 complete -c gtfs -n '__gtfs_at refresh' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at refresh' -a '(__gtfs_repositories)'
 complete -c gtfs -n '__gtfs_at rewind' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at rewind' -l withdrawn -d 'Go back behind a withdrawal, too: what it withdrew is listed and given again.'
 complete -c gtfs -n '__gtfs_at rewind' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at rewind' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at rewind' -a '(__gtfs_repositories)'

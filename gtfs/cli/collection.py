@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json, takes_options
 from gtfs.cli.terminal import complain, say, say_json
 
@@ -73,7 +74,8 @@ def publish(directory: Path, force: bool, repositories: bool, as_json: bool, dry
 
     Only if something changed, or the version before does not last long any more, it is a new version.
     """
-    from gtfs.cli.work.collection import run_publish
+    with loading():
+        from gtfs.cli.work.collection import run_publish
 
     done = run_publish(directory, force=force, repositories=repositories, dry_run=dry_run)
     if as_json:

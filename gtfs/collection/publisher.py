@@ -28,7 +28,7 @@ from gtfs.collection.found import FoundRepositories, Lines, find_published
 from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
 from gtfs.collection.mirrors import most_absent
 from gtfs.collection.places import CollectionPlaces, out_files
-from gtfs.durable import replace_file
+from gtfs.durable import make_for_all, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.state.bell import make_bell
@@ -263,11 +263,11 @@ def _published(
 
 def _write_out(places: CollectionPlaces, out: Path, document: bytes, found: FoundRepositories) -> None:
     """The files that a web server shows, the signed one first. Raises OSError."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_for_all(out)
     manifest = pack_manifest(manifest_of(found.entries, _fingerprints(places, found)))
     for path, data in zip(out_files(out), (document, manifest, projects_of(found.entries)), strict=True):
         if not path.exists() or path.read_bytes() != data:
-            replace_file(path, data, mode=0o644)
+            replace_file(path, data, for_all=True)
 
 
 def _fingerprints(places: CollectionPlaces, found: FoundRepositories) -> dict[str, str]:

@@ -18,6 +18,7 @@ import trio
 
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
+from gtfs.events import events
 from gtfs.ids import SHA1
 from gtfs.layout import Layout, fork_of
 from gtfs.node.memory import give_back
@@ -31,7 +32,7 @@ from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
 from gtfs.state.damage import is_damage
-from gtfs.state.outstanding import is_by_itself
+from gtfs.state.outstanding import is_by_itself, why_unpublished
 from gtfs.state.source import Source, find_source
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import Session
@@ -295,5 +296,6 @@ def _check_worth(node: Node) -> None:
             f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
         )
     if is_by_itself(state.config):
+        events.info("%s: %s", state.repository.path, why_unpublished(state.repository))
         return
-    log.warning("%s has published nothing yet: run gtfs publish %s", state.repository.path, state.repository.path)
+    log.warning("%s: %s", state.repository.path, why_unpublished(state.repository))

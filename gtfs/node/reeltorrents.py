@@ -21,7 +21,7 @@ from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
-from gtfs.state.repair import encode_again, encode_into, remake, short_reels
+from gtfs.state.repair import Remaking, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
@@ -274,9 +274,13 @@ class ReelTorrents:
     async def encode_again(self, row: ReelRow) -> bool:
         """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
 
-        What is here of it is seeded meanwhile.
+        What is here of it is seeded meanwhile, and others write.
         """
-        if not await self._writing.run(encode_again, self._state, row, cancelled):
+        made, writing = Remaking(self._state, row, self._state.layout.spool_beside), self._writing
+        if not await writing.run(made.begin):
+            return False
+        await writing.beside(made.encode, cancelled)
+        if not await writing.run(made.place):
             return False
         await self._leave(row)
         self._writing.news.reels.grow()

@@ -31,6 +31,7 @@ _CACHE_MIN: Final = 4 * MIB
 _CACHE_MAX: Final = 16 * MIB  # more makes no difference for neighbours in history
 _STOP_POLL_S: Final = 0.1
 _PR_SET_PDEATHSIG: Final = 1
+_COLLECTED: Final = 100_000  # objects after which a worker looks for cycles, of which its work makes none
 
 
 def count_workers(work: Work) -> int:
@@ -83,6 +84,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Without this a killed parent leaves workers waiting for ever on their queue.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    gc.set_threshold(_COLLECTED)
 
 
 def _ask_to_stop(stop_file: Path) -> None:

@@ -77,6 +77,7 @@ class Published:
     new_bytes: int = 0
     refs_moved: int = 0  # made and gone, too
     withdrawn: int = 0  # packs that were listed and are not any more
+    kept_refs: Sequence[bytes] = ()  # for which mirrors keep some of these all the same
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def draft(
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
         refs_moved=count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
         withdrawn=pruning.packs if pruning else 0,
+        kept_refs=pruning.kept_refs if pruning else (),
     )  # fmt: skip
     return Draft(catalogue, needed_roles(state), key, state.config.gnupg_home(), done)
 

@@ -16,6 +16,7 @@ from collecting import held, publish_repository
 from keys import Keys, shared_keys
 
 from gtfs.collection.document import BadCollection
+from gtfs.collection.found import find_published
 from gtfs.collection.places import out_files
 from gtfs.collection.publisher import (
     LosesMany,
@@ -27,6 +28,11 @@ from gtfs.collection.publisher import (
     publish_collection,
     read_settings,
 )
+from gtfs.ids import SHA1
+from gtfs.repo.repository import create_repository
+from gtfs.state.initialise import initialise
+from gtfs.state.outstanding import note_failure
+from gtfs.state.state import State
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,26 @@ def test_the_globs_choose_and_what_published_nothing_is_named(top: Path, keys: K
     init_collection(top, settings(keys, top, include=("*b.git", "e*"), exclude=("pub/c",)))
     done = publish_collection(top)
     assert names(top) == ["pub/b.git"] and list(done.left_out) == ["empty.git"]
+
+
+def test_of_what_has_published_nothing_it_is_said_what_it_waits_for(tmp_path: Path, keys: Keys) -> None:
+    repository = create_repository(tmp_path / "top" / "a.git", SHA1)
+
+    def said() -> str:
+        return find_published(tmp_path / "top", (), ("*",), ()).left_out["a.git"]
+
+    assert "gtfs init" in said()
+    with State(repository) as state:
+        initialise(state, "a", keys["alice"], str(keys.home))
+        for mode, words in (
+            ("manual", "run gtfs publish /"),
+            ("auto", "has a branch or tag and"),
+            ("tags", "a tag and"),
+        ):
+            state.config.set("publish", mode)
+            assert words in said() and ("run gtfs publish" in said()) == (mode == "manual")
+    note_failure(repository.layout, OSError("the agent sleeps"))
+    assert said().endswith("that failed: the agent sleeps")
 
 
 def test_a_repository_with_a_work_tree_is_listed_with_the_feed_that_it_has(top: Path, keys: Keys) -> None:

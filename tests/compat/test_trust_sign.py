@@ -203,7 +203,7 @@ def die_when_made(gpg, text):
     die()
 
 if moment == "home":
-    ownhome._gpgconf = die
+    ownhome._run = die
 elif moment == "agent":
     gnupg.GPG.__init__ = die
 elif moment == "making":

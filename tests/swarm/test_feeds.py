@@ -18,6 +18,7 @@ from waiting import WAIT_S
 
 from gtfs.errors import Blame
 from gtfs.feed import BadFeed, DhtFeed, FileFeed, HttpFeed, chunk_feed, parse_feed
+from gtfs.nearness import nearness
 from gtfs.swarm import feeds, httpget
 from gtfs.swarm.feeds import FeedError, FeedPoller, Validators, fetch
 from gtfs.swarm.httpget import open_client
@@ -388,8 +389,7 @@ def inner():
 @pytest.mark.parametrize("host", ["127.0.0.2", "rebound.example", "[::ffff:127.0.0.2]", "localhost", "2130706434"])
 async def test_a_redirect_from_outside_to_this_machine_is_not_followed(server, inner, monkeypatch, host):
     # The feed's server counts as one of the open Internet.
-    near = httpget.nearness
-    monkeypatch.setattr(httpget, "nearness", lambda address: 0 if address == "127.0.0.1" else near(address))
+    monkeypatch.setattr(httpget, "nearness", lambda address: 0 if address == "127.0.0.1" else nearness(address))
     port = inner.server_address[1]
     server.answers["/c"] = {"status": 302, "headers": {"Location": f"http://{host}:{port}/secret"}}
     before = trio.socket.set_custom_hostname_resolver(Names()) if host not in ("127.0.0.2",) else None
@@ -420,7 +420,7 @@ async def test_a_feed_of_this_machine_may_lead_to_another_of_it(server, inner):
     ],
 )  # fmt: skip
 async def test_how_near_an_address_is(address, near):
-    assert httpget.nearness(address) == near
+    assert nearness(address) == near
 
 
 async def test_what_is_no_regular_file_is_no_feed_and_nothing_waits_for_it(tmp_path):

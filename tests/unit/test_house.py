@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "cli": BELOW_NODES | {"node", "collection", "daemon"},
     "remote": BELOW_NODES | {"node", "collection", "daemon", "cli"},
 }
-FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
+FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout", "nearness"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
