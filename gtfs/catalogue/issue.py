@@ -16,6 +16,7 @@ from gtfs.catalogue.accept import Accepted, Believed, FirstTrust, Held, NotSigne
 from gtfs.catalogue.cosign import Role, choose_signers
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.race import Race
+from gtfs.catalogue.reftree import RefTree
 from gtfs.catalogue.statement import Statement
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.catalogue.store import CatalogueStore
@@ -64,6 +65,8 @@ def next_catalogue(
 
     Raises `BadCatalogue` for refs or settings that it cannot hold.
     """
+    if list(refs) != (names := sorted(refs)):
+        refs = {name: refs[name] for name in names}
     before = [race.version for race in races] + ([] if held is None else [held.catalogue.version])
     catalogue = Catalogue(
         repository=settings.repository,
@@ -82,13 +85,13 @@ def next_catalogue(
         policy=settings.policy,
         accepted_faults=settings.accepted_faults,
         head=head,
-        refs=dict(sorted(refs.items())),
+        refs=dict(refs),
         reels=tuple(reels),
         needs=needs,
         raced=tuple(race.digest for race in races),
         pruned=None if held is None else held.catalogue.pruned,
     )
-    lines = sum(len(name) + 2 * settings.object_format.oid_bytes + 3 for name in refs)
+    lines = sum(map(len, refs)) + len(refs) * (2 * settings.object_format.oid_bytes + 3)
     if settings.in_chunks_above is not None and lines > settings.in_chunks_above:
         catalogue = catalogue.in_chunks(None if held is None else held.catalogue.tree)
     catalogue.to_text()
@@ -140,12 +143,21 @@ def sign_together(
     return combine_clearsigned([Signer(key, gnupg_home, asks=asks).clearsign(text) for key in by])
 
 
-def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: Keyring, now_s: int) -> Accepted:
+def keep(
+    store: CatalogueStore,
+    catalogue: Catalogue,
+    document: bytes,
+    keyring: Keyring,
+    now_s: int,
+    follows: RefTree | None = None,
+) -> Accepted:
     """Accept a signed catalogue by the rules that mirrors apply, and keep it; only then may it be told to others.
+
+    ``follows``: the chunks of the one before, as far as they were read.
 
     Raises a `CatalogueRefused` (for example when the held catalogue does not name the signer), OSError.
     """
-    held, known = store.highest(catalogue.tree), store.known_digest
+    held, known = store.highest(follows), store.known_digest
     first = _first_signers(catalogue)
     accepted = accept(document, held, keyring, first, now_s, known_digest=known, drawn=catalogue.tree)
     return _save(store, accepted, held, catalogue.to_text())
