@@ -437,8 +437,14 @@ def test_a_fork_has_the_offers_of_one_key(there: Offering) -> None:
 
 def test_nobody_offers_without_a_catalogue_to_offer_for(there: Offering) -> None:
     assert "holds no catalogue" in there.type("offer", there.work, exit_code=2)
+    there.type("init", there.work, "--name", "w", "--sign-key", there.key("alice"), "--gnupg-home", there.keys.home)
+    assert "has published nothing yet: gtfs publish" in there.type("inbox", there.work, exit_code=2)
+
+
+def test_who_only_asks_leaves_nothing_behind(there: Offering) -> None:
     there.type("inbox", there.work, exit_code=2)
-    assert not (there.work / ".git" / "gtfs").exists()  # who only asks leaves nothing behind
+    there.type("offer", there.work, exit_code=2)
+    assert not (there.work / ".git" / "gtfs").exists()
 
 
 @pytest.mark.parametrize("name", ["a..b", "with space", "x\x1b[2J", ""])
