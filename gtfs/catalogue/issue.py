@@ -110,12 +110,23 @@ class TooFewKeys(GtfsError):
     fault = Blame.USAGE
 
 
-def sign_together(
-    text: str, needed: Sequence[Role], own: Fingerprint, gnupg_home: Path | None, *, asks: bool = True
-) -> bytes:
-    """A catalogue's text signed by the key ``own`` if that will do, else by as many as are needed of those here.
+PROPOSE: Final = """so: gtfs publish --propose REPO FILE, gtfs sign FILE where each key is, then \
+gtfs publish --complete REPO FILE.*.asc"""
 
-    ``asks``: whether gpg may ask for a passphrase. Raises `TooFewKeys`, `SigningFailed`, `GnupgUnusable`.
+
+def sign_together(
+    text: str,
+    needed: Sequence[Role],
+    own: Fingerprint,
+    gnupg_home: Path | None,
+    *,
+    asks: bool = True,
+    otherwise: str = PROPOSE,
+) -> bytes:
+    """A statement's text signed by the key ``own`` if that will do, else by as many as are needed of those here.
+
+    ``asks``: whether gpg may ask for a passphrase; ``otherwise``: what to do where they are not enough.
+    Raises `TooFewKeys`, `SigningFailed`, `GnupgUnusable`.
     """
     by = [own]
     if any(role.lacks([own]) for role in needed):
@@ -125,9 +136,8 @@ def sign_together(
         chosen = choose_signers(needed, usable)
         if chosen is None:
             raise TooFewKeys(
-                f"the catalogue needs signatures by {' and by '.join(map(str, needed))}; of their secret keys here: "
-                f"{', '.join(usable) or 'none'}; so: gtfs publish --propose REPO FILE, gtfs sign FILE where each key "
-                "is, then gtfs publish --complete REPO FILE.*.asc"
+                f"it needs signatures by {' and by '.join(map(str, needed))}; of their secret keys here: "
+                f"{', '.join(usable) or 'none'}; {otherwise}"
             )
         by = chosen
     return combine_clearsigned([Signer(key, gnupg_home, asks=asks).clearsign(text) for key in by])

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import trio
@@ -28,6 +29,7 @@ from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.saidonce import SaidOnce
 from gtfs.node.shared import Shared
+from gtfs.node.sparing import ListedVersion, Sparing
 from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
@@ -141,6 +143,7 @@ class Roster:
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
         self._said = SaidOnce(log)
+        self.listed: Callable[[WantedRepository], ListedVersion | None] = lambda _wanted: None
 
     def members(self) -> list[RosterMember]:
         """By name."""
@@ -260,6 +263,7 @@ class Roster:
         opened = open_source(source, trust, given, self.session, self.shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
+        node.poller.may_leave_out = Sparing(node.state, node.bell, partial(self.listed, wanted)).may
         await node.take_up()
         if is_clone:
             await node.reel_torrents.encode()

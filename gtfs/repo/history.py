@@ -14,6 +14,7 @@ from gtfs.ids import ObjectId
 from gtfs.pack.format import TAG
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
+from gtfs.repo.plainrefs import read_plain, read_plain_head
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 TIPS = b"refs/gtfs/tips/"
@@ -47,6 +48,9 @@ def read_places(repository: Repository, known: Sequence[Block] = ()) -> dict[byt
 
     Of ``known`` lines, in order, those that git gives again are not read a second time.
     """
+    plain = read_plain(repository)
+    if plain is not None:
+        return plain
     out = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
     places: dict[bytes, ObjectId] = {}
     at = passed = missed = 0
@@ -88,12 +92,23 @@ def add_kinds(repository: Repository, places: Mapping[bytes, ObjectId]) -> list[
 
 def read_head(repository: Repository) -> bytes | None:
     """The branch that HEAD names, or None when it is detached."""
+    plain = read_plain_head(repository)
+    if plain is not None:
+        return plain
     out = repository.git("symbolic-ref", "--quiet", "HEAD", check=False).strip()
     return out or None
 
 
-def read_head_commit(repository: Repository) -> ObjectId | None:
-    """The commit that HEAD leads to, None where there is none."""
+def read_head_commit(repository: Repository, refs: Iterable[Ref] | None = None) -> ObjectId | None:
+    """The commit that HEAD leads to, None where there is none.
+
+    ``refs``: each of the repository but those at what is missing, if they were just read.
+    """
+    branch = None if refs is None else read_plain_head(repository)
+    if refs is not None and branch is not None:
+        at = next((ref for ref in refs if ref.name == branch), None)
+        if at is None or at.kind == b"commit":
+            return None if at is None else at.oid
     out = repository.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).strip()
     return ObjectId(bytes.fromhex(out.decode())) if out else None
 
@@ -178,5 +193,6 @@ def history(
 
 
 def _tips(repository: Repository, refs: Iterable[Ref]) -> set[ObjectId]:
-    head = read_head_commit(repository)
-    return {ref.oid for ref in refs if ref.kind != MISSING} | ({head} if head is not None else set())
+    found = list(refs)
+    head = read_head_commit(repository, found)
+    return {ref.oid for ref in found if ref.kind != MISSING} | ({head} if head is not None else set())

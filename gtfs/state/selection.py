@@ -46,7 +46,7 @@ def select_refs(
     """
     refs = read_refs(repository, _known(held)) if refs is None else refs
     if config.sign_key() is None:
-        head = read_head_commit(repository)
+        head = read_head_commit(repository, refs)
         chosen = [ref for ref in refs if ref.kind in (b"commit", b"tag")]
         return Selection(chosen + ([Ref(b"HEAD", head, b"commit")] if head is not None else []), [])
     objection = _objections(repository, config, held)
