@@ -5,7 +5,7 @@ declare -gA _gtfs_options=(
     ["gtfs"]="-h --help --version -V -v --verbose"
     ["collection"]="-h --help"
     ["collection follow"]="-h --help --name=<> --keyring=<repo> --signer=<> --manifest --feed=<> --include=<> --exclude=<> --directory=<dir> --gone=keep|move|delete --config=<file> -o=<options> --json --dry-run"
-    ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
+    ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --signer=<> --threshold=<> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
     ["collection list"]="-h --help --json"
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"

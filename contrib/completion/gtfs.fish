@@ -87,6 +87,8 @@ complete -c gtfs -n '__gtfs_at collection init' -s h -l help -d 'Show this messa
 complete -c gtfs -n '__gtfs_at collection init' -l name -x -a '' -d 'The collection\'s id, for good; needed once.'
 complete -c gtfs -n '__gtfs_at collection init' -l sign-key -x -a '' -d 'Full fingerprint of the OpenPGP key that signs it; needed once.'
 complete -c gtfs -n '__gtfs_at collection init' -l gnupg-home -r -F -d 'Where gpg has that key (default: gpg\'s own).'
+complete -c gtfs -n '__gtfs_at collection init' -l signer -x -a '' -d 'A key that the list names as its signer (default: the signing key); may be given again.'
+complete -c gtfs -n '__gtfs_at collection init' -l threshold -x -a '' -d 'How many of them must (default 1).'
 complete -c gtfs -n '__gtfs_at collection init' -l url -x -a '' -d 'What a web server shows DIRECTORY as (default: its repositories\' feeds are files).'
 complete -c gtfs -n '__gtfs_at collection init' -l feed -x -a '' -d 'Instead of --url: where catalogues are, {} standing for a name; may be given again.'
 complete -c gtfs -n '__gtfs_at collection init' -l include -x -a '' -d 'List these alone; may be given again.'
