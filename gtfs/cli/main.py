@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from gtfs.cli.loading import loading
+
 INTERRUPTED = 130
 
 
@@ -46,7 +48,8 @@ def run_program(load: Callable[[], Callable[[Sequence[str]], int]]) -> NoReturn:
     """Be a console script: ``load`` imports what it is, and gives the function that runs it with an exit code."""
     end_at_once_when_interrupted(at_once=True)
     open_standard_files()
-    run = load()
+    with loading():
+        run = load()
     end_at_once_when_interrupted(at_once=False)
     code = run(sys.argv)
     end_at_once_when_interrupted(at_once=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_options, write_exit_status
 from gtfs.cli.terminal import complain, say
 from gtfs.daemon.asking import ask_daemon, places_to_ask
@@ -75,7 +76,8 @@ def takes_config(command: Any) -> Any:
 @takes_options
 def run(repos: tuple[str, ...], config: Path | None, options: tuple[str, ...]) -> int:
     """Seed each REPO, without one what gtfs.conf(5) says."""
-    from gtfs.cli.work.seed import run_configured, run_named
+    with loading():
+        from gtfs.cli.work.seed import run_configured, run_named
 
     if repos and config is not None:
         raise click.UsageError("--config is for gtfs seed without REPO")

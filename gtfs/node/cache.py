@@ -147,7 +147,7 @@ class Cache:
             return False
         if row.name not in self._given_again:
             try:
-                gives = await self._writing.run(gives_again, self._state, row, cancelled)
+                gives = await self._writing.beside(gives_again, self._state, row, cancelled)
             except GtfsError as e:
                 log.warning("reel %s stays, as it cannot be encoded again just now: %s", row.name, e)
                 return False

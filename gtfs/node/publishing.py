@@ -180,15 +180,15 @@ class Publishing:
         """What another request would do now."""
         return await self._writing.run(answer_dry_run, self._state, request["of"])
 
-    async def rewind(self, version: int) -> dict[str, Any]:
+    async def rewind(self, version: int, *, withdrawn: bool = False) -> dict[str, Any]:
         """Hold an accepted version again; what `gtfs rewind` shows."""
-        done = await self._writing.run(rewind, self._state, version)
+        done = await self._writing.run(partial(rewind, self._state, version, withdrawn=withdrawn))
         await self._on_published()
         return done
 
     async def asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """The same for a caller."""
-        return await self.rewind(request["version"])
+        return await self.rewind(request["version"], withdrawn=request.get("withdrawn") is True)
 
     async def asked_moved(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Somebody who moved refs says so; how this node publishes."""

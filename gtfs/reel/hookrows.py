@@ -38,6 +38,7 @@ class HookRows:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._failures: tuple[int, list[HookFailure]] | None = None  # as of so many changes of the index
 
     def begin(self) -> None:
         """From now on moves count; the refs that are held before the first time are no news to a hook."""
@@ -106,6 +107,14 @@ class HookRows:
             )
 
     def failures(self) -> list[HookFailure]:
-        """The hooks whose last run failed, by name."""
-        rows = self._db.rows("SELECT hook, times, last, reason FROM hook_failures ORDER BY hook")
-        return [HookFailure._make(row) for row in rows]
+        """The hooks whose last run failed, by name.
+
+        Known by heart while nothing changes: each of a thousand nodes asks now and then, and would open its index.
+        """
+        known, changes = self._failures, self._db.changes
+        if known is None or known[0] != changes or self._db.is_writing() or self._db.read_only:
+            rows = self._db.rows("SELECT hook, times, last, reason FROM hook_failures ORDER BY hook")
+            known = (changes, [HookFailure._make(row) for row in rows])
+            if not self._db.is_writing():
+                self._failures = known
+        return list(known[1])

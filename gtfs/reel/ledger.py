@@ -16,6 +16,14 @@ from gtfs.reel.database import Database
 from gtfs.reel.manyrows import run_with_rows
 
 _TAKEN_UP: Final = "taken-up-tips"
+_HELD_OF: Final = "held-refs-of"  # the digest of the catalogue that has exactly these refs; missing once they change
+
+
+class Before(NamedTuple):
+    """The refs of a catalogue, and its digest."""
+
+    digest: str
+    refs: Mapping[bytes, ObjectId]
 
 
 class SignOff(NamedTuple):
@@ -82,11 +90,19 @@ class HeldRefs:
                 self._held = (changes, held)
         return held
 
-    def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
-        """Hold exactly these refs."""
-        with self._db.transaction():
-            held = self.held()
-            self.change(dict(refs.items() - held.items()), held.keys() - refs.keys())
+    def are_of(self, digest: str) -> bool:
+        """Whether they are known to be those of the catalogue of this digest, without a look at each."""
+        return self._db.row("SELECT 1 FROM meta WHERE key = ? AND value = ?", (_HELD_OF, digest)) is not None
+
+    def set_held(self, refs: Mapping[bytes, ObjectId], digest: str | None = None, before: Before | None = None) -> None:
+        """Hold exactly these refs, those of the catalogue ``digest``. If what is held is known to be the refs of the
+        catalogue ``before`` it, these are not read."""
+        with self._db.transaction() as db:
+            held = before.refs if before is not None and self.are_of(before.digest) else self.held()
+            moved = {name for name, _ in refs.items() ^ held.items()}
+            self.change({n: refs[n] for n in moved if n in refs}, [n for n in moved if n not in refs])
+            if digest is not None:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_HELD_OF, digest))
 
     def change(
         self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None
@@ -94,6 +110,7 @@ class HeldRefs:
         """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
         with self._db.transaction() as db:
             self._changed_as_of = self._db.changes  # whose end makes it one more
+            db.execute("DELETE FROM meta WHERE key = ?", (_HELD_OF,))
             run_with_rows(db, "DELETE FROM held_refs WHERE name IN (%s)", ((name,) for name in drop))
             run_with_rows(db, "INSERT OR REPLACE INTO held_refs %s", put.items())
             run_with_rows(db, "INSERT OR REPLACE INTO left_refs %s", (left or {}).items())

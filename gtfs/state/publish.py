@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.foresight import LookedAt
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.reel.index import ReelRow
+from gtfs.reel.ledger import Before
 from gtfs.repo.history import Ref, read_head
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
@@ -77,6 +79,7 @@ class Published:
     new_bytes: int = 0
     refs_moved: int = 0  # made and gone, too
     withdrawn: int = 0  # packs that were listed and are not any more
+    kept_refs: Sequence[bytes] = ()  # for which mirrors keep some of these all the same
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ def draft(
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
         refs_moved=count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
         withdrawn=pruning.packs if pruning else 0,
+        kept_refs=pruning.kept_refs if pruning else (),
     )  # fmt: skip
     return Draft(catalogue, needed_roles(state), key, state.config.gnupg_home(), done)
 
@@ -246,7 +250,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
 
 def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: IssueSettings, now_s: int) -> Catalogue:
     """The catalogue after the held one, without its reels."""
-    named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
+    named = {**choice.stay, **dict(map(itemgetter(0, 1), choice.refs))}
     needs = needs_of(state, state.held, fresh)
     state.look_who_vouches()
     new = next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
@@ -304,10 +308,12 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     assert state.keyring is not None
     if state.config.get("announce") is not None:
         note_news(state.repository, held, catalogue)
-    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
+    tree = None if held is None else held.catalogue.tree
+    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()), tree)
     with state.index.transaction():
         state.hold(accepted)
-        state.index.refs.set_held(catalogue.refs)
+        before = None if held is None else Before(held.digest, held.catalogue.refs)
+        state.index.refs.set_held(catalogue.refs, accepted.digest, before)
     clear_up(state)
     return drawn.done
 

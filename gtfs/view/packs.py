@@ -62,6 +62,9 @@ class SwarmReads(Protocol):
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
         """Raises the mount's `ReadTimedOut` and `NotLocal` for the swarm's own errors."""
 
+    async def read_here(self, reel: SwarmReel, offset: int, length: int) -> bytes | None:
+        """The range if it is here, None if it is not any more; nobody is waited for."""
+
 
 class Packs:
     """See the module."""
@@ -235,8 +238,11 @@ class Packs:
             return data if whole_still else await self._read_row(row, offset, length, read_ahead)
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
-        if row.stage == "unpacked" and not is_here:
-            return await self._read_made(row, offset, length)
+        if row.stage == "unpacked":  # git has it: what leaves a cache while it is read may be with nobody else
+            here = None
+            if torrent is not None and is_here:
+                here = await self._swarm.read_here(torrent, row.offset + offset, length)
+            return await self._read_made(row, offset, length) if here is None else here
         if torrent is None:
             raise NotLocal
         # Read-ahead ends with the pack: what follows in the reel is another file.

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from keys import shared_keys
 from offering import Offering
 
 from gtfs.catalogue.document import ReelEntry
+from gtfs.feed import parse_feed
 from gtfs.ids import InfoHash, ObjectId, ReelName
+from gtfs.node.inbox import Answer, _ask_all
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import open_repository
 from gtfs.state import fork as forks
 from gtfs.state import inbox as inboxes
@@ -303,6 +307,13 @@ def test_a_catalogue_that_is_too_long_for_a_fork_is_not_read(there: Offering) ->
     assert "over the limit" in said
 
 
+def test_what_is_too_long_is_not_kept_until_the_last_fork_has_answered(tmp_path: Path) -> None:
+    path = tmp_path / "long.asc"
+    path.write_bytes(b"-----BEGIN PGP SIGNED MESSAGE-----\n" + b"x" * inboxes.DOCUMENT_BYTES)
+    [answer] = trio.run(_ask_all, [Answer(parse_feed(str(path)), None)], NodeOptions(offline=True))
+    assert answer.document is None and "over the limit" in str(answer.error)
+
+
 def test_more_forks_than_an_inbox_may_have_are_refused(there: Offering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inboxes, "FORKS", 0)
     there.commit("better", by="bob")
@@ -338,6 +349,28 @@ def test_a_fork_that_signs_two_catalogues_of_one_version_counts_for_nothing(ther
     there.commit("next", by="bob")
     there.offer()
     assert the_offer(there.inbox())["stage"] == "offered"
+
+
+@pytest.mark.warns
+def test_two_catalogues_of_one_who_offers_count_against_nobody_else(there: Offering) -> None:
+    there.trust("carol")
+    there.commit("better", by="bob")
+    there.offer()
+    there.add()
+    bobs = there.catalogue
+    # Where bob's are looked for in the DHT anybody can put a pointer to carol's.
+    shutil.copytree(there.mirror, other := there.root / "other.git", ignore=shutil.ignore_patterns("gtfs-fork.git"))
+    there.mirror = other
+    there.git(there.work, "reset", "-q", "--hard", there.first)
+    there.commit("otherwise", by="carol")
+    there.offer(by="carol")
+    there.add()
+    tip = next(iter(there.held().catalogue.refs.values()))
+    bobs.write_bytes(there.forge(by="carol", refs={b"refs/heads/other": tip}).read_bytes())
+    forks = {fork["name"].partition(" ")[0]: fork for fork in there.inbox(exit_code=4)["forks"]}
+    assert forks["bob"]["offers"][0]["stage"] == "offered"
+    assert forks["bob"]["trouble"] == f"what is found there is the fork of {there.key('carol')}"
+    assert forks["carol"]["offers"][0]["stage"] == "refused"
 
 
 def test_an_older_catalogue_of_a_fork_changes_nothing(there: Offering) -> None:
@@ -400,6 +433,8 @@ def test_a_fork_has_the_offers_of_one_key(there: Offering) -> None:
 
 def test_nobody_offers_without_a_catalogue_to_offer_for(there: Offering) -> None:
     assert "holds no catalogue" in there.type("offer", there.work, exit_code=2)
+    there.type("inbox", there.work, exit_code=2)
+    assert not (there.work / ".git" / "gtfs").exists()  # who only asks leaves nothing behind
 
 
 @pytest.mark.parametrize("name", ["a..b", "with space", "x\x1b[2J", ""])

@@ -126,6 +126,11 @@ def test_who_seeds_a_mirror_seeds_what_is_offered_from_it(house: House, pub: Pat
     work, tip = edit(house, mirror, stranger, "and the next one")
     assert offer(house, mirror, work, stranger) == fork
     shutil.copy(fork / "gtfs" / "catalogue" / "latest.asc", letter)
-    found = house.gtfs("inbox", pub, "--json", *by).json()
+    # Whom to ask is said to all commands at once, and the port there is the daemon's.
+    Path(house.root, "gtfs.conf").write_text(
+        f"[defaults]\n\toptions = nodht,listen=127.0.0.1:{seeder.port},peer=127.0.0.1:{seeder.port}\n"
+    )
+    env = {"CONFIGURATION_DIRECTORY": str(house.root)}
+    found = house.run(["gtfs", "inbox", pub, "--json"], env=env).json()
     assert (found["forks"][0]["offers"][0]["tip"], found["forks"][0]["version"]) == (tip, 2)
     house.keep_sound(mirror, fork, Path(found["forks"][0]["path"]))

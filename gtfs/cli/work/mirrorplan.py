@@ -10,14 +10,15 @@ from typing import Any
 
 import trio
 
-from gtfs.cli.nodeoptions import Said, check_own, check_process, parse
+from gtfs.cli.nodeoptions import Said, check_own, parse
 from gtfs.cli.source import source_at
+from gtfs.cli.work.configured import configured
 from gtfs.cli.work.unit import Unit, find_unit
 from gtfs.collection.document import looks_like_collection
 from gtfs.collection.wanted import check_name
 from gtfs.daemon.added import default_name
 from gtfs.daemon.asking import NoDaemon, ask_daemon
-from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.conf import Configuration
 from gtfs.daemon.mirrored import (
     ConfiguredMirror,
     NotMirrored,
@@ -27,7 +28,7 @@ from gtfs.daemon.mirrored import (
     find_configured,
     same_source,
 )
-from gtfs.daemon.places import Places, find_places
+from gtfs.daemon.places import Places
 from gtfs.feed import DhtFeed, FileFeed, parse_feed
 from gtfs.ids import SHA1
 from gtfs.mount.options import escape_value
@@ -39,7 +40,6 @@ from gtfs.state.mirrorsettings import check_push_url
 from gtfs.state.source import Source
 from gtfs.state.worktrees import Worktree, parse_worktree
 
-CHECK = OptionsCheck(check_process, check_own)
 _COLLECTION = "collection.asc"  # in its publisher's directory
 
 
@@ -87,8 +87,7 @@ def plan_mirror(text: str, directory: Path | None, given: dict[str, Any]) -> Mir
         check_push_url(given["push_url"])
     for worktree in given["worktrees"]:
         absolute_worktree(worktree)
-    places = find_places(os.environ, is_root=os.geteuid() == 0, config=given["config"])
-    configuration = read_configuration(places, CHECK)
+    places, configuration = configured(given["config"])
     is_running = _is_running(places)
     unit = None if is_running or given["config"] is not None else find_unit(places, os.environ)
     uid = places.control.stat().st_uid if is_running else unit.uid if unit else os.geteuid()

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import trio
 
-from gtfs.cli.nodeoptions import BadNodeOption, Said, check_own, check_process, parse
+from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
-from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.conf import Configuration, read_configuration
 from gtfs.daemon.overview import judge_roster
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster
@@ -38,8 +39,6 @@ from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
-
-_OWN_CHECK = OptionsCheck(check_process, check_own)
 
 
 class DaemonRuns(GtfsError):
@@ -63,7 +62,7 @@ def run_named(repos: Sequence[str], options: Sequence[str]) -> int:
 def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -> int:
     """Seed what gtfs.conf says, and what is added, until a signal ends it. ``is_needed``: gtfs.conf must be there."""
     check_process(options)
-    read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
+    read = partial(read_configuration, places, CHECK, is_needed=is_needed)
     configuration = read()
     words = (*configuration.options, *configuration.status, *options)
     said = check_process(words)
@@ -185,7 +184,7 @@ async def _seed_configured(
     places: Places, configuration: Configuration, read: Callable[[], Configuration], logfile: Path | None, run: _Run
 ) -> None:
     added = AddedRepositories(places.added)
-    service = Service(places, configuration, read, _OWN_CHECK, added, run.roster, run.nursery)
+    service = Service(places, configuration, read, CHECK, added, run.roster, run.nursery)
     await service.start()
     run.nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
     run.tell_ready()

@@ -19,7 +19,7 @@ from gtfs.reel.index import (
     SeenPack,
     SignOff,
 )
-from gtfs.reel.ledger import SignatureRow
+from gtfs.reel.ledger import Before, SignatureRow
 
 NAME = "ab" * 32
 HASH = b"\7" * 20
@@ -194,6 +194,27 @@ def test_which_of_some_packs_are_unpacked_is_looked_up_by_their_ids(index, packs
     ((sql, values),) = asked
     ((*_, plan),) = rows(f"EXPLAIN QUERY PLAN {sql}", values)
     assert "(oid=?)" in plan and "packs_state" not in plan
+
+
+def test_refs_are_of_a_catalogue_until_any_changes(index, packs, monkeypatch):
+    a, b = (pack.oid for pack in packs.chain(2))
+    first, second = {b"refs/heads/a": a, b"refs/heads/b": b}, {b"refs/heads/a": b, b"refs/heads/c": a}
+    index.refs.set_held(first, "11")
+    assert index.refs.are_of("11") and not index.refs.are_of("22")
+    with monkeypatch.context() as patch:
+        patch.setattr(index.refs, "held", lambda: pytest.fail("they were read"))
+        index.refs.set_held(second, "22", Before("11", first))
+    assert index.refs.held() == second and index.refs.are_of("22") and not index.refs.are_of("11")
+    index.refs.change({b"refs/heads/a": a})
+    assert not index.refs.are_of("22")
+    index.refs.set_held(first, "33", Before("22", second))  # of which that is not true any more
+    assert index.refs.held() == first and index.refs.are_of("33")
+    index.refs.set_held(second)
+    assert index.refs.held() == second and not index.refs.are_of("33")
+    with pytest.raises(KeyError), index.transaction():
+        index.refs.set_held(first, "44")
+        raise KeyError
+    assert index.refs.held() == second and not index.refs.are_of("44")
 
 
 def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
