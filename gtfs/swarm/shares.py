@@ -66,7 +66,7 @@ class Fetch:
         self._is_slow = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
-        self._owners = Owners(b"", ())
+        self._owners = Owners(b"", (), 0)
         self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
 
     def is_new(self, now_s: float) -> bool:
@@ -88,7 +88,8 @@ class Fetch:
             return first_grades(self._score(self._me), window) if is_meeting else {}
         if busy != self._among:
             self._among = busy
-            self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
+            scores_of_others = [self._score(peer_id) for peer_id in busy]
+            self._owners = Owners(self._score(self._me), scores_of_others, self._board.count)
         own, others = self._owners.share(
             piece for piece in range(self._board.count) if not found.spread[piece] and not self._board.is_here(piece)
         )
