@@ -26,6 +26,7 @@ from gtfs.swarm.rendezvous import (
 )
 from gtfs.swarm.shares import (
     AT_ONCE,
+    IDLE_PIECES,
     IDLE_S,
     LAST,
     LEAST,
@@ -216,12 +217,26 @@ def test_bytes_that_make_no_piece_do_not_hold_up_anything(fetch, board):
     assert UNWANTED not in at(2 * TRICKLE_S)
 
 
-def test_a_peer_that_gets_nothing_owns_nothing_after_a_while(fetch):
+def test_a_peer_that_gets_nothing_while_we_do_owns_nothing_after_a_while(fetch, board):
     both = share(range(PIECES), scores(ME, PIECES), [scores(peer_id, PIECES) for peer_id in OTHERS[:2]])
     assert set(both[0]) <= fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 0}), 0, 0).keys()
+    for piece in range(IDLE_PIECES):
+        board.finish(piece)
     grades = fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 7}), 9, IDLE_S)
-    one, _ = share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[1], PIECES)])
+    one, _ = share(range(IDLE_PIECES, PIECES), scores(ME, PIECES), [scores(OTHERS[1], PIECES)])
     assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(one)
+
+
+def test_where_nobody_gets_much_everybody_keeps_its_own(fetch, board):
+    mirrors = dict.fromkeys(OTHERS, 0)
+    own, _ = share(range(PIECES), scores(ME, PIECES), [scores(peer_id, PIECES) for peer_id in OTHERS])
+    fetch.grades(company(mirrors), 0, 0)
+    for piece in range(IDLE_PIECES - 1):
+        board.finish(piece)
+    grades = fetch.grades(company(mirrors), 9, 2 * IDLE_S)
+    assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(own) - {
+        *range(IDLE_PIECES - 1)
+    }
 
 
 def test_who_gets_less_without_the_seeds_than_with_them_goes_back_and_helps(fetch, board):
