@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,7 +13,7 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.feed import seed_url
-from gtfs.ids import REEL_SUFFIX, ObjectId
+from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
@@ -181,9 +181,13 @@ class ReelTorrents:
         return row.is_whole or self._state.reel_files.has_table(row)
 
     async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
-        """Fetch a reel's footer and table, check them against its name and make its packs known.
+        """Fetch a reel's footer and table, and make its packs known; raises what the two do."""
+        await self.keep_table(row, *await self.fetch_table(row, deadline_s))
 
-        Raises `SwarmError`, `CorruptReel` (a table that is not the one the signed catalogue names).
+    async def fetch_table(self, row: ReelRow, deadline_s: float) -> tuple[Footer, bytes]:
+        """The footer of a reel, which fits its name, and its table, which is still to be checked against that.
+
+        Raises `SwarmError`, `CorruptReel` (a footer that is not the one the signed catalogue names).
         """
         torrent = self._torrents.get(row.id)
         if torrent is None:
@@ -199,16 +203,12 @@ class ReelTorrents:
             table = await torrent.read(at, length, deadline_s=deadline_s)
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-        await self._writing.run(self._keep_table, row, foot, table)
+        return foot, table
 
-    def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        asked = self._writing.news.asked
-
-        def known(oids: Collection[ObjectId]) -> None:
-            trio.from_thread.run_sync(asked.known, oids)
-
-        packs = parse_table(table, foot)
-        self._state.reel_files.keep_table(row, packs, self._date_s(), asked.oids, known)
+    async def keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
+        """Check a table and make its packs known; raises `CorruptReel`."""
+        asked, keep = self._writing.news.asked, self._state.reel_files.keep_table
+        await self._writing.run(lambda: keep(row, parse_table(table, foot), self._date_s(), asked))
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

@@ -96,6 +96,15 @@ class Packs:
         """See `mount.tree.PackSource`."""
         await self._listed.wait()
 
+    async def wait_listable(self) -> None:
+        """See `mount.tree.PackSource`."""
+        await self.news.asked.wait_tables()
+
+    async def wait_beyond(self, row: int) -> None:
+        """See `mount.tree.PackSource`."""
+        packs = self._state.index.packs
+        await self.news.asked.wait_until(lambda: self.is_listed or bool(packs.listed_after(row, 1)))
+
     async def wait_known(self, oid: ObjectId) -> None:
         """See `mount.tree.PackSource`."""
         if not self.is_listed and self._state.index.packs.get(oid) is None:
@@ -104,7 +113,10 @@ class Packs:
     def now_listed(self) -> None:
         """The tables of the held catalogue's reels are here, or nobody has given them in time."""
         self._listed.set()
-        self.news.asked.known(self.news.asked.oids())
+        asked = self.news.asked
+        asked.known(asked.oids())
+        asked.tables_here()
+        asked.more()
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""
