@@ -62,6 +62,7 @@ def run(argv: Sequence[str]) -> int:
     print_any_name()
     try:
         result = cli.main(["mount"] * is_helper + list(argv[1:]), prog_name="gtfs", standalone_mode=False)
+        sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  every end of a command passes here
         return explain(error)
     return result if isinstance(result, int) else 0

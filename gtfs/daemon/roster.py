@@ -22,6 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.ids import SHA1
 from gtfs.layout import Layout, fork_of
+from gtfs.node.inboxwatch import watch_inbox_task
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -250,6 +251,7 @@ class Roster:
                 node = await self._open(member.wanted, stack)
             async with open_flat_nursery() as nursery:
                 await nursery.start(node.run_task)
+                nursery.start_soon(watch_inbox_task, node.state, node.options)
                 member.node, member.trouble, member.tries, member.progress = node, None, 0, "running"
                 self._said.is_over(name)
                 member.tried.set()

@@ -76,6 +76,15 @@ class HookRows:
             there = ((name, new) for name, _, new in changed if new is not None)
             run_with_rows(db, "INSERT OR REPLACE INTO hook_refs %s", there)
 
+    def is_quiet(self) -> bool:
+        """Whether `gather` would find nothing to note, and no hook has to hear of anything or failed."""
+        moved = (
+            "SELECT 1 FROM held_refs h LEFT JOIN hook_refs s ON s.name = h.name WHERE s.oid IS NOT h.oid UNION ALL "
+            "SELECT 1 FROM hook_refs s WHERE s.name NOT IN (SELECT name FROM held_refs)"
+        )
+        noted = "SELECT 1 FROM hook_moves UNION ALL SELECT 1 FROM hook_failures"
+        return self._db.row(f"{noted} UNION ALL {moved} LIMIT 1") is None
+
     def due(self) -> list[str]:
         """The hooks that have something to hear, sorted."""
         return [hook for (hook,) in self._db.rows("SELECT DISTINCT hook FROM hook_moves ORDER BY hook")]

@@ -90,3 +90,23 @@ def test_failures_are_known_by_heart_until_something_is_written(index: Index) ->
         assert len(index.hooks.failures()) == 2
         raise ZeroDivisionError
     assert [f.hook for f in index.hooks.failures()] == ["two"]
+
+
+def test_it_is_quiet_while_nothing_has_moved_and_no_hook_has_to_hear_or_failed(index: Index) -> None:
+    index.hooks.begin()
+    assert index.hooks.is_quiet()
+    index.refs.set_held({MAIN: A})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather(["one"])
+    assert not index.hooks.is_quiet()
+    index.hooks.heard("one", index.hooks.moves("one"))
+    assert index.hooks.is_quiet()
+    index.refs.set_held({MAIN: B})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather([])
+    assert index.hooks.is_quiet()
+    index.refs.set_held({})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather([])
+    index.hooks.failed("one", 1_700_000_000, "it ended with 1")
+    assert not index.hooks.is_quiet()
