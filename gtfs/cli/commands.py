@@ -11,7 +11,7 @@ from traceback import print_exception
 
 import click
 
-from gtfs.cli.shape import Group, CommandsByName
+from gtfs.cli.shape import CommandsByName, Group
 from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
