@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 from gtfs.repo import history
@@ -23,7 +24,7 @@ def blocks_of(refs, size):
 
 def given(refs):
     """A repository of which git says this."""
-    return SimpleNamespace(git=lambda *_: lines_of(refs))
+    return SimpleNamespace(path=Path("/nonexistent"), git=lambda *_: lines_of(refs))
 
 
 def many(count):
