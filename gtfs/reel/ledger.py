@@ -16,6 +16,10 @@ from gtfs.reel.database import Database
 from gtfs.reel.manyrows import run_with_rows
 
 _TAKEN_UP: Final = "taken-up-tips"
+_SIGNED: Final = (
+    "(SELECT p.oid, b.file, b.vouch, b.time FROM packs p JOIN signed s ON s.row = p.row "
+    "JOIN signed_batches b ON b.id = s.batch)"
+)
 _HELD_OF: Final = "held-refs-of"  # the digest of the catalogue that has exactly these refs; missing once they change
 
 
@@ -121,29 +125,37 @@ class HeldRefs:
 
 
 class SignOffs:
-    """This node's sign-offs of packs."""
+    """This node's sign-offs of packs; they go with the packs' rows."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        # An index that nobody may write can be older than the table.
+        kept = db.row("SELECT 1 FROM sqlite_master WHERE name = 'signed'") is not None
+        self._table = _SIGNED if kept else "signoffs"
 
     def add(self, signoffs: Iterable[SignOff]) -> None:
-        """Record sign-offs; a later one of the same pack replaces the earlier."""
+        """Record sign-offs of packs that have rows; a later one of the same pack replaces the earlier."""
+        signoffs = list(signoffs)
         with self._db.transaction() as db:
-            run_with_rows(db, "INSERT OR REPLACE INTO signoffs %s", signoffs)
+            batches = {signoff[1:] for signoff in signoffs}
+            run_with_rows(db, "INSERT OR IGNORE INTO signed_batches (file, vouch, time) %s", batches)
+            sql = "SELECT id FROM signed_batches WHERE (file, vouch, time) = (?, ?, ?)"
+            ids = {batch: db.execute(sql, batch).fetchone()[0] for batch in batches}
+            run_with_rows(
+                db,
+                "WITH given (oid, batch) AS (%s) INSERT OR REPLACE INTO signed "
+                "SELECT p.row, g.batch FROM given g CROSS JOIN packs p ON p.oid = g.oid",
+                ((signoff.oid, ids[signoff[1:]]) for signoff in signoffs),
+            )
 
     def get(self, oid: ObjectId) -> SignOff | None:
         """This node's sign-off of a pack."""
-        row = self._db.row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
+        row = self._db.row(f"SELECT oid, file, vouch, time FROM {self._table} WHERE oid = ?", (oid,))  # noqa: S608
         return None if row is None else SignOff._make(row)
-
-    def drop(self, oids: Iterable[ObjectId]) -> None:
-        """Forget those of packs that are withdrawn."""
-        with self._db.transaction() as db:
-            run_with_rows(db, "DELETE FROM signoffs WHERE oid IN (%s)", ((oid,) for oid in oids))
 
     def oids(self) -> list[ObjectId]:
         """The packs with a sign-off."""
-        return _ids(self._db.rows("SELECT oid FROM signoffs"))
+        return _ids(self._db.rows(f"SELECT oid FROM {self._table}"))  # noqa: S608
 
 
 class SignatureRow(NamedTuple):

@@ -466,10 +466,6 @@ def test_the_small_tables_keep_what_they_are_given(index, packs):
     assert index.refs.held() == {b"refs/heads/a": b.oid, b"refs/heads/b": b.oid}
     index.refs.set_held({})
     assert index.refs.held() == {}
-    index.signoffs.add([SignOff(a.oid, "1.asc", "catalogue 3", 5)])
-    assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
-    assert index.signoffs.get(b.oid) is None
-    assert index.signoffs.oids() == [a.oid]
     row = SignatureRow("A" * 40, "B" * 40, 5, None, b"k" * 32)
     index.signers.put({a.oid: row})
     index.signers.put({a.oid: row._replace(expires_s=7)})
@@ -506,6 +502,50 @@ def test_another_process_may_read_beside_the_node(index, packs):
         assert reader.packs.get(pack.oid) == index.packs.get(pack.oid)
         with pytest.raises(IndexUnusable):
             reader.meta.set("a", "b")
+
+
+def test_signoffs_stay_with_their_packs(index, packs):
+    a, b, c = packs.chain(3)
+    index.packs.put_local(pack.local(n) for n, pack in enumerate((a, b, c)))
+    index.signoffs.add([SignOff(a.oid, "1.asc", "catalogue 3", 5), SignOff(b.oid, "1.asc", "catalogue 3", 5)])
+    assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
+    assert index.signoffs.get(c.oid) is None
+    index.signoffs.add([SignOff(a.oid, "2.asc", "catalogue 3", 6)])
+    assert index.signoffs.get(a.oid) == (a.oid, "2.asc", "catalogue 3", 6)
+    assert set(index.signoffs.oids()) == {a.oid, b.oid}
+    index.packs.drop([a.oid])
+    index.packs.put_local([a.local(0)])
+    assert index.signoffs.get(a.oid) is None
+    assert index.signoffs.oids() == [b.oid]
+
+
+def test_what_an_older_index_has_of_signoffs_is_read_and_kept(tmp_path, packs):
+    path, made = tmp_path / "node.db", packs.chain(3)
+    with Index(path) as index:
+        index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+    old = [SignOff(pack.oid, "1.asc", "catalogue 3", 5) for pack in made[:2]]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE signed")
+        db.execute("DROP TABLE signed_batches")
+        db.executemany("INSERT INTO signoffs VALUES (?, ?, ?, ?)", old)
+        db.commit()
+    for read_only in (True, False, True):
+        with Index(path, read_only=read_only) as index:
+            assert [index.signoffs.get(pack.oid) for pack in made] == [*old, None]
+            assert set(index.signoffs.oids()) == {signoff.oid for signoff in old}
+            assert index.check() == []
+
+
+def test_what_an_older_program_signed_off_since_counts(tmp_path, packs):
+    path, made = tmp_path / "node.db", packs.chain(2)
+    with Index(path) as index:
+        index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+        index.signoffs.add([SignOff(pack.oid, "1.asc", "catalogue 3", 5) for pack in made])
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO signoffs VALUES (?, '2.asc', 'catalogue 4', 6)", (made[0].oid,))
+        db.commit()
+    with Index(path) as index:
+        assert [index.signoffs.get(pack.oid)[1] for pack in made] == ["2.asc", "1.asc"]
 
 
 def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, packs):
