@@ -31,4 +31,7 @@ def door_params(name: str, trackers: tuple[str, ...], options: SwarmOptions) -> 
     params.trackers = list(dict.fromkeys((*trackers, *options.trackers)))
     params.tracker_tiers = list(range(len(params.trackers)))
     params.max_connections = _CONNECTIONS
+    # Whom the user named is known already, and who is not behind this door hangs up: libtorrent would dial him again
+    # each second, as long as the session lives.
+    params.peers = []
     return params

@@ -23,9 +23,25 @@ class Connection(NamedTuple):
     peer: tuple[str, int]
 
 
-def set_nodelay(endpoints: Collection[tuple[str, int]]) -> int:
-    """Set TCP_NODELAY on every TCP socket connected to one of these (address, port); how many were found."""
-    return _each(lambda found: found.peer in endpoints, _set_nodelay)
+class NoDelay:
+    """Sets TCP_NODELAY, and remembers for which sockets: a daemon has thousands, and mostly one of them is new."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, int] = {}  # inode of the socket by descriptor
+
+    def set(self, endpoints: Collection[tuple[str, int]]) -> int:
+        """On every TCP socket connected to one of these (address, port); on how many it was not set before."""
+        sockets = _sockets()
+        self._done = {number: inode for number, inode in self._done.items() if sockets.get(number) == inode}
+        found = 0
+        for number, inode in sockets.items():
+            if number in self._done:
+                continue
+            is_tcp, is_set = _with(number, lambda found: found.peer in endpoints, _set_nodelay)
+            if is_set or not is_tcp:  # a TCP one may be connected later, or its peer said later
+                self._done[number] = inode
+            found += is_set
+        return found
 
 
 def hang_up(endpoints: Collection[tuple[str, int]]) -> int:
@@ -47,35 +63,44 @@ def _shut_down(found: socket.socket) -> None:
 
 
 def _each(is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]) -> int:
-    found = 0
+    return sum(_with(number, is_meant, do)[1] for number in _sockets())
+
+
+def _sockets() -> dict[int, int]:
+    """The inodes of this process's sockets by descriptor."""
     with os.scandir(_DESCRIPTORS) as entries:
         numbers = [int(entry.name) for entry in entries]
-    for number in numbers:  # a daemon has thousands
+    found = {}
+    for number in numbers:
         try:
-            if not stat.S_ISSOCK(os.fstat(number).st_mode):
-                continue
-            # A duplicate pins the socket: the number may be closed and reused by another thread meanwhile.
-            duplicate = socket.socket(fileno=os.dup(number))
-        except OSError:
+            status = os.fstat(number)
+        except OSError:  # closed meanwhile
             continue
-        with duplicate:
-            found += _if_meant(duplicate, is_meant, do)
+        if stat.S_ISSOCK(status.st_mode):
+            found[number] = status.st_ino
     return found
 
 
-def _if_meant(
-    candidate: socket.socket, is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]
-) -> bool:
-    if candidate.family not in (socket.AF_INET, socket.AF_INET6) or candidate.type != socket.SOCK_STREAM:
-        return False
+def _with(
+    number: int, is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]
+) -> tuple[bool, bool]:
+    """Whether this descriptor is a TCP socket, and whether it was one that was meant."""
     try:
-        peer = candidate.getpeername()
-        if not is_meant(Connection(candidate.getsockname()[1], (plain_address(peer[0]), peer[1]))):
-            return False
-        do(candidate)
-    except OSError:  # not connected any more
-        return False
-    return True
+        # A duplicate pins the socket: the number may be closed and reused by another thread meanwhile.
+        duplicate = socket.socket(fileno=os.dup(number))
+    except OSError:
+        return True, False
+    with duplicate:
+        if duplicate.family not in (socket.AF_INET, socket.AF_INET6) or duplicate.type != socket.SOCK_STREAM:
+            return False, False
+        try:
+            peer = duplicate.getpeername()
+            if not is_meant(Connection(duplicate.getsockname()[1], (plain_address(peer[0]), peer[1]))):
+                return True, False
+            do(duplicate)
+        except OSError:  # not connected any more
+            return True, False
+    return True, True
 
 
 def plain_address(address: str) -> str:

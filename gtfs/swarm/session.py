@@ -31,7 +31,7 @@ from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
-from gtfs.swarm.nodelay import set_nodelay
+from gtfs.swarm.nodelay import NoDelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
@@ -292,12 +292,13 @@ class Session:
             self._probes[event.infohash].on_event(event)
 
     async def _nodelay_task(self) -> None:
+        no_delay = NoDelay()
         while True:
             await self._connection_made.wait()
             endpoints, self._connected = frozenset(self._connected), set()
             self._connection_made = trio.Event()
             started_s = trio.current_time()
-            await trio.to_thread.run_sync(set_nodelay, endpoints)
+            await trio.to_thread.run_sync(no_delay.set, endpoints)
             while self._deceived:
                 await hang_up_on_liar(self._deceived.pop())
             # Each turn looks at every descriptor: when hundreds of peers come at once, few turns must do.

@@ -18,7 +18,8 @@ from waiting import WAIT_S
 
 from gtfs.swarm import announcing
 from gtfs.swarm.adding import UNTOLD
-from gtfs.swarm.doors import door_of
+from gtfs.swarm.doors import door_of, door_params
+from gtfs.swarm.options import SwarmOptions
 from gtfs.swarm.session import open_session
 
 pytestmark = pytest.mark.trio
@@ -131,3 +132,8 @@ async def test_a_quiet_reel_is_announced_only_while_it_is_missed_and_nobody_is_t
             while torrent.link.handle.trackers():  # noqa: ASYNC110  (no event to wait for)
                 await trio.sleep(0.05)
         assert torrent.link.handle.flags() & UNTOLD == UNTOLD
+
+
+async def test_a_door_dials_nobody_whom_the_user_named_as_he_is_known_without():
+    options = SwarmOptions(peers=(("127.0.0.1", 9),))
+    assert door_params("a collection", ("http://127.0.0.1:9/announce",), options).peers == []

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
-from gtfs.swarm.nodelay import Connection, break_connections
+from gtfs.swarm.nodelay import Connection, NoDelay, break_connections
 
 
 def test_of_two_connections_with_one_peer_only_the_one_that_was_named_is_broken():
@@ -22,3 +22,28 @@ def test_of_two_connections_with_one_peer_only_the_one_that_was_named_is_broken(
             assert its_end.recv(1) == b""
             other.sendall(b"x")
             assert other_end.recv(1) == b"x"
+
+
+def is_set(connection: socket.socket) -> bool:
+    return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
+def test_no_delay_is_set_once_on_each_connection_with_a_peer_that_was_named_whenever_it_is_named():
+    no_delay = NoDelay()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        endpoint = server.getsockname()
+        with (
+            closing(socket.create_connection(endpoint)) as one,
+            closing(server.accept()[0]) as its_end,
+            closing(socket.socketpair()[0]),
+        ):
+            assert no_delay.set({("192.0.2.1", 1)}) == 0
+            assert no_delay.set({endpoint}) == 1
+            assert is_set(one) and not is_set(its_end)
+            assert no_delay.set({endpoint}) == 0
+            number = one.fileno()
+            one.close()
+            with closing(socket.create_connection(endpoint)) as other, closing(server.accept()[0]):
+                assert other.fileno() == number  # another socket of the same number
+                assert no_delay.set({endpoint}) == 1
+                assert is_set(other)
