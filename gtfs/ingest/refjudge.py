@@ -299,8 +299,8 @@ def moves_back(
     """The refs that mirrors would hold back as no fast-forward, if these places and policies were published next."""
     asked = [
         Asked(name, before[name], None, oid)
-        for name, oid in _moved(before, after)
-        if name in before and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
+        for name, oid in after.items()
+        if before.get(name, oid) != oid and not effective_policy(name, (), policies, has_keyring=True).non_fast_forward
     ]
     good = descending(repository, {pair for a in asked for pair in _onward(a)})
     return [a.name for a in asked if _backward(a, good) is not None]
@@ -316,8 +316,8 @@ def refused_by_signatures(
 ) -> dict[bytes, str]:
     """The refs that mirrors with the same keys would hold back for want of signatures, if these were published next."""
     demands = Demands((), policies, keyring)
-    moved = _moved(before, after)
-    asked = [Asked(n, before.get(n), None, oid) for n, oid in moved if policy_of(n, demands).asks_for_packs]
+    moved = {name: oid for name, oid in after.items() if before.get(name) != oid}
+    asked = [Asked(n, before.get(n), None, oid) for n, oid in moved.items() if policy_of(n, demands).asks_for_packs]
     if not asked:
         return {}
     with CatFile(repository) as reader:
@@ -326,12 +326,6 @@ def refused_by_signatures(
         signers.keep()
     others = ("here", "history", "quorum")  # told otherwise, or nobody's fault
     return {name: reason.text for name, reason in judged.against.items() if reason.rule not in others}
-
-
-def _moved(before: Mapping[bytes, ObjectId], after: Mapping[bytes, ObjectId]) -> list[tuple[bytes, ObjectId]]:
-    """The refs that stand elsewhere afterwards, or are new, in their order."""
-    differing = {name for name, _ in before.items() ^ after.items()}
-    return sorted((name, after[name]) for name in differing if name in after)
 
 
 def _has_sound(parents: Sequence[ObjectId], faults: Mapping[_Signed, Mapping[ObjectId, Reason]]) -> bool:

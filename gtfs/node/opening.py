@@ -130,5 +130,6 @@ async def _open_source(
                 if document is not None and source.feed is not None:
                     take = partial(node.follower.take_document, join=False)
                     await node.chunks.taking(document, [source.feed], take)
+                    node.poller.took(source.feed, document)
                 stack.pop_all()
                 yield node

@@ -154,7 +154,7 @@ def _commit(repository: Repository, ref: str) -> ObjectId:
         found = find_commit(repository, name)
         if found is not None:
             return found
-    raise NoSuchRef(f"{ref} leads to no commit; the checkout stays as it is")
+    raise NoSuchRef(f"{ref} leads to no commit")
 
 
 def _see(repository: Repository, its: Worktree) -> WorktreeSeen:

@@ -227,11 +227,16 @@ class FeedPoller:
         self._validators: dict[Feed, Validators] = {}
         self._freshness: dict[Feed, Validators] = {}
         self._reports: dict[Feed, FeedReport] = {}
+        self._taken: dict[Feed, bytes] = {}
         self._turns: dict[Feed, trio.Lock] = {}
         self.may_leave_out: Callable[[float], bool] = lambda _asked_at: False  # a turn, after an answer at that time
         self._others = trio.Event()
         self._hurried = trio.Event()
         self.use(feeds)
+
+    def took(self, feed: Feed, document: bytes) -> None:
+        """It was given to who takes documents just now: if the next answer is the same, it is not given again."""
+        self._taken[feed] = document
 
     def use(self, feeds: Iterable[Feed]) -> None:
         """Ask these from now on, and no others; new ones at once."""
@@ -300,7 +305,8 @@ class FeedPoller:
             asked_s = int(time.time())
             try:
                 answer = await fetch(feed, self._validators[feed], self._client, self._follow_pointer)
-                if answer.document is not None:
+                taken = self._taken.pop(feed, None)
+                if answer.document is not None and answer.document != taken:
                     await self._on_document(feed, answer.document)
                 self._validators[feed] = answer.validators
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept

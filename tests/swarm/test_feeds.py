@@ -569,3 +569,29 @@ async def test_turns_that_need_not_be_are_left_out_but_not_when_it_is_hurried(au
         await trio.sleep(400)
         assert len(asked) == 4
         nursery.cancel_scope.cancel()
+
+
+async def test_what_was_taken_just_now_is_not_given_again_but_later_it_is(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"one")
+    feed = parse_feed(str(tmp_path))
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        poller = FeedPoller([feed], take, client)
+        poller.took(feed, b"one")
+        await poller.poll_once()
+        assert got == [] and poller.reports()[0].answered_s is not None
+        for text in (b"other", b"one"):
+            (tmp_path / "new").write_bytes(text)
+            (tmp_path / "new").rename(tmp_path / "latest.asc")
+            await poller.poll_once()
+        assert got == [b"other", b"one"]
+        poller.took(feed, b"another")
+        (tmp_path / "latest.asc").unlink()
+        await poller.poll_once()
+        (tmp_path / "latest.asc").write_bytes(b"more")
+        await poller.poll_once()
+        assert got == [b"other", b"one", b"more"]

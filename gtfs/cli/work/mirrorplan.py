@@ -120,6 +120,8 @@ def plan_mirror(text: str, directory: Path | None, given: dict[str, Any]) -> Mir
         if source.feed is None:
             raise NotMirrored(f"{text} is a repository; give its publisher's catalogue, {text}/gtfs/catalogue")
         _check_new(name, directory, found, before, text)
+    if before is not None and (given["name"] or before.name).removesuffix(".git") != before.name.removesuffix(".git"):
+        raise NotMirrored(f"{before.directory} is called {before.name} in {before.origin}; give it another name there")
     if uid != os.geteuid() and how is not None and (given["push_url"] is not None or given["worktrees"]):
         raise NotMirrored(f"--push-url and --worktree are for the daemon to set, and {how}")
     return MirrorPlan(

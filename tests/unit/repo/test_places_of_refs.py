@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 from types import SimpleNamespace
 
+import pytest
+
 from gtfs.repo import history
 from gtfs.repo.history import read_places
 from gtfs.state.selection import place_of, places_of
@@ -22,8 +24,13 @@ def blocks_of(refs, size):
 
 
 def given(refs):
-    """A repository of which git says this."""
+    """A repository of which git says this, and whose files say nothing."""
     return SimpleNamespace(git=lambda *_: lines_of(refs))
+
+
+@pytest.fixture(autouse=True)
+def git_is_asked(monkeypatch):
+    monkeypatch.setattr(history, "read_plain", lambda _repository: None)
 
 
 def many(count):
