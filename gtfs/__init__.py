@@ -11,6 +11,7 @@ History goes one way out and one way in; the folders are its stations, and each 
     ids.py        ObjectId, PackDigest, InfoHash, ReelName, Fingerprint
     version.py    which gtfs this is
     feed.py       a feed as it is written: path, URL, gtfs:KEY
+    nearness.py   how near to this machine an address or a host is
     events.py     what a node's log says by default, a line each
     bencode.py    bencoding, canonical both ways
     metainfo.py   .torrent files: piece length, pieces, infohash, and the check of one that came

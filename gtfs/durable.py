@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 TEMPORARY_PREFIX: Final = ".writing-"  # what a crash may leave; swept when a node starts
+_FILE_FOR_ALL: Final = 0o644
+_DIRECTORY_FOR_ALL: Final = 0o755
 
 
 def sync_directory(directory: Path) -> None:
@@ -35,11 +37,16 @@ def temporary_in(directory: Path, mode: int = 0o600) -> tuple[int, Path]:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), path
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Give ``path`` these contents: temporary file, fsync, rename, fsync of the directory. Raises OSError."""
+def replace_file(path: Path, data: bytes, mode: int = 0o600, *, for_all: bool = False) -> None:
+    """Give ``path`` these contents: temporary file, fsync, rename, fsync of the directory. Raises OSError.
+
+    ``for_all``: everybody may read it, whatever the umask is.
+    """
     fd, temporary = temporary_in(path.parent, mode)
     try:
         with os.fdopen(fd, "wb") as file:
+            if for_all:
+                os.fchmod(file.fileno(), _FILE_FOR_ALL)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +54,17 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def make_for_all(directory: Path) -> None:
+    """Make a directory, and those above it, for everybody to read, whatever the umask is; what is there stays as it is.
+
+    Raises OSError.
+    """
+    for path in reversed([directory, *directory.parents]):
+        if not path.is_dir():
+            path.mkdir(exist_ok=True)
+            path.chmod(_DIRECTORY_FOR_ALL)
 
 
 def sweep_temporaries(directory: Path) -> int:

@@ -116,6 +116,11 @@ class Layout:
         """The reels of which there is a file, sorted."""
         return sorted(ReelName(path.name.removesuffix(REEL_SUFFIX)) for path in self.reels.glob("*" + REEL_SUFFIX))
 
+    @property
+    def spool_beside(self) -> Path:
+        """Where a reel is encoded again beside what has the turn to write."""
+        return self.spool / "beside"
+
     def bell(self, infohash: InfoHash) -> Path:
         """Where a bell's torrent and its pieces lie."""
         return self.bells / infohash.hex()

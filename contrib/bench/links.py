@@ -95,9 +95,10 @@ def listening(net: Network, host: int | str, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def served(net: Network, port: int, command: list[str], host: int = 0) -> Iterator[None]:
-    """``command`` runs and listens there."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+def served(net: Network, port: int, command: list[str], host: int = 0, log: Path | None = None) -> Iterator[None]:
+    """``command`` runs and listens there; ``log`` gets what it says."""
+    with (log or Path(os.devnull)).open("wb") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
     try:
         assert listening(net, host, port), command
         yield

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 
@@ -38,6 +39,7 @@ def fsck(targets: tuple[Path, ...], due: bool, again: bool, against: Path | None
         return run_due(targets, as_json=as_json)
     if len(targets) != 1:
         raise click.UsageError("Missing argument 'REPO'." if not targets else "only --due takes several REPO")
-    from gtfs.cli.work.fsck import run
+    with loading():
+        from gtfs.cli.work.fsck import run
 
     return run(targets[0], again, against, dry_run=dry_run, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 
 _PUBLISH = "When to publish without being told: any published ref moved, a tag was made, never (the default)."
@@ -173,7 +174,8 @@ def init(
 
         run_dry(repo, given, has_hook=hook, as_json=as_json)
         return
-    from gtfs.cli.work.init import run
+    with loading():
+        from gtfs.cli.work.init import run
 
     run(
         repo,

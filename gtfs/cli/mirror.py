@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.seed import takes_config
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json, takes_options
 from gtfs.cli.sync import fetching, show_synced
@@ -43,7 +44,8 @@ def mirror(source: str, directory: Path | None, dry_run: bool, as_json: bool, **
     SOURCE is the catalogue of a publisher, or the signed list of a collection: then its mirrors are made below DIR.
     Where no daemon runs, systemd is told to run it. A second call changes nothing but what it is told anew.
     """
-    from gtfs.cli.work.mirror import run, run_dry
+    with loading():
+        from gtfs.cli.work.mirror import run, run_dry
 
     if dry_run:
         found = run_dry(source, directory, given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import click
 
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_options
 
 
@@ -26,6 +27,7 @@ def mount(
 
     SOURCE is a bare repository, or the catalogue (file or URL) of somebody else's, which makes this a mirror.
     """
-    from gtfs.cli.work.mount import run
+    with loading():
+        from gtfs.cli.work.mount import run
 
     return run(source, directory, [*options, *(["ro"] if read_only else [])], foreground)

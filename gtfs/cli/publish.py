@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from gtfs.cli.ask import ask, place_at
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_json
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
 from gtfs.durable import replace_file
@@ -82,7 +83,8 @@ def publish(
     done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose, prune)
     has_node = done is not None
     if done is None:
-        from gtfs.cli.work.publish import run, run_complete
+        with loading():
+            from gtfs.cli.work.publish import run, run_complete
 
         with bar("encoding") as show:
             show(0, 0, "")
@@ -241,6 +243,7 @@ def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
         say(f"and {len(refs) - _NAMED} more: -v shows all")
     if found.get("withdrawn"):
         say(_withdrawn(found["withdrawn"]))
+        _note_kept(found["withdrawn"])
     for announced in found.get("announcements", ()):  # not from an older node
         say(f"announce {announced['tag']}: {announced['subject']}")
     for left in found["refs_left_out"]:
@@ -259,6 +262,16 @@ def _withdrawn(found: dict[str, Any]) -> str:
     )
 
 
+def _note_kept(found: dict[str, Any]) -> None:
+    names = found.get("kept_refs") or []  # not from an older node
+    if names:
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        complain(
+            f"mirrors keep what {names[0]}{more} had, as no policy line says non-fast-forward there: "
+            "gtfs init --policy, then publish once more"
+        )
+
+
 def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
     what = "nothing had changed"
     if done["new"]:
@@ -267,6 +280,7 @@ def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
     say(f"{how}version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
     if done.get("withdrawn"):
         say(f"withdrawn {_count(done['withdrawn'], 'pack')}; their objects in git: {_PRUNE_GIT}")
+        _note_kept(done)
     if verbose:
         total = size_text(sum(reel["size"] for reel in done["reels"]))
         say(f"{_count(done['packs'], 'commit pack')} in {_count(len(done['reels']), 'reel')}, {total}")

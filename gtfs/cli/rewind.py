@@ -15,22 +15,28 @@ from gtfs.cli.terminal import say, say_json
 @click.command(cls=Command)
 @click.argument("repo", type=Place(path_type=Path))
 @click.argument("version", type=click.IntRange(min=1))
+@click.option(
+    "--withdrawn", is_flag=True, help="Go back behind a withdrawal, too: what it withdrew is listed and given again."
+)
 @takes_dry_run
 @takes_json
-def rewind(repo: Path, version: int, dry_run: bool, as_json: bool) -> None:
+def rewind(repo: Path, version: int, withdrawn: bool, dry_run: bool, as_json: bool) -> None:
     """Hold the accepted catalogue VERSION of REPO again, and set those above it aside.
 
     For when a thief of the publisher's key published them: ask the publisher first. No ref moves by this.
     The same catalogues are not taken again; others by the same key are, until its revocation is in the
-    keyring (gtfs trust REPO add).
+    keyring (gtfs trust REPO add). A version that lists what was withdrawn since (gtfs publish --prune) is refused
+    without --withdrawn, which is for when the thief withdrew it.
     """
     place = place_at(repo)
-    request = {"do": "rewind", "version": version}
+    request: dict[str, object] = {"do": "rewind", "version": version}
+    if withdrawn:
+        request["withdrawn"] = True
     done = foretell(place, request) if dry_run else ask(place, request)
     if done is None:
         from gtfs.cli.work.rewind import run
 
-        done = run(place, version)
+        done = run(place, version, withdrawn=withdrawn)
     if as_json:
         say_json(done)
         return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gtfs.cli.ask import ask, place_at
+from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, say_json, size_text
 from gtfs.errors import Blame
@@ -72,7 +73,8 @@ def _work(source: str, words: list[str]) -> dict[str, Any]:
     with fetching() as (tell, wait):
         done = ask(place, {"do": "sync", **asked}, tell, wait)
         if done is None:
-            from gtfs.cli.work.sync import run
+            with loading():
+                from gtfs.cli.work.sync import run
 
             wait()
             done = run(source, place, found, words, tell)

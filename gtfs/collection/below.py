@@ -6,19 +6,49 @@ A repository that is just being made is nobody's business: git's own work, a cop
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gtfs.collection.found import Stamp, repositories_below, stamp_of
+from gtfs.collection.found import Stamp, check_owner, repositories_below, stamp_of
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.layout import Layout
+from gtfs.repo.place import BadRepository
 
 _UNFINISHED: Final = ".tmp"  # at the end of a name: it is to have another one
 _LOCK: Final = ".lock"  # of git, while it writes a ref
 _PACKED_BYTES: Final = 4096  # of packed-refs, enough to see one ref
+_AGAIN_S: Final = 60.0  # before git is asked again about what it refused
+_KNOWN: Final = 10_000  # repositories of others
+
+
+class OthersAllowed:
+    """Whether repositories of other users may be used, as git says (safe.directory): each is asked about once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, int, int], tuple[float, str | None]] = {}
+
+    def why_not(self, git_dir: Path) -> str | None:
+        """Why one is left alone; None for one's own, and what was allowed. Raises OSError."""
+        found, now_s = git_dir.stat(), time.monotonic()
+        if found.st_uid == os.geteuid():
+            return None
+        key = git_dir, found.st_uid, found.st_ino
+        until_s, why = self._known.get(key, (-math.inf, None))
+        if now_s >= until_s:
+            try:
+                check_owner(git_dir)
+                why = None
+            except BadRepository as error:
+                why = str(error)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[key] = (math.inf if why is None else now_s + _AGAIN_S), why
+        return why
 
 
 @dataclass
@@ -31,14 +61,21 @@ class Below:
     directories: set[Path] = field(default_factory=set)
 
 
-def look_below(top: Path, include: Sequence[str], exclude: Sequence[str]) -> Below:
+def look_below(top: Path, include: Sequence[str], exclude: Sequence[str], owners: OthersAllowed) -> Below:
     """Whatever is there now. Raises OSError where ``top`` cannot be read."""
     found = Below()
-    for name, git_dir in repositories_below(top, include, exclude, found.directories):
+    for name, git_dir in repositories_below(top, include, exclude, found.directories, found.waiting):
         try:
             check_name(name)
         except BadRepositoryName as error:
             found.waiting[ascii(name)] = str(error)
+            continue
+        try:
+            why = owners.why_not(git_dir)
+        except FileNotFoundError:  # it went meanwhile
+            continue
+        if why is not None:
+            found.waiting[name] = why
             continue
         why = _why_not_yet(name, git_dir)
         if why is not None:

@@ -29,6 +29,7 @@ TEXT_BYTES: Final = 16 << 20  # design.md §13
 ENTRIES: Final = 100_000
 FEEDS: Final = 8  # of one repository
 FEED_BYTES: Final = 2048
+FEEDS_BYTES: Final = 64 << 20  # of all entries, with the names in them
 DESCRIPTION_BYTES: Final = 200
 REEL_DIGITS: Final = 16  # of a reel's name, which has 64
 NAME_MARK: Final = "{}"  # in ``Feeds``, where the name goes
@@ -132,8 +133,17 @@ class Collection(Statement):
 
 
 def feeds_of(name: str, feeds: tuple[str, ...]) -> tuple[str, ...]:
-    """The feeds of a repository by those that have `NAME_MARK` where its name goes."""
-    return tuple(feed.replace(NAME_MARK, quote(name, safe="/+")) for feed in feeds)
+    """The feeds of a repository by those that have `NAME_MARK` where its name goes; raises `BadCollection`."""
+    quoted = quote(name, safe="/+")
+    if _longest(feeds, quoted) > FEED_BYTES:
+        raise BadCollection(f"the feeds of {name[:80]!a} are over the limit of {FEED_BYTES} bytes", "Feeds")
+    return tuple(feed.replace(NAME_MARK, quoted) for feed in feeds)
+
+
+def _longest(feeds: tuple[str, ...], quoted: str) -> int:
+    """Reckoned, and not made: with many marks and a long name it may be millions."""
+    more = len(quoted) - len(NAME_MARK)
+    return max((len(feed) + feed.count(NAME_MARK) * more for feed in feeds), default=0)
 
 
 def plain_description(text: str) -> str:
@@ -217,6 +227,7 @@ class _Entries:
         self._feeds = feeds
         self._signing = signing
         self._signings = _Signings()
+        self._feeds_bytes = 0  # so far
         self._heads: dict[str, bytes] = {}
 
     def read(self, line: str) -> RepositoryEntry:
@@ -254,6 +265,9 @@ class _Entries:
         feeds = (*usual, *others)
         if not feeds or len(feeds) > 2 * FEEDS or len(set(feeds)) != len(feeds):
             bad(f"the feeds of {name[:80]!r} are none, repeated, or over the limit of {FEEDS}", "Repositories")
+        self._feeds_bytes += sum(map(len, feeds))
+        if self._feeds_bytes > FEEDS_BYTES:
+            bad(f"over the limit feeds: more than {FEEDS_BYTES} bytes with the names in them", "Feeds")
         return feeds
 
     def _head(self, word: str) -> bytes:

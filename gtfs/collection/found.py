@@ -7,6 +7,7 @@ What is listed is what each one's held catalogue says: nothing is signed, judged
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +19,17 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
 from gtfs.collection.wanted import check_name
 from gtfs.errors import GtfsError
-from gtfs.ids import ObjectFormat
+from gtfs.ids import SHA1, ObjectFormat
 from gtfs.layout import Layout
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.feedkey import address
+from gtfs.state.outstanding import why_unpublished
 
 _PARTS: Final = ("HEAD", "objects", "refs")  # of a repository, whether bare or in .git
 _WORK_TREE: Final = ".git"
 _UNDESCRIBED: Final = "Unnamed repository;"  # git's own description of a new one
 _DESCRIPTION_BYTES: Final = 4096  # of a file that are looked at
+_LEFT: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})  # what somebody below may do to his directory
 
 
 @dataclass
@@ -63,7 +66,7 @@ def find_published(
     """
     found = FoundRepositories()
     lines: Lines = {}
-    for name, git_dir in repositories_below(top, include, exclude):
+    for name, git_dir in repositories_below(top, include, exclude, unread=found.left_out):
         try:
             check_name(name)
             its_feeds = feeds_of(str(git_dir.relative_to(top)), feeds)
@@ -71,14 +74,15 @@ def find_published(
             if stamp is not None and before is not None and before[:2] == (stamp, its_feeds):
                 entry = before[2]
             else:
+                check_owner(git_dir)
                 entry = _entry(name, git_dir, its_feeds)
             if stamp is not None:
                 lines[git_dir] = stamp, its_feeds, entry
-        except GtfsError as error:
+            if entry is None:
+                found.left_out[name] = why_unpublished(Repository(git_dir, SHA1))
+                continue
+        except (GtfsError, PermissionError) as error:
             found.left_out[name if name.isprintable() else ascii(name)] = str(error)
-            continue
-        if entry is None:
-            found.left_out[name] = "it has published nothing; gtfs init and gtfs publish"
             continue
         found.entries.append(entry[0])
         found.repositories[name] = Repository(git_dir, entry[1])
@@ -89,42 +93,72 @@ def find_published(
     return found
 
 
+def check_owner(git_dir: Path) -> None:
+    """Raise `BadRepository` for another user's that git would not touch (safe.directory): nothing in it is read."""
+    if git_dir.stat().st_uid != os.geteuid():
+        open_repository(git_dir)
+
+
 def repositories_below(
-    top: Path, include: Sequence[str], exclude: Sequence[str], passed: set[Path] | None = None
+    top: Path,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    passed: set[Path] | None = None,
+    unread: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, Path]]:
     """The names that fit, checked by nobody, and the directory that git has of each. Raises OSError.
 
-    ``passed`` gets the directories in which they were looked for.
+    ``passed`` gets the directories in which they were looked for, ``unread`` those that cannot be looked into, and why.
     """
-    for git_dir in sorted(_git_dirs(top, set() if passed is None else passed)):
+    unread = {} if unread is None else unread
+    for git_dir in sorted(_git_dirs(top, set() if passed is None else passed, unread)):
         work_tree = git_dir.parent if git_dir.name == _WORK_TREE else git_dir
         name = str(work_tree.relative_to(top))
         if any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude):
             yield name, git_dir
 
 
-def _git_dirs(top: Path, passed: set[Path]) -> Iterator[Path]:
+def _git_dirs(top: Path, passed: set[Path], unread: dict[str, str]) -> Iterator[Path]:
     """Every repository below, none within another; no link is followed, and nothing whose name begins with a dot."""
     todo = [top]
     while todo:
         directory = todo.pop()
         passed.add(directory)
         try:
-            with os.scandir(directory) as entries:
-                below = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            below = _directories_in(directory)
         except FileNotFoundError:  # it went meanwhile
             if directory == top:
                 raise
             continue
+        except OSError as error:
+            if directory == top:
+                raise
+            _leave(directory.relative_to(top), error, unread)
+            continue
         for path in below:
-            if path.name.startswith("."):
+            try:
+                git_dir = next((each for each in (path, path / _WORK_TREE) if _is_git_dir(each)), None)
+            except OSError as error:
+                _leave(path.relative_to(top), error, unread)
                 continue
-            if _is_git_dir(path):
-                yield path
-            elif _is_git_dir(path / _WORK_TREE):
-                yield path / _WORK_TREE
-            else:
+            if git_dir is None:
                 todo.append(path)
+            else:
+                yield git_dir
+
+
+def _directories_in(directory: Path) -> list[Path]:
+    with os.scandir(directory) as entries:
+        return [Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
+
+
+def _leave(name: Path, error: OSError, unread: dict[str, str]) -> None:
+    """One who may write below stops nobody else; a disk that fails is another thing."""
+    if error.errno not in _LEFT:
+        raise error
+    shown = str(name)
+    shown = shown if len(shown) <= 80 else shown[:80] + "..."
+    unread[shown if shown.isprintable() else ascii(shown)] = f"it cannot be looked into: {error.strerror}"
 
 
 def _is_git_dir(path: Path) -> bool:

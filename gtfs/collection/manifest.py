@@ -19,6 +19,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import BadFeed, FileFeed, parse_feed
 
 UNPACKED_BYTES: Final = 64 << 20  # 100,000 repositories with long descriptions
+_PARTS: Final = 64  # of a gzipped one, which has one as a rule
 CATALOGUE_PLACE: Final = "/gtfs/catalogue/latest.asc"  # in a bare repository that a web server shows
 
 _GZIP: Final = b"\x1f\x8b"
@@ -55,8 +56,10 @@ def read_manifest(data: bytes) -> list[str]:
 def _unpacked(data: bytes) -> bytes:
     if not data.startswith(_GZIP):
         return data
-    out, rest = b"", data
+    out, rest, parts = b"", data, 0
     while rest:  # members one after the other, as gzip has them
+        if (parts := parts + 1) > _PARTS:
+            raise BadManifest(f"over the limit manifest: more than {_PARTS} gzipped parts")
         stream = zlib.decompressobj(wbits=31)
         try:
             out += stream.decompress(rest, UNPACKED_BYTES + 1 - len(out))

@@ -7,12 +7,13 @@ are not looked up: of one that leads to such an address its owner has made that.
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
+from typing import Final
 
 from gtfs.feed import DhtFeed, parse_feed, url_host
+from gtfs.nearness import HERE, OPEN, nearness_of_host
 
-_FAR, _NEAR, _HERE, _FILE = range(4)
+_FILE: Final = HERE + 1  # of this machine, and asked without anybody
 
 
 def may_name(source: str, feed: str) -> bool:
@@ -28,16 +29,6 @@ def _nearness_of_source(source: str) -> int:
 def _nearness(text: str) -> int:
     feed = parse_feed(text)
     if isinstance(feed, DhtFeed):
-        return _FAR
+        return OPEN
     host = url_host(feed)
-    if host is None:
-        return _FILE
-    if host == "localhost" or host.endswith(".localhost"):
-        return _HERE
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return _FAR
-    if ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast:
-        return _HERE
-    return _FAR if ip.is_global else _NEAR
+    return _FILE if host is None else nearness_of_host(host)

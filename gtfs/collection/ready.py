@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from gtfs.collection.document import NAME_MARK
 from gtfs.collection.publisher import PublisherSettings
+from gtfs.durable import make_for_all
 from gtfs.ids import SHA1
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.config import Config
@@ -61,7 +62,7 @@ def make_ready(top: Path, name: str, git_dir: Path, settings: PublisherSettings,
         wanted = wanted_of(settings, name, str(git_dir.relative_to(top)))
         with State(open_repository(git_dir)) as state:
             if wanted.feed_dir and settings.out is not None:
-                Path(wanted.feed_dir).parent.mkdir(parents=True, exist_ok=True)
+                make_for_all(Path(wanted.feed_dir).parent)
             apply_wanted(state, wanted)
         return True
     return config.sign_key() is not None

@@ -82,7 +82,7 @@ def read_record(path: Path) -> Record:
 def approve(path: Path, names: Iterable[str]) -> None:
     """Let these absent mirrors go, whatever the guard says: a person's yes. Raises OSError."""
     text = json.dumps(sorted({*names, *approved(path)}))
-    replace_file(path, text.encode() + b"\n", mode=0o644)  # root may say so to another user's daemon
+    replace_file(path, text.encode() + b"\n", for_all=True)  # root may say so to another user's daemon
 
 
 def approved(path: Path) -> Collection[str]:

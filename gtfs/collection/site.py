@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Believed
-from gtfs.collection.below import Below, look_below
+from gtfs.collection.below import Below, OthersAllowed, look_below
 from gtfs.collection.describe import describe_held
 from gtfs.collection.document import NAME_MARK, Collection
 from gtfs.collection.found import Stamp
@@ -52,6 +52,7 @@ class PublishedSite:
         self._held_stamp: Stamp | None = None
         self._own: PublisherSettings | None = None
         self._below = Below()
+        self._owners = OthersAllowed()
         self._runs: dict[str, tuple[Path, int]] = {}
         self._troubles: dict[str, str] = {}  # why others are not made ready
 
@@ -62,7 +63,7 @@ class PublishedSite:
         own = read_settings(top)
         if own.repositories is None:
             raise NoCollection(f"{top} is published by hand alone; run: gtfs init --collection {top} --sign-key FPR")
-        below = look_below(top, own.include, own.exclude)
+        below = look_below(top, own.include, own.exclude, self._owners)
         stamp = self._stamp_of_list()
         is_other_list = stamp != self._held_stamp
         if is_other_list:

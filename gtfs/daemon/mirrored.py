@@ -12,7 +12,7 @@ from gtfs.collection.followed import FollowSettings
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, OptionsCheck, mirror_directory, read_configuration, real_path
 from gtfs.daemon.places import Places
-from gtfs.durable import replace_file
+from gtfs.durable import make_for_all, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST, FileFeed, parse_feed
 from gtfs.repo.gitsyntax import quoted
@@ -103,21 +103,39 @@ def default_directory(mirrors: Path | None, name: str) -> Path:
 
 
 def write_drop_in(places: Places, check: OptionsCheck, path: Path, text: str, ring: bytes | None = None) -> bool:
-    """Write it, unless it says so already; whether it did not. Raises `NotMirrored` where it cannot stand, OSError."""
-    before = path.read_bytes() if path.exists() else None
+    """Write it, unless it says so already; whether it did not.
+
+    Raises `NotMirrored` where it cannot stand, or another could not beside it, and then all is as before; OSError.
+    """
+    beside = ring_beside(path)
+    before, ring_before = _bytes(path), _bytes(beside)
     if before == os.fsencode(text) and ring is None:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if ring is not None:
-        replace_file(ring_beside(path), ring, mode=0o644)
-    replace_file(path, os.fsencode(text), mode=0o644)
-    if ring is None:
-        ring_beside(path).unlink(missing_ok=True)
-    trouble = next((t for t in read_configuration(places, check).troubles if t.path == path), None)
-    if trouble is not None:
-        if before is None:
-            path.unlink()
-        else:
-            replace_file(path, before, mode=0o644)
-        raise NotMirrored(f"it cannot be mirrored so: {trouble.reason}")
+    known = {trouble.path for trouble in read_configuration(places, check).troubles} - {path}
+    make_for_all(path.parent)
+    try:
+        if ring is not None:
+            replace_file(beside, ring, for_all=True)
+        replace_file(path, os.fsencode(text), for_all=True)
+        troubles = read_configuration(places, check).troubles
+        trouble = next((each for each in troubles if each.path not in known), None)
+        if trouble is not None:
+            what = "" if trouble.path == path else f"nothing of {trouble.path} would count: "
+            raise NotMirrored(f"{path.name} cannot be written so: {what}{trouble.reason}")
+    except BaseException:
+        for place, was in ((path, before), (beside, ring_before)):
+            if was is None:
+                place.unlink(missing_ok=True)
+            elif _bytes(place) != was:
+                replace_file(place, was, for_all=True)
+        raise
+    if ring is None and str(beside) not in text:
+        beside.unlink(missing_ok=True)
     return True
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

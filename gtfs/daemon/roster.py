@@ -12,14 +12,17 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import trio
 
 from gtfs.collection.wanted import WantedRepository
 from gtfs.errors import Blame, GtfsError
+from gtfs.events import events
 from gtfs.ids import SHA1
 from gtfs.layout import Layout, fork_of
+from gtfs.node.inboxwatch import watch_inbox_task
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -27,11 +30,12 @@ from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.saidonce import SaidOnce
 from gtfs.node.shared import Shared
+from gtfs.node.sparing import ListedVersion, Sparing
 from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
 from gtfs.state.damage import is_damage
-from gtfs.state.outstanding import is_by_itself
+from gtfs.state.outstanding import is_by_itself, why_unpublished
 from gtfs.state.source import Source, find_source
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import Session
@@ -140,6 +144,7 @@ class Roster:
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
         self._said = SaidOnce(log)
+        self.listed: Callable[[WantedRepository], ListedVersion | None] = lambda _wanted: None
 
     def members(self) -> list[RosterMember]:
         """By name."""
@@ -246,6 +251,7 @@ class Roster:
                 node = await self._open(member.wanted, stack)
             async with open_flat_nursery() as nursery:
                 await nursery.start(node.run_task)
+                nursery.start_soon(watch_inbox_task, node.state, node.options)
                 member.node, member.trouble, member.tries, member.progress = node, None, 0, "running"
                 self._said.is_over(name)
                 member.tried.set()
@@ -259,6 +265,7 @@ class Roster:
         opened = open_source(source, trust, given, self.session, self.shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
+        node.poller.may_leave_out = Sparing(node.state, node.bell, partial(self.listed, wanted)).may
         await node.take_up()
         if is_clone:
             await node.reel_torrents.encode()
@@ -295,5 +302,6 @@ def _check_worth(node: Node) -> None:
             f"{state.repository.path} has nothing to seed: it follows no catalogue, and is no publisher's (gtfs init)"
         )
     if is_by_itself(state.config):
+        events.info("%s: %s", state.repository.path, why_unpublished(state.repository))
         return
-    log.warning("%s has published nothing yet: run gtfs publish %s", state.repository.path, state.repository.path)
+    log.warning("%s: %s", state.repository.path, why_unpublished(state.repository))

@@ -34,6 +34,7 @@ from gtfs.pack.trees import MissingObject
 from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
+from gtfs.repo.joinedindex import JoinedIndex
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, unpack
@@ -81,6 +82,7 @@ class Ingest:
         self._sign_off = sign_off
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
+        self._joined_index = JoinedIndex(repository)
         self._known_behind: KnownObjects | None = None  # of `_let_in`, which looks again in between
         self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
         self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
@@ -328,6 +330,7 @@ class Ingest:
         if not self._keeps_marks:
             hold(self._repository, self._index, {m.oid: m.parents for m in members})
             release(marks)
+        self._joined_index.came(len(marks))
         vanished = self._vanished(batch)
         if vanished:
             self._index.packs.set_stage(vanished, "verified")

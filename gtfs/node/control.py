@@ -93,6 +93,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "verb": lambda value: isinstance(value, str),
     "what": lambda value: isinstance(value, list) and len(value) <= _MAX_WORDS and all(map(_is_word, value)),
     "wanted": lambda value: isinstance(value, dict),
+    "withdrawn": lambda value: isinstance(value, bool),
 }
 _NEEDED = {
     "add": ("source",),

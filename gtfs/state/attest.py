@@ -6,11 +6,9 @@ A mirror says so beside its own sign-offs, for others whose policy asks for it. 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +22,8 @@ from gtfs.state.config import VALID_DAYS, BadConfig, Config
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.state import State
 from gtfs.trust.attestation import Attestation, AttestationRefused, read_attestation
-from gtfs.trust.sign import Signer, make_node_key, node_signer
+from gtfs.trust.nodekey import NodeKey, make_node_key, read_node_key
+from gtfs.trust.sign import Signer
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 log = logging.getLogger(__name__)
@@ -96,10 +95,10 @@ def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
         same = dataclasses.replace(said, date_s=before.date_s, valid_until_s=before.valid_until_s)
         if same == before:
             return before, False
-    with _signer(state) as signer:
-        document = signer.clearsign(said.to_text())
-        layout.attestation.mkdir(mode=0o700, exist_ok=True)
-        replace_file(layout.attester_key, signer.public_key())
+    signer = _signer(state)
+    document = signer.clearsign(said.to_text())
+    layout.attestation.mkdir(mode=0o700, exist_ok=True)
+    replace_file(layout.attester_key, signer.public_key())
     replace_file(layout.attested, document)
     expected = state.expected()
     if expected is not None and expected.allowed:
@@ -162,12 +161,9 @@ def _said_last(path: Path) -> Attestation | None:
         return None
 
 
-@contextlib.contextmanager
-def _signer(state: State) -> Iterator[Signer]:
+def _signer(state: State) -> Signer | NodeKey:
     key = state.config.get("attestkey")
     if key is None or key == _NODE_KEY:
         make_node_key(state.layout.node_key)
-        with node_signer(state.layout.node_key) as signer:
-            yield signer
-    else:
-        yield Signer(parse_fingerprint(key), state.config.gnupg_home())
+        return read_node_key(state.layout.node_key)
+    return Signer(parse_fingerprint(key), state.config.gnupg_home())

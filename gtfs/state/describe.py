@@ -167,6 +167,7 @@ def describe_published(state: State, published: Published) -> dict[str, Any]:
         "new_bytes": published.new_bytes,
         "refs_moved": published.refs_moved,
         "withdrawn": published.withdrawn,
+        "kept_refs": [name.decode("utf-8", "replace") for name in published.kept_refs],
         "refs_held_back": {n.decode("utf-8", "replace"): r for n, r in published.held_back.items()},
         "refs_left_out": published.left_out,
         "faults": published.faults.describe(),

@@ -16,7 +16,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.initialise import Wanted, foretell_wanted
 from gtfs.state.keytree import read_key_tree
-from gtfs.state.rewind import check_version
+from gtfs.state.rewind import check_version, check_withdrawal
 from gtfs.state.ring import asked_keys, check_removal, describe_added, describe_removed, refused_refs
 from gtfs.state.ringfollow import held_commit, ring_source
 from gtfs.state.state import State
@@ -41,7 +41,7 @@ def answer_dry_run(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rewind(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
     version = int(request["version"])
-    check_version(state, version)
+    (check_version if request.get("withdrawn") is True else check_withdrawal)(state, version)
     above = [v for v in state.catalogues.versions() if v > version]
     files = [str(state.catalogues.directory / f"{v}.asc") for v in above]
     return {"version": version, "digest": state.catalogues.load(version).digest, "files": files}

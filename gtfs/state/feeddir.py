@@ -40,6 +40,7 @@ GRACE_S: Final = 7 * 24 * 3600  # from when nothing names a file any more to its
 _LEAVING: Final = ".leaving"  # since when that is so, by name
 _OURS: Final = re.compile(rf"[0-9a-f]{{64}}({re.escape(REEL_SUFFIX)}|{re.escape(METAINFO_SUFFIX)})?\Z")
 _FOR_ALL: Final = 0o644
+_SEARCHED_BY_ALL: Final = 0o755
 _BLOCK: Final = 8 << 20
 
 
@@ -95,8 +96,10 @@ def write_feed(layout: Layout, directory: Path, now_s: float | None = None) -> N
 @contextlib.contextmanager
 def _opened(directory: Path) -> Iterator[Path]:
     """The directory by descriptor, made if its parent is there: what is looked at is what is written in."""
+    is_new = False
     with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o755)
+        directory.mkdir()
+        is_new = True
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -104,6 +107,8 @@ def _opened(directory: Path) -> Iterator[Path]:
             raise BadFeedDirectory(f"{directory} is a link or a file: name the directory itself") from None
         raise
     try:
+        if is_new:
+            os.fchmod(fd, _SEARCHED_BY_ALL)  # whatever the umask is: it is to be served
         found = os.fstat(fd)
         if found.st_uid not in (os.geteuid(), 0):
             raise BadFeedDirectory(
@@ -114,7 +119,8 @@ def _opened(directory: Path) -> Iterator[Path]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         place = Path(f"/proc/self/fd/{fd}")
         with contextlib.suppress(FileExistsError):
-            (place / CHUNKS).mkdir(mode=0o755)
+            (place / CHUNKS).mkdir()
+            (place / CHUNKS).chmod(_SEARCHED_BY_ALL)
         if not stat.S_ISDIR((place / CHUNKS).lstat().st_mode):
             raise BadFeedDirectory(f"{directory / CHUNKS} is no directory; move it away")
         yield place
@@ -201,8 +207,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     if _bytes(path) != data:
-        replace_file(path, data, _FOR_ALL)
-        path.chmod(_FOR_ALL)  # whatever the umask is: it is to be served
+        replace_file(path, data, for_all=True)
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gtfs.durable import replace_file
 from gtfs.layout import Layout
+from gtfs.repo.repository import Repository
 from gtfs.state.config import Config
 from gtfs.state.control import read_object
 
@@ -71,6 +72,20 @@ def read_failure(path: Path) -> Outstanding | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         log.warning("%s cannot be read, and counts for nothing", path)
         return None
+
+
+def why_unpublished(repository: Repository) -> str:
+    """What a repository waits for that has published nothing yet; raises `BadConfig`, OSError."""
+    config, path = Config(repository), repository.path
+    if config.get("signkey") is None:
+        return f"it has published nothing; gtfs init {path} --sign-key FINGERPRINT, then gtfs publish {path}"
+    if not is_by_itself(config):
+        return f"it has published nothing yet; run gtfs publish {path}"
+    failed = read_outstanding(repository.layout)
+    if failed is not None:
+        return f"it has published nothing yet: it publishes by itself, and that failed: {failed.reason}"
+    first = "tag" if config.publish_mode() == "tags" else "branch or tag"
+    return f"it has published nothing yet: it does so by itself, once it has a {first} and a node or a hook runs"
 
 
 def note_failure(layout: Layout, error: Exception) -> Outstanding:

@@ -21,6 +21,7 @@ from gtfs.reel.table import Row, end_bytes, reel_size
 from gtfs.repo.history import MISSING, add_kinds
 from gtfs.state.sealing import bases_of, reached
 from gtfs.state.state import State
+from gtfs.trust.policy import effective_policy
 
 
 class CannotPrune(GtfsError):
@@ -41,6 +42,7 @@ class Pruning:
     size: int  # bytes of these packs
     new_size: int  # of the reels that are made anew
     new_tables: int  # bytes of their tables, which mirrors fetch
+    kept_refs: Sequence[bytes]  # refs for which mirrors keep some of it all the same
 
     def __bool__(self) -> bool:
         return self.packs > 0
@@ -55,6 +57,7 @@ class Pruning:
             "new_reels": sum(bool(packs) for packs in changed),
             "new_reel_bytes": self.new_size,
             "table_bytes": self.new_tables,
+            "kept_refs": [name.decode("utf-8", "replace") for name in self.kept_refs],
         }
 
 
@@ -64,14 +67,17 @@ def plan_pruning(state: State, refs: Mapping[bytes, ObjectId], fresh: Sequence[R
     lost = [ref.name.decode("utf-8", "replace") for ref in places if ref.kind == MISSING]
     if lost:
         raise CannotPrune(f"git has lost what {lost[0]} names, so what it reaches is not known; nothing is withdrawn")
-    return _plan(state, reached(state, places, bases_of(state)).keys(), fresh)
+    return _plan(state, refs, reached(state, places, bases_of(state)).keys(), fresh)
 
 
-def _plan(state: State, keep: Collection[ObjectId], fresh: Sequence[ReelRow]) -> Pruning:
+def _plan(
+    state: State, refs: Mapping[bytes, ObjectId], keep: Collection[ObjectId], fresh: Sequence[ReelRow]
+) -> Pruning:
     named = () if state.held is None else state.held.catalogue.reels
     listed = [_whole(state, entry) for entry in named]
     reels: list[tuple[ReelRow, Sequence[Row] | None]] = []
     count = size = new_size = new_tables = 0
+    gone: set[ObjectId] = set()
     for reel in (*listed, *fresh):
         table = state.reel_files.table(reel)
         if table is None:
@@ -81,12 +87,27 @@ def _plan(state: State, keep: Collection[ObjectId], fresh: Sequence[ReelRow]) ->
             reels.append((reel, None))
             continue
         reels.append((reel, staying))
+        gone.update(pack.oid for pack in table.packs if pack.oid not in keep)
         count += len(table.packs) - len(staying)
         size += sum(pack.length for pack in table.packs) - sum(pack.length for pack in staying)
         if staying:
             new_size += reel_size(staying, state.repository.fmt)
             new_tables += end_bytes(len(staying), state.repository.fmt)
-    return Pruning(reels, count, size, new_size, new_tables)
+    return Pruning(reels, count, size, new_size, new_tables, _kept_refs(state, refs, gone) if gone else ())
+
+
+def _kept_refs(state: State, refs: Mapping[bytes, ObjectId], gone: Collection[ObjectId]) -> list[bytes]:
+    """The refs that named some of it in a catalogue since the pruning before, and whose policy lets mirrors go on
+    holding where they stood (withdrawal.py)."""
+    policies, since = state.config.policies(), 0 if state.held is None else state.held.catalogue.pruned or 0
+    named = {
+        name
+        for version in state.catalogues.versions()
+        if version >= since
+        for name, oid in state.catalogues.load(version).catalogue.refs.items()
+        if oid in gone and refs.get(name) != oid
+    }
+    return sorted(n for n in named if not effective_policy(n, (), policies, has_keyring=True).non_fast_forward)
 
 
 def _whole(state: State, entry: ReelEntry) -> ReelRow:

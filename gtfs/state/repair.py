@@ -4,7 +4,8 @@
 Found by cheap looks, at start and before a sync; then let in or encoded again from what is left. What that does not
 give is for the swarm.
 
-Blocking; under the node's lock, in the thread that writes. The swarm must not have the reels meanwhile.
+Blocking; under the node's lock, in the thread that writes, but for what takes long of a reel for which somebody asks
+(`Remaking`, `gives_again`). The swarm must not have the reels meanwhile, but for that.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import check_packs
 from gtfs.reel.table import Row, encode_table, reel_name
 from gtfs.repo.encoding import encode_many
+from gtfs.repo.known import has_any_object
+from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
 from gtfs.state.state import State
@@ -57,7 +60,7 @@ def look_at_git(state: State, stop: Callable[[], bool] = lambda: False) -> None:
 def short_reels(state: State) -> list[ReelRow]:
     """The reels that the index calls whole and whose files are not; looks at names and sizes only."""
     found = []
-    gone = {row.id for row in withdrawn_reels(state)}
+    gone = _withdrawn(state)
     for row in state.index.reels.all():
         if (
             row.id not in gone
@@ -79,48 +82,88 @@ def _size(path: Path) -> int | None:
         return None
 
 
+class Remaking:
+    """A reel that git gives again, written to where it was, in three steps, of which only the second one takes long.
+
+    The swarm may have it: what it knows to be here stays as it is. `begin` and `place` are for the thread that writes;
+    `encode` is for any, and what it does counts for nothing before `place`, which sees whether the reel is still to be
+    had. All raise OSError.
+    """
+
+    def __init__(self, state: State, reel: ReelRow, spools: Path) -> None:
+        self._state = state
+        self._reel = reel
+        self._spools = spools
+        self._table: Table | None = None
+        self._metainfo: bytes | None = None  # once all of it is there
+
+    def begin(self) -> bool:
+        """Whether the index still has it, and its table is known."""
+        state, reel = self._state, self._reel
+        if not self._is_still_wanted():
+            return False
+        state.layout.resume(reel.name).unlink(missing_ok=True)  # it says what was here
+        reel_files = state.reel_files
+        self._table = (
+            reel_files.table(reel._replace(stage="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
+        )
+        return self._table is not None
+
+    def encode(self, stop: Callable[[], bool]) -> None:
+        """Write what git has of it to its place in the file."""
+        reel, path = self._reel, self._state.layout.reel(self._reel.name)
+        assert self._table is not None
+        encode_into(self._state, reel, self._table, stop, self._spools)
+        if _size(path) == reel.size:
+            metainfo, infohash = build_metainfo(path)
+            self._metainfo = metainfo if infohash == reel.infohash else None
+
+    def place(self) -> bool:
+        """Call it whole if it is, and is still wanted; of what is not, nothing stays."""
+        state, name = self._state, self._reel.name
+        if not self._is_still_wanted():
+            if state.index.reels.by_name(name) is None:
+                state.reel_files.remove(name)
+            return False
+        if self._metainfo is None:
+            return False
+        replace_file(state.layout.metainfo(name), self._metainfo)
+        state.index.reels.set_stage([self._reel.id], "complete")
+        return True
+
+    def _is_still_wanted(self) -> bool:
+        now = self._state.index.reels.get(self._reel.id)
+        return now is not None and now.name == self._reel.name and now.id not in _withdrawn(self._state)
+
+
+def _withdrawn(state: State) -> set[int]:
+    return {row.id for row in withdrawn_reels(state)}
+
+
 def remake(state: State, reel: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
     """Write what git has of a reel that was whole and is called partial by now; call it whole if that was all.
 
-    Nobody may believe the file meanwhile: what was not written yet is a hole.
+    Nobody may believe the file meanwhile: what was not written yet is a hole. Raises OSError.
     """
-    reel_files, index = state.reel_files, state.index
-    state.layout.resume(reel.name).unlink(missing_ok=True)  # it says what was here
-    table = reel_files.table(reel._replace(stage="partial")) or _table_by_rows(state, reel) or reel_files.table(reel)
-    if table is None:
+    remaking = Remaking(state, reel, state.layout.spool)
+    if not remaking.begin():
         return False
-    encode_into(state, reel, table, stop)
-    path = state.layout.reel(reel.name)
-    if _size(path) != reel.size:
-        return False
-    metainfo, infohash = build_metainfo(path)
-    if infohash != reel.infohash:
-        return False
-    replace_file(state.layout.metainfo(reel.name), metainfo)
-    index.reels.set_stage([reel.id], "complete")
-    return True
-
-
-def encode_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Make a reel whole that was let go of, if the index still has it so; see `remake`.
-
-    The swarm may have it: what it knows to be here stays as it is. Raises OSError.
-    """
-    now = state.index.reels.get(row.id)
-    if now is None or now.name != row.name:
-        return False
-    return now.is_whole or remake(state, now, stop)
+    remaking.encode(stop)
+    return remaking.place()
 
 
 def gives_again(state: State, row: ReelRow, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Whether git gives each pack of a reel as its table has it; nothing of what is encoded is kept. Raises OSError."""
+    """Whether git gives each pack of a reel as its table has it; nothing of what is encoded is kept. Raises OSError.
+
+    Beside all else that writes.
+    """
     table = state.reel_files.table(row)
     if table is None or absent(state.repository, [pack.oid for pack in table.packs]):
         return False
     left = {pack.oid: pack.digest for pack in table.packs}
     others: set[ObjectId] = set()  # in other bytes, or not at all
     work = Work(stop=lambda: stop() or bool(others))
-    for run in encode_many(state.repository, list(left), state.layout.spool, UNLIMITED, work):
+    for run in encode_many(state.repository, list(left), state.layout.spool_beside, UNLIMITED, work):
         run.spool.unlink()
         others.update(unmade.oid for unmade in run.unmade)
         others.update(stamp.oid for stamp, _ in run.made if left.pop(stamp.oid) != stamp.digest)
@@ -136,12 +179,16 @@ def _table_by_rows(state: State, reel: ReelRow) -> Table | None:
     return state.reel_files.table(reel)
 
 
-def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bool] = lambda: False) -> int:
+def encode_into(
+    state: State, reel: ReelRow, table: Table, stop: Callable[[], bool] = lambda: False, spools: Path | None = None
+) -> int:
     """Write packs that git has, and the reel's file has not, to their offsets, and the reel's end; gives their bytes.
 
-    Raises OSError.
+    ``spools``: see `encode_many`, the state's own if None. Raises OSError.
     """
     repository = state.repository
+    if not has_any_object(repository):
+        return 0  # a new mirror
     missing = set(absent(repository, [pack.oid for pack in table.packs]))
     if len(missing) == len(table.packs):
         return 0
@@ -154,7 +201,7 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, reel.size)
-        made = _write_packs(state, fd, wanted, stop)
+        made = _write_packs(state.repository, fd, wanted, stop, spools or state.layout.spool)
         os.pwrite(fd, table.end, reel.size - len(table.end))
         os.fsync(fd)
     finally:
@@ -162,10 +209,12 @@ def encode_into(state: State, reel: ReelRow, table: Table, stop: Callable[[], bo
     return made
 
 
-def _write_packs(state: State, fd: int, wanted: dict[ObjectId, tuple[Row, int]], stop: Callable[[], bool]) -> int:
+def _write_packs(
+    repository: Repository, fd: int, wanted: dict[ObjectId, tuple[Row, int]], stop: Callable[[], bool], spools: Path
+) -> int:
     made = 0
     oids: Sequence[ObjectId] = list(wanted)
-    for run in encode_many(state.repository, oids, state.layout.spool, UNLIMITED, Work(stop=stop)):
+    for run in encode_many(repository, oids, spools, UNLIMITED, Work(stop=stop)):
         for stamp, offset in run.made:
             pack, at = wanted[stamp.oid]
             if stamp.digest != pack.digest:

@@ -20,6 +20,12 @@ class NoSuchVersion(GtfsError):
     fault = Blame.USAGE
 
 
+class BehindWithdrawal(GtfsError):
+    """A version that lists what its publisher withdrew since."""
+
+    fault = Blame.USAGE
+
+
 def go_back(state: State, version: int) -> Held:
     """Hold an accepted version again, and set those above it aside. Raises `NoSuchVersion`, `DamagedStore`, OSError.
 
@@ -41,6 +47,25 @@ def check_version(state: State, version: int) -> None:
         raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
 
 
+def check_withdrawal(state: State, version: int) -> None:
+    """Whether nothing was withdrawn after it; raises `NoSuchVersion`, `BehindWithdrawal`, `DamagedStore`.
+
+    What a catalogue lists is given to others and fetched from them again, and a law may have taken it away.
+    """
+    check_version(state, version)
+    versions = [v for v in state.catalogues.versions() if v >= version]
+    pruned = [state.catalogues.load(v).catalogue.pruned or 0 for v in versions]
+    if max(pruned) <= pruned[0]:
+        return
+    last = max(pruned)
+    good = [str(v) for v, its in zip(versions[:-1], pruned, strict=False) if its == last]
+    instead = f"go back to {', '.join(good[-20:])}" if good else "no version that was kept is behind it and has that"
+    raise BehindWithdrawal(
+        f"version {version} lists what version {last} withdrew, and would bring it back: {instead}; only if the "
+        "publisher says that it withdrew nothing, but a thief did: --withdrawn"
+    )
+
+
 def _forget_places(state: State, version: int) -> None:
     """Let refs count as held where this version has them, if they were where the ones above have them."""
     behind = state.catalogues.load(version).catalogue.refs
@@ -52,8 +77,10 @@ def _forget_places(state: State, version: int) -> None:
     state.index.refs.change(put)
 
 
-def rewind(state: State, version: int) -> dict[str, Any]:
-    """The same, and what `gtfs rewind` shows."""
+def rewind(state: State, version: int, *, withdrawn: bool = False) -> dict[str, Any]:
+    """The same, and what `gtfs rewind` shows; behind a withdrawal only if that is ``withdrawn``, too."""
+    if not withdrawn:
+        check_withdrawal(state, version)
     held = go_back(state, version)
     aside = sorted(str(path) for path in state.catalogues.set_aside())
     return {"version": version, "digest": held.digest, "files": aside}

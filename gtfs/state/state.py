@@ -49,9 +49,9 @@ from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.selection import Selection, select_refs
 from gtfs.state.turnover import drop, follow_catalogue
 from gtfs.trust.keyring import Keyring, open_keyring
+from gtfs.trust.nodekey import NodeKey, make_node_key, read_node_key
 from gtfs.trust.ownhome import sweep_homes
 from gtfs.trust.policy import Policy, named_subkeys
-from gtfs.trust.sign import Signer, make_node_key, node_signer
 from gtfs.trust.signoff import SignoffRow, write_signoff
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class State:
         except BaseException:
             self._exit.close()
             raise
-        self._signer: Signer | None = None
+        self._signer: NodeKey | None = None
         self._ingest: Ingest | None = None
 
     def __enter__(self) -> State:
@@ -349,7 +349,7 @@ class State:
         if self.read_only or (refs is None and self.config.is_clone()):  # what its user commits is nobody's business
             return TakenUp(0, 0, {})
         refs = self.refs().chosen if refs is None else refs
-        tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
+        tips = frozenset(oid for name, oid, _ in refs if not name.startswith(OWN_REFS))
         before = self.index.meta.taken_up()
         again = list(self.index.unencodable.all()) if retry else []
         if tips == before and not again:
@@ -391,6 +391,6 @@ class State:
         """Step 5 of design.md §8; see `SignOffWriter`."""
         if self._signer is None:
             make_node_key(self.layout.node_key)
-            self._signer = self._exit.enter_context(node_signer(self.layout.node_key))
+            self._signer = read_node_key(self.layout.node_key)
         now_s = int(time.time())
         return write_signoff(self.layout.signoffs, packs, self._signer, now_s).name, now_s

@@ -8,7 +8,6 @@ address that was judged. Trio loop.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gtfs.errors import Blame, GtfsError
+from gtfs.nearness import OPEN, nearness, nearness_of_host
 
 if TYPE_CHECKING:  # a tenth of a second, which a node without a server to ask does without
     import httpx
@@ -29,8 +29,6 @@ ANSWER_S = 30.0  # without a byte
 WHOLE_S = 60.0  # from the name's look-up to the last byte
 _ADDRESSES: Final = 4  # of one name that are tried
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
-_OPEN, _NEAR, _HERE = range(3)
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class HttpFailed(GtfsError):
@@ -89,8 +87,11 @@ def _make(proxy: str | None) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def open_client(proxy: str | None = None) -> AsyncIterator[Client]:
-    """A client, and its end."""
+async def open_client(proxy: str | None = None, given: Client | None = None) -> AsyncIterator[Client]:
+    """A client, and its end; or the one that was ``given``, which its maker ends."""
+    if given is not None:
+        yield given
+        return
     client = Client(proxy)
     try:
         yield client
@@ -126,7 +127,7 @@ class _Exchange:
         self._what = what
         self._limit_bytes = limit_bytes
         self._headers = dict(headers)
-        self._may_reach = _OPEN  # how near to us a redirect may lead
+        self._may_reach = OPEN  # how near to us a redirect may lead
 
     async def run(self, url: httpx.URL) -> HttpAnswer:
         """The answer of whom the redirects lead to."""
@@ -167,14 +168,14 @@ class _Exchange:
     def _nearness(self, request: httpx.Request, response: httpx.Response) -> int:
         """Where the server is that answered."""
         if self._is_proxied:
-            return _nearness_of_name(request.url.host)
+            return nearness_of_host(request.url.host)
         server = response.extensions["network_stream"].get_extra_info("server_addr")
         return nearness(server[0])
 
     async def _send_to_judged(self, url: httpx.URL) -> HttpAnswer:
         """Ask a server that a redirect names, at an address that may be asked."""
         if self._is_proxied:  # which looks the name up: only what is plain can be judged
-            if _nearness_of_name(url.host) > self._may_reach:
+            if nearness_of_host(url.host) > self._may_reach:
                 raise _too_near(url)
             return await self._send(self._client.build_request("GET", url, headers=self._headers))
         host = url.raw_host.decode("ascii")
@@ -195,30 +196,6 @@ class _Exchange:
                 if address == allowed[-1]:
                     raise
         raise AssertionError
-
-
-def nearness(address: str) -> int:
-    """0 for an address of the open Internet, 1 for one of a private network, 2 for this machine and its links."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return nearness(str(inner))
-    if ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast:
-        return _HERE
-    return _OPEN if ip.is_global else _NEAR
-
-
-def _nearness_of_name(host: str) -> int:
-    """Of a name that a proxy looks up."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return _HERE
-    try:
-        return nearness(host)
-    except ValueError:
-        return _OPEN
 
 
 def _too_near(url: httpx.URL) -> HttpFailed:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Homes of GnuPG for the node's own key: in the directory of keys, each for a moment, with an agent of its own.
+"""Homes of GnuPG for a key that is being made: beside where it will lie, each for a moment, with an agent of its own.
 
 A kill leaves home and agent behind, the secret key in it: both are for the next start to sweep. Blocking; any thread.
 """
@@ -7,6 +7,7 @@ A kill leaves home and agent behind, the secret key in it: both are for the next
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from gtfs.trust.gnupghome import search_path
 _HOME_PREFIX: Final = "home-"
 _HOME_PATH: Final = "path"  # in such a home: what GnuPG knew it by
 _AGENT_TRIES: Final = 3
+_PATIENCE_S: Final = 30.0
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def own_home(keys_dir: Path) -> Iterator[Path]:
         (place / _HOME_PATH).write_text(f"{home}\n")
         try:
             # gpg starts the agent itself, but on a busy machine gives up on it after a few seconds and says "No agent".
-            any(_gpgconf(home, "--launch", "gpg-agent") for _ in range(_AGENT_TRIES))
+            any(_start_agent(home) for _ in range(_AGENT_TRIES))
             yield home
         finally:
             _end_agent(home)
@@ -51,22 +53,33 @@ def _short_path(place: Path) -> Iterator[Path]:
         os.close(fd)
 
 
+def _start_agent(home: Path) -> bool:
+    # gpgconf, which knows where the agent is if it is not in the path, starts three programs more to ask it for news.
+    return _run(home, "gpg-agent", "--daemon") or _run(home, "gpgconf", "--launch", "gpg-agent")
+
+
 def _end_agent(home: Path) -> None:
-    _gpgconf(home, "--kill", "all")
-    _gpgconf(home, "--remove-socketdir")
+    """End the agent, and with it what it may have started; all GnuPG's servers where it does not answer."""
+    if not _run(home, "gpg-connect-agent", "--no-autostart", "KILLAGENT", "/bye"):
+        _run(home, "gpgconf", "--kill", "all")
+    _run(home, "gpgconf", "--remove-socketdir")
 
 
-def _gpgconf(home: Path, *command: str) -> bool:
-    done = subprocess.run(
-        ["gpgconf", "--homedir", str(home), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": search_path(), "LC_ALL": "C"},
-        timeout=30,
-        check=False,
-    )
-    return done.returncode == 0
+def _run(home: Path, program: str, *words: str) -> bool:
+    try:
+        child = subprocess.Popen(
+            [program, "--homedir", str(home), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": search_path(), "LC_ALL": "C"},
+        )
+    except OSError:
+        return False
+    with open(os.pidfd_open(child.pid), "rb") as ended:  # to wait with Popen is to look again up to 50 ms too late
+        if not select.select([ended], [], [], _PATIENCE_S)[0]:
+            child.kill()
+    return child.wait() == 0
 
 
 def sweep_homes(keys_dir: Path) -> None:

@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making signatures: with a key of the user's GnuPG, or with the node's own key.
+"""Making signatures with a key of the user's GnuPG; with the node's own, `gtfs.trust.nodekey` does.
 
-The user's gpg-agent is used and left alone; the node's key lives in a file and gets an agent for a moment, in a
-directory of its own beside it. Any thread; a call waits for gpg, and the user's key may ask the user for a passphrase.
+The user's gpg-agent is used and left alone. Any thread; a call waits for gpg, and the key may ask for a passphrase.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import gnupg
-
-from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.ids import BadId, Fingerprint, parse_fingerprint
+from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.trust.gnupghome import open_gnupg, socket_trouble
-from gtfs.trust.ownhome import own_home
 from gtfs.trust.packets import SIGNATURE_BLOCK, STRONG_DIGESTS, BadPackets, claim_of, dearmor, only_signatures
 from gtfs.trust.verify import LINE_BYTES, SIGNATURE_BYTES, BadSignature, split_clearsigned
 
@@ -119,51 +113,3 @@ def reason_of(stderr: str, hints: Iterable[tuple[str, str]] = _HINTS) -> str:
     reason = said[-1] if said else "gpg gives no reason"
     hint = next((hint for word, hint in hints if word in stderr), "")
     return f"{reason} ({hint})" if hint else reason
-
-
-def make_node_key(path: Path) -> Fingerprint:
-    """The fingerprint of the node's own ed25519 key, made now if ``keys/node.asc`` does not exist yet.
-
-    Raises `SigningFailed`, OSError.
-    """
-    with own_home(path.parent) as home:
-        gpg = open_gnupg(home)
-        if path.exists():
-            return _import_node_key(gpg, path)
-        made = gpg.gen_key(
-            "Key-Type: eddsa\nKey-Curve: ed25519\nKey-Usage: sign\nName-Real: gtfs node\n"
-            "Expire-Date: 0\n%no-protection\n%commit\n"
-        )
-        if not made.fingerprint:
-            raise SigningFailed(f"cannot make the node's key: {reason_of(str(made.stderr))}")
-        secret = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)
-        if not secret:
-            raise SigningFailed("cannot make the node's key: gpg does not export it")
-        replace_file(path, secret.encode("ascii"), 0o600)
-        return parse_fingerprint(made.fingerprint)
-
-
-@contextmanager
-def node_signer(path: Path) -> Iterator[Signer]:
-    """A `Signer` with the node's own key, usable until the block ends; raises `SigningFailed`."""
-    with own_home(path.parent) as home:
-        yield Signer(_import_node_key(open_gnupg(home), path), home)
-
-
-def node_public_key(path: Path) -> bytes:
-    """The armored public half of the node's key, for the keyrings of others; raises `SigningFailed`."""
-    with node_signer(path) as signer:
-        return signer.public_key()
-
-
-def _import_node_key(gpg: gnupg.GPG, path: Path) -> Fingerprint:
-    try:
-        armored = path.read_bytes()
-    except OSError as error:
-        raise SigningFailed(f"the node's key {path} cannot be read: {error.strerror}") from error
-    result = gpg.import_keys(armored)
-    try:
-        (fingerprint,) = set(result.fingerprints)
-        return parse_fingerprint(fingerprint)
-    except (ValueError, BadId):
-        raise SigningFailed(f"the node's key {path} is damaged; move it away and a new one is made") from None

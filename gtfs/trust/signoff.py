@@ -19,6 +19,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import BadId, Fingerprint, ObjectId, PackDigest, parse_fingerprint, parse_object_id
 from gtfs.trust.keyring import Keyring
+from gtfs.trust.nodekey import NodeKey
 from gtfs.trust.policy import Vouch, VouchKind
 from gtfs.trust.sign import Signer
 from gtfs.trust.stanza import BadStanza, one_line, read_stanza, read_time, write_stanza, write_time
@@ -67,7 +68,7 @@ def signoff_text(rows: Sequence[SignoffRow], date_s: int) -> str:
     return write_stanza([("Format", FORMAT), ("Date", write_time(date_s)), ("Packs", lines)])
 
 
-def write_signoff(directory: Path, rows: Sequence[SignoffRow], signer: Signer, now_s: int) -> Path:
+def write_signoff(directory: Path, rows: Sequence[SignoffRow], signer: Signer | NodeKey, now_s: int) -> Path:
     """Sign one statement over ``rows`` and keep it durably as ``<UTC time>-<SHA-256 prefix>.asc``.
 
     Raises `SigningFailed`, OSError.

@@ -24,10 +24,15 @@ class Writing:
     def __init__(self, news: News) -> None:
         self.news = news
         self._one = trio.CapacityLimiter(1)
+        self._beside = trio.CapacityLimiter(1)
 
     async def run(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """What ``work`` gives, from a thread, once it is its turn."""
         return await trio.to_thread.run_sync(work, *args, limiter=self._one)
+
+    async def beside(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
+        """The same of what takes long and writes nothing that others do: no writer waits for it, the next one does."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._beside)
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """For a writer that has something to do on the loop in its turn, too: within, it calls `run` no more."""

@@ -13,13 +13,14 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from keys import Keys, shared_keys
+from mirrored import Died, die_at
 
 from gtfs.errors import GtfsError
 from gtfs.repo import appendmail
@@ -326,28 +327,13 @@ def test_a_tag_that_has_gone_is_not_announced(state: State, box: Path, caplog: p
     caplog.clear()
 
 
-class Died(BaseException):
-    """Like a kill: nothing of the program's own handles it."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, place: object, name: str, *, before: bool) -> None:
-    real: Callable[..., object] = getattr(place, name)
-
-    def dying(*args: object, **more: object) -> object:
-        if not before:
-            real(*args, **more)
-        raise Died
-
-    monkeypatch.setattr(place, name, dying)
-
-
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("step", ["note_news", "keep", "clear_up"])
 def test_a_crash_while_publishing_loses_no_announcement(
     repository: Repository, box: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bool
 ) -> None:
     tag(repository.path, "v1")
-    die_at(monkeypatch, publish, step, before=before)
+    die_at(monkeypatch, publish, step, before)
     with pytest.raises(Died), State(repository) as state:
         publish_now(state)
     monkeypatch.undo()
@@ -375,7 +361,7 @@ def test_a_crash_while_announcing_is_made_good(
     initialise(state, announce_mail="all@example.org", sendmail=str(sendmail))
     tag(state.repository.path, "v1")
     publish_now(state)
-    die_at(monkeypatch, announcing, step, before=before)
+    die_at(monkeypatch, announcing, step, before)
     with pytest.raises(Died):
         run(state)
     monkeypatch.undo()
@@ -391,7 +377,7 @@ def test_a_crash_between_the_commit_and_the_branch_leaves_one_mail(
 ) -> None:
     tag(state.repository.path, "v1")
     publish_now(state)
-    die_at(monkeypatch, appendmail, "_commit", before=False)
+    die_at(monkeypatch, appendmail, "_commit", False)
     with pytest.raises(Died):
         run(state)
     monkeypatch.undo()

@@ -15,7 +15,9 @@ import pytest
 from collecting import held, publish_repository
 from keys import Keys, shared_keys
 
+from gtfs.catalogue.issue import TooFewKeys
 from gtfs.collection.document import BadCollection
+from gtfs.collection.found import find_published
 from gtfs.collection.places import out_files
 from gtfs.collection.publisher import (
     LosesMany,
@@ -27,6 +29,12 @@ from gtfs.collection.publisher import (
     publish_collection,
     read_settings,
 )
+from gtfs.ids import SHA1
+from gtfs.repo.repository import create_repository
+from gtfs.state.initialise import initialise
+from gtfs.state.outstanding import note_failure
+from gtfs.state.state import State
+from gtfs.trust.verify import split_clearsigned
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +101,26 @@ def test_the_globs_choose_and_what_published_nothing_is_named(top: Path, keys: K
     assert names(top) == ["pub/b.git"] and list(done.left_out) == ["empty.git"]
 
 
+def test_of_what_has_published_nothing_it_is_said_what_it_waits_for(tmp_path: Path, keys: Keys) -> None:
+    repository = create_repository(tmp_path / "top" / "a.git", SHA1)
+
+    def said() -> str:
+        return find_published(tmp_path / "top", (), ("*",), ()).left_out["a.git"]
+
+    assert "gtfs init" in said()
+    with State(repository) as state:
+        initialise(state, "a", keys["alice"], str(keys.home))
+        for mode, words in (
+            ("manual", "run gtfs publish /"),
+            ("auto", "has a branch or tag and"),
+            ("tags", "a tag and"),
+        ):
+            state.config.set("publish", mode)
+            assert words in said() and ("run gtfs publish" in said()) == (mode == "manual")
+    note_failure(repository.layout, OSError("the agent sleeps"))
+    assert said().endswith("that failed: the agent sleeps")
+
+
 def test_a_repository_with_a_work_tree_is_listed_with_the_feed_that_it_has(top: Path, keys: Keys) -> None:
     publish_repository(top / "tree" / ".git", keys, name="tree")
     publish_collection(top)
@@ -156,6 +184,29 @@ def test_another_key_takes_over_with_the_word_of_both(top: Path, keys: Keys) -> 
     new = held_collection(top)
     assert new is not None and new.catalogue.version == 2 and new.catalogue.signers == (keys["bob"],)
     assert publish_collection(top, force=True).version == 3
+
+
+def test_a_list_needs_as_many_signatures_as_its_publisher_was_told(top: Path, keys: Keys) -> None:
+    both = (keys["alice"], keys["bob"])
+    init_collection(top, settings(keys, top, signers=both, threshold=2))
+    assert read_settings(top).signers == both
+    publish_collection(top)
+    new = held_collection(top)
+    assert new is not None and (new.catalogue.signers, new.catalogue.threshold) == (both, 2)
+    assert len(split_clearsigned(new.document)[1]) == 2
+    with pytest.raises(BadCollection, match="3 signatures of 2 signers"):
+        init_collection(top, settings(keys, top, signers=both, threshold=3))
+
+
+def test_where_too_few_of_a_lists_keys_are_nothing_is_signed(
+    top: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = (keys["alice"], keys["bob"])
+    init_collection(top, settings(keys, top, signers=both, threshold=2))
+    monkeypatch.setattr("gtfs.catalogue.issue.secret_keys", lambda _home: {keys["alice"]})
+    with pytest.raises(TooFewKeys, match="a list is signed in one go"):
+        publish_collection(top)
+    assert held_collection(top) is None
 
 
 def test_two_names_that_are_one_place_are_not_signed(top: Path, keys: Keys) -> None:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from collecting import publish_repository
@@ -165,6 +168,70 @@ def test_what_cannot_be_made_ready_is_named_and_the_others_run(top: Path) -> Non
         assert look(site) == ["a.git"]
         assert "b.git is in use" in site.describe()["trouble"]
     assert look(site) == ["a.git", "b.git"] and site.describe()["trouble"] is None
+
+
+def deep_below(directory: Path) -> None:
+    """More directories within each other than a path can name."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=fd)
+        inner = os.open("d" * 200, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+
+
+def test_what_one_does_to_his_own_directory_stops_nobody_else(
+    top: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(top / "a.git")
+    for name in ("deep", "closed"):
+        (top / name).mkdir()
+    deep_below(top / "deep")
+    scandir, error = os.scandir, [errno.EACCES]  # root, who runs this, would not be refused
+
+    def failing(place: Any) -> Any:
+        if str(place) == str(top / "closed"):
+            raise OSError(error[0], os.strerror(error[0]), str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    site = site_of(top)
+    assert look(site) == ["a.git"]
+    waiting = site.describe()["not_followed"]
+    assert waiting.pop("closed") == "it cannot be looked into: Permission denied"
+    assert list(waiting.values()) == ["it cannot be looked into: File name too long"]
+    publish(top, "a.git")
+    done = publish_collection(top, force=True)
+    assert done.entries == 1 and len(done.left_out) == 2
+
+    error[0] = errno.EIO  # a disk that fails is another thing
+    with pytest.raises(OSError, match="Input/output"):
+        publish_collection(top, force=True)
+
+
+def test_another_users_repository_is_left_alone_unless_git_was_told_of_him(top: Path, keys: Keys) -> None:
+    make(top / "a.git")
+    theirs = make(top / "b.git")
+    publish_repository(theirs, keys)
+    (theirs / "gtfs" / "config").write_text(f"[gtfs]\nsignkey = {keys['bob']}\n")
+    (theirs / "packed-refs").unlink(missing_ok=True)
+    for path in (theirs / "packed-refs", theirs / "gtfs" / "catalogue" / "2.asc"):
+        os.mkfifo(path)  # who opens it waits for ever
+    for path in (theirs, *theirs.rglob("*")):
+        os.lchown(path, 12345, 12345)
+    site = site_of(top)
+    assert look(site) == ["a.git"]
+    assert "belongs to uid 12345, not to you" in site.describe()["not_followed"]["b.git"]
+    publish(top, "a.git")
+    done = publish_collection(top, force=True)
+    assert done.added == ["a.git"] and "belongs to uid 12345" in done.left_out["b.git"]
+    # As a hoster does whose daemon is root.
+    for path in (theirs / "packed-refs", theirs / "gtfs" / "catalogue" / "2.asc"):
+        path.unlink()
+    subprocess.run(["git", "config", "--global", "--add", "safe.directory", str(theirs)], check=True)
+    assert look(site_of(top)) == ["a.git", "b.git"]
+    assert publish_collection(top, force=True).added == ["b.git"]
 
 
 def test_another_repository_of_the_same_name_does_not_run_before_the_old_one_has_ended(top: Path) -> None:

@@ -6,20 +6,27 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 from keys import shared_keys
+from waiting import WAIT_S
 
 from gtfs.ids import SHA1
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.repo import encoding
 from gtfs.repo.repository import create_repository
+from gtfs.state import repair
 from gtfs.state.initialise import initialise
 from gtfs.state.publish import publish_now
-from gtfs.state.repair import encode_again, gives_again
+from gtfs.state.repair import Remaking, gives_again, remake
 from gtfs.state.shed import shed_reels
 from gtfs.state.state import State
 
@@ -48,6 +55,15 @@ def only(state: State) -> ReelRow:
     return row
 
 
+def make_room(state: State) -> ReelRow:
+    """Let go of the one reel."""
+    row = only(state)
+    state.reel_files.keep_table(row, state.reel_files.table(row).packs, 0)  # type: ignore[union-attr]
+    state.index.reels.set_stage([row.id], "partial")
+    state.layout.reel(row.name).write_bytes(b"")
+    return only(state)
+
+
 def test_what_git_gives_again_comes_back_as_it_was(state: State) -> None:
     row = only(state)
     path = state.layout.reel(row.name)
@@ -56,10 +72,10 @@ def test_what_git_gives_again_comes_back_as_it_was(state: State) -> None:
     shed_reels(state)
     assert not path.exists()
     assert gives_again(state, only(state))
-    assert encode_again(state, only(state))
+    assert remake(state, only(state))
     assert only(state).is_whole
     assert hashlib.sha256(path.read_bytes()).digest() == before
-    assert encode_again(state, only(state))  # it is there
+    assert remake(state, only(state))  # it is there
 
 
 def test_what_git_has_lost_is_not_given_again(state: State) -> None:
@@ -84,7 +100,7 @@ def test_a_pack_that_was_published_in_other_bytes_is_not_given_again(state: Stat
     odd = state.index.reels.get(id_)
     assert odd is not None
     assert not gives_again(state, odd)
-    assert not encode_again(state, odd)
+    assert not remake(state, odd)
     state.index.reels.drop([name])
     state.reel_files.remove(name)
 
@@ -96,11 +112,67 @@ def test_who_is_told_to_stop_says_of_nothing_that_it_is_given_again(state: State
 def test_a_reel_that_the_catalogue_lists_no_more_does_not_come_back(state: State) -> None:
     row = only(state)
     state.index.reels.set_stage([row.id], "partial")
-    assert not encode_again(state, row._replace(name=row.name[::-1]))
+    assert not remake(state, row._replace(name=row.name[::-1]))
     state.index.reels.set_stage([row.id], "complete")
 
 
 def test_trying_it_leaves_nothing_behind(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_RUN", 2)
     assert gives_again(state, only(state))
-    assert not list(state.layout.spool.glob("*.packs"))
+    assert not list(state.layout.spool.rglob("*.packs"))
+
+
+def halfway(monkeypatch: pytest.MonkeyPatch, between: Callable[[], None]) -> None:
+    """While a reel is encoded, something else happens."""
+    real = repair.encode_many
+
+    def slowly(*given: Any) -> Iterator[encoding.Run]:
+        between()
+        yield from real(*given)
+
+    monkeypatch.setattr(repair, "encode_many", slowly)
+
+
+def test_while_a_reel_is_encoded_for_who_asks_another_one_writes(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_room(state)
+    begun, written = trio.Event(), threading.Event()
+    halfway(monkeypatch, lambda: (trio.from_thread.run_sync(begun.set), written.wait(WAIT_S)))  # type: ignore[arg-type, func-returns-value]
+
+    async def main() -> None:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
+            nursery.start_soon(node.reel_torrents.encode_again, row)
+            await begun.wait()
+            with trio.fail_after(WAIT_S / 2):  # the turn is had though the encoder waits
+                await node._writing.run(written.set)
+
+    trio.run(main)
+    assert written.is_set() and only(state).is_whole
+
+
+def test_a_reel_that_goes_while_it_is_encoded_leaves_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_room(state)
+
+    def leave() -> None:
+        state.index.packs.move_to_open_reel([(pack.oid, None) for pack in state.index.packs.reel_rows(row.id)], "gone")
+        state.index.reels.drop([row.name])
+        state.reel_files.remove(row.name)
+
+    halfway(monkeypatch, leave)
+    remaking = Remaking(state, row, state.layout.spool_beside)
+    assert remaking.begin()
+    state.reel_files.remove(row.name)  # before its file is opened
+    remaking.encode(lambda: False)
+    assert not remaking.place()
+    assert not state.layout.reel_names() and not list(state.layout.reels.glob(f"{row.name}*"))
+
+
+def test_what_was_withdrawn_while_it_was_encoded_is_not_placed(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_room(state)
+    remaking = Remaking(state, row, state.layout.spool_beside)
+    assert remaking.begin()
+    remaking.encode(lambda: False)
+    monkeypatch.setattr(repair, "withdrawn_reels", lambda _state: [row])
+    assert not remaking.place() and not only(state).is_whole
+    assert not remaking.begin()
+    monkeypatch.undo()
+    assert remaking.place() and only(state).is_whole

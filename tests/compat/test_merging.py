@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from keys import shared_keys
+from mirrored import Died, all_is_well, die_at, fetch, listed, take_catalogue
 
-from gtfs.catalogue.accept import FirstTrust, Held, accept
 from gtfs.ids import SHA1
-from gtfs.ingest.candidate import Candidate
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.reel.recover import Listed
@@ -23,12 +20,11 @@ from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
-from gtfs.state.fsck import check, rebuild
+from gtfs.state.fsck import rebuild
 from gtfs.state.initialise import initialise
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
-from gtfs.trust.keyring import freeze, read_user_keys
 
 
 class Publisher:
@@ -60,60 +56,6 @@ class Publisher:
 @pytest.fixture
 def pub(tmp_path: Path) -> Publisher:
     return Publisher(tmp_path)
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Repository:
-    repository = create_repository(tmp_path / "mirror.git", SHA1)
-    keys = shared_keys()
-    with State(repository) as state:
-        freeze(read_user_keys([keys["alice"]], keys.home), state.layout.keyring)
-    return repository
-
-
-def all_is_well(state: State) -> None:
-    assert list(check(state, lambda _done, _total: None)) == []
-
-
-def listed(state: State) -> list[str]:
-    assert state.held is not None
-    return [entry.name for entry in state.held.catalogue.reels]
-
-
-def take_catalogue(state: State, held: Held) -> None:
-    """As `Follower` does it."""
-    assert state.keyring is not None
-    first = FirstTrust(frozenset({shared_keys()["alice"]}))
-    accepted = accept(held.document, state.held, state.keyring, first, int(time.time()))
-    state.catalogues.save(accepted)
-    state.hold(accepted)
-    state.drop_superseded(state.pop_superseded())
-
-
-def fetch(state: State, origin: State) -> list[str]:
-    """What the swarm does: every listed reel that is not here comes from the publisher's disk. Gives their names."""
-    fetched = []
-    assert state.held is not None
-    for name in listed(state):
-        reel = state.index.reels.by_name(name)  # type: ignore[arg-type]
-        assert reel is not None
-        if reel.is_whole:
-            continue
-        for source in (origin.layout.metainfo(reel.name), origin.layout.reel(reel.name)):
-            shutil.copy(source, state.layout.reels)
-        source_reel = origin.index.reels.by_name(reel.name)
-        assert source_reel is not None
-        table = origin.reel_files.table(source_reel)
-        assert table is not None
-        state.reel_files.keep_table(reel, table.packs, 0)
-        state.index.reels.set_stage([reel.id], "complete")
-        turnover.adopt_whole(state.reel_files, state.held.catalogue, reel)
-        rows = [row for row in state.index.packs.reel_rows(reel.id) if row.stage != "unpacked"]
-        path = state.layout.reel(reel.name)
-        outcome = state.ingest().run([Candidate(r.oid, path, r.offset or 0, r.size, r.digest, True) for r in rows])
-        assert not outcome.refused and not outcome.waiting
-        fetched.append(name)
-    return fetched
 
 
 def test_a_mirror_that_follows_fetches_every_reel_once_and_makes_the_merged_ones(
@@ -333,21 +275,6 @@ def test_a_mirror_that_dies_goes_on_where_it_was(
             assert state.index.packs.count_by_stage() == {"unpacked": 9}
             merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
             assert merged is not None and merged.is_whole and len(state.index.packs.reel_rows(merged.id)) == 8
-
-
-class Died(BaseException):
-    """Like a kill: nothing of the program's own handles it."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, place: object, name: str, before: bool) -> None:
-    real: Callable[..., object] = getattr(place, name)
-
-    def dying(*args: object, **more: object) -> object:
-        if not before:
-            real(*args, **more)
-        raise Died
-
-    monkeypatch.setattr(place, name, dying)
 
 
 def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:

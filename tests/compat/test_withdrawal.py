@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from keys import shared_keys
-from test_merging import Died, all_is_well, die_at, fetch, listed, take_catalogue
+from mirrored import Died, all_is_well, die_at, fetch, listed, take_catalogue
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue, from_text
 from gtfs.ids import SHA1, ObjectId
@@ -24,6 +24,7 @@ from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover, withdrawal
+from gtfs.state.dryrun import answer_dry_run
 from gtfs.state.foretell import foretell
 from gtfs.state.fsck import rebuild
 from gtfs.state.initialise import initialise
@@ -31,9 +32,9 @@ from gtfs.state.proposal import complete, propose
 from gtfs.state.pruning import CannotPrune
 from gtfs.state.publish import Published, publish_now
 from gtfs.state.reelfiles import ReelFiles
+from gtfs.state.rewind import BehindWithdrawal, rewind
 from gtfs.state.state import State
 from gtfs.state.withdrawal import describe_withdrawn, withdraw, withdrawn_reels
-from gtfs.trust.keyring import freeze, read_user_keys
 from gtfs.trust.sign import Signer
 
 ANYWHERE = "refs/heads/* catalogue non-fast-forward"
@@ -139,15 +140,6 @@ def origin(archive: Archive) -> Iterator[State]:
             if number in (4, 6):
                 archive.publish(state)
         yield state
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Repository:
-    repository = create_repository(tmp_path / "mirror.git", SHA1)
-    keys = shared_keys()
-    with State(repository) as state:
-        freeze(read_user_keys([keys["alice"]], keys.home), state.layout.keyring)
-    return repository
 
 
 def test_without_prune_what_a_forced_push_left_stays_listed(archive: Archive, origin: State) -> None:
@@ -329,6 +321,73 @@ def test_what_a_dropped_ref_left_is_kept_unless_it_may_go_anywhere(
         follow(state, origin)
         assert other not in known(state)
         all_is_well(state)
+
+
+def test_a_publisher_hears_for_which_refs_mirrors_keep_what_goes_and_a_policy_frees_it(
+    tmp_path: Path, mirror: Repository
+) -> None:
+    archive = Archive(tmp_path, "refs/heads/main catalogue non-fast-forward")
+    with State(archive.repository) as origin, State(mirror) as state:
+        for number in range(1, 4):
+            archive.mail(number)
+        archive.mail(10, "other", archive.at().hex())
+        git(archive.repository, "branch", "same", "main")
+        archive.publish(origin)
+        follow(state, origin)
+        other = archive.at("other")
+        for name in ("other", "same"):
+            git(archive.repository, "update-ref", "-d", f"refs/heads/{name}")
+        archive.publish(origin)  # as a node of it does, before anybody thinks of pruning
+        follow(state, origin)
+        assert foretell(origin, prune=True)["withdrawn"]["kept_refs"] == ["refs/heads/other"]
+        assert archive.publish(origin, prune=True).kept_refs == [b"refs/heads/other"]
+        follow(state, origin)
+        assert other in known(state)
+        origin.config.set("policy", ANYWHERE)
+        archive.publish(origin)
+        follow(state, origin)
+        assert other not in known(state)
+        git(archive.repository, "update-ref", "refs/heads/main", archive.history()[1].hex())
+        assert archive.publish(origin, prune=True).kept_refs == []
+        all_is_well(state)
+
+
+def test_nothing_that_was_withdrawn_comes_back_by_a_rewind(archive: Archive, origin: State, mirror: Repository) -> None:
+    with State(mirror) as state:
+        follow(state, origin)
+        gone = archive.history()[2]
+        archive.purge(gone)
+        archive.publish(origin, prune=True)
+        follow(state, origin)
+        archive.mail(7)
+        archive.publish(origin)
+        follow(state, origin)
+        held, there = state.held, files(state)
+        for ask in (rewind, lambda state, version: answer_dry_run(state, {"do": "rewind", "version": version})):
+            with pytest.raises(BehindWithdrawal, match=r"lists what version 3 withdrew.* go back to 3; only if"):
+                ask(state, 2)
+        assert state.held is held and files(state) == there and gone not in known(state)
+        assert rewind(state, 3)["version"] == 3
+        with pytest.raises(BehindWithdrawal, match="no version that was kept is behind it and has that"):
+            rewind(state, 2)
+        assert gone not in known(state)
+
+
+def test_a_thiefs_withdrawal_is_gone_behind_where_it_is_said_so(
+    archive: Archive, origin: State, mirror: Repository
+) -> None:
+    with State(mirror) as state:
+        follow(state, origin)
+        honest, before, history = origin.held, listed(origin), archive.history()
+        git(archive.repository, "update-ref", "refs/heads/main", history[0].hex())
+        archive.publish(origin, prune=True)
+        follow(state, origin)
+        assert known(state) == {history[0]}
+        request = {"do": "rewind", "version": 2, "withdrawn": True}
+        assert answer_dry_run(state, request)["version"] == 2
+        assert rewind(state, 2, withdrawn=True)["version"] == 2
+        assert state.held is not None and honest is not None and state.held.digest == honest.digest
+        assert listed(state) == before
 
 
 def test_a_branch_of_the_mirrors_user_keeps_what_it_stands_on(

@@ -39,14 +39,14 @@ MAY_IMPORT = {
     "cli": BELOW_NODES | {"node", "collection", "daemon"},
     "remote": BELOW_NODES | {"node", "collection", "daemon", "cli"},
 }
-FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout"}
+FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout", "nearness"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
     "libtorrent": {"swarm"},
     "gnupg": {"trust"},
     "dulwich": {"pack"},
-    "cryptography": {"swarm", "state"},
+    "cryptography": {"swarm", "state", "trust"},
     "httpx": {"swarm", "node"},
     "h11": {"overview"},
     "debian": {"trust", "catalogue"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from gtfs.cli.nodeoptions import check_own
+from gtfs.cli.nodeoptions import check_own, check_process
 from gtfs.cli.work.publisheach import publish_each
 from gtfs.cli.work.running import ask_collection
 from gtfs.collection.believed import BelievedCollection
@@ -31,8 +31,9 @@ from gtfs.collection.publisher import (
 from gtfs.collection.record import approve, read_record
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
+from gtfs.daemon.conf import OptionsCheck
+from gtfs.daemon.mirrored import write_drop_in
 from gtfs.daemon.places import Places, find_places
-from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import BadFeed, DhtFeed, parse_feed
 from gtfs.ids import parse_fingerprint
@@ -68,11 +69,15 @@ def changed_settings(directory: Path, given: dict[str, Any]) -> PublisherSetting
     settings = known or PublisherSettings(
         given["name"], parse_fingerprint(given["sign_key"]), feeds=default_feeds(directory, None)
     )
-    changes: dict[str, Any] = {key: given[key] for key in ("name", "valid_days") if given[key] is not None}
+    changes: dict[str, Any] = {
+        key: given[key] for key in ("name", "valid_days", "threshold") if given.get(key) is not None
+    }
     changes |= {key: tuple(given[key]) for key in ("feeds", "include", "exclude") if given[key]}
     changes |= {key: str(given[key].absolute()) for key in ("gnupg_home", "out") if given[key] is not None}
     if given["sign_key"] is not None:
         changes["sign_key"] = parse_fingerprint(given["sign_key"])
+    if given.get("signers"):
+        changes["signers"] = tuple(map(parse_fingerprint, given["signers"]))
     if given["url"] is not None:
         changes["feeds"] = default_feeds(directory, given["url"])
     return replace(settings, **changes)
@@ -127,12 +132,14 @@ def run_follow(source: str, given: dict[str, Any], *, dry_run: bool) -> dict[str
     text = _drop_in(name, source, trust, given)
     done = {"name": name, "file": str(path), "text": text, "repositories": count, "told": False}
     if not dry_run:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if ring:
-            replace_file(ring_path, ring, mode=0o644)
-        replace_file(path, os.fsencode(text), mode=0o644)
+        write_settings(places_there, path, text, ring or None)
         done["told"] = tell_daemon(places_there)
     return done
+
+
+def write_settings(places: Places, path: Path, text: str, ring: bytes | None = None) -> None:
+    """See `write_drop_in`."""
+    write_drop_in(places, OptionsCheck(check_process, check_own), path, text, ring)
 
 
 def _name(text: str) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.cli.ask import ask, place_at
-from gtfs.cli.nodeoptions import check_own, check_process
 from gtfs.cli.terminal import bar, complain, os_error_text, say, say_json, size_text, stop_on_interrupt
+from gtfs.cli.work.configured import configured
 from gtfs.daemon.added import AddedRepositories
-from gtfs.daemon.conf import OptionsCheck, read_configuration
 from gtfs.daemon.places import find_places
 from gtfs.errors import Blame, GtfsError
 from gtfs.repo.repository import open_repository
@@ -65,6 +64,6 @@ def _of_daemon() -> list[Path]:
     done = ask_node(places.runtime, {"do": "list"}, lambda _: None)
     if done is not None:
         return [Path(each["directory"]) for each in done["repositories"]]
-    wanted = read_configuration(places, OptionsCheck(check_process, check_own)).repositories
+    wanted = configured()[1].repositories
     added = AddedRepositories(places.added).all()
     return list(dict.fromkeys(each.directory for each in (*wanted, *added) if each.directory.exists()))

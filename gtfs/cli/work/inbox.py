@@ -12,6 +12,7 @@ import trio
 
 from gtfs.cli.nodeoptions import parse
 from gtfs.cli.source import feed_at
+from gtfs.cli.work.configured import swarm_defaults
 from gtfs.cli.work.running import raise_file_limit
 from gtfs.cli.work.sync import said_once
 from gtfs.ids import Fingerprint
@@ -30,7 +31,7 @@ def run(
     added = None if add is None else feed_at(add)
     raise_file_limit()
     with said_once():
-        news = trio.run(look_at_forks, inbox, parse(options).node, added)
+        news = trio.run(look_at_forks, inbox, parse([*swarm_defaults(), *options]).node, added)
     wanted = {BRANCHES + name.removeprefix("refs/heads/").encode() for name in branches}
     said = describe_inbox(inbox, news)
     for fork, shown in zip(news.forks, said["forks"], strict=True):

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gtfs.cli.terminal import say, say_json
-from gtfs.cli.work.collection import changed_settings, tell_daemon
+from gtfs.cli.work.collection import changed_settings, tell_daemon, write_settings
 from gtfs.collection.document import NAME_MARK
 from gtfs.collection.places import CollectionPlaces
 from gtfs.collection.publisher import NoCollection, PublisherSettings, init_collection, read_settings
 from gtfs.collection.ready import settings_of_each, wanted_of
 from gtfs.daemon.places import find_places
-from gtfs.durable import replace_file
 from gtfs.feed import LATEST
 from gtfs.repo.gitsyntax import quoted
 from gtfs.state.initialise import check_words
@@ -41,8 +40,7 @@ def run_collection(
     told = False
     if not dry_run:
         init_collection(directory, settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, os.fsencode(text), mode=0o644)
+        write_settings(places, path, text)
         told = tell_daemon(places)
     if as_json:
         say_json({**asdict(settings), "directory": str(directory), "file": str(path), "text": text, "told": told})

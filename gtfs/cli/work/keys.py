@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gtfs.repo.repository import Repository
 from gtfs.state.private import make_private
-from gtfs.trust.sign import make_node_key, node_public_key
+from gtfs.trust.nodekey import make_node_key, read_node_key
 
 
 def sign_off_key(repository: Repository) -> str:
@@ -13,4 +13,4 @@ def sign_off_key(repository: Repository) -> str:
     make_private(repository.layout.root, writers_modes=(repository.layout.incoming.name, repository.layout.reels.name))
     repository.layout.keys.mkdir(mode=0o700, exist_ok=True)
     make_node_key(repository.layout.node_key)
-    return node_public_key(repository.layout.node_key).decode("ascii")
+    return read_node_key(repository.layout.node_key).public_key().decode("ascii")

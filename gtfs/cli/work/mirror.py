@@ -14,7 +14,8 @@ import trio
 
 from gtfs.cli.ask import ask
 from gtfs.cli.work.collection import run_follow
-from gtfs.cli.work.mirrorplan import CHECK, MirrorPlan, absolute_worktree, plan_mirror
+from gtfs.cli.work.configured import CHECK
+from gtfs.cli.work.mirrorplan import MirrorPlan, absolute_worktree, plan_mirror
 from gtfs.cli.work.running import may_ask, tell_wait
 from gtfs.cli.work.sync import run as sync_here
 from gtfs.daemon.asking import ask_daemon

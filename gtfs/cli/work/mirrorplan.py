@@ -10,14 +10,15 @@ from typing import Any
 
 import trio
 
-from gtfs.cli.nodeoptions import Said, check_own, check_process, parse
+from gtfs.cli.nodeoptions import Said, check_own, parse
 from gtfs.cli.source import source_at
+from gtfs.cli.work.configured import configured
 from gtfs.cli.work.unit import Unit, find_unit
 from gtfs.collection.document import looks_like_collection
 from gtfs.collection.wanted import check_name
 from gtfs.daemon.added import default_name
 from gtfs.daemon.asking import NoDaemon, ask_daemon
-from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.conf import Configuration
 from gtfs.daemon.mirrored import (
     ConfiguredMirror,
     NotMirrored,
@@ -27,7 +28,7 @@ from gtfs.daemon.mirrored import (
     find_configured,
     same_source,
 )
-from gtfs.daemon.places import Places, find_places
+from gtfs.daemon.places import Places
 from gtfs.feed import DhtFeed, FileFeed, parse_feed
 from gtfs.ids import SHA1
 from gtfs.mount.options import escape_value
@@ -39,7 +40,6 @@ from gtfs.state.mirrorsettings import check_push_url
 from gtfs.state.source import Source
 from gtfs.state.worktrees import Worktree, parse_worktree
 
-CHECK = OptionsCheck(check_process, check_own)
 _COLLECTION = "collection.asc"  # in its publisher's directory
 
 
@@ -87,8 +87,7 @@ def plan_mirror(text: str, directory: Path | None, given: dict[str, Any]) -> Mir
         check_push_url(given["push_url"])
     for worktree in given["worktrees"]:
         absolute_worktree(worktree)
-    places = find_places(os.environ, is_root=os.geteuid() == 0, config=given["config"])
-    configuration = read_configuration(places, CHECK)
+    places, configuration = configured(given["config"])
     is_running = _is_running(places)
     unit = None if is_running or given["config"] is not None else find_unit(places, os.environ)
     uid = places.control.stat().st_uid if is_running else unit.uid if unit else os.geteuid()
@@ -121,6 +120,8 @@ def plan_mirror(text: str, directory: Path | None, given: dict[str, Any]) -> Mir
         if source.feed is None:
             raise NotMirrored(f"{text} is a repository; give its publisher's catalogue, {text}/gtfs/catalogue")
         _check_new(name, directory, found, before, text)
+    if before is not None and (given["name"] or before.name).removesuffix(".git") != before.name.removesuffix(".git"):
+        raise NotMirrored(f"{before.directory} is called {before.name} in {before.origin}; give it another name there")
     if uid != os.geteuid() and how is not None and (given["push_url"] is not None or given["worktrees"]):
         raise NotMirrored(f"--push-url and --worktree are for the daemon to set, and {how}")
     return MirrorPlan(
@@ -158,6 +159,7 @@ def _check_new(
     if other is not None and not other.is_collection:
         raise NotMirrored(f"{name} is the name of {other.source} of {other.origin}; give another, --name")
     try:
+        _check_place(directory)
         config = Config(Repository(git_dir_at(directory), SHA1))
     except PermissionError:  # the daemon's user's, who looks himself
         return
@@ -169,6 +171,16 @@ def _check_new(
         )
     if config.sign_key() is not None and not sources:
         raise NotMirrored(f"{directory} is a publisher's own repository; give another DIR")
+
+
+def _check_place(directory: Path) -> None:
+    """Raise `NotMirrored` for what is there and can become no mirror; PermissionError where it is not ours to see."""
+    if not directory.exists() or Path(git_dir_at(directory), "objects").is_dir():
+        return
+    if not directory.is_dir() or any(directory.iterdir()):
+        raise NotMirrored(f"{directory} is there, and no repository; give another DIR, or move it away")
+    if os.path.ismount(directory):
+        raise NotMirrored(f"{directory} has a file system mounted on it; give a directory in it as DIR")
 
 
 def absolute_worktree(text: str) -> Worktree:

@@ -28,7 +28,7 @@ def publish_each(directory: Path) -> dict[str, str]:
     """
     settings = read_settings(directory)
     troubles: dict[str, str] = {}
-    for name, git_dir in repositories_below(directory, settings.include, settings.exclude):
+    for name, git_dir in repositories_below(directory, settings.include, settings.exclude, unread=troubles):
         try:
             check_name(name)
             _publish(open_repository(git_dir), name, str(git_dir.relative_to(directory)), settings)

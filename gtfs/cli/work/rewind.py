@@ -11,7 +11,7 @@ from gtfs.state.rewind import rewind
 from gtfs.state.state import State
 
 
-def run(place: Path, version: int) -> dict[str, Any]:
+def run(place: Path, version: int, *, withdrawn: bool) -> dict[str, Any]:
     """What is held then."""
     with State(open_repository(place)) as state:
-        return rewind(state, version)
+        return rewind(state, version, withdrawn=withdrawn)

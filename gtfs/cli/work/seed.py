@@ -12,21 +12,23 @@ from pathlib import Path
 
 import trio
 
-from gtfs.cli.nodeoptions import BadNodeOption, Said, check_own, check_process, parse
+from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
-from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
+from gtfs.daemon.conf import Configuration, read_configuration
 from gtfs.daemon.overview import judge_roster
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
+from gtfs.feed import LATEST
 from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
@@ -34,12 +36,11 @@ from gtfs.node.memory import keep_little
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
 from gtfs.node.shared import open_shared
+from gtfs.repo.place import git_dir_at
 from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.session import Session, open_session
 
 log = logging.getLogger(__name__)
-
-_OWN_CHECK = OptionsCheck(check_process, check_own)
 
 
 class DaemonRuns(GtfsError):
@@ -63,7 +64,7 @@ def run_named(repos: Sequence[str], options: Sequence[str]) -> int:
 def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -> int:
     """Seed what gtfs.conf says, and what is added, until a signal ends it. ``is_needed``: gtfs.conf must be there."""
     check_process(options)
-    read = partial(read_configuration, places, _OWN_CHECK, is_needed=is_needed)
+    read = partial(read_configuration, places, CHECK, is_needed=is_needed)
     configuration = read()
     words = (*configuration.options, *configuration.status, *options)
     said = check_process(words)
@@ -86,6 +87,8 @@ def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -
 
 
 def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedRepository:
+    if not is_alone and (found := _repository_at(Path(repo))) is not None:
+        return WantedRepository(repo, str(found), found, origin="the command line")
     try:
         source = source_at(repo, directory)
     except GtfsError:
@@ -94,6 +97,14 @@ def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedReposi
         return WantedRepository(repo, repo, Path(repo), origin="the command line")  # it may be there later
     text = str(source.repository) if source.feed is None else source.text
     return WantedRepository(repo, text, source.repository, origin="the command line")
+
+
+def _repository_at(path: Path) -> Path | None:
+    """Where the repository of a directory lies; what git says of a thousand is asked when they are opened, at once."""
+    try:
+        return git_dir_at(path).resolve() if path.is_dir() and not (path / LATEST).is_file() else None
+    except (GtfsError, OSError):
+        return None
 
 
 class _Run:
@@ -185,7 +196,7 @@ async def _seed_configured(
     places: Places, configuration: Configuration, read: Callable[[], Configuration], logfile: Path | None, run: _Run
 ) -> None:
     added = AddedRepositories(places.added)
-    service = Service(places, configuration, read, _OWN_CHECK, added, run.roster, run.nursery)
+    service = Service(places, configuration, read, CHECK, added, run.roster, run.nursery)
     await service.start()
     run.nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
     run.tell_ready()

@@ -199,6 +199,20 @@ def test_more_repositories_or_bytes_than_the_limits_are_refused(monkeypatch: pyt
         read_collection(text)
 
 
+def test_feeds_that_grow_with_the_names_are_counted_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "/".join("n" * 190 for _ in range(5))
+    text = text_of(entry("a")).replace(b" https://git.example.org/{}", b" https://h.example/" + b"{}" * 400)
+    with pytest.raises(BadCollection, match="over the limit of 2048 bytes"):
+        read_collection(text.replace(b"\n a demo", b"\n " + long.encode() + b" demo"))
+    # What a publisher's own templates do to one name costs him that name alone.
+    with pytest.raises(BadCollection, match="over the limit of 2048 bytes"):
+        feeds_of(long, ("https://h.example/{}{}{}",))
+    monkeypatch.setattr(document, "FEEDS_BYTES", 2 * len(feeds_of("a", FEEDS)[0]))
+    assert len(read_collection(text_of(entry("a"), entry("b"))).entries) == 2
+    with pytest.raises(BadCollection, match="over the limit feeds"):
+        text_of(entry("a"), entry("b"), entry("c"))
+
+
 def test_a_hundred_thousand_repositories_fit_and_no_more() -> None:
     names = [f"pub/scm/linux/kernel/git/user{n:05d}/repository.git" for n in range(document.ENTRIES)]
     entries = tuple(entry(n, repository="ab" * 20, reel="01" * 8, head=b"refs/heads/master") for n in names)

@@ -69,6 +69,13 @@ def test_a_gzip_bomb_ends_at_the_limit() -> None:
         read_manifest(part * 5)
 
 
+def test_a_manifest_of_endless_parts_is_refused() -> None:
+    # Each of them would copy what is still to come.
+    with pytest.raises(BadManifest, match="over the limit manifest: more than 64 gzipped parts"):
+        read_manifest(gzip.compress(b"{}") + gzip.compress(b"") * 64)
+    assert read_manifest(gzip.compress(b"{}") + gzip.compress(b"") * 63) == []
+
+
 def test_more_repositories_than_the_limit_are_refused() -> None:
     data = json.dumps({f"/r{n}": {} for n in range(manifest.ENTRIES + 1)}).encode()
     with pytest.raises(BadManifest, match="over the limit repositories: 100001"):
