@@ -82,6 +82,7 @@ class Connection:
         self.is_choked = False
         self.unchoked_s = -1.0
         self.is_ramping = True
+        self.is_ending = False
         self.got, self.got_before = 0, 0
 
     @property
@@ -325,7 +326,7 @@ class Swarm:
 
     def ask(self, connection: Connection) -> None:
         mirror, theirs = connection.mine, connection.theirs
-        room = connection.room - len(connection.asked)
+        room = (1 if connection.is_ending else connection.room) - len(connection.asked)
         if room <= 0 or connection.is_choked:
             return
         before = len(connection.asked)
@@ -343,6 +344,7 @@ class Swarm:
             mirror.partly.add(piece)
             self.request(connection, (piece, block))
             room -= 1
+        connection.is_ending = room > 0  # libtorrent's m_endgame_mode
         if not connection.asked:
             self.ask_for_busy(connection)
         if len(connection.asked) > before:

@@ -5,7 +5,7 @@ declare -gA _gtfs_options=(
     ["gtfs"]="-h --help --version -V -v --verbose"
     ["collection"]="-h --help"
     ["collection follow"]="-h --help --name=<> --keyring=<repo> --signer=<> --manifest --feed=<> --include=<> --exclude=<> --directory=<dir> --gone=keep|move|delete --config=<file> -o=<options> --json --dry-run"
-    ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
+    ["collection init"]="-h --help --name=<> --sign-key=<> --gnupg-home=<file> --signer=<> --threshold=<> --url=<> --feed=<> --include=<> --exclude=<> --valid-days=<> --out=<file> --json --dry-run"
     ["collection list"]="-h --help --json"
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
@@ -81,7 +81,7 @@ declare -gA _gtfs_verbs=(
     ["seed"]="add list remove"
     ["trust"]="add check follow list propose remove"
 )
-_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> hooks=<file> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
+_gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> hooks=<file> inbox=<> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
 # A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
 _gtfs_value() {

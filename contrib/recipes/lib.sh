@@ -12,6 +12,7 @@
 #   as WHO COMMAND             COMMAND for WHO, unseen; `output WHO COMMAND` shows what it prints
 #   serve WHO                  a web server of WHO's ~/public_html, too; `address WHO` says where
 #   shot NAME WHO PATH         a picture of that page into $GTFS_RECIPES_SHOTS, if that is set
+#   bad_days WHO REPO [ITS]    what goes wrong at some time, if that is wanted: see bad-days.sh
 #   finish                     every repository must be sound; tells how many commands were typed
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
@@ -338,6 +339,8 @@ shot() {
         { cat "$work/chromium.log" >&2; stop "chromium makes no picture"; }
     say "a picture of it: $GTFS_RECIPES_SHOTS/$1.png"
 }
+
+. "$recipes/bad-days.sh"
 
 finish() {
     step "Daemons end, and every repository is sound"

@@ -32,8 +32,10 @@ class ChunkStore:
             fd = os.open(self.directory / chunk.digest, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(chunk.size + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        try:
+            data = os.read(fd, chunk.size + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        finally:
+            os.close(fd)
         return data if name_chunk(data) == chunk else None
 
     def put(self, chunk: Chunk, data: bytes) -> None:

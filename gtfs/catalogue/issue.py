@@ -16,6 +16,7 @@ from gtfs.catalogue.accept import Accepted, Believed, FirstTrust, Held, NotSigne
 from gtfs.catalogue.cosign import Role, choose_signers
 from gtfs.catalogue.document import Catalogue, ReelEntry, digest
 from gtfs.catalogue.race import Race
+from gtfs.catalogue.reftree import RefTree
 from gtfs.catalogue.statement import Statement
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.catalogue.store import CatalogueStore
@@ -64,6 +65,8 @@ def next_catalogue(
 
     Raises `BadCatalogue` for refs or settings that it cannot hold.
     """
+    if list(refs) != (names := sorted(refs)):
+        refs = {name: refs[name] for name in names}
     before = [race.version for race in races] + ([] if held is None else [held.catalogue.version])
     catalogue = Catalogue(
         repository=settings.repository,
@@ -82,13 +85,13 @@ def next_catalogue(
         policy=settings.policy,
         accepted_faults=settings.accepted_faults,
         head=head,
-        refs=dict(sorted(refs.items())),
+        refs=dict(refs),
         reels=tuple(reels),
         needs=needs,
         raced=tuple(race.digest for race in races),
         pruned=None if held is None else held.catalogue.pruned,
     )
-    lines = sum(len(name) + 2 * settings.object_format.oid_bytes + 3 for name in refs)
+    lines = sum(map(len, refs)) + len(refs) * (2 * settings.object_format.oid_bytes + 3)
     if settings.in_chunks_above is not None and lines > settings.in_chunks_above:
         catalogue = catalogue.in_chunks(None if held is None else held.catalogue.tree)
     catalogue.to_text()
@@ -107,12 +110,23 @@ class TooFewKeys(GtfsError):
     fault = Blame.USAGE
 
 
-def sign_together(
-    text: str, needed: Sequence[Role], own: Fingerprint, gnupg_home: Path | None, *, asks: bool = True
-) -> bytes:
-    """A catalogue's text signed by the key ``own`` if that will do, else by as many as are needed of those here.
+PROPOSE: Final = """so: gtfs publish --propose REPO FILE, gtfs sign FILE where each key is, then \
+gtfs publish --complete REPO FILE.*.asc"""
 
-    ``asks``: whether gpg may ask for a passphrase. Raises `TooFewKeys`, `SigningFailed`, `GnupgUnusable`.
+
+def sign_together(
+    text: str,
+    needed: Sequence[Role],
+    own: Fingerprint,
+    gnupg_home: Path | None,
+    *,
+    asks: bool = True,
+    otherwise: str = PROPOSE,
+) -> bytes:
+    """A statement's text signed by the key ``own`` if that will do, else by as many as are needed of those here.
+
+    ``asks``: whether gpg may ask for a passphrase; ``otherwise``: what to do where they are not enough.
+    Raises `TooFewKeys`, `SigningFailed`, `GnupgUnusable`.
     """
     by = [own]
     if any(role.lacks([own]) for role in needed):
@@ -122,20 +136,28 @@ def sign_together(
         chosen = choose_signers(needed, usable)
         if chosen is None:
             raise TooFewKeys(
-                f"the catalogue needs signatures by {' and by '.join(map(str, needed))}; of their secret keys here: "
-                f"{', '.join(usable) or 'none'}; so: gtfs publish --propose REPO FILE, gtfs sign FILE where each key "
-                "is, then gtfs publish --complete REPO FILE.*.asc"
+                f"it needs signatures by {' and by '.join(map(str, needed))}; of their secret keys here: "
+                f"{', '.join(usable) or 'none'}; {otherwise}"
             )
         by = chosen
     return combine_clearsigned([Signer(key, gnupg_home, asks=asks).clearsign(text) for key in by])
 
 
-def keep(store: CatalogueStore, catalogue: Catalogue, document: bytes, keyring: Keyring, now_s: int) -> Accepted:
+def keep(
+    store: CatalogueStore,
+    catalogue: Catalogue,
+    document: bytes,
+    keyring: Keyring,
+    now_s: int,
+    follows: RefTree | None = None,
+) -> Accepted:
     """Accept a signed catalogue by the rules that mirrors apply, and keep it; only then may it be told to others.
+
+    ``follows``: the chunks of the one before, as far as they were read.
 
     Raises a `CatalogueRefused` (for example when the held catalogue does not name the signer), OSError.
     """
-    held, known = store.highest(catalogue.tree), store.known_digest
+    held, known = store.highest(follows), store.known_digest
     first = _first_signers(catalogue)
     accepted = accept(document, held, keyring, first, now_s, known_digest=known, drawn=catalogue.tree)
     return _save(store, accepted, held, catalogue.to_text())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from binascii import unhexlify
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from dataclasses import replace
 from typing import Final, NoReturn
 
 from gtfs.catalogue.reftree import CHUNK_BYTES, CHUNKS, LEVELS, TOTAL_BYTES, Chunk, ChunkSource, Leaf, RefTree, Top
@@ -20,7 +21,7 @@ from gtfs.trust.refnames import COMPONENT_BYTES, USUAL_NAME, BadRefName, check_r
 
 _CHUNK = re.compile(r"([0-9a-f]{64}) ([1-9][0-9]{0,5})\Z")
 # Leaves of usual names alone, most of them, are read at once: with no other outcome.
-_USUAL_LEAF = re.compile(rb"(?:[0-9a-f]{40}(?:[0-9a-f]{24})? (?!refs/gtfs)" + USUAL_NAME + rb"\n)++")
+_USUAL_LEAF: Final = {n: re.compile(rb"(?:[0-9a-f]{%d} (?!refs/gtfs)%s\n)++" % (2 * n, USUAL_NAME)) for n in (20, 32)}
 _TOP: Final = re.compile(r"([0-9]) (0|[1-9][0-9]{0,7}) (0|[1-9][0-9]{0,5}) (0|[1-9][0-9]{0,8})\Z")
 
 
@@ -66,6 +67,8 @@ def read_tree(top: Top, source: ChunkSource, object_format: ObjectFormat, known:
 
     Leaves that ``known``, which was read so too, has already are not read again.
     """
+    if known is not None and known.to_top(with_torrent=False) == replace(top, infohash=None):
+        return known  # its digests say that it is the same
     walk = _Taker(top, source, known)
     above: list[tuple[Chunk, ...]] = []
     level = top.top
@@ -101,17 +104,21 @@ def check_apart(refs: Mapping[bytes, ObjectId], checked: Mapping[bytes, ObjectId
 
     Raises `BadCatalogue`.
     """
-    names = list(refs)
     if checked is None:
-        # In this order one comes right before what is below it.
-        for name, after in pairwise(sorted(names, key=lambda name: name.replace(b"/", b"\0"))):
-            if after.startswith(name + b"/"):
-                _exclude(after, name)
+        above: set[bytes] = set()
+        todo = {name.rpartition(b"/")[0] for name in refs}
+        while todo:
+            above |= todo
+            todo = {name.rpartition(b"/")[0] for name in todo} - above
+        for other in sorted(above & refs.keys()):
+            _exclude(min(name for name in refs if name.startswith(other + b"/")), other)
         return
-    for name in refs.keys() - checked.keys():
-        for above in _directories(name):
-            if above in refs:
-                _exclude(name, above)
+    new = refs.keys() - checked.keys()
+    names = list(refs) if new else []
+    for name in new:
+        for directory in _directories(name):
+            if directory in refs:
+                _exclude(name, directory)
         at = bisect_left(names, name + b"/")
         if at < len(names) and names[at].startswith(name + b"/"):
             _exclude(names[at], name)
@@ -233,21 +240,15 @@ def _chunks(lines: Sequence[str]) -> tuple[Chunk, ...]:
 
 def _refs(data: bytes, object_format: ObjectFormat) -> tuple[dict[bytes, ObjectId], bytes]:
     """A leaf's refs and the last one's name."""
-    if _USUAL_LEAF.fullmatch(data):
+    if _USUAL_LEAF[object_format.oid_bytes].fullmatch(data):
         digits = 2 * object_format.oid_bytes
         lines = data.splitlines()
-        names = [line[digits + 1 :] for line in lines]
-        hexed = [line[:digits] for line in lines]
+        names, hexed = [line[digits + 1 :] for line in lines], [line[:digits] for line in lines]
+        oids = {word: ObjectId(unhexlify(word)) for word in set(hexed)}
+        refs = dict(zip(names, map(oids.__getitem__, hexed), strict=True))
         is_short = max(map(len, names)) <= COMPONENT_BYTES
-        if is_short and all(name.startswith(b"refs/") for name in names) and b"0" * digits not in hexed:
-            for before, name in pairwise(names):
-                if name <= before:
-                    _bad(f"{encode_name(name)[:80]!r} is repeated or not in order")
-            oids = bytes.fromhex(b"".join(hexed).decode("ascii"))
-            step = object_format.oid_bytes
-            return dict(
-                zip(names, (ObjectId(oids[n : n + step]) for n in range(0, len(oids), step)), strict=True)
-            ), names[-1]
+        if is_short and b"0" * digits not in oids and len(refs) == len(names) and sorted(names) == names:
+            return refs, names[-1]
     refs = dict(_read_lines(_lines(data), object_format))
     return refs, next(reversed(refs))
 

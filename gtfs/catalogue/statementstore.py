@@ -42,7 +42,10 @@ class DamagedStore(GtfsError):
 
 
 class StatementStore(Generic[S]):
-    """The statements under one directory, which is made if it is missing; ``read`` gives one from its signed text."""
+    """The statements under one directory; ``read`` gives one from its signed text.
+
+    The directory is made if it is missing; with ``read_only`` there are none then.
+    """
 
     def __init__(
         self, directory: Path, read: Callable[[bytes], S], *, read_only: bool = False, kept: int | None = None
@@ -51,7 +54,8 @@ class StatementStore(Generic[S]):
         self._read = read
         self._read_only = read_only
         self._kept = kept  # None: KEPT
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not read_only:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def latest(self) -> Path:
@@ -60,8 +64,16 @@ class StatementStore(Generic[S]):
 
     def versions(self) -> list[int]:
         """The accepted versions, ascending."""
-        found = (_NAME.match(path.name) for path in self.directory.iterdir())
+        found = (_NAME.match(path.name) for path in self._paths())
         return sorted(int(match[1]) for match in found if match)
+
+    def _paths(self) -> list[Path]:
+        try:
+            return list(self.directory.iterdir())
+        except FileNotFoundError:
+            if self._read_only:
+                return []
+            raise
 
     def judge(
         self, document: bytes, held: Believed[S] | None, keyring: Keyring, first: FirstTrust, now_s: int
@@ -183,7 +195,7 @@ class StatementStore(Generic[S]):
     def equivocations(self) -> dict[int, list[Path]]:
         """The other documents of every version that has some; see `is_disputed`."""
         found: dict[int, list[Path]] = {}
-        for path in sorted(self.directory.iterdir()):
+        for path in sorted(self._paths()):
             match = _EQUIVOCATION.match(path.name)
             if match:
                 found.setdefault(int(match[1]), []).append(path)
@@ -210,7 +222,7 @@ class StatementStore(Generic[S]):
 
     def set_aside(self) -> list[Path]:
         """What `go_back` took back."""
-        return [path for path in self.directory.iterdir() if _SET_ASIDE.match(path.name)]
+        return [path for path in self._paths() if _SET_ASIDE.match(path.name)]
 
     def is_set_aside(self, digest: str) -> bool:
         """Whether the text of this digest, or of one that begins so, was."""

@@ -130,7 +130,7 @@ class CatalogueStore(StatementStore[Catalogue]):
     def races(self) -> list[Race]:
         """What is kept beside the accepted ones, the newest first: hints, to be judged by whoever reads them."""
         found = []
-        for path in self.directory.iterdir():
+        for path in self._paths():
             match = _RACE.match(path.name)
             if match:
                 found.append(Race(int(match[1]), match[2], path.read_bytes()))

@@ -35,6 +35,11 @@ def _directory(command: Any) -> Any:
 @click.option("--name", help="The collection's id, for good; needed once.")
 @click.option("--sign-key", metavar="FPR", help="Full fingerprint of the OpenPGP key that signs it; needed once.")
 @click.option("--gnupg-home", type=Place(path_type=Path), help="Where gpg has that key (default: gpg's own).")
+@click.option(
+    "--signer", "signers", multiple=True, metavar="FPR",
+    help="A key that the list names as its signer (default: the signing key); may be given again.",
+)  # fmt: skip
+@click.option("--threshold", type=click.IntRange(1), metavar="K", help="How many of them must (default 1).")
 @click.option("--url", help="What a web server shows DIRECTORY as (default: its repositories' feeds are files).")
 @click.option(
     "--feed", "feeds", multiple=True, metavar="URL",

@@ -11,28 +11,8 @@ from traceback import print_exception
 
 import click
 
-from gtfs.cli.collection import collection
-from gtfs.cli.fsck import fsck
-from gtfs.cli.inbox import inbox
-from gtfs.cli.init import init
-from gtfs.cli.keys import keys
-from gtfs.cli.mirror import mirror
-from gtfs.cli.mount import mount
-from gtfs.cli.offer import offer
-from gtfs.cli.pack import pack
-from gtfs.cli.publish import publish
-from gtfs.cli.refresh import refresh
-from gtfs.cli.rewind import rewind
-from gtfs.cli.seed import seed
-from gtfs.cli.shape import Group
-from gtfs.cli.sign import sign
-from gtfs.cli.status import status
-from gtfs.cli.sync import sync
+from gtfs.cli.shape import Group, OnDemand
 from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
-from gtfs.cli.torrent import torrent
-from gtfs.cli.trust import trust
-from gtfs.cli.umount import umount
-from gtfs.cli.verify import verify
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
 
@@ -45,8 +25,15 @@ def say_version(context: click.Context, _: click.Parameter, wanted: bool) -> Non
         context.exit()
 
 
+_COMMANDS = (
+    "init", "keys", "publish", "sign", "refresh", "rewind", "mount", "umount", "sync", "seed", "mirror", "collection",
+    "offer", "inbox", "status", "verify", "trust", "torrent", "fsck", "pack",
+)  # fmt: skip
+
+
 @click.group(
     cls=Group,
+    commands=OnDemand(_COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -69,20 +56,13 @@ def cli(verbose: int) -> None:
     start_log(verbose)
 
 
-_COMMANDS = (
-    init, keys, publish, sign, refresh, rewind, mount, umount, sync, seed, mirror, collection, offer, inbox, status,
-    verify, trust, torrent, fsck, pack,
-)  # fmt: skip
-for _command in _COMMANDS:
-    cli.add_command(_command)
-
-
 def run(argv: Sequence[str]) -> int:
     """One command's exit code; says on stderr what went wrong."""
     is_helper = Path(argv[0]).name == "mount.fuse.gtfs"  # for mount(8), which says SOURCE DIR -o OPTIONS
     print_any_name()
     try:
         result = cli.main(["mount"] * is_helper + list(argv[1:]), prog_name="gtfs", standalone_mode=False)
+        sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  every end of a command passes here
         return explain(error)
     return result if isinstance(result, int) else 0

@@ -6,12 +6,13 @@ It imports next to nothing itself: the rest takes most of a second, in which Ctr
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gtfs.cli.loading import loading
 
@@ -29,6 +30,31 @@ def open_standard_files() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    _name_output()
+
+
+class _Output(io.FileIO):
+    """Standard output: an error names it, and what follows is dropped, as Python would try again at its end."""
+
+    _is_lost = False
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        if self._is_lost:
+            return len(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._is_lost = True
+            error.filename = "standard output"
+            raise
+
+
+def _name_output() -> None:
+    out = sys.stdout
+    raw = _Output(1, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=out.encoding, errors=out.errors, line_buffering=out.isatty()
+    )
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -224,7 +224,7 @@ NODE: Mapping[str, Option] = {
     ),
     "hooks": Option(
         NodeOptions, "hooks", Kind("DIR", _each(_directory)),
-        "has hooks moved, published and trouble, beside the repository's own; may be given again", many=True,
+        "has hooks moved, published, trouble and offered, beside the repository's own; may be given again", many=True,
     ),
     "meet": Option(
         NodeOptions, "meet", Kind("NAME", _meet),
@@ -267,6 +267,7 @@ NODE: Mapping[str, Option] = {
     ),
     "upload_rate": Option(SwarmOptions, "upload_rate", _RATE, "bytes a second; 0 is no limit"),
     "download_rate": Option(SwarmOptions, "download_rate", _RATE, "bytes a second; 0 is no limit"),
+    "inbox": Option(NodeOptions, "inbox_s", seconds(least=1), "how often a publisher looks for what others offer"),
     "poll": Option(NodeOptions, "poll_s", seconds(least=1), "how often feeds are asked"),
     "table_timeout": Option(NodeOptions, "table_s", seconds(), "how long looks into a new mount wait for tables"),
     "prefetch": Option(NodeOptions, "prefetch", True, "fetch everything, and whatever a newer catalogue brings"),

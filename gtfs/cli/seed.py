@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from gtfs.cli.loading import loading
-from gtfs.cli.shape import Command, Place, takes_options, write_exit_status
+from gtfs.cli.shape import Command, Place, looks_like_source, takes_options, write_exit_status
 from gtfs.cli.terminal import complain, say
 from gtfs.daemon.asking import ask_daemon, places_to_ask
 from gtfs.daemon.places import Places, find_places
@@ -29,6 +30,10 @@ class _Seed(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, with the command that is not typed."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            word = args[0] if args else ""
+            near = [name for name in difflib.get_close_matches(word, self.commands, 1) if name != _RUN]
+            if near and not looks_like_source(word):
+                raise click.UsageError(f"there is no {word} to seed; did you mean gtfs seed {near[0]}?", ctx)
             args = [_RUN, *args]
         return super().parse_args(ctx, args)
 

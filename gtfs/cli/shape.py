@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,32 @@ def meant(word: str, known: Mapping[str, object], above: str = "") -> str:
     return (
         f"did you mean gtfs {above}{' ' * bool(above)}{near[0]}?" if near else f"the commands are {', '.join(known)}."
     )
+
+
+class OnDemand(MutableMapping[str, click.Command]):
+    """Commands by name; each is imported when it is asked for, as that of this name in its module of ``gtfs.cli``."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._commands: dict[str, click.Command | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._commands[name]
+        if command is None:
+            command = getattr(import_module(f"gtfs.cli.{name}"), name)
+            self[name] = command
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._commands[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
 
 
 class Group(click.Group):

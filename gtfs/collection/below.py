@@ -26,7 +26,7 @@ _AGAIN_S: Final = 60.0  # before git is asked again about what it refused
 _KNOWN: Final = 10_000  # repositories of others
 
 
-class Owners:
+class OthersAllowed:
     """Whether repositories of other users may be used, as git says (safe.directory): each is asked about once."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Below:
     directories: set[Path] = field(default_factory=set)
 
 
-def look_below(top: Path, include: Sequence[str], exclude: Sequence[str], owners: Owners) -> Below:
+def look_below(top: Path, include: Sequence[str], exclude: Sequence[str], owners: OthersAllowed) -> Below:
     """Whatever is there now. Raises OSError where ``top`` cannot be read."""
     found = Below()
     for name, git_dir in repositories_below(top, include, exclude, found.directories, found.waiting):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any, Final, Literal
 
 from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
-from gtfs.collection.document import Collection
+from gtfs.collection.document import Collection, RepositoryEntry
 from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
 from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, approved, read_record
-from gtfs.collection.wanted import WantedRepository, escaped
+from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, escaped
 from gtfs.durable import sync_directory
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
@@ -79,6 +79,7 @@ class FollowedCollection:
         self._record = read_record(self._places.mirrors)
         self._removals = Removals()
         self._said = ""  # what the log was told of held removals
+        self._counting: dict[Path, RepositoryEntry] = {}
         self._update(self._listed())
 
     def take(self, document: bytes) -> bool:
@@ -101,6 +102,11 @@ class FollowedCollection:
         Raises OSError.
         """
         return self._update(self._listed())
+
+    @property
+    def counting(self) -> Mapping[Path, RepositoryEntry]:
+        """The lines of the held list by the directory of their mirror, as long as the list counts."""
+        return {} if self._believed is None or self._believed.why_all_stays() is not None else self._counting
 
     @property
     def layout(self) -> Layout:
@@ -211,7 +217,14 @@ class FollowedCollection:
         if yes:
             self._places.approved.unlink(missing_ok=True)
         self._wanted = self._all_wanted()
+        self._counting = self._lines_by_directory()
         return is_other
+
+    def _lines_by_directory(self) -> dict[Path, RepositoryEntry]:
+        held, mirrors = self.held(), self._record.mirrors
+        if held is None:
+            return {}
+        return {mirrors[entry.name].directory: entry for entry in held.entries if entry.name in mirrors}
 
     def _follow(self, listed: list[ListedRepository], now_s: int) -> None:
         record = self._record
@@ -273,7 +286,7 @@ class FollowedCollection:
             options += [f"signer={key}" for key in listed.signing.keys]
             options += [f"threshold={listed.signing.threshold}"] if listed.signing.threshold > 1 else []
         return WantedRepository(
-            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"collection {collection}"
+            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}"
         )
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:

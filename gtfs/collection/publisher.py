@@ -43,6 +43,7 @@ PROGRESS_S: Final = 3600  # before a daemon lists what is only another version o
 _DAY_S: Final = 24 * 3600
 _RENEW_LEFT: Final = 0.5  # of the validity, as of a catalogue's
 _FORMAT: Final = 1
+_TOGETHER: Final = "a list is signed in one go: publish where all of them are, cards too"
 
 
 class NoCollection(GtfsError):
@@ -79,6 +80,13 @@ class PublisherSettings:
     valid_days: int = VALID_DAYS
     out: str | None = None  # None: the directory itself
     repositories: dict[str, Any] | None = None  # what `gtfs init --collection` was told of each; None: it was not
+    signers: tuple[Fingerprint, ...] = ()  # whom the list names; none: ``sign_key`` alone
+    threshold: int = 1  # how many of them must sign
+
+    @property
+    def named(self) -> tuple[Fingerprint, ...]:
+        """Whose signatures the next version counts by."""
+        return self.signers or (self.sign_key,)
 
     def write(self, path: Path) -> None:
         """Keep them. Raises OSError."""
@@ -113,6 +121,7 @@ def read_settings(directory: Path) -> PublisherSettings:
         if found.pop("format") != _FORMAT:
             raise ValueError("it is of a newer gtfs")
         lists = {key: tuple(found[key]) for key in ("feeds", "include", "exclude")}
+        lists["signers"] = tuple(parse_fingerprint(text) for text in found.get("signers", ()))
         return PublisherSettings(**{**found, **lists, "sign_key": parse_fingerprint(found["sign_key"])})
     except FileNotFoundError:
         hint = f"run: gtfs collection init {directory} --name NAME --sign-key FINGERPRINT"
@@ -135,7 +144,8 @@ def init_collection(directory: Path, settings: PublisherSettings) -> None:
     places = CollectionPlaces.of_publisher(directory)
     _next(settings, None, (), int(time.time())).to_text()
     home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
-    own = choose([settings.sign_key], read_user_keys([settings.sign_key], home), "of GnuPG")
+    named = list(dict.fromkeys((settings.sign_key, *settings.named)))
+    own = choose(named, read_user_keys(named, home), "of GnuPG")
     Signer(settings.sign_key, home).clearsign("gtfs collection init tries this key\n")
     places.layout.root.mkdir(mode=0o700, exist_ok=True)
     with _one_at_a_time(places):
@@ -179,7 +189,7 @@ def publish_collection(
         if is_new:
             home = None if settings.gnupg_home is None else Path(settings.gnupg_home)
             needed = roles(None if held is None else held.catalogue, new.signers, new.threshold)
-            document = sign_together(text, needed, settings.sign_key, home, asks=not by_daemon)
+            document = sign_together(text, needed, settings.sign_key, home, asks=not by_daemon, otherwise=_TOGETHER)
             held = keep_statement(store, new, text, document, open_keyring(places.layout.keyring), now_s)
         assert held is not None
         _write_out(places, out, held.document, found)
@@ -208,7 +218,8 @@ def _next(
         previous=None if held is None else held.digest,
         date_s=now_s,
         valid_until_s=now_s + settings.valid_days * _DAY_S,
-        signers=(settings.sign_key,),
+        signers=settings.named,
+        threshold=settings.threshold,
         feeds=settings.feeds,
         signing=Signing((settings.sign_key,)),
         entries=tuple(entries),

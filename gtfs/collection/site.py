@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.accept import Believed
-from gtfs.collection.below import Below, Owners, look_below
+from gtfs.collection.below import Below, OthersAllowed, look_below
 from gtfs.collection.describe import describe_held
 from gtfs.collection.document import NAME_MARK, Collection
 from gtfs.collection.found import Stamp
@@ -52,7 +52,7 @@ class PublishedSite:
         self._held_stamp: Stamp | None = None
         self._own: PublisherSettings | None = None
         self._below = Below()
-        self._owners = Owners()
+        self._owners = OthersAllowed()
         self._runs: dict[str, tuple[Path, int]] = {}
         self._troubles: dict[str, str] = {}  # why others are not made ready
 

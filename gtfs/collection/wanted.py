@@ -13,6 +13,7 @@ from gtfs.errors import Blame, GtfsError
 
 _COMPONENT_BYTES = 200  # a file system takes 255, and suffixes are added
 _NAME_BYTES = 1000
+BY_COLLECTION = "collection "  # and its name: the origin of a repository that one brought
 
 
 class BadRepositoryName(GtfsError):

@@ -7,6 +7,7 @@ What to make of a document, `gtfs.collection.followed` decides; its disk work is
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,10 +23,12 @@ from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.node.bell import Bell
 from gtfs.node.saidonce import SaidOnce
+from gtfs.node.sparing import ListedVersion
 from gtfs.swarm.feeds import FeedPoller
 
 log = logging.getLogger(__name__)
 
+_OF_LATE = 2  # intervals, in which a source that answers has been asked
 _LONGEST_S = 3600.0  # between two looks at what time has made due, whatever the clock does meanwhile
 
 
@@ -73,6 +76,16 @@ class CollectionFollower:
         errors += [] if self._collection is None else [self._collection.trouble()]
         trouble = next((error for error in errors if error is not None), None)
         return {**out, "name": self.settings.name, "source": self.settings.source, "trouble": trouble}
+
+    def listed(self, directory: Path) -> ListedVersion | None:
+        """What the list says of a mirror's repository; None unless it counts, and its source answered of late."""
+        if self._collection is None or self._poller is None:
+            return None
+        entry, (report,) = self._collection.counting.get(directory), self._poller.reports()
+        age_s = math.inf if report.answered_s is None else time.time() - report.answered_s
+        if entry is None or report.error is not None or not 0 <= age_s <= _OF_LATE * self._poller.interval_s:
+            return None
+        return ListedVersion(entry.repository, entry.version)
 
     async def ask(self) -> None:
         """Ask the source now."""

@@ -120,8 +120,8 @@ def write_drop_in(places: Places, check: OptionsCheck, path: Path, text: str, ri
         troubles = read_configuration(places, check).troubles
         trouble = next((each for each in troubles if each.path not in known), None)
         if trouble is not None:
-            reason = trouble.reason if trouble.path == path else trouble
-            raise NotMirrored(f"{path.name} cannot be written so: {reason}")
+            what = "" if trouble.path == path else f"nothing of {trouble.path} would count: "
+            raise NotMirrored(f"{path.name} cannot be written so: {what}{trouble.reason}")
     except BaseException:
         for place, was in ((path, before), (beside, ring_before)):
             if was is None:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import trio
@@ -21,6 +22,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.ids import SHA1
 from gtfs.layout import Layout, fork_of
+from gtfs.node.inboxwatch import watch_inbox_task
 from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
@@ -28,6 +30,7 @@ from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.saidonce import SaidOnce
 from gtfs.node.shared import Shared
+from gtfs.node.sparing import ListedVersion, Sparing
 from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
@@ -141,6 +144,7 @@ class Roster:
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
         self._said = SaidOnce(log)
+        self.listed: Callable[[WantedRepository], ListedVersion | None] = lambda _wanted: None
 
     def members(self) -> list[RosterMember]:
         """By name."""
@@ -247,6 +251,7 @@ class Roster:
                 node = await self._open(member.wanted, stack)
             async with open_flat_nursery() as nursery:
                 await nursery.start(node.run_task)
+                nursery.start_soon(watch_inbox_task, node.state, node.options)
                 member.node, member.trouble, member.tries, member.progress = node, None, 0, "running"
                 self._said.is_over(name)
                 member.tried.set()
@@ -260,6 +265,7 @@ class Roster:
         opened = open_source(source, trust, given, self.session, self.shared)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
+        node.poller.may_leave_out = Sparing(node.state, node.bell, partial(self.listed, wanted)).may
         await node.take_up()
         if is_clone:
             await node.reel_torrents.encode()

@@ -12,7 +12,7 @@ import trio
 
 from gtfs.collection.followed import FollowSettings
 from gtfs.collection.site import PublishSettings
-from gtfs.collection.wanted import WantedRepository, check_name
+from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, check_name
 from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
 from gtfs.daemon.following import CollectionFollower
@@ -22,6 +22,7 @@ from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
 from gtfs.node.saidonce import SaidOnce
+from gtfs.node.sparing import ListedVersion
 from gtfs.state.control import Tell
 from gtfs.state.source import find_source
 
@@ -63,6 +64,7 @@ class Service:
         self._roster = roster
         self._nursery = nursery
         self._followers: dict[str, CollectionFollower | CollectionPublisher] = {}
+        roster.listed = self._listed
         self._one = trio.Lock()
         self._said = SaidOnce(log)
         self._left_out: dict[str, str] = {}  # why a repository that somebody wants does not run, by its origin and name
@@ -123,6 +125,12 @@ class Service:
         if isinstance(settings, PublishSettings):
             return CollectionPublisher(settings, roster.session, roster.shared.noticing, self._fill)
         return CollectionFollower(self._places.collection(settings.name), settings, roster, self._fill)
+
+    def _listed(self, wanted: WantedRepository) -> ListedVersion | None:
+        """What the list says of a mirror, of the collection that it is there for."""
+        name = wanted.origin.removeprefix(BY_COLLECTION)
+        follower = None if name == wanted.origin else self._followers.get(name)
+        return follower.listed(wanted.directory) if isinstance(follower, CollectionFollower) else None
 
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
@@ -71,10 +72,21 @@ def pack_names(repository: Repository) -> set[str]:
     return {pack.name for directory in repository.object_directories() for pack in (directory / "pack").glob("*.pack")}
 
 
+def _has_objects(directory: Path) -> bool:
+    """Whether anything lies in a directory of objects, in packs or alone."""
+    try:
+        names = {path.name for path in directory.iterdir()}
+        return bool(names - {"info", "pack"}) or any((directory / "pack").iterdir())
+    except FileNotFoundError:
+        return True  # git says what that means
+
+
 def absent(repository: Repository, oids: Collection[ObjectId]) -> list[ObjectId]:
     """Those of the objects that git does not have; raises `GitFailed`."""
     if not oids:
         return []
+    if not any(map(_has_objects, repository.object_directories())):  # a new mirror's, before its first pack
+        return list(oids)
     asked = b"".join(oid.hex().encode() + b"\n" for oid in oids)
     out = repository.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked)
     return [ObjectId(bytes.fromhex(line[:-8].decode())) for line in out.splitlines() if line.endswith(b" missing")]

@@ -21,7 +21,7 @@ from gtfs.ingest.trail import Trail
 from gtfs.reel.index import Index
 from gtfs.repo.ancestry import descending
 from gtfs.repo.catfile import CatFile
-from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, read_head, read_refs
+from gtfs.repo.history import MISSING, OWN_REFS, TIPS, Ref, add_kinds, read_head, read_places, read_refs
 from gtfs.repo.reffiles import conflicts, heal_empty, ref_files, trouble
 from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs, set_head
 from gtfs.repo.repository import Repository
@@ -211,8 +211,11 @@ def _reassert(
     held = index.refs.held()
     healed = heal_empty(repository, [*held, *filter(_TIP.match, ref_files(repository, TIPS))])
     tips = {name: ObjectId(bytes.fromhex(name.removeprefix(TIPS).decode())) for name in healed if name not in held}
-    refs = _ordinary(read_refs(repository))
     wanted = {name: oid for name, oid in held.items() if name in may_move or name in healed}
+    places = read_places(repository) if wanted else {}
+    if not tips and all(places.get(name) == oid for name, oid in wanted.items()):
+        return {}, 0
+    refs = _ordinary(add_kinds(repository, places))
     judged, asked = judge_moves(repository, index, refs, wanted, demands)
     asked = [a for a in asked if a.name not in judged.against and a.name not in judged.ahead]
     pairs = {a.name: (a.now, a.wanted) for a in asked if a.now is not None}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Open directories: entries with attributes and a position that stays valid while packs and files come and go.
 
-Trio loop only; never waits.
+Trio loop only; nothing here waits.
 """
 
 from __future__ import annotations
@@ -27,26 +27,33 @@ _ROWS: Final = 1000  # packs asked from the index at once; the kernel asks for s
 
 
 class Listing(Protocol):
-    """An open directory."""
+    """An open directory; ``row``: packs were listed up to this row of the index."""
 
-    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
+    row: int
+
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> bool:
         """Give the kernel entries from position ``start`` on, 0 for the beginning, until it has enough.
 
-        Each counts as a look-up but for the dots; packs need no count.
+        Each counts as a look-up but for the dots; packs need no count. False if there was nothing to give, and that is
+        the end unless more packs come.
         """
 
 
 Entry = tuple[bytes, pyfuse3.EntryAttributes, int]  # name, attributes, and the position behind it
 
 
-def _reply_few(entries: Iterable[Entry], numbers: inodes.PassingInodes, token: pyfuse3.ReaddirToken) -> bool:
-    """Give the kernel what is no pack; False when it has enough."""
+def _reply_few(
+    entries: Iterable[Entry], numbers: inodes.PassingInodes, token: pyfuse3.ReaddirToken
+) -> tuple[int, bool]:
+    """Give the kernel what is no pack; how many it took, and False when it has enough."""
+    taken = 0
     for name, attributes, position in entries:
         if not pyfuse3.readdir_reply(token, name, attributes, position):
-            return False
+            return taken, False
+        taken += 1
         if name not in _DOTS:
             numbers.looked_up(attributes.st_ino)
-    return True
+    return taken, True
 
 
 def _dots(start: int, attributes: pyfuse3.EntryAttributes) -> Iterator[Entry]:
@@ -67,11 +74,16 @@ class RootListing:
         self._listed: set[bytes] = set()
         self._packs: Sequence[PackFields] = ()
         self._packs_after = 0
+        self.row = 0
 
-    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> bool:
         """See `Listing`."""
-        if start >= _PACKS or _reply_few(self._before_packs(start), self._meaning.inodes, token):
-            self._reply_packs(max(start - _PACKS, 0), token)
+        taken = 0
+        if start < _PACKS:
+            taken, wants_more = _reply_few(self._before_packs(start), self._meaning.inodes, token)
+            if not wants_more:
+                return True
+        return self._reply_packs(max(start - _PACKS, 0), token) or taken > 0
 
     def _before_packs(self, start: int) -> Iterator[Entry]:
         if start == 0:
@@ -85,7 +97,7 @@ class RootListing:
             if attributes is not None:
                 yield name, attributes, _FIRST + i + 1
 
-    def _reply_packs(self, row: int, token: pyfuse3.ReaddirToken) -> None:
+    def _reply_packs(self, row: int, token: pyfuse3.ReaddirToken) -> bool:
         # Once for each of very many names: one loop, and the same attributes filled in anew.
         entry: pyfuse3.EntryAttributes | None = None
         of, listed, reply = self._meaning.attributes, self._listed, pyfuse3.readdir_reply
@@ -96,8 +108,10 @@ class RootListing:
                     continue
                 entry = of.pack(pack) if entry is None else of.next_pack(entry, pack)
                 if not reply(token, oid.hex().encode() + b".pack", entry, _PACKS + pack[0]):
-                    return
+                    return True
             row = packs[-1][0]
+        self.row = row
+        return entry is not None
 
     def _after(self, row: int) -> Sequence[PackFields]:
         """The next packs: what is left of those asked for last, as long as the listing goes on from there."""
@@ -115,10 +129,12 @@ class ControlListing:
     def __init__(self, control: ControlTree, parts: Parts, names: Names) -> None:
         self._control, self._parts, self._meaning = control, parts, names
         self._names: list[bytes] = []
+        self.row = 0
 
-    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
-        """See `Listing`."""
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> bool:
+        """See `Listing`: it has all."""
         _reply_few(self._entries(start), self._meaning.inodes, token)
+        return True
 
     def _entries(self, start: int) -> Iterator[Entry]:
         if start == 0:
@@ -136,14 +152,14 @@ class OpenDirectories:
 
     def __init__(self, source: PackSource, files: IncomingFiles, control: ControlTree, names: Names) -> None:
         self._source, self._files, self._control, self._names = source, files, control, names
-        self._listings: dict[int, Listing] = {}
+        self._listings: dict[int, tuple[Listing, int]] = {}
         self._next = 1
 
-    def open(self, inode: int) -> int:
-        """Begin to list a directory; raises ENOTDIR."""
+    def open(self, inode: int, pid: int) -> int:
+        """Begin to list a directory for the thread ``pid``; raises ENOTDIR."""
         number = self._next
         self._next += 1
-        self._listings[number] = self._listing(inode)
+        self._listings[number] = self._listing(inode), pid
         return number
 
     def _listing(self, inode: int) -> Listing:
@@ -154,9 +170,14 @@ class OpenDirectories:
             fail(errno.ENOTDIR)
         return ControlListing(self._control, parts, self._names)
 
-    def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> None:
-        """Give the kernel entries from ``start`` on until it has enough."""
-        self._listings[number].reply(start, token)
+    def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> bool:
+        """See `Listing.reply`."""
+        return self._listings[number][0].reply(start, token)
+
+    def end(self, number: int) -> tuple[int, int]:
+        """Where a listing stands that has no more to give, see `Listing`, and the thread that opened it."""
+        listing, pid = self._listings[number]
+        return listing.row, pid
 
     def release(self, number: int) -> None:
         """It is not listed any more."""

@@ -96,13 +96,15 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """.gtfs itself is not listed in the root."""
-        await self._first_look.for_all(ctx.pid)
-        return self._directories.open(inode)
+        await self._first_look.for_directory(inode, ctx.pid)
+        return self._directories.open(inode, ctx.pid)
 
     @answering
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """Names with attributes; never waits."""
-        self._directories.read(fh, start_id, token)
+        """Names with attributes; of a new mirror's as the index comes to know them."""
+        while not self._directories.read(fh, start_id, token):
+            if not await self._first_look.for_more(*self._directories.end(fh)):
+                break
 
     @answering
     async def releasedir(self, fh: int) -> None:

@@ -3,7 +3,7 @@
 
 No code of its own. The look-ups (everything that is not async) are called on the trio loop for each ``stat`` and must
 answer from memory or the index within a millisecond; they never wait for the network. Only `PackSource.read` and
-`PackSource.wait_listed` and `wait_known`, the readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
+the waits of `PackSource`, the readers of a `ControlEntry` and the methods of `IncomingSink` may wait.
 """
 
 from __future__ import annotations
@@ -74,6 +74,12 @@ class PackSource(Protocol):
 
     async def wait_listed(self) -> None:
         """Return when they are, or when they have been waited for long enough."""
+
+    async def wait_listable(self) -> None:
+        """Return when packs need not be waited for by the network any more, only until they are known."""
+
+    async def wait_beyond(self, row: int) -> None:
+        """Return when a pack of a higher row is known, or all that are to be."""
 
     async def wait_known(self, oid: ObjectId) -> None:
         """The same for one pack, which may be known before the others."""

@@ -102,6 +102,11 @@ class Bell:
         torrent = self._torrent()
         return {"heard": self._heard, "peers": 0 if torrent is None else torrent.peers()}
 
+    def is_heard(self) -> bool:
+        """Whether somebody is there who would tell of news."""
+        torrent = self._torrent()
+        return torrent is not None and torrent.peers() > 0
+
     def _torrent(self) -> Torrent | None:
         last = self._entered[-1] if self._entered else None
         return None if self._session is None or last is None else self._session.torrent(last)

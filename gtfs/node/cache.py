@@ -8,10 +8,12 @@ reels that git gives again byte for byte: it is tried before. When somebody asks
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 from collections import defaultdict
 from collections.abc import Collection
+from typing import Final
 
 import trio
 
@@ -21,6 +23,7 @@ from gtfs.ids import ReelName
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.ondemand import OnDemand
 from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.saidonce import SaidOnce
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.state.config import BadConfig
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 5.0  # give or take a half
 GOAL = 0.9  # of the limit: so that it is not reached again at once
+_NO_HOLES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})  # of a file system
 
 
 class Cache:
@@ -55,6 +59,7 @@ class Cache:
         self._evictions = reel_torrents.evictions
         self._limit_bytes = limit_bytes
         self._one = trio.Lock()
+        self._said = SaidOnce(log)
         self._given_again: dict[ReelName, bool] = {}  # whether git gives a reel as it was published; others are tried
         self._demand = OnDemand(state, reel_torrents, self.has_room)
 
@@ -76,13 +81,18 @@ class Cache:
         """Keep below the limit."""
         while True:
             await trio.sleep(random.uniform(0.5, 1.5) * EVERY_S)  # noqa: S311  no secret
+            what = f"the cache of {self._state.repository.path} is not trimmed"
             try:
                 await self.trim()
             except OSError as e:
-                log.error("the cache cannot give space back and grows on: %s", e)
-                return
+                if e.errno in _NO_HOLES:
+                    log.error("the cache cannot give space back and grows on: %s", e)
+                    return
+                self._said.warn(what, e)  # a full disk above all, which it is to make room on
             except SwarmError as e:
-                log.warning("the cache was not trimmed: %s", e)
+                self._said.warn(what, e)
+            else:
+                self._said.is_over(what)
 
     async def has_room(self, size: int) -> bool:
         """Whether a reel of this size may come back: one may in any case, more as far as the limit lets them."""

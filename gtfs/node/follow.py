@@ -98,27 +98,50 @@ class Follower:
         """Whether a reel of the catalogue cannot be listed yet."""
         return not all(self._reel_torrents.has_table(row) for row in self._listed())
 
-    async def bring_tables(self, deadline_s: float) -> dict[ReelName, SwarmError | CorruptReel]:
-        """Fetch the tables that are missing, several at once; gives what went wrong, by reel."""
+    async def bring_tables(
+        self, deadline_s: float, listed: Callable[[], None] = lambda: None
+    ) -> dict[ReelName, SwarmError | CorruptReel]:
+        """Fetch the tables that are missing, several at once; gives what went wrong, by reel.
+
+        ``listed`` is called when all packs are known, before their reels take what is here already.
+        """
         failed: dict[ReelName, SwarmError | CorruptReel] = {}
-        async with self._one, open_flat_nursery() as nursery:
-            some = trio.CapacityLimiter(8)
-
-            async def bring(row: ReelRow) -> None:
-                async with some:
-                    try:
-                        await self._reel_torrents.bring_table(row, deadline_s)
-                        await self._reel_torrents.fill(row)
-                    except (SwarmError, CorruptReel) as e:
-                        log.info("%s", e)
-                        failed[row.name] = e
-
+        async with self._one:
             await self._reel_torrents.make(*await self._writing.run(self._guess))
-            for row in self._listed():
-                if not self._reel_torrents.has_table(row):
-                    nursery.start_soon(bring, row)
+            lacking = [row for row in self._listed() if not self._reel_torrents.has_table(row)]
+            await self._bring_tables(lacking, deadline_s, failed)
+            listed()
+            for row in lacking:
+                try:
+                    await self._reel_torrents.fill(row)
+                except (SwarmError, CorruptReel) as e:
+                    failed.setdefault(row.name, e)
         self._news.came_in()
         return failed
+
+    async def _bring_tables(
+        self, rows: Sequence[ReelRow], deadline_s: float, failed: dict[ReelName, SwarmError | CorruptReel]
+    ) -> None:
+        some, coming = trio.CapacityLimiter(8), len(rows)
+
+        async def bring(row: ReelRow) -> None:
+            nonlocal coming
+            try:
+                try:
+                    async with some:
+                        found = await self._reel_torrents.fetch_table(row, deadline_s)
+                finally:
+                    coming -= 1
+                    if not coming:
+                        self._news.asked.tables_here()
+                await self._reel_torrents.keep_table(row, *found)
+            except (SwarmError, CorruptReel) as e:
+                log.info("%s", e)
+                failed[row.name] = e
+
+        async with open_flat_nursery() as nursery:
+            for row in rows:
+                nursery.start_soon(bring, row)
 
     def _guess(self) -> list[tuple[ReelRow, list[Row]]]:
         """The reels without a table whose packs this node has made from its own git."""

@@ -16,7 +16,6 @@ from typing import Any, Final
 import trio
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust
-from gtfs.catalogue.store import CatalogueStore
 from gtfs.errors import GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed, parse_feed
 from gtfs.ids import Fingerprint
@@ -27,7 +26,7 @@ from gtfs.node.opening import bring_first
 from gtfs.node.options import NodeOptions
 from gtfs.node.sync import Round, SyncReport, WayIn
 from gtfs.state.fork import fork_address
-from gtfs.state.inbox import FORKS, Inbox, Offer
+from gtfs.state.inbox import FORKS, ForkRefused, Inbox, Offer, check_size
 from gtfs.state.nearby import places_beside, take_nearby
 from gtfs.state.shed import shed_reels
 from gtfs.state.state import State
@@ -115,6 +114,7 @@ async def _ask_all(questions: Sequence[Answer], options: NodeOptions) -> list[An
                         document = await first_document(question.feed, session, ASK_S)
                     else:
                         document = await bring_first(question.feed, options, session)
+                    check_size(document)  # now: those of all forks are kept until the last has come
                 except (GtfsError, OSError) as error:
                     answers.append(replace(question, error=error))
                 else:
@@ -142,9 +142,9 @@ def _sort(
                     news[key] = answer.feed, accepted
                 continue
             except Equivocation as found:
-                error = found
-                if answer.key is not None:
-                    CatalogueStore(inbox.fork(answer.key).layout.catalogue).save_equivocation(found)
+                error, key = found, inbox.keep_evidence(found)
+                if answer.key not in (None, key):
+                    error = ForkRefused(f"what is found there is the fork of {key}")
             except GtfsError as found:
                 error = found
             answers[number] = replace(answer, error=error)

@@ -67,7 +67,9 @@ class KeepUp:
         try:
             try:
                 await self._reel_torrents.mend()
-                failed = await self._follower.bring_tables(max(_TABLES_S, self._options.table_s))
+                failed = await self._follower.bring_tables(
+                    max(_TABLES_S, self._options.table_s), self._packs.now_listed
+                )
             finally:
                 self._packs.now_listed()
             if self.is_whole:

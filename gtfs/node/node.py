@@ -51,6 +51,7 @@ from gtfs.node.shared import Shared, open_shared
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
 from gtfs.node.sync import FOLLOWED, Progress, SyncReport
 from gtfs.node.torrentfiles import hand_out
+from gtfs.node.troublefacts import trouble_facts
 from gtfs.node.upkeep import Upkeep
 from gtfs.node.worktrees import Worktrees
 from gtfs.reel.index import ReelRow
@@ -110,7 +111,8 @@ class Node:
         self.upkeep = Upkeep(state.repository, self.news.unpacked)
         self.worktrees = Worktrees(state, self._writing, self.news.moved)
         self.hooks = HookRuns(state, self.news.followed, self.worktrees.look, options.hooks)
-        self.event_hooks = EventHooks(state, self.news.moved, self.status, options.poll_s, options.hooks)
+        seen = partial(trouble_facts, state, self.reel_torrents, self.written, self.worktrees)
+        self.event_hooks = EventHooks(state, self.news.moved, seen, options.poll_s, options.hooks)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
         self.poller = FeedPoller(

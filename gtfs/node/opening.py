@@ -102,8 +102,9 @@ async def _open_source(
         repository, first = await trio.to_thread.run_sync(_new_mirror, source.repository, belief), belief.first
     else:
         repository = await trio.to_thread.run_sync(open_repository, source.repository)
+    is_made = first is not None
     async with contextlib.AsyncExitStack() as stack:
-        if first is not None:
+        if is_made:
             stack.callback(shutil.rmtree, source.repository, True)
         opened = partial(State, repository, given=options.limits, may_be_read_only=options.may_be_read_only)
         state = await trio.to_thread.run_sync(opened)
@@ -115,18 +116,20 @@ async def _open_source(
                 if not state.read_only:
                     first = await trio.to_thread.run_sync(first_trust, state, given, document)
             is_new = source.feed is not None and state.held is None and not state.read_only
-            if is_new and await trio.to_thread.run_sync(repository.has_work_tree):
+            if is_new and not is_made and await trio.to_thread.run_sync(repository.has_work_tree):
                 raise BadRepository(
                     f"{repository.path} has a work tree, and a mirror moves branches beneath whoever works there; give "
                     "a bare repository"
                 )
             is_known = state.read_only or source.text in state.config.get_all("source")
             if source.feed is not None and not is_known:
-                state.config.set("source", *state.config.get_all("source"), source.text)
+                with state.config.together():
+                    state.config.set("source", *state.config.get_all("source"), source.text)
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
             async with open_node(state, replace(options, feeds=tuple(feeds)), session, first, shared) as node:
                 if document is not None and source.feed is not None:
                     take = partial(node.follower.take_document, join=False)
                     await node.chunks.taking(document, [source.feed], take)
+                    node.poller.took(source.feed, document)
                 stack.pop_all()
                 yield node

@@ -23,6 +23,7 @@ class NodeOptions:
     hooks: tuple[Path, ...] = ()  # directories with hooks beside the repository's own
     stall_s: float = 120.0  # a sync leaves out a reel that nobody gives for so long
     poll_s: float = 300.0
+    inbox_s: float | None = None  # how often a publisher looks for offers; None: never by itself
     table_s: float = 30.0
     prefetch: bool = False
     cache_bytes: int | None = None  # of reels on disk, for a mirror; None: all of them

@@ -13,9 +13,6 @@ from gtfs.errors import GtfsError
 from gtfs.node.node import Node
 from gtfs.overview.health import RepositoryHealth, Thresholds, judge, unanswered
 from gtfs.overview.options import OverviewOptions
-from gtfs.overview.readers import AllowedReaders
-from gtfs.overview.server import OverviewServer, listen_at, port_of
-from gtfs.overview.snapshot import Overview
 from gtfs.state.damage import is_damage
 from gtfs.swarm.session import Session
 
@@ -36,13 +33,19 @@ class ServedOverview:
 
     def __init__(self, options: OverviewOptions) -> None:
         self._options = options
-        self._listener = None if options.place is None else listen_at(options.place)
+        self._listener: trio.SocketListener | None = None
+        if options.place is not None:
+            from gtfs.overview.server import listen_at  # takes long to load, and few nodes have it
+
+            self._listener = listen_at(options.place)
 
     @property
     def url(self) -> str | None:
         """Where a browser finds it, None where it is not served."""
         if self._options.place is None or self._listener is None:
             return None
+        from gtfs.overview.server import port_of
+
         return self._options.place.url(port_of(self._listener))
 
     async def run_task(
@@ -51,6 +54,9 @@ class ServedOverview:
         """Serve it until cancelled, if it is to be served."""
         if self._listener is None or self._options.place is None:
             return
+        from gtfs.overview.readers import AllowedReaders
+        from gtfs.overview.server import OverviewServer
+        from gtfs.overview.snapshot import Overview
 
         def counters() -> tuple[int, int]:
             moved = None if session is None else session.statistics()

@@ -47,7 +47,9 @@ from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
-FIRST_S: Final = 0.3  # after a move that is the first for a while: what git moves at once is one version
+FIRST_S: Final = 0.3  # after a move that follows a rest: what git moves at once is one version
+_REST: Final = 0.25  # of the time that moves are gathered at most: so long is the rest after a publish,
+_WORK: Final = 0.1  # or as long as the publish is this part of it, if that is longer
 _LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
 _LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept has clocks that did not
@@ -56,14 +58,14 @@ _LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept h
 async def wait_quiet(moves: Count, seen: int, gathering: Gathering, rested_s: float = math.inf) -> int:
     """The number of ``moves`` once it is another than ``seen``, and grows no more for now.
 
-    From the time ``rested_s`` on, the first move hardly waits: most moves are alone.
+    From the time ``rested_s`` on it hardly waits, so that a burst is a version for each rest.
     """
     seen = await moves.wait_beyond(seen)
-    is_first = trio.current_time() >= rested_s
-    quiet_s = min(FIRST_S, gathering.quiet_s) if is_first else gathering.quiet_s
+    first_s = min(FIRST_S, gathering.quiet_s)
     with trio.move_on_after(gathering.most_s):
         while True:
-            with trio.move_on_after(quiet_s) as scope:
+            now_s = trio.current_time()
+            with trio.move_on_at(min(now_s + gathering.quiet_s, max(now_s + first_s, rested_s))) as scope:
                 seen = await moves.wait_beyond(seen)
             if scope.cancelled_caught:
                 break
@@ -95,6 +97,7 @@ class Publishing:
         self._troubles = SaidOnce(log)
         self._has_signed = False  # and so announces, too
         self._published_s = 0.0  # when it was done last
+        self._took_s = 0.0  # and how long that was
         self._published: Mapping[bytes, ObjectId] = {}  # where refs stood at the last one, held back or not
 
     # -- asked ----------------------------------------------------------------------------------------------------
@@ -209,9 +212,13 @@ class Publishing:
         while True:
             gathering = self._gathering()
             with trio.move_on_after(rest_s):
-                seen = await wait_quiet(self._moves, seen, gathering, self._published_s + gathering.most_s)
+                seen = await wait_quiet(self._moves, seen, gathering, self._published_s + self._rest_s(gathering))
             rest_s = await self._look()
             rest_s = min(rest_s, await self._announce(), _LOOK_S)
+
+    def _rest_s(self, gathering: Gathering) -> float:
+        """How long moves are gathered after a publish though others come all the time."""
+        return min(gathering.most_s, max(gathering.most_s * _REST, self._took_s / _WORK))
 
     def _gathering(self) -> Gathering:
         try:
@@ -285,6 +292,7 @@ class Publishing:
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
         await hear_others(self._state, self._poller)
+        begun_s = trio.current_time()
         work = Work(jobs or self._jobs, cancelled)
         drawn = await self._writing.run(lambda: self._draw(work, force=force))
         self._writing.news.changed()
@@ -293,7 +301,7 @@ class Publishing:
         # Not in the writers' turn: an agent, or a card, may take its time.
         document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
         done = await self._writing.run(place, self._state, drawn, document)
-        self._has_signed = True
+        self._has_signed, self._took_s = True, trio.current_time() - begun_s
         await self._has_published(done)
         return done
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,11 +13,11 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.feed import seed_url
-from gtfs.ids import REEL_SUFFIX, ObjectId
+from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
-from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.reads import read_through
 from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
@@ -27,7 +27,7 @@ from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
 from gtfs.swarm import files
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import DiskTrouble, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
@@ -72,23 +72,16 @@ class ReelTorrents:
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
         """See `packs.SwarmReads`; raises `ReadTimedOut`, `NotLocal`. How long it may take, its caller says."""
         assert isinstance(reel, Torrent)
+        return await read_through(reel, self._session, self.evictions, offset, length, read_ahead)
+
+    async def read_here(self, reel: SwarmReel, offset: int, length: int) -> bytes | None:
+        """See `packs.SwarmReads`."""
+        assert isinstance(reel, Torrent)
         try:
-            while True:
-                await self.evictions.wait_left(reel.spec.infohash)
-                try:
-                    return await reel.read(offset, length, deadline_s=math.inf, read_ahead=read_ahead)
-                except SessionClosed:
-                    await self.evictions.wait_left(reel.spec.infohash)
-                    again = self._session.torrent(reel.spec.infohash) if self._session is not None else None
-                    if again is None or again is reel:
-                        raise
-                    reel = again
-        except DiskTrouble:
-            raise
-        except (ReadTimeout, SwarmTimeout) as e:
-            raise ReadTimedOut(str(e)) from None
-        except (SessionClosed, SwarmError) as e:
-            raise NotLocal(str(e)) from None
+            return await reel.read_here(offset, length)
+        except SwarmError as e:
+            log.debug("read from elsewhere: %s", e)
+            return None
 
     async def update(self) -> None:
         """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
@@ -188,9 +181,13 @@ class ReelTorrents:
         return row.is_whole or self._state.reel_files.has_table(row)
 
     async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
-        """Fetch a reel's footer and table, check them against its name and make its packs known.
+        """Fetch a reel's footer and table, and make its packs known; raises what the two do."""
+        await self.keep_table(row, *await self.fetch_table(row, deadline_s))
 
-        Raises `SwarmError`, `CorruptReel` (a table that is not the one the signed catalogue names).
+    async def fetch_table(self, row: ReelRow, deadline_s: float) -> tuple[Footer, bytes]:
+        """The footer of a reel, which fits its name, and its table, which is still to be checked against that.
+
+        Raises `SwarmError`, `CorruptReel` (a footer that is not the one the signed catalogue names).
         """
         torrent = self._torrents.get(row.id)
         if torrent is None:
@@ -206,16 +203,12 @@ class ReelTorrents:
             table = await torrent.read(at, length, deadline_s=deadline_s)
         if scope.cancelled_caught:
             raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-        await self._writing.run(self._keep_table, row, foot, table)
+        return foot, table
 
-    def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        asked = self._writing.news.asked
-
-        def known(oids: Collection[ObjectId]) -> None:
-            trio.from_thread.run_sync(asked.known, oids)
-
-        packs = parse_table(table, foot)
-        self._state.reel_files.keep_table(row, packs, self._date_s(), asked.oids, known)
+    async def keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
+        """Check a table and make its packs known; raises `CorruptReel`."""
+        asked, keep = self._writing.news.asked, self._state.reel_files.keep_table
+        await self._writing.run(lambda: keep(row, parse_table(table, foot), self._date_s(), asked))
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:

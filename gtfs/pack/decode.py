@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from dulwich.errors import ApplyDeltaError
-from dulwich.pack import apply_delta
-
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack import compiled
 from gtfs.pack.format import BLOB, KIND_NAMES, OFS_DELTA, CorruptPack, LimitExceeded
@@ -237,8 +234,9 @@ class _Decoder:
         return ObjectId(h.digest())
 
 
-# dulwich's compiled apply_delta stops at the stated size; the one in Python, on hosts without its wheel, does not.
-_STOPS_IN_TIME: Final = inspect.isbuiltin(apply_delta)
+def _stops_in_time(apply_delta: object) -> bool:
+    """dulwich's compiled one stops at the stated size; the one in Python, on hosts without its wheel, does not."""
+    return inspect.isbuiltin(apply_delta)
 
 
 def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
@@ -246,7 +244,10 @@ def _apply(base: bytes, delta: bytes, entry: Entry) -> bytes:
     made = compiled.apply(base, delta, entry.result_size)
     if made is not None:
         return made
-    if not _STOPS_IN_TIME:
+    from dulwich.errors import ApplyDeltaError  # takes long to load, and what is sound is made above
+    from dulwich.pack import apply_delta
+
+    if not _stops_in_time(apply_delta):
         measure_delta(delta, entry)
     try:
         result = b"".join(apply_delta(base, delta))

@@ -59,7 +59,7 @@ _SCHEMA: Final = (
     "CREATE INDEX parents_parent ON parents (parent)",
     "CREATE TABLE unencodable (oid BLOB PRIMARY KEY, reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE held_refs (name BLOB PRIMARY KEY, oid BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    """CREATE TABLE signoffs (
+    """CREATE TABLE signoffs ( -- as older programs have them; they are moved to `signed`
         oid BLOB PRIMARY KEY, file TEXT NOT NULL, vouch TEXT NOT NULL, time INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -95,6 +95,14 @@ _ADDED: Final = (
     """CREATE TABLE IF NOT EXISTS hook_failures (
         hook TEXT PRIMARY KEY, times INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
+    # Sign-offs, by rows of packs: by ids, which are random, each new one changed another page. A batch's are alike.
+    """CREATE TABLE IF NOT EXISTS signed_batches (id INTEGER PRIMARY KEY,
+        file TEXT NOT NULL, vouch TEXT NOT NULL, time INTEGER NOT NULL, UNIQUE (file, vouch, time)) STRICT""",
+    "CREATE TABLE IF NOT EXISTS signed (row INTEGER PRIMARY KEY, batch INTEGER NOT NULL) STRICT",
+    "INSERT OR IGNORE INTO signed_batches (file, vouch, time) SELECT DISTINCT file, vouch, time FROM signoffs",
+    """INSERT OR REPLACE INTO signed SELECT p.row, b.id FROM signoffs s JOIN packs p ON p.oid = s.oid
+        JOIN signed_batches b ON (b.file, b.vouch, b.time) = (s.file, s.vouch, s.time)""",
+    "DELETE FROM signoffs",
     # How many packs there are, and their bytes: a status must not cost what there is (totals.py).
     """CREATE TABLE IF NOT EXISTS totals (
         state TEXT PRIMARY KEY, packs INTEGER NOT NULL, bytes INTEGER NOT NULL

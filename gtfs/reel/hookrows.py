@@ -38,6 +38,7 @@ class HookRows:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._failures: tuple[int, list[HookFailure]] | None = None  # as of so many changes of the index
 
     def begin(self) -> None:
         """From now on moves count; the refs that are held before the first time are no news to a hook."""
@@ -75,6 +76,15 @@ class HookRows:
             there = ((name, new) for name, _, new in changed if new is not None)
             run_with_rows(db, "INSERT OR REPLACE INTO hook_refs %s", there)
 
+    def is_quiet(self) -> bool:
+        """Whether `gather` would find nothing to note, and no hook has to hear of anything or failed."""
+        moved = (
+            "SELECT 1 FROM held_refs h LEFT JOIN hook_refs s ON s.name = h.name WHERE s.oid IS NOT h.oid UNION ALL "
+            "SELECT 1 FROM hook_refs s WHERE s.name NOT IN (SELECT name FROM held_refs)"
+        )
+        noted = "SELECT 1 FROM hook_moves UNION ALL SELECT 1 FROM hook_failures"
+        return self._db.row(f"{noted} UNION ALL {moved} LIMIT 1") is None
+
     def due(self) -> list[str]:
         """The hooks that have something to hear, sorted."""
         return [hook for (hook,) in self._db.rows("SELECT DISTINCT hook FROM hook_moves ORDER BY hook")]
@@ -106,6 +116,14 @@ class HookRows:
             )
 
     def failures(self) -> list[HookFailure]:
-        """The hooks whose last run failed, by name."""
-        rows = self._db.rows("SELECT hook, times, last, reason FROM hook_failures ORDER BY hook")
-        return [HookFailure._make(row) for row in rows]
+        """The hooks whose last run failed, by name.
+
+        Known by heart while nothing changes: each of a thousand nodes asks now and then, and would open its index.
+        """
+        known, changes = self._failures, self._db.changes
+        if known is None or known[0] != changes or self._db.is_writing() or self._db.read_only:
+            rows = self._db.rows("SELECT hook, times, last, reason FROM hook_failures ORDER BY hook")
+            known = (changes, [HookFailure._make(row) for row in rows])
+            if not self._db.is_writing():
+                self._failures = known
+        return list(known[1])

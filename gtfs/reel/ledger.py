@@ -16,6 +16,18 @@ from gtfs.reel.database import Database
 from gtfs.reel.manyrows import run_with_rows
 
 _TAKEN_UP: Final = "taken-up-tips"
+_SIGNED: Final = (
+    "(SELECT p.oid, b.file, b.vouch, b.time FROM packs p JOIN signed s ON s.row = p.row "
+    "JOIN signed_batches b ON b.id = s.batch)"
+)
+_HELD_OF: Final = "held-refs-of"  # the digest of the catalogue that has exactly these refs; missing once they change
+
+
+class Before(NamedTuple):
+    """The refs of a catalogue, and its digest."""
+
+    digest: str
+    refs: Mapping[bytes, ObjectId]
 
 
 class SignOff(NamedTuple):
@@ -82,11 +94,19 @@ class HeldRefs:
                 self._held = (changes, held)
         return held
 
-    def set_held(self, refs: Mapping[bytes, ObjectId]) -> None:
-        """Hold exactly these refs."""
-        with self._db.transaction():
-            held = self.held()
-            self.change(dict(refs.items() - held.items()), held.keys() - refs.keys())
+    def are_of(self, digest: str) -> bool:
+        """Whether they are known to be those of the catalogue of this digest, without a look at each."""
+        return self._db.row("SELECT 1 FROM meta WHERE key = ? AND value = ?", (_HELD_OF, digest)) is not None
+
+    def set_held(self, refs: Mapping[bytes, ObjectId], digest: str | None = None, before: Before | None = None) -> None:
+        """Hold exactly these refs, those of the catalogue ``digest``. If what is held is known to be the refs of the
+        catalogue ``before`` it, these are not read."""
+        with self._db.transaction() as db:
+            held = before.refs if before is not None and self.are_of(before.digest) else self.held()
+            moved = {name for name, _ in refs.items() ^ held.items()}
+            self.change({n: refs[n] for n in moved if n in refs}, [n for n in moved if n not in refs])
+            if digest is not None:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_HELD_OF, digest))
 
     def change(
         self, put: Mapping[bytes, ObjectId], drop: Iterable[bytes] = (), left: Mapping[bytes, ObjectId] | None = None
@@ -94,6 +114,7 @@ class HeldRefs:
         """Hold ``put`` from now on and ``drop`` no more; of ``left`` the places are remembered for good."""
         with self._db.transaction() as db:
             self._changed_as_of = self._db.changes  # whose end makes it one more
+            db.execute("DELETE FROM meta WHERE key = ?", (_HELD_OF,))
             run_with_rows(db, "DELETE FROM held_refs WHERE name IN (%s)", ((name,) for name in drop))
             run_with_rows(db, "INSERT OR REPLACE INTO held_refs %s", put.items())
             run_with_rows(db, "INSERT OR REPLACE INTO left_refs %s", (left or {}).items())
@@ -104,29 +125,37 @@ class HeldRefs:
 
 
 class SignOffs:
-    """This node's sign-offs of packs."""
+    """This node's sign-offs of packs; they go with the packs' rows."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        # An index that nobody may write can be older than the table.
+        kept = db.row("SELECT 1 FROM sqlite_master WHERE name = 'signed'") is not None
+        self._table = _SIGNED if kept else "signoffs"
 
     def add(self, signoffs: Iterable[SignOff]) -> None:
-        """Record sign-offs; a later one of the same pack replaces the earlier."""
+        """Record sign-offs of packs that have rows; a later one of the same pack replaces the earlier."""
+        signoffs = list(signoffs)
         with self._db.transaction() as db:
-            run_with_rows(db, "INSERT OR REPLACE INTO signoffs %s", signoffs)
+            batches = {signoff[1:] for signoff in signoffs}
+            run_with_rows(db, "INSERT OR IGNORE INTO signed_batches (file, vouch, time) %s", batches)
+            sql = "SELECT id FROM signed_batches WHERE (file, vouch, time) = (?, ?, ?)"
+            ids = {batch: db.execute(sql, batch).fetchone()[0] for batch in batches}
+            run_with_rows(
+                db,
+                "WITH given (oid, batch) AS (%s) INSERT OR REPLACE INTO signed "
+                "SELECT p.row, g.batch FROM given g CROSS JOIN packs p ON p.oid = g.oid",
+                ((signoff.oid, ids[signoff[1:]]) for signoff in signoffs),
+            )
 
     def get(self, oid: ObjectId) -> SignOff | None:
         """This node's sign-off of a pack."""
-        row = self._db.row("SELECT oid, file, vouch, time FROM signoffs WHERE oid = ?", (oid,))
+        row = self._db.row(f"SELECT oid, file, vouch, time FROM {self._table} WHERE oid = ?", (oid,))  # noqa: S608
         return None if row is None else SignOff._make(row)
-
-    def drop(self, oids: Iterable[ObjectId]) -> None:
-        """Forget those of packs that are withdrawn."""
-        with self._db.transaction() as db:
-            run_with_rows(db, "DELETE FROM signoffs WHERE oid IN (%s)", ((oid,) for oid in oids))
 
     def oids(self) -> list[ObjectId]:
         """The packs with a sign-off."""
-        return _ids(self._db.rows("SELECT oid FROM signoffs"))
+        return _ids(self._db.rows(f"SELECT oid FROM {self._table}"))  # noqa: S608
 
 
 class SignatureRow(NamedTuple):

@@ -366,7 +366,9 @@ class PackRows:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
         with self._db.transaction() as db:
             lost = [(oid,) for oid in oids]
-            run_with_rows(db, "DELETE FROM parents WHERE child IN (SELECT row FROM packs WHERE oid IN (%s))", lost)
+            for table, row in (("parents", "child"), ("signed", "row")):
+                sql = f"DELETE FROM {table} WHERE {row} IN (SELECT row FROM packs WHERE oid IN (%s))"  # noqa: S608
+                run_with_rows(db, sql, lost)
             run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
             self._meta.set_taken_up(())
 

@@ -102,15 +102,12 @@ def write_reel(directory: Path, packs: Sequence[PackToSeal], fmt: ObjectFormat) 
     hasher = PieceHasher(size)
     fd, temporary = temporary_in(directory)
     try:
-        with os.fdopen(fd, "wb", buffering=_BUFFER_BYTES) as file:
-            for source in packs:
-                for chunk in _checked(source):
-                    file.write(chunk)
-                    hasher.update(chunk)
-            end = table + footer(table, len(rows), fmt)
-            file.write(end)
-            hasher.update(end)
-            file.flush()
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            for block in _blocks(packs, table + footer(table, len(rows), fmt)):
+                left = memoryview(block)
+                while left:
+                    left = left[file.write(left) :]
+                hasher.update(block)
             os.fsync(file.fileno())  # (2)
         metainfo, infohash = hasher.metainfo(path.name)
         replace_file(metainfo_path, metainfo)  # (3)
@@ -171,6 +168,20 @@ def _is_good(reader: ReelReader, row: Row, offset: int) -> bool:
     except CorruptReel:
         return False
     return digest.digest() == row.digest
+
+
+def _blocks(packs: Iterable[PackToSeal], end: bytes) -> Iterator[bytes]:
+    """All that is in a reel, in parts that are worth a call."""
+    parts: list[bytes] = []
+    size = 0
+    for source in packs:
+        for chunk in _checked(source):
+            parts.append(chunk)
+            size += len(chunk)
+            if size >= _BUFFER_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+    yield b"".join([*parts, end])
 
 
 def _checked(source: PackToSeal) -> Iterator[bytes]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, overload
 
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.reel.index import Index
 from gtfs.reel.numbered import Numbered
-from gtfs.reel.openreel import file_chunks
+from gtfs.reel.openreel import ReelReader
 from gtfs.reel.order import FINAL_REEL_BYTES, cut
 from gtfs.reel.seal import PackToSeal
 from gtfs.reel.table import DIGEST_BYTES
@@ -43,23 +44,26 @@ class Sealable:
             packs.add_parents(index.packs.open_parents(part[0], part[-1]))
 
     def reels(self, limit_bytes: int = FINAL_REEL_BYTES) -> Iterator[Sequence[PackToSeal]]:
-        """What goes into one reel after the other."""
-        for group in cut(self._packs.order(), self._sizes.__getitem__, limit_bytes):
-            yield _Group(self, array("I", group))
+        """What goes into one reel after the other; each can be read until the next one is asked for."""
+        if not len(self._packs):
+            return
+        with ReelReader(self._file) as reader:
+            for group in cut(self._packs.order(), self._sizes.__getitem__, limit_bytes):
+                yield _Group(self, array("I", group), reader)
 
-    def pack(self, number: int) -> PackToSeal:
-        """The pack of this number."""
+    def pack(self, number: int, reader: ReelReader) -> PackToSeal:
+        """The pack of this number, which ``reader`` reads."""
         size, offset = self._sizes[number], self._packs.keys[number]
         at = number * DIGEST_BYTES
         digest = PackDigest(bytes(self._digests[at : at + DIGEST_BYTES]))
-        return PackToSeal(self._packs.oid(number), size, digest, file_chunks(self._file, offset, size))
+        return PackToSeal(self._packs.oid(number), size, digest, partial(reader.chunks, offset, size))
 
 
 class _Group(Sequence[PackToSeal]):
     """Packs that are made as they are asked for."""
 
-    def __init__(self, packs: Sealable, numbers: Sequence[int]) -> None:
-        self._packs, self._numbers = packs, numbers
+    def __init__(self, packs: Sealable, numbers: Sequence[int], reader: ReelReader) -> None:
+        self._packs, self._numbers, self._reader = packs, numbers, reader
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -72,5 +76,5 @@ class _Group(Sequence[PackToSeal]):
 
     def __getitem__(self, at: int | slice) -> PackToSeal | Sequence[PackToSeal]:
         if isinstance(at, slice):
-            return _Group(self._packs, self._numbers[at])
-        return self._packs.pack(self._numbers[at])
+            return _Group(self._packs, self._numbers[at], self._reader)
+        return self._packs.pack(self._numbers[at], self._reader)

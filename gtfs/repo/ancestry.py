@@ -37,6 +37,8 @@ def descending(repository: Repository, pairs: Collection[Pair]) -> set[Pair]:
 def peel(repository: Repository, oids: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
     """The commits that these are or name; what is missing, or names no commit, is left out."""
     ordered = list(oids)
+    if not ordered:
+        return {}
     asked = b"".join(b"%s^{commit}\n" % oid.hex().encode() for oid in ordered)
     lines = repository.git("cat-file", "--batch-check=%(objectname)", stdin=asked).splitlines()
     return {

@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Mapping
+import resource
+import select
+import subprocess
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,13 +21,18 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import ASK_MOST, CatFile
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import GitFailed, Repository, git_environment
 
 _LINK: Final = b"120000"
 _SUBMODULE: Final = b"160000"
 _EXECUTABLE: Final = b"100755"
 _TARGET_BYTES: Final = 4095  # PATH_MAX
 _NEVER: Final = frozenset({b"", b".", b"..", b".git"})
+FILES: Final = 1_000_000  # of a commit: ten times as many as Linux has
+LISTED_BYTES: Final = 256 << 20  # of git's list of them
+_LIST_CPU_S: Final = 120  # a million take some seconds
+_LOOK_S: Final = 0.5
+_BLOCK: Final = 4096  # bytes that the smallest file takes
 
 
 class CannotCheckOut(GtfsError):
@@ -44,6 +52,7 @@ class TreeFile(NamedTuple):
 
     mode: bytes
     oid: ObjectId
+    size: int
 
 
 class Former(NamedTuple):
@@ -59,16 +68,69 @@ def find_commit(repository: Repository, ref: str) -> ObjectId | None:
     return ObjectId(bytes.fromhex(said.decode().strip())) if said.strip() else None
 
 
-def list_files(repository: Repository, commit: ObjectId) -> dict[bytes, TreeFile]:
-    """Every file, link and submodule by path; raises `GitFailed`, `CannotCheckOut`."""
+def list_files(
+    repository: Repository, commit: ObjectId, stop: Callable[[], bool] = lambda: False
+) -> dict[bytes, TreeFile]:
+    """Every file, link and submodule by path; raises `GitFailed`, `CannotCheckOut`, `CheckOutEnded`.
+
+    A few small trees, each many times in the next, may stand for more than any machine holds.
+    """
     files: dict[bytes, TreeFile] = {}
-    for line in repository.git("ls-tree", "-r", "-z", "--full-tree", commit.hex()).split(b"\0")[:-1]:
-        head, _, path = line.partition(b"\t")
-        mode, _, oid = head.split(b" ")
-        if path in files or not _NEVER.isdisjoint(path.lower().split(b"/")):
-            raise CannotCheckOut(f"commit {commit.hex()} has {os.fsdecode(path)!a}, which cannot be a file's name here")
-        files[path] = TreeFile(mode, ObjectId(bytes.fromhex(oid.decode())))
+    which = f"commit {commit.hex()}"
+    with contextlib.closing(_lines(repository, commit, stop)) as lines:
+        for line in lines:
+            head, _, path = line.partition(b"\t")
+            mode, _, oid, size = head.split()
+            if path in files or not _NEVER.isdisjoint(path.lower().split(b"/")):
+                raise CannotCheckOut(f"{which} has {os.fsdecode(path)!a}, which cannot be a file's name here")
+            if len(files) >= FILES:
+                raise CannotCheckOut(f"{which} is over the limit of {FILES} files for a checkout")
+            files[path] = TreeFile(mode, ObjectId(bytes.fromhex(oid.decode())), int(size) if size.isdigit() else 0)
     return files
+
+
+def _lines(repository: Repository, commit: ObjectId, stop: Callable[[], bool]) -> Generator[bytes, None, None]:
+    """What git says of each file, as it comes."""
+    args = ("ls-tree", "-r", "-l", "-z", "--full-tree", commit.hex())
+    left, room = b"", LISTED_BYTES
+    with subprocess.Popen(
+        repository.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment()
+    ) as process:
+        assert process.stdout and process.stderr
+        try:
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (_LIST_CPU_S, _LIST_CPU_S))
+            while True:
+                while not select.select([process.stdout], [], [], _LOOK_S)[0]:
+                    _check_not_ended(stop)
+                piece = os.read(process.stdout.fileno(), 1 << 16)
+                if not piece:
+                    break
+                _check_not_ended(stop)
+                room -= len(piece)
+                if room < 0:
+                    raise CannotCheckOut(f"commit {commit.hex()} is over the limit of {LISTED_BYTES} bytes of names")
+                *lines, left = (left + piece).split(b"\0")
+                yield from lines
+            said = process.stderr.read()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise GitFailed(args, process.returncode, said)
+
+
+def _check_not_ended(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise CheckOutEnded("the checkout was ended; the next node makes it")
+
+
+def _check_room(files: Mapping[bytes, TreeFile], directory: Path) -> None:
+    """Raise `CannotCheckOut` where the disk would be full: who made the commit chose how often a file is in it."""
+    size = sum(-(-file.size // _BLOCK) * _BLOCK for file in files.values())
+    found = os.statvfs(directory)
+    free = found.f_bavail * found.f_frsize
+    if size > free - free // 10:
+        raise CannotCheckOut(f"its files take {size} bytes, and {directory} has {free} free, of which a tenth stays so")
 
 
 def check_out(
@@ -82,6 +144,7 @@ def check_out(
 
     Raises `CannotCheckOut`, `CheckOutEnded`, `GitFailed`, OSError; then ``into`` is to be removed.
     """
+    _check_room(files, into.parent)
     into.mkdir()
     for directory in sorted(_directories(files)):
         _at(into, directory).mkdir()
@@ -126,8 +189,7 @@ def _write(reader: CatFile, path: Path, file: TreeFile, time_ns: int | None, sto
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(fd, "wb", buffering=0) as out:
         for piece in reader.stream(file.oid):
-            if stop():
-                raise CheckOutEnded("the checkout was ended; the next node makes it")
+            _check_not_ended(stop)
             view = memoryview(piece)
             while view:
                 view = view[out.write(view) :]

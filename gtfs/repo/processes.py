@@ -31,7 +31,7 @@ _CACHE_MIN: Final = 4 * MIB
 _CACHE_MAX: Final = 16 * MIB  # more makes no difference for neighbours in history
 _STOP_POLL_S: Final = 0.1
 _PR_SET_PDEATHSIG: Final = 1
-_COLLECTED: Final = 100_000  # objects after which a worker looks for cycles, of which its work makes none
+_COLLECTED: Final = 100_000  # objects
 
 
 def count_workers(work: Work) -> int:
@@ -45,6 +45,11 @@ def cache_bytes(workers: int) -> int:
     """How large each cache of one of so many processes may be."""
     share = (ALL_BYTES // workers - _OWN_BYTES) // _CACHES
     return max(_CACHE_MIN, min(share, _CACHE_MAX))
+
+
+def collect_seldom() -> None:
+    """Look for cycles seldom in this process, which ends soon and makes many objects and hardly a cycle."""
+    gc.set_threshold(_COLLECTED)
 
 
 def run_on_workers(
@@ -84,7 +89,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Without this a killed parent leaves workers waiting for ever on their queue.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    gc.set_threshold(_COLLECTED)
+    collect_seldom()
 
 
 def _ask_to_stop(stop_file: Path) -> None:

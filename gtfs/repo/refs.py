@@ -34,9 +34,14 @@ _HOPELESS: Final = (
 
 
 class RefsNotMoved(GtfsError):
-    """No ref can be moved now, or one that must: the text has git's word."""
+    """No ref can be moved now, or one that must: the text has git's word.
 
-    fault = Blame.BUSY
+    ``fault``: that of who holds a lock, or of the machine.
+    """
+
+    def __init__(self, text: str, fault: Blame = Blame.BUSY) -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 def move_refs(
@@ -80,8 +85,10 @@ def _make_few(moves: Sequence[RefMove], repository: Repository, moving: Moving) 
         said = _transaction(group, repository, moving)
         if not said:
             continue
-        if any(word in said for word in _HOPELESS):
-            raise RefsNotMoved(f"refs were not moved: {_words(said)}; it is tried again")
+        is_full = _is_full(repository)  # git does not always say why it could not write
+        if is_full or any(word in said for word in _HOPELESS):
+            why = "the disk is full: " if is_full else ""
+            raise RefsNotMoved(f"refs were not moved: {why}{_words(said)}; it is tried again", Blame.SYSTEM)
         if len(group) == 1 or any(word in said for word in _ALL_STAY):
             refused.update((m.name, _words(said)) for m in group)
             continue
@@ -94,6 +101,11 @@ def _make_few(moves: Sequence[RefMove], repository: Repository, moving: Moving) 
             todo += [group[len(group) // 2 :], group[: len(group) // 2]]
     _sync_directories(repository, moves)
     return refused
+
+
+def _is_full(repository: Repository) -> bool:
+    found = os.statvfs(repository.path)
+    return found.f_bavail == 0 or found.f_files > 0 == found.f_favail
 
 
 def _words(said: bytes) -> str:

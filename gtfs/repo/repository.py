@@ -250,9 +250,11 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = f".{path.name}{_MAKING}"
-    for left in path.parent.iterdir():
-        if left.name.startswith(beside) and time.time() - left.stat().st_mtime > _LEFT_S:
-            shutil.rmtree(left, ignore_errors=True)
+    with os.scandir(path.parent) as entries:  # which may be a thousand, whenever one more is made
+        left = [Path(entry.path) for entry in entries if entry.name.startswith(beside)]
+    for each in left:
+        if time.time() - each.stat().st_mtime > _LEFT_S:
+            shutil.rmtree(each, ignore_errors=True)
     place = Path(tempfile.mkdtemp(prefix=beside, dir=path.parent))
     try:
         _init(place / path.name, fmt)
@@ -267,7 +269,7 @@ def create_repository(path: Path, fmt: ObjectFormat) -> Repository:
         sync_directory(path.parent)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return open_repository(path)
+    return Repository(path.resolve(), fmt)  # ours, as git has just made it
 
 
 def _init(path: Path, fmt: ObjectFormat) -> None:

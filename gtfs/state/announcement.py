@@ -12,9 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import EmailPolicy
 from email.utils import format_datetime
 from typing import Final
 
@@ -34,8 +31,6 @@ _TAGGER: Final = re.compile(rb"^tagger ([^\n]*)$", re.MULTILINE)
 _PERSON: Final = re.compile(rb"(.*?) ?<([^<>]*)> ?(\d{1,11}) ([+-]\d{4})")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+-]*(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 _SPECIALS: Final = re.compile(r"[]()<>@,:;\\\"[]+")  # some versions of Python forget their quotes when they fold a name
-# Lines end in LF, as git keeps them; what is no ASCII is encoded in headers, and stays as it is in the body.
-_POLICY: Final = EmailPolicy(linesep="\n", cte_type="8bit", max_line_length=78)
 
 
 class BadMailAddress(GtfsError):
@@ -171,10 +166,15 @@ def compose(release: Release, tag: Tag, publisher: Publisher) -> str:
 
 def make_mail(release: Release, tag: Tag, publisher: Publisher, signed: bytes, to: str | None) -> Mail:
     """The mail whose body is ``signed``, the clear-signed text: so plain gpg verifies the mail as it is stored."""
+    from email.headerregistry import Address  # these take long to load, and few announce by mail
+    from email.message import EmailMessage
+    from email.policy import EmailPolicy
+
     when = tag.when or datetime.fromtimestamp(release.date_s, UTC)
     line, mid = subject(release, tag, publisher), message_id(publisher.repository, release.tag)
     email = tag.email or _NOBODY
-    mail = EmailMessage(policy=_POLICY)
+    # Lines end in LF, as git keeps them; what is no ASCII is encoded in headers, and stays as it is in the body.
+    mail = EmailMessage(policy=EmailPolicy(linesep="\n", cte_type="8bit", max_line_length=78))
     mail["From"] = Address(_no_words(_SPECIALS.sub(" ", tag.name)).strip(), addr_spec=email)
     if to is not None:
         mail["To"] = Address(addr_spec=check_address(to))

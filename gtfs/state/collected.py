@@ -148,10 +148,13 @@ class AttestationStore:
         log.error("attester %s signed two packs for one commit; see %s", attester, self.directory)
 
     def _open(self, path: Path, attester: Fingerprint, expected: Expected, now_s: int) -> Attested | None:
-        """A kept document, if its attester's key is good now."""
+        """A kept document, if its attester's key is good now.
+
+        Raises `GpgvFailed`, OSError: what cannot be looked at is no evidence less.
+        """
         try:
             return open_attestation(_read(path), expected.keyring, frozenset({attester}), now_s)
-        except (AttestationRefused, GpgvFailed, OSError):
+        except (AttestationRefused, FileNotFoundError):
             return None
 
     def verified(self, expected: Expected) -> Collected:
@@ -172,7 +175,12 @@ class AttestationStore:
             else:
                 good[attester] = found.statement
         for attester, paths in evidence.items():
-            opened = [self._open(path, attester, expected, now_s) for path in paths[:_EVIDENCE]]
+            try:
+                opened = [self._open(path, attester, expected, now_s) for path in paths[:_EVIDENCE]]
+            except (GpgvFailed, OSError) as error:
+                good.pop(attester, None)
+                useless[attester] = f"what is kept against it cannot be looked at: {error}"
+                continue
             said = [found.statement for found in opened if found is not None]
             if len(said) == _EVIDENCE and (other := _two_packs(*said)) is not None:
                 good.pop(attester, None)

@@ -28,7 +28,7 @@ _REASON_LENGTH: Final = 1000
 Stop = Callable[[], bool]
 
 
-class _News(NamedTuple):
+class HookNews(NamedTuple):
     """What a hook is told at one run; ``heard`` is kept once it ended well."""
 
     words: Mapping[str, str]
@@ -49,13 +49,13 @@ def run_published_hooks(state: State, stop: Stop, directories: Sequence[Path] = 
     if state.held is None or state.config.sign_key() is None:
         return True
 
-    def news(heard: str | None) -> Iterator[_News]:
+    def news(heard: str | None) -> Iterator[HookNews]:
         assert state.held is not None
         version = str(state.held.catalogue.version)
         if heard != version:
-            yield _News({"GTFS_EVENT": PUBLISHED}, state.held.document, version)
+            yield HookNews({"GTFS_EVENT": PUBLISHED}, state.held.document, version)
 
-    return _run(state, PUBLISHED, news, stop, directories)
+    return run_event_hooks(state, PUBLISHED, news, stop, directories)
 
 
 def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop, directories: Sequence[Path] = ()) -> bool:
@@ -64,37 +64,41 @@ def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop, dir
     ``troubles``: the reason of each kind that there is now. False if a hook failed. Raises as above.
     """
 
-    def news(heard: str | None) -> Iterator[_News]:
+    def news(heard: str | None) -> Iterator[HookNews]:
         before = {str(kind): str(reason) for kind, reason in (read_object((heard or "{}").encode()) or {}).items()}
         for kind in sorted(before.keys() | troubles.keys()):
             now = troubles.get(kind)
             if now == before.get(kind):
                 continue
             how = "over" if now is None else "changed" if kind in before else "begun"
-            reason = _plain(before[kind] if now is None else now)
+            reason = plain_line(before[kind] if now is None else now)
             if now is None:
                 del before[kind]
             else:
                 before[kind] = now
             words = {"GTFS_EVENT": TROUBLE, "GTFS_TROUBLE": kind, "GTFS_STATE": how, "GTFS_REASON": reason}
             text = f"{state.repository.path}: {kind} {how}: {reason}\n"
-            yield _News(words, text.encode("utf-8", "replace"), json.dumps(before))
+            yield HookNews(words, text.encode("utf-8", "replace"), json.dumps(before))
 
-    return _run(state, TROUBLE, news, stop, directories)
+    return run_event_hooks(state, TROUBLE, news, stop, directories)
 
 
-def _plain(text: str) -> str:
+def plain_line(text: str) -> str:
     """One line without control characters: it goes into mails and environments."""
     return "".join(c if c.isprintable() else " " for c in text)[:_REASON_LENGTH]
 
 
-def _run(
+def run_event_hooks(
     state: State,
     event: str,
-    news: Callable[[str | None], Iterator[_News]],
+    news: Callable[[str | None], Iterator[HookNews]],
     stop: Stop,
     directories: Sequence[Path],
 ) -> bool:
+    """Run every hook of an event with what ``news`` has for one that heard this last; False if one failed.
+
+    Raises `BadConfig`, `GitMissing`, `IndexUnusable`.
+    """
     if not runs_event_hooks(state):
         return True
     try:
@@ -113,7 +117,7 @@ def _tell(
     state: State,
     owner: Owner,
     hook: Hook,
-    news: Callable[[str | None], Iterator[_News]],
+    news: Callable[[str | None], Iterator[HookNews]],
     most_s: float,
     stop: Stop,
 ) -> bool:

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 
@@ -28,6 +26,9 @@ class FeedKey:
     """The secret half of a ``gtfs:`` address."""
 
     def __init__(self, seed: bytes) -> None:
+        # Takes long to load, and a mirror has no such key.
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.public: bytes = self._key.public_key().public_bytes_raw()
 

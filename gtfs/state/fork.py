@@ -60,6 +60,8 @@ class Upstream:
 def read_upstream(repository: Repository) -> Upstream:
     """Of a mirror, a clone that git made of a feed, or the publisher's own; raises `NotOffered`, `DamagedStore`."""
     held = CatalogueStore(repository.layout.catalogue, read_only=True).highest()
+    if held is None and Config(repository).sign_key() is not None:
+        raise NotOffered(f"{repository.path} has published nothing yet: gtfs publish {repository.path}")
     if held is None:
         raise NotOffered(
             f"{repository.path} holds no catalogue, so that nobody knows what to offer it for; "

@@ -48,6 +48,8 @@ def run_hooks(
     if not follows_hooks(state):
         return True
     rows, most_s = state.index.hooks, hook_seconds(state)
+    if rows.is_quiet():  # so that git need not be asked where hooks are
+        return True
     try:
         owner = owner_of(state.repository)
     except NotOwner as error:

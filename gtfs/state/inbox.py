@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gtfs.catalogue.accept import Accepted, FirstTrust, Held, WrongRepository, accept
+from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, Held, WrongRepository, accept
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
@@ -68,6 +68,12 @@ class Offer:
     commits: Sequence[dict[str, Any]] = ()
 
 
+def check_size(document: bytes) -> None:
+    """Raise `ForkRefused` for what is too large to be a fork's catalogue."""
+    if len(document) > DOCUMENT_BYTES:
+        raise ForkRefused(f"its catalogue is over the limit of {DOCUMENT_BYTES} bytes for a fork's")
+
+
 class Inbox:
     """What a publisher, or who has its ring and its catalogue, knows of offers for a repository."""
 
@@ -106,8 +112,7 @@ class Inbox:
 
         Raises `ForkRefused`, `CatalogueRefused`, `BadCatalogue`.
         """
-        if len(document) > DOCUMENT_BYTES:
-            raise ForkRefused(f"its catalogue is over the limit of {DOCUMENT_BYTES} bytes for a fork's")
+        check_size(document)
         first, now_s = FirstTrust(allowed=self.ring.everybody), int(time.time())
         accepted = accept(document, None, self.ring, first, now_s)
         key = self._key_of(accepted)
@@ -119,6 +124,16 @@ class Inbox:
             raise ForkRefused(f"there are {FORKS} forks in the inbox: gtfs inbox REPO --remove FINGERPRINT")
         self._check_bounds(accepted, now_s)
         return key, accepted
+
+    def keep_evidence(self, found: Equivocation) -> Fingerprint:
+        """Keep the other text of a version in the fork whose it is by its signature, and give that fork's key.
+
+        Where one's fork is looked for anybody may put another's. Raises OSError.
+        """
+        accepted = accept(found.other, None, self.ring, FirstTrust(allowed=self.ring.everybody), int(time.time()))
+        key = self._key_of(accepted)
+        CatalogueStore(self.fork(key).layout.catalogue).save_equivocation(found)
+        return key
 
     def held(self, key: Fingerprint) -> Held | None:
         """The catalogue of a fork that was believed last."""

@@ -48,7 +48,8 @@ def join(state: State, key: Fingerprint) -> None:
 def check_caught_up(state: State) -> None:
     """Raise `Unpublishable` if git lacks what another publisher's catalogue has: to publish now would take it back."""
     held = state.held
-    if held is None or state.index.refs.held() == held.catalogue.refs:
+    refs = state.index.refs
+    if held is None or refs.are_of(held.digest) or refs.held() == held.catalogue.refs:
         return
     with KnownObjects(state.repository) as known:
         lacking = [name for name, oid in held.catalogue.refs.items() if oid not in known]

@@ -124,13 +124,19 @@ def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: 
 
 
 def read_unlinked(path: Path) -> bytes:
-    """A small file of the state directory; raises `NotPrivate` for a link, OSError."""
+    """A small file of the state directory; raises `NotPrivate` for a link and what is no file, OSError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not blocking: before its owner is known, it may be anything that somebody put there.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         raise (_behind_link(path) if e.errno == errno.ELOOP else e) from None
-    with open(fd, "rb") as file:
-        return file.read()
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NotPrivate(f"{path} is no file; move it away")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
 
 
 def _behind_link(path: Path) -> NotPrivate:

@@ -23,7 +23,7 @@ from gtfs.ids import Fingerprint
 from gtfs.ingest.refjudge import moves_back
 from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.pruning import plan_pruning, prune_reels
-from gtfs.state.publish import Draft, Published, check_publisher, clear_up, count_moved, draft, place, unlisted
+from gtfs.state.publish import Draft, Published, check_publisher, clear_up, draft, moved_names, place, unlisted
 from gtfs.state.signers import renew_keys
 from gtfs.state.state import State
 from gtfs.state.turnover import compact
@@ -144,7 +144,7 @@ def _published(new: Catalogue, held: Held | None) -> Published:
         new.version, True, new.reels, packs,
         new_packs=max(0, packs - sum(reel.rows for reel in before)),
         new_bytes=max(0, sum(reel.size for reel in new.reels) - sum(reel.size for reel in before)),
-        refs_moved=count_moved({} if held is None else held.catalogue.refs, new.refs),
+        refs_moved=len(moved_names({} if held is None else held.catalogue.refs, new.refs)),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.foresight import LookedAt
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.reel.index import ReelRow
+from gtfs.reel.ledger import Before
 from gtfs.repo.history import Ref, read_head
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
@@ -167,11 +169,13 @@ def draft(
         return _published(held.catalogue, False, choice, faults)
     work.tell(Step(phase="signing"))
     catalogue = _list_reels(state, catalogue, fresh, pruning)
-    _say_what_may_surprise(state, catalogue, now_s)
+    before = {} if held is None else held.catalogue.refs
+    moved = moved_names(before, catalogue.refs)
+    _say_what_may_surprise(state, catalogue, {n: catalogue.refs[n] for n in moved if n in catalogue.refs}, now_s)
     done = dataclasses.replace(
         _published(catalogue, True, choice, faults),
         new_packs=sum(reel.rows for reel in fresh), new_bytes=sum(reel.size for reel in fresh),
-        refs_moved=count_moved({} if held is None else held.catalogue.refs, catalogue.refs),
+        refs_moved=len(moved),
         withdrawn=pruning.packs if pruning else 0,
         kept_refs=pruning.kept_refs if pruning else (),
     )  # fmt: skip
@@ -248,7 +252,7 @@ def _settings(state: State, name: str, accepted_ids: tuple[ObjectId, ...]) -> Is
 
 def _next(state: State, choice: _Choice, fresh: Sequence[ReelRow], settings: IssueSettings, now_s: int) -> Catalogue:
     """The catalogue after the held one, without its reels."""
-    named = {**choice.stay, **{r.name: r.oid for r in choice.refs}}
+    named = {**choice.stay, **dict(map(itemgetter(0, 1), choice.refs))}
     needs = needs_of(state, state.held, fresh)
     state.look_who_vouches()
     new = next_catalogue(state.held, named, (), settings, now_s, head=choice.branch, needs=needs, races=state.races)
@@ -275,12 +279,12 @@ def _list_reels(state: State, new: Catalogue, fresh: Sequence[ReelRow], pruning:
     return dataclasses.replace(new, reels=entries)
 
 
-def _say_what_may_surprise(state: State, new: Catalogue, now_s: int) -> None:
-    """Before it is signed; raises `SubkeyNamed`."""
+def _say_what_may_surprise(state: State, new: Catalogue, moved: Mapping[bytes, ObjectId], now_s: int) -> None:
+    """Before it is signed; ``moved`` are its refs that the held one has elsewhere, or not. Raises `SubkeyNamed`."""
     refuse_subkeys(state, new.policy, state.config.gnupg_home())
     _say_what_is_ahead(state, new, now_s)
-    _say_what_goes_back(state, new)
-    _say_what_is_unsigned(state, new)
+    _say_what_goes_back(state, new, moved)
+    _say_what_is_unsigned(state, new, moved)
     say_what_differs(new, state.races, state.catalogues.chunks)
     say_who_is_missing(new.policy, state.keyring)
 
@@ -306,10 +310,12 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
     assert state.keyring is not None
     if state.config.get("announce") is not None:
         note_news(state.repository, held, catalogue)
-    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()))
+    tree = None if held is None else held.catalogue.tree
+    accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()), tree)
     with state.index.transaction():
         state.hold(accepted)
-        state.index.refs.set_held(catalogue.refs)
+        before = None if held is None else Before(held.digest, held.catalogue.refs)
+        state.index.refs.set_held(catalogue.refs, accepted.digest, before)
     clear_up(state)
     return drawn.done
 
@@ -322,9 +328,9 @@ def clear_up(state: State) -> None:
     state.layout.proposal.unlink(missing_ok=True)  # it does not follow this one
 
 
-def count_moved(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> int:
-    """How many refs another catalogue moves, makes or drops."""
-    return len({name for name, _ in before.items() ^ now.items()})
+def moved_names(before: Mapping[bytes, ObjectId], now: Mapping[bytes, ObjectId]) -> list[bytes]:
+    """The refs that another catalogue moves, makes or drops, sorted."""
+    return sorted({name for name, _ in before.items() ^ now.items()})
 
 
 def _is_ahead(held: Held, now_s: int) -> bool:
@@ -332,9 +338,9 @@ def _is_ahead(held: Held, now_s: int) -> bool:
     return held.catalogue.date_s > now_s + FUTURE_S
 
 
-def _say_what_goes_back(state: State, new: Catalogue) -> None:
+def _say_what_goes_back(state: State, new: Catalogue, moved: Mapping[bytes, ObjectId]) -> None:
     """Mirrors hold these refs back; the publisher hears it first."""
-    back = [] if state.held is None else moves_back(state.repository, state.held.catalogue.refs, new.refs, new.policy)
+    back = [] if state.held is None else moves_back(state.repository, state.held.catalogue.refs, moved, new.policy)
     if back:
         log.warning(
             "%d refs do not descend from where they stood, or are tags that moved, %s first: mirrors hold them back "
@@ -343,10 +349,10 @@ def _say_what_goes_back(state: State, new: Catalogue) -> None:
         )  # fmt: skip
 
 
-def _say_what_is_unsigned(state: State, new: Catalogue) -> None:
+def _say_what_is_unsigned(state: State, new: Catalogue, moved: Mapping[bytes, ObjectId]) -> None:
     """The same of refs whose policy asks for signatures that are not there."""
     before = {} if state.held is None else state.held.catalogue.refs
-    refused = refused_by_signatures(state.repository, state.index, state.keyring, before, new.refs, new.policy)
+    refused = refused_by_signatures(state.repository, state.index, state.keyring, before, moved, new.policy)
     for name, reason in list(refused.items())[:_NAMED]:
         log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
     if len(refused) > _NAMED:

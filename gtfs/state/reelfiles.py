@@ -11,10 +11,10 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gtfs.durable import replace_file, sync_directory
 from gtfs.ids import ObjectFormat, ObjectId, ReelName
@@ -57,6 +57,19 @@ class _Place(NamedTuple):
     is_whole: bool  # else part of the file may be missing
 
 
+class Lookers(Protocol):
+    """Who waits for packs of a table; called in the thread that puts them into the index."""
+
+    def oids(self) -> Set[ObjectId]:
+        """The packs that are asked for."""
+
+    def tell_known(self, oids: Collection[ObjectId]) -> None:
+        """These of them are there now."""
+
+    def tell_more(self) -> None:
+        """More packs are there now."""
+
+
 class ReelFiles:
     """See the module."""
 
@@ -92,20 +105,21 @@ class ReelFiles:
         reel: ReelRow,
         packs: Sequence[Row],
         time_s: int,
-        asked: Callable[[], Set[ObjectId]] = frozenset,
-        known: Callable[[Collection[ObjectId]], None] = lambda _oids: None,
+        lookers: Lookers | None = None,
     ) -> None:
         """Make the packs of a table known, once it is known to be the reel's; ``time_s`` until they are seen.
 
-        Those that are ``asked`` for come first, and ``known`` is called with them. All are known once the table is
-        kept: after a crash they are put again.
+        Those that ``lookers`` ask for come first. All are known once the table is kept: after a crash they are put
+        again.
         """
         offsets = check_reel_layout(packs, reel.size)
         for start in range(0, len(packs), _PUT_AT_ONCE):
-            self._put_asked(reel, packs, offsets, time_s, asked, known)
+            self._put_asked(reel, packs, offsets, time_s, lookers)
             end = min(start + _PUT_AT_ONCE, len(packs))
             self._put(reel, [_placed(packs[i], offsets[i]) for i in range(start, end)], time_s)
-        self._put_asked(reel, packs, offsets, time_s, asked, known)  # since the last look
+            if lookers is not None:
+                lookers.tell_more()
+        self._put_asked(reel, packs, offsets, time_s, lookers)  # since the last look
         replace_file(self.layout.table(reel.name), encode_table(packs, self.fmt))
 
     def _put_asked(
@@ -114,14 +128,13 @@ class ReelFiles:
         packs: Sequence[Row],
         offsets: Sequence[int],
         time_s: int,
-        asked: Callable[[], Set[ObjectId]],
-        known: Callable[[Collection[ObjectId]], None],
+        lookers: Lookers | None,
     ) -> None:
-        wanted = asked()
+        wanted = lookers.oids() if lookers is not None else frozenset()
         found = [_placed(p, at) for p, at in zip(packs, offsets, strict=True) if p.oid in wanted] if wanted else []
-        if found:
+        if found and lookers is not None:
             self._put(reel, found, time_s)
-            known([p.oid for p in found])
+            lookers.tell_known([p.oid for p in found])
 
     def _put(self, reel: ReelRow, packs: Sequence[ReelPack], time_s: int) -> None:
         for oid in self.index.packs.put_reel_rows(reel.id, packs, time_s):
@@ -195,6 +208,8 @@ class ReelFiles:
 
         Whoever hashes the file next finds their pieces whole. Raises OSError.
         """
+        if self.index.reels.holds_all(reel):
+            return 0  # nothing lies elsewhere
         here = zip(table.packs, table.offsets, self._places(table.packs, reel.id), strict=True)
         filled = 0
         with contextlib.ExitStack() as stack:

@@ -7,11 +7,12 @@ a pattern as in a policy line.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
-from gtfs.repo.history import OWN_REFS, Ref, read_head_commit, read_refs
+from gtfs.repo.history import OWN_REFS, Block, Ref, read_head_commit, read_refs
 from gtfs.repo.repository import Repository, may_say
 from gtfs.state.config import BadConfig, Config
 from gtfs.trust.policy import Policy
@@ -43,24 +44,31 @@ def select_refs(
     Until ``gtfs.refs`` is set, what the held catalogue lists beside `DEFAULT_REFS` stays chosen: mirrors have it.
     Raises `GitFailed`, `BadConfig`.
     """
-    refs = read_refs(repository) if refs is None else refs
+    refs = read_refs(repository, _known(held)) if refs is None else refs
     if config.sign_key() is None:
-        head = read_head_commit(repository)
+        head = read_head_commit(repository, refs)
         chosen = [ref for ref in refs if ref.kind in (b"commit", b"tag")]
         return Selection(chosen + ([Ref(b"HEAD", head, b"commit")] if head is not None else []), [])
     objection = _objections(repository, config, held)
     chosen, left_out = [], []
     for ref in refs:
-        if ref.name.startswith(OWN_REFS):
+        name, _, kind = ref
+        if name.startswith(OWN_REFS):
             continue
-        reason = objection(ref.name)
-        if reason is None and ref.kind in (b"tree", b"blob"):
-            reason = f"it names a {ref.kind.decode()}"
+        reason = objection(name)
+        if reason is None and kind in (b"tree", b"blob"):
+            reason = f"it names a {kind.decode()}"
         if reason is None:
             chosen.append(ref)
         else:
-            left_out.append(LeftOut(ref.name, reason))
+            left_out.append(LeftOut(name, reason))
     return Selection(chosen, left_out)
+
+
+def _known(held: Held | None) -> list[Block]:
+    """The refs that the held catalogue lists, in the lines of its chunks."""
+    tree = None if held is None else held.catalogue.tree
+    return [] if tree is None else [(tree.data[leaf.chunk.digest], leaf.refs) for leaf in tree.leaves]
 
 
 def unreached_head(repository: Repository, branch: bytes | None, chosen: Sequence[Ref]) -> LeftOut | None:
@@ -110,11 +118,22 @@ def place_of(name: bytes) -> bytes:
     return b"/".join(name.split(b"/")[:2])
 
 
+def places_of(names: Sequence[bytes]) -> set[bytes]:
+    """The places of names that are sorted, without a look at each."""
+    places = set()
+    at = 0
+    while at < len(names):
+        place = place_of(names[at])
+        places.add(place)
+        at = bisect_left(names, place + b"0", at + 1) if names[at].startswith(place + b"/") else at + 1  # 0 follows /
+    return places
+
+
 def _objections(repository: Repository, config: Config, held: Held | None) -> Callable[[bytes], str | None]:
     """A function that says what stands against a name."""
     patterns = [parse_pattern(text) for text in config.get_all("refs")]
     if not patterns:
-        listed = () if held is None else {place_of(name) for name in held.catalogue.refs}
+        listed = () if held is None else places_of(list(held.catalogue.refs))
         patterns = list(dict.fromkeys([*DEFAULT_REFS, *sorted(listed)]))
     chosen = _Patterns(patterns)
     hidden = [(pattern, _Patterns([pattern])) for text in config.get_all("hide") for pattern in [parse_pattern(text)]]

@@ -349,7 +349,7 @@ class State:
         if self.read_only or (refs is None and self.config.is_clone()):  # what its user commits is nobody's business
             return TakenUp(0, 0, {})
         refs = self.refs().chosen if refs is None else refs
-        tips = frozenset(ref.oid for ref in refs if not ref.name.startswith(OWN_REFS))
+        tips = frozenset(oid for name, oid, _ in refs if not name.startswith(OWN_REFS))
         before = self.index.meta.taken_up()
         again = list(self.index.unencodable.all()) if retry else []
         if tips == before and not again:

@@ -33,7 +33,7 @@ def check_fits(repository: Repository, refs: Sequence[Ref], *, in_chunks: bool =
     """Raise `Unpublishable`, before anything is encoded, for more refs than a catalogue can name, in chunks or not."""
     line = 2 * repository.fmt.oid_bytes + 3  # id, blanks, end of line
     most = TOTAL_BYTES - TOTAL_BYTES // LEAST * 2 if in_chunks else TEXT_BYTES
-    if sum(line + 3 * len(ref.name) for ref in refs) <= most - _REST_BYTES:  # however they are spelled
+    if line * len(refs) + 3 * sum(len(name) for name, _, _ in refs) <= most - _REST_BYTES:  # however they are spelled
         return
     total = sum(line + len(encode_name(ref.name)) for ref in refs)
     if total <= most - _REST_BYTES:
@@ -56,7 +56,7 @@ def hold_back(state: State, refs: Sequence[Ref]) -> dict[bytes, str]:
         beyond = needs.beyond(state.limits)
         if beyond is not None:
             reasons[oid] = "it is over the limit {}: {} is needed where {} is allowed".format(*beyond)
-    if not reasons and all(ref.kind != MISSING for ref in refs):
+    if not reasons and all(kind != MISSING for _, _, kind in refs):
         return {}
     reach = find_blamed(state.repository, refs, reasons)
     state.index.unencodable.drop(oid for oid in reasons if oid not in reach.seen)

@@ -196,7 +196,6 @@ def _forget(state: State, oids: Collection[ObjectId]) -> None:
         return
     with index.transaction():
         index.packs.drop(oids)
-        index.signoffs.drop(oids)
         index.meta.set(_UNBLANKED, "1")
         version = None if held is None else held.catalogue.pruned
         told = json.loads(index.meta.get(_TOLD) or "{}")

@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def _commit(repository: Repository, ref: str) -> ObjectId:
         found = find_commit(repository, name)
         if found is not None:
             return found
-    raise NoSuchRef(f"{ref} leads to no commit; the checkout stays as it is")
+    raise NoSuchRef(f"{ref} leads to no commit")
 
 
 def _see(repository: Repository, its: Worktree) -> WorktreeSeen:
@@ -170,15 +171,15 @@ def _bring(repository: Repository, its: Worktree, stop: Callable[[], bool]) -> W
         return WorktreeSeen(its, at, at, due_s=due_s)
     place.make()
     if not place.of(commit.hex()).is_dir():
-        due_s = place.clear(time.time())
+        due_s = place.clear(time.time(), is_strict=False)
         if len(place.others()) >= _OTHERS:
             return WorktreeSeen(its, at, commit.hex(), due_s=due_s)
         former = None
         if at is not None:
             with contextlib.suppress(GtfsError):  # git may have lost it since
-                former = Former(place.of(at), list_files(repository, ObjectId(bytes.fromhex(at))))
+                former = Former(place.of(at), list_files(repository, ObjectId(bytes.fromhex(at)), stop))
         with place.making() as directory:
-            check_out(repository, list_files(repository, commit), directory, former, stop)
+            check_out(repository, list_files(repository, commit, stop), directory, former, stop)
             directory.rename(place.of(commit.hex()))
             sync_directory(place.beside)
     place.lead_to(commit.hex())
@@ -217,8 +218,12 @@ class _Checkout:
     def check(self) -> None:
         """Raise `BadWorktree` for what is somebody else's."""
         self.version()
-        if not self.beside.exists():
+        try:
+            found = self.beside.lstat()
+        except FileNotFoundError:
             return
+        if stat.S_ISLNK(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+            raise BadWorktree(f"{self.beside} is a link, or another user's; move it away")
         try:
             whose = self._owner.read_bytes()
         except FileNotFoundError:
@@ -271,10 +276,10 @@ class _Checkout:
                 found.append((path.stat().st_mtime, path))
         return sorted(found, reverse=True)
 
-    def clear(self, now_s: float) -> float | None:
+    def clear(self, now_s: float, *, is_strict: bool = True) -> float | None:
         """Remove old versions that nobody should be reading any more; when more will be due, in Unix seconds.
 
-        Raises OSError.
+        Raises OSError, if not ``is_strict`` for what is in the way of the next version alone.
         """
         due_s: float | None = None
         for number, (since_s, path) in enumerate(self.others()):
@@ -283,9 +288,10 @@ class _Checkout:
                 due_s = min(due_s or since_s + kept_s, since_s + kept_s)
             else:
                 path.rename(path.with_name(f"{_MAKING}{path.name}"))  # what is half of one has no version's name
-        self._sweep()
+        self._sweep(is_strict=is_strict)
         return due_s
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, is_strict: bool = False) -> None:
+        """Remove what is no version; what cannot be is a trouble that stops nothing but ``is_strict``."""
         for left in self.beside.glob(f"{_MAKING}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=not is_strict)

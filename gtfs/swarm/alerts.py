@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libtorrent's alerts as frozen dataclasses, made at once: an alert used after the next pop_alerts() is a crash.
+"""libtorrent's alerts as named tuples, made at once: an alert used after the next pop_alerts() is a crash.
 
 Only the alerts that the swarm acts on are translated. Trio loop only; nothing here waits.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import libtorrent as lt
 
@@ -28,23 +27,20 @@ ALERT_MASK: int = (
 )
 
 
-@dataclass(frozen=True)
-class Listening:
+class Listening(NamedTuple):
     """A TCP socket accepts connections."""
 
     address: str
     port: int
 
 
-@dataclass(frozen=True)
-class ListenFailed:
+class ListenFailed(NamedTuple):
     """A TCP socket could not be opened."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class PeerConnected:
+class PeerConnected(NamedTuple):
     """A TCP connection to or from a peer was made; if we ``dialled``, others can dial that address too."""
 
     address: str
@@ -52,13 +48,11 @@ class PeerConnected:
     dialled: bool
 
 
-@dataclass(frozen=True)
-class AlertsDropped:
+class AlertsDropped(NamedTuple):
     """The alert queue overflowed: what was being waited for may have been among them."""
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """Payload of the whole session since it was opened, in bytes, and connected peers."""
 
     downloaded_bytes: int
@@ -67,8 +61,7 @@ class Counters:
     dht_nodes: int = 0  # that our own DHT node knows
 
 
-@dataclass(frozen=True)
-class Added:
+class Added(NamedTuple):
     """The answer to an added torrent; ``handle`` is a weak reference that outlives its alert."""
 
     infohash: InfoHash
@@ -76,45 +69,39 @@ class Added:
     error: str | None
 
 
-@dataclass(frozen=True)
-class Removed:
+class Removed(NamedTuple):
     """A torrent is gone from the session."""
 
     infohash: InfoHash
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """libtorrent knows what it has of a torrent's file."""
 
     infohash: InfoHash
 
 
-@dataclass(frozen=True)
-class PieceFinished:
+class PieceFinished(NamedTuple):
     """A downloaded piece had the right hash."""
 
     infohash: InfoHash
     piece: int
 
 
-@dataclass(frozen=True)
-class FalseMetadata:
+class FalseMetadata(NamedTuple):
     """A peer gave metadata that does not have the infohash; it was thrown away."""
 
     infohash: InfoHash
 
 
-@dataclass(frozen=True)
-class HashFailed:
+class HashFailed(NamedTuple):
     """A downloaded piece had a wrong hash and was thrown away."""
 
     infohash: InfoHash
     piece: int
 
 
-@dataclass(frozen=True)
-class PieceRead:
+class PieceRead(NamedTuple):
     """The answer to read_piece(); ``data`` is None after an error."""
 
     infohash: InfoHash
@@ -122,8 +109,7 @@ class PieceRead:
     data: bytes | None
 
 
-@dataclass(frozen=True)
-class ResumeReady:
+class ResumeReady(NamedTuple):
     """The answer to save_resume_data(): resume data, the info dictionary where there is one, and who is banned."""
 
     infohash: InfoHash
@@ -132,47 +118,41 @@ class ResumeReady:
     banned: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class ResumeFailed:
+class ResumeFailed(NamedTuple):
     """save_resume_data() had nothing to give."""
 
     infohash: InfoHash
     reason: str
 
 
-@dataclass(frozen=True)
-class ResumeRejected:
+class ResumeRejected(NamedTuple):
     """Resume data did not fit the file; libtorrent checks the file instead."""
 
     infohash: InfoHash
     reason: str
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(NamedTuple):
     """The answer to move_storage(); ``error`` is None when it worked."""
 
     infohash: InfoHash
     error: str | None
 
 
-@dataclass(frozen=True)
-class Flushed:
+class Flushed(NamedTuple):
     """The answer to flush_cache(): what was downloaded is in the file."""
 
     infohash: InfoHash
 
 
-@dataclass(frozen=True)
-class TorrentFailed:
+class TorrentFailed(NamedTuple):
     """libtorrent stopped a torrent because of an error, most often of its file."""
 
     infohash: InfoHash
     reason: str
 
 
-@dataclass(frozen=True)
-class TrackerSaid:
+class TrackerSaid(NamedTuple):
     """The last answer of a tracker; ``error`` is None when it gave peers."""
 
     infohash: InfoHash
@@ -180,8 +160,7 @@ class TrackerSaid:
     error: str | None
 
 
-@dataclass(frozen=True)
-class TorrentStatus:
+class TorrentStatus(NamedTuple):
     """A torrent's counters; ``held`` has a byte (0 or 1) a piece when it was asked for."""
 
     infohash: InfoHash
@@ -203,8 +182,7 @@ class TorrentStatus:
         }
 
 
-@dataclass(frozen=True)
-class StatusUpdate:
+class StatusUpdate(NamedTuple):
     """The counters of the torrents that changed or were asked."""
 
     torrents: tuple[TorrentStatus, ...]

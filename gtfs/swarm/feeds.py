@@ -7,6 +7,7 @@ read in threads.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -220,16 +221,22 @@ class FeedPoller:
         self._on_document = on_document
         self._client = client
         self._follow_pointer = follow_pointer
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._has_freshness = has_freshness  # catalogues may have a statement of it beside them
         self._rng = rng or random.Random()  # noqa: S311  (jitter, not secrets)
         self._validators: dict[Feed, Validators] = {}
         self._freshness: dict[Feed, Validators] = {}
         self._reports: dict[Feed, FeedReport] = {}
+        self._taken: dict[Feed, bytes] = {}
         self._turns: dict[Feed, trio.Lock] = {}
+        self.may_leave_out: Callable[[float], bool] = lambda _asked_at: False  # a turn, after an answer at that time
         self._others = trio.Event()
         self._hurried = trio.Event()
         self.use(feeds)
+
+    def took(self, feed: Feed, document: bytes) -> None:
+        """It was given to who takes documents just now: if the next answer is the same, it is not given again."""
+        self._taken[feed] = document
 
     def use(self, feeds: Iterable[Feed]) -> None:
         """Ask these from now on, and no others; new ones at once."""
@@ -256,7 +263,10 @@ class FeedPoller:
                 nursery.start_soon(self._poll, feed)
 
     async def poll_task(self) -> None:
-        """Ask each feed for ever: every interval give or take a fifth, less and less often while it fails."""
+        """Ask each feed for ever: every interval give or take a fifth, less and less often while it fails.
+
+        Turns that need not be, as `may_leave_out` says, are left out.
+        """
         async with trio.open_nursery() as nursery:
             while True:
                 self._others = trio.Event()
@@ -272,16 +282,22 @@ class FeedPoller:
 
     def wait_s(self, feed: Feed) -> float:
         """How long to wait before a feed's next turn."""
-        longest_s = max(LONGEST_WAIT_S, self._interval_s)
-        wait_s = min(self._interval_s * (1 << min(self._reports[feed].failures, 16)), longest_s)
+        longest_s = max(LONGEST_WAIT_S, self.interval_s)
+        wait_s = min(self.interval_s * (1 << min(self._reports[feed].failures, 16)), longest_s)
         return wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     async def _poll_while_used(self, feed: Feed) -> None:
+        answered_at = -math.inf  # on trio's clock
+        is_hurried = True
         while feed in self._feeds:
             hurried = self._hurried
-            await self._poll(feed)
-            with trio.move_on_after(self.wait_s(feed)):
+            if is_hurried or not self.may_leave_out(answered_at):
+                asked_at = trio.current_time()
+                await self._poll(feed)
+                answered_at = -math.inf if self._reports[feed].failures else asked_at
+            with trio.move_on_after(self.wait_s(feed)) as scope:
                 await hurried.wait()
+            is_hurried = not scope.cancelled_caught
         self._asked.discard(feed)
 
     async def _poll(self, feed: Feed) -> None:
@@ -289,7 +305,8 @@ class FeedPoller:
             asked_s = int(time.time())
             try:
                 answer = await fetch(feed, self._validators[feed], self._client, self._follow_pointer)
-                if answer.document is not None:
+                taken = self._taken.pop(feed, None)
+                if answer.document is not None and answer.document != taken:
                     await self._on_document(feed, answer.document)
                 self._validators[feed] = answer.validators
             except (GtfsError, OSError) as error:  # a full disk, while a document is being kept

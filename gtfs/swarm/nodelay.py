@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import NamedTuple
 
-_DESCRIPTORS = Path("/proc/self/fd")
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class Connection(NamedTuple):
@@ -48,12 +48,14 @@ def _shut_down(found: socket.socket) -> None:
 
 def _each(is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], None]) -> int:
     found = 0
-    for entry in _DESCRIPTORS.iterdir():
+    with os.scandir(_DESCRIPTORS) as entries:
+        numbers = [int(entry.name) for entry in entries]
+    for number in numbers:  # a daemon has thousands
         try:
-            if not entry.readlink().name.startswith("socket:"):
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
             # A duplicate pins the socket: the number may be closed and reused by another thread meanwhile.
-            duplicate = socket.socket(fileno=os.dup(int(entry.name)))
+            duplicate = socket.socket(fileno=os.dup(number))
         except OSError:
             continue
         with duplicate:

@@ -36,6 +36,10 @@ class DiskTrouble(ReadTimeout):
     fault = Blame.SYSTEM
 
 
+class NotHere(SwarmError):
+    """A piece that was to be read without anybody's help is not here, or not any more."""
+
+
 class Offline(SwarmError):
     """There is no session to fetch from."""
 

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from gtfs.bencode import encode
 from gtfs.ids import InfoHash
 
@@ -69,6 +66,9 @@ def read_pointer(key: bytes, salt: bytes, answer: Mapping[bytes, Any]) -> Pointe
     infohash = value.get(b"ih")
     if not isinstance(infohash, bytes) or len(infohash) != 20:
         return None
+    from cryptography.exceptions import InvalidSignature  # takes long to load, and only what is in the DHT needs it
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     # Bencoding is canonical: a value that was not written so does not have its signature any more.
     encoded = encode(value)
     try:

@@ -18,7 +18,7 @@ import trio
 
 from gtfs.swarm import files
 from gtfs.swarm.link import Link
-from gtfs.swarm.pieces import AHEAD, Board, SwarmError
+from gtfs.swarm.pieces import AHEAD, Board, NotHere, SwarmError
 
 FRESH_BYTES = 16 << 20  # kept in memory after they came
 AHEAD_BYTES = 32 << 20  # wanted at once by all read-ahead of a torrent
@@ -78,12 +78,17 @@ class PieceReader:
         while len(self._fresh) * self._piece_length > FRESH_BYTES and len(self._fresh) > 1:
             self._fresh.popitem(last=False)
 
-    async def read(self, piece: int, start: int, end: int) -> bytes:
-        """The bytes of the file from ``start`` to ``end`` that lie in this piece, once it is here."""
+    async def read(self, piece: int, start: int, end: int, *, waits: bool = True) -> bytes:
+        """The bytes of the file from ``start`` to ``end`` that lie in this piece, once it is here.
+
+        Without ``waits`` it raises `NotHere` where it is not.
+        """
         self.last_used[piece] = trio.current_time()
         begin = piece * self._piece_length
         low, high = max(start - begin, 0), min(end - begin, self._piece_length)
         for _ in range(TRIES):
+            if not waits and not self._board.is_here(piece):
+                raise NotHere(f"{self._path.name}: piece {piece} is not here")
             await self._board.wait_held(piece)
             fresh = self._fresh.get(piece)
             if fresh is not None:

@@ -2,14 +2,15 @@
 """Which gtfs of several a piece belongs to: whoever knows the same peer ids comes to the same answer without a word.
 
 Rendezvous hashing: every peer id gives every piece a score, and the highest has it. When a peer comes or goes, only
-pieces of its own change hands. Pure.
+pieces of its own change hands, and few more (`MORE`). Pure.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import shake_128
 from typing import Final
 
@@ -23,6 +24,7 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 LEFT_ALONE = 1  # the pieces of each that nobody helps with: most likely they are on their way already
 MOST_OWNERS = 16  # with more, each piece would be longer on its way to its owner, and all the others wait for it
+MORE = 1.1  # times the mean that one may own; at 1, more would change hands when somebody comes or goes
 SCORE = 4  # bytes
 
 
@@ -54,16 +56,17 @@ def score(of: bytes, piece: int) -> bytes:
 
 
 class Owners:
-    """Which mirror each piece belongs to; ``mine`` and ``others`` are their `scores`.
+    """Which mirror each of ``pieces`` belongs to; ``mine`` and ``others`` are their `scores`.
 
-    Of many mirrors, those with the highest scores of the first piece own all.
+    Of many mirrors, those with the highest scores of the first piece own all. Nobody owns much more than the others:
+    all take an owner's pieces from him, and he would still be sending them when everybody else is done.
     """
 
-    def __init__(self, mine: bytes, others: Collection[bytes]) -> None:
+    def __init__(self, mine: bytes, others: Collection[bytes], pieces: int) -> None:
         self._mine = mine
-        self._owners = sorted([mine, *others], key=lambda theirs: score(theirs, 0), reverse=True)[:MOST_OWNERS]
-        self._me = self._owners.index(mine) if mine in self._owners else -1
-        self._found: dict[int, tuple[int, bytes]] = {}
+        owners = sorted([mine, *others], key=lambda theirs: score(theirs, 0), reverse=True)[:MOST_OWNERS]
+        self._me = owners.index(mine) if mine in owners else -1
+        self._owned = _deal(owners, pieces)
 
     def share(self, pieces: Iterable[int]) -> tuple[list[int], list[int]]:
         """Our pieces, our first ones first, and those of others that we would help with.
@@ -72,13 +75,30 @@ class Owners:
         """
         owned: dict[int, list[tuple[bytes, int]]] = {}
         for piece in pieces:
-            owner, highest = self._found.get(piece) or self._find(piece)
-            owned.setdefault(owner, []).append((highest, piece))
+            owner, its_score = self._owned[piece]
+            owned.setdefault(owner, []).append((its_score, piece))
         own = [piece for _, piece in sorted(owned.pop(self._me, []), reverse=True)]
         rest = [piece for theirs in owned.values() for _, piece in sorted(theirs, reverse=True)[LEFT_ALONE:]]
         return own, sorted(rest, key=lambda piece: score(self._mine, piece), reverse=True)
 
-    def _find(self, piece: int) -> tuple[int, bytes]:
-        highest, owner = max((score(theirs, piece), -who) for who, theirs in enumerate(self._owners))
-        self._found[piece] = -owner, highest
-        return self._found[piece]
+
+def _deal(owners: Sequence[bytes], pieces: int) -> dict[int, tuple[int, bytes]]:
+    """For each piece the place of its owner in the list, and that one's score of it.
+
+    The piece with the highest score comes first, and whoever has got as many as it may is passed over.
+    """
+    most = math.ceil(MORE * pieces / len(owners))
+    left = dict.fromkeys(range(len(owners)), most)
+
+    def claim(piece: int) -> tuple[bytes, int]:
+        return max((score(owners[who], piece), who) for who in left)
+
+    owned: dict[int, tuple[int, bytes]] = {}
+    for (highest, who), piece in sorted(((claim(piece), piece) for piece in range(pieces)), reverse=True):
+        if who not in left:
+            highest, who = claim(piece)
+        owned[piece] = who, highest
+        left[who] -= 1
+        if not left[who]:
+            del left[who]
+    return owned

@@ -29,7 +29,8 @@ MEET_S = 0.05  # the same, as long as a fetch has only begun
 SETTLE_S = 0.7  # from the beginning of a fetch: how long whoever is being dialled is counted on
 PATIENCE_S = 2.5  # without a byte or a new piece at a mirror, before those of others are asked for, too
 TRICKLE_S = 10.0  # without a piece, though bytes come: they may be of somebody who wants to hold us up
-IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all
+IDLE_S = 5.0  # without a new piece, and a peer is taken for a reader, not for a mirror that fetches all,
+IDLE_PIECES = 8  # if so many came to us since: of fifty on a slow line, nobody has one in the first ten seconds
 SLOW_S = 2.5  # at less than half of the rate before, and we need the seeds whatever they have to send twice
 OPENINGS = 2  # so often nothing may come; then those of others are asked for until the end
 LEAST = 4  # pieces; fewer are not worth sharing: they would come later and save little
@@ -66,8 +67,10 @@ class Fetch:
         self._is_slow = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
-        self._owners = Owners(b"", ())
-        self._seen: dict[bytes, tuple[int, float]] = {}  # the pieces that a peer had, and since when
+        self._owners = Owners(b"", (), 0)
+        self._seen: dict[
+            bytes, tuple[int, float, int]
+        ] = {}  # how many a peer had, since when, and how many we had then
 
     def is_new(self, now_s: float) -> bool:
         """Whether it has only begun."""
@@ -88,7 +91,8 @@ class Fetch:
             return first_grades(self._score(self._me), window) if is_meeting else {}
         if busy != self._among:
             self._among = busy
-            self._owners = Owners(self._score(self._me), [self._score(peer_id) for peer_id in busy])
+            scores_of_others = [self._score(peer_id) for peer_id in busy]
+            self._owners = Owners(self._score(self._me), scores_of_others, self._board.count)
         own, others = self._owners.share(
             piece for piece in range(self._board.count) if not found.spread[piece] and not self._board.is_here(piece)
         )
@@ -156,10 +160,16 @@ class Fetch:
     def _busy(self, found: Company, now_s: float) -> list[bytes]:
         """Who has got a piece lately, or has not had the time to."""
         seen, self._seen = self._seen, {}
+        ours = self._board.count_here()
         for peer_id, held in found.mirrors.items():
             before = seen.get(peer_id)
-            self._seen[peer_id] = before if before is not None and before[0] == held else (held, now_s)
-        return sorted(peer_id for peer_id, (_, since_s) in self._seen.items() if now_s < since_s + IDLE_S)
+            is_same = before is not None and before[0] == held
+            self._seen[peer_id] = before if before is not None and is_same else (held, now_s, ours)
+        return sorted(
+            peer_id
+            for peer_id, (_, since_s, then) in self._seen.items()
+            if now_s < since_s + IDLE_S or ours < then + IDLE_PIECES
+        )
 
     def _score(self, peer_id: bytes) -> bytes:
         if peer_id not in self._scores:

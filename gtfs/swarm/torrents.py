@@ -17,7 +17,7 @@ from gtfs.swarm.announcing import Announcing
 from gtfs.swarm.copies import Copies
 from gtfs.swarm.link import Link
 from gtfs.swarm.milestones import Milestones
-from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, ReadTimeout, SwarmTimeout
+from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, NotHere, ReadTimeout, SwarmTimeout
 from gtfs.swarm.questions import Questions
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.reports import Reports
@@ -116,12 +116,24 @@ class Torrent:
             added = self._reader.want_ahead(piece for piece in ahead if piece not in pieces)
             try:
                 with self.board.wanting(pieces, NOW):
-                    return b"".join([await self._reader.read(piece, start, end) for piece in pieces])
+                    data = b"".join([await self._reader.read(piece, start, end) for piece in pieces])
+                self.board.check()  # the file has holes where pieces left meanwhile
+                return data
             except BaseException:
                 self._reader.drop_ahead(added)
                 raise
         what = f"bytes {start} to {end} did not come within {deadline_s:g} s"
         raise self._trouble.explain(ReadTimeout, what, self.peers())
+
+    async def read_here(self, offset: int, length: int) -> bytes:
+        """The same of pieces that are here; nobody is waited for. Raises a `SwarmError` where one is not, or leaves."""
+        start, end = self.spec.clip(offset, length)
+        if not self.is_ready():
+            raise NotHere(f"{self.spec.file_name}: it is not known which pieces are here")
+        pieces = self.spec.pieces_under(start, end)
+        data = b"".join([await self._reader.read(piece, start, end, waits=False) for piece in pieces])
+        self.board.check()
+        return data
 
     async def fetch_all(
         self,

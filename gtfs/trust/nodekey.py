@@ -13,9 +13,7 @@ import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint
@@ -35,6 +33,9 @@ from gtfs.trust.packets import (
 )
 from gtfs.trust.sign import DIGEST, SigningFailed
 from gtfs.trust.verify import LINE_BYTES, BadSignature, split_clearsigned
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _SECRET_BLOCK: Final = b"PRIVATE KEY BLOCK"
 _EDDSA: Final = 22
@@ -155,8 +156,15 @@ def _read(packets: Sequence[Packet]) -> _Made:
     return _Made(public, seed, rest)
 
 
+def _secret_half(seed: bytes) -> Ed25519PrivateKey:
+    # Takes long to load, and a node signs only when something has come in.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
 def _point_of(seed: bytes) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return _secret_half(seed).public_key().public_bytes_raw()
 
 
 def _signature(
@@ -170,7 +178,7 @@ def _signature(
     )
     head = struct.pack(">BBBBH", 4, kind, _EDDSA, _SHA512, len(hashed)) + hashed
     digest = hashlib.sha512(data + head + struct.pack(">BBI", 4, 0xFF, len(head))).digest()
-    made = Ed25519PrivateKey.from_private_bytes(seed).sign(digest)
+    made = _secret_half(seed).sign(digest)
     issuer = _subpacket(16, fingerprint[-8:])
     body = head + struct.pack(">H", len(issuer)) + issuer + digest[:2]
     return _packet(SIGNATURE, body + _number(made[:_KEY_BYTES]) + _number(made[_KEY_BYTES:]))

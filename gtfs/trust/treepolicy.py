@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -93,6 +92,8 @@ def read_sequoia_policy(data: bytes) -> SequoiaPolicy:
         raise BadTreePolicy(SEQUOIA, f"over the limit: a line with more than {_DOTS} dots")
     if data.count(b"=") > _ASSIGNMENTS:
         raise BadTreePolicy(SEQUOIA, f"over the limit: more than {_ASSIGNMENTS} assignments")
+    import tomllib  # few have such a file
+
     try:
         found: dict[str, Any] = tomllib.loads(data.decode())
     except RecursionError:

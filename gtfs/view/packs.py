@@ -62,6 +62,9 @@ class SwarmReads(Protocol):
     async def read(self, reel: SwarmReel, offset: int, length: int, read_ahead: int) -> bytes:
         """Raises the mount's `ReadTimedOut` and `NotLocal` for the swarm's own errors."""
 
+    async def read_here(self, reel: SwarmReel, offset: int, length: int) -> bytes | None:
+        """The range if it is here, None if it is not any more; nobody is waited for."""
+
 
 class Packs:
     """See the module."""
@@ -93,6 +96,15 @@ class Packs:
         """See `mount.tree.PackSource`."""
         await self._listed.wait()
 
+    async def wait_listable(self) -> None:
+        """See `mount.tree.PackSource`."""
+        await self.news.asked.wait_tables()
+
+    async def wait_beyond(self, row: int) -> None:
+        """See `mount.tree.PackSource`."""
+        packs = self._state.index.packs
+        await self.news.asked.wait_until(lambda: self.is_listed or bool(packs.listed_after(row, 1)))
+
     async def wait_known(self, oid: ObjectId) -> None:
         """See `mount.tree.PackSource`."""
         if not self.is_listed and self._state.index.packs.get(oid) is None:
@@ -101,7 +113,10 @@ class Packs:
     def now_listed(self) -> None:
         """The tables of the held catalogue's reels are here, or nobody has given them in time."""
         self._listed.set()
-        self.news.asked.known(self.news.asked.oids())
+        asked = self.news.asked
+        asked.known(asked.oids())
+        asked.tables_here()
+        asked.more()
 
     def _forget_old(self) -> None:
         """After news of reels, ask the index again which are whole; their files may be others than before."""
@@ -223,8 +238,11 @@ class Packs:
             return data if whole_still else await self._read_row(row, offset, length, read_ahead)
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
-        if row.stage == "unpacked" and not is_here:
-            return await self._read_made(row, offset, length)
+        if row.stage == "unpacked":  # git has it: what leaves a cache while it is read may be with nobody else
+            here = None
+            if torrent is not None and is_here:
+                here = await self._swarm.read_here(torrent, row.offset + offset, length)
+            return await self._read_made(row, offset, length) if here is None else here
         if torrent is None:
             raise NotLocal
         # Read-ahead ends with the pack: what follows in the reel is another file.

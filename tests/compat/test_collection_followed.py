@@ -366,3 +366,28 @@ def test_an_empty_manifest_removes_nothing_for_ever(tmp_path: Path, clock: Any) 
     clock(3 * ABSENT_S)
     assert not collection.take(b"{}")
     assert len(collection.wanted()) == 40 and "are not in the list any more" in str(collection.trouble())
+
+
+@pytest.mark.warns
+def test_what_the_list_says_of_versions_counts_for_its_own_mirrors_as_long_as_the_list_does(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, clock: Any
+) -> None:
+    collection = follower(tmp_path, keys)
+    assert collection.counting == {}
+    first = publisher.first("a", "b", valid_until_s=int(time.time()) + DAY_S)
+    collection.take(publisher.sign(first))
+    a, b = (tmp_path / "mirrors" / f"{name}.git" for name in "ab")
+    assert {place: (e.repository, e.version) for place, e in collection.counting.items()} == {
+        a: ("id-a", 1), b: ("id-b", 1)
+    }  # fmt: skip
+    newer = tuple(dataclasses.replace(entry, version=7) for entry in publisher.entries("a"))
+    second = publisher.next(first, entries=newer)
+    collection.take(publisher.sign(second))
+    assert {place: e.version for place, e in collection.counting.items()} == {a: 7}
+    again = follower(tmp_path, keys)
+    assert {place: e.version for place, e in again.counting.items()} == {a: 7}
+    with pytest.raises(CollectionRefused, match="two different lists"):
+        collection.take(publisher.sign(publisher.next(first, "a")))
+    assert collection.counting == {}
+    clock(2 * DAY_S)
+    assert again.counting == {}

@@ -15,6 +15,7 @@ import pytest
 from collecting import held, publish_repository
 from keys import Keys, shared_keys
 
+from gtfs.catalogue.issue import TooFewKeys
 from gtfs.collection.document import BadCollection
 from gtfs.collection.found import find_published
 from gtfs.collection.places import out_files
@@ -33,6 +34,7 @@ from gtfs.repo.repository import create_repository
 from gtfs.state.initialise import initialise
 from gtfs.state.outstanding import note_failure
 from gtfs.state.state import State
+from gtfs.trust.verify import split_clearsigned
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,29 @@ def test_another_key_takes_over_with_the_word_of_both(top: Path, keys: Keys) -> 
     new = held_collection(top)
     assert new is not None and new.catalogue.version == 2 and new.catalogue.signers == (keys["bob"],)
     assert publish_collection(top, force=True).version == 3
+
+
+def test_a_list_needs_as_many_signatures_as_its_publisher_was_told(top: Path, keys: Keys) -> None:
+    both = (keys["alice"], keys["bob"])
+    init_collection(top, settings(keys, top, signers=both, threshold=2))
+    assert read_settings(top).signers == both
+    publish_collection(top)
+    new = held_collection(top)
+    assert new is not None and (new.catalogue.signers, new.catalogue.threshold) == (both, 2)
+    assert len(split_clearsigned(new.document)[1]) == 2
+    with pytest.raises(BadCollection, match="3 signatures of 2 signers"):
+        init_collection(top, settings(keys, top, signers=both, threshold=3))
+
+
+def test_where_too_few_of_a_lists_keys_are_nothing_is_signed(
+    top: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = (keys["alice"], keys["bob"])
+    init_collection(top, settings(keys, top, signers=both, threshold=2))
+    monkeypatch.setattr("gtfs.catalogue.issue.secret_keys", lambda _home: {keys["alice"]})
+    with pytest.raises(TooFewKeys, match="a list is signed in one go"):
+        publish_collection(top)
+    assert held_collection(top) is None
 
 
 def test_two_names_that_are_one_place_are_not_signed(top: Path, keys: Keys) -> None:

@@ -14,6 +14,8 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import batch, laststeps, lost
 from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.lost import absent
+from gtfs.repo.ancestry import peel
 from gtfs.repo.refs import RefsNotMoved
 from gtfs.repo.repository import Repository, create_repository, open_repository
 from gtfs.repo.unpack import kept_marks
@@ -274,3 +276,21 @@ def test_a_rebuilt_index_lets_in_again_what_git_does_not_have(offered: list[Cand
     with State(repository) as state:
         look_at_git(state)
         all_is_here(state, offered)
+
+
+def test_of_a_repository_without_any_object_git_is_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    oids = [ObjectId(bytes([n]) * 20) for n in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "git", None)
+        assert absent(repository, oids) == oids
+        assert peel(repository, []) == {}
+    blob = repository.git("hash-object", "-w", "--stdin", stdin=b"x").strip().decode()
+    here = ObjectId(bytes.fromhex(blob))
+    assert absent(repository, [*oids, here]) == oids
+    borrower = create_repository(tmp_path / "b.git", SHA1)
+    (borrower.objects / "info").mkdir(exist_ok=True)
+    (borrower.objects / "info" / "alternates").write_text(f"{repository.objects}\n")
+    assert absent(borrower, [*oids, here]) == oids

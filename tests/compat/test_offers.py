@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from keys import shared_keys
 from offering import Offering
 
 from gtfs.catalogue.document import ReelEntry
+from gtfs.cli.nodeoptions import parse
+from gtfs.feed import parse_feed
 from gtfs.ids import InfoHash, ObjectId, ReelName
+from gtfs.node import inboxwatch
+from gtfs.node.inbox import Answer, _ask_all
+from gtfs.node.inboxwatch import look_once
+from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import open_repository
 from gtfs.state import fork as forks
 from gtfs.state import inbox as inboxes
@@ -303,6 +311,13 @@ def test_a_catalogue_that_is_too_long_for_a_fork_is_not_read(there: Offering) ->
     assert "over the limit" in said
 
 
+def test_what_is_too_long_is_not_kept_until_the_last_fork_has_answered(tmp_path: Path) -> None:
+    path = tmp_path / "long.asc"
+    path.write_bytes(b"-----BEGIN PGP SIGNED MESSAGE-----\n" + b"x" * inboxes.DOCUMENT_BYTES)
+    [answer] = trio.run(_ask_all, [Answer(parse_feed(str(path)), None)], NodeOptions(offline=True))
+    assert answer.document is None and "over the limit" in str(answer.error)
+
+
 def test_more_forks_than_an_inbox_may_have_are_refused(there: Offering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inboxes, "FORKS", 0)
     there.commit("better", by="bob")
@@ -338,6 +353,28 @@ def test_a_fork_that_signs_two_catalogues_of_one_version_counts_for_nothing(ther
     there.commit("next", by="bob")
     there.offer()
     assert the_offer(there.inbox())["stage"] == "offered"
+
+
+@pytest.mark.warns
+def test_two_catalogues_of_one_who_offers_count_against_nobody_else(there: Offering) -> None:
+    there.trust("carol")
+    there.commit("better", by="bob")
+    there.offer()
+    there.add()
+    bobs = there.catalogue
+    # Where bob's are looked for in the DHT anybody can put a pointer to carol's.
+    shutil.copytree(there.mirror, other := there.root / "other.git", ignore=shutil.ignore_patterns("gtfs-fork.git"))
+    there.mirror = other
+    there.git(there.work, "reset", "-q", "--hard", there.first)
+    there.commit("otherwise", by="carol")
+    there.offer(by="carol")
+    there.add()
+    tip = next(iter(there.held().catalogue.refs.values()))
+    bobs.write_bytes(there.forge(by="carol", refs={b"refs/heads/other": tip}).read_bytes())
+    forks = {fork["name"].partition(" ")[0]: fork for fork in there.inbox(exit_code=4)["forks"]}
+    assert forks["bob"]["offers"][0]["stage"] == "offered"
+    assert forks["bob"]["trouble"] == f"what is found there is the fork of {there.key('carol')}"
+    assert forks["carol"]["offers"][0]["stage"] == "refused"
 
 
 def test_an_older_catalogue_of_a_fork_changes_nothing(there: Offering) -> None:
@@ -400,6 +437,14 @@ def test_a_fork_has_the_offers_of_one_key(there: Offering) -> None:
 
 def test_nobody_offers_without_a_catalogue_to_offer_for(there: Offering) -> None:
     assert "holds no catalogue" in there.type("offer", there.work, exit_code=2)
+    there.type("init", there.work, "--name", "w", "--sign-key", there.key("alice"), "--gnupg-home", there.keys.home)
+    assert "has published nothing yet: gtfs publish" in there.type("inbox", there.work, exit_code=2)
+
+
+def test_who_only_asks_leaves_nothing_behind(there: Offering) -> None:
+    there.type("inbox", there.work, exit_code=2)
+    there.type("offer", there.work, exit_code=2)
+    assert not (there.work / ".git" / "gtfs").exists()
 
 
 @pytest.mark.parametrize("name", ["a..b", "with space", "x\x1b[2J", ""])
@@ -430,3 +475,60 @@ def test_a_merge_runs_the_hooks_of_the_repository(there: Offering) -> None:
     first, home = (there.root / "heard").read_text().splitlines()
     assert first == f"{there.first} {tip} refs/heads/main"
     assert home == os.environ["HOME"]
+
+
+def test_a_running_publisher_tells_of_each_offer_once_and_of_nothing_that_does_not_hold(
+    there: Offering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, logged = there.root / "heard", []
+    monkeypatch.setattr(inboxwatch.events, "info", lambda text, *words: logged.append(text % words))
+    hook = there.pub / "gtfs" / "hooks" / "offered"
+    hook.parent.mkdir(mode=0o755)
+    hook.write_text(
+        f'#!/bin/sh\necho "$GTFS_EVENT $GTFS_OFFER_KEY $GTFS_OFFER_REF $GTFS_OFFER_TIP" >>{heard}; cat >>{heard}\n'
+    )
+    hook.chmod(0o755)
+
+    def look() -> list[str]:
+        heard.unlink(missing_ok=True)
+        logged.clear()
+        with State(open_repository(there.pub)) as state:
+            trio.run(look_once, state, NodeOptions(offline=True))
+        said = heard.read_text().splitlines() if heard.exists() else []
+        assert len(logged) == len([line for line in said if line.startswith("offered ")])
+        return said
+
+    assert look() == []
+    bob, one = there.key("bob"), there.commit("one", by="bob")
+    there.offer()
+    there.add()
+    assert look() == [f"offered {bob} refs/heads/main {one}", f"{one} {bob} one"]
+    assert logged == [f"{there.pub}: {bob} offers refs/heads/main at {one}"]
+    assert look() == []  # a State that was opened again is a node that was started again
+    two = there.commit("two", by="bob")
+    there.offer()
+    assert look() == [f"offered {bob} refs/heads/main {two}", f"{two} {bob} two", f"{one} {bob} one"]
+    there.type("trust", there.pub, "remove", bob)
+    there.commit("three", by="bob")
+    there.offer()
+    assert look() == []
+    assert there.git(there.pub, "rev-parse", "main") == there.first
+
+
+def test_a_node_looks_into_the_inbox_only_if_it_is_told_to(there: Offering, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[NodeOptions] = []
+
+    async def looked(_state: State, options: NodeOptions) -> None:
+        looks.append(options)
+
+    monkeypatch.setattr(inboxwatch, "look_once", looked)
+
+    async def main(text: str, repository: Path) -> None:
+        with State(open_repository(repository)) as state, trio.move_on_after(2.5):
+            await inboxwatch.watch_inbox_task(state, parse([text]).node)
+
+    for text, repository in (("listen=127.0.0.1:7", there.pub), ("inbox=1s,listen=127.0.0.1:7", there.mirror)):
+        trio.run(main, text, repository, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert not looks
+    trio.run(main, "inbox=1s,listen=127.0.0.1:7", there.pub, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(looks) == 3 and {options.swarm.listen for options in looks} == {"127.0.0.1:0"}

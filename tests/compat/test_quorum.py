@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +246,33 @@ def test_who_signed_two_packs_of_one_commit_counts_no_more_and_both_documents_ar
     for path in paths:
         path.unlink()
     assert mirror.follow().moved == 1
+
+
+@pytest.mark.warns
+def test_evidence_that_cannot_be_looked_at_just_now_counts_on(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {mirror.chain[2]: PackDigest(b"\x09" * 32)}
+    assert mirror.hear("alice", mirror.chain[2]) and mirror.hear("bob", mirror.chain[2])
+    lie = mirror.says("bob", mirror.chain[2], age_s=30, packs=other)
+    read = collected._read
+
+    def fails(path: Path) -> bytes:
+        if "two-packs" in path.name or path.name == f"{mirror.keys['bob']}.asc":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    with monkeypatch.context() as patched:  # what he said before cannot be compared with: nothing takes its place
+        patched.setattr(collected, "_read", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            mirror.store.take(lie, mirror.expected)
+    with pytest.raises(TwoPacks):
+        mirror.store.take(lie, mirror.expected)
+
+    def fails_evidence(path: Path) -> bytes:
+        return fails(path) if "two-packs" in path.name else read(path)
+
+    monkeypatch.setattr(collected, "_read", fails_evidence)
+    found = mirror.quorum()
+    assert found.have == names(mirror, "alice") and "cannot be looked at" in found.useless[mirror.keys["bob"]]
 
 
 @pytest.mark.warns

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterator
@@ -17,7 +18,9 @@ from gtfs.ids import ObjectId
 from gtfs.ingest import takeup
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.refmoves import GONE, READY, RefReport, follow_refs, reassert, survey_refs
+from gtfs.repo import refs
 from gtfs.repo.history import TIPS, WAS
+from gtfs.repo.refs import RefMove, RefsNotMoved, move_refs
 from gtfs.repo.work import Work
 from gtfs.state.state import State
 from gtfs.trust.keyring import Keyring
@@ -110,6 +113,22 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 # -- who signed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_the_machines_fault_also_where_git_does_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path / "a.git")
+    move = RefMove(b"refs/heads/x", None, history.commit())
+    said = b"fatal: cannot update ref 'refs/heads/x': couldn't write 'refs/heads/x.lock'"
+    monkeypatch.setattr(refs, "_transaction", lambda *_: said)
+    assert list(move_refs(history.repository, [move])) == [b"refs/heads/x"]
+    free = list(os.statvfs(tmp_path))
+    free[4] = 0  # f_bavail
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(free))
+    with pytest.raises(RefsNotMoved, match="the disk is full") as caught:
+        move_refs(history.repository, [move])
+    assert caught.value.exit_code == 7
 
 
 def test_a_commit_that_a_wide_line_let_in_does_not_move_a_ref_of_a_narrow_one(mirror: Mirror) -> None:

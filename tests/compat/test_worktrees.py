@@ -164,6 +164,82 @@ def test_a_ref_that_is_not_there_yet_or_that_went_is_named_and_nothing_else_stop
     assert follow_worktrees(web.state, lambda: False)[1].at == second
 
 
+def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> ObjectId:
+    """A commit of a few small trees that stands for names ** levels files."""
+    oid, kind = history.put("blob", blob), "100644 blob"
+    for _ in range(levels):
+        lines = "".join(f"{kind} {oid.hex()}\t{n:02}\n" for n in range(names))
+        oid, kind = ObjectId(bytes.fromhex(history.git("mktree", stdin=lines.encode()).decode())), "040000 tree"
+    return history.commit(tree=oid)
+
+
+@pytest.mark.parametrize("limit", ["files", "bytes of names"])
+def test_a_few_trees_that_stand_for_endless_files_are_refused_at_once(
+    web: Web, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    first = web.follow({"a": b"1"})
+    monkeypatch.setattr(checkout, "FILES" if limit == "files" else "LISTED_BYTES", 100_000)
+    web.history.ref("refs/heads/main", bomb(web.history, levels=10, names=16))  # 10 ** 12 files
+    seen = web.look()
+    assert seen.at == first and f"over the limit of 100000 {limit}" in str(seen.trouble)
+    assert web.versions() == {first} and not list(web.beside.glob(".making-*"))
+
+
+def test_a_list_without_end_and_without_a_line_ends_with_the_node(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = web.follow({"a": b"1"})
+    monkeypatch.setattr(checkout, "_LOOK_S", 0.0)
+    oid = web.history.put("tree", b"")
+    for _ in range(12):
+        lines = "".join(f"040000 tree {oid.hex()}\t{n:02}\n" for n in range(16))
+        oid = ObjectId(bytes.fromhex(web.history.git("mktree", stdin=lines.encode()).decode()))
+    web.history.ref("refs/heads/main", web.history.commit(tree=oid))
+    (seen,) = follow_worktrees(web.state, StopAt(3))
+    assert seen.at == first and "was ended" in str(seen.trouble)
+
+
+def test_files_that_would_fill_the_disk_are_not_begun_with(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = web.follow({"a": b"1"})
+    free = os.statvfs(web.path.parent)
+    size = free.f_bavail * free.f_frsize // 16**3
+    monkeypatch.setattr(checkout, "_BLOCK", size)  # as if each of 4096 small files had so much
+    web.history.ref("refs/heads/main", bomb(web.history, levels=3, names=16))
+    seen = web.look()
+    assert seen.at == first and "free, of which a tenth stays so" in str(seen.trouble)
+    assert web.versions() == {first}
+
+
+def test_what_lies_beside_is_neither_a_link_nor_another_users(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "theirs" / ".making-x").mkdir(parents=True)
+    (tmp_path / "theirs" / ".repository").write_bytes(os.fsencode(web.history.repository.path) + b"\n")
+    web.beside.symlink_to(tmp_path / "theirs")
+    web.commit({"a": b"1"})
+    assert "is a link, or another user's" in str(web.look().trouble)
+    assert (tmp_path / "theirs" / ".making-x").exists()
+    web.beside.unlink()
+    (tmp_path / "theirs").rename(web.beside)
+    os.chown(web.beside, 12345, 12345)
+    assert "is a link, or another user's" in str(web.look().trouble)
+    assert (web.beside / ".making-x").exists()
+
+
+def test_what_cannot_be_removed_is_told_and_stops_no_next_commit(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.follow({"a": b"1"})
+    second = web.commit({"a": b"2"})
+    (web.beside / ".making-1" / "half").mkdir(parents=True)
+    rmdir = os.rmdir
+
+    def refusing(path: Any, *, dir_fd: int | None = None) -> None:
+        if path == "half":
+            raise PermissionError(13, "Permission denied", path)
+        rmdir(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refusing)
+        seen = web.look()
+    assert (seen.at, seen.wanted) == (second, second) and "Permission denied" in str(seen.trouble)
+    assert web.look().trouble is None and not list(web.beside.glob(".making-*"))
+
+
 @pytest.mark.parametrize("what", ["file", "directory", "link", "beside"])
 def test_what_is_somebody_elses_stays(web: Web, tmp_path: Path, what: str) -> None:
     if what == "file":

@@ -127,6 +127,8 @@ def test_another_source_or_directory_is_refused_with_what_to_do(operator: Operat
     assert "mirror is the name of" in said and "--name" in said
     assert "is a repository; give its publisher's catalogue" in operator.mirror(pub, house.root / "x.git", code=2).line
     assert "publisher's own" in operator.mirror(catalogue(pub), pub, code=2).line
+    said = operator.mirror("--name", "other", catalogue(pub), operator.path, code=2).line
+    assert "is called mirror in" in said and "give it another name there" in said
     (operator.drop_ins / "mirror-mirror.conf").unlink()
     assert "is a mirror of" in operator.mirror(other, operator.path, code=2).line
     work = house.root / "work"

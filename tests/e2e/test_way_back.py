@@ -134,3 +134,24 @@ def test_who_seeds_a_mirror_seeds_what_is_offered_from_it(house: House, pub: Pat
     found = house.run(["gtfs", "inbox", pub, "--json"], env=env).json()
     assert (found["forks"][0]["offers"][0]["tip"], found["forks"][0]["version"]) == (tip, 2)
     house.keep_sound(mirror, fork, Path(found["forks"][0]["path"]))
+
+
+def test_a_running_publisher_hears_of_an_offer_though_nobody_types_anything(
+    house: House, pub: Path, stranger: Key
+) -> None:
+    house.gtfs("trust", pub, "add", stranger.public)
+    heard, hook = house.root / "heard", pub / "gtfs" / "hooks" / "offered"
+    hook.parent.mkdir(mode=0o755)
+    hook.write_text(f'#!/bin/sh\necho "$GTFS_OFFER_TIP" >>{heard}\n')
+    hook.chmod(0o755)
+    a = house.mount(pub, "A", "nodht", "inbox=1")
+    b = follow(house, a, "B")
+    work, tip = edit(house, b.repository, stranger, "first")
+    fork = offer(house, b.repository, work, stranger)
+    house.gtfs("inbox", pub, "--add", fork / "gtfs" / "catalogue" / "latest.asc", "-o", "offline")
+    wait_for(lambda: heard.exists() and heard.read_text().split() == [tip], lambda: f"told once; {a.text()}")
+    work, after = edit(house, b.repository, stranger, "second")
+    offer(house, b.repository, work, stranger)
+    wait_for(lambda: heard.read_text().split() == [tip, after], lambda: f"the next one is told, too; {a.text()}")
+    assert f"{stranger.fingerprint} offers {house.refs(pub)['HEAD']} at {after}" in a.text()
+    house.keep_sound(fork)

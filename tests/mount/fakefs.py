@@ -45,6 +45,9 @@ def read_pack(path: Path) -> bytes:
         return b""
 
 
+FIRST = b"plain " + bytes(range(256)) * 8192
+
+
 class PolicyRefused(GtfsError):
     fault = Blame.TRUST
 
@@ -63,6 +66,8 @@ class Store:
         self.rows_of: dict[ObjectId, int] = {}
         self.listed = trio.Event()
         self.listed.set()
+        self.listable = trio.Event()  # what is listed late can be waited for in the listing
+        self.more = trio.Event()
         self.lookers = 0
         self.taken: list[str] = []
         self.reads: list[tuple[str, int, int, int]] = []
@@ -94,6 +99,15 @@ class Store:
 
     async def wait_known(self, _oid: ObjectId) -> None:
         await self.wait_listed()
+
+    async def wait_listable(self) -> None:
+        self.lookers += 1
+        await self.listable.wait()
+
+    async def wait_beyond(self, row: int) -> None:
+        self.lookers += 1
+        while not self.is_listed and row >= len(self.packs):
+            await self.more.wait()
 
     def info(self, oid: ObjectId) -> PackInfo | None:
         row = self.rows_of.get(oid)
@@ -190,8 +204,8 @@ class Store:
             return ControlEntry("file", size=2, read=self.slow)
         if parts == (b"hidden",):
             return ControlEntry("file", size=2, read=self.hidden)
-        if parts == (b"come",):
-            return ControlEntry("file", size=2, read=self.come)
+        if parts in ((b"come",), (b"begin",)):
+            return ControlEntry("file", size=2, read=self.come if parts == (b"come",) else self.begin)
         return None
 
     def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
@@ -212,9 +226,21 @@ class Store:
         return b"hi"
 
     async def come(self) -> bytes:
-        """The packs become known."""
+        """The packs become known, those that are not yet."""
+        if self.packs:
+            self.packs.pop(0)
         fill(self, 0)
         self.listed.set()
+        self.listable.set()
+        self.more.set()
+        return b"ok"
+
+    async def begin(self) -> bytes:
+        """The first of them becomes known."""
+        self.add(FIRST)
+        self.listable.set()
+        self.more.set()
+        self.more = trio.Event()
         return b"ok"
 
     async def slow(self) -> bytes:
@@ -225,7 +251,7 @@ class Store:
 
 
 def fill(store: Store, many: int) -> None:
-    store.add(b"plain " + bytes(range(256)) * 8192)
+    store.add(FIRST)
     store.add(b"slow remote", stage="remote", local=0)
     store.add(b"offline remote", stage="remote", local=4)
     store.add(b"old", time_s=-315619200)

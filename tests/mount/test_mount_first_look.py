@@ -40,6 +40,35 @@ def test_a_name_and_a_listing_wait_until_the_packs_are_known(fake_mount):
     assert m.status()["lookers"] == 2, "nobody waits any more"
 
 
+def test_a_listing_that_has_come_to_what_is_known_waits_for_the_rest(fake_mount):
+    m = fake_mount(late=True)
+    threads, seen = looking(m, lambda: len(os.listdir(m.dir)))
+    (m.dir / ".gtfs" / "begin").read_bytes()
+    m.wait(lambda: m.status()["lookers"] >= 2, "the listing waits for the next name")
+    assert not seen
+    (m.dir / ".gtfs" / "come").read_bytes()
+    threads[0].join(WAIT_S)
+    assert seen == [6]
+
+
+def test_a_listing_that_begins_before_all_is_known_has_each_pack_once(fake_mount):
+    m = fake_mount(late=True)
+    m.status()
+    (m.dir / ".gtfs" / "begin").read_bytes()
+    with os.scandir(m.dir) as entries:
+        names = [next(entries).name]
+        (m.dir / ".gtfs" / "come").read_bytes()
+        names += [entry.name for entry in entries]
+    assert len(set(names)) == len(names) == 6
+
+
+def test_a_listing_ends_where_more_does_not_come_in_time(fake_mount):
+    m = fake_mount("read_timeout=0.3", late=True)
+    m.status()
+    (m.dir / ".gtfs" / "begin").read_bytes()
+    assert len(os.listdir(m.dir)) == 1
+
+
 def test_other_names_do_not_wait(fake_mount):
     m = fake_mount(late=True)
     (m.dir / "a").write_bytes(b"a")

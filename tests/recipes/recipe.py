@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from waiting import WAIT_S
@@ -39,18 +40,25 @@ def how_many(name: str) -> tuple[int, ...]:
     return tuple(sections.count(section) for section in TYPED_IN)
 
 
-def environment(programs: Path) -> dict[str, str]:
-    """For a ``try``."""
+def environment(programs: Path, days: Sequence[str] = ()) -> dict[str, str]:
+    """For a ``try`` that has these bad days."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "GTFS_RECIPES_SHOTS")}
-    return {**kept, "GTFS_BIN": str(programs), "GTFS_RECIPES_WAIT": str(WAIT_S)}
+    ours = {"GTFS_BIN": str(programs), "GTFS_RECIPES_WAIT": str(WAIT_S), "GTFS_RECIPES_BAD_DAYS": " ".join(days)}
+    return {**kept, **ours}
 
 
-def play(name: str, programs: Path) -> str:
+def known_days() -> set[str]:
+    """The bad days that there are."""
+    return set(re.findall(r"^day_(\w+)\(\)", (RECIPES / "bad-days.sh").read_text(), re.MULTILINE))
+
+
+def play(name: str, programs: Path, days: Sequence[str] = ()) -> str:
     """What ``try`` prints; it must end well, and leave nothing behind."""
     before = set(Path("/tmp").glob(f"gtfs-{name}.*"))
     done = subprocess.run(
-        ["sh", RECIPES / name / "try"], env=environment(programs), capture_output=True, text=True, timeout=4 * WAIT_S
-    )
+        ["sh", RECIPES / name / "try"], env=environment(programs, days), capture_output=True, text=True,
+        timeout=4 * WAIT_S,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(Path("/tmp").glob(f"gtfs-{name}.*")) <= before
     return done.stdout

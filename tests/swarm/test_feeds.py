@@ -530,3 +530,68 @@ async def test_of_a_freshness_file_no_more_is_read_than_a_statement_may_have(tmp
     (report,) = poller.reports()
     assert got == [b"catalogue"] and report.error is None
     assert report.freshness is not None and f"over the limit freshness: more than {65536} bytes" in report.freshness
+
+
+async def test_turns_that_need_not_be_are_left_out_but_not_when_it_is_hurried(autojump_clock):
+    asked: list[float] = []
+    told: list[float] = []
+
+    async def take(_feed, _document):
+        if len(asked) == 1:
+            raise PolicyRefused("no")  # what failed is asked for again, whoever says what
+
+    async def follow(_feed, validators):
+        asked.append(trio.current_time())
+        return feeds.FeedAnswer(b"catalogue", validators)
+
+    def may_leave_out(at):
+        told.append(at)
+        return trio.current_time() - at < 3600
+
+    async with open_client() as client, trio.open_nursery() as nursery:
+        poller = FeedPoller(
+            [DhtFeed("gtfs:x", bytes(32), b"")],
+            take,
+            client,
+            follow_pointer=follow,
+            interval_s=300,
+            has_freshness=False,
+        )
+        poller.may_leave_out = may_leave_out
+        nursery.start_soon(poller.poll_task)
+        await trio.sleep(1800)
+        assert len(asked) == 2 and told[0] == -float("inf") and set(told[1:]) == {asked[1]}
+        poller.hurry()
+        await trio.sleep(1)
+        assert len(asked) == 3
+        await trio.sleep(3590)
+        assert len(asked) == 3
+        await trio.sleep(400)
+        assert len(asked) == 4
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_taken_just_now_is_not_given_again_but_later_it_is(tmp_path):
+    (tmp_path / "latest.asc").write_bytes(b"one")
+    feed = parse_feed(str(tmp_path))
+    got = []
+
+    async def take(_feed, document):
+        got.append(document)
+
+    async with open_client() as client:
+        poller = FeedPoller([feed], take, client)
+        poller.took(feed, b"one")
+        await poller.poll_once()
+        assert got == [] and poller.reports()[0].answered_s is not None
+        for text in (b"other", b"one"):
+            (tmp_path / "new").write_bytes(text)
+            (tmp_path / "new").rename(tmp_path / "latest.asc")
+            await poller.poll_once()
+        assert got == [b"other", b"one"]
+        poller.took(feed, b"another")
+        (tmp_path / "latest.asc").unlink()
+        await poller.poll_once()
+        (tmp_path / "latest.asc").write_bytes(b"more")
+        await poller.poll_once()
+        assert got == [b"other", b"one", b"more"]

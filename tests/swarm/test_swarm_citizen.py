@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,12 +16,13 @@ from rude_peers import server, socks5
 from waiting import WAIT_S
 
 from gtfs.feed import parse_feed
+from gtfs.swarm import files
 from gtfs.swarm.eviction import evict
 from gtfs.swarm.feeds import Validators, fetch
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.manners import parse_proxy
 from gtfs.swarm.peers import connections, copies_elsewhere
-from gtfs.swarm.pieces import ReadTimeout, SessionClosed
+from gtfs.swarm.pieces import NotHere, ReadTimeout, SessionClosed
 from gtfs.swarm.session import ListenRefused, open_session
 
 pytestmark = pytest.mark.trio
@@ -177,6 +179,49 @@ async def test_a_reader_of_an_evicted_torrent_hears_of_it(reel, tmp_path):
         await evict(mirror, torrent, {1})
         with pytest.raises(SessionClosed):
             await torrent.read(PIECE, 1, deadline_s=WAIT_S)
+
+
+@pytest.mark.parametrize("way", ["read", "read_here"])
+async def test_what_is_read_of_a_piece_while_it_leaves_is_not_believed(reel, tmp_path, monkeypatch, way):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.fetch_all(stall_s=WAIT_S)
+        for _ in range(2):  # from then on it is known to be sound, and read without its hash
+            torrent.tick()
+            await torrent.read_here(PIECE, 10)
+        torrent.tick()
+        begun, gone, real = trio.Event(), threading.Event(), files.read_at
+
+        def late(*given):
+            monkeypatch.undo()
+            trio.from_thread.run_sync(begun.set)
+            gone.wait(WAIT_S)
+            return real(*given)
+
+        monkeypatch.setattr(files, "read_at", late)
+
+        async def read():
+            with pytest.raises(SessionClosed):
+                await (torrent.read(PIECE, 10, deadline_s=WAIT_S) if way == "read" else torrent.read_here(PIECE, 10))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await begun.wait()
+            await evict(mirror, torrent, {1})
+            gone.set()
+
+
+async def test_what_is_to_be_read_from_here_alone_waits_for_nobody(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.fetch_all(stall_s=WAIT_S)
+        assert await torrent.read_here(PIECE - 5, 10) == DATA[PIECE - 5 : PIECE + 5]
+        again = await evict(mirror, torrent, {1})
+        with pytest.raises(NotHere):
+            await again.read_here(PIECE - 5, 10)  # whether it is known by now which pieces are here, or not
+        await again.wait_metadata(WAIT_S)
+        assert await again.read_here(PIECE - 5, 5) == DATA[PIECE - 5 : PIECE]
+        with pytest.raises(NotHere):
+            await again.read_here(PIECE - 5, 10)
+        assert not again.board.is_here(1)
 
 
 async def test_a_liar_and_a_peer_that_has_a_part_are_no_copy(reel, tmp_path):

@@ -69,11 +69,15 @@ def changed_settings(directory: Path, given: dict[str, Any]) -> PublisherSetting
     settings = known or PublisherSettings(
         given["name"], parse_fingerprint(given["sign_key"]), feeds=default_feeds(directory, None)
     )
-    changes: dict[str, Any] = {key: given[key] for key in ("name", "valid_days") if given[key] is not None}
+    changes: dict[str, Any] = {
+        key: given[key] for key in ("name", "valid_days", "threshold") if given.get(key) is not None
+    }
     changes |= {key: tuple(given[key]) for key in ("feeds", "include", "exclude") if given[key]}
     changes |= {key: str(given[key].absolute()) for key in ("gnupg_home", "out") if given[key] is not None}
     if given["sign_key"] is not None:
         changes["sign_key"] = parse_fingerprint(given["sign_key"])
+    if given.get("signers"):
+        changes["signers"] = tuple(map(parse_fingerprint, given["signers"]))
     if given["url"] is not None:
         changes["feeds"] = default_feeds(directory, given["url"])
     return replace(settings, **changes)

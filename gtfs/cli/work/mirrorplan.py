@@ -120,6 +120,8 @@ def plan_mirror(text: str, directory: Path | None, given: dict[str, Any]) -> Mir
         if source.feed is None:
             raise NotMirrored(f"{text} is a repository; give its publisher's catalogue, {text}/gtfs/catalogue")
         _check_new(name, directory, found, before, text)
+    if before is not None and (given["name"] or before.name).removesuffix(".git") != before.name.removesuffix(".git"):
+        raise NotMirrored(f"{before.directory} is called {before.name} in {before.origin}; give it another name there")
     if uid != os.geteuid() and how is not None and (given["push_url"] is not None or given["worktrees"]):
         raise NotMirrored(f"--push-url and --worktree are for the daemon to set, and {how}")
     return MirrorPlan(
@@ -157,6 +159,7 @@ def _check_new(
     if other is not None and not other.is_collection:
         raise NotMirrored(f"{name} is the name of {other.source} of {other.origin}; give another, --name")
     try:
+        _check_place(directory)
         config = Config(Repository(git_dir_at(directory), SHA1))
     except PermissionError:  # the daemon's user's, who looks himself
         return
@@ -168,6 +171,16 @@ def _check_new(
         )
     if config.sign_key() is not None and not sources:
         raise NotMirrored(f"{directory} is a publisher's own repository; give another DIR")
+
+
+def _check_place(directory: Path) -> None:
+    """Raise `NotMirrored` for what is there and can become no mirror; PermissionError where it is not ours to see."""
+    if not directory.exists() or Path(git_dir_at(directory), "objects").is_dir():
+        return
+    if not directory.is_dir() or any(directory.iterdir()):
+        raise NotMirrored(f"{directory} is there, and no repository; give another DIR, or move it away")
+    if os.path.ismount(directory):
+        raise NotMirrored(f"{directory} has a file system mounted on it; give a directory in it as DIR")
 
 
 def absolute_worktree(text: str) -> Worktree:

@@ -30,6 +30,7 @@ from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
 from gtfs.mount.mountpoint import check_mountpoint, detach_dead
+from gtfs.node.inboxwatch import watch_inbox_task
 from gtfs.node.node import Node
 from gtfs.node.nursery import first_error
 from gtfs.node.opening import open_source
@@ -143,6 +144,7 @@ async def _serve(
         mounted_tree = Mount(node.packs, node.written, node.control_files, said.mount)
         nursery.start_soon(mounted_tree.watch_news_task, node.news.tree)
         await nursery.start(node.run_task)
+        nursery.start_soon(watch_inbox_task, node.state, node.options)
         logfile = None if daemon is None else _log_of(node, said)
 
         async def look() -> list[RepositoryHealth]:

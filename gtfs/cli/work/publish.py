@@ -14,6 +14,7 @@ from gtfs.cli.publish import held_back_lines
 from gtfs.cli.terminal import complain, os_error_text, size_text, stop_on_interrupt
 from gtfs.cli.work.announce import announce_lines
 from gtfs.errors import GtfsError
+from gtfs.repo.processes import collect_seldom
 from gtfs.repo.repository import Repository, open_repository, owner_name
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest, describe_attested, is_attester
@@ -39,6 +40,7 @@ def run(
     place: Path, force: bool, jobs: int | None, tell: Tell, *, to_propose: bool = False, prune: bool = False
 ) -> dict[str, Any] | None:
     """What was published, or proposed; None after Ctrl-C."""
+    collect_seldom()
     repository = open_repository(place)
     if Config(repository).get_all("source"):
         from gtfs.node.askothers import ask_others

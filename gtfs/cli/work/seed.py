@@ -28,6 +28,7 @@ from gtfs.daemon.roster import OwnOptions, Roster
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
+from gtfs.feed import LATEST
 from gtfs.ids import REEL_SUFFIX
 from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
@@ -35,6 +36,7 @@ from gtfs.node.memory import keep_little
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.overview import ServedOverview
 from gtfs.node.shared import open_shared
+from gtfs.repo.place import git_dir_at
 from gtfs.state.lock import Busy, Lock
 from gtfs.swarm.session import Session, open_session
 
@@ -85,6 +87,8 @@ def run_configured(places: Places, options: Sequence[str], *, is_needed: bool) -
 
 
 def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedRepository:
+    if not is_alone and (found := _repository_at(Path(repo))) is not None:
+        return WantedRepository(repo, str(found), found, origin="the command line")
     try:
         source = source_at(repo, directory)
     except GtfsError:
@@ -93,6 +97,14 @@ def _named(repo: str, directory: Path | None, *, is_alone: bool) -> WantedReposi
         return WantedRepository(repo, repo, Path(repo), origin="the command line")  # it may be there later
     text = str(source.repository) if source.feed is None else source.text
     return WantedRepository(repo, text, source.repository, origin="the command line")
+
+
+def _repository_at(path: Path) -> Path | None:
+    """Where the repository of a directory lies; what git says of a thousand is asked when they are opened, at once."""
+    try:
+        return git_dir_at(path).resolve() if path.is_dir() and not (path / LATEST).is_file() else None
+    except (GtfsError, OSError):
+        return None
 
 
 class _Run:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -78,6 +82,29 @@ def test_what_is_misspelt_gets_a_hint(words: tuple[str, ...], hint: str) -> None
     result = run(*words)
     assert result.exit_code == 2
     assert hint in result.output
+
+
+def test_a_misspelt_verb_of_seed_is_no_repository_to_wait_for() -> None:
+    done = run("seed", "ad", "demo.git")
+    assert done.exit_code == 2 and "did you mean gtfs seed add?" in done.output
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("keys", "--help"), ("status", "{repo}")])
+def test_a_full_disk_behind_standard_output_is_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path], check=True)
+    command = [sys.executable, "-m", "gtfs.cli.main", *(word.format(repo=tmp_path) for word in words)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (7, "gtfs: No space left on device: standard output\n")
+
+
+def test_whose_reader_has_gone_ends_without_a_word() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        command = [sys.executable, "-m", "gtfs.cli.main", "--help"]
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == ""
 
 
 def test_a_misspelt_word_of_o_gets_a_hint() -> None:

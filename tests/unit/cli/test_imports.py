@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import gtfs
+from gtfs.cli.commands import cli
 
 # What takes long to load, and what a node is made of.
 HEAVY = {
@@ -77,6 +78,12 @@ def run(*words: object) -> tuple[str, set[str]]:
     return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
+def test_a_command_loads_no_other() -> None:
+    said, loaded = run("pack", "--help")
+    assert "REVISION" in said or "OID" in said
+    assert {f"gtfs.cli.{name}" for name in cli.commands} & loaded == {"gtfs.cli.pack"}
+
+
 def test_help_loads_nothing_heavy() -> None:
     said, loaded = run("--help")
     assert "publish" in said and "Exit status" in said
@@ -126,3 +133,22 @@ def test_a_command_that_a_node_answers_starts_no_process_and_loads_nothing_heavy
     assert asked == [request_]
     assert said in shown
     assert not HEAVY & loaded
+
+
+# What a node at work may need, and its start does not: each is imported where it is used.
+LATER = {"dulwich", "cryptography", "email.policy", "gtfs.overview.server", "h11", "httpx", "rich", "tomllib"}
+
+
+@pytest.mark.parametrize("command", ["sync", "mount", "seed", "mirror"])
+def test_what_few_nodes_need_is_not_loaded_before_a_node_starts(command: str) -> None:
+    code = f"import sys, gtfs.cli.commands, gtfs.cli.work.{command}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not LATER & set(done.stdout.split())
+
+
+def test_the_collector_leaves_alone_what_a_command_has_loaded() -> None:
+    code = "import gc\nfrom gtfs.cli.loading import loading\n"
+    code += "with loading():\n    assert not gc.isenabled()\n    import decimal\n"
+    code += "print(gc.isenabled(), gc.get_freeze_count() > 1000, decimal.Decimal.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True Decimal\n"

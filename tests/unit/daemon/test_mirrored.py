@@ -50,7 +50,7 @@ def test_whatever_the_umask_is_the_daemons_user_reads_it(places: Places, closed_
 def test_a_drop_in_that_would_push_out_another_is_not_written(places: Places, directory: str) -> None:
     write(places, "b", "/srv/b.git")  # its file is read after that of a
     before = everything(places)
-    with pytest.raises(NotMirrored, match=r"mirror-a.conf cannot be written so: .*/mirror-b.conf:3: /srv/b.git "):
+    with pytest.raises(NotMirrored, match=r"so: nothing of .*/mirror-b.conf would count: /srv/b.git "):
         write(places, "a", directory, b"ring")
     assert everything(places) == before and read_configuration(places, CHECK).troubles == ()
 

@@ -65,7 +65,22 @@ def test_a_burst_is_published_as_one() -> None:
 def test_a_move_after_a_rest_hardly_waits_and_what_moves_with_it_is_in() -> None:
     assert quiet_after([5], rested_s=5) == (pytest.approx(5 + FIRST_S), 1)
     assert quiet_after([5, 5.1, 5.2, 6], rested_s=5) == (pytest.approx(5.2 + FIRST_S), 3)
-    assert quiet_after([4.9], rested_s=5) == (pytest.approx(4.9 + QUIET_S), 1)
+    assert quiet_after([4.9], rested_s=5) == (pytest.approx(4.9 + FIRST_S), 1)
+
+
+def test_in_a_burst_moves_wait_for_the_end_of_the_rest() -> None:
+    burst = [n * 0.4 for n in range(100)]
+    assert quiet_after(burst, rested_s=3.11) == (pytest.approx(3.11), 8)
+    assert quiet_after([2, 3, 3.1, 3.2, 9], rested_s=3.11) == (pytest.approx(3.2 + FIRST_S), 4)
+    assert quiet_after([1], rested_s=5) == (pytest.approx(1 + QUIET_S), 1)
+
+
+def test_the_rest_after_a_publish_grows_with_what_it_took(state: State) -> None:
+    node = Scripted(state, Writing(News(state.index)), [])
+    rests = []
+    for node._took_s in (0, 0.2, 0.5, 60):
+        rests.append(node._rest_s(Gathering()))
+    assert rests == [MOST_S / 4, MOST_S / 4, 5, MOST_S]
 
 
 def test_a_setting_says_how_long_moves_are_gathered(state: State) -> None:

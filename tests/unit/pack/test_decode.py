@@ -120,7 +120,7 @@ def test_deltas_that_could_only_stand_on_each_other_are_missing_their_bases() ->
 def test_a_delta_that_does_not_fit_is_corrupt(instructions: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     data = made.pack(made.whole(BLOB, TEXT), made.ref_delta(BLOB_ID, instructions))
     for compiled in (True, False):
-        monkeypatch.setattr(decode_module, "_STOPS_IN_TIME", compiled)
+        monkeypatch.setattr(decode_module, "_stops_in_time", lambda _apply_delta, stops=compiled: stops)
         with pytest.raises(CorruptPack, match="delta"):
             read(data)
 

@@ -69,3 +69,44 @@ def test_a_failure_stays_until_the_hook_ran_well_or_is_no_more(index: Index) -> 
     index.hooks.gather(["one"])
     assert index.hooks.failures() == []
     assert index.hooks.due() == []
+
+
+def test_failures_are_known_by_heart_until_something_is_written(index: Index) -> None:
+    index.hooks.begin()
+    index.hooks.failed("one", 1_700_000_000, "it ended with 1")
+    first = index.hooks.failures()
+    first.clear()  # nobody's own
+    index.rest()
+    assert index.rest()
+    assert [f.hook for f in index.hooks.failures()] == ["one"]
+    assert index.rest() is False  # it was not opened for that
+    with index.transaction():
+        index.hooks.heard("one", ())
+        assert index.hooks.failures() == []
+        index.hooks.failed("two", 1_700_000_000, "it ended with 1")
+    assert [f.hook for f in index.hooks.failures()] == ["two"]
+    with pytest.raises(ZeroDivisionError), index.transaction():
+        index.hooks.failed("three", 1_700_000_000, "it ended with 1")
+        assert len(index.hooks.failures()) == 2
+        raise ZeroDivisionError
+    assert [f.hook for f in index.hooks.failures()] == ["two"]
+
+
+def test_it_is_quiet_while_nothing_has_moved_and_no_hook_has_to_hear_or_failed(index: Index) -> None:
+    index.hooks.begin()
+    assert index.hooks.is_quiet()
+    index.refs.set_held({MAIN: A})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather(["one"])
+    assert not index.hooks.is_quiet()
+    index.hooks.heard("one", index.hooks.moves("one"))
+    assert index.hooks.is_quiet()
+    index.refs.set_held({MAIN: B})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather([])
+    assert index.hooks.is_quiet()
+    index.refs.set_held({})
+    assert not index.hooks.is_quiet()
+    index.hooks.gather([])
+    index.hooks.failed("one", 1_700_000_000, "it ended with 1")
+    assert not index.hooks.is_quiet()

@@ -19,7 +19,7 @@ from gtfs.reel.index import (
     SeenPack,
     SignOff,
 )
-from gtfs.reel.ledger import SignatureRow
+from gtfs.reel.ledger import Before, SignatureRow
 
 NAME = "ab" * 32
 HASH = b"\7" * 20
@@ -194,6 +194,27 @@ def test_which_of_some_packs_are_unpacked_is_looked_up_by_their_ids(index, packs
     ((sql, values),) = asked
     ((*_, plan),) = rows(f"EXPLAIN QUERY PLAN {sql}", values)
     assert "(oid=?)" in plan and "packs_state" not in plan
+
+
+def test_refs_are_of_a_catalogue_until_any_changes(index, packs, monkeypatch):
+    a, b = (pack.oid for pack in packs.chain(2))
+    first, second = {b"refs/heads/a": a, b"refs/heads/b": b}, {b"refs/heads/a": b, b"refs/heads/c": a}
+    index.refs.set_held(first, "11")
+    assert index.refs.are_of("11") and not index.refs.are_of("22")
+    with monkeypatch.context() as patch:
+        patch.setattr(index.refs, "held", lambda: pytest.fail("they were read"))
+        index.refs.set_held(second, "22", Before("11", first))
+    assert index.refs.held() == second and index.refs.are_of("22") and not index.refs.are_of("11")
+    index.refs.change({b"refs/heads/a": a})
+    assert not index.refs.are_of("22")
+    index.refs.set_held(first, "33", Before("22", second))  # of which that is not true any more
+    assert index.refs.held() == first and index.refs.are_of("33")
+    index.refs.set_held(second)
+    assert index.refs.held() == second and not index.refs.are_of("33")
+    with pytest.raises(KeyError), index.transaction():
+        index.refs.set_held(first, "44")
+        raise KeyError
+    assert index.refs.held() == second and not index.refs.are_of("44")
 
 
 def test_held_refs_are_read_once_until_they_change(index, packs, monkeypatch):
@@ -445,10 +466,6 @@ def test_the_small_tables_keep_what_they_are_given(index, packs):
     assert index.refs.held() == {b"refs/heads/a": b.oid, b"refs/heads/b": b.oid}
     index.refs.set_held({})
     assert index.refs.held() == {}
-    index.signoffs.add([SignOff(a.oid, "1.asc", "catalogue 3", 5)])
-    assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
-    assert index.signoffs.get(b.oid) is None
-    assert index.signoffs.oids() == [a.oid]
     row = SignatureRow("A" * 40, "B" * 40, 5, None, b"k" * 32)
     index.signers.put({a.oid: row})
     index.signers.put({a.oid: row._replace(expires_s=7)})
@@ -485,6 +502,50 @@ def test_another_process_may_read_beside_the_node(index, packs):
         assert reader.packs.get(pack.oid) == index.packs.get(pack.oid)
         with pytest.raises(IndexUnusable):
             reader.meta.set("a", "b")
+
+
+def test_signoffs_stay_with_their_packs(index, packs):
+    a, b, c = packs.chain(3)
+    index.packs.put_local(pack.local(n) for n, pack in enumerate((a, b, c)))
+    index.signoffs.add([SignOff(a.oid, "1.asc", "catalogue 3", 5), SignOff(b.oid, "1.asc", "catalogue 3", 5)])
+    assert index.signoffs.get(a.oid) == (a.oid, "1.asc", "catalogue 3", 5)
+    assert index.signoffs.get(c.oid) is None
+    index.signoffs.add([SignOff(a.oid, "2.asc", "catalogue 3", 6)])
+    assert index.signoffs.get(a.oid) == (a.oid, "2.asc", "catalogue 3", 6)
+    assert set(index.signoffs.oids()) == {a.oid, b.oid}
+    index.packs.drop([a.oid])
+    index.packs.put_local([a.local(0)])
+    assert index.signoffs.get(a.oid) is None
+    assert index.signoffs.oids() == [b.oid]
+
+
+def test_what_an_older_index_has_of_signoffs_is_read_and_kept(tmp_path, packs):
+    path, made = tmp_path / "node.db", packs.chain(3)
+    with Index(path) as index:
+        index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+    old = [SignOff(pack.oid, "1.asc", "catalogue 3", 5) for pack in made[:2]]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE signed")
+        db.execute("DROP TABLE signed_batches")
+        db.executemany("INSERT INTO signoffs VALUES (?, ?, ?, ?)", old)
+        db.commit()
+    for read_only in (True, False, True):
+        with Index(path, read_only=read_only) as index:
+            assert [index.signoffs.get(pack.oid) for pack in made] == [*old, None]
+            assert set(index.signoffs.oids()) == {signoff.oid for signoff in old}
+            assert index.check() == []
+
+
+def test_what_an_older_program_signed_off_since_counts(tmp_path, packs):
+    path, made = tmp_path / "node.db", packs.chain(2)
+    with Index(path) as index:
+        index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
+        index.signoffs.add([SignOff(pack.oid, "1.asc", "catalogue 3", 5) for pack in made])
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO signoffs VALUES (?, '2.asc', 'catalogue 4', 6)", (made[0].oid,))
+        db.commit()
+    with Index(path) as index:
+        assert [index.signoffs.get(pack.oid)[1] for pack in made] == ["2.asc", "1.asc"]
 
 
 def test_what_an_older_index_remembered_of_signers_is_found_again(tmp_path, packs):

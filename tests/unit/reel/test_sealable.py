@@ -46,6 +46,7 @@ def put(index, items):
 
 
 def sealed(index, tmp_path, wanted, **limit):
+    (tmp_path / "open.reel").touch()  # what is in it is not read here
     return list(map(list, Sealable(index, tmp_path / "open.reel", wanted, SHA1.oid_bytes).reels(**limit)))
 
 
@@ -81,5 +82,9 @@ def test_the_bytes_are_those_of_the_open_reel(index, tmp_path, packs):
     made = packs.chain(2)
     (tmp_path / "open.reel").write_bytes(b"".join(pack.data for pack in made))
     index.packs.put_local([made[0].local(0), made[1].local(len(made[0].data))])
-    ((first, second),) = sealed(index, tmp_path, {pack.oid for pack in made})
-    assert (b"".join(first.read()), b"".join(second.read())) == (made[0].data, made[1].data)
+    wanted = {pack.oid for pack in made}
+    read = [
+        [b"".join(pack.read()) for pack in reel]
+        for reel in Sealable(index, tmp_path / "open.reel", wanted, SHA1.oid_bytes).reels()
+    ]
+    assert read == [[pack.data for pack in made]]

@@ -11,7 +11,7 @@ import pytest
 
 from gtfs.state.control import ask_node
 from gtfs.state.lock import Lock, lock_holder
-from gtfs.state.private import NotPrivate, check_private, is_read_only, make_private
+from gtfs.state.private import NotPrivate, check_private, is_read_only, make_private, read_unlinked
 
 FILES = """lock open.reel node.db node.db-wal node.db-shm config keyring.gpg control
     batch-1.tmp""".split()  # noqa: SIM905  a list of words is easier to read
@@ -155,3 +155,15 @@ def test_a_directory_that_its_user_cannot_write_is_only_read(as_user: Path) -> N
     check_private(root)
     as_user.chmod(0o500)
     assert is_read_only(as_user / "other")
+
+
+@pytest.mark.parametrize("what", ["pipe", "directory", "link"])
+def test_nobody_waits_for_what_is_no_file(root: Path, what: str) -> None:
+    if what == "pipe":
+        os.mkfifo(root / "config")
+    elif what == "directory":
+        (root / "config").mkdir()
+    else:
+        (root / "config").symlink_to("/dev/null")
+    with pytest.raises(NotPrivate, match="is no file" if what != "link" else "is a link"):
+        read_unlinked(root / "config")

@@ -16,6 +16,7 @@ from gtfs.swarm.rendezvous import (
     CACHE,
     LEFT_ALONE,
     MIRROR,
+    MORE,
     MOST_OWNERS,
     Owners,
     client_of,
@@ -25,6 +26,7 @@ from gtfs.swarm.rendezvous import (
 )
 from gtfs.swarm.shares import (
     AT_ONCE,
+    IDLE_PIECES,
     IDLE_S,
     LAST,
     LEAST,
@@ -41,7 +43,7 @@ IDS = [b"-gt0100-%012d" % n for n in range(6)]
 
 
 def share(wanted, mine, others):
-    owners = Owners(mine, others)
+    owners = Owners(mine, others, PIECES)
     # What it remembers says the same.
     assert owners.share(wanted) == owners.share(wanted)
     return owners.share(wanted)
@@ -82,11 +84,23 @@ def test_helpers_leave_each_owner_its_first_pieces(mirrors, wanted):
         assert set(own[LEFT_ALONE:]) <= set(helped)
 
 
-def test_one_mirror_less_moves_no_piece_between_the_others():
+def test_one_mirror_less_moves_few_pieces_between_the_others():
     lists = [scores(peer_id, PIECES) for peer_id in IDS]
-    before, _ = share(range(PIECES), lists[0], lists[1:])
-    after, _ = share(range(PIECES), lists[0], lists[1:-1])
-    assert set(before) <= set(after)
+    moved = 0
+    for mine in lists[:-1]:
+        others = [other for other in lists if other is not mine]
+        before, _ = share(range(PIECES), mine, others)
+        after, _ = share(range(PIECES), mine, others[:-1])
+        moved += len(set(before) - set(after))
+    assert moved <= PIECES * 0.05
+
+
+@given(st.integers(1, len(IDS)), st.integers(0, PIECES))
+def test_nobody_owns_much_more_than_the_others(mirrors, pieces):
+    lists = [scores(peer_id, PIECES) for peer_id in IDS[:mirrors]]
+    for mine in lists:
+        own, _ = Owners(mine, [other for other in lists if other is not mine], pieces).share(range(pieces))
+        assert len(own) <= math.ceil(MORE * pieces / mirrors)
 
 
 ME, *OTHERS = IDS
@@ -203,12 +217,26 @@ def test_bytes_that_make_no_piece_do_not_hold_up_anything(fetch, board):
     assert UNWANTED not in at(2 * TRICKLE_S)
 
 
-def test_a_peer_that_gets_nothing_owns_nothing_after_a_while(fetch):
+def test_a_peer_that_gets_nothing_while_we_do_owns_nothing_after_a_while(fetch, board):
     both = share(range(PIECES), scores(ME, PIECES), [scores(peer_id, PIECES) for peer_id in OTHERS[:2]])
     assert set(both[0]) <= fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 0}), 0, 0).keys()
+    for piece in range(IDLE_PIECES):
+        board.finish(piece)
     grades = fetch.grades(company({OTHERS[0]: 0, OTHERS[1]: 7}), 9, IDLE_S)
-    one, _ = share(range(PIECES), scores(ME, PIECES), [scores(OTHERS[1], PIECES)])
+    one, _ = share(range(IDLE_PIECES, PIECES), scores(ME, PIECES), [scores(OTHERS[1], PIECES)])
     assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(one)
+
+
+def test_where_nobody_gets_much_everybody_keeps_its_own(fetch, board):
+    mirrors = dict.fromkeys(OTHERS, 0)
+    own, _ = share(range(PIECES), scores(ME, PIECES), [scores(peer_id, PIECES) for peer_id in OTHERS])
+    fetch.grades(company(mirrors), 0, 0)
+    for piece in range(IDLE_PIECES - 1):
+        board.finish(piece)
+    grades = fetch.grades(company(mirrors), 9, 2 * IDLE_S)
+    assert {piece for piece, grade in grades.items() if grade in (OWN, OWN_FIRST)} == set(own) - {
+        *range(IDLE_PIECES - 1)
+    }
 
 
 def test_who_gets_less_without_the_seeds_than_with_them_goes_back_and_helps(fetch, board):

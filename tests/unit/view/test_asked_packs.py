@@ -52,8 +52,13 @@ def test_what_is_asked_for_is_in_the_index_first_and_then_all_is(files, monkeypa
             assert not files.has_table(reel)
             asked.add(ROWS[5].oid)
 
-    files.keep_table(reel, ROWS, 0, lambda: frozenset(asked), known)
+    counts: list[int] = []
+    lookers = SimpleNamespace(
+        oids=lambda: frozenset(asked), tell_known=known, tell_more=lambda: counts.append(files.index.packs.count())
+    )
+    files.keep_table(reel, ROWS, 0, lookers)
     assert told == [ROWS[7].oid, ROWS[5].oid]
+    assert counts[0] < counts[1] and counts[-1] == len(ROWS)
     assert files.has_table(reel)
     found = files.index.packs.reel_rows(reel.id)
     assert [(row.oid, row.offset, row.digest) for row in found] == [
@@ -71,7 +76,7 @@ def test_a_crash_between_two_parts_of_a_table_leaves_it_to_be_put_again(files, m
         return frozenset()
 
     with pytest.raises(OSError, match="power"):
-        files.keep_table(reel, ROWS, 0, crash)
+        files.keep_table(reel, ROWS, 0, SimpleNamespace(oids=crash, tell_more=lambda: None))
     assert not files.has_table(reel)
     files.keep_table(reel, ROWS, 0)
     assert files.has_table(reel)
@@ -99,5 +104,40 @@ def test_who_waits_for_a_pack_goes_on_once_it_is_known_or_all_are(files):
             packs.now_listed()
         await wait(ROWS[1].oid)
         assert went_on[2:] == [SOMEBODY_ELSE_S, ROWS[1].oid]
+
+    trio.run(main)
+
+
+def test_a_listing_goes_on_when_there_are_rows_beyond_it_or_all_are_known(files):
+    async def main():
+        news = News(files.index)
+        packs = Packs(SimpleNamespace(index=files.index), None, news)
+        went_on = []
+
+        async def wait(row):
+            await packs.wait_beyond(row)
+            went_on.append(row)
+
+        async def look():
+            await packs.wait_listable()
+            went_on.append("listable")
+
+        async with trio.open_nursery() as nursery:
+            for row in (0, 1, 1000):
+                nursery.start_soon(wait, row)
+            nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not went_on
+            news.asked.more()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not went_on, "nothing has come"
+            await trio.to_thread.run_sync(lambda: files.keep_table(reel_of(files), ROWS, 0, news.asked))
+            await trio.testing.wait_all_tasks_blocked()
+            assert sorted(went_on) == [0, 1]
+            news.asked.tables_here()
+            await trio.testing.wait_all_tasks_blocked()
+            assert went_on[2:] == ["listable"]
+            packs.now_listed()
+        assert went_on[3:] == [1000]
 
     trio.run(main)

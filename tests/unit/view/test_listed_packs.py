@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +50,29 @@ def test_a_listing_says_of_each_pack_what_stat_says(index):
         assert [here for *_, here in listed] == [30, 20, 0, 30, 40]
 
     trio.run(look)
+
+
+class Leaving(Swarm):
+    """Had all of it until somebody began to read."""
+
+    is_cache = True
+
+    def local_bytes(self, offset=0, length=None):
+        return length
+
+    async def read_here(self, reel, offset, length):
+        return None
+
+    async def read(self, reel, offset, length, read_ahead):
+        raise AssertionError("nobody else has it, and git does")
+
+
+def test_what_leaves_the_cache_while_it_is_read_comes_from_git(index, monkeypatch):
+    partial = index.reels.put("1" * 64, b"1" * 20, 100, 1, 1, "partial")
+    index.packs.put_reel_rows(partial, [ReelPack(oid(0), 30, b"0" * 32, 0)], 5)
+    index.packs.set_stage([oid(0)], "unpacked")
+    packs = Packs(SimpleNamespace(index=index), Leaving(), News(index))
+    with SpooledTemporaryFile() as made:
+        made.write(bytes(range(30)))
+        monkeypatch.setattr(packs, "_make", lambda row: made)
+        assert trio.run(packs.read, oid(0), 10, 5) == bytes(range(10, 15))

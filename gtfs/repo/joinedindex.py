@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One index over git's many packs while they come, git-multi-pack-index(1): git looks an object up in each pack by
+turns, so that without it a batch costs the more the more batches came before. One thread.
+
+Only a hint of git's, made from the packs' own indexes: packs that go take it with them (`gtfs.repo.upkeep`, git gc).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from gtfs.repo.repository import GitFailed, Repository
+
+log = logging.getLogger(__name__)
+
+_MOST_ALONE: Final = 32  # packs that it does not have; to write it costs git about as much as one batch
+
+
+class JoinedIndex:
+    """Of one repository."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._alone = 0
+
+    def came(self, packs: int) -> None:
+        """So many packs were put into the repository; without an index of all of them it only is slower."""
+        self._alone += packs
+        if self._alone < _MOST_ALONE:
+            return
+        self._alone = 0
+        try:
+            self._repository.git("multi-pack-index", "write", "--no-progress")
+        except (GitFailed, OSError) as e:
+            log.info("git's packs stay without one index: %s", e)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""git has one index over many packs that were let in, and lacks nothing where it has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gtfs.ids import SHA1
+from gtfs.repo import joinedindex
+from gtfs.repo.joinedindex import JoinedIndex
+from gtfs.repo.repository import Repository, create_repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    monkeypatch.setattr(joinedindex, "_MOST_ALONE", 3)
+    return create_repository(tmp_path / "r.git", SHA1)
+
+
+def add_pack(repository: Repository, content: bytes) -> str:
+    oid = repository.git("hash-object", "-w", "--stdin", stdin=content).strip()
+    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=oid + b"\n")
+    repository.git("prune-packed", "-q")
+    return oid.decode()
+
+
+def joined(repository: Repository) -> Path:
+    return repository.objects / "pack" / "multi-pack-index"
+
+
+def test_it_is_written_when_enough_packs_came_and_again_when_as_many_more_did(repository: Repository) -> None:
+    index = JoinedIndex(repository)
+    sizes = []
+    for number in range(7):
+        add_pack(repository, b"%d" % number)
+        index.came(1)
+        sizes.append(joined(repository).stat().st_size if joined(repository).exists() else 0)
+    assert sizes[1] == 0 < sizes[2] == sizes[4] < sizes[5] == sizes[6]
+    repository.git("multi-pack-index", "verify")
+
+
+def test_what_came_after_it_is_found(repository: Repository) -> None:
+    index = JoinedIndex(repository)
+    oids = [add_pack(repository, b"%d" % number) for number in range(4)]
+    index.came(3)
+    oids.append(add_pack(repository, b"later"))
+    for oid in oids:
+        assert repository.git("cat-file", "-t", oid) == b"blob\n"
+
+
+def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None:
+    oid = add_pack(repository, b"a")
+    joined(repository).mkdir()
+    (joined(repository) / "x").touch()
+    JoinedIndex(repository).came(3)
+    (joined(repository) / "x").unlink()
+    joined(repository).rmdir()
+    assert repository.git("cat-file", "-t", oid) == b"blob\n"
