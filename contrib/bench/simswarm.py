@@ -58,6 +58,15 @@ class Setting:
     def limit_s(self) -> float:
         return self.size / self.rate
 
+    @property
+    def floor(self) -> float:
+        """The least time of any rule over the limit, as a piece is passed on when it is whole.
+
+        M + ⌊log₂ N⌋ pieces' time where all uplinks are alike: Mundinger, Weber, Weiss, "Optimal scheduling of
+        peer-to-peer file dissemination", 2008.
+        """
+        return 1 + (self.mirrors.bit_length() - 1) / self.pieces
+
 
 @dataclass
 class Outcome:
@@ -68,6 +77,9 @@ class Outcome:
     useful: int = 0
     twice: int = 0
     lost: int = 0  # to whoever had left
+    first_s: float = 0.0  # when a mirror had the first piece
+    published_s: float = 0.0  # when the publisher had nothing to send any more
+    spread_s: float = 0.0  # when the last piece had reached its first mirror
     seconds: list[float] = field(default_factory=list)
 
 
@@ -404,7 +416,9 @@ class Swarm:
         mirror.down_free_s = max(sent_s + self.setting.latency_s, mirror.down_free_s) + BLOCK / self.setting.rate
         self.at(sent_s, self.try_again, host)
         self.at(mirror.down_free_s, self.arrive, connection, block)
-        host.bytes += BLOCK if host.is_seed else 0
+        if host.is_seed:
+            host.bytes += BLOCK
+            self.outcome.published_s = sent_s
         self.outcome.sent += BLOCK
         self.flying += 1
 
@@ -462,6 +476,8 @@ class Swarm:
         self.copies[piece] += 1
         first_s = self.first_s[piece]
         self.first_s[piece] = self.now_s if first_s is None else first_s
+        self.outcome.first_s = self.outcome.first_s or self.now_s
+        self.outcome.spread_s = self.now_s if first_s is None else self.outcome.spread_s
         for other in self.mirrors.values():  # a have makes whoever had nothing to ask for ask
             connection = other.connections.get(mirror.name)
             if connection is not None:

@@ -150,6 +150,8 @@ def list_(what: str | None, as_json: bool) -> int:
     if as_json:
         say_json(done)
         return 0
+    if what is None and not done["collections"]:
+        complain("no collection is followed here; of one that is published, gtfs collection list DIR shows the list")
     for item in done["collections"]:
         _show_collection(item, is_whole=what is not None)
     for entry in done.get("entries", []):

@@ -11,7 +11,7 @@ from traceback import print_exception
 
 import click
 
-from gtfs.cli.shape import Group, OnDemand
+from gtfs.cli.shape import CommandsByName, Group
 from gtfs.cli.terminal import INTERRUPTED, complain, is_memory_short, os_error_text, print_any_name, start_log
 from gtfs.errors import Blame, GtfsError
 from gtfs.version import version
@@ -33,7 +33,7 @@ _COMMANDS = (
 
 @click.group(
     cls=Group,
-    commands=OnDemand(_COMMANDS),
+    commands=CommandsByName(_COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(

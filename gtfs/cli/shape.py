@@ -112,7 +112,7 @@ def meant(word: str, known: Mapping[str, object], above: str = "") -> str:
     )
 
 
-class OnDemand(MutableMapping[str, click.Command]):
+class CommandsByName(MutableMapping[str, click.Command]):
     """Commands by name; each is imported when it is asked for, as that of this name in its module of ``gtfs.cli``."""
 
     def __init__(self, names: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ examine
 batch
     examined packs on their way into one git pack without repeated objects: `batch.Batch`.
 ingest
-    steps 5 to 9 for batches: sign off, unpack, record, hold by refs: `ingest.Ingest`.
+    all steps in turn: `ingest.Ingest`; 5 to 9, sign off, unpack, record, hold by refs: `laststeps.LastSteps`.
 take-up
     commits that plain git put into the repository become commit packs: `takeup.take_up`.
 quarantine

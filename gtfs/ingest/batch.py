@@ -26,8 +26,10 @@ from gtfs.trust.policy import Vouch
 MAX_PACKS = 5000
 MAX_EXPANDED = 512 * MIB  # bytes of the objects, which git goes through
 MAX_PACKED = 64 * MIB
-ENOUGH_PACKS = 2500  # rather than that git waits
-ENOUGH_EXPANDED = 128 * MIB
+ENOUGH_PACKS = 1000  # rather than that git waits
+ENOUGH_EXPANDED = 48 * MIB
+FIRST_PACKS = 300  # where git has had nothing to do so far
+FIRST_EXPANDED = 16 * MIB
 
 _CHUNK: Final = 1 << 20
 _BUFFER: Final = 1 << 17
@@ -61,10 +63,17 @@ class _Written(NamedTuple):
 class Batch:
     """Gathers examined packs; ``path`` becomes the git pack that `repo.unpack.unpack` takes.
 
-    ``here``: those of some objects that git, or the batch before, has.
+    ``here``: those of some objects that git, or the batch before, has. ``is_first``: there is no batch before.
     """
 
-    def __init__(self, path: Path, fmt: ObjectFormat, here: Callable[[Sequence[ObjectId]], Set[ObjectId]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fmt: ObjectFormat,
+        here: Callable[[Sequence[ObjectId]], Set[ObjectId]],
+        *,
+        is_first: bool = False,
+    ) -> None:
         self.path = path
         self.members: list[Member] = []
         self.oids: set[ObjectId] = set()
@@ -72,6 +81,7 @@ class Batch:
         self.largest_bytes = 0  # of what git cannot pass through in pieces: deltas, and all but blobs
         self._fmt = fmt
         self._here = here
+        self._is_first = is_first
         self._places: dict[ObjectId, _Written] = {}
         self._expanded = 0
         self._ended = False
@@ -88,6 +98,8 @@ class Batch:
     @property
     def is_enough(self) -> bool:
         """Whether it is worth a process of git's that has nothing to do."""
+        if self._is_first:
+            return len(self.members) >= FIRST_PACKS or self._expanded >= FIRST_EXPANDED
         return len(self.members) >= ENOUGH_PACKS or self._expanded >= ENOUGH_EXPANDED
 
     @property

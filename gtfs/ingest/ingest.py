@@ -1,58 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps 5 to 9 of design.md §8 for batches of examined packs; the numbers in comments are that section's.
+"""The way in of design.md §8: packs are examined here, batch by batch, while git indexes the one before (`behind`).
 
-While git indexes one batch in another thread, the next one is examined here. One thread at a time calls this.
+One thread at a time calls this.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
-from gtfs.ingest.batch import Batch
+from gtfs.ingest.batch import Batch, Member
+from gtfs.ingest.behind import Behind
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.examine import Examination, Examiner, Gate, Waiting
-from gtfs.ingest.faults import git_levels
 from gtfs.ingest.halves import Halves
-from gtfs.ingest.lost import doubt, missing_objects, rely_on
-from gtfs.ingest.othersigners import signature_row
+from gtfs.ingest.laststeps import InGit, LastSteps, SignOffWriter
+from gtfs.ingest.lost import doubt, missing_objects
 from gtfs.ingest.outcome import Outcome
 from gtfs.ingest.recent import Contents, Recent
-from gtfs.ingest.takeup import take_up
-from gtfs.ingest.tips import hold
 from gtfs.ingest.upcoming import Upcoming
 from gtfs.pack.decode import MissingBase
 from gtfs.pack.limits import Limits
 from gtfs.pack.trees import MissingObject
-from gtfs.reel.index import Index, SeenPack, SignOff
+from gtfs.reel.index import Index
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
-from gtfs.repo.joinedindex import JoinedIndex
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
-from gtfs.repo.unpack import GitRefused, kept_marks, known_fsck_ids, release, unpack
-from gtfs.repo.work import Work
+from gtfs.repo.unpack import GitRefused
 from gtfs.trust.several import open_pool
-from gtfs.trust.signoff import SignoffRow
 
 log = logging.getLogger(__name__)
 
-_Running: TypeAlias = tuple[Batch, Future[list[ObjectId]]]
-
 _MOST_UNPACKED: Final = 1 << 17  # ids, of which it is remembered between batches that they are here
-
-
-class SignOffWriter(Protocol):
-    """Step 5: writes one signed file for a batch, fsynced, and gives its name and time in seconds."""
-
-    def __call__(self, packs: Sequence[SignoffRow]) -> tuple[str, int]: ...
 
 
 class Ingest:
@@ -71,21 +58,15 @@ class Ingest:
         borrows: bool = False,
     ) -> None:
         self._borrows = borrows  # in a fork, what git has of the repository beside it is as good as let in (§12)
-        # In a clone it is git that makes refs: what they will reach stays marked until it has (design.md §12).
-        self._keeps_marks = keeps_marks
         self._repository = repository
         self._index = index
-        self._open_reel = open_reel
         self._limits = limits or Limits()
         self._fmt = repository.fmt
         self._examiner = Examiner(repository.fmt, self._limits, gate)
-        self._sign_off = sign_off
+        self._last_steps = LastSteps(repository, index, open_reel, sign_off, self._limits, keeps_marks=keeps_marks)
         self._reader = CatFile(repository)
         self._known = KnownObjects(repository)
-        self._joined_index = JoinedIndex(repository)
-        self._known_behind: KnownObjects | None = None  # of `_let_in`, which looks again in between
         self._unpacked: set[ObjectId] = set()  # what the index and git agree on, as of the last look at git's packs
-        self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
         self._spool_number = 0
         self._recent = Recent()
 
@@ -104,8 +85,7 @@ class Ingest:
     def _close(self) -> None:
         self._reader.close()
         self._known.close()
-        if self._known_behind is not None:
-            self._known_behind.close()
+        self._last_steps.close()
 
     def use_gate(self, gate: Gate) -> None:
         """Judge by another gate from the next examination on."""
@@ -146,55 +126,74 @@ class Ingest:
             closing(self._recent),
             Views(self._repository.state_directory) as views,
             open_pool() as searching,
-            ThreadPoolExecutor(1, "gtfs-unpack") as pool,
+            Behind(self._last_steps, self._record) as behind,
         ):
             todo = self._upcoming(candidates, views, searching)
-            running: _Running | None = None
-            while todo or running:
-                batch = self._gather(todo, running, outcome, stop)
-                if running is not None:
-                    done, future = running
-                    running = None
-                    try:
-                        vanished = future.result()
-                    except GitRefused as e:
-                        # Find the one to blame, then look again at what was examined on top of it.
-                        todo.put_back([m.candidate for m in batch.members])
+
+            def note(done: tuple[list[Member], list[ObjectId]] | None) -> list[Candidate]:
+                """Count what is recorded; gives what is to be examined again."""
+                if done is None:
+                    return []
+                members, vanished = done
+                for member in members:
+                    if member.oid not in vanished:
+                        outcome.note(member)
+                progress(len(outcome.unpacked))
+                return [m.candidate for m in members if m.oid in vanished]
+
+            def is_settled(gathered: Batch) -> bool:
+                """Whether nothing vanished meanwhile; else that comes again, and then what may stand on it."""
+                again = note(behind.recorded())
+                if not again:
+                    return True
+                later = behind.batch
+                try:
+                    behind.wait_in_git()
+                    again += note(behind.recorded())
+                except GitRefused:  # perhaps for want of what has vanished
+                    again += [m.candidate for m in later.members] if later is not None else []
+                self._recent.clear()
+                todo.put_back([*again, *(m.candidate for m in gathered.members)])
+                return False
+
+            while todo or behind:
+                batch = self._gather(todo, behind, outcome, stop)
+                before = behind.batch
+                try:
+                    if not is_settled(batch):
                         batch.close()
-                        count, why = len(done.members), e.reason
-                        log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
-                        self._recent.clear()
-                        Halves(
-                            lambda some: self._upcoming(some, views, searching),
-                            lambda some: self._gather(some, None, outcome, lambda: False),
-                            self._let_in_afresh,
-                            lambda m, why: why.lacks_objects and self._have_lost(m.parents),
-                            outcome,
-                        ).run(done.members)
-                        progress(len(outcome.unpacked))
                         continue
-                    except BaseException:
-                        batch.close()
-                        raise
-                    finally:
-                        done.close()
-                    for member in done.members:
-                        if member.oid not in vanished:
-                            outcome.note(member)
-                    if vanished:
-                        self._recent.clear()
-                        todo.put_back([m.candidate for m in done.members if m.oid in vanished])
-                    progress(len(outcome.unpacked))
-                if not batch.members:
+                    behind.wait_in_git()
+                except GitRefused as e:
+                    # Find the one to blame, then look again at what was examined on top of it.
+                    todo.put_back([m.candidate for m in batch.members])
                     batch.close()
-                    if stop():
-                        break
+                    assert before is not None
+                    count, why = len(before.members), e.reason
+                    log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
+                    self._recent.clear()
+                    Halves(
+                        lambda some: self._upcoming(some, views, searching),
+                        lambda some: self._gather(some, behind, outcome, lambda: False),
+                        self._let_in_afresh,
+                        lambda m, why: why.lacks_objects and self._have_lost(m.parents),
+                        outcome,
+                    ).run(before.members)
+                    progress(len(outcome.unpacked))
                     continue
-                batch.end()
-                running = (batch, pool.submit(self._let_in, batch))
-        if not todo and not self._keeps_marks:
-            release(self._leftover)
-            self._leftover = []
+                except BaseException:
+                    batch.close()
+                    raise
+                if batch.members:
+                    batch.end()
+                    behind.start(batch)
+                    continue
+                batch.close()
+                is_settled(batch)
+                if stop():
+                    break
+        if not todo:
+            self._last_steps.release_leftover()
         return outcome
 
     def _upcoming(self, candidates: Iterable[Candidate], views: Views, pool: Executor) -> Upcoming:
@@ -205,14 +204,14 @@ class Ingest:
             pool,
         )
 
-    def _gather(self, todo: Upcoming, running: _Running | None, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
+    def _gather(self, todo: Upcoming, behind: Behind, outcome: Outcome, stop: Callable[[], bool]) -> Batch:
         """Steps 1 to 4 until a batch is full, or enough while git has nothing to do.
 
         What a batch still on its way holds counts as here.
         """
-        before = running[0] if running is not None else None
+        before = behind.batch
         batch = self._new_batch(before)
-        before_oids = before.oids if before is not None else set()
+        before_oids = behind.oids()
         most_bytes = self._limits.delta_object_bytes
 
         def lookup_before(oid: ObjectId) -> Contents | None:
@@ -232,7 +231,7 @@ class Ingest:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
 
         while todo and not batch.is_full and not stop():
-            if batch.is_enough and (running is None or running[1].done()):
+            if batch.is_enough and behind.is_idle:
                 break
             if not batch.suits(todo.first()):
                 break
@@ -276,7 +275,7 @@ class Ingest:
         self._look_again()
         path: Path = self._repository.layout.batch(self._spool_number)
         if before is None:
-            return Batch(path, self._fmt, self._known.packed_among)
+            return Batch(path, self._fmt, self._known.packed_among, is_first=True)
 
         def here(oids: Sequence[ObjectId]) -> set[ObjectId]:
             found = before.among(oids)
@@ -290,63 +289,13 @@ class Ingest:
             self._reader.close()  # what was repacked takes room on the disk for as long as a git has it open
 
     def _let_in(self, batch: Batch) -> list[ObjectId]:
-        """Steps 5 to 9 for one batch; runs beside `_gather` of the next.
+        """Steps 5 to 9 for one batch, see `LastSteps.record`."""
+        return self._record(batch, self._last_steps.into_git(batch))
 
-        Gives those that have to be examined again: somebody has thrown away what git had of them.
-        """
-        members = batch.members
-        marks: list[Path] = []
-        try:
-            batch.finish()
-            with ThreadPoolExecutor(1, "gtfs-sign-off") as beside:
-                # 5, while git is at work: gpg mostly waits
-                signed = [SignoffRow(m.oid, m.digest, m.length, m.vouch) for m in members]
-                signing = beside.submit(self._sign_off, signed)
-                # 6, 7
-                if batch.has_objects:
-                    levels = git_levels(batch.is_promised, known_fsck_ids())
-                    skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
-                    marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
-            file, time_s = signing.result()
-        except BaseException:
-            self._leftover += marks
-            raise
-        finally:
-            batch.discard()
-        if self._vanished(batch):
-            self._leftover += marks
-            return [m.oid for m in members]
-        # 8: what no reel of a catalogue promises is shown in its canonical bytes, whatever bytes brought it.
-        unpromised = [m.oid for m in members if m.candidate.promised is None]
-        with self._index.transaction():
-            rely_on(self._index, [mark.with_suffix(".pack").name for mark in marks])  # before there are rows
-            take_up(self._repository, self._index, self._open_reel(), unpromised, self._limits, Work(jobs=1))
-            self._index.packs.set_kind_time(SeenPack(m.oid, m.kind, m.time_s, m.parents) for m in members)
-            self._index.packs.set_stage([m.oid for m in members], "unpacked")
-            found = {m.oid: signature_row(m.vouch.found, m.vouch.keyring) for m in members if m.vouch.found}
-            self._index.signers.put(found)
-            self._index.signoffs.add(SignOff(m.oid, file, m.vouch.to_text(), time_s) for m in members)
-        # 9, and only then may git's own housekeeping have the pack.
-        if not self._keeps_marks:
-            hold(self._repository, self._index, {m.oid: m.parents for m in members})
-            release(marks)
-        self._joined_index.came(len(marks))
-        vanished = self._vanished(batch)
-        if vanished:
-            self._index.packs.set_stage(vanished, "verified")
+    def _record(self, batch: Batch, there: InGit) -> list[ObjectId]:
+        vanished = self._last_steps.record(batch, there)
         self._unpacked |= batch.oids.difference(vanished)
         return vanished
-
-    def _vanished(self, batch: Batch) -> list[ObjectId]:
-        """The packs of a batch of which git has lost what it had before."""
-        if not batch.skipped:
-            return []
-        if self._known_behind is None:
-            self._known_behind = KnownObjects(self._repository)
-        else:
-            self._known_behind.refresh()
-        gone = {oid for oid in batch.skipped if oid not in self._known_behind}
-        return list(dict.fromkeys(pack for oid in gone for pack in batch.skipped[oid]))
 
     def _let_in_afresh(self, batch: Batch) -> list[ObjectId]:
         """The same, and what was examined on top of what does not come in is forgotten."""

@@ -125,15 +125,6 @@ class KnownObjects:
             self._packs.popitem()[1].close()
 
 
-def has_any_object(repository: Repository) -> bool:
-    """Whether there is any in the object store, alternates included."""
-    return any(
-        any(name.endswith(".idx") for name in _names_in(directory / "pack"))
-        or any(len(name) == 2 for name in _names_in(directory))
-        for directory in repository.object_directories()
-    )
-
-
 def _usable_indexes(directory: Path) -> Iterator[tuple[str, bool]]:
     """The indexes whose pack is there too, as git writes the pack first and takes the index away first; and whether
     git gc will throw that away."""

@@ -27,7 +27,6 @@ from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import check_packs
 from gtfs.reel.table import Row, encode_table, reel_name
 from gtfs.repo.encoding import encode_many
-from gtfs.repo.known import has_any_object
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.reelfiles import Table
@@ -187,8 +186,6 @@ def encode_into(
     ``spools``: see `encode_many`, the state's own if None. Raises OSError.
     """
     repository = state.repository
-    if not has_any_object(repository):
-        return 0  # a new mirror
     missing = set(absent(repository, [pack.oid for pack in table.packs]))
     if len(missing) == len(table.packs):
         return 0

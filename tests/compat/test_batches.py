@@ -6,14 +6,16 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import WAIT_S
 
 from gtfs.ids import SHA1, ObjectId, PackDigest
-from gtfs.ingest import batch, ingest, recent
+from gtfs.ingest import batch, laststeps, recent
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.examine import Examined
 from gtfs.ingest.recent import Contents
@@ -22,6 +24,8 @@ from gtfs.pack.account import Account
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, OFS_DELTA, REF_DELTA
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry, Scan, scan
+from gtfs.reel.index import Index
+from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.repository import Repository, create_repository, open_repository
 from gtfs.repo.unpack import GitRefused, kept_marks
 from gtfs.state.state import State
@@ -114,15 +118,15 @@ def test_bases_that_are_not_at_hand_are_read_from_the_files_of_batches(
 def test_git_gets_what_is_worth_a_process_while_it_has_nothing_to_do(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "ENOUGH_PACKS", 20)
+    monkeypatch.setattr(batch, "FIRST_PACKS", 20)
     sizes = []
-    real = ingest.Ingest._let_in
+    real = laststeps.LastSteps.into_git
 
-    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
+    def noted(self: laststeps.LastSteps, of: batch.Batch) -> laststeps.InGit:
         sizes.append(len(of.members))
         return real(self, of)
 
-    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    monkeypatch.setattr(laststeps.LastSteps, "into_git", noted)
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
     assert sizes[0] == 20 and sum(sizes) == len(offered)
 
@@ -135,12 +139,61 @@ def test_a_sign_off_that_fails_while_git_is_at_work_records_nothing(
 
     with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
         with monkeypatch.context() as patch:
-            patch.setattr(state.ingest(), "_sign_off", fail)
+            patch.setattr(state.ingest()._last_steps, "_sign_off", fail)
             with pytest.raises(OSError, match="no memory"):
                 state.ingest().run(offered)
         assert not state.index.packs.unpacked()
         assert kept_marks(state.repository)
         assert len(state.ingest().run(offered).unpacked) == len(offered)
+        assert not kept_marks(state.repository)
+
+
+def test_git_is_given_the_next_batch_while_the_one_before_is_recorded(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MAX_PACKS", 20)
+    record, into_git = laststeps.LastSteps.record, laststeps.LastSteps.into_git
+    second_is_there = threading.Event()
+    given: list[int] = []
+
+    def noted(self: laststeps.LastSteps, of: batch.Batch) -> laststeps.InGit:
+        there = into_git(self, of)
+        given.append(len(of.members))
+        if len(given) == 2:
+            second_is_there.set()
+        return there
+
+    def waiting(self: laststeps.LastSteps, of: batch.Batch, there: laststeps.InGit) -> list[ObjectId]:
+        assert second_is_there.wait(WAIT_S)
+        return record(self, of, there)
+
+    monkeypatch.setattr(laststeps.LastSteps, "into_git", noted)
+    monkeypatch.setattr(laststeps.LastSteps, "record", waiting)
+    assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
+
+
+def test_nothing_is_recorded_of_a_batch_behind_one_that_could_not_be(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MAX_PACKS", 20)
+    take_up = laststeps.take_up
+    strangers = [c._replace(promised=None) for c in offered]  # whose rows are made with them
+    asked: list[int] = []
+
+    def full(repository: Repository, index: Index, into: OpenReelWriter, new: list[ObjectId], *more: object) -> object:
+        asked.append(len(new))
+        if len(asked) == 2:
+            raise OSError("the disk is full")
+        return take_up(repository, index, into, new, *more)  # type: ignore[arg-type]
+
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(laststeps, "take_up", full)
+            with pytest.raises(OSError, match="full"):
+                state.ingest().run(strangers)
+        assert asked == [20, 20] and state.index.packs.count_by_stage() == {"unpacked": 20}
+        assert kept_marks(state.repository)  # git has what was not recorded, and is to keep it
+        assert len(state.ingest().run(strangers).unpacked) == len(offered)
         assert not kept_marks(state.repository)
 
 
@@ -189,7 +242,7 @@ def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 def refuse(bad: set[ObjectId], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let git refuse whatever batch has one of these; gives the packs of each batch that it was asked for."""
-    unpack, let_in_one = ingest.unpack, ingest.Ingest._let_in
+    unpack, into_git = laststeps.unpack, laststeps.LastSteps.into_git
     being_let_in: set[ObjectId] = set()
     asked: list[int] = []
 
@@ -199,13 +252,13 @@ def refuse(bad: set[ObjectId], monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise GitRefused("it is bad")
         return unpack(repository, path, *more)  # type: ignore[arg-type]
 
-    def noted(self: ingest.Ingest, of: batch.Batch) -> list[ObjectId]:
+    def noted(self: laststeps.LastSteps, of: batch.Batch) -> laststeps.InGit:
         being_let_in.clear()
         being_let_in.update(of.oids)
-        return let_in_one(self, of)
+        return into_git(self, of)
 
-    monkeypatch.setattr(ingest, "unpack", refused)
-    monkeypatch.setattr(ingest.Ingest, "_let_in", noted)
+    monkeypatch.setattr(laststeps, "unpack", refused)
+    monkeypatch.setattr(laststeps.LastSteps, "into_git", noted)
     return asked
 
 
@@ -213,6 +266,7 @@ def refuse(bad: set[ObjectId], monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_packs_to_blame_are_found_by_halves(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(batch, "FIRST_EXPANDED", batch.MAX_EXPANDED)
     monkeypatch.setattr(batch, "MAX_PACKS", 200)  # of which none is left to be examined on top of it
     with State(open_repository(tmp_path / "odd.git")) as state:
         childless = [c.oid for c in offered if not state.index.history.children_of(c.oid)]

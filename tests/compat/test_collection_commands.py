@@ -120,6 +120,12 @@ def test_a_collection_is_not_looked_for_in_the_dht(there: Path) -> None:
     assert isinstance(error("follow", "gtfs:" + "ab" * 32, "--config", there), BadFeed)
 
 
+def test_where_nothing_is_followed_the_list_says_so(there: Path) -> None:
+    found = run("list")
+    assert found.return_value == 0 and "no collection is followed here" in found.output + found.stderr
+    assert json.loads(run("list", "--json").stdout) == {"collections": []}
+
+
 def test_what_is_not_followed_cannot_be_listed_or_pruned(there: Path) -> None:
     assert json.loads(run("list", "--json").output) == {"collections": []}
     for words in (("list", "x"), ("prune", "x"), ("prune", "../x")):

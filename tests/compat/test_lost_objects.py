@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.ingest import batch, ingest, lost
+from gtfs.ingest import batch, laststeps, lost
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.lost import absent
 from gtfs.repo.ancestry import peel
@@ -44,6 +45,12 @@ def offered(odd_repository: Path, tmp_path: Path) -> list[Candidate]:
         ]
 
 
+@pytest.fixture(autouse=True)
+def one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as there is room in it."""
+    monkeypatch.setattr(batch, "FIRST_EXPANDED", batch.MAX_EXPANDED)
+
+
 def clean(repository: Repository, *command: str) -> None:
     subprocess.run(["git", "-C", str(repository.path), *command], check=True, capture_output=True)
 
@@ -59,17 +66,23 @@ def all_is_here(state: State, offered: list[Candidate]) -> None:
 
 
 def at_each_step(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
-    """Before and after git indexes, and before refs hold what came."""
-    for module, name in ((ingest, "unpack"), (ingest, "hold"), (ingest, "take_up")):
-        real = getattr(module, name)
+    """Before and after git indexes, and before refs hold what came; one at a time, though batches overlap."""
+    turn = threading.Lock()
+
+    def in_turn() -> None:
+        with turn:
+            happen()
+
+    for name in ("unpack", "hold", "take_up"):
+        real = getattr(laststeps, name)
 
         def around(*args: object, real: Callable[..., object] = real, **more: object) -> object:
-            happen()
+            in_turn()
             result = real(*args, **more)
-            happen()
+            in_turn()
             return result
 
-        monkeypatch.setattr(module, name, around)
+        monkeypatch.setattr(laststeps, name, around)
 
 
 @names
@@ -96,7 +109,7 @@ def test_a_crash_before_refs_hold_a_batch_loses_nothing(
         raise RefsNotMoved("the power went")
 
     with State(repository) as state, monkeypatch.context() as patch:
-        patch.setattr(ingest, "hold", crash)
+        patch.setattr(laststeps, "hold", crash)
         with pytest.raises(RefsNotMoved):
             state.ingest().run(offered)
     clean(repository, *command)
@@ -116,7 +129,7 @@ def test_a_pack_that_a_crash_left_unrecorded_is_kept_until_its_batch_comes_again
         raise OSError("the power went")
 
     with State(repository) as state, monkeypatch.context() as patch:
-        patch.setattr(ingest, "take_up", crash)
+        patch.setattr(laststeps, "take_up", crash)
         with pytest.raises(OSError, match="power"):
             state.ingest().run(offered)
     with State(repository) as state:
@@ -150,9 +163,10 @@ def test_loose_objects_that_no_ref_reaches_are_not_relied_on(
 
 
 @pytest.mark.warns
+@pytest.mark.parametrize("packs", [60, 5000])
 @pytest.mark.parametrize("step", ["finish", "hold"])
 def test_what_vanishes_from_a_pack_that_no_ref_held_is_let_in_again(
-    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, packs: int
 ) -> None:
     """A repack that began before the refs were there ends when it was relied on already."""
     source = open_repository(offered[0].path.parents[1])
@@ -160,7 +174,7 @@ def test_what_vanishes_from_a_pack_that_no_ref_held_is_let_in_again(
     pack = source.git("pack-objects", "--all", "--stdout", "-q")
     repository.git("index-pack", "--stdin", stdin=pack)
     (garbage,) = (repository.objects / "pack").glob("*.idx")
-    place, name = (batch.Batch, "finish") if step == "finish" else (ingest, "hold")
+    place, name = (batch.Batch, "finish") if step == "finish" else (laststeps, "hold")
     real = getattr(place, name)
 
     def around(*args: object) -> None:
@@ -169,6 +183,7 @@ def test_what_vanishes_from_a_pack_that_no_ref_held_is_let_in_again(
             garbage.with_suffix(suffix).unlink(missing_ok=True)
 
     monkeypatch.setattr(place, name, around)
+    monkeypatch.setattr(batch, "MAX_PACKS", packs)
     with State(repository) as state:
         assert len(state.ingest().run(offered).unpacked) == len(offered)
         all_is_here(state, offered)
