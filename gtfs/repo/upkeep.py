@@ -2,11 +2,11 @@
 """Repacks when git packs have become many, as `git gc --auto` would: every batch that is let in leaves one, and each
 git process looks at them all.
 
-This is `git repack -d --geometric=2` with three differences: what is written is in a quarantine, so that a kill leaves
-nothing in the object store; the directory is synced before an old pack goes; and only the repository's own packs are
-taken, which git 2.39 does not heed where there are alternates. Every object of the packs stays, whether a ref reaches
-it or not. There is no lock: who reads or adds packs meanwhile goes on, as git and `known.KnownObjects` look again for
-what they miss. One thread at a time for one repository.
+This is `git repack -d --geometric=2` with four differences: what is written is in a quarantine, so that a kill leaves
+nothing in the object store; the directory is synced before an old pack goes; only the repository's own packs are
+taken, which git 2.39 does not heed where there are alternates; and no pack becomes so large by it that memory is short.
+Every object of the packs stays, whether a ref reaches it or not. There is no lock: who reads or adds packs meanwhile
+goes on, as git and `known.KnownObjects` look again for what they miss. One thread at a time for one repository.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import contextlib
 import logging
 import shutil
 import subprocess
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
+_MOST: Final = 1_000_000  # objects in what is made; git needs some 330 bytes of memory each (977 MiB for 3 million)
+_INDEX_BYTES: Final = 28  # at least, of an object in a pack's index
 _STOP_POLL_S: Final = 0.1
 _LEFT_ALONE: Final = (".keep", ".mtimes")  # what somebody protects; what git gc is to throw away one day
 
@@ -34,6 +38,7 @@ _LEFT_ALONE: Final = (".keep", ".mtimes")  # what somebody protects; what git gc
 class _Pack(NamedTuple):
     stem: Path  # without a suffix
     size: int  # bytes
+    objects: int  # about, by the size of its index
 
     @property
     def name(self) -> str:
@@ -54,7 +59,7 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> 
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
     if len(packs) < 2 or repository.is_partial() or not 0 < _limit(repository) < len(packs):
         return 0
-    count = choose([pack.size for pack in packs])
+    count = choose([pack.size for pack in packs[: _few(packs)]])
     small, large = packs[:count], packs[count:]
     quarantine = repository.layout.repacking
     sweep_repacking(repository)
@@ -88,6 +93,11 @@ def choose(sizes: Sequence[int]) -> int:
     return count
 
 
+def _few(packs: Sequence[_Pack]) -> int:
+    """How many of these, from the first, have no more objects together than one pack shall get."""
+    return bisect_right(list(accumulate(pack.objects for pack in packs)), _MOST)
+
+
 def _own_packs(repository: Repository) -> list[_Pack]:
     """Those that may be repacked, the smallest first."""
     try:
@@ -101,7 +111,8 @@ def _own_packs(repository: Repository) -> list[_Pack]:
         if stem == name or stem + ".pack" not in files or any(stem + suffix in files for suffix in _LEFT_ALONE):
             continue
         with contextlib.suppress(FileNotFoundError):
-            packs.append(_Pack(file.with_name(stem), files[stem + ".pack"].stat().st_size))
+            size = files[stem + ".pack"].stat().st_size
+            packs.append(_Pack(file.with_name(stem), size, file.stat().st_size // _INDEX_BYTES))
     return sorted(packs, key=lambda pack: (pack.size, pack.stem))
 
 

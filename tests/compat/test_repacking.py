@@ -120,6 +120,15 @@ def test_the_packs_of_many_batches_stay_few(
         assert list(check(state, lambda _done, _total: None)) == []
 
 
+def test_no_pack_gets_more_objects_than_memory_is_for(many: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    packs = sorted((many.objects / "pack").glob("*.idx"), key=lambda file: file.with_suffix(".pack").stat().st_size)
+    monkeypatch.setattr(upkeep, "_MOST", sum(file.stat().st_size // 28 for file in packs[:5]))
+    assert repack(many) == 5
+    monkeypatch.setattr(upkeep, "_MOST", 1)
+    assert repack(many) == 0
+    many.git("fsck", "--full")
+
+
 def test_readers_with_the_old_packs_open_go_on(many: Repository) -> None:
     oids = [ObjectId(bytes.fromhex(line.split()[0].decode())) for line in sorted(objects(many))]
     with CatFile(many) as reader, KnownObjects(many) as known:
