@@ -316,7 +316,7 @@ function __gtfs_known_words
     printf '%s\t%s\n' feed= 'another place where newer catalogues may be; may be given again'
     printf '%s\t%s\n' gid= 'the group of everything shown (default: of who mounts)'
     printf '%s\t%s\n' gnupghome= 'where the user\'s own keys are, for signers in no keyring'
-    printf '%s\t%s\n' hooks= 'has hooks moved, published, trouble and offered, beside the repository\'s own; may be given again'
+    printf '%s\t%s\n' hooks= 'has hooks moved, published, withdrawn, trouble and offered, beside the repository\'s; may be given again'
     printf '%s\t%s\n' inbox= 'how often a publisher looks for what others offer'
     printf '%s\t%s\n' incoming_limit= 'of all files being written together'
     printf '%s\t%s\n' interface= 'listen there and connect from there only: a network interface, or an address of one'

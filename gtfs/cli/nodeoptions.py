@@ -224,7 +224,8 @@ NODE: Mapping[str, Option] = {
     ),
     "hooks": Option(
         NodeOptions, "hooks", Kind("DIR", _each(_directory)),
-        "has hooks moved, published, trouble and offered, beside the repository's own; may be given again", many=True,
+        "has hooks moved, published, withdrawn, trouble and offered, beside the repository's; may be given again",
+        many=True,
     ),
     "meet": Option(
         NodeOptions, "meet", Kind("NAME", _meet),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells an operator's hooks of what a node has published and of its troubles, beside all else. Trio loop."""
+"""Tells an operator's hooks of what was published or withdrawn, and of troubles, beside all else. Trio loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.node.nursery import cancelled
 from gtfs.overview.troubles import find_troubles
-from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks
+from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks, run_withdrawn_hooks
 from gtfs.state.feeddir import write_set_feed
 from gtfs.state.state import State
 from gtfs.view.news import Count
@@ -98,8 +98,10 @@ class EventHooks:
         return is_well and feed is None
 
     def _run(self, found: dict[str, str]) -> bool:
-        published = run_published_hooks(self._state, cancelled, self._directories)
-        return run_trouble_hooks(self._state, found, cancelled, self._directories) and published
+        of_events = [
+            run(self._state, cancelled, self._directories) for run in (run_published_hooks, run_withdrawn_hooks)
+        ]
+        return run_trouble_hooks(self._state, found, cancelled, self._directories) and all(of_events)
 
     async def _write_feed(self) -> str | None:
         """Bring the directory of a web server to what is published; gives what went wrong."""

@@ -247,6 +247,7 @@ class Follower:
             return
         if packs:
             events.info("%s: %d packs were withdrawn; %s", self._state.repository.path, packs, PRUNE_GIT)
+            self._news.moved.grow()
         held = self._state.held
         if held is not None and held.catalogue.pruned is not None:
             await self._reel_torrents.update()

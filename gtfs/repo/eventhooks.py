@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An operator's hooks: `published`, `moved`, `trouble` and `offered`, of one repository or of all here. Any thread.
+"""An operator's hooks: `published`, `moved`, `withdrawn`, `trouble` and `offered`, of one repository or of all here.
 
 One repository's lie in ``gtfs/hooks`` in it, those of all in ``/etc/gtfs/hooks``, and those of one node, or of all of
-a daemon, where ``-o hooks=`` says. All of them run, as the repository's owner.
+a daemon, where ``-o hooks=`` says. All of them run, as the repository's owner. Any thread.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from gtfs.repo.hooks import Hook, HookFailed, Owner, log_run, run_program
 from gtfs.repo.repository import Repository
 
 MOVED: Final = "moved"
-PUBLISHED: Final = "published"
-TROUBLE: Final = "trouble"
-OFFERED: Final = "offered"
 EVERYBODYS: Final = Path("/etc/gtfs/hooks")
 _WRITTEN_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 

@@ -27,7 +27,11 @@ from gtfs.repo.repository import GitMissing, Repository
 POST_RECEIVE: Final = "post-receive"
 POST_UPDATE: Final = "post-update"
 
-NOT_MOVED: Final = ("published", "trouble")  # hooks of an operator that hear of other things
+PUBLISHED: Final = "published"
+WITHDRAWN: Final = "withdrawn"
+TROUBLE: Final = "trouble"
+OFFERED: Final = "offered"
+NOT_MOVED: Final = (PUBLISHED, WITHDRAWN, TROUBLE, OFFERED)  # hooks of an operator that hear of other things
 
 OUTPUT_BYTES: Final = 16 << 20  # of one run; what writes more runs wild and is ended
 _KEPT_BYTES: Final = 64 << 10  # of it, in the log

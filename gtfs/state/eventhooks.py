@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs an operator's hooks: after a publish, and when trouble begins, changes or is over (gtfs(1), HOOKS). Any thread.
+"""Runs an operator's hooks: after a publish, when packs were withdrawn, and of trouble (gtfs(1), HOOKS). Any thread.
 
 What a hook has heard is kept in the index, so that a restart tells nothing twice and nothing is left out.
 """
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gtfs.repo.eventhooks import PUBLISHED, TROUBLE, find_event_hooks, run_event_hook
-from gtfs.repo.hooks import Hook, HookFailed, NotOwner, Owner, owner_of
+from gtfs.repo.eventhooks import find_event_hooks, run_event_hook
+from gtfs.repo.hooks import PUBLISHED, TROUBLE, WITHDRAWN, Hook, HookFailed, NotOwner, Owner, owner_of
 from gtfs.state.control import read_object
 from gtfs.state.feeddir import feed_directory
 from gtfs.state.hooks import hook_seconds
 from gtfs.state.state import State
+from gtfs.state.withdrawal import PRUNE_GIT, told_of_withdrawal
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,22 @@ def run_published_hooks(state: State, stop: Stop, directories: Sequence[Path] = 
             yield HookNews({"GTFS_EVENT": PUBLISHED}, state.held.document, version)
 
     return run_event_hooks(state, PUBLISHED, news, stop, directories)
+
+
+def run_withdrawn_hooks(state: State, stop: Stop, directories: Sequence[Path] = ()) -> bool:
+    """Tell of packs that are gone from here, as their publisher withdrew them, and that git may still have.
+
+    False if a hook failed. Raises as above.
+    """
+    told = told_of_withdrawal(state)
+    if told is None:
+        return True
+
+    def news(heard: str | None) -> Iterator[HookNews]:
+        if heard != told:
+            yield HookNews({"GTFS_EVENT": WITHDRAWN}, f"{PRUNE_GIT}\n".encode(), told)
+
+    return run_event_hooks(state, WITHDRAWN, news, stop, directories)
 
 
 def run_trouble_hooks(state: State, troubles: Mapping[str, str], stop: Stop, directories: Sequence[Path] = ()) -> bool:

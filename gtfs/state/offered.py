@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.repo.eventhooks import OFFERED
+from gtfs.repo.hooks import OFFERED
 from gtfs.state.control import read_object
 from gtfs.state.eventhooks import HookNews, Stop, plain_line, run_event_hooks
 from gtfs.state.state import State

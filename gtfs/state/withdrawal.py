@@ -47,9 +47,14 @@ def withdrawn_reels(state: State) -> list[ReelRow]:
     return withdrawn(state.reel_files, None if state.held is None else state.held.catalogue, state.previous)
 
 
+def told_of_withdrawal(state: State) -> str | None:
+    """What was withdrawn here last, in words that are others each time something goes; None: nothing ever was."""
+    return state.index.meta.get(_TOLD)
+
+
 def describe_withdrawn(state: State) -> dict[str, Any] | None:
     """What was withdrawn here last: by which version, how many packs; and how many of all time refs still reach."""
-    told = state.index.meta.get(_TOLD)
+    told = told_of_withdrawal(state)
     kept = len(state.index.packs.with_reason(_REACHED))
     if told is None and not kept:
         return None

@@ -40,6 +40,8 @@ def test_hooks_are_where_gits_settings_have_them(repository: Repository, tmp_pat
     program(repository.layout.hooks / "b", "")
     program(repository.layout.hooks / "a", "")
     program(repository.layout.hooks / "c.sample", "")
+    for event in ("published", "withdrawn", "trouble", "offered"):  # which hear of something else
+        program(repository.layout.hooks / event, "")
     program(repository.layout.hooks / "d", "").chmod(0o644)
     owner = owner_of(repository)
     assert [hook.name for hook in find_hooks(repository, owner)] == ["post-receive", "gtfs/hooks/a", "gtfs/hooks/b"]

@@ -25,6 +25,7 @@ from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover, withdrawal
 from gtfs.state.dryrun import answer_dry_run
+from gtfs.state.eventhooks import run_withdrawn_hooks
 from gtfs.state.foretell import foretell
 from gtfs.state.fsck import rebuild
 from gtfs.state.initialise import initialise
@@ -225,6 +226,38 @@ def test_a_mirror_makes_the_new_reels_from_what_it_has_and_lets_go_of_the_rest(
     with State(mirror) as state:
         all_is_well(state)
         assert not state.index.signoffs.get(history[2])
+
+
+@pytest.mark.warns  # while the hook fails
+def test_a_hook_hears_once_of_what_was_withdrawn_and_frees_git_of_it_though_no_ref_moved_with_it(
+    archive: Archive, origin: State, mirror: Repository, tmp_path: Path
+) -> None:
+    history = archive.history()
+    blob = archive.purge(history[2])
+
+    def hear() -> bool:
+        return run_withdrawn_hooks(state, lambda: False)
+
+    with State(mirror) as state:
+        heard = tmp_path / "heard"
+        hook = state.layout.hooks / "withdrawn"
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(f'#!/bin/sh\ntest -e {tmp_path}/may || exit 1\necho "$GTFS_EVENT" >>{heard}\nsh -e\n')
+        hook.chmod(0o755)
+        archive.publish(origin)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        follow(state, origin)
+        assert hear() and not heard.exists()  # nothing was withdrawn yet
+        archive.publish(origin, prune=True)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        before = read_places(mirror)[b"refs/heads/main"]
+        follow(state, origin)
+        assert read_places(mirror)[b"refs/heads/main"] == before and has(mirror, blob)
+        assert not hear() and has(mirror, blob)
+        (tmp_path / "may").touch()
+        assert hear() and hear()
+        assert heard.read_text() == "withdrawn\n" and not has(mirror, blob)
+        all_is_well(state)
 
 
 def test_a_mirror_that_was_away_hears_of_it_by_a_later_catalogue(
