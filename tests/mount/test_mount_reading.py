@@ -105,9 +105,11 @@ def test_a_bug_costs_one_read_an_eio_and_the_mount_stays_up(fake_mount):
 
 def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int | None]]:
     errors: list[int | None] = []
+    opened = threading.Barrier(count + 1)
 
     def read() -> None:
         fd = os.open(m.dir / name_of(b"slow remote"), os.O_RDONLY)
+        opened.wait(WAIT_S)
         try:
             os.read(fd, 10)
         except OSError as error:
@@ -118,6 +120,7 @@ def hanging_reads(m, count: int = 1) -> tuple[list[threading.Thread], list[int |
     threads = [threading.Thread(target=read) for _ in range(count)]
     for thread in threads:
         thread.start()
+    opened.wait(WAIT_S)
     m.wait(lambda: m.status()["reads"] != [], "the hanging read")
     return threads, errors
 
