@@ -170,8 +170,18 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
 
     mirrored(first)
 
+    def pointed() -> None:
+        """Wait until the DHT leads to what the publisher holds."""
+
+        def is_put() -> bool:
+            status = a.fresh_status()
+            pointer = status["pointer"] or {}
+            return bool(pointer.get("nodes")) and pointer["version"] == status["catalogue"]["version"]
+
+        wait_for(is_put, "the pointer was put")
+
     main.say("# A clone by each kind of URL.")
-    wait_for(lambda: (a.fresh_status()["pointer"] or {}).get("nodes"), "the pointer was put")
+    pointed()
     dht = f"remote.origin.gtfs-option=nolsd,nopex,dht_node={main.address}:{PORT}"
     clones: dict[str, tuple[Host, list[object], list[str]]] = {
         "path": (main, [f"gtfs::{pub}"], []),
@@ -200,6 +210,7 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
     main.say(
         f"# {took:.1f} s from git tag -s until git pull had it from the mirror, which asks its feed every {POLL_S} s"
     )
+    pointed()
     for name, (host, _words, before) in clones.items():
         host.type("git", "-C", house.root / name, "pull", "--quiet", before=before)
         assert house.git(house.root / name, "rev-parse", "HEAD", "v1").split() == [second, tag]
@@ -239,6 +250,7 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
     ben.git("push", "--quiet", "--force")
     fourth = house.git(ben.work, "rev-parse", "HEAD")
     mirrored(fourth)
+    pointed()
     for name, (host, _words, before) in clones.items():
         host.type("git", "-C", house.root / name, "pull", "--quiet", before=before)
         assert house.git(house.root / name, "rev-parse", "HEAD") == fourth, name
