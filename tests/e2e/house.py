@@ -79,7 +79,7 @@ class Done:
         lines = self.err.splitlines()
         assert len(lines) == 1, f"not one line but {len(lines)}:\n{self.err}"
         assert lines[0].startswith("gtfs: ")
-        assert len(without_folders(lines[0])) < 500, lines[0]
+        assert len(without_folders(lines[0])) < 600, lines[0]
         return lines[0]
 
     def json(self) -> Any:
