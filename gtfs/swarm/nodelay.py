@@ -87,8 +87,13 @@ def _with(
     """Whether this descriptor is a TCP socket, and whether it was one that was meant."""
     try:
         # A duplicate pins the socket: the number may be closed and reused by another thread meanwhile.
-        duplicate = socket.socket(fileno=os.dup(number))
+        copy = os.dup(number)
     except OSError:
+        return True, False
+    try:
+        duplicate = socket.socket(fileno=copy)
+    except OSError:  # it was reused: a copy of a pipe that stayed would keep its reader waiting for ever
+        os.close(copy)
         return True, False
     with duplicate:
         if duplicate.family not in (socket.AF_INET, socket.AF_INET6) or duplicate.type != socket.SOCK_STREAM:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import closing
 
+import pytest
+
+from gtfs.swarm import nodelay
 from gtfs.swarm.nodelay import Connection, NoDelay, break_connections
 
 
@@ -47,3 +51,14 @@ def test_no_delay_is_set_once_on_each_connection_with_a_peer_that_was_named_when
                 assert other.fileno() == number  # another socket of the same number
                 assert no_delay.set({endpoint}) == 1
                 assert is_set(other)
+
+
+def test_a_number_that_is_a_pipe_by_now_is_left_alone_and_its_reader_hears_of_its_end(monkeypatch: pytest.MonkeyPatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(nodelay, "_sockets", lambda: {writer: 1})
+    assert NoDelay().set({("192.0.2.1", 1)}) == 0
+    assert break_connections([Connection(1, ("192.0.2.1", 1))]) == 0
+    os.close(writer)
+    os.set_blocking(reader, False)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
