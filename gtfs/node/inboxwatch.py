@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from dataclasses import replace
 from typing import Final
 
@@ -23,6 +22,7 @@ from gtfs.node.saidonce import SaidOnce
 from gtfs.state.inbox import Inbox
 from gtfs.state.offered import NewOffer, note_offers, run_offered_hooks
 from gtfs.state.state import State
+from gtfs.swarm.options import on_any_port
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ async def watch_inbox_task(state: State, options: NodeOptions) -> None:
         return
     troubles = SaidOnce(log)
     # A session of its own, beside the node's, which has the port.
-    listen = re.sub(r":\d+\s*(?=,|$)", ":0", options.swarm.listen)
-    asking = replace(options, swarm=replace(options.swarm, listen=listen, ports=None, port_mapping=False))
+    swarm = replace(options.swarm, listen=on_any_port(options.swarm.listen), ports=None, port_mapping=False)
+    asking = replace(options, swarm=swarm)
     what = f"{state.repository.path}: the inbox is not looked into"
     while True:
         try:

@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from gtfs.swarm.manners import Proxy
+
+_PORT: Final = re.compile(r":\d+\s*(?=,|$)")  # in a list of where to listen
+
+
+def on_any_port(listen: str) -> str:
+    """The same addresses, for a session beside one that has the port."""
+    return _PORT.sub(":0", listen)
 
 
 @dataclass(frozen=True)

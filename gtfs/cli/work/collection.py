@@ -12,7 +12,8 @@ from typing import Any
 
 import trio
 
-from gtfs.cli.nodeoptions import check_own, check_process
+from gtfs.cli.nodeoptions import check_own
+from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.publisheach import publish_each
 from gtfs.cli.work.running import ask_collection
 from gtfs.collection.believed import BelievedCollection
@@ -31,7 +32,6 @@ from gtfs.collection.publisher import (
 from gtfs.collection.record import approve, read_record
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
-from gtfs.daemon.conf import OptionsCheck
 from gtfs.daemon.mirrored import write_drop_in
 from gtfs.daemon.places import Places, find_places
 from gtfs.errors import Blame, GtfsError
@@ -139,7 +139,7 @@ def run_follow(source: str, given: dict[str, Any], *, dry_run: bool) -> dict[str
 
 def write_settings(places: Places, path: Path, text: str, ring: bytes | None = None) -> None:
     """See `write_drop_in`."""
-    write_drop_in(places, OptionsCheck(check_process, check_own), path, text, ring)
+    write_drop_in(places, CHECK, path, text, ring)
 
 
 def _name(text: str) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from gtfs.cli.nodeoptions import TABLE, check_own, check_process
 from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
 from gtfs.daemon.places import Places, find_places
 from gtfs.mount.options import escape_value, split_options
-from gtfs.swarm.options import SwarmOptions
+from gtfs.swarm.options import SwarmOptions, on_any_port
 
 CHECK: Final = OptionsCheck(check_process, check_own)
 
@@ -37,6 +36,6 @@ def swarm_defaults() -> list[str]:
         if option is None or option.of is not SwarmOptions or name in _ITS_PORT:
             continue
         if name == "listen" and value is not None:
-            value = re.sub(r":\d+\s*(?=,|$)", ":0", value)
+            value = on_any_port(value)
         words.append(name if value is None else f"{name}={escape_value(value)}")
     return words
