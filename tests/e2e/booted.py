@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -39,8 +40,9 @@ trap 'journalctl --sync; journalctl --quiet --unit="gtfs*" --lines=50' ERR
 class Machine:
     """One that is not booted yet: ``tree`` is its root, in which the units and a gtfs are installed."""
 
-    def __init__(self, tree: Path, programs: Path) -> None:
+    def __init__(self, tree: Path, programs: Path, fuse: Path) -> None:
         self.tree = tree
+        self._fuse = fuse
         self._venv = programs.parent
 
     def run(self, script: str) -> str:
@@ -51,7 +53,7 @@ class Machine:
         (self.tree / "driver").write_text(_BEGIN + script + "\necho '== well'\n")
         arguments = [
             "systemd-nspawn", "--quiet", f"--directory={self.tree}", "--boot", "--register=no", "--keep-unit",
-            "--private-network", f"--machine=gtfs{os.getpid()}", "--bind=/dev/fuse",
+            "--private-network", f"--machine=gtfs{os.getpid()}", f"--bind={self._fuse}:/dev/fuse",
             "--property=DeviceAllow=/dev/fuse rw",
             f"--bind-ro={self._venv}:/opt/gtfs", f"--bind-ro={sysconfig.get_path('purelib')}:/opt/needed",
             "systemd.unit=gtfs-boot.target",
@@ -74,6 +76,9 @@ def machine(directory: Path, programs: Path) -> Iterator[Machine]:
         _mount(stack, changed, "-t", "tmpfs", "tmpfs")
         (changed / "upper").mkdir()
         (changed / "work").mkdir()
+        fuse = changed / "fuse"  # everybody's, as udev makes it: this machine's own may be root's
+        os.mknod(fuse, stat.S_IFCHR, os.makedev(10, 229))
+        fuse.chmod(0o666)
         layers = f"lowerdir=/,upperdir={changed / 'upper'},workdir={changed / 'work'}"
         _mount(stack, tree, "-t", "overlay", "overlay", "-o", layers)
         units = tree / "etc" / "systemd" / "system"
@@ -89,7 +94,7 @@ def machine(directory: Path, programs: Path) -> Iterator[Machine]:
         for parent in (programs / "python").resolve().parents:  # pyenv's are in a home
             there = tree / str(parent).removeprefix("/")
             there.chmod(there.stat().st_mode | 0o111)
-        yield Machine(tree, programs)
+        yield Machine(tree, programs, fuse)
 
 
 def _mount(stack: ExitStack, place: Path, *words: str) -> None:
