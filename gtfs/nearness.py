@@ -13,6 +13,7 @@ from typing import Final
 
 OPEN, NEAR, HERE = range(3)  # the open Internet, a private network, this machine and its links
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_DOT: Final = "\u3002"  # a dot of IDNA (RFC 3490, 3.1), too; NFKC makes its two others this one or a plain one
 
 
 def nearness(address: str) -> int:
@@ -32,9 +33,10 @@ def nearness(address: str) -> int:
 def nearness_of_host(host: str) -> int:
     """The same of a host, in lower case: of a name that has still to be looked up, `OPEN`.
 
-    An address counts in every spelling that getaddrinfo(3) takes for one: 127.1, 0x7f000001, 2130706433.
+    An address counts in every spelling that getaddrinfo(3) takes for one: 127.1, 0x7f000001, 2130706433; and with
+    every dot of IDNA.
     """
-    plain = unicodedata.normalize("NFKC", host).rstrip(".")
+    plain = unicodedata.normalize("NFKC", host).replace(_DOT, ".").rstrip(".")
     if plain == "localhost" or plain.endswith(".localhost"):
         return HERE
     try:

@@ -22,7 +22,7 @@ from gtfs.collection.manifest import feed_beside, read_manifest
 from gtfs.collection.mirrors import Change, ListedRepository, Mirror, Removals, follow_list, removals
 from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
-from gtfs.collection.record import Gone, approved, read_record
+from gtfs.collection.record import Gone, Record, approved, read_record
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, escaped
 from gtfs.durable import sync_directory
 from gtfs.layout import Layout
@@ -141,9 +141,10 @@ class FollowedCollection:
         Raises `Busy` if somebody has it, OSError.
         """
         place = self._put_away(mirror)
-        gone = self._record.gone[mirror.name]
-        self._record.gone[mirror.name] = replace(gone, place="" if place is None else str(place))
-        self._record.write(self._places.mirrors)
+        record = self._record.copy()
+        record.gone[mirror.name] = replace(record.gone[mirror.name], place="" if place is None else str(place))
+        record.write(self._places.mirrors)
+        self._record = record
         return place
 
     def trouble(self) -> str | None:
@@ -197,23 +198,24 @@ class FollowedCollection:
 
     def _update(self, listed: list[ListedRepository] | None) -> bool:
         """Bring the mirrors up to a list; with None, only to what a person approved."""
-        record, now_s = self._record, int(time.time())
-        before = (dict(record.mirrors), dict(record.gone), dict(record.others))
-        said_before_s = record.said_s
+        record, now_s = self._record.copy(), int(time.time())
         if listed is not None:
             record.said_s = self._believed.held.catalogue.date_s if self._believed and self._believed.held else now_s
-            self._follow(listed, now_s)
+            self._follow(record, listed, now_s)
         # A list that does not count, or has not been read since the start, removes nothing by itself.
         says_s = record.said_s if listed is not None or self._believed is None else 0
         yes = approved(self._places.approved)
-        self._removals = removals(record.mirrors, yes, says_s, now_s)
-        self._say_held()
-        for name in self._removals.due:
+        found = removals(record.mirrors, yes, says_s, now_s)
+        for name in found.due:
             record.gone[name] = Gone(record.mirrors.pop(name))
             log.warning("collection %s: %s is followed no more", self.settings.name, name)
-        is_other = before != (record.mirrors, record.gone, record.others)
-        if is_other or record.said_s != said_before_s:
+        before = self._record
+        is_other = (before.mirrors, before.gone, before.others) != (record.mirrors, record.gone, record.others)
+        if is_other or record.said_s != before.said_s:
             record.write(self._places.mirrors)
+        # On the disk before anything counts: what could not be written is found again.
+        self._record, self._removals = record, found
+        self._say_held()
         if yes:
             self._places.approved.unlink(missing_ok=True)
         self._wanted = self._all_wanted()
@@ -226,8 +228,7 @@ class FollowedCollection:
             return {}
         return {mirrors[entry.name].directory: entry for entry in held.entries if entry.name in mirrors}
 
-    def _follow(self, listed: list[ListedRepository], now_s: int) -> None:
-        record = self._record
+    def _follow(self, record: Record, listed: list[ListedRepository], now_s: int) -> None:
         mirrors = dict(record.mirrors)
         for each in listed:  # what came back lies here still
             gone = record.gone.get(each.name)

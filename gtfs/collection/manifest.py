@@ -19,6 +19,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.feed import BadFeed, FileFeed, parse_feed
 
 UNPACKED_BYTES: Final = 64 << 20  # 100,000 repositories with long descriptions
+_VALUES: Final = 16 * ENTRIES  # in all of it: two bytes may be one, and take a hundred, and time of all threads
 _PARTS: Final = 64  # of a gzipped one, which has one as a rule
 CATALOGUE_PLACE: Final = "/gtfs/catalogue/latest.asc"  # in a bare repository that a web server shows
 
@@ -37,8 +38,11 @@ class BadManifest(GtfsError):
 
 def read_manifest(data: bytes) -> list[str]:
     """The names of the repositories that a manifest lists, gzipped or not, sorted; raises `BadManifest`."""
+    data = _unpacked(data)
+    if sum(map(data.count, (b"[", b"{", b","))) > _VALUES:
+        raise BadManifest(f"over the limit manifest: more than {_VALUES} values")
     try:
-        found = json.loads(_unpacked(data))
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadManifest(f"it is no JSON: {str(error)[:80]}") from None
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):

@@ -49,6 +49,10 @@ class Record:
     said_s: int = 0
     others: dict[str, str] = field(default_factory=dict)
 
+    def copy(self) -> Record:
+        """One that may be changed while others read this."""
+        return Record(dict(self.mirrors), dict(self.gone), self.said_s, dict(self.others))
+
     def write(self, path: Path) -> None:
         """Keep it, durably. Raises OSError."""
         found = {

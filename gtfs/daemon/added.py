@@ -38,7 +38,7 @@ class AddedRepositories:
                 if found["format"] != _FORMAT:
                     raise ValueError("it is of a newer gtfs")
                 self._by_name = {item["name"]: _from_json(item) for item in found["repositories"]}
-            except (ValueError, KeyError, TypeError, RecursionError, BadRepositoryName) as e:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadRepositoryName) as e:
                 raise BadList(f"{path} cannot be read ({e}); move it away, and add its repositories again") from None
 
     def all(self) -> list[WantedRepository]:

@@ -47,6 +47,7 @@ class CollectionFollower:
         self._said = SaidOnce(log)
         self._trouble: str | None = None  # why there is no collection
         self.scope = trio.CancelScope()
+        self.ended = trio.Event()  # `run_task` has, and nothing of it writes any more
 
     async def open(self) -> None:
         """Read what is held; a state that cannot be read is named, and no repository of it runs."""
@@ -99,13 +100,16 @@ class CollectionFollower:
 
     async def run_task(self) -> None:
         """Follow it until it is cancelled."""
-        with self.scope:
-            if self._poller is None or self._collection is None or self._bell is None:
-                return
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._bell.run_task)
-                nursery.start_soon(self._poller.poll_task)
-                nursery.start_soon(self._look_task)
+        try:
+            with self.scope:
+                if self._poller is None or self._collection is None or self._bell is None:
+                    return
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._bell.run_task)
+                    nursery.start_soon(self._poller.poll_task)
+                    nursery.start_soon(self._look_task)
+        finally:
+            self.ended.set()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         assert self._collection is not None

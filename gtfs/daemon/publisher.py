@@ -54,6 +54,7 @@ class CollectionPublisher:
     ) -> None:
         self.settings = settings
         self.scope = trio.CancelScope()
+        self.ended = trio.Event()  # `run_task` has, and nothing of it writes any more
         self._site = PublishedSite(settings)
         self._noticing = noticing
         self._changed = changed
@@ -92,11 +93,14 @@ class CollectionPublisher:
 
     async def run_task(self) -> None:
         """Publish it until it is cancelled."""
-        with self.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._bell.run_task)
-                nursery.start_soon(self._look_task)
-                nursery.start_soon(self._publish_task)
+        try:
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._bell.run_task)
+                    nursery.start_soon(self._look_task)
+                    nursery.start_soon(self._publish_task)
+        finally:
+            self.ended.set()
 
     # -- what lies there ------------------------------------------------------------------------------------------
 

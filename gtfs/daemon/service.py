@@ -66,6 +66,7 @@ class Service:
         self._followers: dict[str, CollectionFollower | CollectionPublisher] = {}
         roster.listed = self._listed
         self._one = trio.Lock()
+        self._following = trio.Lock()
         self._said = SaidOnce(log)
         self._left_out: dict[str, str] = {}  # why a repository that somebody wants does not run, by its origin and name
 
@@ -110,15 +111,17 @@ class Service:
 
     async def _follow(self, collections: tuple[FollowSettings | PublishSettings, ...]) -> None:
         by_name = {settings.name: settings for settings in collections}
-        for name, follower in list(self._followers.items()):
-            if by_name.get(name) != follower.settings:
-                follower.scope.cancel()
-                del self._followers[name]
-        for name, settings in by_name.items():
-            if name not in self._followers:
-                follower = self._followers[name] = self._follower_of(settings)
-                await follower.open()
-                self._nursery.start_soon(follower.run_task)
+        async with self._following:
+            for name, follower in list(self._followers.items()):
+                if by_name.get(name) != follower.settings:
+                    follower.scope.cancel()
+                    await follower.ended.wait()  # the next one reads what this one writes
+                    del self._followers[name]
+            for name, settings in by_name.items():
+                if name not in self._followers:
+                    follower = self._followers[name] = self._follower_of(settings)
+                    await follower.open()
+                    self._nursery.start_soon(follower.run_task)
 
     def _follower_of(self, settings: FollowSettings | PublishSettings) -> CollectionFollower | CollectionPublisher:
         roster = self._roster

@@ -68,9 +68,14 @@ class Behind:
 
         def record() -> list[ObjectId]:
             in_git = there.result()
-            if before is not None and before.recorded.exception() is not None:
-                self._steps.leave(in_git)  # what is in it may stand on what is not recorded
-                before.recorded.result()
+            try:
+                again = [] if before is None else before.recorded.result()
+            except BaseException:
+                self._steps.leave(in_git)
+                raise
+            if again:  # what is in it may stand on what is not recorded
+                self._steps.leave(in_git)
+                return list(batch.oids)
             return self._record(batch, in_git)
 
         self._in_git = UnderWay(batch, there, self._recorder.submit(record))

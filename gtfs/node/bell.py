@@ -91,6 +91,7 @@ class Bell:
         self._ask = ask
         self._news = trio.Event()
         self._entered: list[InfoHash] = []
+        self._listened: Torrent | None = None
         self._heard: int | None = None  # the last version
 
     def renew(self) -> None:
@@ -102,10 +103,14 @@ class Bell:
         torrent = self._torrent()
         return {"heard": self._heard, "peers": 0 if torrent is None else torrent.peers()}
 
-    def is_heard(self) -> bool:
-        """Whether somebody is there who would tell of news."""
-        torrent = self._torrent()
-        return torrent is not None and torrent.peers() > 0
+    def is_silent_after(self, version: int) -> bool:
+        """Whether somebody is there who would tell of a later version than this, and has told of none.
+
+        What the pieces are to be comes from the publisher, by whomever: without it nothing is heard of anybody.
+        """
+        torrent = self._listened
+        is_heard = torrent is not None and torrent.is_ready() and torrent.peers() > 0
+        return is_heard and (self._heard is None or self._heard <= version)
 
     def _torrent(self) -> Torrent | None:
         last = self._entered[-1] if self._entered else None
@@ -132,11 +137,14 @@ class Bell:
             if own is not None and version > 1:
                 await self._ring(session, told, own[0])
             torrent = await self._enter(session, told, told.bell, None if own is None else own[1])
+            self._listened = torrent
             async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
                 async for piece in pieces:
                     await self._on_heard(version + 1 + piece - next_piece(version))
         except (GtfsError, OSError) as error:
             log.warning("news after version %d come by asking alone: %s", version, error)
+        finally:
+            self._listened = None
 
     @staticmethod
     def _made(key: FeedKey, told: BellTold, version: int) -> tuple[bytes, InfoHash]:

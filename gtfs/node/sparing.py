@@ -36,12 +36,12 @@ class Sparing:
 
     def may(self, asked_at: float) -> bool:
         """Whether a feed that was asked at this time of trio's clock, and answered, need not be asked now."""
-        if trio.current_time() - asked_at >= MOST_S or not self._bell.is_heard():
+        if trio.current_time() - asked_at >= MOST_S:
             return False
         held, until_s = self._state.held, self._state.good_until_s()
         if held is None or until_s is None or until_s - time.time() < _LEFT_S:
             return False
+        repository, version = held.catalogue.repository, held.catalogue.version
         said = self._listed()
-        return (
-            said is not None and said.repository == held.catalogue.repository and said.version <= held.catalogue.version
-        )
+        is_newest = said is not None and said.repository == repository and said.version <= version
+        return is_newest and self._bell.is_silent_after(version)

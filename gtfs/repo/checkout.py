@@ -28,7 +28,7 @@ _SUBMODULE: Final = b"160000"
 _EXECUTABLE: Final = b"100755"
 _TARGET_BYTES: Final = 4095  # PATH_MAX
 _NEVER: Final = frozenset({b"", b".", b"..", b".git"})
-FILES: Final = 1_000_000  # of a commit: ten times as many as Linux has
+FILES: Final = 1_000_000  # of a commit, and directories: ten times as many as Linux has
 LISTED_BYTES: Final = 256 << 20  # of git's list of them
 _LIST_CPU_S: Final = 120  # a million take some seconds
 _LOOK_S: Final = 0.5
@@ -78,20 +78,22 @@ def list_files(
     files: dict[bytes, TreeFile] = {}
     which = f"commit {commit.hex()}"
     with contextlib.closing(_lines(repository, commit, stop)) as lines:
-        for line in lines:
+        for number, line in enumerate(lines):
+            if number >= FILES:
+                raise CannotCheckOut(f"{which} is over the limit of {FILES} files and directories for a checkout")
             head, _, path = line.partition(b"\t")
-            mode, _, oid, size = head.split()
+            mode, kind, oid, size = head.split()
+            if kind == b"tree":  # in which there may be nothing
+                continue
             if path in files or not _NEVER.isdisjoint(path.lower().split(b"/")):
                 raise CannotCheckOut(f"{which} has {os.fsdecode(path)!a}, which cannot be a file's name here")
-            if len(files) >= FILES:
-                raise CannotCheckOut(f"{which} is over the limit of {FILES} files for a checkout")
             files[path] = TreeFile(mode, ObjectId(bytes.fromhex(oid.decode())), int(size) if size.isdigit() else 0)
     return files
 
 
 def _lines(repository: Repository, commit: ObjectId, stop: Callable[[], bool]) -> Generator[bytes, None, None]:
-    """What git says of each file, as it comes."""
-    args = ("ls-tree", "-r", "-l", "-z", "--full-tree", commit.hex())
+    """What git says of each file and directory, as it comes."""
+    args = ("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit.hex())
     left, room = b"", LISTED_BYTES
     with subprocess.Popen(
         repository.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment()

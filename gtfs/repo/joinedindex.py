@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from gtfs.repo.moving import JOINED_INDEX, Moving
 from gtfs.repo.repository import GitFailed, Repository
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ class JoinedIndex:
             return
         self._alone = 0
         try:
-            self._repository.git("multi-pack-index", "write", "--no-progress")
+            command = ("multi-pack-index", "write", "--no-progress")
+            with Moving(self._repository, {JOINED_INDEX: None}) as writing:
+                done = writing.run(*command)
+            if done.returncode:  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
+                raise GitFailed(command, done.returncode, done.stderr)
         except (GitFailed, OSError) as e:
             log.info("git's packs stay without one index: %s", e)

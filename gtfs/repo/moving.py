@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``$GIT_DIR/gtfs/moving``: the refs that a git of ours is moving, so that its locks are known should it be killed.
+"""``$GIT_DIR/gtfs/moving``: the refs that a git of ours is moving, and whether it writes one index over all packs, so
+that its locks are known should it be killed.
 
 It is durable before git begins, and emptied when git has ended. A git that outlives us keeps the file's flock, by a
 descriptor that it inherits: who sweeps waits for its end. Locks that anybody else has made are never touched.
@@ -24,6 +25,7 @@ from gtfs.repo.repository import Repository, git_environment
 log = logging.getLogger(__name__)
 
 LOCK: Final = ".lock"
+JOINED_INDEX: Final = b"objects/pack/multi-pack-index"
 
 _PACKED: Final = (b"packed-refs.lock", b"packed-refs.new")
 _END_S: Final = 30.0  # for a git that outlived us
@@ -32,7 +34,10 @@ _CLOCK_S: Final = 1.0  # by so much a file system's clock may be behind
 
 
 class Moving:
-    """Writes down ``refs`` (the name, and the new id or None) while git moves them; a context manager."""
+    """Writes down ``refs`` (the name, and the new id or None) while git moves them; a context manager.
+
+    HEAD, packed-refs and `JOINED_INDEX` are names as well.
+    """
 
     def __init__(self, repository: Repository, refs: Mapping[bytes, ObjectId | None]) -> None:
         self._repository = repository
@@ -93,7 +98,7 @@ def sweep_moving(repository: Repository) -> list[bytes]:
         for name, _ in found:
             (repository.path / os.fsdecode(name)).unlink(missing_ok=True)
         if found:
-            log.info("%d locks of refs were left by a killed git, %s first; they are gone", len(found), found[0][0])
+            log.info("%d locks were left by a killed git, %s first; they are gone", len(found), found[0][0])
         os.ftruncate(fd, 0)
         return [name for name, _ in found]
     finally:
@@ -118,8 +123,8 @@ def _left(repository: Repository, text: bytes, since_s: float) -> list[tuple[byt
     expected: dict[bytes, bytes | None] = {}  # None: whatever it holds
     for line in text.splitlines():
         oid, _, name = line.partition(b" ")
-        if name == b"HEAD":
-            expected[b"HEAD" + os.fsencode(LOCK)] = None
+        if name in (b"HEAD", JOINED_INDEX):
+            expected[name + os.fsencode(LOCK)] = None
         elif name == b"packed-refs":
             expected.update(dict.fromkeys(_PACKED))
         elif name.startswith(b"refs/") and b"/../" not in name:

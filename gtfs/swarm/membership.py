@@ -47,20 +47,20 @@ class Membership:
             for link in self._everybody():
                 link.call("force_dht_announce")
 
-    async def run_task(self, session: Any, port: int) -> None:
-        """All of it, as long as the session lives; ``port`` is that of our own DHT node."""
+    async def run_task(self, session: Callable[[], Any], port: int) -> None:
+        """All of it, as long as the session lives, None when it is closed; ``port`` is that of our own DHT node."""
         if not self._options.dht or self._options.proxy is not None:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._join_task, session)
             nursery.start_soon(self._seek_task, port)
 
-    async def _join_task(self, session: Any) -> None:
+    async def _join_task(self, session: Callable[[], Any]) -> None:
         # Again and again: the nodes that the user named may come later than we.
         wait_s = JOIN_FIRST_S
-        while self._options.dht_nodes:
+        while self._options.dht_nodes and session() is not None:
             for node in self._options.dht_nodes:
-                session.add_dht_node(node)
+                session().add_dht_node(node)
             await trio.sleep(wait_s)
             wait_s = min(2 * wait_s, JOIN_LAST_S)
 

@@ -7,11 +7,14 @@ Blocking for about a millisecond: called in a thread. Other sockets of the proce
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import stat
 from collections.abc import Callable, Collection
 from typing import NamedTuple
+
+log = logging.getLogger(__name__)
 
 _DESCRIPTORS = "/proc/self/fd"
 
@@ -67,9 +70,13 @@ def _each(is_meant: Callable[[Connection], bool], do: Callable[[socket.socket], 
 
 
 def _sockets() -> dict[int, int]:
-    """The inodes of this process's sockets by descriptor."""
-    with os.scandir(_DESCRIPTORS) as entries:
-        numbers = [int(entry.name) for entry in entries]
+    """The inodes of this process's sockets by descriptor; none where no descriptor is left to look with."""
+    try:
+        with os.scandir(_DESCRIPTORS) as entries:
+            numbers = [int(entry.name) for entry in entries]
+    except OSError as error:
+        log.info("connections are not looked at: %s", error.strerror)
+        return {}
     found = {}
     for number in numbers:
         try:

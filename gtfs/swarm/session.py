@@ -73,7 +73,7 @@ class Session:
         self.peer_id = make_peer_id(options.seeks_seeds)
         self._listener = Listener(options)
         self._dialling = Dialling(self._addresses, options.peers)
-        self._shares = Shares(self.peer_id, self.torrents, Slots(lambda chosen: self._lt.apply_settings(chosen)))
+        self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
         self._deceived: list[Torrent] = []
@@ -336,7 +336,7 @@ class Session:
         await self._listener.wait(self._lt, listen)
         for task in (self._tick_task, self._save_task, self._nodelay_task, self._addresses.look_up_task):
             self._nursery.start_soon(task)
-        self._nursery.start_soon(self._membership.run_task, self._lt, self.port)
+        self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
         self._nursery.start_soon(self._shares.run_task)
         self._nursery.start_soon(self.whole_peers.run_task)

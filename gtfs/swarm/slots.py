@@ -9,7 +9,7 @@ whoever asks: a reader waits for its few pieces now.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from gtfs.swarm.rendezvous import MOST_OWNERS
 
@@ -19,15 +19,16 @@ EVERYBODY: Final = -1
 
 
 class Slots:
-    """``tell`` gives libtorrent a setting."""
+    """``session`` gives libtorrent's, or None when it is closed."""
 
-    def __init__(self, tell: Callable[[dict[str, int]], None]) -> None:
-        self._tell = tell
+    def __init__(self, session: Callable[[], Any]) -> None:
+        self._session = session
         self._limit = EVERYBODY
 
     def choose(self, mirrors: int) -> None:
         """So many others fetch what this session fetches."""
         limit = AT_ONCE if mirrors > MANY else EVERYBODY
-        if limit != self._limit:
+        session = self._session()
+        if limit != self._limit and session is not None:
             self._limit = limit
-            self._tell({"unchoke_slots_limit": limit})
+            session.apply_settings({"unchoke_slots_limit": limit})

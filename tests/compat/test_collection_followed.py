@@ -23,7 +23,7 @@ from gtfs.collection.document import BadCollection
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.collection.manifest import BadManifest
 from gtfs.collection.mirrors import ABSENT_S
-from gtfs.collection.record import approve
+from gtfs.collection.record import Record, approve, read_record
 from gtfs.layout import Layout
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.lock import Busy, Lock
@@ -201,6 +201,27 @@ def test_a_mirror_goes_after_a_month_when_a_list_of_then_still_says_so(
     assert gone.name == "r000" and gone.directory == tmp_path / "mirrors" / "r000.git"
     assert collection.put_away(gone) == gone.directory and collection.gone() == []
     assert collection.describe()["gone"][0]["put_away"] == str(gone.directory)
+
+
+def test_what_a_full_disk_kept_from_being_written_of_a_list_is_found_at_the_next_look(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = follower(tmp_path, keys)
+    first = publisher.first("a", "b")
+    collection.take(publisher.sign(first))
+
+    def full(_record: Record, path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    document = publisher.sign(publisher.next(first, "a", "b", "c"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            collection.take(document)
+        assert names(collection) == ["a", "b"]
+    assert not collection.take(document)  # this list is held already
+    assert collection.look() and names(collection) == ["a", "b", "c"]
+    assert set(read_record(tmp_path / "state" / "mirrors.json").mirrors) == {"a", "b", "c"}
 
 
 @pytest.mark.warns

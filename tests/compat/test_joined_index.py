@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from gtfs.ids import SHA1
+from gtfs.ingest.sweep import sweep
 from gtfs.repo import joinedindex
 from gtfs.repo.joinedindex import JoinedIndex
+from gtfs.repo.moving import JOINED_INDEX, Moving
 from gtfs.repo.repository import Repository, create_repository
 
 
@@ -58,3 +60,28 @@ def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None
     (joined(repository) / "x").unlink()
     joined(repository).rmdir()
     assert repository.git("cat-file", "-t", oid) == b"blob\n"
+
+
+def lock_of(repository: Repository) -> Path:
+    return joined(repository).with_name("multi-pack-index.lock")
+
+
+def test_the_lock_of_a_git_that_was_killed_with_us_goes_at_the_next_start(repository: Repository) -> None:
+    for number in range(3):
+        add_pack(repository, b"%d" % number)
+    with Moving(repository, {JOINED_INDEX: None}):
+        text = repository.layout.moving.read_bytes()
+    repository.layout.moving.write_bytes(text)
+    lock_of(repository).touch()
+    sweep(repository)
+    assert not lock_of(repository).exists()
+    JoinedIndex(repository).came(3)
+    assert joined(repository).exists()
+
+
+def test_the_lock_of_another_program_stays(repository: Repository) -> None:
+    add_pack(repository, b"a")
+    lock_of(repository).touch()
+    JoinedIndex(repository).came(3)
+    sweep(repository)
+    assert lock_of(repository).exists() and not joined(repository).exists()

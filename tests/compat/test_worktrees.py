@@ -173,26 +173,39 @@ def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> Ob
     return history.commit(tree=oid)
 
 
-@pytest.mark.parametrize("limit", ["files", "bytes of names"])
+@pytest.mark.parametrize("limit", ["files and directories", "bytes of names"])
 def test_a_few_trees_that_stand_for_endless_files_are_refused_at_once(
     web: Web, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     first = web.follow({"a": b"1"})
-    monkeypatch.setattr(checkout, "FILES" if limit == "files" else "LISTED_BYTES", 100_000)
+    monkeypatch.setattr(checkout, "LISTED_BYTES" if limit == "bytes of names" else "FILES", 100_000)
     web.history.ref("refs/heads/main", bomb(web.history, levels=10, names=16))  # 10 ** 12 files
     seen = web.look()
     assert seen.at == first and f"over the limit of 100000 {limit}" in str(seen.trouble)
     assert web.versions() == {first} and not list(web.beside.glob(".making-*"))
 
 
-def test_a_list_without_end_and_without_a_line_ends_with_the_node(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = web.follow({"a": b"1"})
-    monkeypatch.setattr(checkout, "_LOOK_S", 0.0)
-    oid = web.history.put("tree", b"")
+def empty_trees(history: History) -> ObjectId:
+    """A commit that stands for 10 ** 14 directories without a file."""
+    oid = history.put("tree", b"")
     for _ in range(12):
         lines = "".join(f"040000 tree {oid.hex()}\t{n:02}\n" for n in range(16))
-        oid = ObjectId(bytes.fromhex(web.history.git("mktree", stdin=lines.encode()).decode()))
-    web.history.ref("refs/heads/main", web.history.commit(tree=oid))
+        oid = ObjectId(bytes.fromhex(history.git("mktree", stdin=lines.encode()).decode()))
+    return history.commit(tree=oid)
+
+
+def test_endless_directories_without_a_file_are_refused_at_once(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = web.follow({"a": b"1"})
+    monkeypatch.setattr(checkout, "FILES", 100_000)
+    web.history.ref("refs/heads/main", empty_trees(web.history))
+    seen = web.look()
+    assert seen.at == first and "over the limit of 100000 files and directories" in str(seen.trouble)
+
+
+def test_a_long_list_ends_with_the_node(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = web.follow({"a": b"1"})
+    monkeypatch.setattr(checkout, "_LOOK_S", 0.0)
+    web.history.ref("refs/heads/main", empty_trees(web.history))
     (seen,) = follow_worktrees(web.state, StopAt(3))
     assert seen.at == first and "was ended" in str(seen.trouble)
 

@@ -126,6 +126,10 @@ class Mount:
         except OSError:
             return ""
 
+    def wait_listed(self) -> None:
+        """Of a new mirror: until the tables of its reels are here. It stands before, and they come from others."""
+        wait_for(self.packs, lambda: f"it lists packs; log:\n{self.text()}")
+
     def wait_unpacked(self, *oids: str) -> None:
         for oid in oids:
             what = f"{oid} unpacked; log:\n"

@@ -103,6 +103,7 @@ def test_dead_trackers_do_no_harm_and_are_seen(house: House, pub: Path) -> None:
 def test_a_read_with_no_peer_ends_at_the_deadline_and_offline_at_once(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B", "read_timeout=2")
+    b.wait_listed()
     b.expected += STAYS
     old = house.git(pub, "rev-parse", "v1.0~2")
     a.unmount()
@@ -155,6 +156,7 @@ def errno_of_read(path: Path) -> int | None:
 def test_a_waiting_read_ends_at_once_with_the_mount(house: House, pub: Path, how: signal.Signals | str) -> None:
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B", "read_timeout=10m")
+    b.wait_listed()
     old = house.git(pub, "rev-parse", "v1.0~2")
     a.unmount()
     # A process of its own, as a thread of ours that the file system does not answer could not be killed.
@@ -181,6 +183,7 @@ def reads_in(directory: Path, pid: int) -> bool:
 def test_a_read_can_be_interrupted(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B", "read_timeout=10m")
+    b.wait_listed()
     old = house.git(pub, "rev-parse", "v1.0~2")
     a.unmount()
     reader = house.start(["cat", b.pack(old)])
@@ -208,6 +211,7 @@ def test_publish_ends_on_ctrl_c_and_keeps_what_it_encoded(house: House, fresh: P
 def test_sync_ends_on_ctrl_c_with_130_and_the_node_goes_on(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B")
+    b.wait_listed()
     a.unmount()
     process = house.start(["gtfs", "sync", b.dir])
     wait_for(lambda: _connected(process.pid), "it asked the node")

@@ -55,19 +55,23 @@ def test_sync_killed_at_any_step_goes_on_and_completes(house: House, pub: Path, 
     mirror, other = house.root / "m.git", house.root / "other.git"
     total = steps.count("sync", source, "--into", other, "-o", options)
     held: dict[str, str] = {}
-    kills = 0
     moments = random.Random(4)
-    # From a new mirror each time, and then on with what the last kill left.
-    for at in [*moments.sample(range(1, total), 6), total - 1, *moments.sample(range(1, total), 4)]:
-        if held and kills < 6:
-            shutil.rmtree(mirror)
-            held = {}
+    # How many steps a sync takes depends on when what comes from others; half as many it takes in any case.
+    surely = total // 2
+    # Of a new mirror each time; then on with what the last kill left.
+    for at in [*moments.sample(range(1, total), 6), total - 1]:
+        shutil.rmtree(mirror, ignore_errors=True)
+        assert steps.ends(at, "sync", source, "--into", mirror, "-o", options) or at > surely
+        if (mirror / "HEAD").exists():
+            house.acknowledged(mirror)
+    shutil.rmtree(mirror)
+    kills = 0
+    for at in [surely, *moments.sample(range(1, surely), 4)]:
         kills += steps.ends(at, "sync", source, "--into", mirror, "-o", options)
-        if mirror.exists() and (mirror / "HEAD").exists():
-            now = house.acknowledged(mirror)
-            assert held.items() <= now.items()
-            held = now
-    assert kills >= 7
+        now = house.acknowledged(mirror) if (mirror / "HEAD").exists() else {}
+        assert held.items() <= now.items()
+        held = now
+    assert kills
     house.gtfs("sync", source, "--into", mirror, "-o", options)
     assert house.refs(mirror) == house.refs(pub)
     assert house.objects(mirror) == house.objects(pub)

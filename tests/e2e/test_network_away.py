@@ -57,6 +57,7 @@ def is_waiting(process: subprocess.Popen[bytes], path: Path) -> bool:
 
 def test_a_peer_that_is_suspended_under_a_read_delivers_when_it_is_resumed(house: House, a: Mount) -> None:
     b = house.mount_mirror(a, "B", "read_timeout=10m")
+    b.wait_listed()
     oid, other = (house.git(a.repository, "rev-parse", name) for name in ("main~20", "v1.0~2"))
     wanted = sum_of(a, oid)
     packs = len(a.packs())
@@ -76,6 +77,7 @@ def test_a_peer_that_is_suspended_under_a_read_delivers_when_it_is_resumed(house
 
 def test_a_mirror_that_is_suspended_under_a_read_goes_on(house: House, a: Mount) -> None:
     b = house.mount_mirror(a, "B", "read_timeout=10m")
+    b.wait_listed()
     oid = house.git(a.repository, "rev-parse", "main~20")
     with stopped(a.pid):
         reader = reading(house, b, oid)
@@ -88,6 +90,7 @@ def test_a_mirror_that_is_suspended_under_a_read_goes_on(house: House, a: Mount)
 
 def test_a_read_outlives_its_peer_when_the_peer_comes_back(house: House, a: Mount) -> None:
     b = house.mount_mirror(a, "B", "read_timeout=10m")
+    b.wait_listed()
     oid = house.git(a.repository, "rev-parse", "main~20")
     wanted = sum_of(a, oid)
     os.kill(a.pid, signal.SIGSTOP)
@@ -103,6 +106,7 @@ def test_a_read_outlives_its_peer_when_the_peer_comes_back(house: House, a: Moun
 
 def test_a_read_whose_peer_vanished_ends_at_its_deadline_and_offline_at_once(house: House, a: Mount) -> None:
     b = house.mount_mirror(a, "B", "read_timeout=5")
+    b.wait_listed()
     oid = house.git(a.repository, "rev-parse", "main~20")
     os.kill(a.pid, signal.SIGSTOP)
     reader = reading(house, b, oid)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import threading
 import time
+from typing import Any
 
 import pytest
 import trio
@@ -14,8 +16,10 @@ from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
 from waiting import WAIT_S
 
+from gtfs.swarm import session as session_module
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
+from gtfs.swarm.settings import make_session
 
 pytestmark = pytest.mark.trio
 
@@ -282,6 +286,30 @@ async def test_a_rate_limit_holds_on_loopback_too(reel, tmp_path):
             await torrent.fetch_all(stall_s=WAIT_S)
             # A slow machine only makes it longer. At first there is some to spare.
             assert torrent.local_bytes() < rate * (2 + time.monotonic() - begun)
+
+
+class Watched:
+    """libtorrent's session, and the thread in which it goes."""
+
+    ends: list[str] = []
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __del__(self) -> None:
+        self.ends.append(threading.current_thread().name)
+
+
+async def test_libtorrents_session_goes_in_a_thread_of_its_own_as_that_takes_time(monkeypatch):
+    monkeypatch.setattr(Watched, "ends", [])
+    monkeypatch.setattr(session_module, "make_session", lambda *given: Watched(make_session(*given)))
+    async with open_session(dataclasses.replace(LOOPBACK, dht=True, dht_nodes=(("127.0.0.1", free_port()),))):
+        pass
+    (thread,) = Watched.ends
+    assert thread != threading.main_thread().name
 
 
 async def test_a_second_ctrl_c_while_the_session_closes_ends_it_all_the_same(monkeypatch):

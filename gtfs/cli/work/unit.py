@@ -19,6 +19,7 @@ UNIT: Final = "gtfs-seed.service"
 _BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 _LINGER: Final = Path("/var/lib/systemd/linger")
 _ANSWER_S: Final = 20
+_START_S: Final = 600  # a daemon has started when it seeds all that it can, and has all the time that it wants for it
 
 
 class NotStarted(GtfsError):
@@ -40,7 +41,14 @@ class Unit:
 
     def enable(self) -> None:
         """Have it run from now on; returns when it does. Raises `NotStarted`."""
-        done = subprocess.run([*self.command, "enable", "--now", UNIT], capture_output=True, check=False)
+        asked = [*self.command, "enable", "--now", UNIT]
+        try:
+            done = subprocess.run(asked, capture_output=True, timeout=_START_S, check=False)
+        except OSError as error:
+            raise NotStarted(f"{self.how()}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            late = f"it is not seeding yet after {_START_S} s, and goes on starting if it can"
+            raise NotStarted(f"{self.how()}: {late}; see journalctl {self._journal()}-u {UNIT}") from None
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
             raise NotStarted(f"{self.how()}: {said[0]}; see journalctl {self._journal()}-u {UNIT}")

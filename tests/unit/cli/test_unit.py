@@ -76,3 +76,19 @@ def test_a_unit_that_cannot_be_started_says_where_to_look(systemctl: Path, monke
     systemctl.with_name("systemctl.enable").touch()
     found.enable()
     assert systemctl.with_name("systemctl.asked").read_text().endswith("enable --now gtfs-seed.service\n")
+
+
+def test_a_unit_that_does_not_get_started_is_not_waited_for_without_end(
+    systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    found = find_unit(places(), USUAL)
+    assert found is not None
+    monkeypatch.setattr(unit, "_START_S", 0.2)
+    systemctl.write_text("#!/bin/sh\nexec sleep 1000\n")
+    with pytest.raises(NotStarted, match="not seeding yet"):
+        found.enable()
+    systemctl.unlink()
+    monkeypatch.setenv("PATH", str(systemctl.parent))
+    with pytest.raises(NotStarted, match="No such file"):
+        found.enable()

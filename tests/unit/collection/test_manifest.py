@@ -59,6 +59,13 @@ def test_two_names_that_are_one_place_are_refused() -> None:
         read_manifest(b'{"/a.git": {}, "/A.git": {}}')
 
 
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"[["])
+def test_values_without_end_are_refused_before_they_are_read(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(manifest.json, "loads")
+    with pytest.raises(BadManifest, match="over the limit manifest: more than 1600000 values"):
+        read_manifest(gzip.compress(b'{"a": {"symlinks": [' + value * 1_600_000))
+
+
 def test_a_gzip_bomb_ends_at_the_limit() -> None:
     bomb = gzip.compress(b"\0" * (manifest.UNPACKED_BYTES + 1))
     assert len(bomb) < 100_000

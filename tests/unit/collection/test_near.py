@@ -31,6 +31,10 @@ FAR, NEAR, HERE, FILE = "https://h.example/c.asc", "http://10.1.2.3/c.asc", "htt
         ("http://10.1/x", (NEAR, HERE, FILE)),
         ("http://①②⑦.0.0.1/x", (HERE, FILE)),
         ("http://ｌｏｃａｌｈｏｓｔ/x", (HERE, FILE)),
+        # And as IDNA does, which knows four dots.
+        ("http://127\u30020\uff0e0\uff611/x", (HERE, FILE)),
+        ("http://10\u30021\u30022\u30023/x", (NEAR, HERE, FILE)),
+        ("http://localhost\u3002/x", (HERE, FILE)),
         ("http://[::ffff:127.0.0.1]/x", (HERE, FILE)),
         ("http://[::ffff:10.0.0.1]/x", (NEAR, HERE, FILE)),
         ("http://[64:ff9b::7f00:1]/x", (HERE, FILE)),

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from gtfs.collection.followed import FollowSettings
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon import roster as roster_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
@@ -207,6 +208,7 @@ def test_what_was_added_is_there_after_a_restart(tmp_path: Path) -> None:
         "{",
         '{"format": 2, "repositories": []}',
         '{"format": 1, "repositories": [{"name": "../x"}]}',
+        '{"format": 1, "repositories": [{"name": 1, "source": "/a", "directory": "/a", "options": []}]}',
         "[" * 9999,
     ]
     + ['{"format": 1, "repositories": [{"name": "../x", "source": "/a", "directory": "/a", "options": []}]}'],
@@ -286,3 +288,54 @@ def test_what_is_added_runs_and_goes_again_and_what_is_configured_stays(
 
     configuration = Configuration(mirrors=Path("/m"), repositories=(wanted("a"),))
     with_service(tmp_path, monkeypatch, configuration, act)
+
+
+# -- collections that are followed --------------------------------------------------------------------------------
+
+
+class Follower:
+    """In the place of one: what is being written when it is to end is written to the end."""
+
+    log: list[str] = []
+
+    def __init__(self, _root: object, settings: FollowSettings, *_: object) -> None:
+        self.settings = settings
+        self.scope, self.ended = trio.CancelScope(), trio.Event()
+
+    async def open(self) -> None:
+        self.log.append(f"reads {self.settings.source}")
+
+    async def run_task(self) -> None:
+        with self.scope:
+            await trio.sleep_forever()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(10)
+        self.log.append(f"has written {self.settings.source}")
+        self.ended.set()
+
+    async def look(self) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    def wanted(self) -> list[WantedRepository]:
+        return []
+
+
+def test_who_follows_a_collection_by_other_settings_begins_when_the_one_before_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Follower)
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+
+    def configuration(source: str) -> Configuration:
+        return Configuration(collections=(FollowSettings("kernel", source, tmp_path / "mirrors"),))
+
+    async def act(service: Service, roster: Roster) -> None:
+        service._read = lambda: configuration("second")
+        async with trio.open_nursery() as nursery:  # as by SIGHUP and by a command
+            nursery.start_soon(service.reread)
+            nursery.start_soon(service.reread)
+
+    with_service(tmp_path, monkeypatch, configuration("first"), act)
+    assert log == ["reads first", "has written first", "reads second"]

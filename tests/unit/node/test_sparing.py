@@ -11,7 +11,7 @@ import trio
 from gtfs.node.sparing import MOST_S, ListedVersion, Sparing
 
 pytestmark = pytest.mark.trio
-AT_REST: dict[str, Any] = {"version": 3, "heard": True, "left_s": 86400.0, "listed": ListedVersion("demo", 3)}
+AT_REST: dict[str, Any] = {"version": 3, "silent": True, "left_s": 86400.0, "listed": ListedVersion("demo", 3)}
 
 
 def sparing(**changes: Any) -> Sparing:
@@ -21,7 +21,7 @@ def sparing(**changes: Any) -> Sparing:
     )  # fmt: skip
     until_s = None if held is None else int(time.time() + given["left_s"])
     state: Any = SimpleNamespace(held=held, good_until_s=lambda: until_s)
-    bell: Any = SimpleNamespace(is_heard=lambda: given["heard"])
+    bell: Any = SimpleNamespace(is_silent_after=lambda version: given["silent"] and version == given["version"])
     return Sparing(state, bell, lambda: given["listed"])
 
 
@@ -37,7 +37,7 @@ async def test_a_mirror_that_holds_what_is_listed_and_hears_the_bell_leaves_a_tu
         {"listed": None},
         {"listed": ListedVersion("demo", 4)},
         {"listed": ListedVersion("other", 3)},
-        {"heard": False},
+        {"silent": False},
         {"left_s": 3600.0},
         {"left_s": -1.0},
         {"version": None},

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from contextlib import closing
 
 import pytest
 
 from gtfs.swarm import nodelay
-from gtfs.swarm.nodelay import Connection, NoDelay, break_connections
+from gtfs.swarm.nodelay import Connection, NoDelay, break_connections, hang_up
 
 
 def test_of_two_connections_with_one_peer_only_the_one_that_was_named_is_broken():
@@ -62,3 +63,15 @@ def test_a_number_that_is_a_pipe_by_now_is_left_alone_and_its_reader_hears_of_it
     os.set_blocking(reader, False)
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+def test_where_no_descriptor_is_left_nothing_is_looked_at_and_nothing_fails():
+    """A session ends with whatever its tasks raise, and all repositories of a daemon with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    no_delay, endpoints = NoDelay(), {("192.0.2.1", 1)}
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        found = no_delay.set(endpoints), hang_up(endpoints), break_connections([])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == (0, 0, 0)
