@@ -36,6 +36,16 @@ def relied_on(index: Index) -> frozenset[str]:
     return frozenset((index.meta.get(_PACKS) or "").split())
 
 
+def rely_on_others(index: Index, gone: Collection[str], made: Collection[str]) -> None:
+    """Note that ``made`` have all that ``gone`` had, as after `gtfs.repo.upkeep`: nothing is lost, and git need not be
+    asked for each of a million packs."""
+    noted = index.meta.get(_PACKS)
+    if noted is None or noted == _DOUBT:
+        return
+    with index.transaction():
+        index.meta.set(_PACKS, " ".join(sorted({*noted.split(), *made}.difference(gone))))
+
+
 def doubt(index: Index) -> None:
     """Let the next `find_lost` look at trees and blobs, too: one was missed."""
     index.meta.set(_PACKS, _DOUBT)
