@@ -18,7 +18,7 @@ from gtfs.repo.repository import GitFailed, Repository
 log = logging.getLogger(__name__)
 
 _MOST_ALONE: Final = 32  # packs that it does not have; to write it costs git about as much as one batch
-_MOST_BYTES: Final = 160 << 20  # of the packs' indexes; git needs about twice that, 62 bytes an object (facts.md)
+_MOST_BYTES: Final = 128 << 20  # of the packs' indexes; git needs about twice that, 62 bytes an object (facts.md)
 
 
 class JoinedIndex:
