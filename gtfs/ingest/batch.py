@@ -26,6 +26,7 @@ from gtfs.trust.policy import Vouch
 MAX_PACKS = 5000
 MAX_EXPANDED = 512 * MIB  # bytes of the objects, which git goes through
 MAX_PACKED = 64 * MIB
+MAX_OBJECTS = 100_000  # some 400 bytes of memory each, of up to three batches
 ENOUGH_PACKS = 1000  # rather than that git waits
 ENOUGH_EXPANDED = 48 * MIB
 FIRST_PACKS = 300  # where git has had nothing to do so far
@@ -93,7 +94,12 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether the next pack should go into another batch."""
-        return len(self.members) >= MAX_PACKS or self._expanded >= MAX_EXPANDED or self._length >= MAX_PACKED
+        return (
+            len(self.members) >= MAX_PACKS
+            or len(self._places) >= MAX_OBJECTS
+            or self._expanded >= MAX_EXPANDED
+            or self._length >= MAX_PACKED
+        )
 
     @property
     def is_enough(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 from gtfs.ids import ObjectId
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _PACKS = "git-packs"  # in the index: those that held all that is unpacked; _DOUBT if not even trees can be believed
 _DOUBT = "?"
+_ASKED = 100_000  # objects of which git is asked at a time: it may be a million, and all that it says is held
 
 
 def rely_on(index: Index, packs: Collection[str]) -> None:
@@ -34,6 +36,16 @@ def rely_on(index: Index, packs: Collection[str]) -> None:
 def relied_on(index: Index) -> frozenset[str]:
     """The packs that were noted."""
     return frozenset((index.meta.get(_PACKS) or "").split())
+
+
+def rely_on_others(index: Index, gone: Collection[str], made: Collection[str]) -> None:
+    """Note that ``made`` have all that ``gone`` had, as after `gtfs.repo.upkeep`: nothing is lost, and git need not be
+    asked for each of a million packs."""
+    noted = index.meta.get(_PACKS)
+    if noted is None or noted == _DOUBT:
+        return
+    with index.transaction():
+        index.meta.set(_PACKS, " ".join(sorted({*noted.split(), *made}.difference(gone))))
 
 
 def doubt(index: Index) -> None:
@@ -87,9 +99,14 @@ def absent(repository: Repository, oids: Collection[ObjectId]) -> list[ObjectId]
         return []
     if not any(map(_has_objects, repository.object_directories())):  # a new mirror's, before its first pack
         return list(oids)
-    asked = b"".join(oid.hex().encode() + b"\n" for oid in oids)
-    out = repository.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked)
-    return [ObjectId(bytes.fromhex(line[:-8].decode())) for line in out.splitlines() if line.endswith(b" missing")]
+    found: list[ObjectId] = []
+    left = iter(oids)
+    while run := list(islice(left, _ASKED)):
+        asked = b"".join(oid.hex().encode() + b"\n" for oid in run)
+        out = repository.git("cat-file", "--batch-check=%(objectname)", "--buffer", stdin=asked)
+        missing = (line[:-8] for line in out.splitlines() if line.endswith(b" missing"))
+        found += [ObjectId(bytes.fromhex(name.decode())) for name in missing]
+    return found
 
 
 def missing_objects(

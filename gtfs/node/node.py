@@ -108,7 +108,7 @@ class Node:
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)
-        self.upkeep = Upkeep(state.repository, self.news.unpacked)
+        self.upkeep = Upkeep(state.repository, state.index, self._writing)
         self.worktrees = Worktrees(state, self._writing, self.news.moved)
         self.hooks = HookRuns(state, self.news.followed, self.worktrees.look, options.hooks)
         seen = partial(trouble_facts, state, self.reel_torrents, self.written, self.worktrees)

@@ -11,11 +11,13 @@ import logging
 import trio
 
 from gtfs.errors import GtfsError
+from gtfs.ingest.lost import rely_on_others
 from gtfs.node.nursery import cancelled
 from gtfs.node.saidonce import SaidOnce
+from gtfs.reel.index import Index
 from gtfs.repo.repository import Repository
 from gtfs.repo.upkeep import repack
-from gtfs.view.news import Count
+from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -26,23 +28,26 @@ AGAIN_S = 600.0  # after a failure, which most likely is a full disk
 class Upkeep:
     """One node's."""
 
-    def __init__(self, repository: Repository, unpacked: Count) -> None:
+    def __init__(self, repository: Repository, index: Index, writing: Writing) -> None:
         self._repository = repository
-        self._unpacked = unpacked
+        self._index = index
+        self._writing = writing
         self._said = SaidOnce(log)
 
     async def run_task(self) -> None:
         """Look whenever something was unpacked."""
         seen = 0
         while True:
-            seen = await self._unpacked.wait_beyond(seen)
+            seen = await self._writing.news.unpacked.wait_beyond(seen)
             await trio.sleep(REST_S if await self.look() else AGAIN_S)
 
     async def look(self) -> bool:
         """Repack if there is reason to; False if that failed, which is logged and harms nobody."""
         what = f"git's packs in {self._repository.path} stay as they are"
         try:
-            await trio.to_thread.run_sync(repack, self._repository, cancelled)
+            repacked = await trio.to_thread.run_sync(repack, self._repository, cancelled)
+            if repacked is not None:
+                await self._writing.run(rely_on_others, self._index, *repacked)
         except (GtfsError, OSError) as e:
             self._said.warn(what, e)
             return False

@@ -25,6 +25,7 @@ from gtfs.pack.walk import Introduced, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
 MAX_DELTA_OBJECT: Final = 32 * MIB  # bytes; §3.3, §3.8
+_KEPT_OBJECT: Final = 320  # bytes, about, of what is kept, beside its data: most blobs may be smaller
 _FLUSH: Final = MIB
 _ASKED: Final = 32  # objects of a pack that are looked for together
 
@@ -227,8 +228,8 @@ class Encoder:
         data = raw.data
         if data is not None and len(data) <= self._cached_bytes // 4:
             self._recent[oid, kind] = data
-            self._recent_bytes += len(data)
+            self._recent_bytes += len(data) + _KEPT_OBJECT
             while self._recent_bytes > self._cached_bytes:
                 _, old = self._recent.popitem(last=False)
-                self._recent_bytes -= len(old)
+                self._recent_bytes -= len(old) + _KEPT_OBJECT
         return data, raw.size

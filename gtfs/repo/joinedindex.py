@@ -3,11 +3,14 @@
 turns, so that without it a batch costs the more the more batches came before. One thread.
 
 Only a hint of git's, made from the packs' own indexes: packs that go take it with them (`gtfs.repo.upkeep`, git gc).
+To write it, git has all that is in it in memory: of millions of objects it covers the small packs, which are many.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from itertools import accumulate
 from typing import Final
 
 from gtfs.repo.moving import JOINED_INDEX, Moving
@@ -16,6 +19,7 @@ from gtfs.repo.repository import GitFailed, Repository
 log = logging.getLogger(__name__)
 
 _MOST_ALONE: Final = 32  # packs that it does not have; to write it costs git about as much as one batch
+_MOST_BYTES: Final = 128 << 20  # of the packs' indexes; git needs about twice that, 62 bytes an object (facts.md)
 
 
 class JoinedIndex:
@@ -32,10 +36,21 @@ class JoinedIndex:
             return
         self._alone = 0
         try:
-            command = ("multi-pack-index", "write", "--no-progress")
+            command = ("multi-pack-index", "write", "--no-progress", "--stdin-packs")
+            names = "".join(f"{name}\n" for name in self._small())
             with Moving(self._repository, {JOINED_INDEX: None}) as writing:
-                done = writing.run(*command)
+                done = writing.run(*command, stdin=names.encode())
             if done.returncode:  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
                 raise GitFailed(command, done.returncode, done.stderr)
         except (GitFailed, OSError) as e:
             log.info("git's packs stay without one index: %s", e)
+
+    def _small(self) -> list[str]:
+        """The packs' indexes, the smallest first, as far as there is memory for them."""
+        sizes = {}
+        for index in (self._repository.objects / "pack").glob("*.idx"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[index.name] = index.stat().st_size
+        names = sorted(sizes, key=sizes.__getitem__)
+        fit = sum(total <= _MOST_BYTES for total in accumulate(sizes[name] for name in names))
+        return names[:fit]

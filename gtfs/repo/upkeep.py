@@ -2,9 +2,10 @@
 """Repacks when git packs have become many, as `git gc --auto` would: every batch that is let in leaves one, and each
 git process looks at them all.
 
-This is `git repack -d --geometric=2` with four differences: what is written is in a quarantine, so that a kill leaves
+This is `git repack -d --geometric=2` with five differences: what is written is in a quarantine, so that a kill leaves
 nothing in the object store; the directory is synced before an old pack goes; only the repository's own packs are
-taken, which git 2.39 does not heed where there are alternates; and no pack becomes so large by it that memory is short.
+taken, which git 2.39 does not heed where there are alternates; no pack becomes so large by it that memory is short; and
+git sees nothing but what becomes one, as else it reads every commit of the history for names to go by.
 Every object of the packs stays, whether a ref reaches it or not. There is no lock: who reads or adds packs meanwhile
 goes on, as git and `known.KnownObjects` look again for what they miss. One thread at a time for one repository.
 """
@@ -21,7 +22,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gtfs.repo.repository import GitFailed, Repository, git_environment, list_of_paths
+from gtfs.repo.repository import GitFailed, Repository, git_environment
 from gtfs.repo.unpack import publish_packs
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,18 @@ log = logging.getLogger(__name__)
 
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
-_MOST: Final = 1_000_000  # objects in what is made; git needs some 330 bytes of memory each (977 MiB for 3 million)
+_MAPPED: Final = ("-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m")  # it goes through them once
+_MOST: Final = 1_000_000  # objects in what is made; git needs some 300 bytes of memory each
 _INDEX_BYTES: Final = 28  # at least, of an object in a pack's index
 _STOP_POLL_S: Final = 0.1
 _LEFT_ALONE: Final = (".keep", ".mtimes")  # what somebody protects; what git gc is to throw away one day
+
+
+class Repacked(NamedTuple):
+    """File names of packs: those that went, and the ones that have all of their objects."""
+
+    gone: list[str]
+    made: list[str]
 
 
 class _Pack(NamedTuple):
@@ -50,32 +59,32 @@ def sweep_repacking(repository: Repository) -> None:
     shutil.rmtree(repository.layout.repacking, ignore_errors=True)
 
 
-def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> int:
-    """Make one of the small packs if there are more than git would let be; gives how many those were, often 0.
+def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> Repacked | None:
+    """Make one of the small packs if there are more than git would let be; gives what came of it, often nothing.
 
     Raises `GitFailed`, OSError (a full disk); then, and after ``stop``, nothing has changed.
     """
     packs = _own_packs(repository)
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
     if len(packs) < 2 or repository.is_partial() or not 0 < _limit(repository) < len(packs):
-        return 0
-    count = choose([pack.size for pack in packs[: _few(packs)]])
-    small, large = packs[:count], packs[count:]
+        return None
+    small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
     sweep_repacking(repository)
     made = quarantine / "pack"
     quarantine.mkdir(mode=0o700)
     made.mkdir()
     try:
-        if not small or not _pack(repository, small, large, quarantine, stop):
-            return 0
+        if not small or not _pack(repository, small, quarantine, stop):
+            return None
         stems = {file.stem for file in made.iterdir()}
         publish_packs(made, repository.objects / "pack")
     finally:
         sweep_repacking(repository)
-    _remove([pack for pack in small if pack.stem.name not in stems])
-    log.info("%d git packs of %d bytes became %d", count, sum(pack.size for pack in small), len(stems))
-    return count
+    gone = [pack for pack in small if pack.stem.name not in stems]
+    _remove(gone)
+    log.info("%d git packs of %d bytes became %d", len(small), sum(pack.size for pack in small), len(stems))
+    return Repacked([pack.name for pack in gone], [f"{stem}.pack" for stem in stems])
 
 
 def choose(sizes: Sequence[int]) -> int:
@@ -125,29 +134,25 @@ def _limit(repository: Repository) -> int:
     return setting("gc.autoPackLimit", "50") if setting("gc.auto", "6700") > 0 else 0
 
 
-def _pack(
-    repository: Repository,
-    small: Sequence[_Pack],
-    large: Sequence[_Pack],
-    quarantine: Path,
-    stop: Callable[[], bool],
-) -> bool:
-    """Write what ``small`` have and ``large`` have not into the quarantine; False if stopped."""
-    env = git_environment(
-        {"GIT_OBJECT_DIRECTORY": str(quarantine), "GIT_ALTERNATE_OBJECT_DIRECTORIES": list_of_paths(repository.objects)}
-    )
+def _pack(repository: Repository, small: Sequence[_Pack], quarantine: Path, stop: Callable[[], bool]) -> bool:
+    """Write what ``small`` have into the quarantine; False if stopped."""
+    seen = quarantine / "seen"
+    (seen / "pack").mkdir(parents=True)
+    for pack in small:
+        for suffix in (".pack", ".idx"):
+            (seen / "pack" / (pack.stem.name + suffix)).symlink_to(pack.stem.with_name(pack.stem.name + suffix))
     command = repository.command(
-        "pack-objects", "--stdin-packs", "--non-empty", "--delta-base-offset", "--quiet", "--threads=1",
+        *_MAPPED, "pack-objects", "--stdin-packs", "--non-empty", "--delta-base-offset", "--quiet", "--threads=1",
         f"--window-memory={_WINDOW_MEMORY}", str(quarantine / "pack" / "pack"),
     )  # fmt: skip
-    given: bytes | None = "".join([f"{p.name}\n" for p in small] + [f"^{p.name}\n" for p in large]).encode()
+    given: bytes | None = "".join(f"{pack.name}\n" for pack in small).encode()
     said: bytes | None = None
     with subprocess.Popen(
         ["nice", "-n", "19", "ionice", "-c", "3", "-t", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=env,
+        env=git_environment({"GIT_OBJECT_DIRECTORY": str(seen)}),
         start_new_session=True,  # what Ctrl-C means is for `stop` to say
     ) as process:
         try:

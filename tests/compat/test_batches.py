@@ -63,10 +63,11 @@ def test_deltas_find_bases_in_packs_too_large_to_be_kept(
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_PACKS", 7), ("MAX_OBJECTS", 20)])
 def test_small_batches_let_everything_in(
-    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
-    monkeypatch.setattr(batch, "MAX_PACKS", 7)
+    monkeypatch.setattr(batch, bound, most)
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
 
 

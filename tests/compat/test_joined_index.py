@@ -52,6 +52,25 @@ def test_what_came_after_it_is_found(repository: Repository) -> None:
         assert repository.git("cat-file", "-t", oid) == b"blob\n"
 
 
+def test_it_covers_as_many_packs_as_there_is_memory_for_the_smallest_first(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oids = [repository.git("hash-object", "-w", "--stdin", stdin=b"%d" % n).strip() for n in range(300)]
+    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=b"\n".join(oids) + b"\n")
+    repository.git("prune-packed", "-q")
+    large = next((repository.objects / "pack").glob("*.idx"))
+    for number in range(300, 302):
+        add_pack(repository, b"%d" % number)
+    monkeypatch.setattr(joinedindex, "_MOST_BYTES", large.stat().st_size)
+    JoinedIndex(repository).came(3)
+    names = joined(repository).read_bytes()
+    small = {path.name for path in (repository.objects / "pack").glob("*.idx")} - {large.name}
+    assert len(small) == 2
+    assert all(name.encode() in names for name in small)
+    assert large.name.encode() not in names
+    assert repository.git("cat-file", "-t", oids[0].decode()) == b"blob\n"
+
+
 def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None:
     oid = add_pack(repository, b"a")
     joined(repository).mkdir()

@@ -13,8 +13,9 @@ import pytest
 import trio
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
-from gtfs.ingest import batch, recent
+from gtfs.ingest import batch, lost, recent
 from gtfs.ingest.candidate import Candidate
+from gtfs.ingest.lost import find_lost
 from gtfs.node import upkeep as node_upkeep
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
@@ -26,7 +27,8 @@ from gtfs.repo.repository import GitFailed, Repository, create_repository, open_
 from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
 from gtfs.state.state import State
-from gtfs.view.news import Count
+from gtfs.view.news import News
+from gtfs.view.writing import Writing
 
 MANY = 60  # packs, over the limit of 50 that git has
 
@@ -56,6 +58,12 @@ def objects(repository: Repository) -> set[bytes]:
     return set(lines)
 
 
+def repacked(repository: Repository) -> int:
+    """How many packs became one."""
+    done = repack(repository)
+    return 0 if done is None else len(done.gone)
+
+
 def nothing_is_left(repository: Repository) -> None:
     assert not (repository.layout.repacking).exists()
     assert all(name.startswith(("pack-", "multi-pack-index")) for name in packs(repository))
@@ -83,12 +91,12 @@ def test_many_packs_become_few_and_what_no_ref_reaches_stays(tmp_path: Path, fmt
     fill(repository)
     before = objects(repository)
     assert len(before) == count(repository) == MANY
-    assert repack(repository) > MANY / 2
+    assert repacked(repository) > MANY / 2
     assert objects(repository) == before
     assert count(repository) < 10
     repository.git("fsck", "--full", "--strict")
     nothing_is_left(repository)
-    assert repack(repository) == 0
+    assert repacked(repository) == 0
 
 
 @pytest.fixture
@@ -123,10 +131,28 @@ def test_the_packs_of_many_batches_stay_few(
 def test_no_pack_gets_more_objects_than_memory_is_for(many: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     packs = sorted((many.objects / "pack").glob("*.idx"), key=lambda file: file.with_suffix(".pack").stat().st_size)
     monkeypatch.setattr(upkeep, "_MOST", sum(file.stat().st_size // 28 for file in packs[:5]))
-    assert repack(many) == 5
+    assert repacked(many) == 5
     monkeypatch.setattr(upkeep, "_MOST", 1)
-    assert repack(many) == 0
+    assert repacked(many) == 0
     many.git("fsck", "--full")
+
+
+def test_git_sees_nothing_but_the_packs_that_become_one(
+    many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would read every commit of the history that it can find, for the sake of names.
+    kept = min((many.objects / "pack").glob("*.pack"))
+    kept.with_suffix(".keep").touch()
+    seen = tmp_path / "seen"
+    names = 'cat "$GIT_OBJECT_DIRECTORY"/pack/*.idx | wc -c; ls "$GIT_OBJECT_DIRECTORY/pack"'
+    fake(tmp_path, monkeypatch, f'(echo "$GIT_ALTERNATE_OBJECT_DIRECTORIES"; {names}) > {seen}; exit 1')
+    with pytest.raises(GitFailed):
+        repack(many)
+    alternates, size, *found = seen.read_text().split("\n")
+    files = [path for path in (many.objects / "pack").iterdir() if path.stem != kept.stem]
+    assert alternates == ""
+    assert int(size) == sum(path.stat().st_size for path in files if path.suffix == ".idx")
+    assert sorted(filter(None, found)) == sorted(path.name for path in files if path.suffix in (".pack", ".idx"))
 
 
 def test_readers_with_the_old_packs_open_go_on(many: Repository) -> None:
@@ -171,7 +197,7 @@ def packs_held_by_children() -> list[str]:
 def test_the_settings_that_forbid_gits_own_repacking_forbid_this(many: Repository, name: str, value: str) -> None:
     many.git("config", name, value)
     before = packs(many)
-    assert repack(many) == 0
+    assert repacked(many) == 0
     assert packs(many) == before
 
 
@@ -180,9 +206,9 @@ def test_a_lower_limit_is_heeded(tmp_path: Path) -> None:
     repository.state_directory.mkdir()
     fill(repository, 6)
     repository.git("config", "gc.autoPackLimit", "6")
-    assert repack(repository) == 0
+    assert repacked(repository) == 0
     add_pack(repository, b"one more")
-    assert repack(repository) == 7
+    assert repacked(repository) == 7
 
 
 def test_a_setting_that_is_no_number_is_told(many: Repository) -> None:
@@ -233,7 +259,7 @@ def test_what_is_stopped_ends_at_once_and_changes_nothing(
     pid = tmp_path / "pid"
     fake(tmp_path, monkeypatch, f"echo $$ > {pid}\necho half > {many.layout.repacking}/pack/tmp_pack_x\nexec sleep 600")
     before = packs(many)
-    assert repack(many, stop=lambda: pid.exists() and bool(pid.read_text())) == 0
+    assert repack(many, stop=lambda: pid.exists() and bool(pid.read_text())) is None
     assert not is_running(pid)
     assert packs(many) == before
     nothing_is_left(many)
@@ -246,6 +272,10 @@ def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     left.write_bytes(b"half")
     with State(repository):
         nothing_is_left(repository)
+
+
+def never(*_args: object) -> None:
+    raise AssertionError("git was asked")
 
 
 def while_it_works(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
@@ -296,7 +326,7 @@ def test_kept_and_cruft_packs_are_left_alone(many: Repository) -> None:
 def test_a_partial_clone_is_left_alone(many: Repository) -> None:
     min((many.objects / "pack").glob("*.pack")).with_suffix(".promisor").touch()
     before = packs(many)
-    assert repack(many) == 0
+    assert repacked(many) == 0
     assert packs(many) == before
 
 
@@ -349,6 +379,27 @@ async def test_a_running_node_repacks_after_something_came(many: Repository) -> 
 
 @pytest.mark.trio
 @pytest.mark.warns
+async def test_git_is_not_asked_for_all_packs_once_more_after_a_nodes_own_repacking(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(batch, "MAX_PACKS", 1)
+            state.ingest().run(candidate._replace(promised=None) for candidate in offered[:MANY])
+        before = count(state.repository)
+        assert await Upkeep(state.repository, state.index, Writing(News(state.index))).look()
+        assert count(state.repository) < before
+        with monkeypatch.context() as patch:
+            patch.setattr(lost, "absent", never)
+            assert find_lost(state.repository, state.index) == 0
+        # What somebody deletes later is missed all the same.
+        for path in list((state.repository.objects / "pack").iterdir()):
+            path.unlink()
+        assert find_lost(state.repository, state.index) == MANY
+
+
+@pytest.mark.trio
+@pytest.mark.warns
 async def test_a_failure_is_logged_once_and_tried_again(
     many: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -356,14 +407,15 @@ async def test_a_failure_is_logged_once_and_tried_again(
     monkeypatch.setattr(node_upkeep, "AGAIN_S", 0.01)
     tries = tmp_path / "tries"
     fake(tmp_path, monkeypatch, f"echo >> {tries}\necho 'fatal: No space left on device' >&2\nexit 128")
-    unpacked = Count()
-    kept = Upkeep(many, unpacked)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(kept.run_task)
-        await until(lambda: unpacked.grow() or (tries.exists() and tries.stat().st_size >= 3))
-        (tmp_path / "bin" / "nice").unlink()
-        await until(lambda: unpacked.grow() or count(many) < MANY)
-        nursery.cancel_scope.cancel()
+    with State(many) as state:
+        writing = Writing(News(state.index))
+        unpacked = writing.news.unpacked
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Upkeep(many, state.index, writing).run_task)
+            await until(lambda: unpacked.grow() or (tries.exists() and tries.stat().st_size >= 3))
+            (tmp_path / "bin" / "nice").unlink()
+            await until(lambda: unpacked.grow() or count(many) < MANY)
+            nursery.cancel_scope.cancel()
     assert [r.levelname for r in caplog.records if r.name == node_upkeep.__name__] == ["WARNING"]
 
 
@@ -374,13 +426,13 @@ async def test_the_end_of_a_node_ends_its_upkeep(
     pid = tmp_path / "pid"
     fake(tmp_path, monkeypatch, f"echo $$ > {pid}\nexec sleep 600")
     before = packs(many)
-    unpacked = Count()
-    kept = Upkeep(many, unpacked)
-    unpacked.grow()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(kept.run_task)
-        await until(lambda: pid.exists() and bool(pid.read_text()))
-        nursery.cancel_scope.cancel()
+    with State(many) as state:
+        writing = Writing(News(state.index))
+        writing.news.unpacked.grow()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Upkeep(many, state.index, writing).run_task)
+            await until(lambda: pid.exists() and bool(pid.read_text()))
+            nursery.cancel_scope.cancel()
     assert not is_running(pid)
     assert packs(many) == before
     nothing_is_left(many)
