@@ -284,11 +284,10 @@ class Following:
         return replace(self._settings.trust, confirm=self._consent.confirm)
 
     def _open(self, repository: Repository, options: NodeOptions) -> AbstractAsyncContextManager[Node]:
-        # As one more feed, and no source of the clone's, until what it has was accepted.
-        feeds = (*options.feeds, self._feed)
-        return open_source(
-            Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
-        )
+        # As one more feed, and no source of the clone's, until what it has was accepted. Of the reels that were shed
+        # nobody reads here, and nobody can be given anything: each would ask a peer for its metainfo and be shed again.
+        options = replace(options, feeds=(*options.feeds, self._feed), only_wanted=True)
+        return open_source(Source(str(repository.path), repository.path, None), self._given(), options)
 
     def _in_turn(
         self, repository: Repository, work: Callable[[Repository], Awaitable[JudgedRefs]], tell: Tell
