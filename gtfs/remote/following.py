@@ -103,6 +103,7 @@ class Following:
         self._consent = Consent()
         self._belief: Belief | None = None
         self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
+        self._git: Repository | None = None  # in which git runs, once its state is there: git makes no other of it then
         self._clone: Repository | None = None  # where the state is
         self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
 
@@ -142,7 +143,7 @@ class Following:
         repository = self._state_of(git)
         if not clone.has_catalogue(repository):
             return None
-        self._clone = repository
+        self._git, self._clone = git, repository
         try:
             return self._in_turn(repository, self._ask, lambda _progress: None)
         except AnotherPublisher as e:
@@ -211,7 +212,7 @@ class Following:
 
     def fetch(self, wants: Sequence[Want]) -> None:
         """Bring everything that the catalogue lists, judged; raises `NotFetched` unless all that git wants is here."""
-        git = clone.find_clone()
+        git = self._git or clone.find_clone()
         if git is None:
             raise NotFetched("git has named no repository to fetch into")
         if self._belief is not None:
