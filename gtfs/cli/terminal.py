@@ -22,8 +22,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import click
-
 from gtfs.cli.main import INTERRUPTED
 from gtfs.events import events
 
@@ -176,4 +174,4 @@ def note_faults(faults: dict[str, dict[str, Any]]) -> None:
     """One line on stderr for each kind of fault that packs carry."""
     for name, found in faults.items():
         count = f"{found['objects']} object{'s' if found['objects'] != 1 else ''}"
-        click.echo(f"note: {name}: {count} with {found['what']}, {found['first']} first", err=True)
+        print(f"note: {name}: {count} with {found['what']}, {found['first']} first", file=sys.stderr)

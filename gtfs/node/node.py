@@ -99,7 +99,7 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, shared.client, options.meet)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, options, shared.client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)

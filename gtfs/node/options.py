@@ -18,6 +18,7 @@ class NodeOptions:
     swarm: SwarmOptions = field(default_factory=SwarmOptions)
     offline: bool = False  # no swarm
     feeds: tuple[Feed, ...] = ()
+    only_wanted: bool = False  # a reel that is not whole, and of which a sync has no use, stays out of the swarm
     meet: str | None = None  # where others who have this repository are met, instead of at each of its torrents
     attesters: tuple[Feed, ...] = ()  # where attestations may be, beside those of the settings
     hooks: tuple[Path, ...] = ()  # directories with hooks beside the repository's own

@@ -17,6 +17,7 @@ from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.options import NodeOptions
 from gtfs.node.reads import read_through
 from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
@@ -49,10 +50,10 @@ class ReelTorrents:
         session: Session | None,
         writing: Writing,
         evictions: Evictions,
+        options: NodeOptions,
         client: Client | None = None,
-        meet: str | None = None,
     ) -> None:
-        self._meet = meet
+        self._options = options
         self._client = client  # for the metadata that web seeds have
         self._state = state
         self._writing = writing
@@ -86,7 +87,7 @@ class ReelTorrents:
     async def update(self) -> None:
         """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
 
-        Those that were withdrawn leave it, and stay out.
+        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others.
         """
         await self._drop_superseded()
         if self._session is None:
@@ -95,10 +96,10 @@ class ReelTorrents:
         for row in gone.values():
             await self._leave(row)
         held = self._state.held
-        if self._meet is not None:
-            self._session.open_door(self._meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
+        if self._options.meet is not None:
+            self._session.open_door(self._options.meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
         for row in self._state.index.reels.all():
-            if row.id in gone:
+            if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                 continue
             present = self._torrents.get(row.id)
             # Another node of this process may have taken a torrent out that both had.
@@ -156,7 +157,7 @@ class ReelTorrents:
             file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
             piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
             resume=layout.resume(row.name),
-            complete=row.is_whole, is_quiet=self._meet is not None,
+            complete=row.is_whole, is_quiet=self._options.meet is not None,
             trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
             web_seeds=()
             if held is None

@@ -103,6 +103,7 @@ class Following:
         self._consent = Consent()
         self._belief: Belief | None = None
         self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
+        self._git: Repository | None = None  # in which git runs, once its state is there: git makes no other of it then
         self._clone: Repository | None = None  # where the state is
         self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
 
@@ -142,7 +143,7 @@ class Following:
         repository = self._state_of(git)
         if not clone.has_catalogue(repository):
             return None
-        self._clone = repository
+        self._git, self._clone = git, repository
         try:
             return self._in_turn(repository, self._ask, lambda _progress: None)
         except AnotherPublisher as e:
@@ -211,7 +212,7 @@ class Following:
 
     def fetch(self, wants: Sequence[Want]) -> None:
         """Bring everything that the catalogue lists, judged; raises `NotFetched` unless all that git wants is here."""
-        git = clone.find_clone()
+        git = self._git or clone.find_clone()
         if git is None:
             raise NotFetched("git has named no repository to fetch into")
         if self._belief is not None:
@@ -284,11 +285,10 @@ class Following:
         return replace(self._settings.trust, confirm=self._consent.confirm)
 
     def _open(self, repository: Repository, options: NodeOptions) -> AbstractAsyncContextManager[Node]:
-        # As one more feed, and no source of the clone's, until what it has was accepted.
-        feeds = (*options.feeds, self._feed)
-        return open_source(
-            Source(str(repository.path), repository.path, None), self._given(), replace(options, feeds=feeds)
-        )
+        # As one more feed, and no source of the clone's, until what it has was accepted. Of the reels that were shed
+        # nobody reads here, and nobody can be given anything: each would ask a peer for its metainfo and be shed again.
+        options = replace(options, feeds=(*options.feeds, self._feed), only_wanted=True)
+        return open_source(Source(str(repository.path), repository.path, None), self._given(), options)
 
     def _in_turn(
         self, repository: Repository, work: Callable[[Repository], Awaitable[JudgedRefs]], tell: Tell

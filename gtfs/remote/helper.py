@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from traceback import print_exception
 from typing import TYPE_CHECKING, Final
 
+from gtfs.cli.loading import loading
 from gtfs.cli.main import INTERRUPTED
 from gtfs.cli.terminal import is_memory_short, os_error_text, print_any_name
 from gtfs.errors import Blame, GtfsError
+from gtfs.feed import HttpFeed
 from gtfs.remote.address import BadAddress, LocalRepository, find
 from gtfs.remote.local import SERVICES, take_over
 from gtfs.remote.protocol import BadCommand, Conversation, Options
@@ -55,8 +57,12 @@ def _serve(argv: Sequence[str], git: Conversation) -> None:
             )
         _serve_local(place, git)
         return
-    from gtfs.remote.following import Following  # what it imports takes longer to load than git to clone from a path
+    with loading():  # what it imports takes longer to load than git to clone from a path
+        from gtfs.remote.following import Following
+        from gtfs.swarm.httpget import load_library
 
+        if isinstance(place, HttpFeed):
+            load_library()
     options = Options()
     following = Following(place, settings, options)
     try:

@@ -66,7 +66,7 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> 
     """
     packs = _own_packs(repository)
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
-    if len(packs) < 2 or repository.is_partial() or not 0 < _limit(repository) < len(packs):
+    if len(packs) < 2 or repository.is_partial() or not _is_many(repository, len(packs)):
         return None
     small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
@@ -125,13 +125,14 @@ def _own_packs(repository: Repository) -> list[_Pack]:
     return sorted(packs, key=lambda pack: (pack.size, pack.stem))
 
 
-def _limit(repository: Repository) -> int:
-    """How many packs the repository's settings let be, see git-gc(1); 0 for any number."""
+def _is_many(repository: Repository, packs: int) -> bool:
+    """Whether these are more packs than the repository's settings let be, see git-gc(1)."""
 
     def setting(name: str, default: str) -> int:
         return int(repository.git("config", "--type=int", "--default", default, "--get", name))
 
-    return setting("gc.autoPackLimit", "50") if setting("gc.auto", "6700") > 0 else 0
+    limit = setting("gc.autoPackLimit", "50")
+    return 0 < limit < packs and setting("gc.auto", "6700") > 0
 
 
 def _pack(repository: Repository, small: Sequence[_Pack], quarantine: Path, stop: Callable[[], bool]) -> bool:

@@ -21,7 +21,8 @@ def shed_reels(state: State) -> int:
         table = state.reel_files.table(row) if path.exists() else None
         if table is None or index.reels.holds_any(row.id, ("remote", "waiting", "verified")):
             continue
-        replace_file(layout.table(row.name), encode_table(table.packs, state.repository.fmt))
+        if not layout.table(row.name).exists():  # else it is the one that was just read
+            replace_file(layout.table(row.name), encode_table(table.packs, state.repository.fmt))
         index.reels.set_stage([row.id], "partial")  # first: what is called whole is believed to be there
         freed += path.stat().st_blocks * 512
         for file in (layout.resume(row.name), layout.metainfo(row.name), path):

@@ -9,6 +9,7 @@ address that was judged. Trio loop.
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,7 +74,16 @@ class Client:
             await self._client.aclose()
 
 
+def load_library() -> None:
+    """Import what a client is made of, which else its first use does."""
+    # httpx takes with it its own command line, and that rich and pygments; it does without where that is missing.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None is Python's word for missing
+    import httpcore  # noqa: F401  with the first client
+    import httpx  # noqa: F401
+
+
 def _make(proxy: str | None) -> httpx.AsyncClient:
+    load_library()
     import httpx
 
     return httpx.AsyncClient(

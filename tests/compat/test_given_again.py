@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -17,8 +17,10 @@ from keys import shared_keys
 from waiting import WAIT_S
 
 from gtfs.ids import SHA1
+from gtfs.node.evictions import Evictions
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.repo import encoding
@@ -29,6 +31,10 @@ from gtfs.state.publish import publish_now
 from gtfs.state.repair import Remaking, gives_again, remake
 from gtfs.state.shed import shed_reels
 from gtfs.state.state import State
+from gtfs.swarm.session import Session
+from gtfs.swarm.torrents import TorrentSpec
+from gtfs.view.news import News
+from gtfs.view.writing import Writing
 
 COMMITS = 5
 
@@ -76,6 +82,37 @@ def test_what_git_gives_again_comes_back_as_it_was(state: State) -> None:
     assert only(state).is_whole
     assert hashlib.sha256(path.read_bytes()).digest() == before
     assert remake(state, only(state))  # it is there
+
+
+class Swarm:
+    """Hears which reels are to be in the swarm."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def add(self, spec: TorrentSpec) -> None:
+        self.names.append(spec.file_name)
+
+
+def test_what_was_shed_is_in_the_swarm_of_a_fetch_only_if_git_has_lost_something_of_it(state: State) -> None:
+    def in_swarm(*, only_wanted: bool = True) -> list[str]:
+        swarm, writing = Swarm(), Writing(News(state.index))
+        options = NodeOptions(only_wanted=only_wanted)
+        trio.run(ReelTorrents(state, cast(Session, swarm), writing, Evictions(is_cache=True), options).update)
+        return swarm.names
+
+    file_name = f"{only(state).name}.reel"
+    assert in_swarm() == [file_name]
+    table = state.layout.table(only(state).name)
+    shed_reels(state)
+    kept = table.stat().st_ino
+    assert (in_swarm(), in_swarm(only_wanted=False)) == ([], [file_name])
+    state.index.packs.set_stage([state.reel_files.table(only(state)).packs[0].oid], "remote")  # type: ignore[union-attr]
+    assert in_swarm() == [file_name]
+    state.layout.reel(only(state).name).write_bytes(b"")
+    state.index.packs.set_stage([state.reel_files.table(only(state)).packs[0].oid], "unpacked")  # type: ignore[union-attr]
+    shed_reels(state)
+    assert table.stat().st_ino == kept
 
 
 def test_what_git_has_lost_is_not_given_again(state: State) -> None:

@@ -9,8 +9,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-import click
-
 from gtfs.catalogue.statement import Statement
 from gtfs.cli.terminal import complain
 from gtfs.errors import Blame, GtfsError
@@ -69,9 +67,9 @@ def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str
         return False
     with _asking:  # repositories start side by side
         for primary, user_ids in signers:
-            click.echo(f"{what} is signed by {primary}", err=True)
+            print(f"{what} is signed by {primary}", file=sys.stderr)
             for user_id in user_ids:
-                click.echo(f"    {user_id}", err=True)
+                print(f"    {user_id}", file=sys.stderr)
         answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
         return answer.strip() == "yes"
 
