@@ -17,6 +17,7 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
+from gtfs.state.foretell import foretell
 from gtfs.state.fsck import check
 from gtfs.state.initialise import initialise
 from gtfs.state.publish import Published, publish_now
@@ -151,6 +152,63 @@ def test_a_commit_that_cannot_be_made_keeps_only_the_refs_back_that_reach_it(
     assert done.held_back == {} and {oid.hex() for oid in refs.values()} == {good}
     with State(open_repository(origin.path)) as state:
         assert state.index.unencodable.all() == {}
+
+
+def empty(path: Path) -> str:
+    path.write_bytes(b"")
+    return "is empty"
+
+
+def zeros(path: Path) -> str:
+    path.write_bytes(bytes(41))
+    return "is empty"
+
+
+def rubbish(path: Path) -> str:
+    path.write_bytes(b"rubbish\n")
+    return "holds no object id"
+
+
+def unreadable(path: Path) -> str:
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to(path.parent.name)
+    return "cannot be read"
+
+
+@pytest.mark.parametrize("harm", [empty, zeros, rubbish, unreadable])
+def test_a_ref_that_git_cannot_read_is_not_published_as_a_deletion(origin: Origin, harm: Callable[[Path], str]) -> None:
+    first = origin.git("rev-parse", "main")
+    for name in ("topic/a", "gone", "led"):
+        origin.ref(f"refs/heads/{name}", first)
+    origin.git("symbolic-ref", "refs/heads/symbolic", "refs/heads/led")
+    origin.publish()
+    origin.git("update-ref", "-d", "refs/heads/gone")
+    origin.git("update-ref", "-d", "refs/heads/led")
+    file = origin.path / "refs" / "heads" / "topic" / "a"
+    words = harm(file)
+    done, refs, _ = origin.publish()
+    assert list(done.held_back) == [b"refs/heads/topic/a"]
+    assert words in done.held_back[b"refs/heads/topic/a"] and first in done.held_back[b"refs/heads/topic/a"]
+    assert list(refs) == [b"refs/heads/main", b"refs/heads/topic/a"], "what was deleted has gone"
+    with State(open_repository(origin.path)) as state:
+        assert foretell(state)["refs"] == []
+
+    (file.parent if file.parent.is_symlink() else file).unlink(missing_ok=True)
+    assert origin.listed() == ["refs/heads/main"]
+
+
+def test_an_emptied_file_of_all_refs_is_not_published_as_a_deletion(origin: Origin) -> None:
+    origin.git("pack-refs", "--all")
+    origin.publish()
+    packed = origin.path / "packed-refs"
+    packed.write_bytes(b"")
+    with pytest.raises(Unpublishable, match=f"no ref in {packed}"):
+        origin.publish()
+    origin.ref("refs/heads/other", origin.commit({"b": b"b\n"}))
+    done, refs, _ = origin.publish()
+    assert list(done.held_back) == [b"refs/heads/main"]
+    assert list(refs) == [b"refs/heads/main", b"refs/heads/other"]
 
 
 @pytest.mark.warns
