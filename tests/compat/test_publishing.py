@@ -336,6 +336,19 @@ def test_what_mirrors_have_already_stays_until_it_is_hidden_and_then_that_is_sai
     ]
 
 
+def test_what_the_owner_lets_git_throw_away_is_no_fault_of_the_reels_that_have_it(origin: Origin) -> None:
+    lines = [b"%d\n" % n for n in range(100)]
+    second = origin.commit({"a": b"".join(lines)}, origin.git("rev-parse", "main"))
+    origin.ref("refs/heads/topic", origin.commit({"a": b"".join([*lines, b"end\n"])}, second))
+    origin.publish()
+    origin.git("update-ref", "-d", "refs/heads/topic")
+    origin.git("gc", "--quiet", "--prune=now")
+    done, _, _ = origin.publish()
+    assert (done.is_new, done.packs) == (True, 3)
+    with State(open_repository(origin.path)) as state:
+        assert list(check(state, lambda _d, _t: None)) == []
+
+
 def test_hidden_history_is_not_encoded(origin: Origin) -> None:
     origin.ref("refs/pull/1/head", origin.commit({"p": b"p\n"}))
     assert origin.publish()[0].packs == 1
