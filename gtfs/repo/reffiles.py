@@ -8,6 +8,7 @@ told well, or a file healed; what decides is git.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from bisect import bisect_left
@@ -80,7 +81,8 @@ def passed_over(repository: Repository, names: Iterable[bytes]) -> dict[bytes, s
         try:
             contents = _contents(repository, name)
         except OSError as error:
-            found[name] = f"git passes over {file}, which cannot be read: {error.strerror}"
+            if error.errno != errno.ENAMETOOLONG:  # then no file can be there
+                found[name] = f"git passes over {file}, which cannot be read: {error.strerror}"
             continue
         if contents is None:
             if is_emptied:
