@@ -17,6 +17,7 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
+from gtfs.state.due import published_refs
 from gtfs.state.foretell import foretell
 from gtfs.state.fsck import check
 from gtfs.state.initialise import initialise
@@ -193,8 +194,11 @@ def test_a_ref_that_git_cannot_read_is_not_published_as_a_deletion(origin: Origi
     assert list(refs) == [b"refs/heads/main", b"refs/heads/topic/a"], "what was deleted has gone"
     with State(open_repository(origin.path)) as state:
         assert foretell(state)["refs"] == []
+        stand = published_refs(state)
 
     (file.parent if file.parent.is_symlink() else file).unlink(missing_ok=True)
+    with State(open_repository(origin.path)) as state:
+        assert published_refs(state) != stand, "a node sees that it has been taken away"
     assert origin.listed() == ["refs/heads/main"]
 
 
