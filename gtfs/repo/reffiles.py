@@ -8,6 +8,7 @@ told well, or a file healed; what decides is git.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from bisect import bisect_left
@@ -67,6 +68,29 @@ def trouble(repository: Repository, name: bytes) -> Trouble | None:
     if not contents.strip(b"\0 \t\n"):
         return Trouble("its file is empty, as a crash leaves one", heals=True)
     return Trouble(f"its file holds no object id; remove {_show(name)} in the repository and it is made anew")
+
+
+def passed_over(repository: Repository, names: Iterable[bytes]) -> dict[bytes, str]:
+    """Those of the names that git lists no ref for, and that have not gone: where they are kept is damaged, or not to
+    be read. git passes over such refs with a warning at most; gives what is wrong."""
+    packed = repository.path / "packed-refs"
+    is_emptied = packed.is_file() and not packed.stat().st_size  # git writes a header into it at least
+    found = {}
+    for name in names:
+        file = _path(repository, name)
+        try:
+            contents = _contents(repository, name)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # then no file can be there
+                found[name] = f"git passes over {file}, which cannot be read: {error.strerror}"
+            continue
+        if contents is None:
+            if is_emptied:
+                found[name] = f"git finds no ref in {packed}, which is empty, as a crash leaves it"
+        elif not (_ID.match(contents) or _SYMBOLIC.match(contents)):  # made just now; or at a branch that has gone
+            what = "holds no object id" if contents.strip(b"\0 \t\n") else "is empty, as a crash leaves it"
+            found[name] = f"git passes over {file}, which {what}"
+    return found
 
 
 def heal_empty(repository: Repository, names: Iterable[bytes]) -> list[bytes]:

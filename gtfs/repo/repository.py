@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -43,7 +44,8 @@ class GitFailed(GtfsError):
     fault = Blame.SYSTEM
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes) -> None:
-        said = stderr.decode("utf-8", "replace").strip().splitlines()
+        # A line that begins with a blank goes with the one before: "fatal: unknown repository extension found:".
+        said = re.sub(r"\n\s+", " ", stderr.decode("utf-8", "replace").strip()).splitlines()
         how = f"ended with {status}" if status >= 0 else f"was ended by {_signal_name(-status)}"
         super().__init__(f"git {command[0]} {how}: {said[-1] if said else 'it said nothing'}")
         self.status = status

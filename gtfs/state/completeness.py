@@ -85,9 +85,9 @@ class _Proof:
             holds = {item.oid for item in decoded}
             introduced = self._walker.introduced_by(row.oid)
         except MissingObject as e:
-            return f"stands on {e.oid.hex()}, which is missing in git"
+            return None if self._has_gone(row) else f"stands on {e.oid.hex()}, which is missing in git"
         except (CorruptPack, Unencodable) as e:
-            return f"cannot be checked: {e}"
+            return None if self._has_gone(row) else f"cannot be checked: {e}"
         missing = [item.oid for item in introduced.objects if item.oid not in holds]
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
@@ -99,6 +99,10 @@ class _Proof:
         if self._accepted is None or row.reel is None:  # what is not sealed yet, publish will say
             return None
         return self._refusal_of(row, pack, decoded, self._accepted)
+
+    def _has_gone(self, row: PackRow) -> bool:
+        """Whether a publisher's owner let git throw the commit away: a reel keeps its pack, whose bytes were read."""
+        return self._accepted is not None and row.reel is not None and self._lookup(row.oid) is None
 
     def _refusal_of(
         self, row: PackRow, pack: memoryview, decoded: list[Decoded], accepted: Collection[ObjectId]

@@ -21,13 +21,16 @@ _TAGS = b"refs/tags/"
 
 
 def published_refs(state: State) -> dict[bytes, ObjectId]:
-    """Where the refs stand now that are published. Raises `GitFailed`."""
+    """Where the refs stand now that are published; at the null id those that git cannot read. Raises `GitFailed`."""
     listed: Mapping[bytes, ObjectId] = {} if state.held is None else state.held.catalogue.refs
     places = read_places(state.repository)
     # What was published is a commit or a tag; git is asked what others are.
     refs = [Ref(name, oid, b"commit") for name, oid in places.items() if listed.get(name) == oid]
     refs += add_kinds(state.repository, {name: oid for name, oid in places.items() if listed.get(name) != oid})
-    return {ref.name: ref.oid for ref in state.refs(sorted(refs)).chosen}
+    selection = state.refs(sorted(refs))
+    # Neither where they were nor gone: so it is told once that they are broken, and seen when one is taken away.
+    broken = dict.fromkeys(selection.broken, ObjectId(bytes(state.repository.fmt.oid_bytes)))
+    return {ref.name: ref.oid for ref in selection.chosen} | broken
 
 
 def is_due(state: State, refs: Mapping[bytes, ObjectId]) -> bool:

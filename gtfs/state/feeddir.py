@@ -93,6 +93,12 @@ def write_feed(layout: Layout, directory: Path, now_s: float | None = None) -> N
         _let_go(place, named, time.time() if now_s is None else now_s)
 
 
+def refuse_other(directory: Path) -> None:
+    """Raise `BadFeedDirectory` for a path at which something else is than a directory, or than nothing."""
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise BadFeedDirectory(f"{directory} is a link or a file: name the directory itself")
+
+
 @contextlib.contextmanager
 def _opened(directory: Path) -> Iterator[Path]:
     """The directory by descriptor, made if its parent is there: what is looked at is what is written in."""
@@ -102,9 +108,8 @@ def _opened(directory: Path) -> Iterator[Path]:
         is_new = True
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise BadFeedDirectory(f"{directory} is a link or a file: name the directory itself") from None
+    except OSError:
+        refuse_other(directory)
         raise
     try:
         if is_new:

@@ -23,6 +23,7 @@ from gtfs.state.acceptedfaults import accept_faults, read_skip_list
 from gtfs.state.announcesettings import check_announcing, set_announcing
 from gtfs.state.attest import make_attester
 from gtfs.state.config import PUBLISH_MODES, VALID_DAYS, BadConfig, Config, parse_gathering
+from gtfs.state.feeddir import refuse_other
 from gtfs.state.freshness import trust_by_name
 from gtfs.state.joining import join
 from gtfs.state.selection import parse_pattern
@@ -272,9 +273,11 @@ def _signers(config: Config, wanted: Wanted) -> tuple[Fingerprint, tuple[Fingerp
 
 
 def _check(wanted: Wanted, policies: Sequence[Policy]) -> None:
-    """Whether a catalogue may say all this. Raises `BadConfig`, `BadId`."""
+    """Whether a catalogue may say all this, and lie there. Raises `BadConfig`, `BadId`, `BadFeedDirectory`."""
     if wanted.name is not None and not (wanted.name and wanted.name.isprintable()):
         raise BadConfig("--name: not a repository id")
+    if wanted.feed_dir:
+        refuse_other(Path(wanted.feed_dir))
     trial = Catalogue(
         "name" if wanted.name is None else wanted.name, 1, None, 0, 1,
         (parse_fingerprint("A" * 40 if wanted.sign_key is None else wanted.sign_key),),

@@ -48,7 +48,7 @@ from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import say_what_differs
 from gtfs.state.turnover import compact
-from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back
+from gtfs.state.unpublishable import Unpublishable, check_fits, hold_back, why_broken
 from gtfs.state.withdrawal import withdraw
 from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.stanza import write_time
@@ -204,7 +204,7 @@ def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     check_fits(state.repository, selection.chosen, in_chunks=in_chunks and state.config.in_chunks_above() is not None)
     taken = state.take_up(work, refs=selection.chosen, foresight=foresight_of(state))
     _go_on(work)
-    held_back = hold_back(state, selection.chosen)
+    held_back = hold_back(state, selection.chosen) | why_broken(selection, held)
     refs = [ref for ref in selection.chosen if ref.name not in held_back]
     if held_back and not refs:
         raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
 from gtfs.repo.history import OWN_REFS, Block, Ref, read_head_commit, read_refs
+from gtfs.repo.reffiles import passed_over
 from gtfs.repo.repository import Repository, may_say
 from gtfs.state.config import BadConfig, Config
 from gtfs.trust.policy import Policy
@@ -29,10 +30,15 @@ class LeftOut(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """``chosen`` name a commit or tag, or what is lost; ``left_out`` are the others, without the node's own."""
+    """``chosen`` name a commit or tag, or what is lost; ``left_out`` are the others, without the node's own.
+
+    ``broken``: those of the held catalogue that would be chosen and that git cannot read, with the reason: that they
+    are not listed is no deletion.
+    """
 
     chosen: list[Ref]
     left_out: list[LeftOut]
+    broken: dict[bytes, str]
 
 
 def select_refs(
@@ -48,7 +54,7 @@ def select_refs(
     if config.sign_key() is None:
         head = read_head_commit(repository, refs)
         chosen = [ref for ref in refs if ref.kind in (b"commit", b"tag")]
-        return Selection(chosen + ([Ref(b"HEAD", head, b"commit")] if head is not None else []), [])
+        return Selection(chosen + ([Ref(b"HEAD", head, b"commit")] if head is not None else []), [], {})
     objection = _objections(repository, config, held)
     chosen, left_out = [], []
     for ref in refs:
@@ -62,7 +68,9 @@ def select_refs(
             chosen.append(ref)
         else:
             left_out.append(LeftOut(name, reason))
-    return Selection(chosen, left_out)
+    gone = () if held is None else held.catalogue.refs.keys() - {ref.name for ref in refs}
+    broken = passed_over(repository, [name for name in sorted(gone) if objection(name) is None]) if gone else {}
+    return Selection(chosen, left_out, broken)
 
 
 def _known(held: Held | None) -> list[Block]:

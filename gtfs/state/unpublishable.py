@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import TEXT_BYTES
 from gtfs.catalogue.reftree import LEAST, TOTAL_BYTES
 from gtfs.errors import Blame, GtfsError
@@ -16,7 +17,7 @@ from gtfs.pack.limits import LIMITS, key_of
 from gtfs.repo.history import MISSING, Ref
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import Repository
-from gtfs.state.selection import place_of
+from gtfs.state.selection import Selection, place_of
 from gtfs.state.state import State
 from gtfs.trust.refnames import encode_name
 
@@ -62,6 +63,15 @@ def hold_back(state: State, refs: Sequence[Ref]) -> dict[bytes, str]:
     state.index.unencodable.drop(oid for oid in reasons if oid not in reach.seen)
     reasons = {**reach.unreadable, **reasons}
     return {name: _explain(state, oid, reasons[oid]) for name, oid in reach.blamed.items()}
+
+
+def why_broken(selection: Selection, held: Held | None) -> dict[bytes, str]:
+    """The refs that git cannot read, which stay as the held catalogue has them, each with what to do about it."""
+    listed = {} if held is None else held.catalogue.refs
+    return {
+        name: f"{reason}; mirrors keep the ref at {listed[name].hex()}: mend that file, or remove it if the ref may go"
+        for name, reason in selection.broken.items()
+    }
 
 
 def _explain(state: State, oid: ObjectId, reason: str) -> str:

@@ -17,6 +17,8 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
 from gtfs.repo.repository import open_repository
 from gtfs.state.config import BadConfig
+from gtfs.state.due import published_refs
+from gtfs.state.foretell import foretell
 from gtfs.state.fsck import check
 from gtfs.state.initialise import initialise
 from gtfs.state.publish import Published, publish_now
@@ -153,6 +155,66 @@ def test_a_commit_that_cannot_be_made_keeps_only_the_refs_back_that_reach_it(
         assert state.index.unencodable.all() == {}
 
 
+def empty(path: Path) -> str:
+    path.write_bytes(b"")
+    return "is empty"
+
+
+def zeros(path: Path) -> str:
+    path.write_bytes(bytes(41))
+    return "is empty"
+
+
+def rubbish(path: Path) -> str:
+    path.write_bytes(b"rubbish\n")
+    return "holds no object id"
+
+
+def unreadable(path: Path) -> str:
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to(path.parent.name)
+    return "cannot be read"
+
+
+@pytest.mark.parametrize("harm", [empty, zeros, rubbish, unreadable])
+def test_a_ref_that_git_cannot_read_is_not_published_as_a_deletion(origin: Origin, harm: Callable[[Path], str]) -> None:
+    first = origin.git("rev-parse", "main")
+    for name in ("topic/a", "gone", "led"):
+        origin.ref(f"refs/heads/{name}", first)
+    origin.git("symbolic-ref", "refs/heads/symbolic", "refs/heads/led")
+    origin.publish()
+    origin.git("update-ref", "-d", "refs/heads/gone")
+    origin.git("update-ref", "-d", "refs/heads/led")
+    file = origin.path / "refs" / "heads" / "topic" / "a"
+    words = harm(file)
+    done, refs, _ = origin.publish()
+    assert list(done.held_back) == [b"refs/heads/topic/a"]
+    assert words in done.held_back[b"refs/heads/topic/a"] and first in done.held_back[b"refs/heads/topic/a"]
+    assert list(refs) == [b"refs/heads/main", b"refs/heads/topic/a"], "what was deleted has gone"
+    with State(open_repository(origin.path)) as state:
+        assert foretell(state)["refs"] == []
+        stand = published_refs(state)
+
+    (file.parent if file.parent.is_symlink() else file).unlink(missing_ok=True)
+    with State(open_repository(origin.path)) as state:
+        assert published_refs(state) != stand, "a node sees that it has been taken away"
+    assert origin.listed() == ["refs/heads/main"]
+
+
+def test_an_emptied_file_of_all_refs_is_not_published_as_a_deletion(origin: Origin) -> None:
+    origin.git("pack-refs", "--all")
+    origin.publish()
+    packed = origin.path / "packed-refs"
+    packed.write_bytes(b"")
+    with pytest.raises(Unpublishable, match=f"no ref in {packed}"):
+        origin.publish()
+    origin.ref("refs/heads/other", origin.commit({"b": b"b\n"}))
+    done, refs, _ = origin.publish()
+    assert list(done.held_back) == [b"refs/heads/main"]
+    assert list(refs) == [b"refs/heads/main", b"refs/heads/other"]
+
+
 @pytest.mark.warns
 def test_where_nothing_can_be_made_nothing_is_published(origin: Origin) -> None:
     bad, blob = lose_blob(origin, origin.git("rev-parse", "main"))
@@ -276,6 +338,19 @@ def test_what_mirrors_have_already_stays_until_it_is_hidden_and_then_that_is_sai
     assert [(left["below"], left["dropped"], left["reason"]) for left in done.left_out] == [
         ("refs/pull", 2, "hidden by gtfs.hide=refs/pull/")
     ]
+
+
+def test_what_the_owner_lets_git_throw_away_is_no_fault_of_the_reels_that_have_it(origin: Origin) -> None:
+    lines = [b"%d\n" % n for n in range(100)]
+    second = origin.commit({"a": b"".join(lines)}, origin.git("rev-parse", "main"))
+    origin.ref("refs/heads/topic", origin.commit({"a": b"".join([*lines, b"end\n"])}, second))
+    origin.publish()
+    origin.git("update-ref", "-d", "refs/heads/topic")
+    origin.git("gc", "--quiet", "--prune=now")
+    done, _, _ = origin.publish()
+    assert (done.is_new, done.packs) == (True, 3)
+    with State(open_repository(origin.path)) as state:
+        assert list(check(state, lambda _d, _t: None)) == []
 
 
 def test_hidden_history_is_not_encoded(origin: Origin) -> None:

@@ -19,6 +19,7 @@ from gtfs.layout import Layout
 from gtfs.repo.ancestry import descending
 from gtfs.repo.moving import Moving, sweep_moving
 from gtfs.repo.packedrefs import RefMove
+from gtfs.repo.reffiles import passed_over
 from gtfs.repo.refs import move_refs, set_head
 from gtfs.state.state import State
 
@@ -45,6 +46,13 @@ def git_finds_it_sound(history: History) -> None:
     listed = history.git("for-each-ref", "--format=%(objectname) %(refname)")
     history.git("pack-refs", "--all")  # git reads and writes all of it again
     assert history.git("for-each-ref", "--format=%(objectname) %(refname)") == listed
+
+
+def test_a_ref_that_has_gone_is_not_taken_for_one_that_git_passes_over(history: History) -> None:
+    history.ref("refs/heads/main", *history.chain(1))
+    history.ref("refs/heads/directory/now", *history.chain(1))
+    gone = [b"refs/heads/gone", b"refs/heads/main/below", b"refs/heads/directory", b"refs/heads/" + b"n" * 300]
+    assert passed_over(history.repository, gone) == {}
 
 
 @pytest.mark.parametrize("count", [30, MANY])

@@ -185,7 +185,10 @@ def test_a_directory_that_others_can_turn_elsewhere_is_not_written_to(house: Hou
 def test_a_feed_directory_that_cannot_be_written_fails_no_publish(house: House, pub: Path) -> None:
     feed = house.root / "www"
     feed.write_text("")
+    assert "name the directory itself" in house.gtfs("init", pub, "--feed-dir", feed, code=2).line
+    feed.unlink()
     house.gtfs("init", pub, "--feed-dir", feed)
+    feed.write_text("")
     house.commit(pub, "more", {"more": b"more\n"})
     done = house.gtfs("publish", pub)
     assert "version 2" in done.out and "published, but the feed directory is as it was" in done.line
