@@ -43,8 +43,8 @@ declare -gA _gtfs_places=(
     ["collection"]=""
     ["collection follow"]="<repo>"
     ["collection init"]="<dir>"
-    ["collection list"]="<>"
-    ["collection prune"]="<> <>*"
+    ["collection list"]="<collection>"
+    ["collection prune"]="<collection> <>*"
     ["collection publish"]="<dir>"
     ["fsck"]="<repo>*"
     ["inbox"]="<repo>"
@@ -83,10 +83,12 @@ declare -gA _gtfs_verbs=(
 )
 _gtfs_words="allow_other attester=<> cache_size=<> connections=<> default_permissions dht_node=<> download_rate=<> encryption=required|enabled|disabled feed=<> gid=<> gnupghome=<file> hooks=<file> inbox=<> incoming_limit=<> interface=<interface> jobs=<> keyring=<file> limit_component_bytes=<> limit_delta_bytes=<> limit_delta_depth=<> limit_delta_object_bytes=<> limit_expanded_bytes=<> limit_expansion=<> limit_object_bytes=<> limit_objects=<> limit_quarantine_bytes=<> limit_structure_bytes=<> limit_tree_depth=<> listen=<> logfile=<file> max_age=<> max_lag=<> max_silence=<> meet=<> nobell nodht nolsd nopex offline peer=<> poll=<> port=<> port_mapping prefetch proxy=<> read_ahead=<> read_timeout=<> repo=<file> ro rw signer=<> status=<> status_user=<> table_timeout=<> threshold=<> tracker=<> uid=<> upload_rate=<> utp"
 
-# A value is words with bars between them, or what they are: <repo>, <dir>, <file>, <options>, <interface>, <> for any text.
+# A value is words with bars between them, or what they are: <repo>, <collection>, <dir>, <file>, <options>, <interface>,
+# <> for any text.
 _gtfs_value() {
     case $1 in
     '<repo>') _gtfs_repositories ;;
+    '<collection>') _gtfs_collections ;;
     '<dir>') _gtfs_directories ;;
     '<file>') compopt -o filenames 2>/dev/null; mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur") ;;
     '<options>') _gtfs_option ;;
@@ -142,6 +144,16 @@ _gtfs_repositories() {
         [[ ! -d $path || $path != "$cur"* ]] || COMPREPLY+=("$path")
     done
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -X '!*.@(asc|catalogue)' -- "$cur")
+}
+
+# Those that this user's daemon follows, or the system's, and directories.
+_gtfs_collections() {
+    local path
+    for path in "${XDG_DATA_HOME:-$HOME/.local/share}"/gtfs/collections/*/ /var/lib/gtfs/collections/*/; do
+        path=${path%/}
+        [[ ! -d $path || ${path##*/} != "$cur"* ]] || COMPREPLY+=("${path##*/}")
+    done
+    _gtfs_directories
 }
 
 _gtfs() {

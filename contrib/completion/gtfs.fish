@@ -29,6 +29,16 @@ function __gtfs_repositories
     __fish_complete_suffix .asc
 end
 
+# Those that this user's daemon follows, or the system's, and directories.
+function __gtfs_collections
+    set -l data $HOME/.local/share
+    set -q XDG_DATA_HOME; and set data $XDG_DATA_HOME
+    for path in $data/gtfs/collections/*/ /var/lib/gtfs/collections/*/
+        basename $path
+    end
+    __gtfs_directories
+end
+
 # Of -o: what may stand after the last comma, with what is before it.
 function __gtfs_words
     set -l before (string match -r '^.*,' -- (commandline -ct))
@@ -100,9 +110,11 @@ complete -c gtfs -n '__gtfs_at collection init' -l dry-run -d 'Say what would be
 complete -c gtfs -n '__gtfs_at collection init' -a '(__gtfs_directories)'
 complete -c gtfs -n '__gtfs_at collection list' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at collection list' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at collection list' -a '(__gtfs_collections)'
 complete -c gtfs -n '__gtfs_at collection prune' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at collection prune' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at collection prune' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at collection prune' -a '(__gtfs_collections)'
 complete -c gtfs -n '__gtfs_at collection publish' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at collection publish' -l force -d 'Sign a new version although nothing changed, or many are gone.'
 complete -c gtfs -n '__gtfs_at collection publish' -l repositories -d 'Publish each repository first; one that is nobody\'s yet becomes a publisher\'s, with the collection\'s key.'

@@ -123,6 +123,27 @@ day_two_write() {
     as "$of" 'git -C .trial pull --quiet --rebase origin trial && rm -rf .trial2'
 }
 
+# mirror1's repository is on a disk of its own, which something else fills. To mount one is root's.
+day_disk_full() {
+    [ "$(id -u)" -eq 0 ] || stop "disk_full mounts a small disk: it is root's to play"
+    place=$work/mirror1/$its
+    as mirror1 'systemctl --user stop gtfs-seed'
+    mv "$place" "$work/.moved"
+    mkdir "$place"
+    mount -t tmpfs -o "size=$(($(du -sk "$work/.moved" | cut -f 1) + 24576))k" tmpfs "$place"
+    cp -a "$work/.moved/." "$place"
+    rm -r "$work/.moved"
+    as mirror1 'systemctl --user start gtfs-seed'
+    head -c "$(($(df --output=avail -k "$place" | tail -n 1) - 200))K" /dev/zero >"$place/filler"
+    own "$of" "cd .trial && head -c 2000000 /dev/urandom >large && git add large && git commit --quiet -m Large && git push --quiet origin trial"
+    by_hand
+    at_tip mirror2
+    arrives mirror1 "the full disk in its log" "grep 'No space left' .run/gtfs-seed.log"
+    rm "$place/filler"
+    own mirror1 "gtfs sync '$its' >.sync.log 2>&1"
+    at_tip mirror1
+}
+
 # The machine was started, and nobody has unlocked the key since.
 day_key_locked() {
     as "$of" 'mv .gnupg/private-keys-v1.d .keys && gpgconf --kill gpg-agent'

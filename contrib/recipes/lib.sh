@@ -334,7 +334,7 @@ check() {
 shot() {
     [ -n "${GTFS_RECIPES_SHOTS:-}" ] || return 0
     mkdir -p "$GTFS_RECIPES_SHOTS"
-    chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --window-size=1000,760 \
+    chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --window-size=1000,420 \
         --user-data-dir="$work/chromium" --screenshot="$GTFS_RECIPES_SHOTS/$1.png" "$(address "$2")/$3" >"$work/chromium.log" 2>&1 ||
         { cat "$work/chromium.log" >&2; stop "chromium makes no picture"; }
     say "a picture of it: $GTFS_RECIPES_SHOTS/$1.png"

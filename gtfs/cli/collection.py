@@ -140,12 +140,13 @@ def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
 
 
 @collection.command("list")
-@click.argument("what", required=False)
+@click.argument("collection_name", required=False, metavar="[WHAT]")
 @takes_json
-def list_(what: str | None, as_json: bool) -> int:
+def list_(collection_name: str | None, as_json: bool) -> int:
     """Show what is followed or published, all of the one called WHAT, or what the list of the directory WHAT has."""
     from gtfs.cli.work.collection import run_list
 
+    what = collection_name
     done = run_list(what)
     if as_json:
         say_json(done)
@@ -160,23 +161,23 @@ def list_(what: str | None, as_json: bool) -> int:
 
 
 @collection.command()
-@click.argument("name")
+@click.argument("collection_name", metavar="NAME")
 @click.argument("repositories", nargs=-1, metavar="[REPOSITORY...]")
 @takes_json
 @takes_dry_run
-def prune(name: str, repositories: tuple[str, ...], as_json: bool, dry_run: bool) -> int:
+def prune(collection_name: str, repositories: tuple[str, ...], as_json: bool, dry_run: bool) -> int:
     """Say that mirrors may go which the followed collection NAME does not list any more: all, or these.
 
     Nobody needs to where few are gone: after a month the daemon ends them by itself.
     """
     from gtfs.cli.work.collection import run_prune
 
-    done = run_prune(name, repositories, dry_run=dry_run)
+    done = run_prune(collection_name, repositories, dry_run=dry_run)
     if as_json:
         say_json(done)
         return 0
     _show_names("may go", done["approved"])
-    say(f"{len(done['approved'])} mirrors of {name} {'would be' if dry_run else 'are'} followed no more")
+    say(f"{len(done['approved'])} mirrors of {collection_name} {'would be' if dry_run else 'are'} followed no more")
     return 0
 
 

@@ -122,7 +122,8 @@ def _rate(count: int) -> str:
 
 def _traffic(shown: Shown) -> str:
     top = max([0, *(m.received for m in shown.moved), *(m.sent for m in shown.moved)])
-    return f"""<section id="traffic" aria-labelledby="h-traffic"><h2 id="h-traffic">Traffic of a day</h2>
+    return f"""<section id="traffic"{_hidden(shown)} aria-labelledby="h-traffic">
+<h2 id="h-traffic">Traffic of a day</h2>
 <p class="legend"><span class="key received"></span> received <span class="key sent"></span> sent
 <span class="scale">{bytes_text(top)} in five minutes at most</span></p>
 <figure>{traffic_chart(shown.moved)}<figcaption><span>24 h ago</span><span>now</span></figcaption></figure></section>"""
@@ -130,10 +131,15 @@ def _traffic(shown: Shown) -> str:
 
 def _publishes(shown: Shown) -> str:
     every = [one for health in shown.healths for one in health.publishes]
-    return f"""<section id="publishes" aria-labelledby="h-publishes"><h2 id="h-publishes">Publishes of a year</h2>
+    return f"""<section id="publishes"{_hidden(shown)} aria-labelledby="h-publishes">
+<h2 id="h-publishes">Publishes of a year</h2>
 <p class="legend">Catalogues that were accepted here, by the day on which they were signed</p>
 <figure>{calendar(every, shown.now_s)}
 <figcaption><span>a year ago</span><span>today</span></figcaption></figure></section>"""
+
+
+def _hidden(shown: Shown) -> str:
+    return "" if shown.healths else " hidden"  # so that an empty page begins with why it is
 
 
 def _table(shown: Shown) -> str:

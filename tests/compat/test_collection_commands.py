@@ -126,6 +126,13 @@ def test_where_nothing_is_followed_the_list_says_so(there: Path) -> None:
     assert json.loads(run("list", "--json").stdout) == {"collections": []}
 
 
+def test_a_name_that_is_mistyped_is_told_the_one_that_is_followed(there: Path) -> None:
+    (there.parent / "state" / "collections" / "kernel").mkdir(parents=True)
+    for verb in ("list", "prune"):
+        assert "did you mean kernel?" in str(error(verb, "kernl"))
+        assert "gtfs collection list names them all" in str(error(verb, "x"))
+
+
 def test_what_is_not_followed_cannot_be_listed_or_pruned(there: Path) -> None:
     assert json.loads(run("list", "--json").output) == {"collections": []}
     for words in (("list", "x"), ("prune", "x"), ("prune", "../x")):

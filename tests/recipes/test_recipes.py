@@ -41,14 +41,23 @@ AT_MOST = {
 # refuses a forced push to what several share, a subkey without a passphrase is never locked, and where only a tag
 # publishes by itself somebody sees that his key is.
 BAD_DAYS = {
-    "push-pull": ("publisher_away", "mirror_off", "hook_fails", "forced", "renamed", "two_write", "key_locked"),
+    "push-pull": (
+        "publisher_away",
+        "mirror_off",
+        "hook_fails",
+        "forced",
+        "renamed",
+        "two_write",
+        "key_locked",
+        "disk_full",
+    ),
     "unattended-signing": ("publisher_away", "mirror_off", "two_write"),
     "shared-push": ("publisher_away", "mirror_off", "hook_fails", "renamed", "key_locked"),
-    "ikiwiki": ("mirror_off", "hook_fails", "forced", "renamed"),
+    "ikiwiki": ("mirror_off", "hook_fails", "forced", "renamed", "disk_full"),
     "bug-tracker": ("publisher_away", "hook_fails", "forced"),
     "public-inbox": ("publisher_away", "mirror_off", "hook_fails", "forced", "key_locked"),
     "source-packages": ("publisher_away", "mirror_off", "forced", "two_write", "key_locked"),
-    "deb-archive": ("publisher_away", "mirror_off", "forced"),
+    "deb-archive": ("publisher_away", "mirror_off", "forced", "disk_full"),
 }
 
 

@@ -89,6 +89,15 @@ def test_the_change_log_has_known_sections_in_order_and_dated_releases() -> None
     assert releases[-1].startswith("[0.1.0] - ")
 
 
+def test_pictures_of_pages_are_few_small_and_shown_by_a_document() -> None:
+    paths = sorted((ROOT / "doc" / "pictures").iterdir())
+    assert 0 < len(paths) <= 6
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size <= 60_000, path.name
+        texts = (ROOT / "README.md").read_text() + (ROOT / "contrib" / "recipes" / "README.md").read_text()
+        assert f"doc/pictures/{path.name})" in texts, path.name
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "doc").glob("*.svg")), ids=lambda p: p.name)
 def test_a_picture_has_a_title_brings_its_ground_and_needs_nothing_else(path: Path) -> None:
     text = path.read_text()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -200,9 +201,10 @@ def run_list(what: str | None) -> dict[str, Any]:
         }  # fmt: skip
     found = _followed()
     if what is not None:
+        every = [item["name"] for item in found]
         found = [item for item in found if item["name"] == what]
         if not found:
-            raise NotFollowed(f"no collection {what!a} is followed here; gtfs collection list names them all")
+            raise _not_followed(what, every)
     return {"collections": found}
 
 
@@ -213,10 +215,20 @@ def _followed() -> list[dict[str, Any]]:
     except NoDaemon:
         found = []
         for places in asked:
-            if places.collections.is_dir() and os.access(places.collections, os.R_OK | os.X_OK):
+            if _is_open(places):
                 roots = sorted(path for path in places.collections.iterdir() if path.is_dir())
                 found += [describe_kept(root.name, CollectionPlaces(root)) for root in roots]
     return found
+
+
+def _is_open(places: Places) -> bool:
+    return places.collections.is_dir() and os.access(places.collections, os.R_OK | os.X_OK)
+
+
+def _not_followed(name: str, followed: Sequence[str]) -> NotFollowed:
+    near = difflib.get_close_matches(name, followed, 1)
+    hint = f"did you mean {near[0]}?" if near else "gtfs collection list names them all"
+    return NotFollowed(f"no collection {name!a} is followed here; {hint}")
 
 
 def run_prune(name: str, repositories: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
@@ -224,7 +236,7 @@ def run_prune(name: str, repositories: Sequence[str], *, dry_run: bool) -> dict[
     asked = places_to_ask(os.environ, is_root=os.geteuid() == 0)
     there = next((p for p in asked if p.collection(_name(name)).is_dir()), None)
     if there is None:
-        raise NotFollowed(f"no collection {name!a} is followed here; gtfs collection list names them all")
+        raise _not_followed(name, [root.name for p in asked if _is_open(p) for root in p.collections.iterdir()])
     places = CollectionPlaces(there.collection(name))
     mirrors = read_record(places.mirrors).mirrors
     absent = sorted(n for n, mirror in mirrors.items() if mirror.absent_s is not None)

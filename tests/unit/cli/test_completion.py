@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_bash_completes_the_mirrors_that_gtfs_keeps(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert bash(f"gtfs status {tmp_path}/gtfs/d") == [f"{tmp_path}/gtfs/demo.git"] * 2
     assert str(tmp_path / "gtfs" / "demo.git") in bash("gtfs sync ")
+
+
+@pytest.mark.parametrize("complete", [bash, fish])
+def test_a_collection_that_is_followed_is_completed_by_its_name(
+    complete: Callable[[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("debian", "kernel"):
+        (tmp_path / "gtfs" / "collections" / name).mkdir(parents=True)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert complete("gtfs collection list ker") == complete("gtfs collection prune ker") == ["kernel"]
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,10 @@ def test_the_page_tells_every_reason_and_says_when_there_is_nothing() -> None:
     many = health(catalogue=catalogue(held_back=300, behind_since=1), refs_held_back=held_back)
     text = shown([many]).text
     assert "reason 0" in text and "reason 1" in text and "And 280 more." in text and "refs/heads/8 and 5 more" in text
-    assert "There are none yet" in shown([]).text
+    nothing = shown([])
+    assert "There are none yet" in nothing.text
+    # ... which is what it begins with: there is no traffic and no calendar of nothing.
+    assert {attrs["id"] for _, attrs in nothing.tags if "hidden" in attrs} == {"traffic", "publishes", "details"}
 
 
 def test_a_thousand_repositories_make_no_endless_page() -> None:
