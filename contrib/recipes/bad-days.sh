@@ -138,7 +138,7 @@ day_disk_full() {
     own "$of" "cd .trial && head -c 2000000 /dev/urandom >large && git add large && git commit --quiet -m Large && git push --quiet origin trial"
     by_hand
     at_tip mirror2
-    arrives mirror1 "the full disk in its log" "grep 'No space left' .run/gtfs-seed.log"
+    arrives mirror1 "the full disk in its status" "gtfs status --check '$its' | grep 'No space left'"
     rm "$place/filler"
     own mirror1 "gtfs sync '$its' >.sync.log 2>&1"
     at_tip mirror1

@@ -346,5 +346,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "written", f"{incoming['queued']} queued, {incoming['waiting']} wait for parents"
     if incoming and incoming["error"]:
         yield "written", incoming["error"]
+    if (behind := found.get("following")) and behind["error"]:  # not from an older node
+        yield "following", behind["error"]
     for refused in found["quarantine"][-10:]:
         yield "refused", f"{refused['file']}: {refused['reason']}"

@@ -36,6 +36,11 @@ class KeepUp:
         self._packs = packs
         self._news = news
         self._options = options
+        self._trouble: str | None = None
+
+    def describe(self) -> dict[str, str | None]:
+        """As gtfs(1) documents it under ``following``."""
+        return {"error": self._trouble}
 
     async def run_task(self) -> None:
         """Follow, whenever there may be something to fetch."""
@@ -48,11 +53,11 @@ class KeepUp:
         seen = 0
         while True:
             seen = await self._news.wanted.wait_beyond(seen)
-            trouble = await self._follow()
-            if trouble is None:
+            self._trouble = await self._follow()
+            if self._trouble is None:
                 said.is_over(what)
                 continue
-            said.warn(what, trouble)
+            said.warn(what, self._trouble)
             with trio.move_on_after(_RETRY_S):
                 await self._news.wanted.wait_beyond(seen)
             seen = -1  # again, whatever came meanwhile

@@ -111,7 +111,8 @@ class Node:
         self.upkeep = Upkeep(state.repository, state.index, self._writing)
         self.worktrees = Worktrees(state, self._writing, self.news.moved)
         self.hooks = HookRuns(state, self.news.followed, self.worktrees.look, options.hooks)
-        seen = partial(trouble_facts, state, self.reel_torrents, self.written, self.worktrees)
+        self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
+        seen = partial(trouble_facts, state, self.reel_torrents, self.written, self.worktrees, self.keep_up)
         self.event_hooks = EventHooks(state, self.news.moved, seen, options.poll_s, options.hooks)
         self.pointer = PointerKeeper(state, session)
         self.chunks = ChunkFetcher(state.catalogues.chunks, shared.client, session, state.layout.fetched_chunks)
@@ -125,7 +126,6 @@ class Node:
         self.foresight = SyncForesight(state, self.poller, self.chunks, first, shared.client, self.pointer.follow)
         self.publishing = Publishing(state, self._writing, self.poller, self._has_published, options.jobs)
         self.git_news = GitNews(state, self.divergence, self._writing, options.jobs, shared.noticing)
-        self.keep_up = KeepUp(self.follower, self.reel_torrents, self.packs, self.news, options)
         self._refusals = Refusals(state)
         if options.prefetch:
             self.news.wanted.grow()
@@ -322,7 +322,7 @@ class Node:
         out["attesters"] = self.attesters.describe()
         out["pointer"] = self.pointer.status()
         out["bell"] = self.bell.status()
-        out["incoming"] = self.written.statistics()
+        out |= {"incoming": self.written.statistics(), "following": self.keep_up.describe()}
         out |= {"running": True, "started": self._started_s, "worktrees": self.worktrees.describe()}
         return out
 

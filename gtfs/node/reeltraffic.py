@@ -20,5 +20,5 @@ def describe_traffic(row: ReelRow, torrent: Torrent) -> dict[str, object]:
         "size": row.size,
         "copies": torrent.copies.count(),
         "trackers": s.trackers,
-        "failure": str(torrent.failure) if torrent.failure else None,
+        "failure": torrent.trouble,
     }

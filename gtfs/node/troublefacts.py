@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from gtfs.ids import REEL_SUFFIX
+from gtfs.node.keepup import KeepUp
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.worktrees import Worktrees
 from gtfs.state.checkdue import find_damaged
@@ -16,12 +17,12 @@ from gtfs.view.written import WrittenPacks
 
 
 def trouble_facts(
-    state: State, reel_torrents: ReelTorrents, written: WrittenPacks, worktrees: Worktrees
+    state: State, reel_torrents: ReelTorrents, written: WrittenPacks, worktrees: Worktrees, keep_up: KeepUp
 ) -> dict[str, Any]:
     """The part of a status that `find_troubles` reads, from memory and small files: no index is opened for it."""
     failed = [{"hook": f.hook, "reason": f.reason} for f in state.index.hooks.failures()]
     reels = {
-        torrent.spec.file_name.removesuffix(REEL_SUFFIX): {"failure": str(torrent.failure) if torrent.failure else None}
+        torrent.spec.file_name.removesuffix(REEL_SUFFIX): {"failure": torrent.trouble}
         for torrent in reel_torrents.torrents()
     }
     out: dict[str, Any] = {
@@ -30,6 +31,7 @@ def trouble_facts(
         "incoming": written.statistics(),
         "hooks": {"failed": failed},
         "worktrees": worktrees.describe(),
+        "following": keep_up.describe(),
     }
     if state.config.get("signkey") is not None:
         outstanding = read_outstanding(state.layout)

@@ -36,14 +36,19 @@ def each_trouble(told: Mapping[str, Any]) -> Iterator[tuple[TroubleKind, str]]:
             yield "equivocation", f"the attester {attester} signed two packs for one commit"
         if held["stale"]:
             yield "stale", f"catalogue {held['version']} is past its Valid-Until: refs do not move"
-    for name, reel in (told.get("swarm") or {}).get("reels", {}).items():
-        if reel["failure"] is not None:
-            yield "disk-full" if _FULL in reel["failure"] else "damaged", f"reel {name}: {reel['failure']}"
+    failed = {
+        n: r["failure"] for n, r in (told.get("swarm") or {}).get("reels", {}).items() if r["failure"] is not None
+    }
+    for name, reason in failed.items():
+        yield "disk-full" if _FULL in reason else "damaged", f"reel {name}: {reason}"
     for name, reason in (told.get("damaged") or {}).items():
         yield "damaged", f"reel {name}: {reason}"
     error = (told.get("incoming") or {}).get("error")
     if error is not None:
         yield "disk-full" if _FULL in error else "not-taken-in", error
+    error = (told.get("following") or {}).get("error")  # else most likely somebody is away, and will be back
+    if error is not None and _FULL in error and not failed:
+        yield "disk-full", error
     outstanding = (told.get("publish") or {}).get("outstanding")
     if outstanding is not None:
         yield "disk-full" if _FULL in outstanding["reason"] else "not-published", outstanding["reason"]

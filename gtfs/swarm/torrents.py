@@ -60,6 +60,11 @@ class Torrent:
         """Why this torrent is dead (bad metadata, removed, session closed), or None."""
         return self.board.failure
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it is dead, or why its file cannot be written just now, which is tried again by itself; or None."""
+        return self.tally.statistics.trouble if self.failure is None else str(self.failure)
+
     def statistics(self) -> TorrentStatistics:
         """The counters as of the last second; `refresh` asks for those of this moment."""
         return self.tally.statistics
@@ -217,7 +222,7 @@ class Torrent:
 
     def is_at_rest(self) -> bool:
         """Whether nothing changes in it but by what others do: then a `tick` in half a minute is enough."""
-        if self._trouble.reason is not None:
+        if not self._trouble.is_over():
             return False
         return self.is_ready() if self.spec.awaited else self.board.is_full()
 

@@ -23,20 +23,24 @@ RETRY_S = 10.0  # between an error of the file and the next try
 
 
 class FileTrouble:
-    """See the module. ``noted`` hears the reason whenever it changes, None when the file can be written again."""
+    """See the module. ``noted`` hears the reason whenever it changes, None when the file can be written again.
+
+    ``reason`` is what who waits is told, and None while a try goes on; ``noted`` keeps it until the try was good.
+    """
 
     def __init__(self, link: Link, board: Board, noted: Callable[[str | None], None]) -> None:
         self.reason: str | None = None
         self._link = link
         self._board = board
         self._noted = noted
+        self._known: str | None = None  # what it was told last
         self._retry_s = 0.0
         self._failed_again = False
         self._waits: set[trio.CancelScope] = set()
 
     def came(self, reason: str, *, is_ready: bool) -> None:
         """libtorrent reported an error and has stopped."""
-        if self.reason is None:
+        if self._known is None:
             log.error("%s: %s", self._link.name, reason)
         if not self._failed_again:
             self._failed_again = True
@@ -47,6 +51,7 @@ class FileTrouble:
             # One failure is reported many times: who asks after the first may have made room, and waits for a try.
             for scope in list(self._waits):
                 scope.cancel()
+        self.reason = reason
         self._note(reason)
         self._board.stir()
 
@@ -61,19 +66,24 @@ class FileTrouble:
 
     def tick(self) -> None:
         """Called every second."""
-        if self.reason is None or trio.current_time() < self._retry_s:
+        if self._known is None or trio.current_time() < self._retry_s:
             return
         if self._failed_again:
             self._start_again()
         else:
             log.info("%s: its file can be written again", self._link.name)
+            self.reason = None
             self._note(None)
+
+    def is_over(self) -> bool:
+        """Whether there is none, or the last one was tried again with success."""
+        return self._known is None
 
     def try_again(self) -> None:
         """Somebody asks anew: there may be room by now."""
         if self.reason is not None:
             self._start_again()
-            self._note(None)
+            self.reason = None
 
     def explain(self, kind: type[SwarmTimeout], what: str, peers: int) -> SwarmTimeout:
         """Why nothing came: this trouble, if there is any, else ``kind``, as ``peers`` gave nothing."""
@@ -91,5 +101,5 @@ class FileTrouble:
         self._link.call("prioritize_pieces", self._board.priorities())
 
     def _note(self, reason: str | None) -> None:
-        self.reason = reason
+        self._known = reason
         self._noted(reason)

@@ -25,7 +25,7 @@ def publishers() -> Iterator[Publishers]:
 
 
 def facts(node: Node) -> dict[str, str]:
-    return find_troubles(trouble_facts(node.state, node.reel_torrents, node.written, node.worktrees))
+    return find_troubles(trouble_facts(node.state, node.reel_torrents, node.written, node.worktrees, node.keep_up))
 
 
 @pytest.mark.warns

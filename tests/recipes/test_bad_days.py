@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House, tmpfs
+from house import Done, House, tmpfs
 from ports import free_port
 from seeding import Seeder, catalogue, seed
 from waiting import wait_for
@@ -88,6 +88,10 @@ class Town:
     def status(self, path: Path) -> Any:
         return self.house.gtfs("status", "--json", path).json()
 
+    def check(self, path: Path) -> Done:
+        """What a monitor asks."""
+        return self.house.gtfs("status", "--check", path, code=None)
+
 
 @pytest.fixture
 def town(house: House) -> Town:
@@ -143,10 +147,12 @@ def test_a_mirror_whose_disk_is_full_says_so_and_has_all_once_there_is_room(town
         filler = disk / "filler"
         filler.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - (200 << 10)))
         town.commit("large", {"large": random.Random(16).randbytes(2 << 20)})
-        wait_for(lambda: "space" in town.daemons["m"].log.read_text(), lambda: town.log(path))
+        wait_for(lambda: town.check(path).code == 1, lambda: town.log(path))
+        assert "No space left on device" in town.check(path).out
         assert town.daemons["m"].process.poll() is None
         filler.unlink()
         town.house.gtfs("sync", path)
         town.wait_whole(path)
+        wait_for(lambda: town.check(path).code == 0, lambda: town.log(path))
         assert town.daemons["m"].end() == 0
         town.house.gtfs("fsck", path)

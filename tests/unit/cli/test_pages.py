@@ -183,7 +183,7 @@ def held() -> Accepted:
 class StandInTorrent:
     """A reel in the swarm, where there is no swarm."""
 
-    failure = None
+    trouble = None
     copies = Copies()
 
     def statistics(self) -> SimpleNamespace:

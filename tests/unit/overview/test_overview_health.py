@@ -47,6 +47,8 @@ CASES = [
     ({"publish": {"outstanding": {"reason": "no key"}}}, "lagging", "publishing failed, and is tried again: no key"),
     ({"incoming": {"error": "read error"}}, "lagging", "what was written is not taken in: read error"),
     ({"incoming": {"error": f"x: {os.strerror(errno.ENOSPC)}"}}, "lagging", f"x: {os.strerror(errno.ENOSPC)}"),
+    ({"following": {"error": f"y: {os.strerror(errno.ENOSPC)}"}}, "lagging", f"y: {os.strerror(errno.ENOSPC)}"),
+    ({"following": {"error": "no peers yet"}}, "fresh", None),
     ({"hooks": {"failed": [{"hook": "x", "reason": "x ended with 1"}]}}, "fresh", "a hook failed: x ended with 1"),
     ({"quarantine": [{"file": "x.pack", "reason": "bad"}]}, "fresh", "1 files were refused, the last one x.pack: bad"),
     ({"catalogue": catalogue(stale=True)}, "stale", "catalogue 7 is past its Valid-Until: refs do not move"),
