@@ -110,7 +110,8 @@ def parse_seconds(text: str, option: str) -> float:
 
 def _with_unit(value: float, units: tuple[tuple[str, int], ...]) -> str:
     unit, one = next(((u, n) for u, n in units if value and value % n == 0), ("", 1))
-    return f"{value / one:g}{unit}"
+    number = value / one
+    return f"{int(number) if number.is_integer() else number}{unit}"
 
 
 def _show_size(value: int) -> str:
