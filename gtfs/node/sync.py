@@ -148,6 +148,9 @@ class WayIn:
             self._adopted.add(reel.name)
         if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()
+        now = index.reels.get(reel.id)
+        if now is None or (not now.is_whole and self.reel_torrents.is_let_in(reel)):
+            return Outcome()  # what was refused is judged again from bytes that are here
         outcome = self._ingest(self._candidates(reel, 0, reel.size), progress)
         with index.transaction():
             index.packs.set_stage([c.oid for c, _ in outcome.waiting], "waiting")

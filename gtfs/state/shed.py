@@ -19,7 +19,8 @@ def shed_reels(state: State) -> int:
     for row in index.reels.all():
         path = layout.reel(row.name)
         table = state.reel_files.table(row) if path.exists() else None
-        if table is None or index.reels.holds_any(row.id, ("remote", "waiting", "verified")):
+        # What was refused is judged again at each fetch, as keys and policy may be others by then.
+        if table is None or index.reels.holds_any(row.id, ("remote", "waiting", "refused", "verified")):
             continue
         if not layout.table(row.name).exists():  # else it is the one that was just read
             replace_file(layout.table(row.name), encode_table(table.packs, state.repository.fmt))

@@ -21,6 +21,7 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.sync import WayIn
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import encode_table
 from gtfs.repo import encoding
@@ -113,6 +114,22 @@ def test_what_was_shed_is_in_the_swarm_of_a_fetch_only_if_git_has_lost_something
     state.index.packs.set_stage([state.reel_files.table(only(state)).packs[0].oid], "unpacked")  # type: ignore[union-attr]
     shed_reels(state)
     assert table.stat().st_ino == kept
+
+
+def test_the_bytes_of_what_was_refused_stay_and_what_is_not_here_is_not_judged(state: State) -> None:
+    row = only(state)
+    table = state.reel_files.table(row)
+    assert table is not None
+    state.index.packs.set_stage([table.packs[-1].oid], "refused", "the commit is not signed")
+    shed_reels(state)
+    assert only(state).is_whole and state.layout.reel(row.name).exists()  # judged again at each fetch
+    state.layout.reel(row.name).unlink()  # as an older gtfs did
+    state.index.reels.set_stage([row.id], "partial")
+    options = NodeOptions(offline=True)
+    writing = Writing(News(state.index))
+    reel_torrents = ReelTorrents(state, None, writing, Evictions(is_cache=True), options)
+    outcome = WayIn(state, reel_torrents, writing).let_in(only(state), lambda _count: None)
+    assert (outcome.refused, outcome.waiting, outcome.unpacked) == ([], [], [])
 
 
 def test_what_git_has_lost_is_not_given_again(state: State) -> None:
