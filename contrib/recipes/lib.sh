@@ -32,7 +32,7 @@ fi
 
 step() { printf '\n== %s\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
-stop() { printf 'try: %s\n' "$*" >&2; exit 1; }
+stop() { why=$*; printf 'try: %s\n' "$*" >&2; exit 1; }
 
 needs() {
     if command -v install_packages >/dev/null; then
@@ -83,7 +83,7 @@ cleanup() {
         for log in "$work"/*/.run/*.log; do
             [ ! -s "$log" ] || { echo "--- $log" >&2; tail -n 40 "$log" >&2; }
         done
-        printf 'try: %s FAILED with %s\n' "$title" "$status" >&2
+        printf 'try: %s FAILED with %s: %s\n' "$title" "$status" "${why:-a command of its own}" >&2
     fi
     pids=$(cat "$work"/*/.run/*.pid 2>/dev/null || true)
     end_processes

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
 from gtfs.repo.place import BadRepository, git_dir_at
 from gtfs.state.control import Tell, ask_node
+from gtfs.state.lock import Busy
+
+T = TypeVar("T")
+_BEGINS_S: Final = 60.0  # a node has its repository for as long before it answers, and after, while it ends
+_LOOK_S: Final = 0.05
 
 
 def repository_of_mount(directory: Path) -> Path | None:
@@ -63,14 +69,33 @@ def ask(
     return ask_node(Layout.in_repository(place).root, request, tell, on_wait, timeout_s)
 
 
+def by_node_or_here(by_node: Callable[[], T | None], here: Callable[[], T], within_s: float = _BEGINS_S) -> T:
+    """What the running node answers, else what is done here; one that begins or ends just now is waited for.
+
+    Raises `Busy` for a command that has the repository, and what both raise.
+    """
+    end_s = time.monotonic() + within_s
+    while True:
+        answer = by_node()
+        if answer is not None:
+            return answer
+        try:
+            return here()
+        except Busy as e:
+            if not e.is_node or time.monotonic() > end_s:
+                raise
+        time.sleep(_LOOK_S)
+
+
 def foretell(place: Path, request: dict[str, Any]) -> dict[str, Any]:
     """What ``request`` would do there, by the running node if there is one; nothing is done."""
-    found = ask(place, {"do": "dry_run", "of": request})
-    if found is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.dryrun import run
 
-        found = run(place, request)
-    return found
+        return run(place, request)
+
+    return by_node_or_here(lambda: ask(place, {"do": "dry_run", "of": request}), here)
 
 
 def _is_ours(place: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_json
 from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
@@ -80,19 +80,22 @@ def publish(
         found = _foretell(place, prune)
         say_json(found) if as_json else _show_foretold(found, verbose)
         return 0
-    done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose, prune)
-    has_node = done is not None
-    if done is None:
+
+    def by_node() -> tuple[dict[str, Any] | None, bool] | None:
+        done = _complete_by_node(place, files) if complete else publish_by_node(place, force, jobs, propose, prune)
+        return None if done is None else (done, True)
+
+    def here() -> tuple[dict[str, Any] | None, bool]:
         with loading():
             from gtfs.cli.work.publish import run, run_complete
 
         with bar("encoding") as show:
             show(0, 0, "")
-            done = (
-                run_complete(place, files)
-                if complete
-                else run(place, force, jobs, lambda p: _tell(show, p), to_propose=propose, prune=prune)
-            )
+            if complete:
+                return run_complete(place, files), False
+            return run(place, force, jobs, lambda p: _tell(show, p), to_propose=propose, prune=prune), False
+
+    done, has_node = by_node_or_here(by_node, here)
     if done is None:
         complain("interrupted; what was encoded is kept, and gtfs publish goes on from there")
         return INTERRUPTED
@@ -212,12 +215,12 @@ def publish_by_node(
 
 
 def _foretell(place: Path, prune: bool) -> dict[str, Any]:
-    found = ask(place, {"do": "foretell", "prune": prune})
-    if found is None:
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.publish import run_foretell
 
-        found = run_foretell(place, prune=prune)
-    return found
+        return run_foretell(place, prune=prune)
+
+    return by_node_or_here(lambda: ask(place, {"do": "foretell", "prune": prune}), here)
 
 
 def _count(number: int, word: str) -> str:

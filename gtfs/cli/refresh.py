@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place, takes_json
 from gtfs.cli.terminal import say, say_json
 
@@ -27,11 +28,13 @@ def refresh(repo: Path, valid_days: int, key: str | None, as_json: bool) -> None
 
     fingerprint = None if key is None else parse_fingerprint(key)
     place = place_at(repo)
-    done = ask(place, {"do": "refresh", "days": valid_days, "key": fingerprint})
-    if done is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.refresh import run
 
-        done = run(place, valid_days, fingerprint)
+        return run(place, valid_days, fingerprint)
+
+    done = by_node_or_here(lambda: ask(place, {"do": "refresh", "days": valid_days, "key": fingerprint}), here)
     if as_json:
         say_json(done)
         return

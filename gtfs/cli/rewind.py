@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, foretell, place_at
+from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
 from gtfs.cli.terminal import say, say_json
 
@@ -32,11 +33,13 @@ def rewind(repo: Path, version: int, withdrawn: bool, dry_run: bool, as_json: bo
     request: dict[str, object] = {"do": "rewind", "version": version}
     if withdrawn:
         request["withdrawn"] = True
-    done = foretell(place, request) if dry_run else ask(place, request)
-    if done is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.rewind import run
 
-        done = run(place, version, withdrawn=withdrawn)
+        return run(place, version, withdrawn=withdrawn)
+
+    done = foretell(place, request) if dry_run else by_node_or_here(lambda: ask(place, request), here)
     if as_json:
         say_json(done)
         return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import refusal_text, say, size_text
 from gtfs.errors import GtfsError
@@ -80,12 +80,13 @@ def status(targets: tuple[Path, ...], as_json: bool, check: bool, prometheus: bo
 
 def _ask(target: Path, timeout_s: float | None = None) -> dict[str, Any]:
     place = place_at(target)
-    found = ask(place, {"do": "status"}, timeout_s=timeout_s)
-    if found is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.status import run
 
-        found = run(place)
-    return found
+        return run(place)
+
+    return by_node_or_here(lambda: ask(place, {"do": "status"}, timeout_s=timeout_s), here, timeout_s or _ANSWER_S)
 
 
 def _thresholds(spans: dict[str, float | None]) -> Thresholds:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_options
 from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, say_json, size_text
@@ -71,14 +71,15 @@ def _work(source: str, words: list[str]) -> dict[str, Any]:
     repo, asked = _said(words) if words else (None, {})
     place, found = _found(source, repo)
     with fetching() as (tell, wait):
-        done = ask(place, {"do": "sync", **asked}, tell, wait)
-        if done is None:
+
+        def here() -> dict[str, Any]:
             with loading():
                 from gtfs.cli.work.sync import run
 
             wait()
-            done = run(source, place, found, words, tell)
-    return done
+            return run(source, place, found, words, tell)
+
+        return by_node_or_here(lambda: ask(place, {"do": "sync", **asked}, tell, wait), here)
 
 
 def _foresee(source: str, words: list[str]) -> dict[str, Any]:
@@ -86,12 +87,13 @@ def _foresee(source: str, words: list[str]) -> dict[str, Any]:
     place, _ = _found(source, _said(words)[0] if words else None)
     if not place.exists():
         return {"repository": str(place), "version": None}
-    found = ask(place, {"do": "foresee_sync"})
-    if found is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.sync import run_dry
 
-        found = run_dry(place)
-    return {"repository": str(place), **found}
+        return run_dry(place)
+
+    return {"repository": str(place), **by_node_or_here(lambda: ask(place, {"do": "foresee_sync"}), here)}
 
 
 def _show_foreseen(found: dict[str, Any], as_json: bool) -> int:

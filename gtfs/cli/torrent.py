@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place, takes_json
 from gtfs.cli.terminal import bar, complain, say, say_json
 from gtfs.errors import Blame
@@ -34,12 +34,13 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...], as_js
         def tell(p: dict[str, Any]) -> None:
             show(p["packs"], p["packs_of"], f"{p['packs']} of {p['packs_of']} packs")
 
-        done = ask(place, request, tell, lambda: show(0, 0, ""))
-        if done is None:
+        def here() -> dict[str, Any]:
             from gtfs.cli.work.torrent import run
 
             show(0, 0, "")
-            done = run(place, out, packs, trackers, tell)
+            return run(place, out, packs, trackers, tell)
+
+        done = by_node_or_here(lambda: ask(place, request, tell, lambda: show(0, 0, "")), here)
     if not (done["reels"] or done["packs"] or done["lacking"]):
         raise BadRepository(f"{repo} has no reels: a publisher's come with gtfs publish, a mirror's with gtfs sync")
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, foretell, place_at
+from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json
 from gtfs.cli.terminal import complain, refusal_text, say, say_json
 
@@ -33,12 +33,13 @@ def trust(context: click.Context, repo: Path) -> None:
 def _ask(place: Path, *, dry_run: bool = False, **request: Any) -> dict[str, Any]:
     if dry_run:
         return foretell(place, {"do": "trust", **request})
-    found = ask(place, {"do": "trust", **request})
-    if found is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.trust import run
 
-        found = run(place, request)
-    return found
+        return run(place, request)
+
+    return by_node_or_here(lambda: ask(place, {"do": "trust", **request}), here)
 
 
 @trust.command()

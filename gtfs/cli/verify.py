@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from gtfs.cli.ask import ask, place_at, repository_of_mount
+from gtfs.cli.ask import ask, by_node_or_here, place_at, repository_of_mount
 from gtfs.cli.shape import Command, Place
 from gtfs.cli.terminal import complain, refusal_text, say
 
@@ -31,11 +31,13 @@ def verify(repo: Path, what: tuple[str, ...], as_json: bool) -> int:
     """
     place = place_at(repo)
     words = [_word(text, place) for text in what]
-    found = ask(place, {"do": "verify", "what": words})
-    if found is None:
+
+    def here() -> dict[str, Any]:
         from gtfs.cli.work.verify import run
 
-        found = run(place, words)
+        return run(place, words)
+
+    found = by_node_or_here(lambda: ask(place, {"do": "verify", "what": words}), here)
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
         return int(found["exit_code"])

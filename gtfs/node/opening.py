@@ -106,7 +106,8 @@ async def _open_source(
     async with contextlib.AsyncExitStack() as stack:
         if is_made:
             stack.callback(shutil.rmtree, source.repository, True)
-        opened = partial(State, repository, given=options.limits, may_be_read_only=options.may_be_read_only)
+        may_be_read_only = options.may_be_read_only
+        opened = partial(State, repository, given=options.limits, may_be_read_only=may_be_read_only, is_node=True)
         state = await trio.to_thread.run_sync(opened)
         with state:
             if source.feed is not None and state.held is None and document is None:

@@ -14,19 +14,22 @@ from types import TracebackType
 
 from gtfs.errors import Blame, GtfsError
 
+_NODE = b"node"  # the second word of who answers at the control socket while it lives
+
 
 class Busy(GtfsError):
-    """Another node holds the repository; ``pid`` is its process, 0 when unknown."""
+    """Another process holds the repository: ``pid``, 0 when unknown. ``is_node``: it answers, now or once it is up."""
 
     fault = Blame.BUSY
 
-    def __init__(self, path: Path, pid: int) -> None:
+    def __init__(self, path: Path, pid: int, *, is_node: bool) -> None:
         who = f"process {pid}" if pid else "another process"
-        super().__init__(
-            f"{path.parent.parent} is in use by {who}; "
-            "unmount it (gtfs umount DIR), or use the commands that talk to it: publish, sync, status"
-        )
+        do = "unmount it (gtfs umount DIR), or use the commands that talk to it: publish, sync, status"
+        if not is_node:
+            do = "that is a command at work: try again when it has ended"
+        super().__init__(f"{path.parent.parent} is in use by {who}; {do}")
         self.pid = pid
+        self.is_node = is_node
 
 
 def lock_holder(path: Path) -> int | None:
@@ -38,18 +41,24 @@ def lock_holder(path: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.read(fd, 32).strip()
-        return int(text) if text.isdigit() else 0
+        return _read(fd)[0]
     finally:
         os.close(fd)
     return None
 
 
-class Lock:
-    """Had by `acquire`, let go by `release`, or as a context manager."""
+def _read(fd: int) -> tuple[int, bool]:
+    """The process that signed, 0 when unknown, and whether it is a node."""
+    pid, _, kind = os.pread(fd, 32, 0).strip().partition(b" ")
+    return int(pid) if pid.isdigit() else 0, kind == _NODE
 
-    def __init__(self, path: Path) -> None:
+
+class Lock:
+    """Had by `acquire`, let go by `release`, or as a context manager. ``is_node``: it will answer others' commands."""
+
+    def __init__(self, path: Path, *, is_node: bool = False) -> None:
         self._path = path
+        self._is_node = is_node
         self._fd = -1
         self._is_shared = False
 
@@ -69,17 +78,18 @@ class Lock:
         try:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = os.read(fd, 32).strip()
+            pid, is_node = _read(fd)
             os.close(fd)
-            raise Busy(self._path, int(text) if text.isdigit() else 0) from None
+            raise Busy(self._path, pid, is_node=is_node) from None
         self._fd = fd
 
     def sign(self) -> None:
-        """Write this process's id into the file; again after a fork, which keeps the lock."""
+        """Write this process's id into the file, and what it is; again after a fork, which keeps the lock."""
         if self._is_shared:
             return
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        line = b"%d %b\n" % (os.getpid(), _NODE) if self._is_node else b"%d\n" % os.getpid()
+        os.pwrite(self._fd, line, 0)  # at no moment is it empty
+        os.ftruncate(self._fd, len(line))
 
     def release(self) -> None:
         """Let go; harmless when not held."""

@@ -62,7 +62,7 @@ class State:
 
     ``limits``: instead of those that the config, and options (``given``), say. ``may_be_read_only``: do with a state
     directory that cannot be written; then `read_only` says so, nothing is swept or mended, and what would write raises
-    `ReadOnly`, IndexUnusable or OSError.
+    `ReadOnly`, IndexUnusable or OSError. ``is_node``: whoever has it answers others' commands.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class State:
         *,
         given: Mapping[str, int] | None = None,
         may_be_read_only: bool = False,
+        is_node: bool = False,
     ) -> None:
         self.repository = repository
         self.layout = layout = repository.layout
@@ -87,7 +88,7 @@ class State:
                 directory.mkdir(mode=0o700, exist_ok=True)
         self._exit = contextlib.ExitStack()
         try:
-            self.lock = Lock(layout.lock)
+            self.lock = Lock(layout.lock, is_node=is_node)
             self._exit.callback(self.lock.release)
             if self.read_only:
                 self.lock.acquire_shared()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.terminal import bar, complain, os_error_text, say, say_json, size_text, stop_on_interrupt
 from gtfs.cli.work.configured import configured
 from gtfs.daemon.added import AddedRepositories
@@ -51,11 +51,11 @@ def _check(place: Path) -> dict[str, Any]:
         def told(done: int, total: int) -> None:
             show(done, total, size_text(total))
 
-        found = ask(place, {"do": "check"}, lambda p: told(p["bytes"], p["bytes_of"]))
-        if found is not None:
-            return found
-        with State(open_repository(place), may_be_read_only=True) as state, stop_on_interrupt() as stop:
-            return check_due(state, stop, told)
+        def here() -> dict[str, Any]:
+            with State(open_repository(place), may_be_read_only=True) as state, stop_on_interrupt() as stop:
+                return check_due(state, stop, told)
+
+        return by_node_or_here(lambda: ask(place, {"do": "check"}, lambda p: told(p["bytes"], p["bytes_of"])), here)
 
 
 def _of_daemon() -> list[Path]:

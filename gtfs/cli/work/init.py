@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gtfs.cli.ask import ask, foretell, place_at
+from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.terminal import say, say_json
 from gtfs.cli.work.seeded import have_seeded
 from gtfs.repo.publishhook import install_hook, remove_hook
@@ -97,8 +97,8 @@ def run_attester(
 
 
 def _write(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
-    done = ask(repository.path, request)
-    if done is None:
+    def here() -> dict[str, Any]:
         with State(repository) as state:
-            done = answer_init(state, request)
-    return done
+            return answer_init(state, request)
+
+    return by_node_or_here(lambda: ask(repository.path, request), here)

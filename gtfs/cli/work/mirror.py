@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from gtfs.cli.ask import ask
+from gtfs.cli.ask import ask, by_node_or_here
 from gtfs.cli.work.collection import run_follow
 from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.mirrorplan import MirrorPlan, absolute_worktree, plan_mirror
@@ -196,15 +196,18 @@ def _here(
     """Settings and a sync where no daemon runs: by the node that does, or by one for this alone."""
     place = source.repository
     request = {"do": "mirror", **asked}
-    done = ask(place, request)
-    if done is None:
+
+    def settings_here() -> dict[str, Any]:
         with State(open_repository(place)) as state:
-            done = answer_mirror(state, request)
-    synced = ask(place, {"do": "sync", "keyrings": asked["keyrings"], "attesters": []}, tell, wait)
-    if synced is None:
-        words = [*plan.configuration.options, *plan.given["options"]]
-        words += [f"keyring={escape_value(path)}" for path in asked["keyrings"]]
-        synced = sync_here(source.text, place, source, words, tell)
+            return answer_mirror(state, request)
+
+    def sync_by_node() -> dict[str, Any] | None:
+        return ask(place, {"do": "sync", "keyrings": asked["keyrings"], "attesters": []}, tell, wait)
+
+    words = [*plan.configuration.options, *plan.given["options"]]
+    words += [f"keyring={escape_value(path)}" for path in asked["keyrings"]]
+    done = by_node_or_here(lambda: ask(place, request), settings_here)
+    synced = by_node_or_here(sync_by_node, lambda: sync_here(source.text, place, source, words, tell))
     return {**done, "sync": synced}
 
 

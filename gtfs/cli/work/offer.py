@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gtfs.cli.ask import ask, place_at
+from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.publish import publish_by_node
 from gtfs.cli.work.publish import run as publish
 from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
@@ -72,8 +72,10 @@ def run_withdraw(place: Path, name: str) -> dict[str, Any]:
 
 
 def _publish(fork: Repository) -> None:
-    if publish_by_node(fork.path, False, None, False, prune=True) is None:
-        publish(fork.path, False, None, lambda _step: None, prune=True)
+    by_node_or_here(
+        lambda: publish_by_node(fork.path, False, None, False, prune=True),
+        lambda: publish(fork.path, False, None, lambda _step: None, prune=True) or {},
+    )
 
 
 def _is_seeded(fork: Repository) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gtfs.cli.ask import ask
+from gtfs.cli.ask import ask, by_node_or_here
 from gtfs.cli.publish import publish_by_node
 from gtfs.cli.terminal import os_error_text
 from gtfs.collection.found import repositories_below
@@ -46,11 +46,20 @@ def _publish(repository: Repository, name: str, place: str, settings: PublisherS
         wanted = {"do": "init", "wanted": wanted_of(settings, name, place).to_json()}
     elif config.sign_key() is None:  # a mirror, which is listed as it is
         return
-    if wanted is not None and ask(repository.path, wanted) is not None:
-        wanted = None
-    if wanted is None and publish_by_node(repository.path, force=False, jobs=None, propose=False) is not None:
-        return
-    with State(repository) as state:
-        if wanted is not None:
-            answer_init(state, wanted)
-        publish_now(state)
+
+    def by_node() -> bool | None:
+        nonlocal wanted
+        if wanted is not None and ask(repository.path, wanted) is not None:
+            wanted = None
+        if wanted is not None or publish_by_node(repository.path, force=False, jobs=None, propose=False) is None:
+            return None
+        return True
+
+    def here() -> bool:
+        with State(repository) as state:
+            if wanted is not None:
+                answer_init(state, wanted)
+            publish_now(state)
+        return True
+
+    by_node_or_here(by_node, here)

@@ -114,7 +114,7 @@ def test_a_fault_of_ours_in_one_is_logged_with_its_place_and_stops_nothing(
 
 
 def test_one_that_another_process_has_is_tried_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = Runs({"used": [Busy(Path("/srv/used.git/gtfs/lock"), 7)] * 60})
+    runs = Runs({"used": [Busy(Path("/srv/used.git/gtfs/lock"), 7, is_node=True)] * 60})
 
     async def act(roster: Roster, _: trio.Nursery) -> None:
         await roster.want([wanted("used")])

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who has a repository, and whether that is somebody who answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gtfs.errors import Blame
+from gtfs.state.lock import Busy, Lock, lock_holder
+
+
+@pytest.mark.parametrize(
+    ("is_node", "advice"), [(True, "use the commands that talk to it"), (False, "try again when it has ended")]
+)
+def test_who_comes_second_hears_who_has_it_and_what_to_do(tmp_path: Path, is_node: bool, advice: str) -> None:
+    with Lock(tmp_path / "lock", is_node=is_node):
+        with pytest.raises(Busy, match=advice) as refused, Lock(tmp_path / "lock"):
+            pass
+        assert lock_holder(tmp_path / "lock") == os.getpid()
+    assert (refused.value.pid, refused.value.is_node, refused.value.fault) == (os.getpid(), is_node, Blame.BUSY)
+    assert lock_holder(tmp_path / "lock") is None
+
+
+def test_what_an_earlier_holder_wrote_says_nothing_of_the_one_that_has_it_now(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("4194304 node\nand more\n")
+    with Lock(tmp_path / "lock"):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(Busy) as refused, Lock(tmp_path / "lock"):
+            pass
+    assert not refused.value.is_node
+
+
+@pytest.mark.parametrize("text", ["", "rubbish\n", "-7 node\n", "\0" * 40])
+def test_a_holder_that_cannot_be_read_is_busy_all_the_same(tmp_path: Path, text: str) -> None:
+    with Lock(tmp_path / "lock"):
+        (tmp_path / "lock").write_text(text)
+        with pytest.raises(Busy, match="another process") as refused, Lock(tmp_path / "lock"):
+            pass
+        assert lock_holder(tmp_path / "lock") == 0
+    assert refused.value.pid == 0
