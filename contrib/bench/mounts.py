@@ -140,7 +140,7 @@ class Mounted:
     def __init__(self, directory: Path, state: Path, port: int) -> None:
         self.directory = directory
         self.port = port
-        self.pid = int((state / "lock").read_text())
+        self.pid = int((state / "lock").read_text().split()[0])
 
     def memory(self, key: str) -> float:
         """MB of VmRSS or VmHWM."""

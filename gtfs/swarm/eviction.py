@@ -8,7 +8,6 @@ It decides nothing about which pieces may go: the node does. Trio loop; the file
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import logging
 import os
@@ -21,15 +20,12 @@ import trio
 from gtfs.durable import replace_file
 from gtfs.metainfo import MAX_METAINFO_BYTES
 from gtfs.swarm import files
+from gtfs.swarm.room import KEEP_SIZE, PUNCH_HOLE, allocate
 from gtfs.swarm.session import Session
 from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
-
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> Torrent:
@@ -84,8 +80,7 @@ def punch_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
         size = os.fstat(fd).st_size
         for start, end in ranges:
             end = min(end, size)
-            if start < end and _libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, start, end - start):
-                code = ctypes.get_errno()
+            if start < end and (code := allocate(fd, KEEP_SIZE | PUNCH_HOLE, start, end)):
                 raise OSError(code, os.strerror(code), str(path))
         os.fsync(fd)
     finally:

@@ -17,11 +17,9 @@ from typing import Any
 
 import trio
 
-from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
-from gtfs.metainfo import check_info, wrap_info
-from gtfs.swarm import alerts, files
+from gtfs.swarm import alerts
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
@@ -35,6 +33,7 @@ from gtfs.swarm.nodelay import NoDelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
 from gtfs.swarm.probe import Probe, learn_info
+from gtfs.swarm.receiving import receive_metadata
 from gtfs.swarm.rendezvous import make_peer_id
 from gtfs.swarm.samereel import is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
@@ -194,7 +193,7 @@ class Session:
             torrent.board.check()
             hashes = plan.hashes
             if hashes is None:
-                hashes = await self._receive_metadata(torrent)
+                hashes = await receive_metadata(torrent, self._disk)
             if not torrent.spec.complete:
                 await torrent.questions.learn_pieces()
             torrent.make_ready(hashes)
@@ -205,18 +204,6 @@ class Session:
                 torrent.milestones.fail(known)
                 await self._drop(torrent)
                 await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
-
-    async def _receive_metadata(self, torrent: Torrent) -> tuple[bytes, ...]:
-        """Check what peers gave before anything of it counts, keep it, and move the torrent to its place."""
-        spec = torrent.spec
-        info = await torrent.questions.ask_info()
-        hashes = check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
-        await trio.to_thread.run_sync(replace_file, spec.metainfo, wrap_info(info), limiter=self._disk)
-        there = await trio.to_thread.run_sync(files.file_size, spec.path, limiter=self._disk)
-        await torrent.questions.move_to_place()
-        if there is not None:
-            await torrent.recheck()
-        return hashes
 
     async def _drop(self, torrent: Torrent) -> None:
         if torrent.link.handle is None or self._is_closed:

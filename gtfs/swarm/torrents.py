@@ -17,10 +17,11 @@ from gtfs.swarm.announcing import Announcing
 from gtfs.swarm.copies import Copies
 from gtfs.swarm.link import Link
 from gtfs.swarm.milestones import Milestones
-from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, NotHere, ReadTimeout, SwarmTimeout
+from gtfs.swarm.pieces import IN_WINDOW, NOW, Board, DiskTrouble, NotHere, ReadTimeout, SwarmTimeout
 from gtfs.swarm.questions import Questions
 from gtfs.swarm.reader import PieceReader
 from gtfs.swarm.reports import Reports
+from gtfs.swarm.room import NoRoom, free_bytes, reserve
 from gtfs.swarm.spec import TorrentSpec, TorrentStatistics
 from gtfs.swarm.tally import Tally
 from gtfs.swarm.trouble import FileTrouble
@@ -46,10 +47,20 @@ class Torrent:
         self._reader = PieceReader(
             spec.path, spec.piece_length, self.board, self.link, disk, self._mend, is_vouched=spec.complete
         )
-        self._trouble = FileTrouble(self.link, self.board, lambda reason: self.tally.note(trouble=reason))
+        self._disk = disk
+        self._trouble = FileTrouble(
+            self.link, self.board, lambda reason: self.tally.note(trouble=reason), self._free_bytes
+        )
         self._announcing = Announcing(self.link, spec.trackers, is_quiet=spec.is_quiet)
         self._whole = WholeFetch(
-            spec, self.board, self.milestones, self.questions, self._trouble, self.peers, lambda: begin(self)
+            spec,
+            self.board,
+            self.milestones,
+            self.questions,
+            self._trouble,
+            self.peers,
+            lambda: begin(self),
+            self._reserve,
         )
         self.reports = Reports(self.link, self.board, self.milestones, self._reader, self.tally, self._trouble)
 
@@ -118,6 +129,10 @@ class Torrent:
         with trio.move_on_after(deadline_s) as scope, self._trouble.ending(scope):
             await self.milestones.wait_ready()
             ahead = self.spec.pieces_under(end, min(end + read_ahead, self.spec.size))
+            if not self._is_here(pieces):
+                await self._reserve(pieces)
+            if not self._is_here(ahead) and not await self._has_room(ahead):
+                ahead = range(0)
             added = self._reader.want_ahead(piece for piece in ahead if piece not in pieces)
             try:
                 with self.board.wanting(pieces, NOW):
@@ -199,7 +214,43 @@ class Torrent:
         self.tally.needs_saving = False
         await self.questions.save_resume()
 
+    # Room for what is to come
+
+    def _is_here(self, pieces: range) -> bool:
+        return all(map(self.board.is_here, pieces))
+
+    async def _make_room(self, pieces: range) -> None:
+        length = self.spec.piece_length
+        start, end = pieces[0] * length, min((pieces[-1] + 1) * length, self.spec.size)
+        await trio.to_thread.run_sync(reserve, self.spec.path, start, end, limiter=self._disk)
+
+    async def _has_room(self, pieces: range) -> bool:
+        try:
+            await self._make_room(pieces)
+        except OSError:
+            return False
+        return True
+
+    async def _reserve(self, pieces: range) -> None:
+        """Raises `DiskTrouble`."""
+        try:
+            await self._make_room(pieces)
+        except OSError as error:
+            lacking_bytes = error.lacking_bytes if isinstance(error, NoRoom) else 0
+            self._trouble.lacks(error.strerror or str(error), lacking_bytes)
+            raise DiskTrouble(f"{self.spec.file_name}: it cannot be written: {error.strerror}") from None
+
+    def _free_bytes(self) -> int:
+        try:
+            return free_bytes(self.spec.directory)
+        except OSError:
+            return 0
+
     # For the session
+
+    def hinder(self, error: OSError) -> None:
+        """Its metadata could not be kept; it is tried again."""
+        self._trouble.came(error.strerror or str(error), is_ready=False)
 
     def make_ready(self, hashes: tuple[bytes, ...]) -> None:
         """The metadata is checked and the board is filled: let readers in."""

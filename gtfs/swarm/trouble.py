@@ -25,29 +25,42 @@ RETRY_S = 10.0  # between an error of the file and the next try
 class FileTrouble:
     """See the module. ``noted`` hears the reason whenever it changes, None when the file can be written again.
 
+    ``free`` says how many bytes there is room for: without as many as were lacking it is not tried again by itself.
+
     ``reason`` is what who waits is told, and None while a try goes on; ``noted`` keeps it until the try was good.
     """
 
-    def __init__(self, link: Link, board: Board, noted: Callable[[str | None], None]) -> None:
+    def __init__(self, link: Link, board: Board, noted: Callable[[str | None], None], free: Callable[[], int]) -> None:
         self.reason: str | None = None
         self._link = link
         self._board = board
         self._noted = noted
+        self._free = free
+        self._lacking_bytes = 0
         self._known: str | None = None  # what it was told last
         self._retry_s = 0.0
         self._failed_again = False
         self._waits: set[trio.CancelScope] = set()
 
-    def came(self, reason: str, *, is_ready: bool) -> None:
-        """libtorrent reported an error and has stopped."""
+    def lacks(self, reason: str, lacking_bytes: int) -> None:
+        """There is no room for so much: whoever wanted it knows, and what others want has its room."""
         if self._known is None:
             log.error("%s: %s", self._link.name, reason)
+        self._lacking_bytes = lacking_bytes
+        self._failed_again = True
+        self._retry_s = trio.current_time() + RETRY_S
+        self._note(reason)
+
+    def came(self, reason: str, *, is_ready: bool) -> None:
+        """libtorrent reported an error and has stopped, or the metadata could not be kept."""
+        if self._known is None:
+            log.error("%s: %s", self._link.name, reason)
+        if is_ready:
+            # Pieces that were reported as finished may be lost again, by each of many errors.
+            self._link.call("post_status", lt.status_flags_t.query_pieces)
         if not self._failed_again:
             self._failed_again = True
             self._retry_s = trio.current_time() + RETRY_S
-            if is_ready:
-                # Pieces that were reported as finished may be lost again.
-                self._link.call("post_status", lt.status_flags_t.query_pieces)
             # One failure is reported many times: who asks after the first may have made room, and waits for a try.
             for scope in list(self._waits):
                 scope.cancel()
@@ -69,10 +82,14 @@ class FileTrouble:
         if self._known is None or trio.current_time() < self._retry_s:
             return
         if self._failed_again:
-            self._start_again()
+            if self._free() < self._lacking_bytes:
+                self._retry_s = trio.current_time() + RETRY_S
+            else:
+                self._start_again()
         else:
             log.info("%s: its file can be written again", self._link.name)
             self.reason = None
+            self._lacking_bytes = 0
             self._note(None)
 
     def is_over(self) -> bool:

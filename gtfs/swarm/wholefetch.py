@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -18,7 +18,10 @@ SPAN_BYTES = 2 << 20  # of its front, which comes first; as much again, and twic
 
 
 class WholeFetch:
-    """All that want all of it; see `run`. ``peers`` says how many are connected, ``begin`` is called by the first."""
+    """All that want all of it; see `run`. ``peers`` says how many are connected, ``begin`` is called by the first.
+
+    ``reserve`` has room made for pieces, or raises `DiskTrouble`.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class WholeFetch:
         trouble: FileTrouble,
         peers: Callable[[], int],
         begin: Callable[[], None],
+        reserve: Callable[[range], Awaitable[None]],
     ) -> None:
         self.going_on = 0
         self._spec = spec
@@ -38,6 +42,7 @@ class WholeFetch:
         self._trouble = trouble
         self._peers = peers
         self._begin = begin
+        self._reserve = reserve
 
     def _bytes_here(self) -> int:
         return self._spec.bytes_of(self._board, 0, self._spec.size)
@@ -61,8 +66,10 @@ class WholeFetch:
     async def _fetch(self, window: Window, progress: Callable[[int, int], None] | None, stall_s: float) -> bool:
         """Until all of it is here, or, with False, nothing came for too long."""
         most = -1
-        with trio.move_on_after(stall_s) as scope:
+        with trio.move_on_after(stall_s) as scope, self._trouble.ending(scope):
             await self._milestones.wait_ready()
+            if not self._board.is_full():
+                await self._reserve(range(self._board.count))
             if self.going_on == 1:
                 self._begin()
         while not scope.cancelled_caught:
@@ -77,6 +84,8 @@ class WholeFetch:
                     progress(self._bytes_here(), self._spec.size)
             if not is_wanting:
                 await self._questions.flush()
+                if not self._trouble.is_over():
+                    await self._questions.learn_pieces()
                 # What could not be written is told before the answer, and its pieces are held until libtorrent is
                 # asked again.
                 if self._board.is_full() and self._trouble.reason is None:

@@ -378,7 +378,7 @@ class House:
         self, directory: Path, repository: Path, port: int, log: Path, expected: list[str] | None = None
     ) -> Mount:
         """A mount that something else made, from now on this house's."""
-        pid = int((repository / "gtfs" / "lock").read_text())
+        pid = int((repository / "gtfs" / "lock").read_text().split()[0])
         mount = Mount(self, directory, repository, port, log, pid, list(expected or ()))
         self.mounts.append(mount)
         self.repositories.setdefault(repository, True)

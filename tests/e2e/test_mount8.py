@@ -45,7 +45,7 @@ class Node:
     """A node in the namespace, ended with the test."""
 
     def __init__(self, repository: Path, directory: Path) -> None:
-        self.pid = int((repository / "gtfs" / "lock").read_text())
+        self.pid = int((repository / "gtfs" / "lock").read_text().split()[0])
         self.directory = directory
         self.seen = Path(f"/proc/{self.pid}/root{directory}")
 

@@ -101,7 +101,7 @@ class Users:
         return self.run(user, "gtfs", *words, code=code)
 
     def pid(self) -> int:
-        return int((self.repository / "gtfs" / "lock").read_text())
+        return int((self.repository / "gtfs" / "lock").read_text().split()[0])
 
     def mount_line(self) -> str:
         lines = Path(f"/proc/{self.holder.pid}/mounts").read_text().splitlines()

@@ -39,7 +39,7 @@ def told() -> list[str | None]:
 
 @pytest.fixture
 def trouble(told: list[str | None]) -> FileTrouble:
-    return FileTrouble(cast("Link", Quiet()), cast("Board", Quiet()), told.append)
+    return FileTrouble(cast("Link", Quiet()), cast("Board", Quiet()), told.append, lambda: 0)
 
 
 @pytest.mark.warns
