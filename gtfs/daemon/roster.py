@@ -262,7 +262,7 @@ class Roster:
         source, is_clone = await trio.to_thread.run_sync(_find, wanted)
         if is_clone:
             given = replace(given, prefetch=True)  # else reels stay away
-        opened = open_source(source, trust, given, self.session, self.shared)
+        opened = open_source(source, trust, given, self.session, self.shared, answers=True)
         node = await stack.enter_async_context(opened)
         _check_worth(node)
         node.poller.may_leave_out = Sparing(node.state, node.bell, partial(self.listed, wanted)).may

@@ -75,24 +75,36 @@ async def open_source(
     options: NodeOptions,
     session: Session | None = None,
     shared: Shared | None = None,
+    *,
+    answers: bool = False,
 ) -> AsyncIterator[Node]:
     """The node of a source: its repository made if need be, its catalogue accepted, its feeds known, not yet running.
+
+    It ``answers`` if it will be run: other commands wait for that.
 
     A feed that does not answer is no error where a catalogue is held already. Raises what `find_source`, `accept` and
     `open_node` raise; a repository that was made for a refused catalogue is removed again.
     """
     if session is None and isinstance(source.feed, DhtFeed) and not options.offline:
         # The address is asked by the session that the node will have: it is in the DHT then, and knows peers.
-        async with open_session(options.swarm) as opened, _open_source(source, given, options, opened, shared) as node:
+        async with (
+            open_session(options.swarm) as opened,
+            _open_source(source, given, options, opened, shared, answers) as node,
+        ):
             yield node
     else:
-        async with _open_source(source, given, options, session, shared) as node:
+        async with _open_source(source, given, options, session, shared, answers) as node:
             yield node
 
 
 @asynccontextmanager
 async def _open_source(
-    source: Source, given: TrustGiven, options: NodeOptions, session: Session | None, shared: Shared | None
+    source: Source,
+    given: TrustGiven,
+    options: NodeOptions,
+    session: Session | None,
+    shared: Shared | None,
+    answers: bool,
 ) -> AsyncIterator[Node]:
     document: bytes | None = None
     first: FirstTrust | None = None
@@ -107,7 +119,7 @@ async def _open_source(
         if is_made:
             stack.callback(shutil.rmtree, source.repository, True)
         may_be_read_only = options.may_be_read_only
-        opened = partial(State, repository, given=options.limits, may_be_read_only=may_be_read_only, is_node=True)
+        opened = partial(State, repository, given=options.limits, may_be_read_only=may_be_read_only, is_node=answers)
         state = await trio.to_thread.run_sync(opened)
         with state:
             if source.feed is not None and state.held is None and document is None:

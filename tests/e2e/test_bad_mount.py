@@ -7,12 +7,15 @@ import errno
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from house import House, mounted_at, open_files
 from ports import free_port
 from waiting import WAIT_S, wait_for
+
+from gtfs.state.lock import Lock
 
 # A sync without peers moves no refs, and says so in the log.
 STAYS = ["not verified here yet", "nothing came", "offline"]
@@ -57,6 +60,22 @@ def test_options_that_nobody_knows_or_that_do_not_fit(house: House, pub: Path) -
         assert said in refused(house, "mount", pub, m, "-o", option, code=2), option
     done = house.gtfs("mount", pub, code=2)
     assert "DIRECTORY" in done.err
+
+
+@pytest.mark.parametrize("command", [["publish"], ["status"], ["verify", "HEAD"], ["trust", "list"]])
+def test_a_command_waits_for_a_node_that_begins_or_ends_and_for_no_other_command(
+    house: House, pub: Path, command: list[str]
+) -> None:
+    words = [command[0], pub, *command[1:]] if command[0] != "trust" else ["trust", pub, *command[1:]]
+    lock = pub / "gtfs" / "lock"
+    with Lock(lock, is_node=True):
+        process = house.start([*house.enter, "gtfs", *words])
+        time.sleep(2)  # long enough to be refused
+        assert process.poll() is None
+    assert process.wait(WAIT_S) == 0
+    with Lock(lock):
+        line = refused(house, *words, code=6)
+        assert f"in use by process {os.getpid()}" in line and "a command at work" in line
 
 
 def test_a_second_node_on_the_same_repository(house: House, pub: Path) -> None:

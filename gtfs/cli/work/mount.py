@@ -103,7 +103,7 @@ async def _run(source: Source, place: Path, said: Said, daemon: Daemon | None) -
     may_end = ends_with_terminal()
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:  # from here on, or one would end us at once
         overview = ServedOverview(said.overview)
-        async with ended_by(*early), open_source(source, may_ask(said.trust), options) as node:
+        async with ended_by(*early), open_source(source, may_ask(said.trust), options, answers=True) as node:
             if node.state.read_only:
                 complain(
                     f"{node.state.repository.state_directory} is read-only: what is here can be read, and nothing else"
