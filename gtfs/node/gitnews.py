@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -54,11 +55,14 @@ class GitNews:
         self._news = writing.news
         self._refs_watch = RefsWatch(state.repository)
         self._read_at = -math.inf  # when refs were read last, by the clock of trio
+        self._one = trio.Lock()  # or what an older look found could be shown after what a newer one did
 
     async def begin(self, work: Work) -> None:
         """Take up what plain git brought since the last time, and from now on whenever it moves a ref."""
         self.takes_up = not self._state.config.is_clone()
         if not self.takes_up or self._state.read_only:
+            with contextlib.suppress(GtfsError, OSError):  # it is told by `watch_task`, which tries again
+                await self._show()
             return
 
         def take_up() -> list[Ref]:
@@ -69,6 +73,13 @@ class GitNews:
 
         self._read_at = trio.current_time()
         self._news.refs = _shown(await self._writing.run(take_up))
+
+    async def look(self) -> None:
+        """Look now, as this node has moved refs, unless git cannot be read: another look follows in any case."""
+        seen, refs = self._news.git.number, None
+        with contextlib.suppress(GtfsError, OSError):
+            refs = await self._show()
+        await trio.to_thread.run_sync(self._divergence.try_look, refs if seen == self._news.git.number else None)
 
     async def watch_task(self) -> None:
         """Look for ever."""
@@ -97,8 +108,7 @@ class GitNews:
                 if moved or trio.current_time() - self._read_at > again_s:
                     self._read_at = trio.current_time()
                     self._divergence.is_old = self._divergence.is_old or moved
-                    refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
-                    await self._read(refs)
+                    refs = await self._show()
                 if seen != self._news.git.number:
                     refs = None  # this node has moved some of them since they were read
                 if self._divergence.is_due(trio.current_time()):
@@ -124,9 +134,15 @@ class GitNews:
             return False
         return self._noticing.listen(ear, watch.directories)
 
-    async def _read(self, all_refs: list[Ref]) -> None:
+    async def _show(self) -> list[Ref]:
+        """Read all refs, and show them."""
+        async with self._one:
+            refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
+            await self._show_refs((await trio.to_thread.run_sync(self._state.refs, refs)).chosen)
+            return refs
+
+    async def _show_refs(self, found: list[Ref]) -> None:
         """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
-        found = (await trio.to_thread.run_sync(self._state.refs, all_refs)).chosen
         refs = _shown(found)
         if refs == self._news.refs:
             return

@@ -270,7 +270,7 @@ class Node:
             return await self.sync_once(tell)
         finally:  # whoever asks for the status next, or reads a checkout, shall not find refs that have moved
             await self.worktrees.look()
-            await trio.to_thread.run_sync(self.divergence.try_look)
+            await self.git_news.look()
 
     async def _asked_trust(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await self._writing.run(answer_trust, self.state, request)

@@ -105,7 +105,7 @@ class Divergence:
             self.behind_since_s = (self.behind_since_s or _came_s(self._state)) if self.held_back else None
             self._took_s = time.monotonic() - start_s
 
-    def try_look(self) -> None:
+    def try_look(self, refs: Sequence[Ref] | None = None) -> None:
         """Look again, unless git cannot be read: this only tells, and another look follows."""
         with contextlib.suppress(GitFailed):
-            self.look()
+            self.look(refs)
