@@ -7,6 +7,7 @@ says where. pytest prints the stack of a test that takes four times as long, and
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable
@@ -30,3 +31,16 @@ def wait_for(condition: Callable[[], _T], what: str | Callable[[], str], timeout
 def wait_readable(file: int, what: str) -> None:
     """Return when the descriptor has something to read, or its end."""
     assert select.select([file], [], [], WAIT_S)[0], f"this did not happen: {what}"
+
+
+def read_terminal(ours: int) -> bytes:
+    """What is still said at a terminal, until its other end is closed: unread, a few KiB make whoever writes wait."""
+    said = b""
+    while True:
+        try:
+            more = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            return said
+        if not more:
+            return said
+        said += more

@@ -16,7 +16,7 @@ import libtorrent as lt
 import pytest
 from house import House, Key
 from seeding import catalogue, seed, sync_options
-from waiting import WAIT_S, wait_for
+from waiting import WAIT_S, read_terminal, wait_for
 
 
 def reel_bytes(repository: Path) -> int:
@@ -234,12 +234,7 @@ def test_a_sync_on_a_terminal_shows_packs_bytes_peers_rate_and_the_time_left(hou
     command = ["gtfs", "sync", catalogue(pub), "-o", sync_options(house, mirror, origin.port)]
     process = house.start(command, terminal=theirs, env={"TERM": "xterm", "COLUMNS": "160"})
     os.close(theirs)
-    shown = b""
-    try:
-        while more := os.read(ours, 65536):
-            shown += more
-    except OSError:  # the other end is closed
-        pass
+    shown = read_terminal(ours)
     os.close(ours)
     assert process.wait(WAIT_S) == 0, shown
     text = shown.decode(errors="replace")

@@ -167,9 +167,13 @@ class MountMachine(RuleBasedStateMachine):
         for pack in self.packs:
             if pack.oid in self.model.taken:
                 assert Path(os.fsdecode(self.dir + pack.name)).read_bytes() == pack.data
-                assert os.getxattr(self.dir + pack.name, "user.gtfs.state") in (b"queued", b"unpacked")
+                wait_for(lambda name=pack.name: self.state(name) in (b"queued", b"unpacked"), "it was handed over")
         os.statvfs(self.dir)
         assert self.m.status()["running"] is True
+
+    def state(self, name: bytes) -> bytes:
+        """A file is handed over at its release, which the kernel sends at some time after the close."""
+        return os.getxattr(self.dir + name, "user.gtfs.state")
 
     def settle(self) -> None:
         """All whose ancestors are there are unpacked, sooner or later, and their files are gone.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gitremote import Clones
 from house import House, Key
-from waiting import wait_for
+from waiting import WAIT_S, read_terminal, wait_for
 
 
 def test_without_a_terminal_an_unknown_signer_is_refused_with_the_lines_that_would_let_him(clones: Clones) -> None:
@@ -46,7 +46,8 @@ def test_at_a_terminal_the_signer_is_asked_about_once_and_then_held(clones: Clon
         said += os.read(ours, 4096)
     assert house.key.fingerprint.encode() in said and b"publisher@example.org" in said
     os.write(ours, b"yes\n")
-    assert process.wait(180) == 0
+    said += read_terminal(ours)
+    assert process.wait(WAIT_S) == 0, said
     os.close(ours)
     house.commit(clones.publisher, "news", {"news": b"new\n"})
     clones.publish()

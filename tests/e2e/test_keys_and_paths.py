@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from house import House, Key
-from waiting import WAIT_S, wait_readable
+from waiting import WAIT_S, read_terminal, wait_readable
 
 from gtfs.mount.options import escape_value
 
@@ -121,6 +121,7 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
         seen += os.read(ours, 1024)
     assert house.key.fingerprint.encode() in seen and b"publisher <publisher@example.org>" in seen
     os.write(ours, b"yes\n")
+    read_terminal(ours)
     process.wait(WAIT_S)
     os.close(ours)
     assert house.gtfs("status", "--json", mirror).json()["catalogue"]["version"] == 1

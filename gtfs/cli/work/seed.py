@@ -121,13 +121,12 @@ class _Run:
         self.url = url  # of the overview
         self.roster, self.session, self.nursery, self.hangups = roster, session, nursery, hangups
         self.manager = os.environ.pop("NOTIFY_SOCKET", "")
-        self.is_begun = False
+        self.is_ready = False  # others count on it: its end is no failure
         self.may_end = False  # as `ends_with_terminal` says
 
     async def begun(self, logfile: Path | None) -> None:
         """Say what is seeded, once each repository was tried."""
         await self.roster.wait_tried()
-        self.is_begun = True
         reels = [torrent for torrent in self.session.torrents() if torrent.spec.file_name.endswith(REEL_SUFFIX)]
         nodes = self.roster.nodes()
         size = size_text(sum(reel.local_bytes() for reel in reels))
@@ -138,6 +137,7 @@ class _Run:
         events.info("%d repositories are seeded on port %d", len(nodes), self.session.port)
 
     def tell_ready(self) -> None:
+        self.is_ready = True
         if self.manager:
             tell_manager(self.manager, "READY=1\n")
 
@@ -162,7 +162,7 @@ async def _seed(
             async def end_task() -> None:
                 async for number in signals:
                     events.info("%s: ending", signal.Signals(number).name)
-                    if run is None or not run.is_begun:
+                    if run is None or not run.is_ready:
                         raise KeyboardInterrupt
                     outer.cancel_scope.cancel()
 
