@@ -117,7 +117,9 @@ class Follower:
                 except (SwarmError, CorruptReel) as e:
                     failed.setdefault(row.name, e)
         self._news.came_in()
-        return failed
+        # Reels that a newer catalogue, come meanwhile, has no more have left the swarm, and nobody misses them.
+        now = {row.name for row in self._listed()}
+        return {name: why for name, why in failed.items() if name in now}
 
     async def _bring_tables(
         self, rows: Sequence[ReelRow], deadline_s: float, failed: dict[ReelName, SwarmError | CorruptReel]
