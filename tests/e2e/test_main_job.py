@@ -45,6 +45,7 @@ def test_cat_of_one_old_pack_moves_only_its_pieces(house: House, pub: Path) -> N
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B")
     old = house.git(pub, "rev-parse", "v1.0~20")
+    b.wait_listed()  # with the reel's table, which is no piece of the pack
     before = moved(b)
 
     data = b.pack(old).read_bytes()
