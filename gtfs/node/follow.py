@@ -98,6 +98,14 @@ class Follower:
         """Whether a reel of the catalogue cannot be listed yet."""
         return not all(self._reel_torrents.has_table(row) for row in self._listed())
 
+    async def join(self) -> None:
+        """Put all reels into the swarm, unless tables are missing: then `bring_tables` does, after what is here.
+
+        There a reel asks for its end at once.
+        """
+        if not self.lacks_tables():
+            await self._reel_torrents.update()
+
     async def bring_tables(
         self, deadline_s: float, listed: Callable[[], None] = lambda: None
     ) -> dict[ReelName, SwarmError | CorruptReel]:

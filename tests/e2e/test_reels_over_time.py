@@ -111,7 +111,7 @@ def test_a_mirror_that_merged_restarts_without_hashing_or_fetching(house: House,
     publish(house, pub, 2)
     follows(house, b, pub)
     b.unmount()
-    again = house.mount(b.repository, "B2", f"peer=127.0.0.1:{a.port}")
+    again = house.mount(b.repository, "B2", "nobell", f"peer=127.0.0.1:{a.port}")
     local = again.fresh_status()["swarm"]["reels"]
     assert {name: r["local"] for name, r in local.items()} == {name: r["size"] for name, r in local.items()}
     assert set(local) >= set(listed(pub))
@@ -166,7 +166,7 @@ def test_a_clone_that_is_behind_fetches_what_it_lacks(house: House, pub: Path, f
 def test_mounting_a_clone_as_a_mirror_fetches_nothing_either(house: House, pub: Path, fresh: Path) -> None:
     a = house.mount(pub, "A")
     source = pub / "gtfs" / "catalogue" / "latest.asc"
-    b = house.mount(source, "B", *house.mirror_options(a), repository=fresh)
+    b = house.mount(source, "B", *house.mirror_options(a), "nobell", repository=fresh)
     wait_for(lambda: b.packs() == a.packs(), "every pack is listed")
     (name,) = listed(pub)
     # Its packs are those of git, and known before.
