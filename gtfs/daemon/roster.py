@@ -269,7 +269,7 @@ class Roster:
         await node.take_up()
         if is_clone:
             await node.reel_torrents.encode()
-        await node.reel_torrents.update()
+        await node.follower.join()
         return node
 
 

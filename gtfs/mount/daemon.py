@@ -27,13 +27,13 @@ class StartOutcome(NamedTuple):
 
 
 class Daemon:
-    """In the child: its line to the parent. Call `ready` or `fail` once; later calls do nothing."""
+    """In the child: its line to the parent. Call `let_go` and `ready`, or `fail`, once; later calls do nothing."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe: int | None = pipe
 
-    def ready(self, logfile: Path | None = None) -> None:
-        """Let go of the terminal and of the working directory; the parent ends with 0.
+    def let_go(self, logfile: Path | None = None) -> None:
+        """Let go of the terminal and of the working directory; the parent still waits. Raises OSError.
 
         Relative paths mean something else afterwards. Standard output and error go to ``logfile``, or nowhere.
         """
@@ -44,6 +44,9 @@ class Daemon:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+
+    def ready(self) -> None:
+        """The parent ends with 0."""
         self._tell(_READY)
 
     def fail(self, message: str, exit_code: int) -> bool:

@@ -98,6 +98,14 @@ class Follower:
         """Whether a reel of the catalogue cannot be listed yet."""
         return not all(self._reel_torrents.has_table(row) for row in self._listed())
 
+    async def join(self) -> None:
+        """Put all reels into the swarm, unless tables are missing: then `bring_tables` does, after what is here.
+
+        There a reel asks for its end at once.
+        """
+        if not self.lacks_tables():
+            await self._reel_torrents.update()
+
     async def bring_tables(
         self, deadline_s: float, listed: Callable[[], None] = lambda: None
     ) -> dict[ReelName, SwarmError | CorruptReel]:
@@ -117,7 +125,9 @@ class Follower:
                 except (SwarmError, CorruptReel) as e:
                     failed.setdefault(row.name, e)
         self._news.came_in()
-        return failed
+        # Reels that a newer catalogue, come meanwhile, has no more have left the swarm, and nobody misses them.
+        now = {row.name for row in self._listed()}
+        return {name: why for name, why in failed.items() if name in now}
 
     async def _bring_tables(
         self, rows: Sequence[ReelRow], deadline_s: float, failed: dict[ReelName, SwarmError | CorruptReel]

@@ -334,7 +334,7 @@ class Node:
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "mirror": self.worktrees.asked}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         handlers |= {"check": Checks(self.state, self.reel_torrents).asked_check}
-        await self.reel_torrents.update()  # a catalogue may have been taken without
+        await self.follower.join()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:
                 self.packs.now_listed()

@@ -207,9 +207,13 @@ class ReelTorrents:
         return foot, table
 
     async def keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        """Check a table and make its packs known; raises `CorruptReel`."""
-        asked, keep = self._writing.news.asked, self._state.reel_files.keep_table
-        await self._writing.run(lambda: keep(row, parse_table(table, foot), self._date_s(), asked))
+        """Check a table and make its packs known; raises `CorruptReel`, and `SwarmError` for what is listed no more."""
+        await self._writing.run(self._keep_table, row, foot, table)
+
+    def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
+        if not self._state.lists(row.name):  # any more: its row goes, or has gone
+            raise SwarmError(f"reel {row.name} is in no catalogue any more")
+        self._state.reel_files.keep_table(row, parse_table(table, foot), self._date_s(), self._writing.news.asked)
 
     @asynccontextmanager
     async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
@@ -282,7 +286,7 @@ class ReelTorrents:
         return True
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
-        if not self._state.reel_files.make_listed(row, packs, self._date_s()):
+        if not self._state.lists(row.name) or not self._state.reel_files.make_listed(row, packs, self._date_s()):
             return False
         self.adopt_packs(row)
         log.info("reel %s was made from what is here, %d bytes", row.name, row.size)

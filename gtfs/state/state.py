@@ -21,7 +21,7 @@ from gtfs.catalogue.recovery import why_fallen
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
-from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
 from gtfs.ingest.foresight import Foresight
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest
@@ -259,6 +259,10 @@ class State:
             self._superseded = follow_catalogue(self.reel_files, self.held.catalogue, self.previous)
             self.drop_superseded(self.pop_superseded())
 
+    def lists(self, name: ReelName) -> bool:
+        """Whether the held catalogue has this reel; nothing is to come into the rows of others."""
+        return self.held is not None and any(entry.name == name for entry in self.held.catalogue.reels)
+
     def pop_superseded(self) -> list[ReelRow]:
         """The reels that nobody needs any more, once: for the swarm to let go of and for `drop_superseded`."""
         found, self._superseded = self._superseded, []
@@ -271,8 +275,7 @@ class State:
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
         """Delete their files and rows. Raises OSError; the next start tries again."""
-        if reels:
-            drop(self.reel_files, reels)
+        drop(self.reel_files, reels)
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""

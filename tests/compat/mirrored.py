@@ -28,12 +28,17 @@ def listed(state: State) -> list[str]:
 
 def take_catalogue(state: State, held: Held) -> None:
     """As `Follower` does it."""
+    hold(state, held)
+    state.drop_superseded(state.pop_superseded())
+
+
+def hold(state: State, held: Held) -> None:
+    """The same before the swarm has let go of reels."""
     assert state.keyring is not None
     first = FirstTrust(frozenset({shared_keys()["alice"]}))
     accepted = accept(held.document, state.held, state.keyring, first, int(time.time()))
     state.catalogues.save(accepted)
     state.hold(accepted)
-    state.drop_superseded(state.pop_superseded())
 
 
 def fetch(state: State, origin: State) -> list[str]:

@@ -9,13 +9,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trio
 from keys import shared_keys
-from mirrored import Died, all_is_well, die_at, fetch, listed, take_catalogue
+from mirrored import Died, all_is_well, die_at, fetch, hold, listed, take_catalogue
 
+from gtfs.catalogue.accept import FirstTrust
 from gtfs.ids import SHA1
+from gtfs.node.evictions import Evictions
+from gtfs.node.follow import Follower
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.reel.index import ReelRow
 from gtfs.reel.recover import Listed
+from gtfs.reel.table import Footer, footer_range, parse_footer, table_range
 from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
@@ -25,6 +32,8 @@ from gtfs.state.initialise import initialise
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
+from gtfs.view.news import News
+from gtfs.view.writing import Writing
 
 
 class Publisher:
@@ -275,6 +284,36 @@ def test_a_mirror_that_dies_goes_on_where_it_was(
             assert state.index.packs.count_by_stage() == {"unpacked": 9}
             merged = state.index.reels.by_name(listed(state)[0])  # type: ignore[arg-type]
             assert merged is not None and merged.is_whole and len(state.index.packs.reel_rows(merged.id)) == 8
+
+
+def test_a_table_that_comes_after_a_catalogue_without_its_reel_is_not_kept_and_nobody_misses_it(
+    pub: Publisher, mirror: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 8)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+
+        async def late(_self: ReelTorrents, row: ReelRow, _deadline_s: float) -> tuple[Footer, bytes]:
+            """The table, once the next catalogue is held."""
+            data = origin.layout.reel(row.name).read_bytes()
+            at, length = footer_range(row.size)
+            foot = parse_footer(data[at : at + length], SHA1)
+            at, length = table_range(row.size, foot)
+            if row.name in before:
+                pub.publish(origin)
+                before.clear()
+                hold(state, origin.held)  # type: ignore[arg-type]
+            return foot, data[at : at + length]
+
+        before = set(listed(state)[:1])
+        monkeypatch.setattr(ReelTorrents, "fetch_table", late)
+        writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
+        reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
+        follower = Follower(state, reel_torrents, writing, FirstTrust())
+        assert trio.run(follower.bring_tables, 1.0) == {}
+        state.drop_superseded(state.pop_superseded())
+        assert {row.name for row in state.index.reels.all()} == set(listed(state))
+        all_is_well(state)
 
 
 def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:

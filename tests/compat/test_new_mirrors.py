@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 from keys import NOW_S, Keys, shared_keys
+from waiting import WAIT_S
 
 from gtfs.catalogue.accept import NotSigned, WrongSigner
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.feed import parse_feed
-from gtfs.ids import SHA256, Fingerprint
+from gtfs.ids import SHA1, SHA256, Fingerprint
+from gtfs.node.follow import Follower
 from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
+from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.repo.repository import create_repository
+from gtfs.state.initialise import initialise
+from gtfs.state.publish import publish_now
 from gtfs.state.source import Source
+from gtfs.state.state import State
 from gtfs.state.trustgiven import Confirm, TrustGiven
 
 
@@ -81,3 +89,45 @@ def test_a_document_that_is_not_believed_makes_no_repository(keys: Keys, tmp_pat
         with pytest.raises(error):
             open_mirror(document, given, tmp_path)
         assert not (tmp_path / "m.git").exists()
+
+
+COMMIT = b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata 0\nM 644 inline f\ndata 2\nf\n"
+
+
+def test_reels_of_a_clone_are_made_of_what_git_has_before_the_swarm_is_asked_for_them(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = create_repository(tmp_path / "pub.git", SHA1)
+    subprocess.run(["git", "-C", repository.path, "fast-import", "--quiet"], input=COMMIT, check=True)
+    with State(repository) as state:
+        initialise(state, "demo", keys["alice"], str(keys.home))
+        publish_now(state)
+    feed = repository.path / "gtfs" / "catalogue" / "latest.asc"
+    subprocess.run(["git", "clone", "--quiet", "--mirror", repository.path, tmp_path / "m.git"], check=True)
+    done: list[str] = []
+    guessed = trio.Event()
+    update, guess = ReelTorrents.update, Follower._guess
+
+    async def joins(reel_torrents: ReelTorrents) -> None:
+        done.append("joins")
+        await update(reel_torrents)
+
+    def guesses(follower: Follower) -> object:
+        done.append("guesses")
+        trio.from_thread.run_sync(guessed.set)
+        return guess(follower)
+
+    async def work() -> None:
+        source = Source(str(feed), tmp_path / "m.git", parse_feed(str(feed)))
+        given = TrustGiven(keyrings=[keys.public], signers=[keys["alice"]])
+        async with open_source(source, given, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
+            await node.take_up()
+            monkeypatch.setattr(ReelTorrents, "update", joins)
+            monkeypatch.setattr(Follower, "_guess", guesses)
+            await nursery.start(node.run_task)
+            with trio.fail_after(WAIT_S):
+                await guessed.wait()
+            nursery.cancel_scope.cancel()
+
+    trio.run(work)
+    assert done[0] == "guesses"

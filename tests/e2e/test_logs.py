@@ -74,6 +74,25 @@ def test_the_log_that_a_mount_keeps_by_itself_is_bounded(house: House, pub: Path
     assert events(log)[-1] == f"{m.dir} is unmounted"
 
 
+SLOW_EVENTS = """
+import logging, time
+
+def late(record):
+    time.sleep(1)
+    return True
+
+logging.getLogger("gtfs.events").addFilter(late)
+"""
+
+
+def test_a_mount_is_in_its_log_when_the_command_that_mounted_it_ends(house: House, pub: Path) -> None:
+    slow = house.root / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(SLOW_EVENTS)
+    m = house.mount(pub, "A", "offline", env={"PYTHONPATH": str(slow)})
+    assert events(m.log) == [f"{pub} is mounted on {m.dir}"]
+
+
 @pytest.mark.parametrize("has_log", [True, False])
 def test_sighup_rotates_and_never_unmounts_a_mount_in_the_background(house: House, pub: Path, has_log: bool) -> None:
     m = house.mount(pub, "A", "offline") if has_log else mount_without_a_log(house, pub, "A", "offline")

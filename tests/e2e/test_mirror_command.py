@@ -146,7 +146,7 @@ def test_where_no_daemon_runs_it_is_fetched_here_and_how_to_start_one_is_said(
     assert "no daemon runs to follow it; start one: gtfs seed --config" in done.out
     assert house.refs(operator.path) == house.refs(pub)
     operator.start()
-    assert operator.members() == {"mirror": "running"}
+    wait_for(lambda: operator.members() == {"mirror": "running"}, operator.log.read_text)
     other = house.root / "other.conf"
     other.write_text("")
     done = house.run(["gtfs", "mirror", "--config", other, catalogue(pub)], env=operator.env, code=2)

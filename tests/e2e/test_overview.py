@@ -190,8 +190,8 @@ def test_those_who_keep_connections_open_and_say_nothing_take_few(site: Site) ->
     try:
         for s in silent[:1]:
             s.sendall(b"GET / HTTP/1.1\r\n")
-        wait_for(lambda: b"HTTP/1.1 503 " in site.talk(b""), "there is no room")
-        assert b"too many connections" in site.talk(b"")
+        said = wait_for(lambda: b"HTTP/1.1 503 " in (said := site.talk(b"")) and said, "there is no room")
+        assert b"too many connections" in said
         # Their time is over by itself.
         wait_for(lambda: site.get("/")[0] == 200, "there is room again")
         assert silent[0].recv(100).startswith(b"HTTP/1.1 408 ")

@@ -88,7 +88,7 @@ def whole(running: Running) -> bool:
 
 def _wait(condition: Callable[[], bool], client: Running, mount: Mount, what: str) -> None:
     try:
-        wait_for(condition, what, 30)
+        wait_for(condition, what)
     except AssertionError as error:
         said = f"the client said:\n{client.text()[-3000:]}\nthe log:\n{mount.text()}\n{mount.names()}"
         raise AssertionError(f"{error}; {said}") from None

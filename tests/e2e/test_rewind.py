@@ -11,12 +11,19 @@ from house import House, Key, wait_for
 HIGH = (1 << 53) - 1
 
 
+def serve(served: Path, document: bytes) -> None:
+    """As servers do: nobody who asks meanwhile gets a part of it."""
+    new = served.with_suffix(".new")
+    new.write_bytes(document)
+    new.rename(served)
+
+
 def publish_as_thief(key: Key, honest: Path, served: Path) -> None:
     """What the publisher says, under the highest number that there is, and without a branch."""
     text = key.gpg("--decrypt", data=honest.read_bytes())
     text = re.sub(rb"(?m)^Version: .*$", b"Version: %d" % HIGH, text)
     text = re.sub(rb"(?m)^Previous: .*\n", b"", text).replace(b"Date:", b"Previous: %b\nDate:" % (b"ab" * 32), 1)
-    served.write_bytes(key.clearsign(text))
+    serve(served, key.clearsign(text))
 
 
 def test_mirrors_come_back_from_a_version_that_none_can_follow(house: House, key: Key) -> None:
@@ -27,7 +34,7 @@ def test_mirrors_come_back_from_a_version_that_none_can_follow(house: House, key
     publisher = house.mount(origin, "origin", "nodht")
     honest = origin / "gtfs" / "catalogue" / "latest.asc"
     served = house.root / "served.asc"
-    served.write_bytes(honest.read_bytes())
+    serve(served, honest.read_bytes())
     alone, running = house.root / "alone.git", house.root / "running.git"
     options = ",".join([*house.mirror_options(publisher), "listen=127.0.0.1:0", "nodht"])
     house.gtfs("sync", served, "--into", alone, "-o", options)
@@ -59,6 +66,6 @@ def test_mirrors_come_back_from_a_version_that_none_can_follow(house: House, key
 
     assert house.gtfs("rewind", mirror.dir, "1").out.startswith("version 1 is held again")
     assert mirror.fresh_status()["catalogue"]["version"] == 1
-    served.write_bytes(honest.read_bytes())
+    serve(served, honest.read_bytes())
     wait_for(lambda: house.refs(running)["refs/heads/main"] == second, "the running mirror follows the owner again")
     house.keep_sound(alone, running)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from house import House, Mount
+from waiting import wait_for
 
 
 def check_all_arrived(house: House, b: Mount, origin: Path) -> None:
@@ -27,19 +28,23 @@ def check_all_arrived(house: House, b: Mount, origin: Path) -> None:
     held = house.objects(repository)
     assert held == house.objects(origin)
 
-    tips = house.git(repository, "for-each-ref", "--format=%(objectname)", "refs/gtfs/tips/").split()
     children = house.git(origin, "rev-list", "--all", "--parents").splitlines()
     with_children = {p for line in children for p in line.split()[1:]}
-    assert {t for t in tips if t in commits} == commits - with_children - _tagged(house, origin)
+
+    def tips() -> set[str]:
+        found = house.git(repository, "for-each-ref", "--format=%(objectname)", "refs/gtfs/tips/").split()
+        return commits & set(found)
+
+    # They are the last that is written of what is unpacked (design.md §8).
+    wait_for(lambda: tips() == commits - with_children - _tagged(house, origin), lambda: f"they hold it; {b.text()}")
+    done, incoming = {"queued": 0, "waiting": 0, "error": None}, repository / "gtfs" / "incoming"
+    wait_for(lambda: b.status()["incoming"] == done and not list(incoming.iterdir()), "nothing is left of it")
     house.run(["git", "-C", repository, "gc", "--quiet", "--prune=now"])
     assert house.objects(repository) == held
     house.run(["git", "-C", repository, "fsck", "--full", "--strict"])
 
     assert b.packs() == set(history)
-    status = b.status()
-    assert status["incoming"] == {"queued": 0, "waiting": 0, "error": None}
-    assert status["policy"] == "local"
-    assert list((repository / "gtfs" / "incoming").iterdir()) == []
+    assert b.status()["policy"] == "local"
 
 
 def _tagged(house: House, origin: Path) -> set[str]:

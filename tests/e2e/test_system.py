@@ -119,7 +119,7 @@ install -d /etc/gtfs/hooks
 printf '#!/bin/sh\\nid -un; env | grep ^GTFS_ | sort; head -1\\n' >/etc/gtfs/hooks/published
 chmod 0755 /etc/gtfs/hooks/published
 systemctl restart gtfs-seed
-for i in $(seq 100); do test -e /var/lib/gtfs/pub.git/gtfs/hooks.log && break; sleep 0.1; done
+for i in $(seq 3000); do test -s /var/lib/gtfs/pub.git/gtfs/hooks.log && break; sleep 0.1; done
 cat /var/lib/gtfs/pub.git/gtfs/hooks.log
 pid=$(show MainPID gtfs-seed)
 echo "== fsck"
@@ -128,7 +128,7 @@ said gtfs-fsck
 echo "== reload"
 systemctl reload gtfs-seed
 test "$(show MainPID gtfs-seed)" = $pid
-for i in $(seq 100); do said gtfs-seed | grep -q 'settings were read again' && break; sleep 0.1; done
+for i in $(seq 3000); do said gtfs-seed | grep -q 'settings were read again' && break; sleep 0.1; done
 echo "== stop"
 systemctl stop gtfs-seed
 show Result gtfs-seed

@@ -300,7 +300,8 @@ def main() -> int:
     def ready() -> None:
         if daemon is not None:
             Path(args.state, "pid").write_text(str(os.getpid()))
-            daemon.ready(Path(args.state, "log"))
+            daemon.let_go(Path(args.state, "log"))
+            daemon.ready()
         else:
             print("mounted", flush=True)
 

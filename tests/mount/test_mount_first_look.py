@@ -18,12 +18,12 @@ OLD = f"{make_pack(b'old')[0].hex()}.pack"
 
 def looking(m, *looks: Callable[[], int | None]) -> tuple[list[threading.Thread], list[int | None]]:
     """Threads that look, all of which wait by now, and what they will have seen."""
-    m.status()  # the kernel looks up one new name of a directory at a time
+    before = m.status()["lookers"]  # and the kernel looks up one new name of a directory at a time
     seen: list[int | None] = []
     threads = [threading.Thread(target=lambda look=look: seen.append(look())) for look in looks]
     for thread in threads:
         thread.start()
-    m.wait(lambda: m.status()["lookers"] >= len(looks), "all of them wait")
+    m.wait(lambda: m.status()["lookers"] >= before + len(looks), "all of them wait")
     return threads, seen
 
 

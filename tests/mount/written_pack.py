@@ -20,11 +20,8 @@ NAME = OID.hex() + ".pack"
 
 def is_taken_in(m, payload: bytes = PAYLOAD) -> bool:
     m.wait_verified(name_of(payload))
-    return (
-        (m.dir / name_of(payload)).read_bytes() == make_pack(payload)[1]
-        and os.listdir(m.state / "incoming") == []
-        and os.listdir(m.state / "quarantine") == []
-    )
+    m.wait(lambda: os.listdir(m.state / "incoming") == [], "the others that were written are taken in, too")
+    return (m.dir / name_of(payload)).read_bytes() == make_pack(payload)[1] and not os.listdir(m.state / "quarantine")
 
 
 def written(m, data: bytes, name: str = NAME) -> int:

@@ -147,8 +147,8 @@ def test_a_mirror_whose_disk_is_full_says_so_and_has_all_once_there_is_room(town
         filler = disk / "filler"
         filler.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - (200 << 10)))
         town.commit("large", {"large": random.Random(16).randbytes(2 << 20)})
-        wait_for(lambda: town.check(path).code == 1, lambda: town.log(path))
-        assert "No space left on device" in town.check(path).out
+        said = wait_for(lambda: (done := town.check(path)).code == 1 and done.out, lambda: town.log(path))
+        assert "No space left on device" in said
         assert town.daemons["m"].process.poll() is None
         filler.unlink()
         town.house.gtfs("sync", path)

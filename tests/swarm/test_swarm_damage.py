@@ -215,7 +215,7 @@ async def test_a_file_that_cannot_be_written_is_named_and_tried_again(reel, tmp_
     async with pair(reel, tmp_path / "mirror") as (_, torrent, _seeder):
         # libtorrent 2.0 cannot map a directory, 2.1 cannot open it.
         with pytest.raises(ReadTimeout, match=r"directory|device"):
-            await torrent.read(0, 10, deadline_s=0.5)
+            await torrent.read(0, 10, deadline_s=WAIT_S)
         spec.path.rmdir()
         assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
     assert "directory" in caplog.text

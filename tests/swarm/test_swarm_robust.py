@@ -185,6 +185,7 @@ async def test_what_no_peer_has_ends_in_a_clear_error_and_what_came_stays(reel, 
         await origin.remove(reel.infohash)
         other = await stack.enter_async_context(open_session(among(session.port)))
         torrent = await other.add(at_mirror(reel, tmp_path / "other"))
+        await torrent.read(0, len(DATA) // 2, deadline_s=WAIT_S)
         with pytest.raises(SwarmTimeout, match=r"nothing came for 3 s, \d+ of 3158073 bytes are here"):
             await torrent.fetch_all(stall_s=3)
         assert torrent.local_bytes() == half.local_bytes()

@@ -119,11 +119,11 @@ def _log_of(node: Node, said: Said) -> Path | None:
 def _let_go(daemon: Daemon, logfile: Path | None, *, own: bool) -> Path | None:
     """Into the background, with the log that there is: a full disk is no reason not to mount. Raises OSError."""
     try:
-        daemon.ready(logfile)
+        daemon.let_go(logfile)
     except OSError:
         if not own:
             raise
-        daemon.ready(None)
+        daemon.let_go(None)
         return None
     return logfile
 
@@ -155,10 +155,13 @@ async def _serve(
         def mounted() -> None:
             node.state.lock.sign()  # before anybody is told, who may look for the process there
             log_now = logfile if daemon is None else _let_go(daemon, logfile, own=said.command.logfile is None)
-            if manager:
-                tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
             open_log(log_now, 1, 2, own=said.command.logfile is None)
             events.info("%s is mounted on %s", source.text, place)
+            # Whoever waits for the mount may look into its log next.
+            if manager:
+                tell_manager(manager, f"READY=1\nSTATUS={source.text} on {place}\n")
+            if daemon is not None:
+                daemon.ready()
 
         manager = os.environ.get("NOTIFY_SOCKET")
         nursery.start_soon(partial(reread_task, hangups, [node], logfile, (1, 2), may_end=may_end))
