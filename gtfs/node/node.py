@@ -223,10 +223,11 @@ class Node:
         self.bell.renew()
 
     async def _has_published(self) -> None:
-        """The new reels are seeded at once."""
+        """The new reels are seeded at once, and refs are shown where they were published."""
         self.news.changed()
         self._tell()
         await self.reel_torrents.update()
+        await self.git_news.look()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
@@ -263,8 +264,7 @@ class Node:
     async def asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         files = [Path(file) for file in texts_in(request, "keyrings")]
         if files:
-            given = TrustGiven(files)
-            await self._writing.run(first_trust, self.state, given, None)
+            await self._writing.run(first_trust, self.state, TrustGiven(files), None)
         self.attesters.use(map(parse_attester, texts_in(request, "attesters")))
         try:
             return await self.sync_once(tell)

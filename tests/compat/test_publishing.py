@@ -12,6 +12,8 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
@@ -420,3 +422,20 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         reads.close()
         assert not reads._made
         state.index.reels.set_stage([reel.id], "complete")
+
+
+def test_a_node_shows_refs_where_they_were_published_when_a_publish_ends(origin: Origin) -> None:
+    """Nothing else of it runs here, which would look at them by and by."""
+    origin.publish()
+    new = ObjectId(bytes.fromhex(origin.commit({"a": b"b\n"}, origin.git("rev-parse", "main"))))
+
+    async def work(state: State) -> None:
+        async with open_node(state, NodeOptions(offline=True)) as node:
+            await node.take_up()
+            origin.ref("refs/heads/main", new.hex())
+            await node.publishing.publish()
+            assert node.news.refs == {b"refs/heads/main": new}
+            assert state.index.packs.get(new) is not None
+
+    with State(open_repository(origin.path)) as state:
+        trio.run(work, state)
