@@ -212,7 +212,7 @@ def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Pat
         filler.unlink()
         house.run(["cp", *(a.pack(oid) for oid in history), b.dir])
         b.wait_unpacked(*history)
-        assert b.status()["incoming"]["error"] is None
+        wait_for(lambda: b.status()["incoming"]["error"] is None, "it is over")  # when the batch has ended
         b.unmount()
         house.gtfs("fsck", repository)
         house.run(["git", "-C", repository, "fsck", "--strict"])
@@ -236,7 +236,7 @@ def test_a_full_disk_while_taking_in_is_waited_out(house: House, pub: Path) -> N
         assert len(b.packs()) == len(history)
         filler.unlink()
         b.wait_unpacked(*history)
-        assert b.status()["incoming"]["error"] is None
+        wait_for(lambda: b.status()["incoming"]["error"] is None, "it is over")  # when the batch has ended
         b.unmount()
         house.gtfs("fsck", repository)
         house.run(["git", "-C", repository, "fsck", "--strict"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from house import House, Mount
+from waiting import wait_for
 
 
 def check_all_arrived(house: House, b: Mount, origin: Path) -> None:
@@ -36,9 +37,9 @@ def check_all_arrived(house: House, b: Mount, origin: Path) -> None:
     house.run(["git", "-C", repository, "fsck", "--full", "--strict"])
 
     assert b.packs() == set(history)
-    status = b.status()
-    assert status["incoming"] == {"queued": 0, "waiting": 0, "error": None}
-    assert status["policy"] == "local"
+    nothing = {"queued": 0, "waiting": 0, "error": None}
+    wait_for(lambda: b.status()["incoming"] == nothing, "the last batch has ended")
+    assert b.status()["policy"] == "local"
     assert list((repository / "gtfs" / "incoming").iterdir()) == []
 
 
