@@ -424,9 +424,12 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         state.index.reels.set_stage([reel.id], "complete")
 
 
-def test_a_node_shows_refs_where_they_were_published_when_a_publish_ends(origin: Origin) -> None:
-    """Nothing else of it runs here, which would look at them by and by."""
-    origin.publish()
+def test_when_a_publish_of_a_node_ends_its_refs_are_shown_and_its_feed_is_written(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """Nothing else of it runs here, which would see to both by and by."""
+    feed = tmp_path / "www"
+    origin.publish(feeddir=str(feed))
     new = ObjectId(bytes.fromhex(origin.commit({"a": b"b\n"}, origin.git("rev-parse", "main"))))
 
     async def work(state: State) -> None:
@@ -436,6 +439,7 @@ def test_a_node_shows_refs_where_they_were_published_when_a_publish_ends(origin:
             await node.publishing.publish()
             assert node.news.refs == {b"refs/heads/main": new}
             assert state.index.packs.get(new) is not None
+            assert (feed / "latest.asc").read_bytes() == state.layout.latest.read_bytes()
 
     with State(open_repository(origin.path)) as state:
         trio.run(work, state)
