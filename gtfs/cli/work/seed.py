@@ -127,7 +127,6 @@ class _Run:
     async def begun(self, logfile: Path | None) -> None:
         """Say what is seeded, once each repository was tried."""
         await self.roster.wait_tried()
-        self.is_begun = True
         reels = [torrent for torrent in self.session.torrents() if torrent.spec.file_name.endswith(REEL_SUFFIX)]
         nodes = self.roster.nodes()
         size = size_text(sum(reel.local_bytes() for reel in reels))
@@ -138,6 +137,8 @@ class _Run:
         events.info("%d repositories are seeded on port %d", len(nodes), self.session.port)
 
     def tell_ready(self) -> None:
+        """It stands: to be ended is no failure from here on."""
+        self.is_begun = True
         if self.manager:
             tell_manager(self.manager, "READY=1\n")
 
