@@ -70,6 +70,7 @@ class EventHooks:
         self._status = status
         self._look_s = look_s
         self._damper = Damper()
+        self._one = trio.Lock()  # who writes the directory of a web server
         self._said: dict[str, str] = {}
 
     async def run_task(self) -> None:
@@ -86,7 +87,7 @@ class EventHooks:
 
     async def look(self) -> bool:
         """Log troubles that have begun or are over, and run the hooks that have something to hear; False: again."""
-        feed = await self._write_feed()
+        feed = await self.write_feed()
         seen = find_troubles(self._status()) | ({} if feed is None else {"feed-not-written": feed})
         found = self._damper.settle(seen, trio.current_time())
         self._log(found)
@@ -103,17 +104,18 @@ class EventHooks:
         ]
         return run_trouble_hooks(self._state, found, cancelled, self._directories) and all(of_events)
 
-    async def _write_feed(self) -> str | None:
-        """Bring the directory of a web server to what is published; gives what went wrong."""
+    async def write_feed(self) -> str | None:
+        """Bring the directory of a web server to what is published; gives what went wrong, which `look` tells."""
         if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
-        try:
-            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
-                events.info("%s: the feed directory is written", self._state.repository.path)
-        except OSError as error:
-            return f"{error.strerror}: {error.filename}"
-        except GtfsError as error:
-            return str(error)
+        async with self._one:
+            try:
+                if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+                    events.info("%s: the feed directory is written", self._state.repository.path)
+            except OSError as error:
+                return f"{error.strerror}: {error.filename}"
+            except GtfsError as error:
+                return str(error)
         return None
 
     def _log(self, found: dict[str, str]) -> None:

@@ -223,10 +223,12 @@ class Node:
         self.bell.renew()
 
     async def _has_published(self) -> None:
-        """The new reels are seeded at once."""
+        """The new reels are seeded at once, refs shown where they were published, and a web server has the new feed."""
         self.news.changed()
         self._tell()
         await self.reel_torrents.update()
+        await self.git_news.look()
+        await self.event_hooks.write_feed()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
@@ -261,10 +263,8 @@ class Node:
         await self.attesters.poll_once()
 
     async def asked_sync(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        files = [Path(file) for file in texts_in(request, "keyrings")]
-        if files:
-            given = TrustGiven(files)
-            await self._writing.run(first_trust, self.state, given, None)
+        if files := [Path(file) for file in texts_in(request, "keyrings")]:
+            await self._writing.run(first_trust, self.state, TrustGiven(files), None)
         self.attesters.use(map(parse_attester, texts_in(request, "attesters")))
         try:
             return await self.sync_once(tell)

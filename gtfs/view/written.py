@@ -78,7 +78,10 @@ class WrittenPacks:
 
     async def asked_drain(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Wait until all that is queued is taken in, or cannot be; what is left, as the status has it."""
-        while self._left() and self.last_error is None:
+        while self.last_error is None:
+            self._look_again()  # what waited for packs that have just come in is queued, too, and its turn may be later
+            if not self._left():
+                break
             tell({"queued": self._left()})
             await self._settled.wait()
         return self.statistics()

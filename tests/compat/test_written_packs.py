@@ -122,6 +122,22 @@ def test_a_file_under_the_name_of_one_that_its_owner_removed_is_let_be(packs: Pa
     trio.run(main)
 
 
+def test_who_waits_for_the_queue_waits_for_what_the_last_batch_lets_in_too(packs: Packs, tmp_path: Path) -> None:
+    async def main() -> None:
+        with State(create_repository(tmp_path / "target.git", SHA1)) as state:
+            async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
+                nursery.start_soon(node.written.ingest_task)  # alone, as if the task that looks again came late
+                await hand_over(node, packs[1])
+                await wait_waiting(node, 1)
+                await hand_over(node, packs[0])
+                done = await node.written.asked_drain({}, lambda _progress: None)
+                assert done == {"queued": 0, "waiting": 0, "error": None}
+                assert is_unpacked(node, packs[0][0]) and is_unpacked(node, packs[1][0])
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 def test_a_file_that_is_taken_in_cannot_be_had_back(
     packs: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

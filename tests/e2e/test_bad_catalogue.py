@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Catalogues that must not be believed: by a new mirror, and by one that holds a good one already."""
+"""Catalogues that must not be believed: by a new mirror, and by one that holds a good one already.
+
+A running node may look at its feed at any time, so that a feed is never half written.
+"""
 
 from __future__ import annotations
 
 import datetime
 import re
-import shutil
 from pathlib import Path
 
 from house import House, Key
 from waiting import wait_for
 
 from gtfs.catalogue.document import digest
+from gtfs.durable import replace_file
 from gtfs.ids import InfoHash, ReelName
 from gtfs.reel.index import Index
 from gtfs.trust.verify import split_clearsigned
@@ -112,13 +115,13 @@ def test_a_mirror_keeps_its_catalogue_and_its_refs(house: House, pub: Path, fres
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     first = latest.read_bytes()
     feed = house.root / "feed.asc"
-    feed.write_bytes(first)
+    replace_file(feed, first)
     a = house.mount(pub, "A")
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=["feed "])
     house.commit(pub, "news", {"news": b"new\n"})
     house.gtfs("publish", pub)
     second = latest.read_bytes()
-    feed.write_bytes(second)
+    replace_file(feed, second)
     house.gtfs("sync", b.dir)
     words = ["--name", "other", "--sign-key", house.key.fingerprint, "--gnupg-home", house.key.gnupg_home]
     house.gtfs("init", fresh, *words)
@@ -135,7 +138,7 @@ def test_a_mirror_keeps_its_catalogue_and_its_refs(house: House, pub: Path, fres
     bad["a chain that was altered"] = (sign(next_version(second, Previous="0" * 64)), "does not follow")
     bad["from the future"] = (sign(next_version(second, Date=when(2), Valid_Until=when(9))), "has not come")
     for name, (document, said) in bad.items():
-        feed.write_bytes(document)
+        replace_file(feed, document)
         done = house.gtfs("sync", b.dir, code=None)
         assert said in done.line, name
         assert done.code == (5 if name == "too large" else 4), (name, done.line)
@@ -152,7 +155,7 @@ def test_a_mirror_keeps_its_catalogue_and_its_refs(house: House, pub: Path, fres
     # And then a good one: nothing of all that is remembered.
     house.commit(pub, "more", {"news": b"newer\n"})
     house.gtfs("publish", pub)
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     house.gtfs("sync", b.dir)
     assert house.refs(b.repository) == house.refs(pub)
 
@@ -160,7 +163,7 @@ def test_a_mirror_keeps_its_catalogue_and_its_refs(house: House, pub: Path, fres
 def test_past_valid_until_a_mirror_serves_and_moves_no_ref(house: House, pub: Path) -> None:
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     feed = house.root / "feed.asc"
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=["stale"])
     house.gtfs("sync", b.dir)
@@ -170,7 +173,7 @@ def test_past_valid_until_a_mirror_serves_and_moves_no_ref(house: House, pub: Pa
     text = text.replace(
         house.git(pub, "rev-parse", "main").encode() + b" refs/heads/main", main.encode() + b" refs/heads/main"
     )
-    feed.write_bytes(house.key.clearsign(text))
+    replace_file(feed, house.key.clearsign(text))
 
     done = house.gtfs("sync", b.dir, code=4)
     assert "refs stay where they are" in done.line and "stale" in done.line
@@ -191,13 +194,13 @@ def test_past_valid_until_a_mirror_serves_and_moves_no_ref(house: House, pub: Pa
 def test_two_catalogues_of_one_version_stop_the_refs_and_both_are_kept(house: House, pub: Path) -> None:
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     feed = house.root / "feed.asc"
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=["two different"])
     house.gtfs("sync", b.dir)
     refs = house.refs(b.repository)
     other = house.key.clearsign(field(text_of(latest.read_bytes()), "Valid-Until", when(60)))
-    feed.write_bytes(other)
+    replace_file(feed, other)
 
     done = house.gtfs("sync", b.dir, code=4)
     assert all("two" in line and "catalogues of" in line for line in done.err.splitlines())
@@ -209,7 +212,7 @@ def test_two_catalogues_of_one_version_stop_the_refs_and_both_are_kept(house: Ho
     assert "two different catalogues" in house.gtfs("fsck", b.repository, code=1).err
     house.forgive(b.repository)
     # It is remembered over a restart, and with the first document at the feed again.
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=["two"])
     assert "two catalogues" in house.gtfs("sync", b.dir, code=4).line
 
@@ -217,17 +220,17 @@ def test_two_catalogues_of_one_version_stop_the_refs_and_both_are_kept(house: Ho
 def test_a_mounted_mirror_polls_a_bad_catalogue_and_goes_on(house: House, pub: Path, stranger: Key) -> None:
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     feed = house.root / "feed.asc"
-    shutil.copy(latest, feed)
+    replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
     b = house.mount(
         feed, "B", *house.mirror_options(a), "poll=1", repository=house.root / "B.git", expected=["feed .*refused"]
     )
     house.gtfs("sync", b.dir)
-    feed.write_bytes(stranger.clearsign(text_of(latest.read_bytes())))
+    replace_file(feed, stranger.clearsign(text_of(latest.read_bytes())))
     wait_for(lambda: b.status()["feeds"][0]["error"], "the bad catalogue is seen")
     new = house.commit(pub, "news", {"news": b"new\n"})
     house.gtfs("publish", pub)
-    shutil.copy(latest, feed)
+    replace_file(feed, latest.read_bytes())
     wait_for(lambda: house.refs(b.repository)["refs/heads/main"] == new, f"followed; log:\n{b.text()}")
     assert b.text().count("refused") == 1  # said once, not at every poll
 
@@ -240,7 +243,7 @@ def with_reel(text: bytes, size: int, rows: int) -> bytes:
 def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: Path) -> None:
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     feed = house.root / "feed.asc"
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
     expected = ["1 reels of the catalogue cannot be had"]
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=expected)
@@ -248,7 +251,7 @@ def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: P
     for size, rows, why in ((10**17, 1, "over the limit"), (10**18 - 1, 10**9 - 1, "over"), (200, 9999, "cannot hold")):
         text = next_version(feed.read_bytes()).removesuffix(added)
         added = with_reel(b"", size, rows)
-        feed.write_bytes(house.key.clearsign(text + added))
+        replace_file(feed, house.key.clearsign(text + added))
         done = house.gtfs("sync", b.dir, code=4)
         assert why in done.line and "a" * 64 in done.line
         assert b.alive() and house.refs(b.repository) == house.refs(pub)
@@ -256,7 +259,7 @@ def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: P
     # The next good one is taken, also after a start with the bad one.
     b.unmount()
     b = house.mount(feed, "B", *house.mirror_options(a), repository=b.repository, expected=expected)
-    feed.write_bytes(house.key.clearsign(next_version(feed.read_bytes()).removesuffix(added)))
+    replace_file(feed, house.key.clearsign(next_version(feed.read_bytes()).removesuffix(added)))
     house.gtfs("sync", b.dir)
     assert b.status()["catalogue"]["version"] == 5
 
@@ -264,7 +267,7 @@ def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: P
 def test_a_state_whose_catalogue_and_index_have_such_a_reel_starts(house: House, pub: Path) -> None:
     latest = pub / "gtfs" / "catalogue" / "latest.asc"
     feed = house.root / "feed.asc"
-    feed.write_bytes(latest.read_bytes())
+    replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git")
     house.gtfs("sync", b.dir)
@@ -276,7 +279,7 @@ def test_a_state_whose_catalogue_and_index_have_such_a_reel_starts(house: House,
     index = Index(b.repository / "gtfs" / "node.db")
     index.reels.put(ReelName("a" * 64), InfoHash(b"\xbb" * 20), 10**17, 1, 2, "remote")
     index.close()
-    feed.write_bytes(document)
+    replace_file(feed, document)
     b = house.mount(feed, "B", *house.mirror_options(a), repository=b.repository)
     assert b.status()["catalogue"]["version"] == 2
     assert "over the limit reel" in house.gtfs("sync", b.dir, code=4).line

@@ -192,7 +192,7 @@ def test_a_bad_pack_whose_parents_come_later_is_refused_then(house: House, b: Mo
 
 def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Path) -> None:
     a = house.mount(pub, "A", "offline")
-    with tmpfs(house.root / "disk", "3M") as disk:
+    with tmpfs(house.root / "disk", "12M") as disk:  # in the end all fits, however many batches it is taken in by
         repository = disk / "b.git"
         house.run(["git", "init", "--quiet", "--bare", repository])
         b = house.mount(repository, "B", "offline", expected=["No space left", "full", "kept in"])
@@ -212,7 +212,7 @@ def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Pat
         filler.unlink()
         house.run(["cp", *(a.pack(oid) for oid in history), b.dir])
         b.wait_unpacked(*history)
-        assert b.status()["incoming"]["error"] is None
+        wait_for(lambda: b.status()["incoming"]["error"] is None, "it is over")  # when the batch has ended
         b.unmount()
         house.gtfs("fsck", repository)
         house.run(["git", "-C", repository, "fsck", "--strict"])
@@ -220,7 +220,7 @@ def test_a_full_disk_below_incoming_is_told_to_the_writer(house: House, pub: Pat
 
 def test_a_full_disk_while_taking_in_is_waited_out(house: House, pub: Path) -> None:
     a = house.mount(pub, "A", "offline")
-    with tmpfs(house.root / "disk", "6M") as disk:
+    with tmpfs(house.root / "disk", "12M") as disk:
         repository = disk / "b.git"
         house.run(["git", "init", "--quiet", "--bare", repository])
         b = house.mount(repository, "B", "offline", expected=["No space left", "full", "tried again"])
@@ -236,7 +236,7 @@ def test_a_full_disk_while_taking_in_is_waited_out(house: House, pub: Path) -> N
         assert len(b.packs()) == len(history)
         filler.unlink()
         b.wait_unpacked(*history)
-        assert b.status()["incoming"]["error"] is None
+        wait_for(lambda: b.status()["incoming"]["error"] is None, "it is over")  # when the batch has ended
         b.unmount()
         house.gtfs("fsck", repository)
         house.run(["git", "-C", repository, "fsck", "--strict"])

@@ -157,6 +157,8 @@ def test_damaged_files_beside_a_reel_are_fetched_again(house: House, pub: Path, 
     b = house.mount_mirror(a, "B", expected=["swarm"])
     if when == "whole":
         house.gtfs("sync", b.dir)
+    else:
+        b.wait_listed()
     b.unmount()
     for path in (b.repository / "gtfs" / "reels").iterdir():
         if path.suffix in (".torrent", ".table", ".resume"):

@@ -62,7 +62,7 @@ def test_what_appears_is_mirrored_and_what_goes_leaves_the_list_with_nothing_typ
     shutil.rmtree(top / "1.git")
     house.forgive(top / "1.git")
     wait_for(lambda: listed(publisher, top) == ["0.git"], publisher.log.read_text)
-    assert set(publisher.members()) == {"list/0.git"}
+    wait_for(lambda: set(publisher.members()) == {"list/0.git"}, publisher.log.read_text)
     publisher.end()
     mirror.end()
 

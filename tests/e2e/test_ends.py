@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -99,20 +98,3 @@ def test_a_service_manager_is_told_when_the_mount_stands(house: House, pub: Path
     wait_for(lambda: mounted_at(directory), "it is mounted")
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT_S) == 0
-
-
-def test_a_daemon_that_is_ready_ends_without_failure_though_it_is_still_opening(house: House, pub: Path) -> None:
-    config, address = house.root / "gtfs.conf", str(house.root / "n")
-    config.write_text("".join(f'[repository "r{number}"]\n\tpath = {pub}{number}\n' for number in range(3)))
-    for number in range(3):
-        shutil.copytree(pub, f"{pub}{number}")
-    env = {"NOTIFY_SOCKET": address, "STATE_DIRECTORY": f"{house.root}/data", "RUNTIME_DIRECTORY": f"{house.root}/run"}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(WAIT_S)
-        manager.bind(address)
-        words = ["gtfs", "seed", "--config", config, "-o", "listen=127.0.0.1:0,nodht,nolsd"]
-        process = house.start(words, env=env)
-        assert manager.recv(4096).startswith(b"READY=1\n")
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0, said

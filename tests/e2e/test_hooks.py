@@ -19,10 +19,12 @@ def mirror(house: House, pub: Path) -> Follow:
 
 
 def hook(path: Path, text: str) -> Path:
+    """There at once, as a node that runs may look for it just now."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
+    new = path.parent.with_name("hook.new")
+    new.write_text(f"#!/bin/sh\n{text}\n")
+    new.chmod(0o755)
+    return new.replace(path)
 
 
 def lines(path: Path) -> list[str]:

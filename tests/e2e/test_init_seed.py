@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from daemons import Daemon
@@ -38,3 +39,12 @@ def test_without_a_daemon_all_else_is_done_and_the_way_on_is_said(house: House, 
     assert said == f"gtfs: {fresh} is set up, but no daemon runs: start gtfs seed; gtfs seed add {fresh}\n"
     house.gtfs("publish", fresh)
     house.keep_sound(fresh)
+
+
+def test_a_daemon_ends_well_though_a_repository_is_still_waited_for(house: House) -> None:
+    daemon = Daemon(house, "daemon")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/latest.asc"
+        daemon.config.write_text(f'[repository "slow"]\n\tsource = {source}\n\toptions = keyring={house.key.public}\n')
+        daemon.start()
+        daemon.end()

@@ -67,9 +67,9 @@ def test_the_log_that_a_mount_keeps_by_itself_is_bounded(house: House, pub: Path
         file.truncate((4 << 20) + 1)
     m = mount_without_a_log(house, pub, "A", "offline")
     before = log.with_name("node.log.1")
-    wait_for(before.exists, "it begins anew")
+    begun = [f"{pub} is mounted on {m.dir}"]
+    wait_for(lambda: before.exists() and log.exists() and events(log) == begun, "it begins anew")
     assert before.stat().st_size == (4 << 20) + 1
-    assert events(log) == [f"{pub} is mounted on {m.dir}"]
     m.unmount()
     assert events(log)[-1] == f"{m.dir} is unmounted"
 

@@ -115,7 +115,7 @@ def test_where_git_has_lost_it_too_a_read_ends_with_eio(house: House, pub: Path)
 
 def test_a_sync_onto_a_full_disk_says_so_and_goes_on_when_there_is_room(house: House, pub: Path) -> None:
     a = house.mount(pub, "A")
-    with tmpfs(house.root / "disk", "4M") as disk:
+    with tmpfs(house.root / "disk", "12M") as disk:
         mirror = disk / "m.git"
         house.gtfs(*sync_words(house, a, mirror, "offline"), code=5)
         filler = disk / "filler"
