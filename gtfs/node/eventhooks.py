@@ -69,6 +69,7 @@ class EventHooks:
         self._moved = moved
         self._status = status
         self._look_s = look_s
+        self._one = trio.Lock()  # who writes the directory
         self._damper = Damper()
         self._said: dict[str, str] = {}
 
@@ -86,7 +87,7 @@ class EventHooks:
 
     async def look(self) -> bool:
         """Log troubles that have begun or are over, and run the hooks that have something to hear; False: again."""
-        feed = await self._write_feed()
+        feed = await self._try_feed()
         seen = find_troubles(self._status()) | ({} if feed is None else {"feed-not-written": feed})
         found = self._damper.settle(seen, trio.current_time())
         self._log(found)
@@ -103,12 +104,18 @@ class EventHooks:
         ]
         return run_trouble_hooks(self._state, found, cancelled, self._directories) and all(of_events)
 
-    async def _write_feed(self) -> str | None:
-        """Bring the directory of a web server to what is published; gives what went wrong."""
+    async def write_feed(self) -> None:
+        """Bring the directory of a web server to what is published; what goes wrong is told by `look`."""
+        await self._try_feed()
+
+    async def _try_feed(self) -> str | None:
+        """The same; gives what went wrong."""
         if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
         try:
-            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+            async with self._one:
+                is_news = await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config)
+            if is_news:
                 events.info("%s: the feed directory is written", self._state.repository.path)
         except OSError as error:
             return f"{error.strerror}: {error.filename}"
