@@ -69,7 +69,6 @@ class EventHooks:
         self._moved = moved
         self._status = status
         self._look_s = look_s
-        self._one = trio.Lock()  # who writes the directory
         self._damper = Damper()
         self._said: dict[str, str] = {}
 
@@ -113,9 +112,7 @@ class EventHooks:
         if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
         try:
-            async with self._one:
-                is_news = await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config)
-            if is_news:
+            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
                 events.info("%s: the feed directory is written", self._state.repository.path)
         except OSError as error:
             return f"{error.strerror}: {error.filename}"
