@@ -37,8 +37,9 @@ def seen_after(handler: Handler, *looks: Callable[[], Awaitable[None]]) -> Handl
 
     async def answer(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         done = await handler(request, tell)
-        for look in looks:
-            await look()
+        if "draft" not in done:  # that is still to be signed
+            for look in looks:
+                await look()
         return done
 
     return answer

@@ -332,7 +332,7 @@ class Node:
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "mirror": self.worktrees.asked}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         handlers |= {"check": Checks(self.state, self.reel_torrents).asked_check}
-        for name in ("place", "complete", "rewind", "refresh", "trust", "init"):
+        for name in ("draft", "place", "complete", "rewind", "refresh", "trust", "init"):
             handlers[name] = seen_after(handlers[name], self.git_news.look, self.event_hooks.write_feed)
         await self.reel_torrents.update()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:

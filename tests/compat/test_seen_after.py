@@ -61,6 +61,10 @@ def test_what_was_published_or_trusted_is_seen_when_the_command_ends(odd_reposit
             assert done is not None and done["new"]
             assert node.news.refs[b"refs/heads/deltas"].hex() == new
             assert state.held is not None and (feed / "latest.asc").read_bytes() == state.held.document
+            (feed / "latest.asc").unlink()  # as what the node has published by itself may not be there yet
+            done = await trio.to_thread.run_sync(publish_by_node, path, False, None, False)
+            assert done is not None and not done["new"]
+            assert (feed / "latest.asc").exists()
             node.divergence.is_old = True
             request = {"do": "trust", "verb": "add", "files": [str(ring)]}
             assert await trio.to_thread.run_sync(ask, path, request) is not None
