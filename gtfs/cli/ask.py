@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 from gtfs.layout import Layout
 from gtfs.mount.mountpoint import is_dead
 from gtfs.repo.place import BadRepository, git_dir_at
-from gtfs.state.control import Tell, ask_node
-from gtfs.state.lock import Busy
+from gtfs.state.control import Tell, ask_node, is_answered
+from gtfs.state.lock import Busy, is_node_there
 
 T = TypeVar("T")
 _BEGINS_S: Final = 60.0  # a node has its repository for as long before it answers, and after, while it ends
@@ -84,6 +84,15 @@ def by_node_or_here(by_node: Callable[[], T | None], here: Callable[[], T], with
         except Busy as e:
             if not e.is_node or time.monotonic() > end_s:
                 raise
+            lock = e.path
+        time.sleep(_LOOK_S)
+        wait_for_node(lock, end_s - time.monotonic())
+
+
+def wait_for_node(lock: Path, within_s: float = _BEGINS_S) -> None:
+    """Return when no node has this lock that begins or ends just now, but one that answers or none; or too late."""
+    end_s = time.monotonic() + within_s
+    while is_node_there(lock) and not is_answered(lock.parent) and time.monotonic() < end_s:
         time.sleep(_LOOK_S)
 
 

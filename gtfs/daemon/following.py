@@ -157,6 +157,8 @@ class CollectionFollower:
             what = f"the mirror {mirror.name}, which left collection {self.settings.name}, stays in {mirror.directory}"
             try:
                 async with self._one:
+                    if mirror not in self._collection.gone():  # another look has put it away, or it is listed again
+                        continue
                     place = await trio.to_thread.run_sync(self._collection.put_away, mirror)
             except (GtfsError, OSError) as e:
                 self._said.warn(what, e)

@@ -160,13 +160,12 @@ class Roster:
         Returns when those that leave have ended.
         """
         by_name = {repository.name: repository for repository in with_forks(wanted)}
-        leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted]
+        # Of those that were to leave already, whoever wanted it may have hung up.
+        leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted or m.scope.cancel_called]
         for member in leaving:
             member.scope.cancel()
         for member in leaving:
             await member.ended.wait()
-            if self._members.get(member.wanted.name) is member:
-                del self._members[member.wanted.name]
         for name, repository in by_name.items():
             if name not in self._members:
                 member = self._members[name] = RosterMember(repository)
@@ -210,6 +209,8 @@ class Roster:
                     member.tries += 1
                     await self._rest(member)
         finally:
+            if self._members.get(member.wanted.name) is member:
+                del self._members[member.wanted.name]
             member.tried.set()
             member.ended.set()
 

@@ -113,14 +113,15 @@ class Service:
         by_name = {settings.name: settings for settings in collections}
         async with self._following:
             for name, follower in list(self._followers.items()):
-                if by_name.get(name) != follower.settings:
+                if by_name.get(name) != follower.settings or follower.scope.cancel_called:
                     follower.scope.cancel()
                     await follower.ended.wait()  # the next one reads what this one writes
                     del self._followers[name]
             for name, settings in by_name.items():
                 if name not in self._followers:
-                    follower = self._followers[name] = self._follower_of(settings)
+                    follower = self._follower_of(settings)
                     await follower.open()
+                    self._followers[name] = follower  # and runs, as whoever asked for it may hang up in between
                     self._nursery.start_soon(follower.run_task)
 
     def _follower_of(self, settings: FollowSettings | PublishSettings) -> CollectionFollower | CollectionPublisher:

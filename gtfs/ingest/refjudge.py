@@ -67,6 +67,7 @@ class Asked(NamedTuple):
 class Judgement(NamedTuple):
     """Why refs may not move, by name; ``ahead`` are those that need not: they stand beyond the catalogue.
 
+    ``forward`` are those that move to what descends from where they stand, as far as that was asked.
     ``late`` are those of ``against`` that wait for packs and nothing else, ``quorums`` those that wait for sign-offs
     and nothing else.
     """
@@ -75,6 +76,7 @@ class Judgement(NamedTuple):
     ahead: dict[bytes, str]
     late: frozenset[bytes]
     quorums: dict[bytes, Quorum]
+    forward: frozenset[bytes]
 
 
 _Judge = Callable[[Sequence[Asked], dict[bytes, Policy], dict[ObjectId, PackRow]], dict[bytes, Reason]]
@@ -138,7 +140,9 @@ class RefJudge:
         wanted = {a.name: a.wanted for a in left if a.name not in against}
         quorums = self._quorums(wanted, policies)
         against |= {n: Reason("quorum", wanted[n].hex(), "waits", q.reason, "quorum") for n, q in quorums.items()}
-        return Judgement(against, ahead, frozenset(a.name for a in asked if _is_late(rows.get(a.wanted))), quorums)
+        late = frozenset(a.name for a in asked if _is_late(rows.get(a.wanted)))
+        onward = frozenset(a.name for a in forward if a.now is not None and (a.now, a.wanted) in good)
+        return Judgement(against, ahead, late, quorums, onward)
 
     def _quorums(self, wanted: dict[bytes, ObjectId], policies: dict[bytes, Policy]) -> dict[bytes, Quorum]:
         if not any(policies[name].quorum for name in wanted):

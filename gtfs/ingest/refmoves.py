@@ -89,7 +89,7 @@ def follow_refs(
     moves += [RefMove(name, now[name], None) for name in gone if now.get(name) == held[name]]
     # 8 before 9: a start after a crash makes the moves that are recorded here.
     index.refs.change({name: oid for name, oid in wanted.items() - held.items() if name not in stay})
-    unkept = keep_places(repository, moves, refs)
+    unkept = keep_places(repository, moves, refs, judged.forward)
     refused = unkept | move_refs(repository, [m for m in moves if m.name not in unkept], [ref.name for ref in refs])
     held_back |= {name: why for name, why in refused.items() if name in wanted}
     note_whole(index, {m.new for m in moves if m.new is not None and m.name not in refused})

@@ -8,7 +8,7 @@ stand elsewhere or went, for its owner to find.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from gtfs.ids import ObjectId
 from gtfs.ingest.lost import absent, relied_on
@@ -65,15 +65,18 @@ def hold_kept(repository: Repository, index: Index) -> None:
         release(marks)
 
 
-def keep_places(repository: Repository, moves: Sequence[RefMove], refs: Collection[Ref]) -> dict[bytes, str]:
+def keep_places(
+    repository: Repository, moves: Sequence[RefMove], refs: Collection[Ref], forward: Container[bytes]
+) -> dict[bytes, str]:
     """Hold what these moves would leave without a ref; gives the moves for which that is not possible, and why.
 
-    ``refs`` are all as they stand.
+    ``refs`` are all as they stand. Those of ``forward`` move to what descends from there: git need not be asked again.
     """
     present = {ref.name for ref in refs}
     refs = [ref for ref in refs if not ref.name.startswith(OWN_REFS)]
     places = {m.name: m.new for m in moves}
     leaving = [ref for ref in refs if ref.name in places and ref.kind != MISSING]
+    leaving = [ref for ref in leaving if ref.kind != b"commit" or ref.name not in forward]  # none reaches a tag
     if not leaving:
         return {}
     staying = {ref.oid for ref in refs if ref.name not in places} | {oid for oid in places.values() if oid is not None}

@@ -32,6 +32,19 @@ _MAX_DAYS = 3650
 Handler = Callable[[dict[str, Any], Tell], Awaitable[dict[str, Any]]]
 
 
+def seen_after(handler: Handler, *looks: Callable[[], Awaitable[object]]) -> Handler:
+    """A handler that answers when these have looked at what it did, so that whoever is told of its end sees it."""
+
+    async def answer(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        done = await handler(request, tell)
+        if "draft" not in done:  # that is still to be signed
+            for look in looks:
+                await look()
+        return done
+
+    return answer
+
+
 def texts_in(request: dict[str, Any], name: str) -> list[str]:
     """The texts of one field of a request, none where it is missing; raises `NodeFailed`."""
     found = request.get(name) or []

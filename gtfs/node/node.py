@@ -30,7 +30,7 @@ from gtfs.node.bell import Bell, StateBell
 from gtfs.node.cache import Cache
 from gtfs.node.checks import Checks
 from gtfs.node.chunks import ChunkFetcher
-from gtfs.node.control import answer_task, listen, texts_in
+from gtfs.node.control import answer_task, listen, seen_after, texts_in
 from gtfs.node.dhtfeed import PointerKeeper
 from gtfs.node.droppedin import take_copied
 from gtfs.node.eventhooks import EventHooks
@@ -213,7 +213,7 @@ class Node:
         self.attesters.reread()
         self.ring_news.look_soon()
         self._tell()
-        self.news.wanted.grow()
+        self._judge_again()
         self.publishing.look_again()
         self.news.moved.wake()
 
@@ -223,12 +223,10 @@ class Node:
         self.bell.renew()
 
     async def _has_published(self) -> None:
-        """The new reels are seeded at once, refs shown where they were published, and a web server has the new feed."""
+        """The new reels are seeded at once."""
         self.news.changed()
         self._tell()
         await self.reel_torrents.update()
-        await self.git_news.look()
-        await self.event_hooks.write_feed()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""
@@ -283,7 +281,7 @@ class Node:
         return await self._writing.run(explain, self.state, request["what"])
 
     def _judge_again(self) -> None:
-        """What was refused may be good by another ring."""
+        """What was refused may be good by another ring, or policy."""
         self._refusals.judge_again()
         self.divergence.is_old = True
         self.news.git.wake()
@@ -319,9 +317,7 @@ class Node:
         if self._cache is not None:
             out["swarm"]["cache"] = self._cache.status()
         out["feeds"] = describe_feeds(self.poller.reports())
-        out["attesters"] = self.attesters.describe()
-        out["pointer"] = self.pointer.status()
-        out["bell"] = self.bell.status()
+        out |= {"attesters": self.attesters.describe(), "pointer": self.pointer.status(), "bell": self.bell.status()}
         out |= {"incoming": self.written.statistics(), "following": self.keep_up.describe()}
         out |= {"running": True, "started": self._started_s, "worktrees": self.worktrees.describe()}
         return out
@@ -334,6 +330,8 @@ class Node:
         handlers |= {"torrents": self._asked_torrents, "verify": self._asked_verify, "mirror": self.worktrees.asked}
         handlers |= {"offer": self.git_news.asked_offer, "drain": self.written.asked_drain}
         handlers |= {"check": Checks(self.state, self.reel_torrents).asked_check}
+        for name in ("draft", "place", "complete", "rewind", "refresh", "trust", "init"):
+            handlers[name] = seen_after(handlers[name], self.git_news.look, self.event_hooks.write_feed)
         await self.follower.join()  # a catalogue may have been taken without
         async with trio.open_nursery() as nursery:
             if self.state.read_only:

@@ -70,6 +70,15 @@ def ask_node(
         return _ask(s, request, on_progress, on_wait, Layout(directory).log)
 
 
+def is_answered(directory: Path) -> bool:
+    """Whether a node that runs on this state directory can be asked. Raises `NotPrivate`."""
+    try:
+        with socket_path(directory) as path, _connected(path):
+            return True
+    except OSError:
+        return False
+
+
 def ask_at(
     path: str,
     request: Mapping[str, object],

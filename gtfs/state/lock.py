@@ -18,7 +18,7 @@ _NODE = b"node"  # the second word of who answers at the control socket while it
 
 
 class Busy(GtfsError):
-    """Another process holds the repository: ``pid``, 0 when unknown. ``is_node``: it answers, now or once it is up."""
+    """Another process, ``pid`` (0: unknown), has the lock at ``path``; ``is_node``: it answers, now or soon."""
 
     fault = Blame.BUSY
 
@@ -28,12 +28,24 @@ class Busy(GtfsError):
         if not is_node:
             do = "that is a command at work: try again when it has ended"
         super().__init__(f"{path.parent.parent} is in use by {who}; {do}")
+        self.path = path
         self.pid = pid
         self.is_node = is_node
 
 
 def lock_holder(path: Path) -> int | None:
     """The process that holds the lock, 0 when unknown, None when nobody does or it is not ours to know."""
+    found = _look(path)
+    return None if found is None else found[0]
+
+
+def is_node_there(path: Path) -> bool:
+    """Whether a node holds the lock, be it one that begins or ends."""
+    found = _look(path)
+    return found is not None and found[1]
+
+
+def _look(path: Path) -> tuple[int, bool] | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -41,7 +53,7 @@ def lock_holder(path: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(fd)[0]
+        return _read(fd)
     finally:
         os.close(fd)
     return None

@@ -196,7 +196,7 @@ class Session:
                 hashes = await receive_metadata(torrent, self._disk)
             if not torrent.spec.complete:
                 await torrent.questions.learn_pieces()
-            torrent.make_ready(hashes)
+            await torrent.make_ready(hashes)
         except (GtfsError, OSError) as error:
             if torrent.failure is None:
                 known = error if isinstance(error, GtfsError) else SwarmError(f"{torrent.spec.metainfo}: {error}")

@@ -252,16 +252,21 @@ class Torrent:
         """Its metadata could not be kept; it is tried again."""
         self._trouble.came(error.strerror or str(error), is_ready=False)
 
-    def make_ready(self, hashes: tuple[bytes, ...]) -> None:
+    async def make_ready(self, hashes: tuple[bytes, ...]) -> None:
         """The metadata is checked and the board is filled: let readers in."""
         self._reader.hashes = hashes
+        last = range(self.board.count - 1, self.board.count)
         if self._reader.is_vouched:
             self.board.replace(b"\1" * self.board.count)
             self._reader.trust_all()
-        elif not self._whole.going_on and not self.board.is_here(self.board.count - 1):
+        elif self._lacks_alone(last) and await self._has_room(last) and self._lacks_alone(last):
             # The last piece holds the footer, every reader's first step; and who wants nothing looks for no peers.
-            self.board.want((self.board.count - 1,), IN_WINDOW)
+            self.board.want(last, IN_WINDOW)
         self.milestones.ready.set()
+
+    def _lacks_alone(self, pieces: range) -> bool:
+        """Whether one of these is missing, and nobody wants all of them."""
+        return not self._whole.going_on and not self._is_here(pieces)
 
     def is_hungry(self) -> bool:
         """Whether peers could help: metadata or a wanted piece is missing."""

@@ -373,6 +373,19 @@ def test_where_a_ref_stood_is_kept_before_it_is_forced_elsewhere_or_goes(mirror:
     assert list(mirror.history.refs("refs/gtfs/was").values()) == [new]
 
 
+def test_a_tag_object_that_a_ref_leaves_for_a_later_commit_is_kept(mirror: Mirror) -> None:
+    chain = mirror.history.chain(2)
+    tag = mirror.history.tag(chain[0], "v1")
+    mirror.let_in(chain[1], tag)
+
+    def follow(oid: ObjectId) -> RefReport:
+        return follow_refs(mirror.state.repository, mirror.state.index, {b"refs/x/last": oid}, None, mirror.demands)
+
+    for oid in (tag, chain[1]):
+        assert follow(oid).moved == 1
+    assert mirror.history.refs("refs/gtfs/was") == {WAS.decode() + f"x/last/{tag.hex()}": tag}
+
+
 # -- one that cannot move -------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def test_options_that_nobody_knows_or_that_do_not_fit(house: House, pub: Path) -
     assert "DIRECTORY" in done.err
 
 
-@pytest.mark.parametrize("command", [["publish"], ["status"], ["verify", "HEAD"], ["trust", "list"]])
+@pytest.mark.parametrize("command", [["publish"], ["status"], ["verify", "HEAD"], ["trust", "list"], ["fsck"]])
 def test_a_command_waits_for_a_node_that_begins_or_ends_and_for_no_other_command(
     house: House, pub: Path, command: list[str]
 ) -> None:
@@ -76,6 +76,17 @@ def test_a_command_waits_for_a_node_that_begins_or_ends_and_for_no_other_command
     with Lock(lock):
         line = refused(house, *words, code=6)
         assert f"in use by process {os.getpid()}" in line and "a command at work" in line
+
+
+def test_a_mount_waits_for_a_node_that_ends(house: House, pub: Path) -> None:
+    place = house.root / "mounted"
+    place.mkdir()
+    with Lock(pub / "gtfs" / "lock", is_node=True):
+        process = house.start([*house.enter, "gtfs", "mount", pub, place, "-o", "offline,nolsd"])
+        time.sleep(2)  # long enough to be refused
+        assert process.poll() is None
+    assert process.wait(WAIT_S) == 0
+    house.gtfs("umount", place)
 
 
 def test_a_second_node_on_the_same_repository(house: House, pub: Path) -> None:

@@ -188,6 +188,7 @@ def test_a_feed_directory_that_cannot_be_written_fails_no_publish(house: House, 
     assert "name the directory itself" in house.gtfs("init", pub, "--feed-dir", feed, code=2).line
     feed.unlink()
     house.gtfs("init", pub, "--feed-dir", feed)
+    shutil.rmtree(feed)
     feed.write_text("")
     house.commit(pub, "more", {"more": b"more\n"})
     done = house.gtfs("publish", pub)

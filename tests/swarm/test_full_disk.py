@@ -92,6 +92,17 @@ async def test_what_there_is_room_for_is_read_from_a_disk_that_is_too_small_for_
 
 
 @pytest.mark.trio
+async def test_the_last_piece_is_wanted_of_nobody_where_there_is_no_room_for_it(reel, small_disk):
+    filler = fill(small_disk, PIECE // 4)
+    async with pair(reel, small_disk) as (_, torrent, _seeder):
+        await torrent.wait_metadata(WAIT_S)
+        assert not torrent.board.priorities()[-1]
+        assert torrent.trouble is None
+        filler.unlink()
+        assert await torrent.read(len(DATA) - 10, 10, deadline_s=WAIT_S) == DATA[-10:]
+
+
+@pytest.mark.trio
 async def test_the_trouble_stands_until_there_is_as_much_room_as_was_lacking(reel, small_disk, monkeypatch):
     monkeypatch.setattr(trouble, "RETRY_S", 0.1)
     filler = fill(small_disk, 10 * PIECE)

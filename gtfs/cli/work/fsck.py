@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.cli.ask import repository_of_mount
+from gtfs.cli.ask import repository_of_mount, wait_for_node
 from gtfs.cli.terminal import bar, complain, say, say_json, size_text
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
@@ -22,6 +22,7 @@ def run(repo: Path, again: bool, against: Path | None, *, dry_run: bool = False,
     """Check, with a line on stderr for all that is found."""
     repository = open_repository(repository_of_mount(repo) or repo)
     other = None if against is None else open_repository(against)
+    wait_for_node(repository.layout.lock)
     rebuilt: dict[str, Any] | None = None
     if again:
         rebuilt = _foretell(repository) if dry_run else _rebuild(repository)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.terminal import say, say_json
+from gtfs.cli.work.feed import keep_feed
 from gtfs.cli.work.seeded import have_seeded
 from gtfs.repo.publishhook import install_hook, remove_hook
 from gtfs.repo.repository import Repository, open_repository
@@ -99,6 +100,8 @@ def run_attester(
 def _write(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
     def here() -> dict[str, Any]:
         with State(repository) as state:
-            return answer_init(state, request)
+            done = answer_init(state, request)
+            keep_feed(state, "set up")
+            return done
 
     return by_node_or_here(lambda: ask(repository.path, request), here)

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import trio
 
+from gtfs.cli.ask import wait_for_node
 from gtfs.cli.nodeoptions import Said, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import bar, complain, os_error_text, size_text
@@ -26,6 +27,7 @@ from gtfs.cli.work.signals import ENDS, end_signals, ended_by, ends_with_termina
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.feed import LATEST
+from gtfs.layout import Layout
 from gtfs.mount.daemon import Daemon, StartOutcome, daemonize, tell_manager
 from gtfs.mount.lifetime import serve
 from gtfs.mount.mount import Mount
@@ -51,6 +53,7 @@ def run(source: str, directory: str, options: Sequence[str], foreground: bool) -
     while detach_dead(Path(directory)):
         complain(f"detached the dead mount on {directory}: its process was gone")
     place = check_mountpoint(Path(directory))
+    wait_for_node(Layout.in_repository(found.repository).lock)  # that of a mount which has just been taken away ends
     tell_wait(found)
     if foreground:
         trio.run(_run, found, place, said, None)

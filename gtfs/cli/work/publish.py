@@ -13,6 +13,7 @@ from gtfs.cli.ask import ask, place_at
 from gtfs.cli.publish import held_back_lines
 from gtfs.cli.terminal import complain, os_error_text, size_text, stop_on_interrupt
 from gtfs.cli.work.announce import announce_lines
+from gtfs.cli.work.feed import keep_feed
 from gtfs.errors import GtfsError
 from gtfs.repo.processes import collect_seldom
 from gtfs.repo.repository import Repository, open_repository, owner_name
@@ -23,7 +24,7 @@ from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
 from gtfs.state.due import is_due, published_refs
 from gtfs.state.eventhooks import run_published_hooks
-from gtfs.state.feeddir import write_feed, write_set_feed
+from gtfs.state.feeddir import write_feed
 from gtfs.state.foretell import foretell
 from gtfs.state.lock import Busy
 from gtfs.state.outstanding import is_by_itself, note_failure
@@ -79,12 +80,7 @@ def write_feed_at(place: Path, directory: Path) -> None:
 
 def _tell(state: State, stop: Callable[[], bool]) -> None:
     """After a publish without a node: the feed for a web server, then the hooks. It is published, whatever comes."""
-    try:
-        write_set_feed(state.layout, state.config)
-    except GtfsError as error:
-        complain(f"published, but the feed directory is as it was: {error}")
-    except OSError as error:
-        complain(f"published, but the feed directory is as it was: {os_error_text(error)}")
+    keep_feed(state, "published")
     run_published_hooks(state, stop)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from gtfs.cli.ask import wait_for_node
 from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
 from gtfs.cli.terminal import complain, say, size_text
@@ -30,6 +31,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.feed import LATEST
 from gtfs.ids import REEL_SUFFIX
+from gtfs.layout import Layout
 from gtfs.mount.daemon import tell_manager
 from gtfs.node.control import answer_task, listen
 from gtfs.node.memory import keep_little
@@ -55,6 +57,8 @@ def run_named(repos: Sequence[str], options: Sequence[str]) -> int:
     if said.command.repo is not None and len(repos) > 1:
         raise BadNodeOption("repo= is for one SOURCE")
     wanted = [_named(repo, said.command.repo, is_alone=len(repos) == 1) for repo in dict.fromkeys(repos)]
+    if len(wanted) == 1:  # else it is tried again, and the others go on
+        wait_for_node(Layout.in_repository(wanted[0].directory).lock)
     raise_file_limit()
     body = partial(_seed_named, wanted, said.command.logfile)
     trio.run(partial(_seed, said, tuple(options), body, goes_on=len(wanted) > 1, may_ask_user=True))

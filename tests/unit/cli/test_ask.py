@@ -9,7 +9,7 @@ import pytest
 
 from gtfs.cli import ask
 from gtfs.cli.ask import by_node_or_here
-from gtfs.state.lock import Busy
+from gtfs.state.lock import Busy, Lock
 
 
 class Place:
@@ -65,3 +65,25 @@ def test_a_node_that_never_answers_is_waited_for_so_long_and_no_longer(monkeypat
     with pytest.raises(Busy, match="process 7"):
         by_node_or_here(place.by_node, place.here, 3.0)
     assert 3.0 < sum(slept) < 4.0
+
+
+def test_while_a_node_is_mute_its_lock_is_looked_at_and_nothing_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Lock(tmp_path / "lock", is_node=True)
+    node.acquire()
+    looks, tries = [], []
+
+    def rest(s: float) -> None:
+        looks.append(s)
+        if len(looks) == 5:
+            node.release()
+
+    def here() -> str:
+        tries.append(len(looks))
+        with Lock(tmp_path / "lock"):
+            return "here"
+
+    monkeypatch.setattr(ask.time, "sleep", rest)
+    assert by_node_or_here(lambda: None, here) == "here"
+    assert tries == [0, 5]

@@ -138,6 +138,38 @@ def test_only_what_changed_is_ended_and_begun(monkeypatch: pytest.MonkeyPatch) -
     with_roster(monkeypatch, runs, act)
 
 
+class LateRuns(Runs):
+    """Each takes 10 s to end."""
+
+    async def run(self, roster: Roster, member: RosterMember) -> None:
+        try:
+            await super().run(roster, member)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(10)
+
+
+def test_of_one_that_ends_nothing_is_left_though_who_wanted_it_has_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = LateRuns()
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        for name in ("again", "gone"):
+            await roster.want([wanted(name)])
+            await roster.wait_tried()
+            with trio.move_on_after(1) as scope:
+                await roster.want([])
+            assert scope.cancelled_caught
+            if name == "again":
+                await roster.want([wanted(name)])
+                await roster.wait_tried()
+                assert stages(roster) == {name: "running"}
+        await trio.sleep(20)
+        assert stages(roster) == {}
+
+    with_roster(monkeypatch, runs, act)
+    assert runs.log == ["+again", "-again", "+again", "-again", "+gone", "-gone"]
+
+
 def test_who_waits_after_a_failure_is_tried_at_once_when_somebody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs({"bad": [BadRepository("x")]})
 
@@ -339,3 +371,32 @@ def test_who_follows_a_collection_by_other_settings_begins_when_the_one_before_h
 
     with_service(tmp_path, monkeypatch, configuration("first"), act)
     assert log == ["reads first", "has written first", "reads second"]
+
+
+@pytest.mark.parametrize("hangs_up_s", [5, 15])  # while the one before ends, while the next one is opened
+def test_a_collection_is_followed_though_who_asked_for_it_has_hung_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs_up_s: float
+) -> None:
+    class Slow(Follower):
+        async def open(self) -> None:
+            await trio.sleep(10)
+            await super().open()
+
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Slow)
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+
+    def collections(source: str) -> tuple[FollowSettings]:
+        return (FollowSettings("kernel", source, tmp_path / "mirrors"),)
+
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(hangs_up_s) as scope:
+            await service._follow(collections("second"))
+        assert scope.cancelled_caught
+        for source in ("first", "third"):
+            with trio.fail_after(100):
+                await service._follow(collections(source))
+
+    with_service(tmp_path, monkeypatch, Configuration(collections=collections("first")), act)
+    assert log == ["reads first", "has written first", "reads first", "has written first", "reads third"]
