@@ -12,8 +12,6 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
-from gtfs.node.node import open_node
-from gtfs.node.options import NodeOptions
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
@@ -422,24 +420,3 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         reads.close()
         assert not reads._made
         state.index.reels.set_stage([reel.id], "complete")
-
-
-def test_when_a_publish_of_a_node_ends_its_refs_are_shown_and_its_feed_is_written(
-    origin: Origin, tmp_path: Path
-) -> None:
-    """Nothing else of it runs here, which would see to both by and by."""
-    feed = tmp_path / "www"
-    origin.publish(feeddir=str(feed))
-    new = ObjectId(bytes.fromhex(origin.commit({"a": b"b\n"}, origin.git("rev-parse", "main"))))
-
-    async def work(state: State) -> None:
-        async with open_node(state, NodeOptions(offline=True)) as node:
-            await node.take_up()
-            origin.ref("refs/heads/main", new.hex())
-            await node.publishing.publish()
-            assert node.news.refs == {b"refs/heads/main": new}
-            assert state.index.packs.get(new) is not None
-            assert (feed / "latest.asc").read_bytes() == state.layout.latest.read_bytes()
-
-    with State(open_repository(origin.path)) as state:
-        trio.run(work, state)
