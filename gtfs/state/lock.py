@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
 from gtfs.errors import Blame, GtfsError
 
 _NODE = b"node"  # the second word of who answers at the control socket while it lives
+_LOOKS_S = 0.5  # as long as it is held by those alone who look whether it is held, they are waited for
 
 
 class Busy(GtfsError):
@@ -51,12 +53,17 @@ def _look(path: Path) -> tuple[int, bool] | None:
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(fd)
+        return None if _try(fd, fcntl.LOCK_SH) else _read(fd)
     finally:
         os.close(fd)
-    return None
+
+
+def _try(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(fd: int) -> tuple[int, bool]:
@@ -87,12 +94,15 @@ class Lock:
 
     def _acquire(self, flags: int, kind: int) -> None:
         fd = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, is_node = _read(fd)
-            os.close(fd)
-            raise Busy(self._path, pid, is_node=is_node) from None
+        end_s = time.monotonic() + _LOOKS_S
+        while not _try(fd, kind):
+            is_looked_at = _try(fd, fcntl.LOCK_SH)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            if not is_looked_at or time.monotonic() > end_s:
+                pid, is_node = _read(fd)
+                os.close(fd)
+                raise Busy(self._path, pid, is_node=is_node)
+            time.sleep(0.002)
         self._fd = fd
 
     def sign(self) -> None:

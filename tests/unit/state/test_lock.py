@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from gtfs.errors import Blame
+from gtfs.state import lock as module
 from gtfs.state.lock import Busy, Lock, lock_holder
 
 
@@ -41,3 +43,25 @@ def test_a_holder_that_cannot_be_read_is_busy_all_the_same(tmp_path: Path, text:
             pass
         assert lock_holder(tmp_path / "lock") == 0
     assert refused.value.pid == 0
+
+
+def test_who_looks_whether_it_is_held_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("gtfs.state.lock.time.sleep", lambda _s: os.close(looking))  # the look ends
+    with Lock(path):
+        assert lock_holder(path) == os.getpid()
+
+
+def test_who_reads_for_long_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOKS_S", 0.0)
+    (tmp_path / "lock").touch()
+    reader = Lock(tmp_path / "lock")
+    reader.acquire_shared()
+    with pytest.raises(Busy), Lock(tmp_path / "lock"):
+        pass
+    reader.release()
+    with Lock(tmp_path / "lock"), pytest.raises(Busy):
+        reader.acquire_shared()
