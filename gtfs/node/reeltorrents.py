@@ -22,6 +22,7 @@ from gtfs.node.reads import read_through
 from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
+from gtfs.state.reelfiles import Table
 from gtfs.state.repair import Remaking, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
@@ -229,10 +230,7 @@ class ReelTorrents:
         return 0 if held is None else held.catalogue.date_s
 
     async def fill(self, row: ReelRow) -> int:
-        """Take from this machine what it has of a reel, once its table is known; gives the bytes of packs.
-
-        Raises `SwarmError`, OSError.
-        """
+        """Take what is here of a reel, once its table is known; gives bytes of packs. Raises `SwarmError`, OSError."""
         torrent = self._torrents.get(row.id)
         reel_files = self._state.reel_files
         table = None if torrent is None or row.is_whole else await trio.to_thread.run_sync(reel_files.table, row)
@@ -240,18 +238,19 @@ class ReelTorrents:
             return 0
         if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
-        filled = await self._writing.run(reel_files.fill, row, table)
-        filled += await self._writing.run(encode_into, self._state, row, table, cancelled)
+        filled = await self._writing.run(self._fill, row, table)
         if filled:
             await torrent.recheck()
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
         return filled
 
-    async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
-        """Make reels whole from packs that are here, and seed them; False if one cannot be. Raises OSError.
+    def _fill(self, row: ReelRow, table: Table) -> int:
+        if not self._state.lists(row.name):  # any more: its file goes, or has gone
+            return 0
+        return self._state.reel_files.fill(row, table) + encode_into(self._state, row, table, cancelled)
 
-        Every other reel is in the swarm afterwards, too.
-        """
+    async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
+        """Make reels whole of packs that are here, and seed all reels; False if one cannot be. Raises OSError."""
         for row, _ in reels:
             await self._leave(row)
         try:

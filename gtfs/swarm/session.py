@@ -150,6 +150,7 @@ class Session:
         await self._save(torrent)
         torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
         await self._drop(torrent)
+        await torrent.wait_reserved()
         if self._torrents.get(infohash) is torrent:
             del self._torrents[infohash]
 

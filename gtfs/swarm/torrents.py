@@ -48,6 +48,7 @@ class Torrent:
             spec.path, spec.piece_length, self.board, self.link, disk, self._mend, is_vouched=spec.complete
         )
         self._disk = disk
+        self._reserving = trio.Lock()
         self._trouble = FileTrouble(
             self.link, self.board, lambda reason: self.tally.note(trouble=reason), self._free_bytes
         )
@@ -222,7 +223,9 @@ class Torrent:
     async def _make_room(self, pieces: range) -> None:
         length = self.spec.piece_length
         start, end = pieces[0] * length, min((pieces[-1] + 1) * length, self.spec.size)
-        await trio.to_thread.run_sync(reserve, self.spec.path, start, end, limiter=self._disk)
+        async with self._reserving:
+            self.board.check()
+            await trio.to_thread.run_sync(reserve, self.spec.path, start, end, limiter=self._disk)
 
     async def _has_room(self, pieces: range) -> bool:
         try:
@@ -239,6 +242,11 @@ class Torrent:
             lacking_bytes = error.lacking_bytes if isinstance(error, NoRoom) else 0
             self._trouble.lacks(error.strerror or str(error), lacking_bytes)
             raise DiskTrouble(f"{self.spec.file_name}: it cannot be written: {error.strerror}") from None
+
+    async def wait_reserved(self) -> None:
+        """Return when nobody makes room in its file any more, after its end: whoever deletes that is the last then."""
+        async with self._reserving:
+            pass
 
     def _free_bytes(self) -> int:
         try:

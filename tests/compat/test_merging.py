@@ -316,6 +316,22 @@ def test_a_table_that_comes_after_a_catalogue_without_its_reel_is_not_kept_and_n
         all_is_well(state)
 
 
+def test_of_a_reel_that_is_listed_no_more_no_file_is_made(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+        row = state.index.reels.all()[0]
+        table = state.reel_files.table(row)
+        assert table is not None
+        while state.index.reels.by_name(row.name) is not None:
+            pub.publish(state)
+            state.drop_superseded(state.pop_superseded())
+        writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
+        reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
+        assert reel_torrents._fill(row, table) == 0
+        assert not state.layout.reel(row.name).exists()
+        all_is_well(state)
+
+
 def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 9)

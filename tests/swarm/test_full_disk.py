@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from loopback import PIECE, content, make_reel, pair
 from waiting import WAIT_S
 
 from gtfs.durable import replace_file
-from gtfs.swarm import receiving, room, trouble
-from gtfs.swarm.pieces import DiskTrouble
+from gtfs.swarm import receiving, room, torrents, trouble
+from gtfs.swarm.pieces import DiskTrouble, SessionClosed
 
 pytestmark = pytest.mark.warns
 
@@ -100,6 +101,36 @@ async def test_the_last_piece_is_wanted_of_nobody_where_there_is_no_room_for_it(
         assert torrent.trouble is None
         filler.unlink()
         assert await torrent.read(len(DATA) - 10, 10, deadline_s=WAIT_S) == DATA[-10:]
+
+
+@pytest.mark.trio
+async def test_who_has_taken_a_torrent_out_may_delete_its_file(reel, tmp_path, monkeypatch):
+    begun, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(path: Path, start: int, end: int) -> None:
+        begun.set()
+        assert go.wait(WAIT_S)
+        room.reserve(path, start, end)
+        done.set()
+
+    async with pair(reel, tmp_path / "mirror") as (session, torrent, _seeder), trio.open_nursery() as nursery:
+        await torrent.wait_metadata(WAIT_S)
+        monkeypatch.setattr(torrents, "reserve", slow)
+
+        async def read() -> None:
+            with pytest.raises(SessionClosed):
+                await torrent.read(0, 10, deadline_s=WAIT_S)
+
+        async def remove() -> None:
+            await session.remove(torrent.spec.infohash)
+            assert done.is_set()
+
+        nursery.start_soon(read)
+        await until(begun.is_set)
+        nursery.start_soon(remove)
+        await until(lambda: torrent.failure is not None)
+        await trio.sleep(0.2)
+        go.set()
 
 
 @pytest.mark.trio
