@@ -223,10 +223,11 @@ class Node:
         self.bell.renew()
 
     async def _has_published(self) -> None:
-        """The new reels are seeded at once."""
+        """The new reels are seeded at once; a ref that goes back to where it was before this is seen to have moved."""
         self.news.changed()
         self._tell()
         await self.reel_torrents.update()
+        await self.git_news.look()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
         """Fetch, let in and move refs, to the end."""

@@ -12,6 +12,8 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.node.node import open_node
+from gtfs.node.options import NodeOptions
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
@@ -420,3 +422,23 @@ def test_packs_made_again_for_a_reader_lie_in_files_and_only_the_last_is_kept(
         reads.close()
         assert not reads._made
         state.index.reels.set_stage([reel.id], "complete")
+
+
+def test_a_ref_that_goes_back_after_the_node_has_published_it_is_seen_to_have_moved(origin: Origin) -> None:
+    """Between two looks at the refs, so that they are where they were at the one before."""
+    origin.publish()
+    old = origin.git("rev-parse", "main")
+    new = origin.commit({"a": b"b\n"}, old)
+
+    async def work(state: State) -> None:
+        async with open_node(state, NodeOptions(offline=True)) as node:
+            await node.take_up()
+            origin.ref("refs/heads/main", new)
+            await node.publishing.publish()
+            seen = node.news.moved.number
+            origin.ref("refs/heads/main", old)
+            await node.git_news.look()
+            assert node.news.moved.number > seen
+
+    with State(open_repository(origin.path)) as state:
+        trio.run(work, state)
