@@ -36,7 +36,7 @@ from gtfs.state.dryrun import answer_dry_run
 from gtfs.state.due import is_due, published_refs, renewal_in_s
 from gtfs.state.foretell import foretell
 from gtfs.state.newtags import due_in_s
-from gtfs.state.outstanding import is_by_itself, note_failure, read_outstanding
+from gtfs.state.outstanding import is_by_itself, note_failure
 from gtfs.state.proposal import complete_with, propose
 from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
@@ -98,7 +98,7 @@ class Publishing:
         self._has_signed = False  # and so announces, too
         self._published_s = 0.0  # when it was done last
         self._took_s = 0.0  # and how long that was
-        self._published: Mapping[bytes, ObjectId] = {}  # where refs stood at the last one, held back or not
+        self._held_back: Mapping[bytes, ObjectId | None] = {}  # where these refs stood at its last one
 
     # -- asked ----------------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Publishing:
         except Overtaken:
             self.look_again()
             return
-        self._published = refs
+        self._held_back = {name: refs.get(name) for name in done.held_back}
         for name, reason in done.held_back.items():
             log.warning("not published: %s: %s", name.decode("utf-8", "replace"), reason)
 
@@ -284,8 +284,7 @@ class Publishing:
         if self._state.read_only or not is_by_itself(self._state.config):
             return None
         refs = published_refs(self._state)
-        is_tried_again = read_outstanding(self._state.layout) is not None
-        if is_due(self._state, refs) and (refs != self._published or is_tried_again):
+        if is_due(self._state, refs, self._held_back):
             return refs
         return refs if renewal_in_s(self._state, time.time()) <= 0 else None
 

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads of a reel in the swarm, whose torrent may leave and come back meanwhile. Trio loop."""
+"""Reads of a reel in the swarm, whose torrent may leave and come back meanwhile, and what a fetch left. Trio loop."""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
+
+import trio
 
 from gtfs.mount.tree import NotLocal, ReadTimedOut
 from gtfs.node.evictions import Evictions
+from gtfs.swarm import files
 from gtfs.swarm.pieces import DiskTrouble, ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
+
+log = logging.getLogger(__name__)
 
 
 async def read_through(
@@ -36,3 +43,18 @@ async def read_through(
         raise ReadTimedOut(str(e)) from None
     except (SessionClosed, SwarmError) as e:
         raise NotLocal(str(e)) from None
+
+
+async def see_end(torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:
+    """Fetch a whole reel again that has lost its end; raises `DiskTrouble` if it does so again, `SwarmError`.
+
+    Pieces that were here long before may have gone with their file; the ones that came are in it.
+    """
+    path, size = torrent.spec.path, torrent.spec.size
+    if await trio.to_thread.run_sync(files.file_size, path) != size:
+        log.error("%s has lost its end; it is fetched again", path)
+        await torrent.recheck()
+        await torrent.fetch_all(progress, stall_s=stall_s)
+        await torrent.questions.flush()
+        if await trio.to_thread.run_sync(files.file_size, path) != size:
+            raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")

@@ -18,7 +18,7 @@ from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
-from gtfs.node.reads import read_through
+from gtfs.node.reads import read_through, see_end
 from gtfs.node.reeltraffic import describe_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
@@ -27,9 +27,8 @@ from gtfs.state.repair import Remaking, encode_into, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
-from gtfs.swarm import files
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.pieces import DiskTrouble, SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
@@ -60,6 +59,7 @@ class ReelTorrents:
         self._writing = writing
         self._session = session
         self._torrents: dict[int, Torrent] = {}
+        self._one = trio.Lock()  # who changes which reels are in the swarm, and the files of those he takes out
         self.evictions = evictions
 
     @property
@@ -90,6 +90,10 @@ class ReelTorrents:
 
         Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others.
         """
+        async with self._one:
+            await self._update()
+
+    async def _update(self) -> None:
         await self._drop_superseded()
         if self._session is None:
             return
@@ -116,37 +120,41 @@ class ReelTorrents:
 
         What git does not have either is for a sync to fetch.
         """
-        short = await self._writing.run(short_reels, self._state)
+        async with self._one:
+            short = await self._writing.run(short_reels, self._state)
+            try:
+                for row in short:
+                    await self._mend(row)
+            finally:
+                if short:
+                    self._writing.news.reels.grow()
+                    await self._update()
+
+    async def _mend(self, row: ReelRow) -> None:
+        log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
+        await self._leave(row)
+        self._state.index.reels.set_stage([row.id], "partial")
+        self._writing.news.reels.grow()
         try:
-            for row in short:
-                log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
-                await self.evictions.wait_left(row.infohash)
-                await self._leave(row)
-                self._state.index.reels.set_stage([row.id], "partial")
-                self._writing.news.reels.grow()
-                try:
-                    if await self._writing.run(remake, self._state, row, cancelled):
-                        log.warning("reel %s was made again from git", row.name)
-                except (GtfsError, OSError) as e:
-                    log.error("reel %s cannot be made again just now: %s", row.name, e)
-        finally:
-            if short:
-                self._writing.news.reels.grow()
-                await self.update()
+            if await self._writing.run(remake, self._state, row, cancelled):
+                log.warning("reel %s was made again from git", row.name)
+        except (GtfsError, OSError) as e:
+            log.error("reel %s cannot be made again just now: %s", row.name, e)
 
     async def _drop_superseded(self) -> None:
         superseded = self._state.pop_superseded()
-        for row in superseded:
-            await self.evictions.wait_left(row.infohash)
-            await self._leave(row)
-        if superseded:
-            await self._writing.run(self._state.drop_superseded, superseded)
+        with trio.CancelScope(shield=bool(superseded)):  # nobody else would
+            for row in superseded:
+                await self._leave(row)
+            if superseded:
+                await self._writing.run(self._state.drop_superseded, superseded)
         rows, self._state.gone_rows = self._state.gone_rows, []
         if rows:
             self._writing.news.changed()
             self._writing.news.tree.packs_gone(rows)
 
     async def _leave(self, row: ReelRow) -> None:
+        await self.evictions.wait_left(row.infohash)  # else its torrent would be back after that
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
         if torrent is not None and self._session is not None and self.is_own(torrent):
@@ -251,22 +259,24 @@ class ReelTorrents:
 
     async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
         """Make reels whole of packs that are here, and seed all reels; False if one cannot be. Raises OSError."""
-        for row, _ in reels:
-            await self._leave(row)
-        try:
-            made = [await self._writing.run(self._make, *reel) for reel in reels]
-        finally:
-            await self.update()
+        async with self._one:
+            for row, _ in reels:
+                await self._leave(row)
+            try:
+                made = [await self._writing.run(self._make, *reel) for reel in reels]
+            finally:
+                await self._update()
         return all(made)
 
     async def encode(self) -> None:
         """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
         gone = {row.id for row in withdrawn_reels(self._state)}
-        for row in self._state.index.reels.all():
-            if row.id not in gone and not row.is_whole and self.has_table(row):
-                await self._leave(row)
-                await self._writing.run(remake, self._state, row, cancelled)
-        await self.update()
+        async with self._one:
+            for row in self._state.index.reels.all():
+                if row.id not in gone and not row.is_whole and self.has_table(row):
+                    await self._leave(row)
+                    await self._writing.run(remake, self._state, row, cancelled)
+            await self._update()
 
     async def encode_again(self, row: ReelRow) -> bool:
         """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
@@ -277,11 +287,12 @@ class ReelTorrents:
         if not await writing.run(made.begin):
             return False
         await writing.beside(made.encode, cancelled)
-        if not await writing.run(made.place):
-            return False
-        await self._leave(row)
-        self._writing.news.reels.grow()
-        await self.update()
+        async with self._one:
+            if not await writing.run(made.place):
+                return False
+            await self._leave(row)
+            writing.news.reels.grow()
+            await self._update()
         return True
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
@@ -347,7 +358,7 @@ class ReelTorrents:
                 nursery.start_soon(list_packs)
             await torrent.fetch_all(progress, stall_s=stall_s, last_bytes=last_bytes)
         await torrent.questions.flush()
-        await self._check_size(row, torrent, progress, stall_s)
+        await see_end(torrent, progress, stall_s)
         await torrent.save_resume()
         spec = self._spec(row)
         if torrent.spec.path != spec.path:
@@ -370,18 +381,6 @@ class ReelTorrents:
         torrent = self._torrents.get(row.id)
         if torrent is not None:
             await torrent.questions.flush()
-
-    @staticmethod
-    async def _check_size(row: ReelRow, torrent: Torrent, progress: Callable[[int, int], None], stall_s: float) -> None:
-        """Pieces that were here long before may have gone with their file; the ones that came are in it."""
-        path = torrent.spec.path
-        if await trio.to_thread.run_sync(files.file_size, path) != row.size:
-            log.error("%s has lost its end; it is fetched again", path)
-            await torrent.recheck()
-            await torrent.fetch_all(progress, stall_s=stall_s)
-            await torrent.questions.flush()
-            if await trio.to_thread.run_sync(files.file_size, path) != row.size:
-                raise DiskTrouble(f"{path} does not stay whole; somebody else changes it, or the disk fails")
 
     def traffic(self) -> dict[str, object]:
         """Bytes moved since the start, by reel, and peers; for status."""

@@ -7,7 +7,8 @@ Any thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gtfs.ids import ObjectId
@@ -18,11 +19,14 @@ from gtfs.state.state import State
 RENEW_LEFT: Final = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 _DAY_S: Final = 24 * 3600
 _TAGS = b"refs/tags/"
+_NONE: Final[Mapping[bytes, ObjectId | None]] = MappingProxyType({})
+
+Refs = Mapping[bytes, ObjectId]
 
 
 def published_refs(state: State) -> dict[bytes, ObjectId]:
     """Where the refs stand now that are published; at the null id those that git cannot read. Raises `GitFailed`."""
-    listed: Mapping[bytes, ObjectId] = {} if state.held is None else state.held.catalogue.refs
+    listed: Refs = {} if state.held is None else state.held.catalogue.refs
     places = read_places(state.repository)
     # What was published is a commit or a tag; git is asked what others are.
     refs = [Ref(name, oid, b"commit") for name, oid in places.items() if listed.get(name) == oid]
@@ -33,15 +37,20 @@ def published_refs(state: State) -> dict[bytes, ObjectId]:
     return {ref.name: ref.oid for ref in selection.chosen} | broken
 
 
-def is_due(state: State, refs: Mapping[bytes, ObjectId]) -> bool:
-    """Whether refs stand so that they are published, or a publish failed. Raises `BadConfig`, OSError."""
+def is_due(state: State, refs: Refs, held_back: Mapping[bytes, ObjectId | None] = _NONE) -> bool:
+    """Whether refs stand so that they are published, or a publish failed. Raises `BadConfig`, OSError.
+
+    ``held_back``: where refs stood that the last publish held back (None: nowhere); there it would do so again.
+    """
     if state.read_only or not is_by_itself(state.config):
         return False
-    listed: Mapping[bytes, ObjectId] = {} if state.held is None else state.held.catalogue.refs
+    listed: Refs = {} if state.held is None else state.held.catalogue.refs
     if state.config.publish_mode() == "auto":
-        has_moved = refs != listed
+        names: Collection[bytes] = () if refs == listed else refs.keys() | listed.keys()
     else:
-        has_moved = any(name.startswith(_TAGS) and listed.get(name) != oid for name, oid in refs.items())
+        names = [name for name in refs if name.startswith(_TAGS)]
+    moved = (name for name in names if refs.get(name) != listed.get(name))
+    has_moved = any(name not in held_back or held_back[name] != refs.get(name) for name in moved)
     return has_moved or read_outstanding(state.layout) is not None
 
 

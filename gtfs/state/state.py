@@ -274,8 +274,8 @@ class State:
         self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
-        """Delete their files and rows. Raises OSError; the next start tries again."""
-        drop(self.reel_files, reels)
+        """Delete files and rows of those that no catalogue lists again. Raises OSError; the next start tries again."""
+        drop(self.reel_files, [row for row in reels if not self.lists(row.name)])
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 from keys import shared_keys
 from mirrored import Died, all_is_well, die_at, fetch, hold, listed, take_catalogue
 
@@ -32,6 +35,8 @@ from gtfs.state.initialise import initialise
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
+from gtfs.swarm.session import Session
+from gtfs.swarm.torrents import TorrentSpec
 from gtfs.view.news import News
 from gtfs.view.writing import Writing
 
@@ -328,8 +333,70 @@ def test_of_a_reel_that_is_listed_no_more_no_file_is_made(pub: Publisher) -> Non
         writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
         reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
         assert reel_torrents._fill(row, table) == 0
+        assert not reel_torrents._make(row, table.packs)
         assert not state.layout.reel(row.name).exists()
         all_is_well(state)
+
+
+class SlowSwarm:
+    """What is in the swarm, which takes a turn of everybody else's for each that it takes or lets go."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.torrents: dict[bytes, Any] = {}
+        self.asked = trio.Event()
+
+    async def add(self, spec: TorrentSpec) -> Any:
+        self.asked.set()
+        await trio.testing.wait_all_tasks_blocked()
+        self.names.add(spec.file_name)
+        spec.path.touch()  # as its metainfo and the first piece would
+        self.torrents[spec.infohash] = SimpleNamespace(spec=spec, failure=None)
+        return self.torrents[spec.infohash]
+
+    async def remove(self, infohash: bytes) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        self.names.discard(self.torrents.pop(infohash).spec.file_name)
+
+
+def test_a_reel_that_is_superseded_while_the_swarm_takes_it_leaves_it_and_its_file_goes(
+    pub: Publisher, mirror: Repository
+) -> None:
+    async def play(origin: State, state: State) -> None:
+        swarm = SlowSwarm()
+        writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
+        reel_torrents = ReelTorrents(state, cast(Session, swarm), writing, evictions, NodeOptions())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reel_torrents.update)
+            await swarm.asked.wait()
+            pub.publish(origin, 9)
+            hold(state, origin.held)  # type: ignore[arg-type]
+            nursery.start_soon(reel_torrents.update)
+        assert swarm.names == {f"{name}.reel" for name in listed(state)}
+        assert {path.name for path in state.layout.reels.glob("*.reel")} == swarm.names
+        assert {row.name for row in state.index.reels.all()} == set(listed(state))
+
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 3)
+        take_catalogue(state, origin.held)  # type: ignore[arg-type]
+        trio.run(play, origin, state)
+
+
+def test_a_reel_that_is_listed_again_while_the_swarm_lets_it_go_stays(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+        first = state.held
+        assert first is not None
+        before = set(listed(state))
+        pub.publish(state)
+        pub.commit()
+        publish_now(state, Work(jobs=1))
+        superseded = state.pop_superseded()
+        assert before == {row.name for row in superseded}
+        state.held = first
+        state.drop_superseded(superseded)
+        assert listed(state) and before <= {row.name for row in state.index.reels.all()}
+        assert all(state.layout.reel(name).exists() for name in listed(state))
 
 
 def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:

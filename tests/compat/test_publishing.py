@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
-from gtfs.node.node import open_node
+from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.publishing import Publishing
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
 from gtfs.repo.history import Ref
@@ -442,3 +443,72 @@ def test_a_ref_that_goes_back_after_the_node_has_published_it_is_seen_to_have_mo
 
     with State(open_repository(origin.path)) as state:
         trio.run(work, state)
+
+
+def by_itself(origin: Origin, play: Callable[[Node], Awaitable[None]]) -> None:
+    """Play with the node of a publisher that publishes by itself."""
+    origin.publish(publish="auto")
+
+    async def work(state: State) -> None:
+        async with open_node(state, NodeOptions(offline=True)) as node:
+            await node.take_up()
+            await play(node)
+
+    with State(open_repository(origin.path)) as state:
+        trio.run(work, state)
+
+
+@pytest.mark.warns
+def test_refs_that_go_back_after_somebody_else_has_published_are_published_again(origin: Origin) -> None:
+    old = origin.git("rev-parse", "main")
+    between = origin.commit({"a": b"a\n"}, old)
+    new = origin.commit({"a": b"b\n"}, between)
+
+    async def play(node: Node) -> None:
+        def main() -> str:
+            assert node.state.held is not None
+            return node.state.held.catalogue.refs[b"refs/heads/main"].hex()
+
+        origin.ref("refs/heads/main", between)
+        await node.publishing._publish_if_due()
+        origin.ref("refs/heads/main", new)
+        await node.publishing.publish()  # as `gtfs publish` asks for it
+        assert main() == new
+        origin.ref("refs/heads/main", between)
+        await node.publishing._publish_if_due()
+        assert main() == between
+
+    by_itself(origin, play)
+
+
+@pytest.mark.warns
+def test_what_is_held_back_is_tried_again_once_it_stands_elsewhere(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = origin.git("rev-parse", "main")
+    origin.ref("refs/heads/topic", first)
+    tried = []
+    publish = Publishing.publish
+
+    async def count(publishing: Publishing) -> Published:
+        done = await publish(publishing)
+        tried.append(list(done.held_back))
+        return done
+
+    async def play(node: Node) -> None:
+        async def look() -> list[list[bytes]]:
+            tried.clear()
+            await node.publishing._publish_if_due()
+            return tried
+
+        (origin.path / "refs/heads/topic").write_bytes(b"rubbish\n")
+        assert await look() == [[b"refs/heads/topic"]]
+        assert await look() == []
+        origin.ref("refs/heads/main", origin.commit({"a": b"b\n"}, first))
+        assert await look() == [[b"refs/heads/topic"]]
+        (origin.path / "refs/heads/topic").unlink()
+        assert await look() == [[]]
+        assert await look() == []
+
+    monkeypatch.setattr(Publishing, "publish", count)
+    by_itself(origin, play)

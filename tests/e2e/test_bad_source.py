@@ -27,7 +27,7 @@ def refused(house: House, *words: object, code: int) -> str:
 
 
 def test_a_source_that_does_not_exist(house: House, m: Path) -> None:
-    for command in (["mount", "/nowhere/x.git", m], ["sync", "/nowhere/x.git"], ["status", "/nowhere/x.git"]):
+    for command in (["mount", "/nowhere/x.git", m], *([do, "/nowhere/x.git"] for do in ("sync", "status", "mirror"))):
         assert "/nowhere/x.git does not exist" in refused(house, *command, code=3)
     for command in (["publish", "/nowhere/x.git"], ["fsck", "/nowhere/x.git"], ["pack", "/nowhere/x.git", "HEAD"]):
         assert "/nowhere/x.git does not exist" in refused(house, *command, code=3)

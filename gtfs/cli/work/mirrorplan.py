@@ -34,7 +34,7 @@ from gtfs.ids import SHA1
 from gtfs.mount.options import escape_value
 from gtfs.node.opening import bring_first
 from gtfs.repo.place import git_dir_at
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import BadRepository, Repository
 from gtfs.state.config import Config
 from gtfs.state.mirrorsettings import check_push_url
 from gtfs.state.source import Source
@@ -143,6 +143,8 @@ def _is_running(places: Places) -> bool:
 
 def _is_collection(text: str, configuration: Configuration) -> bool:
     feed = parse_feed(text)
+    if isinstance(feed, FileFeed) and feed.path == Path(text) and not feed.path.exists():
+        raise BadRepository(f"{text} does not exist; give a publisher's catalogue, a collection's list or a URL")
     if isinstance(feed, DhtFeed) or (isinstance(feed, FileFeed) and feed.path.is_dir()):
         return False
     options = replace(parse(configuration.options).node, offline=True)
