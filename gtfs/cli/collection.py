@@ -11,7 +11,7 @@ import click
 
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json, takes_options
-from gtfs.cli.terminal import complain, say, say_json
+from gtfs.cli.terminal import complain, counted, say, say_json
 
 _SHOWN = 40  # repositories, of a collection that may have a hundred thousand
 
@@ -95,7 +95,8 @@ def publish(directory: Path, force: bool, repositories: bool, as_json: bool, dry
     state = "would be published" if dry_run else "published"
     if not done["is_new"]:
         state = "says so already"
-    say(f"version {done['version']} of {done['name']} {state}: {done['entries']} repositories, {done['files'][0]}")
+    entries = counted(done["entries"], "repository")
+    say(f"version {done['version']} of {done['name']} {state}: {entries}, {done['files'][0]}")
     return 0
 
 
@@ -134,7 +135,7 @@ def follow(source: str, as_json: bool, dry_run: bool, **given: Any) -> int:
         click.echo(done["text"], nl=False)
         say(f"this would be written to {done['file']}")
         return 0
-    say(f"{done['name']} lists {done['repositories']} repositories; {done['file']} says so to the daemon")
+    say(f"{done['name']} lists {counted(done['repositories'], 'repository')}; {done['file']} says so to the daemon")
     say("the daemon follows it now" if done["told"] else "no daemon answers; start one with gtfs seed")
     return 0
 
@@ -177,14 +178,15 @@ def prune(collection_name: str, repositories: tuple[str, ...], as_json: bool, dr
         say_json(done)
         return 0
     _show_names("may go", done["approved"])
-    say(f"{len(done['approved'])} mirrors of {collection_name} {'would be' if dry_run else 'are'} followed no more")
+    mirrors = counted(len(done["approved"]), "mirror")
+    say(f"{mirrors} of {collection_name} {'would be' if dry_run else 'now'} followed no more")
     return 0
 
 
 def _show_collection(item: dict[str, Any], *, is_whole: bool) -> None:
     version = f"version {item['version']} of {_day(item['date'])}" if item.get("version") else item.get("kind", "")
     is_own = item.get("kind") == "published"
-    count = f"{item.get('repositories') or 0} repositories" if is_own else f"{len(item['mirrors'])} mirrors"
+    count = counted(item.get("repositories") or 0, "repository") if is_own else counted(len(item["mirrors"]), "mirror")
     say(f"{item['name']}  {version}, {count}  {item.get('source') or ''}")
     if item.get("trouble"):
         complain(f"{item['name']}: {item['trouble']}")

@@ -15,7 +15,7 @@ import click
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_json
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, counted, note_faults, say, say_json, size_text
 from gtfs.durable import replace_file
 from gtfs.errors import Blame
 from gtfs.feed import CHUNKS
@@ -107,7 +107,7 @@ def publish(
         return _tell_json(done, place, files, propose)
     if "refs" in done:  # an attester's
         new = "" if done["new"] else " (nothing had changed)"
-        say(f"attested {done['refs']} refs of version {done['version']} of {done['repository']}{new}")
+        say(f"attested {counted(done['refs'], 'ref')} of version {done['version']} of {done['repository']}{new}")
         for source in done["sources"]:
             say(f"attester {source}")
         return 0
@@ -223,17 +223,13 @@ def _foretell(place: Path, prune: bool) -> dict[str, Any]:
     return by_node_or_here(lambda: ask(place, {"do": "foretell", "prune": prune}), here)
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
 def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
     refs = found["refs"]
     if not refs:
         say(f"nothing would be published: no published ref has moved since version {found['version'] - 1}")
     else:
-        packs = _count(found["new_packs"], "new pack")
-        say(f"version {found['version']} would have {packs}, {_count(len(refs), 'ref')} moved, by {found['signer']}")
+        packs = counted(found["new_packs"], "new pack")
+        say(f"version {found['version']} would have {packs}, {counted(len(refs), 'ref')} moved, by {found['signer']}")
     for ref in refs if verbose else refs[:_NAMED]:
         if ref["to"] is None:
             say(f"gone {ref['ref']} {ref['from'][:12]}")
@@ -256,13 +252,11 @@ def _show_foretold(found: dict[str, Any], verbose: bool) -> None:
 def _withdrawn(found: dict[str, Any]) -> str:
     if not found["packs"]:
         return "nothing would be withdrawn: published refs reach all that is listed"
-    made = (
-        f"mirrors make {_count(found['new_reels'], 'reel')} of {size_text(found['new_reel_bytes'])} from what they have"
-    )
-    return (
-        f"withdraw {_count(found['packs'], 'pack')}, {size_text(found['bytes'])}, of {_count(found['reels'], 'reel')}; "
-        f"{made}, and fetch at most {size_text(found['table_bytes'])} of tables for it"
-    )
+    new, size = counted(found["new_reels"], "reel"), size_text(found["new_reel_bytes"])
+    packs, reels = counted(found["packs"], "pack"), counted(found["reels"], "reel")
+    made = f"mirrors make {new} of {size} from what they have"
+    tables = f"fetch at most {size_text(found['table_bytes'])} of tables for it"
+    return f"withdraw {packs}, {size_text(found['bytes'])}, of {reels}; {made}, and {tables}"
 
 
 def _note_kept(found: dict[str, Any]) -> None:
@@ -278,15 +272,15 @@ def _note_kept(found: dict[str, Any]) -> None:
 def _show(done: dict[str, Any], verbose: bool, how: str = "") -> None:
     what = "nothing had changed"
     if done["new"]:
-        moved = _count(done["refs_moved"], "ref") + " moved" if done["refs_moved"] else "signed anew"
-        what = f"{_count(done['new_packs'], 'new pack')}, {size_text(done['new_bytes'])}; {moved}"
+        moved = counted(done["refs_moved"], "ref") + " moved" if done["refs_moved"] else "signed anew"
+        what = f"{counted(done['new_packs'], 'new pack')}, {size_text(done['new_bytes'])}; {moved}"
     say(f"{how}version {done['version']}" + (f": {what}" if done["new"] else f" ({what})"))
     if done.get("withdrawn"):
-        say(f"withdrawn {_count(done['withdrawn'], 'pack')}; their objects in git: {_PRUNE_GIT}")
+        say(f"withdrawn {counted(done['withdrawn'], 'pack')}; their objects in git: {_PRUNE_GIT}")
         _note_kept(done)
     if verbose:
         total = size_text(sum(reel["size"] for reel in done["reels"]))
-        say(f"{_count(done['packs'], 'commit pack')} in {_count(len(done['reels']), 'reel')}, {total}")
+        say(f"{counted(done['packs'], 'commit pack')} in {counted(len(done['reels']), 'reel')}, {total}")
         for reel in done["reels"]:
             say(f"reel {reel['name']} infohash {reel['infohash']} {reel['size']} bytes {reel['packs']} packs")
         for source in done["sources"]:

@@ -18,7 +18,7 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import refusal_text, say, size_text
+from gtfs.cli.terminal import counted, refusal_text, say, size_text
 from gtfs.errors import GtfsError
 
 if TYPE_CHECKING:
@@ -97,10 +97,13 @@ def _thresholds(spans: dict[str, float | None]) -> Thresholds:
 
 def _judge_daemons(thresholds: Thresholds) -> list[RepositoryHealth]:
     """Those that the running daemon has: each is asked itself, and of those that do not run it says why."""
-    from gtfs.daemon.asking import ask_daemon, places_to_ask
+    from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
     from gtfs.overview.health import unanswered
 
-    members = ask_daemon(places_to_ask(os.environ, is_root=os.geteuid() == 0), {"do": "list"})["repositories"]
+    try:
+        members = ask_daemon(places_to_ask(os.environ, is_root=os.geteuid() == 0), {"do": "list"})["repositories"]
+    except NoDaemon as error:
+        raise NoDaemon(f"{error}, or name a repository: gtfs status REPO") from None
     running = {member["name"]: Path(member["directory"]) for member in members if member["stage"] == "running"}
     judged = _judge_all(list(running.values()), thresholds, list(running))
     others = [member for member in members if member["name"] not in running]
@@ -175,7 +178,7 @@ def _peer_lines(connections: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         down, up = sum(c["downloaded"] for c in its), sum(c["uploaded"] for c in its)
         now = sum(c["download_rate"] for c in its), sum(c["upload_rate"] for c in its)
         words = f"{size_text(down)} received ({size_text(now[0])}/s), {size_text(up)} sent ({size_text(now[1])}/s)"
-        yield "peer", f"{address} {client}, {len(its)} connections, {words}"
+        yield "peer", f"{address} {client}, {counted(len(its), 'connection')}, {words}"
     if len(peers) > _PEERS:
         yield "peer", f"and {len(peers) - _PEERS} more: --json shows all"
 
@@ -212,7 +215,7 @@ def _keyring_lines(ring: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     if ring is None or ring["digest"] is None:  # an older node tells nothing
         return
     expiring = ring["expiring"] or []
-    yield "keyring", f"{ring['keys']} keys, digest {ring['digest'][:16]}"
+    yield "keyring", f"{counted(ring['keys'], 'key')}, digest {ring['digest'][:16]}"
     follows = ring.get("follows")  # not from an older node
     if follows:
         yield "ring of", f"{follows['repository']} {follows['ref']}, commit {(follows['commit'] or 'none')[:16]}"
@@ -246,10 +249,10 @@ def _publish_lines(publish: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     yield "announce", f"into {announcing['repository']}{mail}"
     due, failed = announcing["due"], announcing["outstanding"]
     if due and not failed:
-        yield "announce", f"{len(due)} tags in a moment, {due[0]} first"
+        yield "announce", f"{counted(len(due), 'tag')} in a moment, {due[0]} first"
     elif due:
         tries = f"{failed['tries']} tries since {_when(failed['since'])}, the last one {_when(failed['tried'])}"
-        yield "announce", f"OUTSTANDING, {len(due)} tags, {due[0]} first; {tries}: {failed['reason']}"
+        yield "announce", f"OUTSTANDING, {counted(len(due), 'tag')}, {due[0]} first; {tries}: {failed['reason']}"
 
 
 def _withdrawn_lines(withdrawn: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -291,7 +294,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "packs", f"{known}, {size_text(size)}" + (f" ({states})" if states else "")
     if found["unencodable"]:
         why = "objects are missing (a shallow or partial clone?) or over a limit"
-        yield "not made", f"{found['unencodable']} packs: {why}"
+        yield "not made", f"{counted(found['unencodable'], 'pack')}: {why}"
     yield "policy", _POLICIES[found["policy"]]
     yield from _keyring_lines(found.get("keyring"))
     yield from _publish_lines(found.get("publish"))
@@ -331,7 +334,7 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "swarm", "offline"
     elif swarm:
         moved = f"{size_text(swarm['downloaded'])} received, {size_text(swarm['uploaded'])} sent"
-        yield "swarm", f"port {swarm['port']}, {swarm['peers']} peers, {moved}"
+        yield "swarm", f"port {swarm['port']}, {counted(swarm['peers'], 'peer')}, {moved}"
         if "share" in swarm:  # not from an older node
             share = swarm["share"]
             given, taken = size_text(share["given"]), size_text(share["taken"])

@@ -14,7 +14,18 @@ import click
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_options
-from gtfs.cli.terminal import INTERRUPTED, Rate, bar, complain, note_faults, refusal_text, say, say_json, size_text
+from gtfs.cli.terminal import (
+    INTERRUPTED,
+    Rate,
+    bar,
+    complain,
+    counted,
+    note_faults,
+    refusal_text,
+    say,
+    say_json,
+    size_text,
+)
 from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead
@@ -105,8 +116,8 @@ def _show_foreseen(found: dict[str, Any], as_json: bool) -> int:
         say(f"{found['repository']} holds no catalogue, and none was found")
     else:
         news = "" if found["newest"] == found["version"] else f", where {found['version'] or 'none'} is held"
-        reels = f"{found['reels']} reels, {size_text(found['bytes'])} at most, would be fetched"
-        say(f"version {found['newest']}{news}; {len(found['refs'])} refs stand elsewhere; {reels}")
+        reels = f"{counted(found['reels'], 'reel')}, {size_text(found['bytes'])} at most, would be fetched"
+        say(f"version {found['newest']}{news}; {counted(len(found['refs']), 'ref')} elsewhere; {reels}")
         for ref in found["refs"]:
             moved = f"{ref['ref']} {(ref['from'] or 'none')[:12]}..{(ref['to'] or 'none')[:12]}"
             say(f"move {moved}" if ref["stays"] is None else f"stay {moved}: {ref['stays']}")
@@ -170,8 +181,13 @@ def show_synced(done: dict[str, Any], *, as_json: bool) -> int:
         fetched = f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         say(f"up to date: version {done['version']}; {fetched}")
     else:
+        packs, reels, refs = (
+            counted(done["packs"], "pack"),
+            counted(done["reels"], "reel"),
+            counted(done["refs_moved"], "ref"),
+        )
         say(
-            f"{done['packs']} packs from {done['reels']} reels, {done['refs_moved']} refs moved; "
+            f"{packs} from {reels}, {refs} moved; "
             f"fetched {size_text(done['fetched'])} of {size_text(done['bytes'])}{_spared(done)}"
         )
         note_faults(done["faults"])
@@ -204,9 +220,9 @@ def show_synced(done: dict[str, Any], *, as_json: bool) -> int:
     missing = sorted(done["missing"].items(), key=lambda item: item[1]["exit_code"])
     if missing:
         name, why = missing[0]
-        late_refs = f" ({len(late)} refs wait for them)" if late else ""
+        late_refs = f" ({counted(len(late), 'ref')} waiting for them)" if late else ""
         total = len(missing) + done["listed"]
-        complain(f"{len(missing)} of {total} reels did not come{late_refs}, {name} first: {why['reason']}")
+        complain(f"{len(missing)} of {counted(total, 'reel')} did not come{late_refs}, {name} first: {why['reason']}")
     missing_codes = [why["exit_code"] for _, why in missing]
     # One feed that answers is enough, but a catalogue that must not be believed is never passed over. Refs that wait
     # for reels which did not come are not refused.

@@ -10,7 +10,7 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place, takes_json
-from gtfs.cli.terminal import bar, complain, say, say_json
+from gtfs.cli.terminal import bar, complain, counted, say, say_json
 from gtfs.errors import Blame
 from gtfs.repo.place import BadRepository
 
@@ -46,8 +46,8 @@ def torrent(repo: Path, out: Path, packs: bool, trackers: tuple[str, ...], as_js
     if as_json:
         say_json(done)
     else:
-        say(f"{done['reels']} reels, {done['packs']} packs: {out}")
+        say(f"{counted(done['reels'], 'reel')}, {counted(done['packs'], 'pack')}: {out}")
     if done["lacking"]:
-        complain(f"the metadata of {len(done['lacking'])} reels has not come yet; gtfs sync fetches it")
+        complain(f"the metadata of {counted(len(done['lacking']), 'reel')} has not come yet; gtfs sync fetches it")
         return Blame.NETWORK.exit_code
     return 0

@@ -11,7 +11,7 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json
-from gtfs.cli.terminal import complain, refusal_text, say, say_json
+from gtfs.cli.terminal import complain, counted, refusal_text, say, say_json
 
 _SHOWN = 40  # keys, of a keyring that may have a thousand
 _FOUND = 1  # exit code of a check that found something, as of gtfs fsck
@@ -73,8 +73,8 @@ def _show_added(found: dict[str, Any], as_json: bool, dry_run: bool = False) -> 
     if found["first"]:
         say("this is the first keyring here: from now on commits that no catalogue vouches for need a good signature")
     here = len(found["taken"]) - len(news)
-    ring = f"the ring {'would have' if dry_run else 'has'} {found['keys']}, digest {found['digest']}"
-    say(f"{len(news)} keys new or changed, {here} as they were; {ring}")
+    ring = f"the ring {'would have' if dry_run else 'has'} {counted(found['keys'], 'key')}, digest {found['digest']}"
+    say(f"{counted(len(news), 'key')} new or changed, {here} as they were; {ring}")
     return 0
 
 
@@ -95,7 +95,7 @@ def list_(place: Path, as_json: bool) -> int:
             say(f"    - {text}", indent=8)
     _show_missing(found)
     _show_followed(found.get("follows"))
-    say(f"{len(found['keys'])} keys, digest {found['digest'] or 'none: there is no keyring'}")
+    say(f"{counted(len(found['keys']), 'key')}, digest {found['digest'] or 'none: there is no keyring'}")
     return 0
 
 
@@ -150,7 +150,8 @@ def check(place: Path, as_json: bool) -> int:
         matters = "; ".join(_rights(key)) if key["named"] else "nothing names it"
         say(f"{key['fingerprint']}{whose}: {key['trouble']}; {matters}", indent=4)
     _show_missing(found)
-    say(f"{len(trouble)} of {len(found['keys'])} keys soon sign no more, or do not now; {len(named)} of them are named")
+    keys = counted(len(found["keys"]), "key")
+    say(f"{len(trouble)} of {keys} soon sign no more, or do not now; {len(named)} of them named")
     return code
 
 
@@ -177,7 +178,7 @@ def remove(place: Path, keys: tuple[str, ...], force: bool, dry_run: bool, as_js
         )
         for line in key["policies"]:
             complain(f"note: it is named by the policy {line!r}: what only it signed moves no ref there any more")
-    say(f"the ring {'would have' if dry_run else 'has'} {found['keys']} keys, digest {found['digest']}")
+    say(f"the ring {'would have' if dry_run else 'has'} {counted(found['keys'], 'key')}, digest {found['digest']}")
     reasons: dict[str, list[str]] = {}
     refs = found.get("refs_held_back", {})  # not from an older node
     for ref, why in refs.items():
@@ -224,13 +225,13 @@ def follow(
         say_json(found)
         return 0
     if stop:
-        say(f"{found['repository']} is followed no more; {found['keys']} keys that it brought stay")
+        say(f"{found['repository']} is followed no more; what it brought stays: {counted(found['keys'], 'key')}")
         return 0
     if dry_run:
-        say(f"{found['keys']} keys would be in the ring by it, from commit {found['commit']}")
+        say(f"{counted(found['keys'], 'key')} would be in the ring by it, from commit {found['commit']}")
         return 0
     _show_followed(found)
-    say(f"{found['keys']} keys are in the ring by it" + ("" if found["changed"] else "; the ring is as it was"))
+    say(f"{counted(found['keys'], 'key')} in the ring by it" + ("" if found["changed"] else "; the ring is as it was"))
     return 0
 
 

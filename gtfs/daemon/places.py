@@ -36,11 +36,6 @@ class Places:
         return self.data / "lock"
 
     @property
-    def log(self) -> Path:
-        """Where a daemon in the background logs to if nothing else is said."""
-        return self.data / "gtfs.log"
-
-    @property
     def added(self) -> Path:
         """The repositories that ``gtfs seed add`` named."""
         return self.data / "added.json"

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 
+FUSE_TYPE: Final = "fuse.gtfs"
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
@@ -86,7 +87,7 @@ def detach_dead(path: Path) -> bool:
     """Take away a mount of ours whose process was killed; False if there is none. Raises `MountpointError`."""
     path = Path(os.path.realpath(path))
     found = mounted_on(path)
-    if found is None or found.kind != "fuse.gtfs" or not is_dead(path):
+    if found is None or found.kind != FUSE_TYPE or not is_dead(path):
         return False
     detach(path, lazy=True)
     return True

@@ -72,6 +72,7 @@ class EventHooks:
         self._damper = Damper()
         self._one = trio.Lock()  # who writes the directory of a web server
         self._said: dict[str, str] = {}
+        self.feed_error: str | None = None  # why the directory of a web server is not as it should be
 
     async def run_task(self) -> None:
         """Look whenever something was published or moved, and now and then, for ever."""
@@ -87,16 +88,15 @@ class EventHooks:
 
     async def look(self) -> bool:
         """Log troubles that have begun or are over, and run the hooks that have something to hear; False: again."""
-        feed = await self.write_feed()
-        seen = find_troubles(self._status()) | ({} if feed is None else {"feed-not-written": feed})
-        found = self._damper.settle(seen, trio.current_time())
+        await self.write_feed()
+        found = self._damper.settle(find_troubles(self._status()), trio.current_time())
         self._log(found)
         try:
             is_well = await trio.to_thread.run_sync(self._run, found)
         except (GtfsError, OSError) as error:
             log.warning("no hook runs: %s", error)
             return False
-        return is_well and feed is None
+        return is_well and self.feed_error is None
 
     def _run(self, found: dict[str, str]) -> bool:
         of_events = [
@@ -104,18 +104,21 @@ class EventHooks:
         ]
         return run_trouble_hooks(self._state, found, cancelled, self._directories) and all(of_events)
 
-    async def write_feed(self) -> str | None:
-        """Bring the directory of a web server to what is published; gives what went wrong, which `look` tells."""
+    async def write_feed(self) -> None:
+        """Bring the directory of a web server to what is published; what went wrong is `feed_error`."""
+        async with self._one:
+            self.feed_error = await self._write_feed()
+
+    async def _write_feed(self) -> str | None:
         if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
-        async with self._one:
-            try:
-                if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
-                    events.info("%s: the feed directory is written", self._state.repository.path)
-            except OSError as error:
-                return f"{error.strerror}: {error.filename}"
-            except GtfsError as error:
-                return str(error)
+        try:
+            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+                events.info("%s: the feed directory is written", self._state.repository.path)
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        except GtfsError as error:
+            return str(error)
         return None
 
     def _log(self, found: dict[str, str]) -> None:

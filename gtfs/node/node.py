@@ -317,7 +317,7 @@ class Node:
         }
         if self._cache is not None:
             out["swarm"]["cache"] = self._cache.status()
-        out["feeds"] = describe_feeds(self.poller.reports())
+        out |= {"feeds": describe_feeds(self.poller.reports()), "feed_error": self.event_hooks.feed_error}
         out |= {"attesters": self.attesters.describe(), "pointer": self.pointer.status(), "bell": self.bell.status()}
         out |= {"incoming": self.written.statistics(), "following": self.keep_up.describe()}
         out |= {"running": True, "started": self._started_s, "worktrees": self.worktrees.describe()}

@@ -32,12 +32,13 @@ _ORDER: Final = list(STANDINGS)
 STANDING_OF: Final[Mapping[TroubleKind, Standing]] = {  # what a kind of trouble makes of a repository
     "damaged": "damaged", "equivocation": "equivocated", "stale": "stale", "disk-full": "lagging",
     "not-taken-in": "lagging", "not-published": "lagging", "hook-failed": "fresh",
-    "worktree-behind": "lagging",
+    "worktree-behind": "lagging", "feed-not-written": "lagging",
 }  # fmt: skip
 _WORDS_OF: Final[Mapping[TroubleKind, str]] = {
     "not-taken-in": "what was written is not taken in: ",
     "not-published": "publishing failed, and is tried again: ",
     "hook-failed": "a hook failed: ",
+    "feed-not-written": "the feed directory is not written: ",
 }
 _SHOWN: Final = 100  # refs held back, and refused files, that are told one by one
 

@@ -59,7 +59,8 @@ def check_line(healths: Sequence[RepositoryHealth]) -> str:
     worst = [one for one in healths if one.standing != "fresh"]
     said = [f"{one.name} is {one.standing}: {one.trouble[0] if one.trouble else ''}" for one in worst[:1]]
     if worst[1:]:
-        said.append(f"{len(worst) - 1} others are not fresh either")
+        others = len(worst) - 1
+        said.append("another one is not fresh either" if others == 1 else f"{others} others are not fresh either")
     if counts["fresh"] or not healths:
         some = "1 repository is fresh" if counts["fresh"] == 1 else f"{counts['fresh']} repositories are fresh"
         said.append(some if healths else "there are no repositories")

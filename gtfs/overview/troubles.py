@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 TroubleKind = Literal[
-    "equivocation", "stale", "damaged", "disk-full", "not-taken-in", "not-published", "hook-failed", "worktree-behind"
+    "equivocation",
+    "stale",
+    "damaged",
+    "disk-full",
+    "not-taken-in",
+    "not-published",
+    "feed-not-written",
+    "hook-failed",
+    "worktree-behind",
 ]
 
 _FULL: Final = os.strerror(errno.ENOSPC)  # as libtorrent, too, has it from the system
@@ -52,6 +60,8 @@ def each_trouble(told: Mapping[str, Any]) -> Iterator[tuple[TroubleKind, str]]:
     outstanding = (told.get("publish") or {}).get("outstanding")
     if outstanding is not None:
         yield "disk-full" if _FULL in outstanding["reason"] else "not-published", outstanding["reason"]
+    if (feed := told.get("feed_error")) is not None:  # not from an older node
+        yield "disk-full" if _FULL in feed else "feed-not-written", feed
     for hook in (told.get("hooks") or {}).get("failed", ()):
         if not hook["hook"].endswith("/trouble"):  # it cannot tell of itself
             yield "hook-failed", hook["reason"]

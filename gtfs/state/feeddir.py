@@ -24,7 +24,7 @@ from typing import Final
 from gtfs.catalogue.document import BadCatalogue, Catalogue, text_alone
 from gtfs.catalogue.statementstore import LATEST_FRESHNESS
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.durable import replace_file, sweep_temporaries, sync_directory, temporary_in
+from gtfs.durable import make_for_all, replace_file, sweep_temporaries, sync_directory, temporary_in
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import CHUNKS, LATEST, seed_url
 from gtfs.ids import METAINFO_SUFFIX, REEL_SUFFIX
@@ -68,7 +68,10 @@ def feed_directory(config: Config) -> Path | None:
 def write_set_feed(layout: Layout, config: Config) -> bool:
     """Write the one of the settings, if it is not as it should be; whether it was written. Raises as `write_feed`."""
     directory = feed_directory(config)
-    if directory is None or is_written(layout, directory):
+    if directory is None:
+        return False
+    refuse_other(directory)
+    if is_written(layout, directory):
         return False
     write_feed(layout, directory)
     return True
@@ -101,8 +104,9 @@ def refuse_other(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(directory: Path) -> Iterator[Path]:
-    """The directory by descriptor, made if its parent is there: what is looked at is what is written in."""
+    """The directory by descriptor, made with what leads there: what is looked at is what is written in."""
     is_new = False
+    make_for_all(directory.parent)
     with contextlib.suppress(FileExistsError):
         directory.mkdir()
         is_new = True

@@ -48,7 +48,7 @@ def feed_page(catalogue: Catalogue) -> str:
 <ul>
 {chr(10).join(f"<li><code>{escape(key)}</code></li>" for key in catalogue.signers)}
 </ul>
-<h2>{len(catalogue.reels)} reels</h2>
+<h2>Reels: {len(catalogue.reels)}</h2>
 <ul>
 {reels}
 </ul>

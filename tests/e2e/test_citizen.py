@@ -72,7 +72,7 @@ def test_a_reel_that_two_repositories_of_a_process_have_is_seeded_once(house: Ho
     house.gtfs("sync", catalogue(pub), "-o", sync_options(house, mirror, first.port))
     assert first.end() == 0
     both = seed(house, mirror, pub)
-    assert "1 reels of 2 repositories" in both.line
+    assert "1 reel of 2 repositories" in both.line
     third = house.root / "third.git"
     house.keep_sound(third)
     house.gtfs("sync", catalogue(pub), "-o", sync_options(house, third, both.port))
@@ -180,7 +180,7 @@ def test_torrent_files_are_handed_to_other_clients(house: House, pub: Path, runs
     out = house.root / "out"
     done = house.gtfs("torrent", pub, "--out", out, "--packs", "--tracker", "udp://127.0.0.1:1/announce")
     history = house.history(pub)
-    assert done.out == f"1 reels, {len(history)} packs: {out}\n"
+    assert done.out == f"1 reel, {len(history)} packs: {out}\n"
     (reel,) = out.glob("*.reel.torrent")
     made = decoded(reel)
     (listed,) = house.gtfs("publish", pub, code=0).out and catalogue(pub).read_text().split("Reels:\n ")[1:]
@@ -238,7 +238,7 @@ def test_a_sync_on_a_terminal_shows_packs_bytes_peers_rate_and_the_time_left(hou
     os.close(ours)
     assert process.wait(WAIT_S) == 0, shown
     text = shown.decode(errors="replace")
-    assert "1 peers" in text
+    assert "1 peer" in text
     assert "KiB/s" in text
     assert "packs" in text
     assert re.search(r"\d:\d\d:\d\d", text)

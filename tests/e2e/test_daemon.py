@@ -96,7 +96,7 @@ def test_of_three_repositories_one_damaged_and_one_in_use_the_third_is_seeded(
     used = another(house, project, key, "used")
     other = seed(house, used)
     daemon = start(house, section("bad", damaged(house)) + section("used", used) + section("good", pub))
-    assert "of 1 repositories" in daemon.text()
+    assert "of 1 repository" in daemon.text()
     found = daemon.members()
     assert {name: item["stage"] for name, item in found.items()} == {
         "bad": "trouble",
@@ -123,7 +123,7 @@ def test_of_three_repositories_one_damaged_and_one_in_use_the_third_is_seeded(
 def test_the_same_holds_for_repositories_that_are_named(house: House, pub: Path) -> None:
     bad = damaged(house)
     seeder = seed(house, bad, pub)
-    assert "of 1 repositories" in seeder.line
+    assert "of 1 repository" in seeder.line
     assert [line for line in seeder.log.read_text().splitlines() if "tried again" in line and str(bad) in line]
     assert seeder.end() == 0
     # Where none of them can be seeded there is nothing to wait for.

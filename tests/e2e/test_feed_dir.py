@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -69,7 +70,7 @@ def test_a_server_without_ranges_serves_the_catalogue_and_peers_the_reels(house:
 
 
 def test_a_running_node_writes_what_it_publishes_and_the_hook_hears_of_it_then(house: House, pub: Path) -> None:
-    feed, heard = house.root / "www", house.root / "heard"
+    feed, heard = house.root / "public_html" / "www", house.root / "heard"
     house.gtfs("init", pub, "--feed-dir", feed, "--publish", "auto")
     hook = pub / "gtfs" / "hooks" / "published"
     hook.parent.mkdir(exist_ok=True)
@@ -195,6 +196,26 @@ def test_a_feed_directory_that_cannot_be_written_fails_no_publish(house: House, 
     assert "version 2" in done.out and "published, but the feed directory is as it was" in done.line
     house.gtfs("init", pub, "--feed-dir", "")
     assert house.gtfs("publish", pub, "--force").err == ""
+
+
+def test_a_running_node_says_that_its_feed_directory_is_not_written(house: House, pub: Path) -> None:
+    feed = house.root / "www"
+    house.gtfs("init", pub, "--feed-dir", feed)
+    shutil.rmtree(feed)
+    feed.write_text("")
+    a = house.mount(pub, "A", expected=["feed-not-written"])
+
+    def error() -> str | None:
+        found: str | None = json.loads(house.gtfs("status", "--json", pub).out)["feed_error"]
+        return found
+
+    wait_for(lambda: error() is not None, lambda: f"it is said; {a.text()}")
+    assert "name the directory itself" in str(error())
+    assert "the feed directory is not written" in house.gtfs("status", "--check", pub, code=1).out
+    feed.unlink()
+    house.gtfs("publish", pub, "--force")
+    assert error() is None
+    listed(feed)
 
 
 def test_what_a_catalogue_says_is_text_on_the_page(house: House, pub: Path) -> None:

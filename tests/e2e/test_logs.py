@@ -145,7 +145,7 @@ def test_below_a_service_manager_the_journal_gets_events_with_their_priority(hou
         try:
             ours.settimeout(WAIT_S)
             said = ours.recv(4096).decode()
-            assert re.fullmatch(r"<6>gtfs\.events: 1 repositories are seeded on port \d+\n", said), said
+            assert re.fullmatch(r"<6>gtfs\.events: 1 repository is seeded on port \d+\n", said), said
         finally:
             process.terminate()
             assert process.wait(WAIT_S) == 0

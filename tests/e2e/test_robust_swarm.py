@@ -59,7 +59,7 @@ def test_metadata_that_does_not_fit_the_catalogue_is_refused(house: House, pub: 
     # Of another infohash nothing comes, however long one waits.
     options = sync_options(house, mirror, origin.port, more="read_timeout=10m" if what == "size" else "read_timeout=2")
     done = house.gtfs("sync", false, "-o", options, code=4 if what == "size" else 5)
-    assert ("torrent says length" if what == "size" else "1 of 1 reels did not come") in done.err
+    assert ("torrent says length" if what == "size" else "1 of 1 reel did not come") in done.err
     assert set(house.refs(mirror)) == {"HEAD"}
     assert origin.end() == 0
 

@@ -89,7 +89,7 @@ def test_a_ring_in_a_signed_repository_is_followed(house: House, people: dict[st
     first = publish({"gpg/uma": uma.public.read_bytes()})
     apt = house.empty("apt.git")
     said = house.gtfs("trust", apt, "follow", mirror, "gpg").out
-    assert f"refs/heads/main in {mirror}: {first}" in said and "1 keys are in the ring by it" in said
+    assert f"refs/heads/main in {mirror}: {first}" in said and "1 key in the ring by it" in said
     assert ring(house, apt).keys() == {uma.fingerprint}
 
     # A node that runs sees that the mirror has moved.
@@ -122,7 +122,7 @@ def test_a_ring_in_a_signed_repository_is_followed(house: House, people: dict[st
     left_out = node.fresh_status()["keyring"]["follows"]["left_out"]
     assert len(left_out) == 1 and left_out[0].startswith("gpg/uma: ")
     node.unmount()
-    assert "1 keys that it brought stay" in house.gtfs("trust", apt, "follow", "--stop").out
+    assert "what it brought stays: 1 key" in house.gtfs("trust", apt, "follow", "--stop").out
     assert house.gtfs("status", "--json", apt).json()["keyring"]["follows"] is None
 
 

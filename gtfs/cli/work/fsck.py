@@ -8,7 +8,7 @@ from typing import Any
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.ask import repository_of_mount, wait_for_node
-from gtfs.cli.terminal import bar, complain, say, say_json, size_text
+from gtfs.cli.terminal import bar, complain, counted, say, say_json, size_text
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.compare import compare
@@ -50,14 +50,14 @@ def run(repo: Path, again: bool, against: Path | None, *, dry_run: bool = False,
     for line in noted:
         say(f"note: {line}")
     if not lines:
-        say(f"{repo}: {packs} packs, all well")
+        say(f"{repo}: {counted(packs, 'pack')}, all well")
     return 1 if lines else 0
 
 
 def _tell(rebuilt: dict[str, Any], *, dry_run: bool) -> None:
-    made = f"{rebuilt['packs']} packs, " if not dry_run else f"{size_text(rebuilt['bytes'])} of "
+    made = f"{counted(rebuilt['packs'], 'pack')}, " if not dry_run else f"{size_text(rebuilt['bytes'])} of "
     index = "index would be made" if dry_run else "index made"
-    say(f"{index} anew: {made}{rebuilt['reels']} reels; the old one is node.db.old")
+    say(f"{index} anew: {made}{counted(rebuilt['reels'], 'reel')}; the old one is node.db.old")
 
 
 def _foretell(repository: Repository) -> dict[str, Any]:

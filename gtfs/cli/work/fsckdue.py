@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
-from gtfs.cli.terminal import bar, complain, os_error_text, say, say_json, size_text, stop_on_interrupt
+from gtfs.cli.terminal import bar, complain, counted, os_error_text, say, say_json, size_text, stop_on_interrupt
 from gtfs.cli.work.configured import configured
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.places import find_places
@@ -23,7 +23,10 @@ from gtfs.state.state import State
 def run_due(repos: Sequence[Path], *, as_json: bool) -> int:
     """Check each, without one those of the daemon; one that cannot be is named, and stops nothing."""
     checked, code = [], 0
-    for repo in list(repos) or _of_daemon():
+    due = list(repos) or _of_daemon()
+    if not due:
+        complain("there is nothing to check: no daemon runs, and gtfs.conf names no repository")
+    for repo in due:
         try:
             found = _check(place_at(repo))
         except GtfsError as error:
@@ -38,7 +41,9 @@ def run_due(repos: Sequence[Path], *, as_json: bool) -> int:
         for name, wrong in found["damaged"].items():
             complain(f"{repo}: {wrong}" if name in wrong else f"{repo}: reel {name}: {wrong}")
         if not as_json:
-            read = f"{found['reels']} reels read, {size_text(found['bytes'])} of {size_text(found['bytes_of'])}"
+            read = (
+                f"{counted(found['reels'], 'reel')} read, {size_text(found['bytes'])} of {size_text(found['bytes_of'])}"
+            )
             say(f"{repo}: {read}" + ("" if found["damaged"] else ", all well"))
     if as_json:
         say_json({"checked": checked})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
-from gtfs.cli.terminal import say, say_json
+from gtfs.cli.terminal import counted, say, say_json
 from gtfs.cli.work.feed import keep_feed
 from gtfs.cli.work.seeded import have_seeded
 from gtfs.repo.publishhook import install_hook, remove_hook
@@ -42,7 +42,7 @@ def run(
     done = _write(repository, {"do": "init", "wanted": wanted.to_json()})
     if has_hook is not None:
         (install_hook if has_hook else remove_hook)(repository)
-    seeded = have_seeded(repository.path) if is_seeded else None
+    seeded, lasts = have_seeded(repository.path) if is_seeded else (None, None)
     public = repository.layout.signing_key
     if as_json:
         say_json({**done, "signing_key": str(public) if signing_subkey else None, "seeded": seeded})
@@ -53,6 +53,8 @@ def run(
         by_itself = Config(repository).publish_mode() != "manual"
         then = "and publishes by itself" if by_itself else f"next: gtfs publish {repo}{elsewhere}"
         say(f"{repo} publishes as {done['repository']}; the daemon seeds it as {seeded}, {then}")
+        if lasts is not None:
+            say(lasts)
     else:
         say(f"{repo} publishes as {done['repository']}; next: gtfs publish {repo}{elsewhere}")
     if signing_subkey:
@@ -75,7 +77,7 @@ def run_dry(repo: Path, given: dict[str, Any], *, has_hook: bool, as_json: bool)
     if as_json:
         say_json(found)
         return
-    say(f"{repo} would publish as {found['repository']}; {len(found['settings'])} settings would change")
+    say(f"{repo} would publish as {found['repository']}; changed would be {counted(len(found['settings']), 'setting')}")
     for name, change in found["settings"].items():
         say(f"{name}: {', '.join(change['from']) or 'unset'} -> {', '.join(change['to']) or 'unset'}", indent=4)
     for oid in found["accepted_faults"]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gtfs.cli.terminal import say, say_json
 from gtfs.cli.work.collection import changed_settings, tell_daemon, write_settings
+from gtfs.cli.work.unit import find_unit
 from gtfs.collection.document import NAME_MARK
 from gtfs.collection.places import CollectionPlaces
 from gtfs.collection.publisher import NoCollection, PublisherSettings, init_collection, read_settings
@@ -50,10 +51,10 @@ def run_collection(
         return
     say(f"{directory} publishes the collection {settings.name}; {path} says so to the daemon")
     if not told:
-        say(
-            "no daemon answers; start one with gtfs seed (systemctl enable --now gtfs-seed), or publish once by "
-            f"hand: gtfs collection publish --repositories {directory}"
-        )
+        unit = find_unit(places, os.environ)
+        how = "" if unit is None else f" ({unit.how()})"
+        by_hand = f"gtfs collection publish --repositories {directory}"
+        say(f"no daemon answers; start one with gtfs seed{how}, or publish once by hand: {by_hand}")
 
 
 def _settings(directory: Path, given: dict[str, Any], url: str | None) -> PublisherSettings:

@@ -15,7 +15,7 @@ import trio
 from gtfs.cli.ask import wait_for_node
 from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
-from gtfs.cli.terminal import complain, say, size_text
+from gtfs.cli.terminal import complain, counted, say, size_text
 from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
@@ -134,11 +134,13 @@ class _Run:
         reels = [torrent for torrent in self.session.torrents() if torrent.spec.file_name.endswith(REEL_SUFFIX)]
         nodes = self.roster.nodes()
         size = size_text(sum(reel.local_bytes() for reel in reels))
-        say(f"seeding {len(reels)} reels of {len(nodes)} repositories, {size}, on port {self.session.port}")
+        repositories = counted(len(nodes), "repository")
+        say(f"seeding {counted(len(reels), 'reel')} of {repositories}, {size}, on port {self.session.port}")
         if self.url is not None:
             say(f"how they fare: {self.url}")
         open_log(logfile, 2)
-        events.info("%d repositories are seeded on port %d", len(nodes), self.session.port)
+        are = "is" if len(nodes) == 1 else "are"
+        events.info("%s %s seeded on port %d", repositories, are, self.session.port)
 
     def tell_ready(self) -> None:
         self.is_ready = True

@@ -12,19 +12,22 @@ from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
 from gtfs.daemon.places import Places, find_places
 
 
-def have_seeded(path: Path) -> str:
-    """What the daemon calls it, from now on. Raises `NoDaemon`, `NotStarted`, `NodeFailed`."""
+def have_seeded(path: Path) -> tuple[str, str | None]:
+    """What the daemon calls it, from now on, and what is still to be typed for the daemon to last, if anything is.
+
+    Raises `NoDaemon`, `NotStarted`, `NodeFailed`.
+    """
     is_root = os.geteuid() == 0
     asked = places_to_ask(os.environ, is_root=is_root)
     try:
-        return _add(asked, path)
+        return _add(asked, path), None
     except NoDaemon:
         own = find_places(os.environ, is_root=is_root)
         unit = find_unit(own, os.environ)
         if unit is None:
             raise NoDaemon(f"{path} is set up, but no daemon runs: start gtfs seed; gtfs seed add {path}") from None
         unit.enable()
-        return _add([own], path)
+        return _add([own], path), unit.lasts()
 
 
 def _add(places: list[Places], path: Path) -> str:

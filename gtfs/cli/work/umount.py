@@ -12,7 +12,7 @@ from gtfs.cli.ask import ask, repository_of_mount
 from gtfs.cli.terminal import bar, complain
 from gtfs.errors import Blame, GtfsError
 from gtfs.layout import Layout
-from gtfs.mount.mountpoint import MountpointError, detach, detach_dead, mounted_on
+from gtfs.mount.mountpoint import FUSE_TYPE, MountpointError, detach, detach_dead, mounted_on
 from gtfs.state.control import Tell
 from gtfs.state.lock import lock_holder
 
@@ -23,8 +23,9 @@ def run(directory: Path, lazy: bool, *, no_wait: bool) -> int:
     """Unmount; 7 when the node does not end."""
     path = Path(os.path.realpath(directory))
     mounted = mounted_on(path)
-    if mounted is None or not mounted.kind.startswith("fuse"):
-        raise MountpointError(f"nothing of gtfs is mounted on {directory}: it is not mounted")
+    if mounted is None or mounted.kind != FUSE_TYPE:
+        what = "nothing is" if mounted is None else f"it is {mounted.kind}, and umount {directory} takes it away"
+        raise MountpointError(f"nothing of gtfs is mounted on {directory}: {what}")
     if detach_dead(path):
         complain(f"detached the dead mount on {directory}: its process was gone")
         return 0

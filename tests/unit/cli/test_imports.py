@@ -106,7 +106,7 @@ def test_help_loads_nothing_heavy() -> None:
             ("torrent", "--out", "/out"),
             {"do": "torrents", "out": "/out", "packs": False, "trackers": []},
             HANDED_OUT,
-            "1 reels, 0 packs: /out",
+            "1 reel, 0 packs: /out",
         ),
     ],
     ids=("status", "sync", "publish", "verify", "torrent"),

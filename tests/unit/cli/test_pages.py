@@ -254,6 +254,7 @@ def test_every_key_of_status_and_sync_is_told_and_no_other(state: State) -> None
     found |= {"cache", "limit", "used", "encoded"}
     found |= {"version", "packs", "reached"}  # of what was withdrawn, see tests/e2e/test_withdrawal.py
     assert {"uploaded", "failure", "queued", "refs_held_back"} <= found
+    found |= {"fetched"}  # of a sync by whoever has the feeds
     found |= {"newest", "bytes", "ref", "from", "to", "stays"}  # of a dry run, see tests/compat/test_json.py
     assert marked(json_page()) == found
 

@@ -67,7 +67,7 @@ def test_a_check_is_one_line_with_the_counts() -> None:
     stale = health(catalogue=catalogue(stale=True))
     said = check_line(ranked([health(), stale, unanswered("gone", "a | b")]))
     assert said.startswith(
-        "GTFS CRITICAL - demo is stale: catalogue 7 is past its Valid-Until: refs do not move; 1 others"
+        "GTFS CRITICAL - demo is stale: catalogue 7 is past its Valid-Until: refs do not move; another one"
     )
     assert said.count("|") == 1 and "\n" not in said
     assert check_line([]).startswith("GTFS UNKNOWN")
