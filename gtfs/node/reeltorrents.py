@@ -90,6 +90,8 @@ class ReelTorrents:
             await self._update()
 
     async def _update(self) -> None:
+        if not self._state.is_followed:  # first: what is made for it must not be in the swarm
+            await self._writing.run(self._state.finish_hold)
         await self._drop_superseded()
         if self._session is None:
             return
