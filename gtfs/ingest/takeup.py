@@ -19,7 +19,8 @@ from gtfs.reel.index import Index, LocalPack
 from gtfs.reel.openreel import OpenReelWriter, ReelReader
 from gtfs.repo.encoding import encode_many
 from gtfs.repo.history import Ref, history
-from gtfs.repo.repository import Repository
+from gtfs.repo.reach import find_blamed
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Step, Work
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,20 @@ def find_new(
             ask()
     ask()
     return new
+
+
+def find_new_of_sound(
+    repository: Repository, index: Index, without: Collection[ObjectId], refs: Sequence[Ref]
+) -> list[ObjectId]:
+    """The same; a ref that reaches what git cannot read does not stop the others, and is noted. Raises `GitFailed`."""
+    try:
+        return find_new(repository, index, without, refs)
+    except GitFailed:
+        found = find_blamed(repository, refs, ())
+        if not found.blamed:
+            raise
+        index.unencodable.put(found.unreadable)
+        return find_new(repository, index, (), [ref for ref in refs if ref.name not in found.blamed])
 
 
 def take_up(

@@ -54,19 +54,29 @@ class Follower:
         self._filled: set[ReelName] = set()  # reels to which git has given what it has
         self._way_in = WayIn(state, reel_torrents, writing)
 
-    async def take_document(self, document: bytes, *, join: bool = True) -> bool:
+    async def take_document(self, document: bytes) -> bool:
         """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.
 
-        With ``join`` its reels are in the swarm afterwards; else `bring_tables` puts them there, once what is here
-        already was taken up.
+        `join_held` puts its reels into the swarm, or `bring_tables`, once what is here already was taken up.
         """
         accepted = await self._writing.run(self._accept, document)
         if accepted is None:
             return False
-        if join:
-            await self._reel_torrents.update()
         self._news.reels.grow()
         return True
+
+    async def join_held(self) -> None:
+        """Put the reels of a catalogue that is held by now into the swarm, though whoever brought it has hung up.
+
+        Nobody would do it again for him. What fails is for `KeepUp` to try again, and to tell.
+        """
+        with trio.CancelScope(shield=True):
+            try:
+                await self._reel_torrents.update()
+            except (GtfsError, OSError) as error:
+                log.info("the swarm does not have all of the held catalogue yet: %s", error)
+                self._news.wanted.grow()
+        self._news.reels.grow()
 
     def _accept(self, document: bytes) -> Accepted | None:
         accepted = take_catalogue(self._state, document, self._first)
@@ -185,7 +195,12 @@ class Follower:
                 and self._reel_torrents.has_table(row)
             ):
                 self._filled.add(row.name)
-                await self._reel_torrents.fill(row)
+                try:
+                    await self._reel_torrents.fill(row)
+                    await trio.lowlevel.checkpoint_if_cancelled()  # then it may have ended early, and does not say so
+                except (trio.Cancelled, OSError):
+                    self._filled.discard(row.name)
+                    raise
 
     async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:
         """Fetch all reels, several at once, let their packs in and move refs.
@@ -260,14 +275,17 @@ class Follower:
             self._news.moved.grow()
         held = self._state.held
         if held is not None and held.catalogue.pruned is not None:
-            await self._reel_torrents.update()
+            with trio.CancelScope(shield=True):  # nobody is given it any more, whoever hangs up
+                await self._reel_torrents.update()
 
     async def _move_refs(self) -> RefReport:
         report = await self._writing.run(move_refs, self._state)
         self._news.came_in()
-        await self.let_go()
-        if report.moved:
-            waiting = f", {len(report.held_back)} are held back" if report.held_back else ""
-            events.info("%s: %d refs moved%s", self._state.repository.path, report.moved, waiting)
-            self._news.followed.grow()
+        try:
+            await self.let_go()
+        finally:  # they have moved, though whoever asked for it has hung up since
+            if report.moved:
+                waiting = f", {len(report.held_back)} are held back" if report.held_back else ""
+                events.info("%s: %d refs moved%s", self._state.repository.path, report.moved, waiting)
+                self._news.followed.grow()
         return report

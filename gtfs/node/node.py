@@ -45,11 +45,12 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.reeltraffic import describe_reels
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
 from gtfs.node.shared import Shared, open_shared
 from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
-from gtfs.node.sync import FOLLOWED, Progress, SyncReport
+from gtfs.node.sync import Progress, SyncReport, has_followed
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.troublefacts import trouble_facts
 from gtfs.node.upkeep import Upkeep
@@ -159,15 +160,19 @@ class Node:
             raise
 
     async def _take_catalogue(self, document: bytes) -> None:
-        followed = self._has_followed()
+        followed, before = has_followed(self.state), self.state.held
         if looks_like_freshness(document):
             if await self._writing.run(take_freshness, self.state, document):
                 self._freshened(followed)
             return
-        if await self.follower.take_document(document):
-            self._tell()
-            self.keep_up.is_whole |= followed
-            self.news.wanted.grow()
+        try:
+            await self.follower.take_document(document)
+        finally:  # what is held is no news any more, whatever failed and whoever hung up since
+            if self.state.held is not before:
+                self._tell()
+                self.keep_up.is_whole |= followed
+                self.news.wanted.grow()
+                await self.follower.join_held()
 
     def _freshened(self, followed: bool) -> None:
         """What went stale meanwhile may move again."""
@@ -177,7 +182,7 @@ class Node:
 
     async def refresh(self, days: int, key: Fingerprint | None) -> Refreshed:
         """Sign that the held catalogue is still the newest."""
-        followed = self._has_followed()
+        followed = has_followed(self.state)
         done = await self._writing.run(refresh, self.state, days, key)
         if done.is_new:
             self._freshened(followed and self.state.config.sign_key() is None)
@@ -193,16 +198,8 @@ class Node:
         await take_copied(self.state, self.reel_torrents, take, self.attesters.take, document)
 
     async def _move_refs(self) -> None:
-        if self._has_followed():  # else a sync moves them, once it has brought what they reach
+        if has_followed(self.state):  # else a sync moves them, once it has brought what they reach
             await self.follower.move_refs()
-
-    def _has_followed(self) -> bool:
-        held = self.state.held
-        if held is None:
-            return False
-        # That a ref is held back is no reason to leave the others behind from now on.
-        index = self.state.index
-        return index.meta.get(FOLLOWED) == str(held.catalogue.version) or index.refs.held() == held.catalogue.refs
 
     async def reread(self) -> None:
         """Take up what has changed in the settings and the keyring; raises what `State.reread` does, and `BadFeed`."""
@@ -226,7 +223,7 @@ class Node:
         """The new reels are seeded at once; a ref that goes back to where it was before this is seen to have moved."""
         self.news.changed()
         self._tell()
-        await self.reel_torrents.update()
+        await self.follower.join_held()
         await self.git_news.look()
 
     async def sync(self, tell: Callable[[Progress], None]) -> SyncReport:
@@ -236,7 +233,8 @@ class Node:
     async def _asked_init(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Settings that the caller has looked at: written, and acted on from now on."""
         done = await self._writing.run(answer_init, self.state, request)
-        await self.reread()
+        with trio.CancelScope(shield=True):  # whoever hangs up has them written all the same
+            await self.reread()
         return done
 
     async def sync_once(self, tell: Tell) -> dict[str, Any]:
@@ -313,7 +311,7 @@ class Node:
             **describe_session(self.session),
             "share": describe_share(self.reel_torrents.torrents()),
             "connections": self._connections,
-            "reels": self.reel_torrents.traffic(),
+            "reels": describe_reels(self.state.index.reels.all(), self.reel_torrents.reel),
         }
         if self._cache is not None:
             out["swarm"]["cache"] = self._cache.status()

@@ -141,8 +141,7 @@ async def _open_source(
             feeds = dict.fromkeys([*options.feeds, *(parse_feed(text) for text in state.config.get_all("source"))])
             async with open_node(state, replace(options, feeds=tuple(feeds)), session, first, shared) as node:
                 if document is not None and source.feed is not None:
-                    take = partial(node.follower.take_document, join=False)
-                    await node.chunks.taking(document, [source.feed], take)
+                    await node.chunks.taking(document, [source.feed], node.follower.take_document)
                     node.poller.took(source.feed, document)
                 stack.pop_all()
                 yield node

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -45,6 +45,8 @@ from gtfs.swarm.feeds import FeedPoller
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 FIRST_S: Final = 0.3  # after a move that follows a rest: what git moves at once is one version
@@ -53,6 +55,7 @@ _WORK: Final = 0.1  # or as long as the publish is this part of it, if that is l
 _LEAST_S: Final = 30.0  # between two looks at what is to be announced; another process may be at it
 _AGAIN_S: Final = 600.0  # on a full disk
 _LOOK_S: Final = 3600.0  # for a catalogue that runs out: a machine that slept has clocks that did not
+_DRAFTS: Final = 4  # that may be signed at once; each has all refs
 
 
 async def wait_quiet(moves: Count, seen: int, gathering: Gathering, rested_s: float = math.inf) -> int:
@@ -92,23 +95,58 @@ class Publishing:
         self._poller = poller
         self._on_published = on_published
         self._jobs = jobs
-        self._draft: Draft | None = None
+        self._drafts: dict[str, Draft] = {}  # by the digests of their texts, the newest last
         self._said = ""
         self._troubles = SaidOnce(log)
         self._has_signed = False  # and so announces, too
         self._published_s = 0.0  # when it was done last
         self._took_s = 0.0  # and how long that was
-        self._held_back: Mapping[bytes, ObjectId | None] = {}  # where these refs stood at its last one
+        self._held_back: Mapping[bytes, ObjectId] = {}  # where these refs stood when they were seen to be last
+        self._seen_s = 0.0  # when that was, monotonic
+        self._told_of: Collection[bytes] = ()  # as held back
 
     # -- asked ----------------------------------------------------------------------------------------------------
 
     def _draw(self, work: Work, *, force: bool, prune: bool = False) -> Draft | Published:
         """Draft, and give back the memory that it took. Blocking."""
         try:
-            return draft(self._state, work, force=force, prune=prune)
+            drawn = draft(self._state, work, force=force, prune=prune)
+            self._held_back = (drawn.done if isinstance(drawn, Draft) else drawn).held_back_at
+            self._seen_s = time.monotonic()
+            return drawn
         finally:
             self._state.index.shrink()
             give_back()
+
+    async def _holding(self, work: Callable[[], T], *, is_publish: bool = True) -> T:
+        """Run what may hold another catalogue; if it does, that is told though something failed or who asked hung up.
+
+        Raises what ``work`` does.
+        """
+        has_held = False
+
+        def run() -> T:
+            nonlocal has_held
+            before = self._state.held
+            try:
+                return work()
+            finally:
+                has_held = self._state.held is not before
+
+        try:
+            return await self._writing.run(run)
+        finally:
+            if has_held:
+                await self._has_held(is_publish)
+
+    async def _has_held(self, is_publish: bool) -> None:
+        held = self._state.held
+        if held is not None and is_publish:
+            events.info("%s: published version %d", self._state.repository.path, held.catalogue.version)
+        self._published_s = trio.current_time()
+        self._drafts.clear()  # none is the next one any more
+        self.look_again()
+        await self._on_published()
 
     async def asked_draft(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """A catalogue for the caller to sign, or that waits for several; what was published, if nothing has changed.
@@ -132,35 +170,34 @@ class Publishing:
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
         await hear_others(self._state, self._poller)
-        drawn = await self._writing.run(work)
+        drawn = await self._holding(work)
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
             if prune:  # something may have gone all the same
                 await self._on_published()
             return {"published": drawn}
-        self._draft = drawn
         home = None if drawn.gnupg_home is None else str(drawn.gnupg_home)
         text = drawn.catalogue.to_text()
-        answer = {"text": text, "draft": digest(text.encode()), "signer": drawn.signer, "gnupg_home": home}
+        name = digest(text.encode())
+        self._drafts = dict([*self._drafts.items(), (name, drawn)][-_DRAFTS:])
+        answer = {"text": text, "draft": name, "signer": drawn.signer, "gnupg_home": home}
         return {**answer, "needed": [list(role) for role in drawn.needed]}
 
     async def asked_complete(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Publish the proposal that waits with the signatures in files."""
         files = [Path(name) for name in request["files"]]
-        done = await self._writing.run(complete_with, self._state, files)
-        await self._has_published(done)
+        done = await self._holding(partial(complete_with, self._state, files))
         return {"published": describe_published(self._state, done)}
 
     async def asked_place(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        """Place what the caller signed of the last draft, if it holds; nothing is published if another came first."""
-        drawn, self._draft = self._draft, None
+        """Place what the caller signed of his draft, if it holds; nothing is published if another came first."""
+        drawn = self._drafts.pop(request["draft"], None)
+        if drawn is None:
+            return {"published": None}
         try:
-            if drawn is None or digest(drawn.catalogue.to_text().encode()) != request["draft"]:
-                raise Overtaken
-            done = await self._writing.run(place, self._state, drawn, request["document"].encode())
+            done = await self._holding(partial(place, self._state, drawn, request["document"].encode()))
         except Overtaken:
             return {"published": None}
-        await self._has_published(done)
         return {"published": describe_published(self._state, done)}
 
     def handlers(self) -> dict[str, Handler]:
@@ -185,9 +222,7 @@ class Publishing:
 
     async def rewind(self, version: int, *, withdrawn: bool = False) -> dict[str, Any]:
         """Hold an accepted version again; what `gtfs rewind` shows."""
-        done = await self._writing.run(partial(rewind, self._state, version, withdrawn=withdrawn))
-        await self._on_published()
-        return done
+        return await self._holding(partial(rewind, self._state, version, withdrawn=withdrawn), is_publish=False)
 
     async def asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """The same for a caller."""
@@ -267,45 +302,44 @@ class Publishing:
         return math.inf if left_s is None else max(left_s, _LEAST_S)
 
     async def _publish_if_due(self) -> None:
-        refs = await self._writing.run(self._due_refs)
-        if refs is None:
+        if not await self._writing.run(self._is_due):
             return
         try:
             done = await self.publish()
         except Overtaken:
             self.look_again()
             return
-        self._held_back = {name: refs.get(name) for name in done.held_back}
+        for name in self._told_of:
+            if name not in done.held_back:
+                self._troubles.is_over(_not_published(name))
+        self._told_of = done.held_back.keys()
         for name, reason in done.held_back.items():
-            log.warning("not published: %s: %s", name.decode("utf-8", "replace"), reason)
+            self._troubles.warn(_not_published(name), reason)
 
-    def _due_refs(self) -> Mapping[bytes, ObjectId] | None:
-        """Where refs stand, if that is to be published."""
+    def _is_due(self) -> bool:
+        """Whether refs stand so that it is to publish, or the catalogue is to be signed anew."""
         if self._state.read_only or not is_by_itself(self._state.config):
-            return None
+            return False
+        if time.monotonic() - self._seen_s >= _LOOK_S:
+            self._held_back = {}  # what they reach may have been mended, where they stand
         refs = published_refs(self._state)
-        if is_due(self._state, refs, self._held_back):
-            return refs
-        return refs if renewal_in_s(self._state, time.time()) <= 0 else None
+        return is_due(self._state, refs, self._held_back) or renewal_in_s(self._state, time.time()) <= 0
 
     async def publish(self, *, force: bool = False, jobs: int | None = None) -> Published:
         """Publish what the refs say now, signed by this process; raises what `publish_now` does, and `Overtaken`."""
         await hear_others(self._state, self._poller)
         begun_s = trio.current_time()
         work = Work(jobs or self._jobs, cancelled)
-        drawn = await self._writing.run(lambda: self._draw(work, force=force))
+        drawn = await self._holding(lambda: self._draw(work, force=force))
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
             return drawn
         # Not in the writers' turn: an agent, or a card, may take its time.
         document = await trio.to_thread.run_sync(lambda: drawn.sign(asks=False))
-        done = await self._writing.run(place, self._state, drawn, document)
+        done = await self._holding(partial(place, self._state, drawn, document))
         self._has_signed, self._took_s = True, trio.current_time() - begun_s
-        await self._has_published(done)
         return done
 
-    async def _has_published(self, done: Published) -> None:
-        events.info("%s: published version %d", self._state.repository.path, done.version)
-        self._published_s = trio.current_time()
-        self.look_again()
-        await self._on_published()
+
+def _not_published(ref: bytes) -> str:
+    return f"not published: {ref.decode('utf-8', 'replace')}"

@@ -12,14 +12,12 @@ import trio
 
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
-from gtfs.feed import seed_url
-from gtfs.ids import REEL_SUFFIX
-from gtfs.metainfo import check_info, piece_length, wrap_info
+from gtfs.metainfo import check_info, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.reads import read_through, see_end
-from gtfs.node.reeltraffic import describe_traffic
+from gtfs.node.reelspec import ADDRESSES, reel_spec
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.reelfiles import Table
@@ -37,8 +35,6 @@ from gtfs.view.packs import SwarmReel
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
-
-_ADDRESSES = 10  # trackers, and web seeds, of those that a catalogue lists: every torrent has its copy of them
 
 
 class ReelTorrents:
@@ -94,6 +90,8 @@ class ReelTorrents:
             await self._update()
 
     async def _update(self) -> None:
+        if not self._state.is_followed:  # first: what is made for it must not be in the swarm
+            await self._writing.run(self._state.finish_hold)
         await self._drop_superseded()
         if self._session is None:
             return
@@ -102,7 +100,7 @@ class ReelTorrents:
             await self._leave(row)
         held = self._state.held
         if self._options.meet is not None:
-            self._session.open_door(self._options.meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
+            self._session.open_door(self._options.meet, () if held is None else held.catalogue.trackers[:ADDRESSES])
         for row in self._state.index.reels.all():
             if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                 continue
@@ -114,6 +112,11 @@ class ReelTorrents:
                     self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
                     log.error("reel %s is not in the swarm: %s", row.name, e)
+
+    async def _put_back(self) -> None:
+        """`_update` for whoever took reels out: they come back though he was cancelled meanwhile."""
+        with trio.CancelScope(shield=True):
+            await self._update()
 
     async def mend(self) -> None:
         """Look at the files of whole reels before they are believed, and make again from git what is not there.
@@ -128,7 +131,7 @@ class ReelTorrents:
             finally:
                 if short:
                     self._writing.news.reels.grow()
-                    await self._update()
+                    await self._put_back()
 
     async def _mend(self, row: ReelRow) -> None:
         log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
@@ -144,10 +147,14 @@ class ReelTorrents:
     async def _drop_superseded(self) -> None:
         superseded = self._state.pop_superseded()
         with trio.CancelScope(shield=bool(superseded)):  # nobody else would
-            for row in superseded:
-                await self._leave(row)
-            if superseded:
-                await self._writing.run(self._state.drop_superseded, superseded)
+            try:
+                for row in superseded:
+                    await self._leave(row)
+                if superseded:
+                    await self._writing.run(self._state.drop_superseded, superseded)
+            except (GtfsError, OSError):
+                self._state.let_go(superseded, ())  # the next time
+                raise
         rows, self._state.gone_rows = self._state.gone_rows, []
         if rows:
             self._writing.news.changed()
@@ -161,17 +168,8 @@ class ReelTorrents:
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
-        held, layout = self._state.held, self._state.layout
-        return TorrentSpec(
-            file_name=row.name + REEL_SUFFIX, infohash=row.infohash, size=row.size,
-            piece_length=piece_length(row.size), directory=layout.reels, metainfo=layout.metainfo(row.name),
-            resume=layout.resume(row.name),
-            complete=row.is_whole, is_quiet=self._options.meet is not None,
-            trackers=() if held is None else held.catalogue.trackers[:_ADDRESSES],
-            web_seeds=()
-            if held is None
-            else tuple(seed_url(base, row.name + REEL_SUFFIX) for base in held.catalogue.web_seeds[:_ADDRESSES]),
-        )  # fmt: skip
+        is_quiet = self._options.meet is not None
+        return reel_spec(row, self._state.layout, self._state.held, is_quiet=is_quiet)
 
     async def keep_metainfo(self, row: ReelRow, info: bytes) -> None:
         """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
@@ -259,24 +257,29 @@ class ReelTorrents:
 
     async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
         """Make reels whole of packs that are here, and seed all reels; False if one cannot be. Raises OSError."""
+        if not reels:
+            await self.update()
+            return True
         async with self._one:
-            for row, _ in reels:
-                await self._leave(row)
             try:
+                for row, _ in reels:
+                    await self._leave(row)
                 made = [await self._writing.run(self._make, *reel) for reel in reels]
             finally:
-                await self._update()
+                await self._put_back()
         return all(made)
 
     async def encode(self) -> None:
         """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
         gone = {row.id for row in withdrawn_reels(self._state)}
         async with self._one:
-            for row in self._state.index.reels.all():
-                if row.id not in gone and not row.is_whole and self.has_table(row):
-                    await self._leave(row)
-                    await self._writing.run(remake, self._state, row, cancelled)
-            await self._update()
+            try:
+                for row in self._state.index.reels.all():
+                    if row.id not in gone and not row.is_whole and self.has_table(row):
+                        await self._leave(row)
+                        await self._writing.run(remake, self._state, row, cancelled)
+            finally:
+                await self._put_back()
 
     async def encode_again(self, row: ReelRow) -> bool:
         """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
@@ -290,9 +293,10 @@ class ReelTorrents:
         async with self._one:
             if not await writing.run(made.place):
                 return False
-            await self._leave(row)
-            writing.news.reels.grow()
-            await self._update()
+            with trio.CancelScope(shield=True):  # the file is another one
+                await self._leave(row)
+                writing.news.reels.grow()
+                await self._update()
         return True
 
     def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
@@ -382,13 +386,8 @@ class ReelTorrents:
         if torrent is not None:
             await torrent.questions.flush()
 
-    def traffic(self) -> dict[str, object]:
-        """Bytes moved since the start, by reel, and peers; for status."""
-        found = ((row, self._torrents.get(row.id)) for row in self._state.index.reels.all())
-        return {row.name: describe_traffic(row, torrent) for row, torrent in found if torrent is not None}
-
     async def refresh(self) -> None:
-        """Make `traffic` say what is so at this moment."""
+        """Make counters say what is so at this moment."""
         for torrent in list(self._torrents.values()):
             try:
                 with trio.move_on_after(1):

@@ -320,6 +320,16 @@ def _part_bytes(size: int, missing: int) -> int:
     return max(_LAST_PART_BYTES, min(missing // 4, max(_PART_BYTES, size // _PARTS)))
 
 
+def has_followed(state: State) -> bool:
+    """Whether refs are where the held catalogue has them, as far as they may be."""
+    held = state.held
+    if held is None:
+        return False
+    # That a ref is held back is no reason to leave the others behind from now on.
+    index = state.index
+    return index.meta.get(FOLLOWED) == str(held.catalogue.version) or index.refs.held() == held.catalogue.refs
+
+
 def move_refs(state: State) -> RefReport:
     """Move refs to where the held catalogue has them; says what stays. Blocking."""
     held = state.held

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.catalogue.accept import Held
 from gtfs.catalogue.statementstore import DamagedStore
 from gtfs.durable import replace_file
 from gtfs.ids import Fingerprint, ObjectId
@@ -32,6 +33,7 @@ from gtfs.trust.attestation import (
 )
 from gtfs.trust.gpgv import GpgvFailed
 from gtfs.trust.keyring import Keyring
+from gtfs.trust.policy import Policy
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,23 @@ class Expected(NamedTuple):
     allowed: frozenset[Fingerprint] | None  # None: everybody whom the keyring does not keep by name only
     repository: str
     catalogue_digest: Callable[[int], str | None]  # of the accepted catalogue of a version, None for one never held
+
+
+def expect(
+    held: Held, keyring: Keyring, policies: Sequence[Policy], known_digest: Callable[[int], str | None]
+) -> Expected:
+    """What is expected with this catalogue, this ring and these ``policies`` of the node itself."""
+    asking = [line for line in (*policies, *held.catalogue.policy) if line.quorum]
+    named = [line.attesters for line in asking if line.attesters is not None]
+    # Any that some line asks for; each ref's own line says who counts for it.
+    allowed = frozenset[Fingerprint]().union(*named)
+    if len(named) < len(asking):
+        allowed |= keyring.everybody
+
+    def catalogue_digest(version: int) -> str | None:
+        return held.digest if version == held.catalogue.version else known_digest(version)
+
+    return Expected(keyring, allowed, held.catalogue.repository, catalogue_digest)
 
 
 class _Files(NamedTuple):

@@ -11,17 +11,18 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gtfs.ids import ObjectId
+from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.repo.history import Ref, add_kinds, read_places
 from gtfs.state.outstanding import is_by_itself, read_outstanding
+from gtfs.state.selection import Selection
 from gtfs.state.state import State
 
 RENEW_LEFT: Final = 0.5  # of the validity: a catalogue with less left is signed anew though nothing else changed
 _DAY_S: Final = 24 * 3600
 _TAGS = b"refs/tags/"
-_NONE: Final[Mapping[bytes, ObjectId | None]] = MappingProxyType({})
 
 Refs = Mapping[bytes, ObjectId]
+_NONE: Final[Refs] = MappingProxyType({})
 
 
 def published_refs(state: State) -> dict[bytes, ObjectId]:
@@ -31,16 +32,20 @@ def published_refs(state: State) -> dict[bytes, ObjectId]:
     # What was published is a commit or a tag; git is asked what others are.
     refs = [Ref(name, oid, b"commit") for name, oid in places.items() if listed.get(name) == oid]
     refs += add_kinds(state.repository, {name: oid for name, oid in places.items() if listed.get(name) != oid})
-    selection = state.refs(sorted(refs))
+    return standing(state.refs(sorted(refs)), state.repository.fmt)
+
+
+def standing(selection: Selection, fmt: ObjectFormat) -> dict[bytes, ObjectId]:
+    """Where the chosen refs stand, and at the null id those that are broken."""
     # Neither where they were nor gone: so it is told once that they are broken, and seen when one is taken away.
-    broken = dict.fromkeys(selection.broken, ObjectId(bytes(state.repository.fmt.oid_bytes)))
+    broken = dict.fromkeys(selection.broken, ObjectId(bytes(fmt.oid_bytes)))
     return {ref.name: ref.oid for ref in selection.chosen} | broken
 
 
-def is_due(state: State, refs: Refs, held_back: Mapping[bytes, ObjectId | None] = _NONE) -> bool:
+def is_due(state: State, refs: Refs, held_back: Refs = _NONE) -> bool:
     """Whether refs stand so that they are published, or a publish failed. Raises `BadConfig`, OSError.
 
-    ``held_back``: where refs stood that the last publish held back (None: nowhere); there it would do so again.
+    ``held_back``: where refs stood that the last publish held back; there the next would do so again.
     """
     if state.read_only or not is_by_itself(state.config):
         return False

@@ -102,6 +102,7 @@ def complete(state: State, documents: Mapping[str, bytes]) -> Published:
     """
     path = state.repository.path
     again = f"gtfs publish --propose {path}"
+    state.finish_hold()
     try:
         text = state.layout.proposal.read_bytes()
         catalogue = from_text(text)

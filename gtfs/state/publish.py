@@ -28,13 +28,12 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.foresight import LookedAt
 from gtfs.ingest.refjudge import moves_back, refused_by_signatures
 from gtfs.reel.index import ReelRow
-from gtfs.reel.ledger import Before
 from gtfs.repo.history import Ref, read_head
 from gtfs.repo.work import UNWATCHED, Step, Work
 from gtfs.state.acceptedfaults import accepted_faults
 from gtfs.state.bell import make_bell
 from gtfs.state.config import BadConfig
-from gtfs.state.due import RENEW_LEFT
+from gtfs.state.due import RENEW_LEFT, standing
 from gtfs.state.feedkey import make_feed_key, read_feed_key
 from gtfs.state.foresee import foresee, foresight_of
 from gtfs.state.initialise import refuse_subkeys, say_who_is_missing
@@ -64,6 +63,7 @@ class Published:
     """The held catalogue after a publish; ``is_new`` False when nothing had changed; ``packs`` are those it lists.
 
     ``held_back``: the refs whose commits cannot be published, and why; they stay where the catalogue before had them.
+    ``held_back_at``: where these stood then, as `due.published_refs` says it.
     ``left_out``: what `selection.describe_left_out` says of the refs that were not chosen.
     ``faults``: what the newly sealed packs have, and mirrors carry.
     """
@@ -73,6 +73,7 @@ class Published:
     reels: tuple[ReelEntry, ...]
     packs: int
     held_back: dict[bytes, str] = field(default_factory=dict)
+    held_back_at: Mapping[bytes, ObjectId] = field(default_factory=dict)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     faults: FaultCounts = field(default_factory=FaultCounts)
     new_packs: int = 0
@@ -117,6 +118,7 @@ class _Choice:
     stay: dict[bytes, ObjectId]
     branch: bytes | None  # that HEAD names
     held_back: dict[bytes, str]
+    held_back_at: Mapping[bytes, ObjectId]
     left_out: list[dict[str, Any]]
     looked_at: LookedAt
 
@@ -147,6 +149,7 @@ def draft(
     `publish_now` does but `SigningFailed`.
     """
     key, name = check_publisher(state)
+    state.finish_hold()
     renew_keys(state)
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
@@ -163,6 +166,8 @@ def draft(
     held = state.held
     pruning = plan_pruning(state, catalogue.refs, fresh) if prune else None
     if held is not None and not fresh and not force and not pruning and _is_good(held, catalogue, now_s):
+        if not state.index.refs.are_of(held.digest):  # what held it did not come to its end
+            state.index.refs.set_held(held.catalogue.refs, held.digest)
         settle(state.layout)
         if prune:
             withdraw(state, unpublished=True)
@@ -208,11 +213,13 @@ def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     refs = [ref for ref in selection.chosen if ref.name not in held_back]
     if held_back and not refs:
         raise Unpublishable(f"nothing can be published: {next(iter(held_back.values()))}")
+    stood = standing(selection, state.repository.fmt)
+    held_back_at = {name: stood[name] for name in held_back}
     stay = {} if held is None else {n: oid for n, oid in held.catalogue.refs.items() if n in held_back}
     branch = read_head(state.repository)
     head = unreached_head(state.repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
-    return _Choice(refs, stay, branch, held_back, left_out, taken.looked_at)
+    return _Choice(refs, stay, branch, held_back, held_back_at, left_out, taken.looked_at)
 
 
 def _go_on(work: Work) -> None:
@@ -312,10 +319,7 @@ def place(state: State, drawn: Draft, document: bytes) -> Published:
         note_news(state.repository, held, catalogue)
     tree = None if held is None else held.catalogue.tree
     accepted = keep(state.catalogues, catalogue, document, state.keyring, int(time.time()), tree)
-    with state.index.transaction():
-        state.hold(accepted)
-        before = None if held is None else Before(held.digest, held.catalogue.refs)
-        state.index.refs.set_held(catalogue.refs, accepted.digest, before)
+    state.hold(accepted, is_own=True)
     clear_up(state)
     return drawn.done
 
@@ -361,4 +365,7 @@ def _say_what_is_unsigned(state: State, new: Catalogue, moved: Mapping[bytes, Ob
 
 def _published(catalogue: Catalogue, is_new: bool, choice: _Choice, faults: FaultCounts) -> Published:
     packs = sum(reel.rows for reel in catalogue.reels)
-    return Published(catalogue.version, is_new, catalogue.reels, packs, choice.held_back, choice.left_out, faults)
+    return Published(
+        catalogue.version, is_new, catalogue.reels, packs,
+        held_back=choice.held_back, held_back_at=choice.held_back_at, left_out=choice.left_out, faults=faults,
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from gtfs.catalogue.recovery import why_fallen
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sweep_temporaries
 from gtfs.feed import parse_feed
-from gtfs.ids import Fingerprint, ObjectId, ReelName, parse_fingerprint
+from gtfs.ids import Fingerprint, ReelName, parse_fingerprint
 from gtfs.ingest.foresight import Foresight
 from gtfs.ingest.gate import PolicyGate
 from gtfs.ingest.ingest import Ingest
@@ -30,18 +30,18 @@ from gtfs.ingest.quarantine import Quarantine
 from gtfs.ingest.quorum import NOTHING_COLLECTED, Collected
 from gtfs.ingest.refjudge import Demands
 from gtfs.ingest.sweep import sweep
-from gtfs.ingest.takeup import TakenUp, find_new, sweep_spool, take_up
+from gtfs.ingest.takeup import TakenUp, find_new_of_sound, sweep_spool, take_up
 from gtfs.ingest.tips import hold_kept
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, ReelRow
+from gtfs.reel.ledger import Before
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import recover_open_reel
 from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import OWN_REFS, Ref
-from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
-from gtfs.state.collected import AttestationStore, Expected
+from gtfs.state.collected import AttestationStore, Expected, expect
 from gtfs.state.config import Config, sweep_config
 from gtfs.state.lock import Lock
 from gtfs.state.private import ReadOnly, check_private, is_read_only, make_private
@@ -106,11 +106,12 @@ class State:
             self.catalogues = CatalogueStore(layout.catalogue, read_only=self.read_only)
             self.attestations = AttestationStore(layout.attestations)
             self.held: Held | None = self.catalogues.highest()
+            self.is_followed = True  # by index and disk, is the held one; else see `finish_hold`
             self.previous: Catalogue | None = None  # the one before the held one
             self._superseded: list[ReelRow] = []
             self.gone_rows: list[int] = []  # of packs, until whoever shows them has been told
             if not self.read_only:
-                self._finish_hold()
+                self._finish_crashed()
                 if not self.config.is_clone():
                     hold_kept(repository, self.index)
             self._warned_of: set[Fingerprint] = set()
@@ -241,16 +242,37 @@ class State:
         if self.open_reel().size and not self.index.reels.holds(None):
             self.open_reel().truncate_to(0)
 
-    def hold(self, accepted: Accepted) -> None:
-        """Act on a catalogue that is durable: reels follow it, and the next ingest its policy. Raises OSError."""
-        self.previous = None if self.held is None else self.held.catalogue
-        self.held, self.fresh = accepted, None
+    def hold(self, accepted: Accepted, *, is_own: bool = False) -> None:
+        """Act on a catalogue that is durable: reels follow it, and the next ingest its policy.
+
+        ``is_own``: it was published here, and refs stand where it has them. Raises OSError, `IndexUnusable`; then it is
+        held all the same, and the rest is for `finish_hold`.
+        """
+        before, self.held, self.fresh = self.held, accepted, None
+        self.previous = None if before is None else before.catalogue
+        self.is_followed = False
         self._name_roles()
         self.look_who_vouches()
         self.renew_gate()
-        self._superseded = follow_catalogue(self.reel_files, accepted.catalogue, self.previous)
+        with self.index.transaction() if is_own else contextlib.nullcontext():
+            superseded = follow_catalogue(self.reel_files, accepted.catalogue, self.previous)
+            if is_own:
+                old = None if before is None else Before(before.digest, before.catalogue.refs)
+                self.index.refs.set_held(accepted.catalogue.refs, accepted.digest, old)
+        self._superseded, self.is_followed = superseded, True
 
-    def _finish_hold(self) -> None:
+    def finish_hold(self) -> None:
+        """Do what an error left of holding what is durable. Raises OSError, `IndexUnusable`, `DamagedStore`."""
+        held, versions = self.held, self.catalogues.versions()
+        if versions and (held is None or held.catalogue.version != versions[-1]):
+            newest = self.catalogues.highest()
+            assert newest is not None
+            self.hold(newest)
+        elif held is not None and not self.is_followed:
+            self._superseded = follow_catalogue(self.reel_files, held.catalogue, self.previous)
+            self.is_followed = True
+
+    def _finish_crashed(self) -> None:
         """Finish what a crash may have left of `hold`; nothing is in the swarm yet."""
         self.reel_files.sweep_strays()
         if self.held is not None:
@@ -300,20 +322,9 @@ class State:
 
     def expected(self) -> Expected | None:
         """What others' sign-offs have to be like; None where there is nothing, or nobody, to sign off."""
-        held = self.held
-        if held is None or self.keyring is None:
+        if self.held is None or self.keyring is None:
             return None
-        asking = [line for line in (*self.config.policies(), *held.catalogue.policy) if line.quorum]
-        named = [line.attesters for line in asking if line.attesters is not None]
-        # Any that some line asks for; each ref's own line says who counts for it.
-        allowed = frozenset[Fingerprint]().union(*named)
-        if len(named) < len(asking):
-            allowed |= self.keyring.everybody
-
-        def catalogue_digest(version: int) -> str | None:
-            return held.digest if version == held.catalogue.version else self.catalogues.known_digest(version)
-
-        return Expected(self.keyring, allowed, held.catalogue.repository, catalogue_digest)
+        return expect(self.held, self.keyring, self.config.policies(), self.catalogues.known_digest)
 
     def _collected(self) -> Collected:
         expected = self.expected()
@@ -359,7 +370,9 @@ class State:
         if tips == before and not again:
             return TakenUp(0, 0, {})
         try:
-            new = self._find_new(refs, before)
+            # In a fork, what is not another's is little.
+            without = read_bases(self.repository) if self.config.is_fork() else before
+            new = find_new_of_sound(self.repository, self.index, without, refs)
         except GitFailed as e:
             if self.config.sign_key() is not None:
                 raise
@@ -372,20 +385,6 @@ class State:
         if not work.stop():
             self.index.meta.set_taken_up(tips)
         return done
-
-    def _find_new(self, refs: Sequence[Ref], before: Collection[ObjectId]) -> list[ObjectId]:
-        """What refs reach and no local pack has; one that reaches what git cannot read does not stop the others."""
-        try:
-            # In a fork, what is not another's is little.
-            without = read_bases(self.repository) if self.config.is_fork() else before
-            return find_new(self.repository, self.index, without, refs)
-        except GitFailed:
-            found = find_blamed(self.repository, refs, ())
-            if not found.blamed:
-                raise
-            self.index.unencodable.put(found.unreadable)
-            sound = [ref for ref in refs if ref.name not in found.blamed]
-            return find_new(self.repository, self.index, (), sound)
 
     def refs(self, refs: Sequence[Ref] | None = None) -> Selection:
         """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""

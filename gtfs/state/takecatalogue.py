@@ -40,6 +40,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
     """Hold what is newer; None for no news, and for a race, which is kept. Raises what `accept` does, OSError."""
     if state.keyring is None:
         raise NotFollowing("there is no key to check the catalogue with; give -o keyring=FILE")
+    state.finish_hold()
     catalogues, now_s = state.catalogues, int(time.time())
     try:
         accepted = catalogues.judge(document, state.held, state.keyring, first, now_s)

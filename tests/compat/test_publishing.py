@@ -12,6 +12,7 @@ import trio
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.node import publishing
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.publishing import Publishing
@@ -511,4 +512,64 @@ def test_what_is_held_back_is_tried_again_once_it_stands_elsewhere(
         assert await look() == []
 
     monkeypatch.setattr(Publishing, "publish", count)
+    by_itself(origin, play)
+
+
+def refs_of(node: Node) -> dict[str, str]:
+    assert node.state.held is not None
+    return {name.decode(): oid.hex() for name, oid in node.state.held.catalogue.refs.items()}
+
+
+@pytest.mark.warns
+def test_a_ref_that_could_not_be_published_only_where_it_stood_meanwhile_is_published(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = origin.git("rev-parse", "main")
+    good = origin.commit({"a": b"b\n"}, first)
+    bad, _ = lose_blob(origin, first)
+
+    async def move_meanwhile(*_args: object) -> None:
+        origin.ref("refs/heads/topic", bad)
+
+    async def play(node: Node) -> None:
+        origin.ref("refs/heads/topic", good)
+        with monkeypatch.context() as patch:
+            patch.setattr(publishing, "hear_others", move_meanwhile)
+            await node.publishing._publish_if_due()
+        assert "refs/heads/topic" not in refs_of(node)
+        origin.ref("refs/heads/topic", good)
+        await node.publishing._publish_if_due()
+        assert refs_of(node)["refs/heads/topic"] == good
+
+    by_itself(origin, play)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("looks", ["after an hour", "as asked"])
+def test_what_was_held_back_and_is_mended_where_it_stands_is_published(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, looks: str
+) -> None:
+    bad, blob = lose_blob(origin, origin.git("rev-parse", "main"))
+
+    async def play(node: Node) -> None:
+        async def look() -> bool:
+            await node.publishing._publish_if_due()
+            return "refs/heads/topic" in refs_of(node)
+
+        origin.ref("refs/heads/topic", bad)
+        assert not await look()
+        with monkeypatch.context() as patch:
+            patch.setattr(publishing, "_LOOK_S", 0.0)
+            assert not await look()
+        assert [record.getMessage() for record in caplog.records if "heads/topic" in record.getMessage()] == [
+            f"not published: refs/heads/topic: {node.publishing._troubles._last['not published: refs/heads/topic']}"
+        ]
+        assert origin.put("blob", b"lost\n") == blob
+        assert not await look()  # nothing has moved
+        if looks == "as asked":
+            assert (await node.publishing.asked_draft({}, lambda _progress: None))["draft"]
+        else:
+            monkeypatch.setattr(publishing, "_LOOK_S", 0.0)
+        assert await look()
+
     by_itself(origin, play)

@@ -14,7 +14,7 @@ import trio.lowlevel
 import trio.testing
 
 from gtfs.errors import GtfsError
-from gtfs.ids import SHA1, ObjectId
+from gtfs.ids import SHA1
 from gtfs.node import publishing
 from gtfs.node.publishing import Publishing
 from gtfs.repo.repository import create_repository
@@ -32,8 +32,8 @@ QUIET_S = Gathering().quiet_s
 class Quiet(Publishing):
     """Publishes nothing."""
 
-    def _due_refs(self) -> dict[bytes, ObjectId] | None:
-        return None
+    def _is_due(self) -> bool:
+        return False
 
 
 async def tell_nobody() -> None:
