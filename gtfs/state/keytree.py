@@ -42,7 +42,8 @@ class _Entry(NamedTuple):
 def read_key_tree(repository: Repository, commit: ObjectId, paths: Sequence[str]) -> KeyFiles:
     """The keys below these paths; a file that has none is left out, and named.
 
-    Raises `BadKeyTree`, where a path is not there or over a limit; `KeyFileLost`, GitFailed, which say nothing of it.
+    Raises `BadKeyTree`, where a path is not there or over a limit; `KeyFileLost`, `GnupgNotRun`, GitFailed, which say
+    nothing of it.
     """
     entries = [entry for path in paths for entry in _files(repository, commit, path)]
     if len(entries) > FILES:

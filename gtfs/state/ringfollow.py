@@ -98,7 +98,8 @@ def _write(layout: Layout, record: Followed) -> None:
 def follow(state: State, repository: Path, ref: str | None, paths: Sequence[str]) -> dict[str, Any]:
     """Follow a ring from now on, if it can be; gives what it brought.
 
-    Raises `BadFollowing`, `BadKeyTree`, `BadKeyring`, `BadRepository`, GitFailed, `IndexUnusable`, OSError.
+    Raises `BadFollowing`, `BadKeyTree`, `BadKeyring`, `BadRepository`, `GnupgNotRun`, GitFailed, `IndexUnusable`,
+    OSError.
     """
     opened, source = ring_source(state, repository, ref, paths)
     name = source.ref
@@ -198,7 +199,7 @@ def _digest(state: State) -> bytes | None:
 def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, repository: Repository) -> Followed:
     """Freeze the keys of the tree in the place of those that the record names; gives the record of it, written.
 
-    Raises `BadKeyTree`, `BadKeyring`, GitFailed, OSError; then nothing has changed.
+    Raises `BadKeyTree`, `BadKeyring`, `GnupgNotRun`, GitFailed, OSError; then nothing has changed.
     """
     found = read_key_tree(repository, oid, source.paths)
     before, layout = state.keyring, state.layout

@@ -22,6 +22,7 @@ from gtfs.state.ringfollow import BadFollowing, RingFollower, follow, read_follo
 from gtfs.state.state import State
 from gtfs.trust.keyring import BadKeyring
 from gtfs.trust.packets import KEY_BLOCK, enarmor
+from gtfs.trust.publicgpg import GnupgNotRun
 
 MAIN = b"refs/heads/main"
 
@@ -178,7 +179,7 @@ def test_a_broken_tree_leaves_the_ring_and_the_status_says_so(
 
 
 @pytest.mark.warns
-@pytest.mark.parametrize("what", ["disk", "descriptors", "git", "lost", "ring"])
+@pytest.mark.parametrize("what", ["disk", "descriptors", "git", "lost", "gpg", "ring"])
 def test_what_hinders_once_takes_no_revocation_away(
     keys: Keys, keyrings: Keyrings, state: State, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -187,6 +188,7 @@ def test_what_hinders_once_takes_no_revocation_away(
             "disk": OSError(errno.ENOSPC, "No space left on device"),
             "descriptors": OSError(errno.EMFILE, "Too many open files"),
             "git": GitFailed(["ls-tree"], -9, b""),
+            "gpg": GnupgNotRun("gpg was killed before it ended"),
             "lost": KeyFileLost("gpg/r is missing in git"),
             "ring": BadKeyring("keyring.gpg", "it is damaged"),
         }[what]
@@ -196,7 +198,7 @@ def test_what_hinders_once_takes_no_revocation_away(
     keyrings.hold(keyrings.commit(team(keys, "revoked")))
     follower = RingFollower()
     with monkeypatch.context() as patch:
-        patch.setattr(ringfollow, "read_key_tree" if what in ("git", "lost", "descriptors") else "freeze", fail)
+        patch.setattr(ringfollow, "read_key_tree" if what in ("git", "lost", "gpg", "descriptors") else "freeze", fail)
         assert not follower.look(state) and trouble(state) != "None"
         said = state.layout.followed_ring.stat()
         assert not follower.look(state)
