@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.headmove import why_head_stays
 from gtfs.ingest.quorum import NOTHING_COLLECTED, Quorum, find_quorums
 from gtfs.ingest.refjudge import Asked, Demands, Judgement, RefJudge, policy_of
 from gtfs.ingest.signers import Signers
@@ -72,8 +73,9 @@ def follow_refs(
 ) -> RefReport:
     """Move refs to ``wanted``, as a mirror clone would, where history is here and the policy lets them.
 
-    Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. One that cannot move holds
-    up no other. Raises `RefsNotMoved` for what concerns no single ref.
+    Refs that an earlier catalogue gave and this one lacks go, if nobody else moved them. HEAD goes to ``head``, if the
+    node's own lines let it. One that cannot move holds up no other. Raises `RefsNotMoved` for what concerns no single
+    ref.
     """
     held = index.refs.held()
     heal_empty(repository, {*wanted, *held})
@@ -100,7 +102,7 @@ def follow_refs(
     )
     held_back |= {name: f"it is to go, and stays: {why}" for name, why in refused.items() if name not in wanted}
     if head is not None and read_head(repository) != head:
-        why = set_head(repository, head)
+        why = why_head_stays(repository, head, demands.local) or set_head(repository, head)
         if why is not None:
             held_back[b"HEAD"] = why
     let_go(repository)

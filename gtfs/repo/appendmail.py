@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
+from gtfs.repo.history import read_commit
 from gtfs.repo.repository import GitFailed, Repository, open_repository
 
 _EPOCH: Final = re.compile(r"(0|[1-9][0-9]{0,8})\.git")
@@ -167,9 +168,8 @@ def _branch_of_epoch(repository: Repository) -> str:
 
 
 def _tip(repository: Repository, branch: str) -> str | None:
-    return (
-        repository.git("rev-parse", "--verify", "--quiet", f"{branch}^{{commit}}", check=False).decode().strip() or None
-    )
+    found = read_commit(repository, branch)
+    return None if found is None else found.hex()
 
 
 def _is_checked_out(repository: Repository, branch: str) -> bool:

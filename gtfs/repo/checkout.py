@@ -62,12 +62,6 @@ class Former(NamedTuple):
     files: Mapping[bytes, TreeFile]
 
 
-def find_commit(repository: Repository, ref: str) -> ObjectId | None:
-    """Where HEAD or a full ref's name leads; None where there is no such ref, or at no commit. Raises `GitFailed`."""
-    said = repository.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
-    return ObjectId(bytes.fromhex(said.decode().strip())) if said.strip() else None
-
-
 def list_files(
     repository: Repository, commit: ObjectId, stop: Callable[[], bool] = lambda: False
 ) -> dict[bytes, TreeFile]:

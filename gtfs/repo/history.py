@@ -109,7 +109,19 @@ def read_head_commit(repository: Repository, refs: Iterable[Ref] | None = None) 
         at = next((ref for ref in refs if ref.name == branch), None)
         if at is None or at.kind == b"commit":
             return None if at is None else at.oid
-    out = repository.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).strip()
+    return read_commit(repository, "HEAD")
+
+
+def read_commit(repository: Repository, name: str) -> ObjectId | None:
+    """The commit that HEAD, or the ref of this full name, leads to; None where there is none.
+
+    No other ref is taken in its place: rev-parse would take ``refs/tags/NAME``.
+    """
+    at = repository.git("show-ref", "--verify", "--hash", name, check=False).decode().strip()
+    if not at:
+        return None
+    asked = f"{at}^{{commit}}"
+    out = repository.git("rev-parse", "--verify", "--quiet", asked, check=False).strip()
     return ObjectId(bytes.fromhex(out.decode())) if out else None
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from gtfs.ingest.headmove import why_head_stays
 from gtfs.ingest.quorum import Quorum
 from gtfs.ingest.refmoves import HeldBack, survey_quorums, survey_refs
 from gtfs.repo.history import Ref
@@ -48,14 +49,18 @@ def why_all_stay(state: State) -> str | None:
 
 
 def refs_held_back(state: State, refs: Sequence[Ref] | None = None) -> list[HeldBack]:
-    """Of all ``refs`` (None: as they stand) those that are elsewhere than the held catalogue says.
+    """Of all ``refs`` (None: as they stand) and HEAD those that are elsewhere than the held catalogue says.
 
     None for a publisher, and for a clone, whose refs are git's. Raises `GitFailed`.
     """
     held = state.held
     if held is None or state.config.sign_key() is not None or state.config.is_clone():
         return []
-    found = survey_refs(state.repository, state.index, held.catalogue.refs, state.demands(), refs)
+    demands = state.demands()
+    found = survey_refs(state.repository, state.index, held.catalogue.refs, demands, refs)
+    head = why_head_stays(state.repository, held.catalogue.head, demands.local)
+    if head is not None:
+        found.append(HeldBack(b"HEAD", head, None, None, sync_helps=False))
     why = all_stay(state)
     return found if why is None else [h._replace(reason=why.text, sync_helps=False, why=why) for h in found]
 

@@ -26,6 +26,12 @@ class BadKeyTree(GtfsError):
     fault = Blame.TRUST
 
 
+class KeyFileLost(BadKeyTree):
+    """Git lacks a file of the tree: it may come back."""
+
+    fault = Blame.SOURCE
+
+
 class _Entry(NamedTuple):
     kind: str  # of `git ls-tree`
     oid: ObjectId
@@ -36,7 +42,8 @@ class _Entry(NamedTuple):
 def read_key_tree(repository: Repository, commit: ObjectId, paths: Sequence[str]) -> KeyFiles:
     """The keys below these paths; a file that has none is left out, and named.
 
-    Raises `BadKeyTree`, where a path is not there or over a limit; GitFailed.
+    Raises `BadKeyTree`, where a path is not there or over a limit; `KeyFileLost`, `GnupgNotRun`, GitFailed, which say
+    nothing of it.
     """
     entries = [entry for path in paths for entry in _files(repository, commit, path)]
     if len(entries) > FILES:
@@ -52,7 +59,7 @@ def read_key_tree(repository: Repository, commit: ObjectId, paths: Sequence[str]
             except BadKeyring as error:
                 found.left_out.append(f"{entry.name}: {error.reason}")
             except MissingObject:
-                raise BadKeyTree(f"{entry.name} is missing in git") from None
+                raise KeyFileLost(f"{entry.name} is missing in git") from None
     return found
 
 

@@ -37,7 +37,7 @@ def check_push_url(text: str) -> None:
 def answer_mirror(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
     """What ``gtfs mirror`` asks for: what is given is set, the rest stays. Gives what changed.
 
-    Raises `BadConfig`, `BadWorktree`, OSError.
+    Raises `BadConfig`, `BadWorktree`, `GitFailed`, OSError.
     """
     changed = []
     place = request.get("push_url")

@@ -59,7 +59,7 @@ class Followed:
     """
 
     commit: str | None = None  # from which the ring was frozen, in hexadecimal
-    tried: str | None = None  # that was looked at last
+    tried: str | None = None  # that was frozen, or whose tree is not fit for it: it is not looked at again
     trouble: str | None = None
     left_out: tuple[str, ...] = ()
     keys: frozenset[Fingerprint] = frozenset()
@@ -98,7 +98,8 @@ def _write(layout: Layout, record: Followed) -> None:
 def follow(state: State, repository: Path, ref: str | None, paths: Sequence[str]) -> dict[str, Any]:
     """Follow a ring from now on, if it can be; gives what it brought.
 
-    Raises `BadFollowing`, `BadKeyTree`, `BadKeyring`, `BadRepository`, GitFailed, `IndexUnusable`, OSError.
+    Raises `BadFollowing`, `BadKeyTree`, `BadKeyring`, `BadRepository`, `GnupgNotRun`, GitFailed, `IndexUnusable`,
+    OSError.
     """
     opened, source = ring_source(state, repository, ref, paths)
     name = source.ref
@@ -164,20 +165,22 @@ class RingFollower:
         self._opened: Repository | None = None
 
     def look(self, state: State) -> bool:
-        """Whether the ring is another one than before. What hinders it is told in the status. Raises OSError."""
+        """Whether the ring is another one than before. What hinders it is told in the status, and tried again at the
+        next look, unless the tree itself is at fault. Raises OSError.
+        """
         record, before = _record(state.layout), _digest(state)
-        tried: str | None = None
         try:
             source = read_source(state.config)
             if source is None:
                 return False
             repository = self._repository(source.repository)
             oid = held_commit(repository, source.ref)
-            tried = oid.hex()
-            if tried == record.tried:
+            if oid.hex() == record.tried:
                 return False
             _freeze(state, source, record, oid, repository)
         except (GtfsError, OSError) as error:
+            # What is not the tree's own fault, such as a full disk, is over some time: then it is looked at again.
+            tried = oid.hex() if isinstance(error, BadKeyTree) and error.fault.is_refusal else None
             if (tried, str(error)) != (record.tried, record.trouble):
                 log.warning("the ring that is followed stays as it is: %s", error)
                 _write(state.layout, replace(_record(state.layout), tried=tried, trouble=str(error)))
@@ -196,7 +199,7 @@ def _digest(state: State) -> bytes | None:
 def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, repository: Repository) -> Followed:
     """Freeze the keys of the tree in the place of those that the record names; gives the record of it, written.
 
-    Raises `BadKeyTree`, `BadKeyring`, GitFailed, OSError; then nothing has changed.
+    Raises `BadKeyTree`, `BadKeyring`, `GnupgNotRun`, GitFailed, OSError; then nothing has changed.
     """
     found = read_key_tree(repository, oid, source.paths)
     before, layout = state.keyring, state.layout
@@ -209,7 +212,9 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
     kept = _needed(state, before, record.keys - keys.keys())
     brought = keys.keys() - (by_hand - named_only)
     # A crash after the ring was written must not make keys of the tree the user's own; the next look begins anew.
-    _write(layout, replace(record, tried=None, keys=record.keys | brought))
+    meant = replace(record, tried=None, keys=record.keys | brought)
+    if meant != record:  # else it was tried before
+        _write(layout, meant)
     freeze(keys, layout.keyring, before=before, stay=by_hand | kept, left=layout.left_keys)
     state.use_keyring((named_only - keys.keys()) | kept)
     lost = [f"{f} is no longer in it, and stays as it signs the catalogues" for f in sorted(kept)]

@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ from gtfs.durable import TEMPORARY_PREFIX, replace_file, sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.ids import ObjectId
-from gtfs.repo.checkout import Former, check_out, find_commit, list_files
+from gtfs.repo.checkout import Former, check_out, list_files
+from gtfs.repo.history import read_commit, read_places
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.state import State
@@ -33,6 +34,8 @@ LEAST_S: Final = 60.0  # that a version stays after the link has left it
 KEPT_S: Final = 3600.0  # and the last one at most
 _OTHERS: Final = 2  # versions beside the one that the link leads to, one in the making among them
 _HEAD: Final = "HEAD"
+_BRANCHES: Final = "refs/heads/"
+_TAGS: Final = "refs/tags/"
 _BESIDE: Final = ".gtfs"  # behind the name of PATH
 _OWNER: Final = ".repository"  # in there: whose it is
 _MAKING: Final = ".making-"
@@ -54,7 +57,7 @@ class NoSuchRef(GtfsError):
 
 @dataclass(frozen=True)
 class Worktree:
-    """One setting: ``ref`` is HEAD, a full name, or the short one of a branch or tag."""
+    """One setting: ``ref`` is HEAD or a full name; where somebody asks for it also the short one of a branch or tag."""
 
     path: Path
     ref: str = _HEAD
@@ -87,7 +90,7 @@ def parse_worktree(text: str) -> Worktree:
     path = Path(place)
     try:
         if ref != _HEAD:
-            check_ref_name(os.fsencode(ref if ref.startswith("refs/") else f"refs/heads/{ref}"))
+            check_ref_name(os.fsencode(_as_branch(ref)))
     except BadRefName as error:
         raise BadConfig(f"worktree {text!a}: {error}") from None
     if ref.startswith("-") or not path.is_absolute() or not path.name or ".." in path.parts or "\n" in text:
@@ -96,23 +99,45 @@ def parse_worktree(text: str) -> Worktree:
 
 
 def worktrees_of(config: Config) -> list[Worktree]:
-    """Those that are set, one for each path; raises `BadConfig`."""
-    return list({its.path: its for its in map(parse_worktree, config.get_all("worktree"))}.values())
+    """Those that are set, one for each path; a short name is a branch's. Raises `BadConfig`."""
+    found = map(parse_worktree, config.get_all("worktree"))
+    return list({its.path: replace(its, ref=_as_branch(its.ref)) for its in found}.values())
+
+
+def _as_branch(ref: str) -> str:
+    return ref if ref == _HEAD or ref.startswith("refs/") else f"{_BRANCHES}{ref}"
 
 
 def add_worktrees(state: State, wanted: list[Worktree]) -> bool:
     """Set these beside the others, in the place of those of the same path; whether that changes anything.
 
-    Raises `BadConfig`, `BadWorktree`, OSError.
+    What a short name means is found out here, once: else a catalogue with a tag of the name of a branch, and without
+    the branch, would lead the checkout to what nobody signed for that branch. Raises `BadConfig`, `BadWorktree`,
+    `GitFailed`, OSError.
     """
     before = {its.path: its for its in worktrees_of(state.config)}
-    after = {**before, **{its.path: its for its in wanted}}
+    after = {**before, **{its.path: _with_full_name(state, its, before.get(its.path)) for its in wanted}}
     if after == before:
         return False
     for its in after.values():
         _Checkout(state.repository, its.path).check()
     state.config.set("worktree", *map(str, after.values()))
     return True
+
+
+def _with_full_name(state: State, its: Worktree, before: Worktree | None) -> Worktree:
+    """As it was ``before`` under this short name; else a branch, unless a tag alone is or was there, or is listed."""
+    if its.ref == _HEAD or its.ref.startswith("refs/"):
+        return its
+    branch, tag = f"{_BRANCHES}{its.ref}", f"{_TAGS}{its.ref}"
+    if before is not None and before.ref in (branch, tag):
+        return before
+    refs = state.index.refs
+    there = {*read_places(state.repository), *refs.held(), *refs.left()}
+    if state.held is not None:  # of a new mirror nothing has moved yet
+        there |= state.held.catalogue.refs.keys()
+    is_tag = os.fsencode(tag) in there and os.fsencode(branch) not in there
+    return replace(its, ref=tag if is_tag else branch)
 
 
 def see_worktrees(state: State) -> list[WorktreeSeen]:
@@ -149,12 +174,12 @@ def _text(name: object) -> str:
 
 
 def _commit(repository: Repository, ref: str) -> ObjectId:
-    names = [ref] if ref == _HEAD or ref.startswith("refs/") else [f"refs/heads/{ref}", f"refs/tags/{ref}"]
-    for name in names:
-        found = find_commit(repository, name)
-        if found is not None:
-            return found
-    raise NoSuchRef(f"{ref} leads to no commit")
+    found = read_commit(repository, ref)
+    if found is not None:
+        return found
+    tag = _TAGS + ref.removeprefix(_BRANCHES)
+    is_tag = ref.startswith(_BRANCHES) and read_commit(repository, tag) is not None
+    raise NoSuchRef(f"{ref} leads to no commit" + (f"; {tag} is there, and not what is followed" if is_tag else ""))
 
 
 def _see(repository: Repository, its: Worktree) -> WorktreeSeen:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,12 @@ class ChildNotStarted(GtfsError):
     fault = Blame.SYSTEM
 
 
+class ChildKilled(GtfsError):
+    """Somebody killed the child, such as the kernel where memory is short: that says nothing of what it read."""
+
+    fault = Blame.SYSTEM
+
+
 def run_child(
     command: Sequence[str | InMemory],
     data: bytes,
@@ -59,7 +66,7 @@ def run_child(
 ) -> tuple[int, bytes]:
     """Exit code and output: what comes through the pipe that `STATUS_FD` in ``command`` names, else standard output.
 
-    ``data`` is its standard input. Raises the three errors above.
+    ``data`` is its standard input. Raises the four errors above.
     """
     fds: list[int] = []
     out_r, out_w = os.pipe()
@@ -86,7 +93,10 @@ def run_child(
             _limit(child.pid, cpu_s)
             deadline = time.monotonic() + timeout_s
             said = _read(out_r, deadline, most_bytes)
-            return child.wait(max(0.0, deadline - time.monotonic())), said
+            code = child.wait(max(0.0, deadline - time.monotonic()))
+            if code == -signal.SIGKILL:
+                raise ChildKilled(f"{words[0]} was killed before it ended")
+            return code, said
         except subprocess.TimeoutExpired:
             raise ChildTimedOut(words[0]) from None
         finally:
@@ -115,12 +125,16 @@ def _word(word: str | InMemory, status: int, fds: list[int]) -> str:
 
 
 def _limit(pid: int, cpu_s: int) -> None:
-    """Bound the child, which may have inherited lower limits: those stay, as only root may raise a hard one."""
-    for what, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, cpu_s)):
+    """Bound the child, which may have inherited lower limits: those stay, as only root may raise a hard one.
+
+    Past the soft limit of time it gets SIGXCPU; past a hard one alone SIGKILL, as from anybody.
+    """
+    for what, wanted, beyond in ((resource.RLIMIT_AS, MEMORY_BYTES, 0), (resource.RLIMIT_CPU, cpu_s, 1)):
         try:
-            inherited = (limit for limit in resource.prlimit(pid, what) if limit != resource.RLIM_INFINITY)
-            lowest = min(wanted, *inherited, wanted)
-            resource.prlimit(pid, what, (lowest, lowest))
+            soft, hard = resource.prlimit(pid, what)
+            lowest = min(limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY)
+            most = lowest + beyond if hard == resource.RLIM_INFINITY else min(lowest + beyond, hard)
+            resource.prlimit(pid, what, (lowest, most))
         except ProcessLookupError:  # it has ended already
             return
 

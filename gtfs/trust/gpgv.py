@@ -14,7 +14,16 @@ from typing import Final, Literal, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import NO_HOME, STATUS_FD, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
+from gtfs.trust.child import (
+    NO_HOME,
+    STATUS_FD,
+    ChildKilled,
+    ChildNotStarted,
+    ChildTimedOut,
+    ChildTooLoud,
+    InMemory,
+    run_child,
+)
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.packets import STRONG_DIGESTS, key_id
 from gtfs.trust.reason import Cause
@@ -129,6 +138,8 @@ def _run(packet: bytes, data: bytes, keys: bytes) -> tuple[int, bytes]:
         raise BadSignature(f"gpgv needed more than {TIMEOUT_S} s") from None
     except ChildTooLoud:
         raise BadSignature("gpgv said too much about the signature") from None
+    except ChildKilled as error:
+        raise GpgvFailed(str(error)) from error
     except ChildNotStarted as error:
         raise GpgvFailed(f"{error}; install the package gpgv") from error
 

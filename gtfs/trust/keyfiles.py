@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import GnupgUnusable
 from gtfs.trust.keyring import BadKeyring, Keys, MissingKeyring, files_at, merge_keys, parse_keys, read_file
-from gtfs.trust.publicgpg import export_keybox
+from gtfs.trust.publicgpg import GnupgNotRun, export_keybox
 from gtfs.trust.publickey import PublicKey
 
 
@@ -27,7 +27,7 @@ class KeyFiles(NamedTuple):
 def read_key_files(paths: Sequence[Path]) -> KeyFiles:
     """All keys of these files and directories. A file without any is left out, and named; so is a part of one.
 
-    Raises `BadKeyring` where there is not one key in all of them.
+    Raises `BadKeyring` where there is not one key in all of them, `GnupgNotRun`.
     """
     found = KeyFiles({}, [])
     refused: BadKeyring | None = None
@@ -60,10 +60,12 @@ def pick(keys: Keys, wanted: Collection[Fingerprint]) -> Keys:
 
 
 def read_key_data(data: bytes, name: str, left_out: list[str]) -> Keys:
-    """The keys in a file's bytes, a keybox too; raises `BadKeyring`."""
+    """The keys in a file's bytes, a keybox too; raises `BadKeyring`, `GnupgNotRun`."""
     if data[8:12] == b"KBXf":
         try:
             data = export_keybox(data)
+        except GnupgNotRun:  # which says nothing of the file
+            raise
         except GnupgUnusable as error:
             raise BadKeyring(name, str(error)) from None
     return parse_keys(data, name, lambda what: left_out.append(f"{name}: {what}"))

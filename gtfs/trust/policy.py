@@ -261,6 +261,11 @@ def tighten(local: Policy, catalogue: Policy) -> Policy:
     )
 
 
+def asks_as_much(policy: Policy, other: Policy) -> bool:
+    """Whether ``policy`` demands no less than ``other``: then both at once are nothing but this one."""
+    return tighten(other, policy) == policy
+
+
 def _both(one: frozenset[Fingerprint] | None, other: frozenset[Fingerprint] | None) -> frozenset[Fingerprint] | None:
     """Who is in both lists, where None has everybody."""
     return other if one is None else one if other is None else one & other

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gtfs.trust.child import NO_HOME, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
+from gtfs.trust.child import NO_HOME, ChildKilled, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import GnupgUnusable, search_path
 
 _TIMEOUT_S: Final = 300
@@ -21,8 +21,15 @@ _OPTIONS: Final = (
 )  # fmt: skip
 
 
+class GnupgNotRun(GnupgUnusable):
+    """gpg could not be run to its end, so nothing can be said about the keys."""
+
+
 def ask_gpg(ring: InMemory, *words: str) -> bytes:
-    """What gpg prints of the keys in ``ring``; that it complains of some is no failure. Raises `GnupgUnusable`."""
+    """What gpg prints of the keys in ``ring``; that it complains of some is no failure.
+
+    Raises `GnupgUnusable`, `GnupgNotRun`.
+    """
     command: list[str | InMemory] = ["gpg", "--homedir", NO_HOME, *_OPTIONS, "--keyring", ring, *words]
     try:
         code, said = run_child(
@@ -32,8 +39,10 @@ def ask_gpg(ring: InMemory, *words: str) -> bytes:
         raise GnupgUnusable(f"gpg needed more than {_TIMEOUT_S} s to read the keys") from None
     except ChildTooLoud:
         raise GnupgUnusable(f"gpg says more than {_OUTPUT_BYTES} bytes about the keys") from None
+    except ChildKilled as error:
+        raise GnupgNotRun(str(error)) from error
     except ChildNotStarted as error:
-        raise GnupgUnusable(f"{error}; install the package gnupg") from error
+        raise GnupgNotRun(f"{error}; install the package gnupg") from error
     if code < 0:
         raise GnupgUnusable(f"gpg was ended by signal {-code} while it read the keys: are they damaged?")
     return said
@@ -45,5 +54,5 @@ def keys_as_packets(packets: bytes) -> InMemory:
 
 
 def export_keybox(data: bytes) -> bytes:
-    """The keys of a keybox, as packets; raises `GnupgUnusable`."""
+    """The keys of a keybox, as packets; raises `GnupgUnusable`, `GnupgNotRun`."""
     return ask_gpg(InMemory(data), "--export")

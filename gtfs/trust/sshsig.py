@@ -18,7 +18,7 @@ from typing import Final
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
+from gtfs.trust.child import ChildKilled, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import BadSignature
 
@@ -135,5 +135,7 @@ def _run(words: Sequence[str | InMemory], data: bytes) -> tuple[int, bytes]:
         raise BadSignature(f"ssh-keygen needed more than {TIMEOUT_S} s") from None
     except ChildTooLoud:
         raise BadSignature("ssh-keygen said too much about the signature") from None
+    except ChildKilled as error:
+        raise SshKeygenFailed(str(error)) from error
     except ChildNotStarted as error:
         raise SshKeygenFailed(f"{error}; install the package openssh-client") from error

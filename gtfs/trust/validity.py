@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, Literal, NamedTuple
 
 from gtfs.ids import Fingerprint
-from gtfs.trust.child import NO_HOME, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
+from gtfs.trust.child import NO_HOME, ChildKilled, ChildNotStarted, ChildTimedOut, ChildTooLoud, InMemory, run_child
 from gtfs.trust.gnupghome import search_path
 from gtfs.trust.gpgv import (
     EXPIRED,
@@ -186,6 +186,8 @@ def _list(
         raise BadSignature(f"gpg needed more than {TIMEOUT_S} s for the key {key.fingerprint}") from None
     except ChildTooLoud:
         raise BadSignature(f"gpg said too much about the key {key.fingerprint}") from None
+    except ChildKilled as error:
+        raise GpgvFailed(str(error)) from error
     except ChildNotStarted as error:
         raise GpgvFailed(f"{error}; install the package gnupg") from error
     found = _read_list(said)

@@ -560,6 +560,31 @@ def test_head_follows_though_its_branch_is_held_back_or_unborn(mirror: Mirror, t
     assert mirror.history.git("symbolic-ref", "HEAD") == b"refs/heads/unborn"
 
 
+@pytest.mark.parametrize(
+    ("local", "goes"),
+    [
+        ([], True),
+        (["refs/heads/main every-commit by={alice}"], False),
+        (["refs/heads/* every-commit by={alice}"], True),
+        (["refs/heads/main every-commit by={alice}", "** every-commit"], False),
+        (["refs/heads/main tag", "** every-commit"], True),
+        (["refs/heads/main every-commit", "** every-commit non-fast-forward"], False),
+        (["refs/heads/main catalogue threshold=2", "** catalogue"], False),
+        (["refs/heads/trunk every-commit"], True),
+        (["refs/heads/main catalogue"], True),  # which asks for no signature
+    ],
+)
+def test_head_leaves_no_branch_of_which_the_owner_asks_more(
+    mirror: Mirror, two: Any, local: list[str], goes: bool
+) -> None:
+    mirror.follow("refs/heads/main", main=two[0])
+    mirror.local = [line.format(alice=mirror.keys["alice"]) for line in local]
+    mirror.lines = ["refs/heads/trunk every-commit", "** catalogue"]  # whoever names HEAD writes these, too
+    report = mirror.follow("refs/heads/trunk", trunk=two[0])
+    assert (b"HEAD" not in report.held_back) == goes
+    assert mirror.history.git("symbolic-ref", "HEAD") == (b"refs/heads/trunk" if goes else b"refs/heads/main")
+
+
 def test_a_locked_head_holds_up_no_ref(mirror: Mirror, two: Any) -> None:
     lock = mirror.history.path / "HEAD.lock"
     lock.touch()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +14,15 @@ from keys import Keys, packet, shared_keys
 
 from gtfs.ids import SHA1, Fingerprint, ObjectId
 from gtfs.reel.index import Index
-from gtfs.repo.repository import BadRepository, create_repository
+from gtfs.repo.repository import BadRepository, GitFailed, create_repository
 from gtfs.state import keytree, ringfollow
-from gtfs.state.keytree import BadKeyTree
+from gtfs.state.keytree import BadKeyTree, KeyFileLost
 from gtfs.state.ring import add, answer, describe_ring, remove
 from gtfs.state.ringfollow import BadFollowing, RingFollower, follow, read_followed, stop_following
 from gtfs.state.state import State
+from gtfs.trust.keyring import BadKeyring
 from gtfs.trust.packets import KEY_BLOCK, enarmor
+from gtfs.trust.publicgpg import GnupgNotRun
 
 MAIN = b"refs/heads/main"
 
@@ -173,6 +176,36 @@ def test_a_broken_tree_leaves_the_ring_and_the_status_says_so(
     keyrings.hold(keyrings.commit(team(keys, "bob")))
     assert follower.look(state)
     assert ring(state) == {keys["bob"]} and describe_ring(state)["follows"]["trouble"] is None
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("what", ["disk", "descriptors", "git", "lost", "gpg", "ring"])
+def test_what_hinders_once_takes_no_revocation_away(
+    keys: Keys, keyrings: Keyrings, state: State, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise {
+            "disk": OSError(errno.ENOSPC, "No space left on device"),
+            "descriptors": OSError(errno.EMFILE, "Too many open files"),
+            "git": GitFailed(["ls-tree"], -9, b""),
+            "gpg": GnupgNotRun("gpg was killed before it ended"),
+            "lost": KeyFileLost("gpg/r is missing in git"),
+            "ring": BadKeyring("keyring.gpg", "it is damaged"),
+        }[what]
+
+    keyrings.hold(keyrings.commit({"gpg/r": keys.unrevoked}))
+    follow(state, keyrings.repository.path, None, ["gpg"])
+    keyrings.hold(keyrings.commit(team(keys, "revoked")))
+    follower = RingFollower()
+    with monkeypatch.context() as patch:
+        patch.setattr(ringfollow, "read_key_tree" if what in ("git", "lost", "gpg", "descriptors") else "freeze", fail)
+        assert not follower.look(state) and trouble(state) != "None"
+        said = state.layout.followed_ring.stat()
+        assert not follower.look(state)
+        assert state.layout.followed_ring.stat().st_ino == said.st_ino  # the same is said once
+    assert state.keyring is not None and not state.keyring.keys[keys["revoked"]].has_revocation()
+    assert follower.look(state) and trouble(state) == "None"
+    assert state.keyring.keys[keys["revoked"]].has_revocation()
 
 
 @pytest.mark.warns

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import tracemalloc
 from pathlib import Path
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 from keys import DAY_S, NOW_S, Keys, now_s, shared_keys
 
-from gtfs.trust import gpgv
+from gtfs.trust import gpgv, publicgpg, validity
 from gtfs.trust import verify as module
+from gtfs.trust.child import run_child
+from gtfs.trust.keyfiles import read_key_data
 from gtfs.trust.packets import SIGNATURE_BLOCK, dearmor, enarmor
+from gtfs.trust.publicgpg import GnupgNotRun
 from gtfs.trust.verify import (
     BadSignature,
     GpgvFailed,
@@ -159,6 +163,28 @@ def test_a_missing_gpgv_is_not_a_bad_signature(keys: Keys, monkeypatch: pytest.M
     monkeypatch.setattr(gpgv, "_ENVIRONMENT", {"PATH": "/nonexistent"})
     with pytest.raises(GpgvFailed, match="install"):
         verify(keys, signature)
+
+
+def test_a_killed_gpgv_is_not_a_bad_signature(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signature = keys.sign(DATA, "alice")
+    for name in ("gpgv", "gpg"):
+        fake = tmp_path / name
+        fake.write_text("#!/bin/bash\nkill -9 $$\n")  # as the kernel does where memory is short
+        fake.chmod(0o755)
+    for asking in (gpgv, validity, publicgpg):
+        monkeypatch.setattr(asking, "_ENVIRONMENT", {"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    with pytest.raises(GpgvFailed, match="was killed"):
+        verify(keys, signature)
+    with pytest.raises(GpgvFailed, match="was killed"):
+        validity.ask_validity(keys.ring.keys[keys["alice"]], keys["alice"], b"")
+    with pytest.raises(GnupgNotRun, match="was killed"):
+        read_key_data(b"\0" * 8 + b"KBXf", "a keybox", [])
+
+
+def test_what_needs_too_much_time_itself_is_not_called_killed() -> None:
+    endless = ["bash", "-c", "while :; do :; done"]
+    code, _ = run_child(endless, b"", environment={"PATH": "/usr/bin:/bin"}, timeout_s=60, most_bytes=1, cpu_s=1)
+    assert code == -signal.SIGXCPU
 
 
 @pytest.mark.parametrize("script", ["sleep 30", "exit 0", "yes '[GNUPG:] GOODSIG x'>&$FD", "echo 'x' >&$FD"])

@@ -299,6 +299,19 @@ def test_the_status_shows_the_progress_of_every_ref_that_needs_sign_offs_also_on
     assert progress() == [(MAIN, 2, who)] and describe_state(state)["refs_held_back"] == []
 
 
+def test_a_head_that_the_owners_lines_hold_back_is_told_of(pub: Pub) -> None:
+    tip = pub.history.commit()
+    state = pub.publish("** catalogue", main=tip, other=tip)
+    assert follow(state).moved == 2
+    state.repository.git("symbolic-ref", "HEAD", "refs/heads/other")
+    state.config.set("policy", "refs/heads/other catalogue threshold=2")
+    (held_back,) = describe_state(state)["refs_held_back"]
+    assert (held_back["ref"], held_back["sync"], held_back["wanted"]) == ("HEAD", False, None)
+    assert "asks more of refs/heads/other, where HEAD is, than of refs/heads/main" in held_back["reason"]
+    state.config.set("policy", "** catalogue threshold=2")
+    assert [h["ref"] for h in describe_state(state)["refs_held_back"]] == []
+
+
 # -- objects and packs ------------------------------------------------------------------------------------------------
 
 

@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 from history import History
+from keys import shared_keys
 
 from gtfs.ids import ObjectId
+from gtfs.ingest.refjudge import Demands
+from gtfs.ingest.refmoves import follow_refs
 from gtfs.repo import checkout
+from gtfs.repo.history import read_head_commit
+from gtfs.repo.work import Work
 from gtfs.state import worktrees
 from gtfs.state.config import BadConfig
 from gtfs.state.state import State
@@ -26,6 +31,7 @@ from gtfs.state.worktrees import (
     parse_worktree,
     see_worktrees,
 )
+from gtfs.trust.policy import parse_policy
 
 
 class Web:
@@ -147,11 +153,11 @@ def test_nothing_is_written_through_a_link_that_a_tree_holds_beside_a_directory(
 
 
 def test_a_ref_that_is_not_there_yet_or_that_went_is_named_and_nothing_else_stops(web: Web, tmp_path: Path) -> None:
-    other = parse_worktree(f"{tmp_path}/rel@v1")
+    other = parse_worktree(f"{tmp_path}/rel@refs/tags/v1")
     assert add_worktrees(web.state, [other])
     first = web.commit({"a": b"1"})
     seen = {each.worktree.ref: each for each in follow_worktrees(web.state, lambda: False)}
-    assert seen["HEAD"].at == first and "v1 leads to no commit" in str(seen["v1"].trouble)
+    assert seen["HEAD"].at == first and "v1 leads to no commit" in str(seen["refs/tags/v1"].trouble)
     tag = web.history.tag(ObjectId(bytes.fromhex(first)), "v1")
     web.history.ref("refs/tags/v1", tag)
     assert [each.at for each in follow_worktrees(web.state, lambda: False)] == [first, first]
@@ -159,9 +165,70 @@ def test_a_ref_that_is_not_there_yet_or_that_went_is_named_and_nothing_else_stop
     gone = follow_worktrees(web.state, lambda: False)[0]
     assert (gone.at, gone.wanted) == (first, None) and "HEAD leads to no commit" in str(gone.trouble)
     assert (web.path / "a").read_bytes() == b"1"
-    # A branch of the name of a tag is what is meant.
-    second = web.commit({"a": b"2"}, "refs/heads/v1")
-    assert follow_worktrees(web.state, lambda: False)[1].at == second
+
+
+def test_what_a_short_name_means_is_found_out_once(web: Web) -> None:
+    first = web.commit({"a": b"1"})
+
+    def settled(name: str) -> list[str]:
+        add_worktrees(web.state, [parse_worktree(f"{web.path}@{name}")])
+        return web.state.config.get_all("worktree")
+
+    assert settled("later") == [f"{web.path}@refs/heads/later"]  # neither is there
+    web.history.ref("refs/tags/later", ObjectId(bytes.fromhex(first)))
+    assert settled("later") == [f"{web.path}@refs/heads/later"]  # as it was
+    assert "refs/tags/later is there, and not what is followed" in str(web.look().trouble)
+    web.history.ref("refs/tags/v1", ObjectId(bytes.fromhex(first)))
+    assert settled("v1") == [f"{web.path}@refs/tags/v1"]
+    web.commit({"a": b"2"}, "refs/heads/v1")
+    assert settled("v1") == [f"{web.path}@refs/tags/v1"] and web.look().at == first
+    assert settled("main") == [f"{web.path}@refs/heads/main"]
+    assert settled("v1") == [f"{web.path}@refs/heads/v1"]  # of both the branch
+
+
+@pytest.mark.parametrize("ref", ["main", "refs/heads/main", "HEAD"])
+@pytest.mark.parametrize("tag", ["main", "refs/heads/main", "HEAD"])
+def test_no_tag_takes_the_place_of_a_branch_that_went(web: Web, ref: str, tag: str) -> None:
+    web.state.config.set("worktree", f"{web.path}@{ref}")  # as by hand
+    first = web.follow({"a": b"1"})
+    second = web.commit({"a": b"2"}, f"refs/tags/{tag}")
+    web.history.ref("refs/heads/main", None)
+    seen = web.look()
+    assert (seen.at, seen.wanted) == (first, None) and "leads to no commit" in str(seen.trouble) and second != first
+    assert read_head_commit(web.state.repository) is None
+    # Nor may whoever asks for it once more, as a script does, be led there.
+    add_worktrees(web.state, [parse_worktree(f"{web.path}@{ref}")])
+    assert web.look().at == first
+
+
+def test_whoever_signs_catalogues_alone_leads_no_checkout_of_a_signed_branch_elsewhere(tmp_path: Path) -> None:
+    keys = shared_keys()
+    history = History(tmp_path / "m.git", keys)
+    history.git("symbolic-ref", "HEAD", "refs/heads/main")
+    good = history.commit(tree=history.tree_of({"a": b"1"}), by="alice")
+    bad = history.commit(tree=history.tree_of({"a": b"2"}))
+    demands = Demands([parse_policy(f"refs/heads/main every-commit by={keys['alice']}")], [], keys.ring)
+    with State(history.repository) as state:
+        for oid in (good, bad):
+            history.ref("refs/made/x", oid)
+            state.take_up(Work(jobs=1))
+        history.ref("refs/made/x", None)
+
+        def follow(head: bytes, refs: dict[bytes, ObjectId]) -> tuple[dict[bytes, str], list[str | None]]:
+            report = follow_refs(state.repository, state.index, refs, head, demands)
+            return report.held_back, [each.at for each in follow_worktrees(state, lambda: False)]
+
+        both = [f"{tmp_path}/branch@main", f"{tmp_path}/head"]
+        assert add_worktrees(state, list(map(parse_worktree, both)))
+        main, www = b"refs/heads/main", [good.hex()] * 2
+        assert follow(main, {main: good}) == ({}, www)
+        assert follow(main, {main: bad})[1] == www
+        held_back, at = follow(b"refs/heads/x", {b"refs/tags/main": bad, b"refs/tags/HEAD": bad, b"refs/heads/x": bad})
+        assert "asks more of refs/heads/main, where HEAD is" in held_back[b"HEAD"] and at == www
+        assert not {b"refs/heads/main"} & state.index.refs.held().keys()  # a deletion asks no signature
+        assert all(each.trouble for each in see_worktrees(state))
+        history.git("symbolic-ref", "HEAD", "refs/heads/x")  # the owner's word
+        assert follow(b"refs/heads/x", {b"refs/heads/x": bad}) == ({}, [good.hex(), bad.hex()])
 
 
 def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> ObjectId:
@@ -385,7 +452,7 @@ def test_a_path_that_is_set_again_follows_another_ref(web: Web) -> None:
     assert not add_worktrees(web.state, [parse_worktree(str(web.path))])
     second = web.commit({"a": b"2"}, "refs/heads/next")
     assert add_worktrees(web.state, [parse_worktree(f"{web.path}@next")])
-    assert web.state.config.get_all("worktree") == [f"{web.path}@next"]
+    assert web.state.config.get_all("worktree") == [f"{web.path}@refs/heads/next"]
     assert web.look().at == second != first
 
 

@@ -197,7 +197,7 @@ def test_a_checkout_follows_what_is_published_and_hooks_find_it_so(operator: Ope
     operator.start()
     www = house.root / "www"
     first = house.git(pub, "rev-parse", "main")
-    operator.mirror("--worktree", www, "--worktree", f"{house.root}/old@v0", catalogue(pub), operator.path)
+    operator.mirror("--worktree", www, "--worktree", f"{house.root}/old@refs/tags/v0", catalogue(pub), operator.path)
     assert os.readlink(www) == f"www.gtfs/{first}"
     files = house.git(pub, "ls-tree", "-r", "--name-only", "-z", "main").split("\0")
     assert {str(p.relative_to(www)) for p in www.rglob("*") if not p.is_dir() or p.is_symlink()} == set(files) - {""}
@@ -210,7 +210,7 @@ def test_a_checkout_follows_what_is_published_and_hooks_find_it_so(operator: Ope
     wait_for(lambda: (house.root / "seen").read_text() == "news", operator.log.read_text)
     found = {each["ref"]: each for each in operator.status()["worktrees"]}
     assert found["HEAD"] == {"path": str(www), "ref": "HEAD", "at": oid, "wanted": oid, "trouble": None}
-    assert "v0 leads to no commit" in found["v0"]["trouble"]
+    assert "v0 leads to no commit" in found["refs/tags/v0"]["trouble"]
     assert "v0 leads to no commit" in house.gtfs("status", operator.path).out
     # Somebody's file in the way stops nothing else, and what happened while nobody ran is made good.
     operator.end()
