@@ -5,16 +5,14 @@ crash between any two steps is made good."""
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
-from keys import shared_keys
 from mirrored import Died, all_is_well, die_at, fetch, hold, listed, take_catalogue
+from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.ids import SHA1
@@ -26,45 +24,18 @@ from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.recover import Listed
 from gtfs.reel.table import Footer, footer_range, parse_footer, table_range
-from gtfs.repo.repository import Repository, create_repository
+from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state import publish as publishing
 from gtfs.state import turnover
 from gtfs.state.fsck import rebuild
-from gtfs.state.initialise import initialise
+from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
 from gtfs.swarm.session import Session
-from gtfs.swarm.torrents import TorrentSpec
 from gtfs.view.news import News
 from gtfs.view.writing import Writing
-
-
-class Publisher:
-    """A repository of one file, published after each commit."""
-
-    def __init__(self, root: Path) -> None:
-        self.repository = create_repository(root / "pub.git", SHA1)
-        self.count = 0
-        keys = shared_keys()
-        with State(self.repository) as state:
-            initialise(state, "pub", keys["alice"], str(keys.home))
-
-    def commit(self, bulk: int = 0) -> None:
-        self.count += 1
-        data = f"version {self.count}\n" + "".join(f"{i * self.count} of {self.count}\n" for i in range(bulk))
-        text = f"commit refs/heads/main\ncommitter A <a@example.org> {1_700_000_000 + self.count} +0000\n"
-        text += f"data <<E\n{self.count}\nE\n" + ("from refs/heads/main^0\n" if self.count > 1 else "")
-        text += f"M 100644 inline file{self.count % 5}\ndata {len(data)}\n{data}\n"
-        command = ["git", "-C", str(self.repository.path), "fast-import", "--quiet"]
-        subprocess.run(command, input=text.encode(), check=True)
-
-    def publish(self, state: State, times: int = 1) -> None:
-        for _ in range(times):
-            self.commit()
-            publish_now(state, Work(jobs=1))
-            state.drop_superseded(state.pop_superseded())
 
 
 @pytest.fixture
@@ -330,33 +301,10 @@ def test_of_a_reel_that_is_listed_no_more_no_file_is_made(pub: Publisher) -> Non
         while state.index.reels.by_name(row.name) is not None:
             pub.publish(state)
             state.drop_superseded(state.pop_superseded())
-        writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
-        reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
-        assert reel_torrents._fill(row, table) == 0
-        assert not reel_torrents._make(row, table.packs)
+        assert fill(state, row, table, lambda: False) == 0
+        assert not make_whole(state, row, table.packs)
         assert not state.layout.reel(row.name).exists()
         all_is_well(state)
-
-
-class SlowSwarm:
-    """What is in the swarm, which takes a turn of everybody else's for each that it takes or lets go."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.torrents: dict[bytes, Any] = {}
-        self.asked = trio.Event()
-
-    async def add(self, spec: TorrentSpec) -> Any:
-        self.asked.set()
-        await trio.testing.wait_all_tasks_blocked()
-        self.names.add(spec.file_name)
-        spec.path.touch()  # as its metainfo and the first piece would
-        self.torrents[spec.infohash] = SimpleNamespace(spec=spec, failure=None)
-        return self.torrents[spec.infohash]
-
-    async def remove(self, infohash: bytes) -> None:
-        await trio.testing.wait_all_tasks_blocked()
-        self.names.discard(self.torrents.pop(infohash).spec.file_name)
 
 
 def test_a_reel_that_is_superseded_while_the_swarm_takes_it_leaves_it_and_its_file_goes(
