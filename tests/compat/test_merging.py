@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trio
@@ -26,8 +26,9 @@ from gtfs.reel.recover import Listed
 from gtfs.reel.table import Footer, footer_range, parse_footer, table_range
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
+from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
-from gtfs.state import turnover
+from gtfs.state.feeddir import is_written, write_feed
 from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
@@ -409,3 +410,25 @@ def test_only_a_hundred_catalogues_are_kept(pub: Publisher) -> None:
         assert len(versions) == 122
         state.catalogues.save(template)
         assert state.catalogues.versions() == versions[-100:]
+
+
+def test_a_feed_directory_whose_reels_go_while_it_is_written_gets_what_is_published_by_then(
+    pub: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = feeddir._put
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+
+        def late(*given: Any) -> None:
+            monkeypatch.setattr(feeddir, "_put", put)
+            pub.publish(state, 2)  # the reels of the eight are merged, and then gone
+            put(*given)
+
+        monkeypatch.setattr(feeddir, "_put", late)
+        write_feed(state.layout, tmp_path / "www")
+        assert is_written(state.layout, tmp_path / "www")
+        assert {f"{name}.reel" for name in listed(state)} <= {path.name for path in (tmp_path / "www").iterdir()}
+        state.layout.reel(state.index.reels.all()[-1].name).unlink()
+        (tmp_path / "www" / f"{state.index.reels.all()[-1].name}.reel").unlink()
+        with pytest.raises(FileNotFoundError):
+            write_feed(state.layout, tmp_path / "www")
