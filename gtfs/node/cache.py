@@ -196,7 +196,12 @@ class Cache:
                 if row.is_whole:
                     self._state.index.reels.set_stage([row.id], "partial")
                 self._writing.news.reels.grow()
-                self._reel_torrents.replace(row, await evict(self._session, torrent, going))
+                try:
+                    await evict(self._session, torrent, going)
+                finally:
+                    again = self._session.torrent(row.infohash)  # also where nothing could be forgotten
+                    if again is not None:
+                        self._reel_torrents.replace(row, again)
             return len(going) * torrent.spec.piece_length
         return 0
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import trio
 
 from gtfs.node.nursery import cancelled
-from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.reeltorrents import LeftCatalogue, ReelTorrents
 from gtfs.state.checkdue import check_due
 from gtfs.state.control import Tell
 from gtfs.state.state import State
@@ -23,7 +24,10 @@ class Checks:
         self._one = trio.Lock()
 
     async def asked_check(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        """What `check_due` gives; libtorrent hashes those again that are damaged, and gives no wrong byte of them."""
+        """What `check_due` gives; libtorrent hashes those again that are damaged, and gives no wrong byte of them.
+
+        Raises `SwarmError`, OSError.
+        """
 
         def told(done: int, total: int) -> None:
             trio.from_thread.run_sync(tell, {"bytes": done, "bytes_of": total})
@@ -31,7 +35,7 @@ class Checks:
         async with self._one:
             found = await trio.to_thread.run_sync(check_due, self._state, cancelled, told)
         for reel in self._state.index.reels.all():
-            torrent = self._reel_torrents.reel(reel.id) if reel.name in found["damaged"] else None
-            if torrent is not None:
-                await torrent.recheck()
+            if reel.name in found["damaged"]:
+                with contextlib.suppress(LeftCatalogue):  # it has left the swarm, and goes
+                    await self._reel_torrents.recheck(reel)
         return found

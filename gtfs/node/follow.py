@@ -29,7 +29,7 @@ from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
 from gtfs.state.turnover import Guess
 from gtfs.state.withdrawal import PRUNE_GIT, withdraw
-from gtfs.swarm.pieces import SwarmError
+from gtfs.swarm.pieces import Offline, SwarmError
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -198,9 +198,11 @@ class Follower:
                 try:
                     await self._reel_torrents.fill(row)
                     await trio.lowlevel.checkpoint_if_cancelled()  # then it may have ended early, and does not say so
-                except (trio.Cancelled, OSError):
+                except (trio.Cancelled, Offline, OSError):
                     self._filled.discard(row.name)
                     raise
+                except (SwarmError, CorruptReel) as e:
+                    log.info("%s", e)  # what hinders the fetch, too, that tells of
 
     async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:
         """Fetch all reels, several at once, let their packs in and move refs.

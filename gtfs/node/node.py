@@ -45,7 +45,7 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.publishing import Publishing
 from gtfs.node.reeltorrents import ReelTorrents
-from gtfs.node.reeltraffic import describe_reels
+from gtfs.node.reeltraffic import describe_reels, refresh_traffic
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
 from gtfs.node.shared import Shared, open_shared
@@ -292,7 +292,7 @@ class Node:
         )
 
     async def _asked_status(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-        await self.reel_torrents.refresh()
+        await refresh_traffic(self.reel_torrents.torrents())
         if self.session is not None:
             await self.session.refresh()
         return await self.recent_status()
@@ -311,7 +311,7 @@ class Node:
             **describe_session(self.session),
             "share": describe_share(self.reel_torrents.torrents()),
             "connections": self._connections,
-            "reels": describe_reels(self.state.index.reels.all(), self.reel_torrents.reel),
+            "reels": describe_reels(self.state.index.reels.all(), self.reel_torrents),
         }
         if self._cache is not None:
             out["swarm"]["cache"] = self._cache.status()

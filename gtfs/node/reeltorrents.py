@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
 
 import trio
 
@@ -16,25 +16,29 @@ from gtfs.metainfo import check_info, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
-from gtfs.node.reads import read_through, see_end
-from gtfs.node.reelspec import ADDRESSES, reel_spec
+from gtfs.node.reads import asking_web_seeds, read_table, read_through, see_end
+from gtfs.node.reelspec import spec_of, trackers_of
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
-from gtfs.state.reelfiles import Table
-from gtfs.state.repair import Remaking, encode_into, remake, short_reels
+from gtfs.reel.table import Footer, Row, end_bytes, parse_table
+from gtfs.state.makereel import fill, make_whole
+from gtfs.state.repair import Remaking, remake, short_reels
 from gtfs.state.state import State
-from gtfs.state.turnover import adopt_whole
 from gtfs.state.withdrawal import withdrawn_reels
 from gtfs.swarm.httpget import Client
 from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
-from gtfs.swarm.webseeds import bring_info_task
 from gtfs.view.packs import SwarmReel
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LeftCatalogue(SwarmError):
+    """The reel is in no catalogue any more: nothing of it is fetched, and its row goes, or has gone."""
 
 
 class ReelTorrents:
@@ -89,34 +93,33 @@ class ReelTorrents:
         async with self._one:
             await self._update()
 
-    async def _update(self) -> None:
-        if not self._state.is_followed:  # first: what is made for it must not be in the swarm
-            await self._writing.run(self._state.finish_hold)
-        await self._drop_superseded()
-        if self._session is None:
-            return
-        gone = {row.id: row for row in withdrawn_reels(self._state)}
-        for row in gone.values():
-            await self._leave(row)
-        held = self._state.held
-        if self._options.meet is not None:
-            self._session.open_door(self._options.meet, () if held is None else held.catalogue.trackers[:ADDRESSES])
-        for row in self._state.index.reels.all():
-            if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
-                continue
-            present = self._torrents.get(row.id)
-            # Another node of this process may have taken a torrent out that both had.
-            is_gone = present is None or isinstance(present.failure, SessionClosed)
-            if is_gone and not self.evictions.is_leaving(row.infohash):
-                try:
-                    self._torrents[row.id] = await self._session.add(self._spec(row))
-                except SwarmError as e:
-                    log.error("reel %s is not in the swarm: %s", row.name, e)
+    async def _update(self, taken: Collection[int] = ()) -> None:
+        """``taken`` were in it: they are again even if the caller is cancelled, as nobody else would see to it."""
+        with trio.CancelScope(shield=bool(taken)) as scope:
+            if not self._state.is_followed:  # first: what is made for it must not be in the swarm
+                await self._writing.run(self._state.finish_hold)
+            await self._drop_superseded()
+            if self._session is None:
+                return
+            gone = {row.id: row for row in withdrawn_reels(self._state)}
+            for row in gone.values():
+                await self._leave(row)
+            if self._options.meet is not None:
+                self._session.open_door(self._options.meet, trackers_of(self._state))
+            for row in sorted(self._state.index.reels.all(), key=lambda row: row.id not in taken):
+                scope.shield = row.id in taken
+                if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
+                    continue
+                if self._is_out(row) and not self.evictions.is_leaving(row.infohash):
+                    try:
+                        self._torrents[row.id] = await self._session.add(self._spec(row))
+                    except SwarmError as e:
+                        log.error("reel %s is not in the swarm: %s", row.name, e)
 
-    async def _put_back(self) -> None:
-        """`_update` for whoever took reels out: they come back though he was cancelled meanwhile."""
-        with trio.CancelScope(shield=True):
-            await self._update()
+    def _is_out(self, row: ReelRow) -> bool:
+        torrent = self._torrents.get(row.id)
+        # Another node of this process may have taken a torrent out that both had.
+        return torrent is None or isinstance(torrent.failure, SessionClosed)
 
     async def mend(self) -> None:
         """Look at the files of whole reels before they are believed, and make again from git what is not there.
@@ -131,7 +134,7 @@ class ReelTorrents:
             finally:
                 if short:
                     self._writing.news.reels.grow()
-                    await self._put_back()
+                    await self._update({row.id for row in short})
 
     async def _mend(self, row: ReelRow) -> None:
         log.error("reel %s, or its metainfo, is not whole on the disk any more", row.name)
@@ -161,6 +164,7 @@ class ReelTorrents:
             self._writing.news.tree.packs_gone(rows)
 
     async def _leave(self, row: ReelRow) -> None:
+        """Take a reel out of the swarm; with `_one`, and who cancels it finds it in the swarm or out of it."""
         await self.evictions.wait_left(row.infohash)  # else its torrent would be back after that
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
@@ -168,8 +172,7 @@ class ReelTorrents:
             await self._session.remove(row.infohash)
 
     def _spec(self, row: ReelRow) -> TorrentSpec:
-        is_quiet = self._options.meet is not None
-        return reel_spec(row, self._state.layout, self._state.held, is_quiet=is_quiet)
+        return spec_of(self._state, row, is_quiet=self._options.meet is not None)
 
     async def keep_metainfo(self, row: ReelRow, info: bytes) -> None:
         """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
@@ -195,91 +198,72 @@ class ReelTorrents:
     async def fetch_table(self, row: ReelRow, deadline_s: float) -> tuple[Footer, bytes]:
         """The footer of a reel, which fits its name, and its table, which is still to be checked against that.
 
-        Raises `SwarmError`, `CorruptReel` (a footer that is not the one the signed catalogue names).
+        Raises `SwarmError`, `LeftCatalogue`, `CorruptReel` (a footer that is not the one the signed catalogue names).
         """
-        torrent = self._torrents.get(row.id)
-        if torrent is None:
-            raise SwarmTimeout(f"reel {row.name} is not in the swarm")
-        with trio.move_on_after(deadline_s) as scope:
-            async with self._info_from_web_seeds(torrent):
+
+        async def read(torrent: Torrent) -> tuple[Footer, bytes]:
+            async with asking_web_seeds(self._client, torrent):
                 await torrent.wait_metadata(math.inf)
-            at, length = footer_range(row.size)
-            foot = parse_footer(await torrent.read(at, length, deadline_s=deadline_s), self._state.repository.fmt)
-            if foot.name != row.name or foot.rows != row.rows:
-                raise CorruptReel(f"reel {row.name}: its footer names another table than the catalogue does")
-            at, length = table_range(row.size, foot)
-            table = await torrent.read(at, length, deadline_s=deadline_s)
-        if scope.cancelled_caught:
-            raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-        return foot, table
+            return await read_table(torrent, row, self._state.repository.fmt)
+
+        with trio.move_on_after(deadline_s):
+            return await self._ask(row, read)
+        raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
 
     async def keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        """Check a table and make its packs known; raises `CorruptReel`, and `SwarmError` for what is listed no more."""
+        """Check a table and make its packs known; raises `CorruptReel`, and `LeftCatalogue`."""
         await self._writing.run(self._keep_table, row, foot, table)
 
     def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        if not self._state.lists(row.name):  # any more: its row goes, or has gone
-            raise SwarmError(f"reel {row.name} is in no catalogue any more")
+        self._listed(row)
         self._state.reel_files.keep_table(row, parse_table(table, foot), self._date_s(), self._writing.news.asked)
-
-    @asynccontextmanager
-    async def _info_from_web_seeds(self, torrent: Torrent) -> AsyncIterator[None]:
-        """Ask web seeds for the metadata, too, as long as the block runs."""
-        async with open_flat_nursery() as nursery:
-            if self._client is not None and not torrent.is_ready():
-                nursery.start_soon(bring_info_task, self._client, torrent)
-            yield
-            nursery.cancel_scope.cancel()
 
     def _date_s(self) -> int:
         held = self._state.held
         return 0 if held is None else held.catalogue.date_s
 
     async def fill(self, row: ReelRow) -> int:
-        """Take what is here of a reel, once its table is known; gives bytes of packs. Raises `SwarmError`, OSError."""
-        torrent = self._torrents.get(row.id)
+        """Take what is here of a reel, once its table is known; gives bytes of packs.
+
+        Raises `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, OSError.
+        """
         reel_files = self._state.reel_files
-        table = None if torrent is None or row.is_whole else await trio.to_thread.run_sync(reel_files.table, row)
-        if torrent is None or table is None:
+        is_here = row.is_whole or self._session is None
+        table = None if is_here else await trio.to_thread.run_sync(reel_files.table, row)
+        if table is None:
             return 0
         if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
             return sum(pack.length for pack in table.packs)
-        filled = await self._writing.run(self._fill, row, table)
+        filled = await self._writing.run(fill, self._state, row, table, cancelled)
         if filled:
-            await torrent.recheck()
+            await self.recheck(row)
             log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
         return filled
 
-    def _fill(self, row: ReelRow, table: Table) -> int:
-        if not self._state.lists(row.name):  # any more: its file goes, or has gone
-            return 0
-        return self._state.reel_files.fill(row, table) + encode_into(self._state, row, table, cancelled)
-
     async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
         """Make reels whole of packs that are here, and seed all reels; False if one cannot be. Raises OSError."""
-        if not reels:
-            await self.update()
-            return True
         async with self._one:
             try:
                 for row, _ in reels:
                     await self._leave(row)
-                made = [await self._writing.run(self._make, *reel) for reel in reels]
+                made = [await self._writing.run(make_whole, self._state, *reel) for reel in reels]
             finally:
-                await self._put_back()
+                await self._update({row.id for row, _ in reels})
         return all(made)
 
     async def encode(self) -> None:
         """Make again from git what a clone has let go of (design.md §12), and seed it. Raises OSError."""
         gone = {row.id for row in withdrawn_reels(self._state)}
+        taken: set[int] = set()
         async with self._one:
             try:
                 for row in self._state.index.reels.all():
                     if row.id not in gone and not row.is_whole and self.has_table(row):
+                        taken.add(row.id)
                         await self._leave(row)
                         await self._writing.run(remake, self._state, row, cancelled)
             finally:
-                await self._put_back()
+                await self._update(taken)
 
     async def encode_again(self, row: ReelRow) -> bool:
         """Make a reel whole of which git has all, and seed it; False if git gives it in other bytes. Raises OSError.
@@ -293,24 +277,12 @@ class ReelTorrents:
         async with self._one:
             if not await writing.run(made.place):
                 return False
-            with trio.CancelScope(shield=True):  # the file is another one
+            try:
                 await self._leave(row)
+            finally:
                 writing.news.reels.grow()
-                await self._update()
+                await self._update({row.id})
         return True
-
-    def _make(self, row: ReelRow, packs: Sequence[Row]) -> bool:
-        if not self._state.lists(row.name) or not self._state.reel_files.make_listed(row, packs, self._date_s()):
-            return False
-        self.adopt_packs(row)
-        log.info("reel %s was made from what is here, %d bytes", row.name, row.size)
-        return True
-
-    def adopt_packs(self, row: ReelRow) -> None:
-        """Let the index point into a reel that has become whole. Blocking; in the writing thread."""
-        held = self._state.held
-        adopt_whole(self._state.reel_files, None if held is None else held.catalogue, row)
-        self._state.empty_open_reel()
 
     def is_wanted(self, row: ReelRow) -> bool:
         """Whether a full sync has to fetch this reel; a cache does without what git has already."""
@@ -341,37 +313,81 @@ class ReelTorrents:
     async def fetch(
         self, row: ReelRow, progress: Callable[[int, int], None], listed: Callable[[], None], stall_s: float
     ) -> None:
-        """Fetch a whole reel; on return its file is whole and the index says so. Raises `SwarmError`, `CorruptReel`.
+        """Fetch a whole reel; on return its file is whole and the index says so.
 
-        Its table comes first: ``listed`` is called when its packs have become known meanwhile.
+        Its table comes first: ``listed`` is called when its packs have become known meanwhile. Raises
+        `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, `CorruptReel`, OSError.
         """
-        await self.evictions.wait_left(row.infohash)
-        torrent = self._torrents.get(row.id)
-        if torrent is None:
-            raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
         self.evictions.pin(row.id)
         last_bytes = end_bytes(row.rows, self._state.repository.fmt)
 
-        async def list_packs() -> None:
-            await torrent.wait_last(last_bytes)
-            await self.bring_table(row, stall_s)
-            listed()
+        async def fetch(torrent: Torrent) -> None:
+            async def list_packs() -> None:
+                await torrent.wait_last(last_bytes)
+                await self.bring_table(row, stall_s)
+                listed()
 
-        async with self._info_from_web_seeds(torrent), open_flat_nursery() as nursery:
-            if not self.has_table(row):
-                nursery.start_soon(list_packs)
-            await torrent.fetch_all(progress, stall_s=stall_s, last_bytes=last_bytes)
-        await torrent.questions.flush()
-        await see_end(torrent, progress, stall_s)
-        await torrent.save_resume()
-        spec = self._spec(row)
-        if torrent.spec.path != spec.path:
-            await trio.to_thread.run_sync(
-                copy_whole, torrent.spec.path, torrent.spec.metainfo, spec.path, spec.metainfo
-            )
-        now = self._state.index.reels.get(row.id)
-        if now is not None and now.name == row.name and not now.is_whole:  # else it left the catalogue meanwhile
-            self._state.index.reels.set_stage([row.id], "complete")
+            async with asking_web_seeds(self._client, torrent), open_flat_nursery() as nursery:
+                if not self.has_table(row):
+                    nursery.start_soon(list_packs)
+                await torrent.fetch_all(progress, stall_s=stall_s, last_bytes=last_bytes)
+            await torrent.questions.flush()
+            await see_end(torrent, progress, stall_s)
+            await torrent.save_resume()
+            try:
+                await self._writing.run(self._note_whole, row, torrent.spec)
+            except FileNotFoundError:
+                torrent.board.check()  # it lay in another node's place, and left it
+                raise
+
+        await self._ask(row, fetch)
+
+    def _note_whole(self, row: ReelRow, fetched: TorrentSpec) -> None:
+        spec, now = self._spec(row), self._listed(row)
+        if now.is_whole:
+            return  # it was made meanwhile
+        if fetched.path != spec.path:
+            copy_whole(fetched.path, fetched.metainfo, spec.path, spec.metainfo)
+        self._state.index.reels.set_stage([row.id], "complete")
+
+    async def _ask(self, row: ReelRow, ask: Callable[[Torrent], Awaitable[T]]) -> T:
+        """What ``ask`` gives for the reel's torrent, or for the next one if that is taken out of the swarm meanwhile.
+
+        Raises what ``ask`` does, `SwarmTimeout` on a node that is offline, and `LeftCatalogue`.
+        """
+        await self.evictions.wait_left(row.infohash)
+        while True:
+            torrent = self._torrents.get(row.id)
+            if torrent is None or torrent.spec.infohash != row.infohash:
+                torrent = await self._wait_back(row)
+            try:
+                return await ask(torrent)
+            except SessionClosed:
+                if await self._wait_back(row) is torrent:
+                    raise
+
+    async def _wait_back(self, row: ReelRow) -> Torrent:
+        """The torrent of a reel that was mended, made or trimmed, once it is back; raises as `_ask`, `SwarmError`."""
+        if self._session is None:
+            raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
+        async with self._one:  # which is let go of when it is
+            await self.evictions.wait_left(row.infohash)
+            now = self._listed(row)
+            if self._is_out(now):
+                self._torrents[row.id] = await self._session.add(self._spec(now))
+            return self._torrents[row.id]
+
+    def _listed(self, row: ReelRow) -> ReelRow:
+        """The reel as it is now; raises `LeftCatalogue`."""
+        now = self._state.index.reels.by_name(row.name)
+        if now is None or now.id != row.id or not self._state.lists(row.name):
+            raise LeftCatalogue(f"reel {row.name} is in no catalogue any more")
+        return now
+
+    async def recheck(self, row: ReelRow) -> None:
+        """Have its file hashed again, if it is in the swarm; raises `SwarmError`, `LeftCatalogue`."""
+        if self._session is not None:
+            await self._ask(row, lambda torrent: torrent.recheck())
 
     def first_bytes(self, row: ReelRow) -> int:
         """How much of a reel's beginning is here, in its own place."""
@@ -385,12 +401,3 @@ class ReelTorrents:
         torrent = self._torrents.get(row.id)
         if torrent is not None:
             await torrent.questions.flush()
-
-    async def refresh(self) -> None:
-        """Make counters say what is so at this moment."""
-        for torrent in list(self._torrents.values()):
-            try:
-                with trio.move_on_after(1):
-                    await torrent.refresh()
-            except SwarmError as e:
-                log.debug("no counters: %s", e)

@@ -27,6 +27,7 @@ from gtfs.reel.table import CorruptReel
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest_if_due
 from gtfs.state.divergence import all_stay
+from gtfs.state.makereel import adopt_packs
 from gtfs.state.mirrorsettings import refuse_pushes_here
 from gtfs.state.offer import offer
 from gtfs.state.state import State
@@ -121,7 +122,9 @@ class WayIn:
         return outcome, start
 
     def _candidates(self, reel: ReelRow, start: int, end: int) -> Iterator[Candidate]:
-        path = self._state.layout.reel(reel.name)
+        path, now = self._state.layout.reel(reel.name), self._state.index.reels.get(reel.id)
+        if now is None or now.name != reel.name:
+            return  # it left the catalogue meanwhile, and another reel may have its id
         for row in self._state.index.packs.reel_rows_between(reel.id, start, end):
             if row.stage != "unpacked":
                 yield Candidate(row.oid, path, row.offset or 0, row.size, row.digest, is_ours=True)
@@ -144,7 +147,7 @@ class WayIn:
         index = self._state.index
         # The time of a sync must not grow with all that was let in before: neither tables nor rows are read again.
         if not reel.is_whole or reel.name not in self._adopted:
-            self.reel_torrents.adopt_packs(reel)
+            adopt_packs(self._state, reel)
             self._adopted.add(reel.name)
         if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()

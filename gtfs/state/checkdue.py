@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`gtfs fsck --due`: reads what has not been read for long, a part each day, so that each byte is in four weeks.
 
-Nothing is locked for it: whole reels do not change, so it runs beside all else. Any thread.
+Nothing is locked for it: whole reels do not change, so it runs beside all else. One that leaves the catalogue, or of
+which pieces are let go of, is said not to be whole any more before its file changes. Any thread.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def check_due(
     """Read what is due; gives how many reels and bytes, of how many, and what is wrong, by reel.
 
     Due is what was damaged or was not read for 27 days, and of the rest the oldest, as much as is one day's part.
-    ``tell`` hears the bytes read and to be read. A reel that was never read counts from when its file last changed.
+    ``tell`` hears the bytes read and to be read. A reel that was never read counts from when its file last changed; one
+    that is not whole any more when it was read is not judged. Raises OSError.
     """
     now_s = int(time.time()) if now_s is None else now_s
     reels = [reel for reel in state.index.reels.all() if reel.is_whole]
@@ -66,13 +68,21 @@ def check_due(
         if stop():
             break
         lines = list(check_reel(state, reel, set()))
-        marks[reel.name] = Mark(now_s, "; ".join(lines[:3]) or None)
+        if lines and not _is_still_whole(state, reel):
+            del marks[reel.name]  # what was read is on its way out
+        else:
+            marks[reel.name] = Mark(now_s, "; ".join(lines[:3]) or None)
         done += reel.size
         tell(done, total)
         if not state.read_only:  # each by itself: an interrupted check goes on where it was
             replace_file(state.layout.checked, json.dumps(marks).encode() + b"\n")
     wrong = {name: mark.wrong for name, mark in marks.items() if mark.wrong is not None}
     return {"reels": len(due), "bytes": done, "bytes_of": sum(reel.size for reel in reels), "damaged": wrong}
+
+
+def _is_still_whole(state: State, reel: ReelRow) -> bool:
+    now = state.index.reels.by_name(reel.name)
+    return now is not None and now.is_whole
 
 
 def _choose(reels: list[ReelRow], marks: dict[ReelName, Mark], now_s: int) -> list[ReelRow]:

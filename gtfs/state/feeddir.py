@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import BadCatalogue, Catalogue, text_alone
 from gtfs.catalogue.statementstore import LATEST_FRESHNESS
 from gtfs.catalogue.store import CatalogueStore
@@ -79,21 +80,34 @@ def write_set_feed(layout: Layout, config: Config) -> bool:
 
 def write_feed(layout: Layout, directory: Path, now_s: float | None = None) -> None:
     """Bring the directory to what the held catalogue says. Raises `BadFeedDirectory`, `BadMetainfo`, OSError."""
-    held = CatalogueStore(layout.catalogue).newest_text()
+    store = CatalogueStore(layout.catalogue)
+    held = store.newest_text()
     if held is None:
         return
     with _opened(directory) as place:
-        chunks = place / CHUNKS
-        for each in (place, chunks):
-            sweep_temporaries(each)
-        named = _write_reels(layout, held.catalogue, place)
-        named |= _write_chunks(layout, chunks)
-        _write(place / "index.html", feed_page(held.catalogue).encode())
-        if _has_pruned(place, held.catalogue):
-            _let_go(place, named, time.time(), grace_s=0)
-        _write(place / LATEST, held.document)
-        _write_freshness(layout, place)
-        _let_go(place, named, time.time() if now_s is None else now_s)
+        while True:
+            try:
+                _write_feed(layout, held, place, now_s)
+                return
+            except FileNotFoundError:  # what newer catalogues do not list has gone, if there are some by now
+                newest = store.newest_text()
+                if newest is None or newest.document == held.document:
+                    raise
+                held = newest
+
+
+def _write_feed(layout: Layout, held: Held, place: Path, now_s: float | None) -> None:
+    chunks = place / CHUNKS
+    for each in (place, chunks):
+        sweep_temporaries(each)
+    named = _write_reels(layout, held.catalogue, place)
+    named |= _write_chunks(layout, chunks)
+    _write(place / "index.html", feed_page(held.catalogue).encode())
+    if _has_pruned(place, held.catalogue):
+        _let_go(place, named, time.time(), grace_s=0)
+    _write(place / LATEST, held.document)
+    _write_freshness(layout, place)
+    _let_go(place, named, time.time() if now_s is None else now_s)
 
 
 def refuse_other(directory: Path) -> None:

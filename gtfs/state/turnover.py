@@ -117,7 +117,11 @@ def _leave_unlisted(reel_files: ReelFiles, held: Catalogue) -> None:
 
 
 def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow]) -> None:
-    """Delete superseded reels, which the swarm must not have any more: first their files, then their rows."""
+    """Delete superseded reels, which the swarm must not have any more: first their files, then their rows.
+
+    Before both, they are not whole any more: whoever reads one at that time (checkdue.py) sees why it is gone.
+    """
+    reel_files.index.reels.set_stage([row.id for row in superseded], "partial")
     for row in superseded:
         reel_files.remove(row.name)
     reel_files.index.reels.drop(row.name for row in superseded)

@@ -3,21 +3,24 @@
 
 libtorrent cannot forget a piece: the torrent leaves the session, its resume data loses the pieces (durably), the file
 gets holes, and the torrent comes back. Killed anywhere in between, the worst is a piece that is there and not known.
+Where there is no room even for the resume data it goes, as durably: without it the reel is hashed as it comes back.
 It decides nothing about which pieces may go: the node does. Trio loop; the files are changed in threads.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import libtorrent as lt
 import trio
 
-from gtfs.durable import replace_file
+from gtfs.durable import replace_file, sync_directory
 from gtfs.metainfo import MAX_METAINFO_BYTES
 from gtfs.swarm import files
 from gtfs.swarm.room import KEEP_SIZE, PUNCH_HOLE, allocate
@@ -26,6 +29,8 @@ from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> Torrent:
@@ -49,15 +54,24 @@ async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> 
 
 def _forget(spec: TorrentSpec, pieces: frozenset[int]) -> None:
     data = files.read_small(spec.resume, MAX_METAINFO_BYTES)
-    if data is None:
-        return  # it could not be kept: without it nothing may go
+    if data is not None:
+        _keep_without(spec, pieces, data)
+    if spec.path.exists():
+        punch_holes(spec.path, ((first * spec.piece_length, end * spec.piece_length) for first, end in runs(pieces)))
+
+
+def _keep_without(spec: TorrentSpec, pieces: frozenset[int], data: bytes) -> None:
     params = lt.read_resume_data(data)
     params.have_pieces = [has and piece not in pieces for piece, has in enumerate(params.have_pieces)]
     params.verified_pieces = []
     params.unfinished_pieces = {}
-    replace_file(spec.resume, lt.write_resume_data_buf(params))
-    if spec.path.exists():
-        punch_holes(spec.path, ((first * spec.piece_length, end * spec.piece_length) for first, end in runs(pieces)))
+    try:
+        replace_file(spec.resume, lt.write_resume_data_buf(params))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        spec.resume.unlink()
+        sync_directory(spec.resume.parent)
 
 
 def runs(pieces: Iterable[int]) -> Iterator[tuple[int, int]]:

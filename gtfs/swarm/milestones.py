@@ -11,7 +11,7 @@ from gtfs.swarm.pieces import Board
 
 
 class Milestones:
-    """Events; a failure sets all but `left`, so whoever waited for one must look at the board's failure."""
+    """Events; a failure sets all but `left` and `gone`, so whoever waited for one must look at the board's failure."""
 
     def __init__(self, board: Board, link: Link) -> None:
         self._board = board
@@ -20,6 +20,7 @@ class Milestones:
         self.was_checked = trio.Event()  # its file
         self.ready = trio.Event()  # the metadata is here and checked, and it is known which pieces are
         self.left = trio.Event()
+        self.gone = trio.Event()  # the session does not know it any more, and another may come in its place
         self.is_leaving = False  # libtorrent was told to drop it, and must not be told twice
 
     def is_ready(self) -> bool:

@@ -30,10 +30,14 @@ def is_same_reel(one: TorrentSpec, other: TorrentSpec) -> bool:
 
 
 async def lend(torrent: Torrent, spec: TorrentSpec) -> None:
-    """Give a torrent that is in the session already what ``spec`` has whole in another place. Raises `SwarmError`."""
+    """Give a torrent that is in the session already what ``spec`` has whole in another place.
+
+    Raises `SwarmError`, OSError.
+    """
     if not spec.complete or torrent.is_complete():
         return
-    info = await trio.to_thread.run_sync(_copy, spec, torrent.spec)
+    async with torrent.changing_file():  # else it could be made again after its owner has deleted it
+        info = await trio.to_thread.run_sync(_copy, spec, torrent.spec)
     if torrent.is_ready():
         await torrent.recheck()
     elif info is not None:

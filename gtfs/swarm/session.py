@@ -119,11 +119,15 @@ class Session:
         the infohash or when a ``complete`` reel is not there, `SessionClosed`.
         """
         self._check_open()
-        present = self._torrents.get(spec.infohash)
-        if present is not None:
+        while (present := self._torrents.get(spec.infohash)) is not None:
             if not is_same_reel(present.spec, spec):
                 raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
             await present.milestones.entered.wait()
+            if isinstance(present.failure, SessionClosed):  # it is being taken out
+                self._check_open()
+                await present.milestones.gone.wait()
+                self._check_open()
+                continue
             present.board.check()
             if present.spec.path != spec.path:
                 await lend(present, spec)
@@ -142,17 +146,23 @@ class Session:
         return torrent
 
     async def remove(self, infohash: InfoHash) -> None:
-        """Take a torrent out; its resume data is kept, its files stay. Whoever waits for it gets `SessionClosed`."""
+        """Take a torrent out, even if the caller is cancelled; its resume data is kept, its files stay.
+
+        Whoever waits for it gets `SessionClosed`. Raises that, too.
+        """
         self._check_open()
         torrent = self._torrents.get(infohash)
         if torrent is None:
             return
-        await self._save(torrent)
-        torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
-        await self._drop(torrent)
-        await torrent.wait_reserved()
+        # Shielded: half taken out, it would be found dead by whoever adds it again.
+        with trio.CancelScope(shield=True):
+            await self._save(torrent)
+            torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
+            await self._drop(torrent)
+            await torrent.wait_unchanged()
         if self._torrents.get(infohash) is torrent:
             del self._torrents[infohash]
+        torrent.milestones.gone.set()
 
     def open_door(self, name: str, trackers: tuple[str, ...]) -> None:
         """Meet others who say this name, until the session ends; see `gtfs.swarm.doors`."""

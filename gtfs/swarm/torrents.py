@@ -8,7 +8,8 @@ Trio loop only. The calls on libtorrent's handle here are those that never block
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -48,7 +49,7 @@ class Torrent:
             spec.path, spec.piece_length, self.board, self.link, disk, self._mend, is_vouched=spec.complete
         )
         self._disk = disk
-        self._reserving = trio.Lock()
+        self._changing = trio.Lock()
         self._trouble = FileTrouble(
             self.link, self.board, lambda reason: self.tally.note(trouble=reason), self._free_bytes
         )
@@ -223,8 +224,7 @@ class Torrent:
     async def _make_room(self, pieces: range) -> None:
         length = self.spec.piece_length
         start, end = pieces[0] * length, min((pieces[-1] + 1) * length, self.spec.size)
-        async with self._reserving:
-            self.board.check()
+        async with self.changing_file():
             await trio.to_thread.run_sync(reserve, self.spec.path, start, end, limiter=self._disk)
 
     async def _has_room(self, pieces: range) -> bool:
@@ -243,9 +243,17 @@ class Torrent:
             self._trouble.lacks(error.strerror or str(error), lacking_bytes)
             raise DiskTrouble(f"{self.spec.file_name}: it cannot be written: {error.strerror}") from None
 
-    async def wait_reserved(self) -> None:
-        """Return when nobody makes room in its file any more, after its end: whoever deletes that is the last then."""
-        async with self._reserving:
+    @asynccontextmanager
+    async def changing_file(self) -> AsyncIterator[None]:
+        """Within, something is done to its file beside libtorrent, by one at a time. Raises the torrent's failure."""
+        async with self._changing:
+            self.board.check()
+            yield
+
+    async def wait_unchanged(self) -> None:
+        """Return when nobody is within `changing_file` any more, after its end: whoever deletes the file is the last
+        then."""
+        async with self._changing:
             pass
 
     def _free_bytes(self) -> int:

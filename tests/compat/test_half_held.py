@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 from keys import shared_keys
-from mirrored import Publisher, SlowSwarm, all_is_well, fetch, listed, take_catalogue
+from mirrored import all_is_well, fetch, listed, take_catalogue
+from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue import statementstore
 from gtfs.catalogue.accept import FirstTrust

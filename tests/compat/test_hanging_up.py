@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 import trio
 from keys import shared_keys
-from mirrored import Publisher, SlowSwarm, fetch, listed, take_catalogue
+from mirrored import fetch, listed, take_catalogue
+from onefile import Publisher, SlowSwarm
 from waiting import WAIT_S
 
 from gtfs.catalogue.accept import FirstTrust

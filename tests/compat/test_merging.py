@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trio
-from mirrored import Died, Publisher, SlowSwarm, all_is_well, die_at, fetch, hold, listed, take_catalogue
+import trio.testing
+from mirrored import Died, all_is_well, die_at, fetch, hold, listed, take_catalogue
+from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.ids import SHA1
@@ -24,9 +26,11 @@ from gtfs.reel.recover import Listed
 from gtfs.reel.table import Footer, footer_range, parse_footer, table_range
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
+from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
-from gtfs.state import turnover
+from gtfs.state.feeddir import is_written, write_feed
 from gtfs.state.fsck import rebuild
+from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.state import State
@@ -298,10 +302,8 @@ def test_of_a_reel_that_is_listed_no_more_no_file_is_made(pub: Publisher) -> Non
         while state.index.reels.by_name(row.name) is not None:
             pub.publish(state)
             state.drop_superseded(state.pop_superseded())
-        writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
-        reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
-        assert reel_torrents._fill(row, table) == 0
-        assert not reel_torrents._make(row, table.packs)
+        assert fill(state, row, table, lambda: False) == 0
+        assert not make_whole(state, row, table.packs)
         assert not state.layout.reel(row.name).exists()
         all_is_well(state)
 
@@ -408,3 +410,25 @@ def test_only_a_hundred_catalogues_are_kept(pub: Publisher) -> None:
         assert len(versions) == 122
         state.catalogues.save(template)
         assert state.catalogues.versions() == versions[-100:]
+
+
+def test_a_feed_directory_whose_reels_go_while_it_is_written_gets_what_is_published_by_then(
+    pub: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = feeddir._put
+    with State(pub.repository) as state:
+        pub.publish(state, 8)
+
+        def late(*given: Any) -> None:
+            monkeypatch.setattr(feeddir, "_put", put)
+            pub.publish(state, 2)  # the reels of the eight are merged, and then gone
+            put(*given)
+
+        monkeypatch.setattr(feeddir, "_put", late)
+        write_feed(state.layout, tmp_path / "www")
+        assert is_written(state.layout, tmp_path / "www")
+        assert {f"{name}.reel" for name in listed(state)} <= {path.name for path in (tmp_path / "www").iterdir()}
+        state.layout.reel(state.index.reels.all()[-1].name).unlink()
+        (tmp_path / "www" / f"{state.index.reels.all()[-1].name}.reel").unlink()
+        with pytest.raises(FileNotFoundError):
+            write_feed(state.layout, tmp_path / "www")

@@ -22,6 +22,7 @@ from waiting import WAIT_S
 
 from gtfs.durable import replace_file
 from gtfs.swarm import receiving, room, torrents, trouble
+from gtfs.swarm.eviction import evict
 from gtfs.swarm.pieces import DiskTrouble, SessionClosed
 
 pytestmark = pytest.mark.warns
@@ -131,6 +132,21 @@ async def test_who_has_taken_a_torrent_out_may_delete_its_file(reel, tmp_path, m
         await until(lambda: torrent.failure is not None)
         await trio.sleep(0.2)
         go.set()
+
+
+@pytest.mark.parametrize("was_kept", [False, True])
+@pytest.mark.trio
+async def test_a_full_disk_gets_room_from_pieces_that_leave_it(reel, small_disk, was_kept):
+    async with pair(reel, small_disk) as (mirror, torrent, _seeder):
+        await torrent.fetch_all(stall_s=WAIT_S)
+        if was_kept:
+            await torrent.save_resume()
+        fill(small_disk, 0)
+        again = await evict(mirror, torrent, set(range(3, 20)))
+        await again.wait_metadata(WAIT_S)
+        assert [p for p in range(again.board.count) if not again.board.is_here(p)] == list(range(3, 20))
+        assert room.free_bytes(small_disk) >= 17 * PIECE - (64 << 10)
+        assert await again.read(3 * PIECE, 10, deadline_s=WAIT_S) == DATA[3 * PIECE : 3 * PIECE + 10]
 
 
 @pytest.mark.trio

@@ -16,6 +16,7 @@ from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
 from waiting import WAIT_S
 
+from gtfs.swarm import samereel
 from gtfs.swarm import session as session_module
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
@@ -321,3 +322,69 @@ async def test_a_second_ctrl_c_while_the_session_closes_ends_it_all_the_same(mon
 
             monkeypatch.setattr(session, "_close", interrupted)
     session._lt = None  # which is not let go of in this case, but at the end of the process
+
+
+async def test_a_torrent_is_taken_out_though_who_asked_for_it_hangs_up(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.read(0, 10, deadline_s=WAIT_S)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mirror.remove, reel.infohash)
+            with pytest.raises(SessionClosed):
+                while True:
+                    await torrent.board.wait_change()
+            nursery.cancel_scope.cancel()
+        again = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        assert again is not torrent
+        assert await again.read(0, len(DATA), deadline_s=WAIT_S) == DATA
+
+
+async def test_a_torrent_that_is_added_while_it_is_taken_out_is_a_new_one(reel, tmp_path):
+    async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
+        await torrent.wait_metadata(WAIT_S)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mirror.remove, reel.infohash)
+            with pytest.raises(SessionClosed):
+                while True:
+                    await torrent.board.wait_change()
+            assert mirror.torrent(reel.infohash) is torrent
+            again = await mirror.add(at_mirror(reel, tmp_path / "mirror"))
+        assert mirror.torrent(reel.infohash) is again is not torrent
+        assert await again.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
+
+
+async def test_a_file_that_is_copied_into_a_place_is_finished_before_its_torrent_is_out(reel, tmp_path, monkeypatch):
+    begun, go, done = trio.Event(), threading.Event(), threading.Event()
+    copy = samereel._copy
+
+    def slow(*given):
+        trio.from_thread.run_sync(begun.set)
+        assert go.wait(WAIT_S)
+        info = copy(*given)
+        done.set()
+        return info
+
+    monkeypatch.setattr(samereel, "_copy", slow)
+    async with open_session(LOOPBACK) as session:
+        torrent = await session.add(at_mirror(reel, tmp_path / "mirror"))
+        async with trio.open_nursery() as nursery:
+
+            async def remove() -> None:
+                await session.remove(reel.infohash)
+                assert done.is_set()
+
+            async def lend() -> None:
+                with pytest.raises(SessionClosed):
+                    await session.add(reel)
+                    torrent.board.check()
+
+            nursery.start_soon(lend)
+            await begun.wait()
+            nursery.start_soon(remove)
+            try:
+                with pytest.raises(SessionClosed):
+                    while True:
+                        await torrent.board.wait_change()
+                await torrent.milestones.left.wait()
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            finally:
+                go.set()
