@@ -109,6 +109,8 @@ class CollectionFollower:
                     nursery.start_soon(self._poller.poll_task)
                     nursery.start_soon(self._look_task)
         finally:
+            if self._bell is not None:
+                await self._bell.leave()
             self.ended.set()
 
     async def _take(self, feed: Feed, document: bytes) -> None:

@@ -16,10 +16,11 @@ from gtfs.feed import seed_url
 from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import check_info, piece_length, wrap_info
 from gtfs.node.evictions import Evictions
+from gtfs.node.lent import LentTorrents
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.reads import read_through, see_end
-from gtfs.node.reeltraffic import describe_traffic
+from gtfs.node.reeltraffic import describe_traffic, refresh_traffic
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Footer, Row, end_bytes, footer_range, parse_footer, parse_table, table_range
 from gtfs.state.reelfiles import Table
@@ -60,6 +61,7 @@ class ReelTorrents:
         self._session = session
         self._torrents: dict[int, Torrent] = {}
         self._one = trio.Lock()  # who changes which reels are in the swarm, and the files of those he takes out
+        self.lent = LentTorrents()
         self.evictions = evictions
 
     @property
@@ -102,18 +104,22 @@ class ReelTorrents:
             await self._leave(row)
         held = self._state.held
         if self._options.meet is not None:
-            self._session.open_door(self._options.meet, () if held is None else held.catalogue.trackers[:_ADDRESSES])
+            trackers = () if held is None else held.catalogue.trackers[:_ADDRESSES]
+            self._session.doors.open(self._options.meet, trackers, self._state.layout.root)
         for row in self._state.index.reels.all():
             if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                 continue
             present = self._torrents.get(row.id)
-            # Another node of this process may have taken a torrent out that both had.
+            # Another node of this process may have taken a torrent out that both had: see `lent`.
             is_gone = present is None or isinstance(present.failure, SessionClosed)
             if is_gone and not self.evictions.is_leaving(row.infohash):
                 try:
-                    self._torrents[row.id] = await self._session.add(self._spec(row))
+                    torrent = self._torrents[row.id] = await self._session.add(self._spec(row))
                 except SwarmError as e:
                     log.error("reel %s is not in the swarm: %s", row.name, e)
+                    continue
+                if not self.is_own(torrent):
+                    self.lent.note(torrent)
 
     async def mend(self) -> None:
         """Look at the files of whole reels before they are believed, and make again from git what is not there.
@@ -389,9 +395,4 @@ class ReelTorrents:
 
     async def refresh(self) -> None:
         """Make `traffic` say what is so at this moment."""
-        for torrent in list(self._torrents.values()):
-            try:
-                with trio.move_on_after(1):
-                    await torrent.refresh()
-            except SwarmError as e:
-                log.debug("no counters: %s", e)
+        await refresh_traffic(self.torrents())

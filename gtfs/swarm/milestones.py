@@ -11,7 +11,7 @@ from gtfs.swarm.pieces import Board
 
 
 class Milestones:
-    """Events; a failure sets all but `left`, so whoever waited for one must look at the board's failure."""
+    """Events; a failure sets all but `left` and `gone`, so whoever waited for one must look at the board's failure."""
 
     def __init__(self, board: Board, link: Link) -> None:
         self._board = board
@@ -21,6 +21,8 @@ class Milestones:
         self.ready = trio.Event()  # the metadata is here and checked, and it is known which pieces are
         self.left = trio.Event()
         self.is_leaving = False  # libtorrent was told to drop it, and must not be told twice
+        self.is_taken_out = False  # of the session, which is about to forget it
+        self.gone = trio.Event()  # the session has forgotten it, and who took it out does not put it in again
 
     def is_ready(self) -> bool:
         """Whether it may be read, as far as pieces are here."""
