@@ -240,7 +240,7 @@ async def test_what_is_half_out_goes_to_the_end_though_who_takes_it_out_is_cance
                 scopes.append(scope)
                 await session.remove(reel.infohash)
 
-        scopes = []
+        scopes: list[trio.CancelScope] = []
         async with trio.open_nursery() as nursery, torrent._reserving:
             nursery.start_soon(remove)
             await torrent.milestones.left.wait()
