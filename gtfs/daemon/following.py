@@ -45,6 +45,7 @@ class CollectionFollower:
         self._poller: FeedPoller | None = None
         self._one = trio.Lock()
         self._said = SaidOnce(log)
+        self._is_to_act = False  # on what was found: whoever found it may have hung up since
         self._trouble: str | None = None  # why there is no collection
         self.scope = trio.CancelScope()
         self.ended = trio.Event()  # `run_task` has, and nothing of it writes any more
@@ -109,6 +110,8 @@ class CollectionFollower:
                     nursery.start_soon(self._poller.poll_task)
                     nursery.start_soon(self._look_task)
         finally:
+            if self._bell is not None:
+                await self._bell.leave()
             self.ended.set()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
@@ -120,9 +123,10 @@ class CollectionFollower:
             self._said.warn(f"collection {self.settings.name} stays as it was", e)
             raise
         self._said.is_over(f"collection {self.settings.name} stays as it was")
-        if is_news:
-            if self._bell is not None:
-                self._bell.renew()
+        if is_news and self._bell is not None:
+            self._bell.renew()
+        self._is_to_act |= is_news
+        if self._is_to_act:
             await self._act()
 
     async def _look_task(self) -> None:
@@ -146,13 +150,19 @@ class CollectionFollower:
             self._said.warn(what, e)
             return
         self._said.is_over(what)
-        if is_other:
+        self._is_to_act |= is_other
+        if self._is_to_act or self._collection.gone():
             await self._act()
 
     async def _act(self) -> None:
         """Start and end nodes; then, as no node has them any more, put away the mirrors that are gone."""
         assert self._collection is not None
-        await self._changed()
+        self._is_to_act = False
+        try:
+            await self._changed()
+        except BaseException:
+            self._is_to_act = True
+            raise
         for mirror in self._collection.gone():
             what = f"the mirror {mirror.name}, which left collection {self.settings.name}, stays in {mirror.directory}"
             try:

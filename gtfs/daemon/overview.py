@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 
 from gtfs.collection.wanted import WantedRepository
-from gtfs.daemon.roster import Roster, RosterMember, trouble_text
+from gtfs.daemon.roster import NodeEnded, Roster, RosterMember, trouble_text
 from gtfs.node.overview import judge_node
 from gtfs.overview.health import RepositoryHealth, Thresholds, unanswered
 from gtfs.state.damage import is_damage
@@ -19,7 +21,9 @@ async def judge_roster(roster: Roster, thresholds: Thresholds) -> list[Repositor
 
 async def _judge(member: RosterMember, thresholds: Thresholds) -> RepositoryHealth:
     if member.node is not None:
-        return await judge_node(member.node, thresholds, None if _is_place(member.wanted) else member.wanted.name)
+        name = None if _is_place(member.wanted) else member.wanted.name
+        with contextlib.suppress(NodeEnded):
+            return await member.asked(partial(judge_node, thresholds=thresholds, name=name))
     if member.trouble is not None:
         return unanswered(member.wanted.name, trouble_text(member.trouble), is_damaged=is_damage(member.trouble))
     return unanswered(member.wanted.name, "it is being opened")

@@ -100,6 +100,7 @@ class CollectionPublisher:
                     nursery.start_soon(self._look_task)
                     nursery.start_soon(self._publish_task)
         finally:
+            await self._bell.leave()
             self.ended.set()
 
     # -- what lies there ------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import trio
 
@@ -42,6 +42,8 @@ from gtfs.swarm.session import Session
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 AT_ONCE = 8  # repositories that are being opened; the others wait
 FIRST_S = 10.0  # before the second try; twice as long before each further one
 LONGEST_S = 3600.0
@@ -60,6 +62,17 @@ class NodeFault(GtfsError):
         super().__init__(f"a fault of gtfs ended it ({type(error).__name__}: {error}); please report what the log says")
 
 
+class NodeEnded(GtfsError):
+    """The node has ended before it was done; nothing of it goes on."""
+
+    fault = Blame.BUSY
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} has ended meanwhile: it was changed or removed, or gtfs seed list says what hinders it"
+        )
+
+
 class OwnOptions(NamedTuple):
     """What words of ``-o`` say about one repository."""
 
@@ -73,13 +86,48 @@ class RosterMember:
 
     wanted: WantedRepository
     progress: Stage = "waiting"
-    node: Node | None = None
+    node: Node | None = None  # as long as it runs; after an await it may be another, or none: see `asked`
+    nursery: trio.Nursery | None = None  # of what runs with it
     trouble: GtfsError | OSError | None = None
     tries: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     tried: trio.Event = field(default_factory=trio.Event)  # it runs, or was found not to
     again: trio.Event = field(default_factory=trio.Event)  # somebody says that it may be better now
+
+    async def asked(self, work: Callable[[Node], Awaitable[T]]) -> T:
+        """What ``work`` gives of the node, as a part of its run: it ends before the node lets go of its repository.
+
+        Raises what ``work`` does, why there is no node, and `NodeEnded`.
+        """
+        node, nursery = self.node, self.nursery
+        if node is None or nursery is None:
+            raise self.trouble or NodeEnded(self.wanted.name)
+        done: list[T] = []
+        failed: list[Exception] = []
+        scope, ended = trio.CancelScope(), trio.Event()
+
+        async def task() -> None:
+            try:
+                with scope:
+                    done.append(await work(node))
+            except Exception as error:  # noqa: BLE001  (it is for who asked)
+                failed.append(error)
+            finally:
+                ended.set()
+
+        nursery.start_soon(task)
+        try:
+            await ended.wait()
+        finally:  # who hangs up leaves nothing behind
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await ended.wait()
+        if failed:
+            raise failed[0]
+        if not done:
+            raise NodeEnded(self.wanted.name)
+        return done[0]
 
     def describe(self) -> dict[str, Any]:
         """As ``gtfs seed list --json`` has it."""
@@ -143,6 +191,7 @@ class Roster:
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
+        self._resting = trio.Lock()  # while a thread goes through the states of all nodes: none closes
         self._said = SaidOnce(log)
         self.listed: Callable[[WantedRepository], ListedVersion | None] = lambda _wanted: None
 
@@ -176,16 +225,24 @@ class Roster:
     def try_again(self) -> None:
         """Who waits after a failure is tried now."""
         for member in self._members.values():
-            member.again.set()
+            if member.node is None:
+                member.again.set()
 
     async def reread(self) -> None:
         """Each node takes up what has changed in its settings, and who waits after a failure is tried again."""
         self.try_again()
-        for node in self.nodes():
+        for member in self.members():
+            node = member.node
+            if node is None:
+                continue
             try:
-                await node.reread()
+                await member.asked(lambda node: node.reread())
+            except NodeEnded:
+                continue
             except (GtfsError, OSError) as e:
                 log.error("the settings of %s stay as they were: %s", node.state.repository.path, trouble_text(e))
+            except Exception:  # it is not to end the others
+                log.exception("%s: a fault of gtfs, as its settings were read again", member.wanted.name)
             else:
                 log.info("the settings of %s were read again", node.state.repository.path)
 
@@ -198,13 +255,21 @@ class Roster:
         """Let nodes that have nothing to do give back what they hold open; one timer for all of them."""
         while True:
             await trio.sleep(REST_EVERY_S)
-            await trio.to_thread.run_sync(_rest, self.nodes())
+            async with self._resting:
+                await trio.to_thread.run_sync(_rest, self.nodes())
+
+    async def _wait_rested(self) -> None:
+        """Return when nobody looks at the state of a node any more that has ended."""
+        with trio.CancelScope(shield=True):
+            async with self._resting:
+                pass
 
     async def _keep_task(self, member: RosterMember) -> None:
         """From one try to the next, until it is not wanted any more."""
         try:
             with member.scope:
                 while True:
+                    member.again = trio.Event()  # before the try: what is said during it is not for the one before
                     await self._try(member)
                     member.tries += 1
                     await self._rest(member)
@@ -239,7 +304,6 @@ class Roster:
     async def _rest(self, member: RosterMember) -> None:
         longest_s = BUSY_S if member.trouble is not None and fault_of(member.trouble) is Blame.BUSY else LONGEST_S
         wait_s = min(FIRST_S * (1 << min(member.tries - 1, 16)), longest_s) * random.uniform(0.8, 1.2)  # noqa: S311
-        member.again = trio.Event()
         with trio.move_on_after(wait_s):
             await member.again.wait()
 
@@ -250,13 +314,19 @@ class Roster:
             async with self._starts:
                 member.progress = "starting"
                 node = await self._open(member.wanted, stack)
+                stack.push_async_callback(self._wait_rested)
             async with open_flat_nursery() as nursery:
                 await nursery.start(node.run_task)
                 nursery.start_soon(watch_inbox_task, node.state, node.options)
-                member.node, member.trouble, member.tries, member.progress = node, None, 0, "running"
+                member.node, member.nursery = node, nursery
+                member.trouble, member.tries, member.progress = None, 0, "running"
+                member.again = trio.Event()
                 self._said.is_over(name)
                 member.tried.set()
-                await trio.sleep_forever()
+                try:
+                    await trio.sleep_forever()
+                finally:  # nothing begins any more
+                    member.node = member.nursery = None
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
         given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up

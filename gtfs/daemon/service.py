@@ -21,6 +21,7 @@ from gtfs.daemon.publisher import CollectionPublisher
 from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
+from gtfs.node.node import Node
 from gtfs.node.saidonce import SaidOnce
 from gtfs.node.sparing import ListedVersion
 from gtfs.state.control import Tell
@@ -205,11 +206,12 @@ class Service:
             member.tried = trio.Event()
             member.again.set()
         await member.tried.wait()
-        if member.node is None:
-            raise member.trouble or NoSuchRepository(f"{name} has ended meanwhile")
-        changed = await member.node.worktrees.set(request)
-        is_to_sync = request.get("sync", True)
-        return {**changed, "sync": await member.node.asked_sync(request, tell) if is_to_sync else None}
+
+        async def work(node: Node) -> dict[str, Any]:
+            changed = await node.worktrees.set(request)
+            return {**changed, "sync": await node.asked_sync(request, tell) if request.get("sync", True) else None}
+
+        return await member.asked(work)
 
     def _new(self, source: str, name: str | None, options: tuple[str, ...]) -> WantedRepository:
         """What is to be added; raises a `GtfsError` where it cannot be."""

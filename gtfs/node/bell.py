@@ -23,6 +23,8 @@ from gtfs.state.bell import BELL_BYTES, BELL_FILE, PIECE_BYTES, make_bell, next_
 from gtfs.state.feedkey import FeedKey, read_feed_key
 from gtfs.state.state import State
 from gtfs.swarm.bells import hear, ring
+from gtfs.swarm.leaving import leave, leave_below
+from gtfs.swarm.pieces import SessionClosed
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 
@@ -130,6 +132,11 @@ class Bell:
                 await self._news.wait()
                 nursery.cancel_scope.cancel()
 
+    async def leave(self) -> None:
+        """Take its torrents out of a session that goes on, once `run_task` has ended."""
+        if self._session is not None:
+            await leave_below(self._session, self._owner.layout.bells)
+
     async def _take_part(self, session: Session, told: BellTold) -> None:
         version = told.version
         try:
@@ -138,9 +145,12 @@ class Bell:
                 await self._ring(session, told, own[0])
             torrent = await self._enter(session, told, told.bell, None if own is None else own[1])
             self._listened = torrent
-            async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
-                async for piece in pieces:
-                    await self._on_heard(version + 1 + piece - next_piece(version))
+            try:
+                async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
+                    async for piece in pieces:
+                        await self._on_heard(version + 1 + piece - next_piece(version))
+            except SessionClosed:
+                self.renew()  # it lay in the place of another one of this process, which has ended
         except (GtfsError, OSError) as error:
             log.warning("news after version %d come by asking alone: %s", version, error)
         finally:
@@ -182,7 +192,7 @@ class Bell:
         torrent = await session.add(spec)
         self._entered.append(bell)
         for old in self._entered[:-_KEPT]:
-            await session.remove(old)
+            await leave(session, old, self._owner.layout.bell(old))
         del self._entered[:-_KEPT]
         await trio.to_thread.run_sync(self._sweep)
         return torrent

@@ -9,7 +9,8 @@ from typing import Any
 import trio
 
 from gtfs.node.nursery import cancelled
-from gtfs.node.reeltorrents import LeftCatalogue, ReelTorrents
+from gtfs.node.reelspec import LeftCatalogue
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.state.checkdue import check_due
 from gtfs.state.control import Tell
 from gtfs.state.state import State

@@ -25,6 +25,7 @@ from gtfs.state.belief import Belief, believe
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedError, fetch_chunk
 from gtfs.swarm.httpget import Client
+from gtfs.swarm.leaving import leave
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import TorrentSpec
@@ -139,7 +140,7 @@ class ChunkFetcher:
                         await trio.to_thread.run_sync(self._chunks.put, chunk, data)
             finally:
                 with trio.CancelScope(shield=True):
-                    await session.remove(spec.infohash)
+                    await leave(session, spec.infohash, spec.directory)
         except BadMetainfo as error:
             raise SwarmError(f"the torrent of the catalogue's chunks: {error}") from None
         finally:

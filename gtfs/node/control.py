@@ -148,7 +148,7 @@ def listen(directory: Path) -> trio.SocketListener:
 
 
 async def answer_task(listener: trio.SocketListener, handlers: Mapping[str, Handler]) -> None:
-    """Serve requests until cancelled; a caller who hangs up cancels his request."""
+    """Serve requests until cancelled; a caller who hangs up cancels his request, and a fault in one ends no other."""
 
     async def serve(stream: trio.SocketStream) -> None:
         try:
@@ -211,6 +211,10 @@ async def _serve_one(stream: trio.SocketStream, handlers: Mapping[str, Handler])
                     "error": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else ""),
                     "exit_code": Blame.SYSTEM.exit_code,
                 }
+            except Exception as e:  # of one request: all that runs here goes on
+                log.exception("the request %s: a fault of gtfs", request["do"])
+                told = f"a fault of gtfs hindered it ({type(e).__name__}: {e}); please report what the node's log says"
+                last = {"error": told, "exit_code": Blame.OTHER.exit_code}
             nursery.cancel_scope.cancel()
         with trio.move_on_after(5):
             await _send(stream, last)

@@ -33,6 +33,7 @@ from gtfs.state.private import check_private
 from gtfs.state.state import State
 from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, Validators
+from gtfs.swarm.leaving import leave
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import Pointer, sign_pointer
 from gtfs.swarm.session import Session
@@ -130,10 +131,10 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
         torrent = await session.add(spec)
         try:
             await torrent.fetch_all(stall_s=FETCH_S)
-            return await trio.to_thread.run_sync(spec.path.read_bytes)
+            return await trio.to_thread.run_sync(torrent.spec.path.read_bytes)  # it may be another node's
         finally:
             with trio.CancelScope(shield=True):
-                await session.remove(infohash)
+                await leave(session, infohash, directory)
     except BadMetainfo as error:
         raise BadPointer(feed.text, str(error)) from None
     except SwarmError as error:
@@ -210,6 +211,7 @@ class PointerKeeper:
         """Seed the held catalogue, and the one before it for who is late."""
         document = held.document
         metainfo, infohash = await trio.to_thread.run_sync(metainfo_of, CATALOGUE_FILE, len(document), [document])
+        self._forget_gone(session)
         if infohash in self._seeded:
             return infohash
         spec = _spec(self._root / infohash.hex(), infohash, len(document), held.catalogue.trackers, True)
@@ -227,10 +229,16 @@ class PointerKeeper:
         self._chunks.append(None if held.catalogue.top is None else held.catalogue.top.infohash)
         for old in {*self._seeded[:-2], *self._chunks[:-2]} - {None, *self._chunks[-2:]}:
             assert old is not None
-            await session.remove(old)
+            await leave(session, old, self._root / old.hex())
             await trio.to_thread.run_sync(shutil.rmtree, self._root / old.hex(), True)
         del self._seeded[:-2], self._chunks[:-2]
         return infohash
+
+    def _forget_gone(self, session: Session) -> None:
+        """What lay in the place of another node of this process, which has taken it out."""
+        pairs = zip(self._seeded, self._chunks, strict=True)
+        here = [pair for pair in pairs if all(session.torrent(each) is not None for each in pair if each is not None)]
+        self._seeded, self._chunks = [pair[0] for pair in here], [pair[1] for pair in here]
 
     async def _seed_chunks(self, session: Session, held: Held) -> None:
         """The chunks that it names, as one file."""

@@ -7,7 +7,6 @@ Trio loop. The mount is wired by the caller, to whom `Node` gives a PackSource, 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +22,6 @@ from gtfs.catalogue.freshness import looks_like_freshness
 from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.ids import Fingerprint, parse_fingerprint
-from gtfs.ingest.refmoves import reassert
 from gtfs.mount.tree import NotLocal
 from gtfs.node.attesters import Attesters, parse_attester
 from gtfs.node.bell import Bell, StateBell
@@ -44,6 +42,7 @@ from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.publishing import Publishing
+from gtfs.node.reasserting import reassert_refs
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.reeltraffic import describe_reels, refresh_traffic
 from gtfs.node.refusals import Refusals
@@ -59,27 +58,24 @@ from gtfs.reel.index import ReelRow
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_refreshed, describe_state
-from gtfs.state.divergence import Divergence, all_stay
+from gtfs.state.divergence import Divergence
 from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
 from gtfs.state.freshness import Refreshed, refresh, take_freshness
-from gtfs.state.hooks import begin_hooks
 from gtfs.state.initialise import answer_init
-from gtfs.state.repair import look_at_git
 from gtfs.state.rewind import describe_races
 from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.feeds import FeedPoller
+from gtfs.swarm.leaving import leave_below
 from gtfs.swarm.session import Session, open_session
 from gtfs.view.controlfiles import ControlFiles
 from gtfs.view.news import News
 from gtfs.view.packs import Packs
 from gtfs.view.writing import Writing
 from gtfs.view.written import WrittenPacks
-
-log = logging.getLogger(__name__)
 
 
 class Node:
@@ -343,6 +339,7 @@ class Node:
             nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self.written.look_again_task)
             nursery.start_soon(self.packs.forget_task)
+            nursery.start_soon(self.reel_torrents.lent.run_task, self.reel_torrents.update)
             nursery.start_soon(self.keep_up.run_task)
             nursery.start_soon(self.keep_up.end_listing_task)
             nursery.start_soon(self.poller.poll_task)
@@ -370,24 +367,21 @@ async def open_node(
 ) -> AsyncIterator[Node]:
     """A node on an open state: refs re-asserted, session up, its whole reels seeded; its tasks are the caller's to run.
 
-    Nodes of a process share one ``session``, and what is ``shared``; else the node opens its own. ``first`` None: no
+    Nodes of a process share one ``session``, which the node's torrents leave at its end, and what is ``shared``; else
+    the node opens its own. ``first`` None: no
     catalogue is believed before one is held. Raises `ListenRefused` for a port that is taken.
     """
     if state.read_only:
         options, session = replace(options, offline=True), None
-    elif state.config.sign_key() is None:  # a publisher's refs are what its owner makes them
-        try:
-            await trio.to_thread.run_sync(look_at_git, state)
-        except (GtfsError, OSError) as e:  # a sync tries it again
-            log.error("what git may have lost was not looked for: %s", e)
-        if not state.config.is_clone():
-            await trio.to_thread.run_sync(begin_hooks, state)
-            may_move = () if all_stay(state) is not None or state.held is None else state.held.catalogue.refs
-            await trio.to_thread.run_sync(reassert, state.repository, state.index, state.demands(), may_move)
+    else:
+        await reassert_refs(state)
     async with contextlib.AsyncExitStack() as stack:
         shared = await stack.enter_async_context(open_shared(options.proxy, shared))
         if session is None and not options.offline:
             session = await stack.enter_async_context(open_session(options.swarm))
+        elif session is not None:  # others go on using it
+            stack.push_async_callback(leave_below, session, state.layout.root)
+            stack.callback(session.doors.close, state.layout.root)
         node = Node(state, session, shared, options, first or FirstTrust())
         stack.callback(node.packs.close)
         await trio.to_thread.run_sync(node.divergence.try_look)

@@ -91,7 +91,10 @@ async def open_source(
             open_session(options.swarm) as opened,
             _open_source(source, given, options, opened, shared, answers) as node,
         ):
-            yield node
+            try:
+                yield node
+            finally:
+                opened.is_ending = True
     else:
         async with _open_source(source, given, options, session, shared, answers) as node:
             yield node

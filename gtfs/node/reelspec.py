@@ -11,9 +11,14 @@ from gtfs.ids import REEL_SUFFIX
 from gtfs.metainfo import piece_length
 from gtfs.reel.index import ReelRow
 from gtfs.state.state import State
+from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.spec import TorrentSpec
 
 MOST_ADDRESSES = 10  # trackers, and web seeds, of those that a catalogue lists: every torrent has its copy of them
+
+
+class LeftCatalogue(SwarmError):
+    """The reel is in no catalogue any more: nothing of it is fetched, and its row goes, or has gone."""
 
 
 def trackers_of(state: State) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.metainfo import check_info, wrap_info
 from gtfs.node.evictions import Evictions
+from gtfs.node.lent import LentTorrents
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.reads import asking_web_seeds, read_table, read_through, see_end
-from gtfs.node.reelspec import spec_of, trackers_of
+from gtfs.node.reelspec import LeftCatalogue, spec_of, trackers_of
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import Footer, Row, end_bytes, parse_table
 from gtfs.state.makereel import fill, make_whole
@@ -37,22 +38,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class LeftCatalogue(SwarmError):
-    """The reel is in no catalogue any more: nothing of it is fetched, and its row goes, or has gone."""
-
-
 class ReelTorrents:
     """Torrents by their reel's id in the index; without a session every read of what is not here fails at once."""
 
     def __init__(
-        self,
-        state: State,
-        session: Session | None,
-        writing: Writing,
-        evictions: Evictions,
-        options: NodeOptions,
+        self, state: State, session: Session | None, writing: Writing, evictions: Evictions, options: NodeOptions,
         client: Client | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._options = options
         self._client = client  # for the metadata that web seeds have
         self._state = state
@@ -60,6 +52,7 @@ class ReelTorrents:
         self._session = session
         self._torrents: dict[int, Torrent] = {}
         self._one = trio.Lock()  # who changes which reels are in the swarm, and the files of those he takes out
+        self.lent = LentTorrents()
         self.evictions = evictions
 
     @property
@@ -105,20 +98,26 @@ class ReelTorrents:
             for row in gone.values():
                 await self._leave(row)
             if self._options.meet is not None:
-                self._session.open_door(self._options.meet, trackers_of(self._state))
+                self._session.doors.open(self._options.meet, trackers_of(self._state), self._state.layout.root)
             for row in sorted(self._state.index.reels.all(), key=lambda row: row.id not in taken):
                 scope.shield = row.id in taken
                 if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                     continue
                 if self._is_out(row) and not self.evictions.is_leaving(row.infohash):
-                    try:
-                        self._torrents[row.id] = await self._session.add(self._spec(row))
-                    except SwarmError as e:
-                        log.error("reel %s is not in the swarm: %s", row.name, e)
+                    await self._enter(self._session, row)
+
+    async def _enter(self, session: Session, row: ReelRow) -> None:
+        try:
+            torrent = self._torrents[row.id] = await session.add(self._spec(row))
+        except SwarmError as e:
+            log.error("reel %s is not in the swarm: %s", row.name, e)
+            return
+        if not self.is_own(torrent):
+            self.lent.note(torrent)
 
     def _is_out(self, row: ReelRow) -> bool:
         torrent = self._torrents.get(row.id)
-        # Another node of this process may have taken a torrent out that both had.
+        # Another node of this process may have taken a torrent out that both had: see `lent`.
         return torrent is None or isinstance(torrent.failure, SessionClosed)
 
     async def mend(self) -> None:
@@ -216,11 +215,9 @@ class ReelTorrents:
 
     def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
         self._listed(row)
-        self._state.reel_files.keep_table(row, parse_table(table, foot), self._date_s(), self._writing.news.asked)
-
-    def _date_s(self) -> int:
         held = self._state.held
-        return 0 if held is None else held.catalogue.date_s
+        date_s = 0 if held is None else held.catalogue.date_s
+        self._state.reel_files.keep_table(row, parse_table(table, foot), date_s, self._writing.news.asked)
 
     async def fill(self, row: ReelRow) -> int:
         """Take what is here of a reel, once its table is known; gives bytes of packs.

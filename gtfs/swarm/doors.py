@@ -2,18 +2,23 @@
 """One torrent in which all who have repositories in common meet, so that not each of their reels has to be announced.
 
 It has no content and no metadata: whoever says the same name comes to the same infohash. Who answers there is tried
-for every torrent, by `gtfs.swarm.dialling`. Pure, but for libtorrent's parameters; any thread.
+for every torrent, by `gtfs.swarm.dialling`. A session's door is open as long as one of its nodes says the name. Trio
+loop.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from gtfs.ids import InfoHash
+from gtfs.swarm import alerts
 from gtfs.swarm.adding import probe_params
 from gtfs.swarm.options import SwarmOptions
+from gtfs.swarm.pieces import SessionClosed
 
 _DOMAIN: Final = b"gtfs-meet 1\n"
 _CONNECTIONS: Final = 64  # of one door: as many as `AddressBook` remembers
@@ -35,3 +40,47 @@ def door_params(name: str, trackers: tuple[str, ...], options: SwarmOptions) -> 
     # each second, as long as the session lives.
     params.peers = []
     return params
+
+
+@dataclass
+class _Door:
+    whose: set[Path] = field(default_factory=set)
+    handle: Any = None  # None until libtorrent has it
+
+
+class Doors:
+    """Those of one session; ``libtorrent`` gives it."""
+
+    def __init__(self, options: SwarmOptions, libtorrent: Callable[[], Any]) -> None:
+        self._options = options
+        self._libtorrent = libtorrent
+        self._doors: dict[InfoHash, _Door] = {}
+
+    def open(self, name: str, trackers: tuple[str, ...], whose: Path) -> None:
+        """Meet others who say this name, until `close` for each whose it is. Raises `SessionClosed`."""
+        infohash, libtorrent = door_of(name), self._libtorrent()
+        if libtorrent is None:
+            raise SessionClosed("the swarm session was closed")
+        if infohash not in self._doors:
+            self._doors[infohash] = _Door()
+            libtorrent.async_add_torrent(door_params(name, trackers, self._options))
+        self._doors[infohash].whose.add(whose)
+
+    def close(self, whose: Path) -> None:
+        """Nobody says a name any more for this one's sake."""
+        for infohash, door in list(self._doors.items()):
+            door.whose.discard(whose)
+            self._end_unneeded(infohash, door)
+
+    def on_added(self, event: alerts.Added) -> None:
+        """libtorrent has a torrent, which may be a door."""
+        door = self._doors.get(event.infohash)
+        if door is not None and event.error is None:
+            door.handle = event.handle
+            self._end_unneeded(event.infohash, door)
+
+    def _end_unneeded(self, infohash: InfoHash, door: _Door) -> None:
+        libtorrent = self._libtorrent()
+        if not door.whose and door.handle is not None and libtorrent is not None:
+            del self._doors[infohash]
+            libtorrent.remove_torrent(door.handle)

@@ -43,12 +43,15 @@ async def evict(session: Session, torrent: Torrent, pieces: Collection[int]) -> 
     torrent.tally.needs_saving = True
     # Shielded: a torrent that has left must come back.
     with trio.CancelScope(shield=True):
-        await session.remove(spec.infohash)
+        await session.take_out(spec.infohash)
         try:
-            await trio.to_thread.run_sync(_forget, spec, frozenset(pieces))
-        finally:
-            again = await session.add(spec)
-            again.last_used.update(used)
+            try:
+                await trio.to_thread.run_sync(_forget, spec, frozenset(pieces))
+            finally:
+                again = await session.add(spec)
+                again.last_used.update(used)
+        finally:  # only now, or another node that had it would have put it in from its own place
+            torrent.milestones.gone.set()
     return again
 
 

@@ -20,7 +20,7 @@ class Milestones:
         self.was_checked = trio.Event()  # its file
         self.ready = trio.Event()  # the metadata is here and checked, and it is known which pieces are
         self.left = trio.Event()
-        self.gone = trio.Event()  # the session does not know it any more, and another may come in its place
+        self.gone = trio.Event()  # the session has forgotten it, and who took it out does not put it in again
         self.is_leaving = False  # libtorrent was told to drop it, and must not be told twice
 
     def is_ready(self) -> bool:

@@ -24,7 +24,7 @@ from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.dialling import Dialling
-from gtfs.swarm.doors import door_params
+from gtfs.swarm.doors import Doors
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.listening import Listener, ListenRefused
@@ -64,7 +64,7 @@ class Session:
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._torrents: dict[InfoHash, Torrent] = {}
         self._probes: dict[InfoHash, Probe] = {}
-        self._doors: set[str] = set()
+        self.doors = Doors(options, lambda: self._lt)
         self._addresses = AddressBook()
         self._addresses.add(options.peers)
         self._counters = alerts.Counters(0, 0, 0)
@@ -78,6 +78,7 @@ class Session:
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
         self._connection_made = trio.Event()
+        self.is_ending = False  # its maker is about to close it: nothing needs to be taken out before
         self._is_closed = False
         self._pump_scope = trio.CancelScope(shield=True)
         self._pump_ended = trio.Event()
@@ -148,28 +149,27 @@ class Session:
     async def remove(self, infohash: InfoHash) -> None:
         """Take a torrent out, even if the caller is cancelled; its resume data is kept, its files stay.
 
-        Whoever waits for it gets `SessionClosed`. Raises that, too.
+        Whoever waits for it gets `SessionClosed`. `Milestones.gone` tells others who had it when they may put it in
+        again. Raises `SessionClosed`.
         """
+        torrent = await self.take_out(infohash)
+        if torrent is not None:
+            torrent.milestones.gone.set()
+
+    async def take_out(self, infohash: InfoHash) -> Torrent | None:
+        """The same for who puts it in again at once, and sets `Milestones.gone` then; gives what it was."""
         self._check_open()
         torrent = self._torrents.get(infohash)
         if torrent is None:
-            return
-        # Shielded: half taken out, it would be found dead by whoever adds it again.
-        with trio.CancelScope(shield=True):
+            return None
+        with trio.CancelScope(shield=True):  # half out, nobody could put it in again
             await self._save(torrent)
             torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
             await self._drop(torrent)
             await torrent.wait_unchanged()
-        if self._torrents.get(infohash) is torrent:
-            del self._torrents[infohash]
-        torrent.milestones.gone.set()
-
-    def open_door(self, name: str, trackers: tuple[str, ...]) -> None:
-        """Meet others who say this name, until the session ends; see `gtfs.swarm.doors`."""
-        self._check_open()
-        if name not in self._doors:
-            self._doors.add(name)
-            self._lt.async_add_torrent(door_params(name, trackers, self.options))
+            if self._torrents.get(infohash) is torrent:
+                del self._torrents[infohash]
+        return torrent
 
     async def learn_info(self, infohash: InfoHash, staging: Path, *, deadline_s: float) -> bytes:
         """The info dictionary of a torrent that is not in the session: see `gtfs.swarm.probe`."""
@@ -288,6 +288,8 @@ class Session:
             self._torrents[event.infohash].reports.on_event(event)
         elif event.infohash in self._probes:
             self._probes[event.infohash].on_event(event)
+        elif isinstance(event, alerts.Added):
+            self.doors.on_added(event)
 
     async def _nodelay_task(self) -> None:
         no_delay = NoDelay()

@@ -13,7 +13,8 @@ import trio
 from onefile import Publisher
 
 from gtfs.node.checks import Checks
-from gtfs.node.reeltorrents import LeftCatalogue, ReelTorrents
+from gtfs.node.reelspec import LeftCatalogue
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.reelrows import ReelRows
 from gtfs.state import checkdue, turnover

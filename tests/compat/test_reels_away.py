@@ -21,7 +21,8 @@ from gtfs.node import reeltorrents
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.options import NodeOptions
-from gtfs.node.reeltorrents import LeftCatalogue, ReelTorrents
+from gtfs.node.reelspec import LeftCatalogue
+from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import SyncReport
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import Row

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,8 @@ import pytest
 from house import Done, House, Key
 from seeding import catalogue, seed, sync_options
 from waiting import WAIT_S, wait_for
+
+from gtfs.metainfo import info_of
 
 
 @dataclass
@@ -159,6 +164,38 @@ def test_repositories_come_and_go_while_it_runs_and_over_restarts(
     assert set(daemon.members()) == {"first"}
     assert daemon.end() == 0
     assert "no daemon answers" in daemon.ask("list", code=3).line
+
+
+def is_served(port: int, infohash: bytes) -> bool:
+    """Whether who listens there has this torrent: else it hangs up without a word."""
+    hello = b"\x13BitTorrent protocol" + bytes(8)
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as stream:
+        stream.sendall(hello + infohash + b"-xx0000-" + os.urandom(12))
+        try:
+            said = stream.recv(68)
+        except ConnectionResetError:
+            return False
+    return said.startswith(hello[:20])
+
+
+def test_of_what_was_removed_nothing_is_served_any_more(house: House, pub: Path, project: Path, key: Key) -> None:
+    other = another(house, project, key, "other")
+    daemon = start(house, section("first", pub))
+    daemon.ask("add", other)
+    (first,), (second,) = (
+        [hashlib.sha1(info_of(file.read_bytes())).digest() for file in (path / "gtfs/reels").glob("*.torrent")]
+        for path in (pub, other)
+    )
+    assert first != second
+    wait_for(lambda: is_served(daemon.port(), first) and is_served(daemon.port(), second), daemon.text)
+    daemon.ask("remove", "other")
+    assert is_served(daemon.port(), first) and not is_served(daemon.port(), second)
+    # The same by a hangup.
+    daemon.config.write_text("")
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not daemon.members(), daemon.text)
+    assert not is_served(daemon.port(), first)
+    assert daemon.end() == 0
 
 
 def test_a_hangup_stops_and_starts_only_what_changed(house: House, pub: Path, project: Path, key: Key) -> None:

@@ -74,3 +74,17 @@ async def test_a_peer_says_by_its_silence_that_nothing_is_new_only_where_it_coul
         await until(lambda: mirror.is_silent_after(2))
         nursery.cancel_scope.cancel()
     assert not mirror.is_silent_after(2)  # nobody listens
+
+
+async def test_a_bell_that_is_over_leaves_the_session_with_all_that_lay_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "publisher").mkdir()
+    owner = Owner(Layout(tmp_path / "publisher"), make_feed_key(Layout(tmp_path / "publisher").bell_key))
+    async with open_session(LOOPBACK) as session:
+        bell = Bell(owner, session, lambda: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bell.run_task)
+            await until(lambda: bell._listened is not None)
+            assert len(session.torrents()) == 1
+            nursery.cancel_scope.cancel()
+        await bell.leave()
+        assert not session.torrents()

@@ -180,6 +180,7 @@ async def test_a_reader_of_an_evicted_torrent_hears_of_it(reel, tmp_path):
     async with pair(reel, tmp_path / "mirror") as (mirror, torrent, _):
         await torrent.fetch_all(stall_s=WAIT_S)
         await evict(mirror, torrent, {1})
+        assert torrent.milestones.gone.is_set()
         with pytest.raises(SessionClosed):
             await torrent.read(PIECE, 1, deadline_s=WAIT_S)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
 from waiting import WAIT_S
@@ -210,6 +211,43 @@ async def test_adding_twice_gives_the_same_torrent_and_another_spec_is_refused(r
         with pytest.raises(SwarmError, match="already"):
             await session.add(at_mirror(reel, tmp_path / "other", size=len(DATA) - 1))
         assert session.torrents() == (first,)
+
+
+async def test_who_adds_what_is_being_taken_out_gets_it_when_it_is_to_be_had_again(reel, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        before = await session.add(reel)
+        other = at_mirror(reel, tmp_path / "other")
+        there = []
+
+        async def add():
+            there.append(await session.add(other))
+
+        async with trio.open_nursery() as nursery, before._changing:  # which holds up who takes it out
+            nursery.start_soon(session.remove, reel.infohash)
+            await before.milestones.left.wait()
+            nursery.start_soon(add)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not there and not before.milestones.gone.is_set()
+        assert before.milestones.gone.is_set()
+        assert [torrent.spec.directory for torrent in there] == [other.directory]
+
+
+async def test_what_is_half_out_goes_to_the_end_though_who_takes_it_out_is_cancelled(reel):
+    async with open_session(LOOPBACK) as session:
+        torrent = await session.add(reel)
+
+        async def remove():
+            with trio.CancelScope() as scope:
+                scopes.append(scope)
+                await session.remove(reel.infohash)
+
+        scopes: list[trio.CancelScope] = []
+        async with trio.open_nursery() as nursery, torrent._changing:
+            nursery.start_soon(remove)
+            await torrent.milestones.left.wait()
+            scopes[0].cancel()
+        assert session.torrent(reel.infohash) is None
+        assert (await session.add(reel)).failure is None
 
 
 async def test_an_error_of_the_body_comes_out_as_itself():

@@ -97,7 +97,7 @@ async def test_those_who_say_one_name_meet_once_for_all_their_reels(tracker, tmp
         for n, data in enumerate((DATA, content(1 << 17, 2), content(1 << 17, 3)))
     ]
     async with open_session(LOOPBACK) as publisher, open_session(LOOPBACK) as mirror:
-        publisher.open_door("a collection", (url,))
+        publisher.doors.open("a collection", (url,), tmp_path)
         for reel in reels:
             await publisher.add(reel)
         with trio.fail_after(WAIT_S):
@@ -105,8 +105,8 @@ async def test_those_who_say_one_name_meet_once_for_all_their_reels(tracker, tmp
                 await trio.sleep(0.05)
         # What is whole was announced nowhere, and is found all the same.
         assert set(tracker.swarms) == {door_of("a collection")}
-        mirror.open_door("a collection", (url,))
-        mirror.open_door("a collection", (url,))
+        mirror.doors.open("a collection", (url,), tmp_path)
+        mirror.doors.open("a collection", (url,), tmp_path)
         for reel in reels:
             there = at_mirror(reel, tmp_path / "mirror", is_quiet=True)
             torrent = await mirror.add(there)

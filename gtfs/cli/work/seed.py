@@ -168,6 +168,8 @@ async def _seed(
             async def end_task() -> None:
                 async for number in signals:
                     events.info("%s: ending", signal.Signals(number).name)
+                    if run is not None:
+                        run.session.is_ending = True
                     if run is None or not run.is_ready:
                         raise KeyboardInterrupt
                     outer.cancel_scope.cancel()

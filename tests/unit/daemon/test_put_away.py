@@ -32,6 +32,48 @@ class Collection:
         self.is_there = True
 
 
+@pytest.mark.parametrize("hangs_up", ["before other repositories are wanted", "while they are", "after that"])
+def test_what_a_look_found_is_acted_on_by_the_next_though_who_asked_for_it_hung_up(hangs_up: str) -> None:
+    log: list[str] = []
+
+    async def changed() -> None:
+        await trio.lowlevel.checkpoint()
+        log.append("begun")
+        if hangs_up == "while they are" and len(log) == 1:
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+        log.append("wanted")
+        if hangs_up == "after that":
+            scope.cancel()
+
+    class Looked(Collection):
+        looks = 0
+
+        def look(self) -> bool:
+            self.looks += 1
+            if self.looks == 1 and hangs_up == "before other repositories are wanted":
+                trio.from_thread.run_sync(scope.cancel)
+            return self.looks == 1
+
+    scope = trio.CancelScope()
+
+    async def main() -> Collection:
+        roster: Any = None
+        follower = CollectionFollower(Path("/c"), FollowSettings("c", "/c/list", Path("/m")), roster, changed)
+        collection: Any = Looked()
+        follower._collection = collection
+        with scope:
+            await follower.look()
+        assert scope.cancelled_caught and collection.put == []
+        if hangs_up != "after that":
+            collection.is_there = True  # that others are wanted is enough
+        await follower.look()
+        assert log[-1] == "wanted"
+        return collection
+
+    assert trio.run(main).put == (["a"] if hangs_up == "after that" else [])
+
+
 @pytest.mark.parametrize(("is_back", "put"), [(False, ["a"]), (True, [])])
 def test_what_two_looks_found_gone_is_put_away_once_and_stays_if_it_came_back(is_back: bool, put: list[str]) -> None:
     async def nothing() -> None: ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +19,12 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon import roster as roster_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
 from gtfs.daemon.conf import Configuration, OptionsCheck
+from gtfs.daemon.overview import judge_roster
 from gtfs.daemon.places import Places
-from gtfs.daemon.roster import FIRST_S, OwnOptions, Roster, RosterMember
+from gtfs.daemon.roster import FIRST_S, NodeEnded, OwnOptions, Roster, RosterMember
 from gtfs.daemon.service import NoSuchRepository, NotAdded, Service
 from gtfs.node.options import NodeOptions
+from gtfs.overview.health import Thresholds
 from gtfs.repo.repository import BadRepository
 from gtfs.state.lock import Busy
 from gtfs.state.trustgiven import TrustGiven
@@ -183,6 +187,231 @@ def test_who_waits_after_a_failure_is_tried_at_once_when_somebody_says_so(monkey
         assert stages(roster) == {"bad": "running"} and trio.current_time() == began_s
 
     with_roster(monkeypatch, runs, act)
+
+
+def test_what_is_said_while_it_is_being_tried_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Runs):
+        async def run(self, roster: Roster, member: RosterMember) -> None:
+            await trio.sleep(10)
+            await super().run(roster, member)
+
+    runs = Slow({"bad": [BadRepository("x"), BadRepository("x")]})
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        await roster.want([wanted("bad")])
+        await trio.sleep(5)  # its first try has to fail, by what was so before
+        roster.try_again()
+        await roster.wait_tried()
+        began_s = trio.current_time()
+        await trio.sleep(10.5)
+        assert runs.log == ["+bad", "+bad"] and trio.current_time() < began_s + 0.8 * FIRST_S + 10
+
+    with_roster(monkeypatch, runs, act)
+
+
+# -- what is asked of a node --------------------------------------------------------------------------------------
+
+
+class FakeNode:
+    """Whose settings and sync take until ``turn`` is set."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        self.turn = trio.Event()
+        self.state = SimpleNamespace(repository=SimpleNamespace(path=Path("/srv/x.git")))
+        self.options = None
+        self.worktrees = self
+        self.fault: Exception | None = None
+
+    async def run_task(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def set(self, request: dict[str, Any]) -> dict[str, Any]:
+        return await self._work("set", {"is": "set"})
+
+    async def asked_sync(self, request: dict[str, Any], _: object) -> dict[str, Any]:
+        return await self._work("sync", {"is": "synced"})
+
+    async def reread(self) -> None:
+        await self._work("reread", {})
+
+    async def _work(self, what: str, gives: dict[str, Any]) -> dict[str, Any]:
+        self.log.append(what)
+        try:
+            if self.fault is not None:
+                raise self.fault
+            await self.turn.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)  # as a thread that is at work
+            self.log.append(f"{what} ends")
+        return gives
+
+
+class RunsNodes:
+    """Rosters with fake nodes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.nodes: dict[str, FakeNode] = {}  # the last of each name
+
+        async def open_(_roster: Roster, its: WantedRepository, stack: AsyncExitStack) -> FakeNode:
+            self.log.append(f"opens {' '.join(its.options)}".strip())
+            stack.callback(self.log.append, "closes")
+            node = self.nodes[its.name] = FakeNode(self.log)
+            return node
+
+        async def watch(*_: object) -> None: ...
+
+        monkeypatch.setattr(Roster, "_open", open_)
+        monkeypatch.setattr(roster_module, "watch_inbox_task", watch)
+
+    def run(
+        self, tmp_path: Path, act: Callable[[Service, Roster], Awaitable[None]], *repositories: WantedRepository
+    ) -> None:
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nothing: Any = None
+                roster = Roster(nothing, nothing, nursery, lambda _: OwnOptions(NodeOptions(), TrustGiven()))
+                configuration = Configuration(repositories=repositories)
+                places = Places(tmp_path / "gtfs.conf", tmp_path, tmp_path / "run")
+                check = OptionsCheck(lambda words: None, lambda words: None)
+                added = AddedRepositories(places.added)
+                service = Service(places, configuration, lambda: configuration, check, added, roster, nursery)
+                await service.start()
+                await roster.wait_tried()
+                with trio.fail_after(1000):
+                    await act(service, roster)
+                nursery.cancel_scope.cancel()
+
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> RunsNodes:
+    return RunsNodes(monkeypatch)
+
+
+@pytest.mark.parametrize("until", ["set", "sync"])
+def test_what_a_mirror_is_told_has_ended_before_another_node_has_its_repository_and_who_asked_hears_so(
+    nodes: RunsNodes, tmp_path: Path, until: str
+) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        heard: list[str] = []
+
+        async def ask() -> None:
+            with pytest.raises(NodeEnded, match="a has ended meanwhile"):
+                await service.handlers()["mirror"]({"name": "a"}, tell)
+            heard.append("so")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            if until == "sync":
+                nodes.nodes["a"].turn.set()
+                nodes.nodes["a"].turn = trio.Event()
+                while "sync" not in nodes.log:  # noqa: ASYNC110  nobody reports it
+                    await trio.sleep(1)
+            await roster.want([wanted("a", "poll=1h")])
+            await roster.wait_tried()
+        assert heard == ["so"]
+
+    nodes.run(tmp_path, act, wanted("a"))
+    ended = ["set", "set ends"] + (["sync", "sync ends"] if until == "sync" else [])
+    assert nodes.log == ["opens", *ended, "closes", "opens poll=1h", "closes"]
+
+
+def test_who_asked_a_mirror_and_hung_up_leaves_nothing_that_goes_on(nodes: RunsNodes, tmp_path: Path) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        with trio.move_on_after(5) as scope:
+            await service.handlers()["mirror"]({"name": "a"}, tell)
+        assert scope.cancelled_caught and nodes.log == ["opens", "set", "set ends"]
+        nodes.nodes["a"].turn.set()
+        done = await service.handlers()["mirror"]({"name": "a"}, tell)
+        assert done == {"is": "set", "sync": {"is": "synced"}}
+
+    nodes.run(tmp_path, act, wanted("a"))
+
+
+def test_a_fault_in_what_was_asked_is_for_who_asked_and_the_node_goes_on(nodes: RunsNodes, tmp_path: Path) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        nodes.nodes["a"].fault = KeyError("oid")
+        with pytest.raises(KeyError):
+            await service.handlers()["mirror"]({"name": "a"}, tell)
+        await trio.sleep(100)
+        assert stages(roster) == {"a": "running"} and "closes" not in nodes.log
+
+    nodes.run(tmp_path, act, wanted("a"))
+
+
+def test_a_node_that_ends_while_it_reads_its_settings_again_hinders_no_other(nodes: RunsNodes, tmp_path: Path) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(roster.reread)
+            await trio.testing.wait_all_tasks_blocked()
+            nodes.nodes["b"].turn.set()
+            await roster.want([wanted("b")])
+        # The first has closed when it had ended that, and the second took its settings up.
+        assert sorted(nodes.log[2:]) == ["closes", *["reread"] * 2, *["reread ends"] * 2]
+        assert nodes.log[2:4] == ["reread", "reread ends"] and stages(roster) == {"b": "running"}
+
+    nodes.run(tmp_path, act, wanted("a"), wanted("b"))
+
+
+def test_a_node_that_ends_while_it_is_judged_is_one_that_does_not_run(
+    nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def judge(node: FakeNode, **_: object) -> None:
+        await node.reread()
+
+    monkeypatch.setattr("gtfs.daemon.overview.judge_node", judge)
+
+    async def act(service: Service, roster: Roster) -> None:
+        found: list[Any] = []
+
+        async def look() -> None:
+            found.extend(await judge_roster(roster, Thresholds()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked()
+            await roster.want([])
+        assert [each.name for each in found] == ["a"] and nodes.log[1:] == ["reread", "reread ends", "closes"]
+
+    nodes.run(tmp_path, act, wanted("a"))
+
+
+def test_a_fault_in_one_that_reads_its_settings_again_hinders_no_other(nodes: RunsNodes, tmp_path: Path) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        nodes.nodes["a"].fault = KeyError("oid")
+        nodes.nodes["b"].turn.set()
+        await roster.reread()
+        assert nodes.log[2:] == ["reread", "reread ends"] * 2 and stages(roster) == {"a": "running", "b": "running"}
+
+    nodes.run(tmp_path, act, wanted("a"), wanted("b"))
+
+
+def test_no_node_closes_while_a_thread_looks_at_the_states_of_all(
+    nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    async def act(service: Service, roster: Roster) -> None:
+        monkeypatch.setattr(roster_module, "_rest", lambda rested: seen.append((len(rested), roster._resting.locked())))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(roster.rest_task)
+            while not seen:  # noqa: ASYNC110  nobody reports it
+                await trio.sleep(1)
+            assert seen[0] == (1, True)
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery, roster._resting:
+            nursery.start_soon(roster.want, [])
+            await trio.testing.wait_all_tasks_blocked()
+            assert roster.nodes() == [] and nodes.log == ["opens"]
+        assert nodes.log == ["opens", "closes"]
+
+    nodes.run(tmp_path, act, wanted("a"))
 
 
 def test_an_error_of_the_only_one_is_one_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,3 +130,24 @@ def test_an_answer_of_a_node_comes_with_its_progress(tmp_path):
         return done, told
 
     assert trio.run(main) == ({"x": 2}, [{"packs": 1}])
+
+
+@pytest.mark.warns
+def test_a_fault_of_ours_in_one_request_is_told_and_logged_with_its_place_and_all_goes_on(tmp_path, caplog):
+    async def fail(request, tell):
+        raise KeyError("oid")
+
+    async def fine(request, tell):
+        return {"is": "fine"}
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_task, listen(tmp_path), {"publish": fail, "status": fine})
+            with pytest.raises(NodeFailed, match=r"a fault of gtfs hindered it \(KeyError: 'oid'\)") as error:
+                await trio.to_thread.run_sync(ask_node, tmp_path, {"do": "publish"}, print)
+            assert error.value.exit_code == 1
+            assert await trio.to_thread.run_sync(ask_node, tmp_path, {"do": "status"}, print) == {"is": "fine"}
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError]
