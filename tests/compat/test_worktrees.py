@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import History
+from history import History, bomb
 
 from gtfs.ids import ObjectId
 from gtfs.repo import checkout
@@ -162,15 +162,6 @@ def test_a_ref_that_is_not_there_yet_or_that_went_is_named_and_nothing_else_stop
     # A branch of the name of a tag is what is meant.
     second = web.commit({"a": b"2"}, "refs/heads/v1")
     assert follow_worktrees(web.state, lambda: False)[1].at == second
-
-
-def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> ObjectId:
-    """A commit of a few small trees that stands for names ** levels files."""
-    oid, kind = history.put("blob", blob), "100644 blob"
-    for _ in range(levels):
-        lines = "".join(f"{kind} {oid.hex()}\t{n:02}\n" for n in range(names))
-        oid, kind = ObjectId(bytes.fromhex(history.git("mktree", stdin=lines.encode()).decode())), "040000 tree"
-    return history.commit(tree=oid)
 
 
 @pytest.mark.parametrize("limit", ["files and directories", "bytes of names"])
