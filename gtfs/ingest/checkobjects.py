@@ -241,15 +241,17 @@ class _PackCheck:
             stack = [root]
             while stack:
                 oid = stack[-1]
-                below = [child for child in self._subtrees[oid] if child not in depth]
-                if below and oid not in depth:
+                if oid in depth:
+                    stack.pop()
+                    continue
+                below = dict.fromkeys(child for child in self._subtrees[oid] if child not in depth)
+                if below:
                     stack += below
                     continue
                 stack.pop()
-                if oid not in depth:
-                    depth[oid] = 1 + max((depth[child] for child in self._subtrees[oid]), default=0)
-                    if depth[oid] > self._limits.tree_depth:
-                        raise BadObject(oid, f"over the limit tree_depth: {self._limits.tree_depth}")
+                depth[oid] = 1 + max((depth[child] for child in self._subtrees[oid]), default=0)
+                if depth[oid] > self._limits.tree_depth:
+                    raise BadObject(oid, f"over the limit tree_depth: {self._limits.tree_depth}")
 
 
 LookInside = Callable[[str, ObjectId], Iterator[_Found]]

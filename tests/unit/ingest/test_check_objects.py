@@ -6,6 +6,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import names
-from gtfs.ingest.checkobjects import BadObject, check_pack
+from gtfs.ingest.checkobjects import BadObject, _PackCheck, check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, TABLE, Finding, Leniency, Severity
 from gtfs.ingest.inside import Inside, Read
 from gtfs.pack.decode import Decoded, decode
@@ -451,3 +452,19 @@ def test_of_many_lines_of_a_gitattributes_no_list_is_made() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_each_tree_is_looked_at_a_few_times_for_the_depth_however_often_it_is_named() -> None:
+    looked: list[int] = []
+
+    class Children(list[ObjectId]):
+        def __iter__(self) -> Iterator[ObjectId]:
+            looked.append(len(looked))
+            return super().__iter__()
+
+    ids = [ObjectId(b"%020d" % n) for n in range(50)]
+    check = _PackCheck([A], SHA1, LIMITS, None, Inside(), STRANGERS, [], None, {})
+    check._subtrees = {oid: Children([below] * 1000) for oid, below in pairwise(reversed(ids))}
+    check._subtrees[ids[0]] = Children()
+    check._check_depth()
+    assert len(looked) < 4 * len(ids)
