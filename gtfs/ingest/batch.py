@@ -20,6 +20,7 @@ from gtfs.pack.decode import apply_found
 from gtfs.pack.format import BLOB, HEADER, MAGIC, REF_DELTA, VERSION, entry_header
 from gtfs.pack.limits import MIB
 from gtfs.pack.scan import Entry, PackBytes, inflate
+from gtfs.pack.trees import RawObject
 from gtfs.trust.policy import Vouch
 
 # Each batch costs git a process, and every base from another batch once more; while it is at work the next is made.
@@ -197,6 +198,11 @@ class Batch:
             data = inflate(stream, entry) if data is None else apply_found(data, inflate(stream, entry), entry)
         assert data is not None
         return kind, data
+
+    def over(self, oid: ObjectId, most_bytes: int) -> RawObject | None:
+        """Kind and size of an object that was written, if it is larger than that."""
+        place = self._places.get(oid)
+        return None if place is None or place.size <= most_bytes else RawObject(place.kind, place.size, None)
 
     def end(self) -> None:
         """Nothing more will be added; raises OSError."""

@@ -13,24 +13,23 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
-from gtfs.ingest import gitmodules, names
+from gtfs.ingest import names
 from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
 from gtfs.ingest.headers import find_in_commit, find_in_tag
+from gtfs.ingest.inside import LINK, Inside, Read
 from gtfs.ingest.passedtrees import PassedTree, PassedTrees, TreeEntry
 from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
-from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.limits import Limits
 from gtfs.pack.objects import kind_of_mode, read_commit_names, read_tag_target, tree_entries
+from gtfs.pack.trees import RawObject
 
 _GITLINK: Final = b"160000"
 _SYMLINK: Final = b"120000"
 _MODES: Final = frozenset((b"40000", b"100644", b"100755", _SYMLINK, _GITLINK))
 _PADDED: Final = frozenset((b"040000", b"0100644", b"0100755", b"0120000"))  # as some libraries once wrote them
 _LINK_BITS: Final = 0o120000
-_MAX_LINK_BYTES: Final = 4096  # PATH_MAX: a longer target cannot be followed, so it does no harm
-_ATTRIBUTES_BYTES: Final = 100 * MIB  # of a .gitattributes, and
-_ATTRIBUTES_LINE: Final = 2048  # of a line of it: git's attr.h
 
 
 class BadObject(CorruptPack):
@@ -63,7 +62,8 @@ def check_pack(
     fmt: ObjectFormat,
     limits: Limits,
     *,
-    read: Callable[[ObjectId], bytes | None] | None = None,
+    read: Read | None = None,
+    inside: Inside | None = None,
     leniency: Leniency = STRANGERS,
     findings: list[Finding] | None = None,
     passed: PassedTrees | None = None,
@@ -71,13 +71,15 @@ def check_pack(
 ) -> ObjectId:
     """Judge a whole commit pack: each object, that all hang together, and what links and `.gitmodules` contain.
 
-    ``name`` is the id that the pack's name states. ``read`` gives a blob that ``decoded`` does not hold, or None where
-    it is unknown: it is asked for symbolic links and `.gitmodules` files only, also for those outside of the pack.
+    ``name`` is the id that the pack's name states. ``read`` gives what ``decoded`` does not hold, see `Inside.faults`:
+    it is asked for symbolic links and `.gitmodules` files only, also for those outside of the pack. ``inside``, of the
+    same ingest, remembers what was found in them.
     The faults that the pack may have are added to ``findings``. Gives the first object's id; raises `BadObject`.
     With ``passed``, of the same ingest, only what is new is looked at in a tree whose delta (of ``deltas``, by
     `Entry.offset`) stands on one that passed; what is found is the same, and this pack's own trees are added to it.
     """
-    check = _PackCheck(decoded, fmt, limits, read, leniency, [] if findings is None else findings, passed, deltas)
+    findings = [] if findings is None else findings
+    check = _PackCheck(decoded, fmt, limits, read, inside or Inside(), leniency, findings, passed, deltas)
     oid = check.run(name)
     if passed is not None:
         passed.add(check.passing)
@@ -92,7 +94,8 @@ class _PackCheck:
         decoded: Sequence[Decoded],
         fmt: ObjectFormat,
         limits: Limits,
-        read: Callable[[ObjectId], bytes | None] | None,
+        read: Read | None,
+        inside: Inside,
         leniency: Leniency,
         findings: list[Finding],
         passed: PassedTrees | None,
@@ -106,6 +109,7 @@ class _PackCheck:
         self._fmt = fmt
         self._limits = limits
         self._read = read
+        self._inside = inside
         self._leniency = leniency
         self._findings = findings
         self._by_oid = {d.oid: d for d in decoded}
@@ -215,23 +219,20 @@ class _PackCheck:
         # A .gitattributes that another pack brought is not read.
         self._looked_inside = self._looked_inside or what != names.GITATTRIBUTES
         there = self._by_oid.get(oid)
-        data = there.data if there is not None else None
         if what == names.GITATTRIBUTES and there is None:
             return
-        if there is not None and there.size > _LARGEST[what]:
-            if what in _TOO_LARGE:
-                yield _Found(f"{_TOO_LARGE[what]}: {there.size} bytes", oid)
-            return
-        if data is None and self._read is not None:
-            data = self._read(oid)
-        if data is None:
-            if there is not None:
-                raise CorruptPack(f"the {what} {oid.hex()} cannot be read")
-            return
-        for text in _IN_CONTENTS[what](data):
+        for text in self._inside.faults(what, oid, self._read_object):
             finding = Finding(oid, text)
             if there is not None or finding.fault.severity is not Severity.CARRIED or not self._leniency.promised:
                 yield _Found(text, oid)
+
+    def _read_object(self, oid: ObjectId, most: int) -> RawObject | None:
+        """For `Inside.faults`: an object of the pack, or another."""
+        there = self._by_oid.get(oid)
+        held = None if there is None else RawObject(there.kind, there.size, there.data)
+        if held is not None and (held.data is not None or held.size > most):
+            return held
+        return (self._read(oid, most) if self._read is not None else None) or held
 
     def _check_depth(self) -> None:
         """Hold the longest way down through the pack's own trees to the limit; without recursion, each tree once."""
@@ -240,41 +241,18 @@ class _PackCheck:
             stack = [root]
             while stack:
                 oid = stack[-1]
-                below = [child for child in self._subtrees[oid] if child not in depth]
-                if below and oid not in depth:
+                if oid in depth:
+                    stack.pop()
+                    continue
+                below = dict.fromkeys(child for child in self._subtrees[oid] if child not in depth)
+                if below:
                     stack += below
                     continue
                 stack.pop()
-                if oid not in depth:
-                    depth[oid] = 1 + max((depth[child] for child in self._subtrees[oid]), default=0)
-                    if depth[oid] > self._limits.tree_depth:
-                        raise BadObject(oid, f"over the limit tree_depth: {self._limits.tree_depth}")
+                depth[oid] = 1 + max((depth[child] for child in self._subtrees[oid]), default=0)
+                if depth[oid] > self._limits.tree_depth:
+                    raise BadObject(oid, f"over the limit tree_depth: {self._limits.tree_depth}")
 
-
-_LINK: Final = "symbolic link"
-
-
-def _in_attributes(data: bytes) -> tuple[str, ...]:
-    longest = max(map(len, data.split(b"\n")))
-    return (f"gitattributesLineLength: {longest} bytes",) if longest >= _ATTRIBUTES_LINE else ()
-
-
-def _in_link(data: bytes) -> tuple[str, ...]:
-    fault = names.link_fault(data)
-    return (fault,) if fault else ()
-
-
-_IN_CONTENTS: Final[dict[str, Callable[[bytes], tuple[str, ...]]]] = {
-    _LINK: _in_link,
-    names.GITMODULES: gitmodules.find_faults,
-    names.GITATTRIBUTES: _in_attributes,
-}
-_LARGEST: Final = {
-    _LINK: _MAX_LINK_BYTES,
-    names.GITMODULES: gitmodules.MAX_BYTES,
-    names.GITATTRIBUTES: _ATTRIBUTES_BYTES,
-}
-_TOO_LARGE: Final = {names.GITMODULES: "gitmodulesLarge", names.GITATTRIBUTES: "gitattributesLarge"}
 
 LookInside = Callable[[str, ObjectId], Iterator[_Found]]
 
@@ -367,7 +345,7 @@ def _find_in_links(entries: list[TreeEntry], look_inside: LookInside | None) -> 
                 link, directory = names.shown(name), names.shown(other)
                 yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
             if look_inside is not None:
-                yield from look_inside(_LINK, oid)
+                yield from look_inside(LINK, oid)
 
 
 def _folded(name: bytes) -> str:

@@ -14,21 +14,22 @@ from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, Finding, Leniency
+from gtfs.ingest.inside import Inside, Read
 from gtfs.ingest.passedtrees import MAX_BYTES, PassedTrees
 from gtfs.pack.decode import Decoded, decode, reread
-from gtfs.pack.format import COMMIT, TAG, CorruptPack
+from gtfs.pack.format import BLOB, COMMIT, TAG, CorruptPack
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.objects import read_commit_names, read_made_s, read_tag_target
 from gtfs.pack.scan import PackBytes, Scan, check_digest, inflate, scan
+from gtfs.pack.trees import RawObject
 from gtfs.trust.policy import Vouch
 from gtfs.trust.several import Search, SignedRaw
 
 _KEEP_INFLATED = 16 * MIB  # bytes a scan may keep for the decoder
 _ENTRY_BYTES = 512  # about, of what Python keeps for an entry
-_SMALL = 4096  # bytes; PATH_MAX, and so the longest link
-_SMALL_COUNT = 4096
 
-Lookup = Callable[[ObjectId], tuple[int, bytes] | None]
+# Kind and size of an object outside of the pack and, unless it has more bytes than that, its contents.
+Lookup = Callable[[ObjectId, int], RawObject | None]
 
 
 class Waiting(GtfsError):
@@ -129,11 +130,11 @@ class Examiner:
         self._gate = gate
         self._passed_bytes = passed_bytes  # of trees that a delta may stand on
         self._passed = PassedTrees(fmt, limits, passed_bytes)
-        self._small: dict[ObjectId, bytes] = {}  # link targets, which every new tree beside them names again
+        self._inside = Inside()
 
     def forget(self) -> None:
         """Give back what is kept for the next packs."""
-        self._small.clear()
+        self._inside.clear()
         self._passed = PassedTrees(self._fmt, self._limits, self._passed_bytes)
 
     def scan(self, pack: PackBytes, oid: ObjectId, promised: PackDigest | None = None) -> Examination:
@@ -180,20 +181,26 @@ class Examiner:
     def _decode_and_check(
         self, of: Examination, lookup: Lookup, leniency: Leniency, *, keep: bool = False
     ) -> tuple[list[Decoded], tuple[Finding, ...]]:
+
+        def base(oid: ObjectId) -> tuple[int, bytes] | None:
+            raw = lookup(oid, self._limits.delta_object_bytes)
+            return None if raw is None or raw.data is None else (raw.kind, raw.data)
+
         decoded = of.decoded
         if decoded is None:
-            decoded = decode(of.pack, of.scan, self._fmt, self._limits, lookup)
+            decoded = decode(of.pack, of.scan, self._fmt, self._limits, base)
         if of.checked_for == leniency:
             return decoded, of.findings
         found: list[Finding] = []
         unknown: list[ObjectId] = []
-        read = self._reader(lambda: reread(of.pack, decoded, lookup), lookup, unknown)
+        read = self._reader(lambda: reread(of.pack, decoded, base), lookup, unknown)
         check_pack(
             of.oid,
             decoded,
             self._fmt,
             self._limits,
             read=read,
+            inside=self._inside,
             leniency=leniency,
             findings=found,
             passed=self._passed,
@@ -209,24 +216,17 @@ class Examiner:
 
     def _reader(
         self, make_own: Callable[[], Callable[[ObjectId], bytes | None]], lookup: Lookup, unknown: list[ObjectId]
-    ) -> Callable[[ObjectId], bytes | None]:
+    ) -> Read:
         """What the check asks for the targets of links that a new tree names, whether this pack brought them or not."""
         own: Callable[[ObjectId], bytes | None] | None = None  # few packs need it
 
-        def read(oid: ObjectId) -> bytes | None:
+        def read(oid: ObjectId, most: int) -> RawObject | None:
             nonlocal own
-            data = self._small.get(oid)
-            if data is None:
-                own = own or make_own()
-                data = own(oid)
-                if data is None and (found := lookup(oid)) is not None:
-                    data = found[1]
-                if data is not None and len(data) <= _SMALL:
-                    if len(self._small) >= _SMALL_COUNT:
-                        self._small.clear()
-                    self._small[oid] = data
-            if data is None:
+            own = own or make_own()
+            data = own(oid)
+            found = lookup(oid, most) if data is None else RawObject(BLOB, len(data), data)
+            if found is None:
                 unknown.append(oid)
-            return data
+            return found
 
         return read

@@ -23,7 +23,7 @@ from gtfs.ingest.gate import PolicyGate
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import PackBytes
-from gtfs.pack.trees import MissingObject
+from gtfs.pack.trees import MissingObject, RawObject
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.encoding import Find
 from gtfs.repo.processes import cache_bytes, count_workers, run_on_workers
@@ -60,8 +60,8 @@ class Foresight:
         """What says of a pack what is foretold, None if that is nothing; it keeps ``cached`` bytes of trees."""
         examiner = _examiner(fmt, self.limits, cached)
 
-        def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
-            return find(oid, self.object_bytes)
+        def lookup(oid: ObjectId, most: int) -> RawObject | None:
+            return find(oid, min(most, self.object_bytes))
 
         def look(oid: ObjectId, pack: PackBytes) -> Foretold | None:
             try:
@@ -166,12 +166,11 @@ class _Foreseer:
                 found.append((place.oid, findings))
         return Foreseen(packs, size, found, None)
 
-    def _lookup(self, oid: ObjectId) -> tuple[int, bytes] | None:
+    def _lookup(self, oid: ObjectId, most: int) -> RawObject | None:
         try:
-            raw = self._reader.read(oid, self._object_bytes)
+            return self._reader.read(oid, min(most, self._object_bytes))
         except MissingObject:
             return None
-        return None if raw.data is None else (raw.kind, raw.data)
 
     def close(self) -> None:
         self._reader.close()

@@ -28,7 +28,7 @@ from gtfs.ingest.recent import Contents, Recent
 from gtfs.ingest.upcoming import Upcoming
 from gtfs.pack.decode import MissingBase
 from gtfs.pack.limits import Limits
-from gtfs.pack.trees import MissingObject
+from gtfs.pack.trees import MissingObject, RawObject
 from gtfs.reel.index import Index
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.repo.catfile import CatFile
@@ -108,7 +108,7 @@ class Ingest:
         """
         self._look_again()
         with suppress(Waiting):
-            self._examiner.examine(examination, promised, self._from_repository, self._absent, keep=True)
+            self._examiner.examine(examination, promised, self._look_up, self._absent, keep=True)
 
     def run(
         self,
@@ -221,11 +221,17 @@ class Ingest:
                 found = before.read(oid, most_bytes, self._from_repository)
             return found or self._from_repository(oid)
 
-        def lookup(oid: ObjectId) -> Contents | None:
-            found = self._recent.get(oid) or batch.read(oid, most_bytes, lookup_before) or lookup_before(oid)
-            if found is not None:
-                self._recent.put(oid, found)
-            return found
+        def lookup(oid: ObjectId, most: int) -> RawObject | None:
+            large = batch.over(oid, most) or (before.over(oid, most) if before is not None else None)
+            if large is not None:
+                return large
+            found = self._recent.get(oid) or batch.read(oid, most_bytes, lookup_before)
+            if found is None and before is not None:
+                found = before.read(oid, most_bytes, self._from_repository)
+            raw = self._look_up(oid, most) if found is None else RawObject(found[0], len(found[1]), found[1])
+            if raw is not None and raw.data is not None:
+                self._recent.put(oid, (raw.kind, raw.data))
+            return raw
 
         def absent(parents: Sequence[ObjectId]) -> list[ObjectId]:
             return self._absent([p for p in parents if p not in batch.oids and p not in before_oids])
@@ -316,12 +322,15 @@ class Ingest:
             doubt(self._index)
         return have_lost
 
-    def _from_repository(self, oid: ObjectId) -> tuple[int, bytes] | None:
+    def _look_up(self, oid: ObjectId, most: int) -> RawObject | None:
         try:
-            raw = self._reader.read(oid, self._limits.delta_object_bytes)
+            return self._reader.read(oid, most)
         except MissingObject:
             return None
-        return None if raw.data is None else (raw.kind, raw.data)
+
+    def _from_repository(self, oid: ObjectId) -> Contents | None:
+        raw = self._look_up(oid, self._limits.delta_object_bytes)
+        return None if raw is None or raw.data is None else (raw.kind, raw.data)
 
     def _absent(self, parents: Sequence[ObjectId]) -> list[ObjectId]:
         asked = [p for p in parents if p not in self._unpacked]

@@ -22,6 +22,7 @@ _REMARKABLE: Final = re.compile(
 # No byte that such a name has besides a first dot: deleting all others is quicker than a search for these.
 _UNREMARKABLE: Final = bytes(b for b in range(256) if b not in b"/\\~\x7f\xe2\xef" and not 0 < b < 0x20)
 _SHOWN: Final = 120  # bytes
+_REMEMBERED: Final = 4096  # bytes of a name: a tree of somebody else's may have longer ones than there is memory
 _ANNEX: Final = re.compile(rb"(?:\.\./)*+\.git/annex/objects/([^\0\\]+)\Z", re.DOTALL)
 _CONTROL: Final = re.compile(rb"[\x01-\x1f\x7f]")
 
@@ -74,11 +75,17 @@ class Look(NamedTuple):
     control: bool  # has ASCII control characters: real history has them in files, and never in submodules
 
 
-@lru_cache(maxsize=32768)
 def look_at(name: bytes) -> Look | None:
     """What is remarkable about a name, or None."""
+    return _look_once(name) if len(name) <= _REMEMBERED else _look(name)
+
+
+def _look(name: bytes) -> Look | None:
     look = Look(_find_fault(name), _special_file(name), _CONTROL.search(name) is not None)
     return look if any(look) else None
+
+
+_look_once = lru_cache(maxsize=32768)(_look)
 
 
 def _find_fault(name: bytes) -> str | None:

@@ -28,6 +28,7 @@ enum { COMMIT = 1, TREE = 2, BLOB = 3, TAG = 4, REF_DELTA = 7 }; /* pack/format.
 #define WHOLE_MAX (32 * 1024 * 1024) /* larger streams are for Python, whose steps can be interrupted; STREAM_BYTES of
                                       * pack/decode.py */
 #define FREE_EXPANSION_BYTES ((int64_t)64 << 20) /* pack/account.py */
+#define BASES_BYTES ((int64_t)64 << 20) /* of objects outside that are held at once; Python holds one at a time */
 #define DELTA_HEAD_BYTES 20
 
 /* What a step says. */
@@ -506,6 +507,7 @@ struct objects {
     PyObject *rows;                         /* list: fields of `decode.Decoded` */
     Py_ssize_t oid_bytes;
     long long structure, room; /* bytes that deltas have made of commits, trees and tags, and may make */
+    int64_t bases_bytes;       /* of what `bases` holds */
 };
 
 /* hash(header + data), or the same in two steps; NULL and an exception on failure. */
@@ -590,8 +592,9 @@ static enum verdict
 find_base(struct objects *o, PyObject *id, int *kind, PyObject **data)
 {
     PyObject *found = PyDict_GetItemWithError(o->bases, id);
+    int is_new = found == NULL;
 
-    if (found == NULL) {
+    if (is_new) {
         int known = PyErr_Occurred() ? -1 : PyDict_Contains(o->own, id);
         if (known != 0)
             return known < 0 ? FAILED : LEFT;
@@ -609,7 +612,11 @@ find_base(struct objects *o, PyObject *id, int *kind, PyObject **data)
     *data = PyTuple_GetItem(found, 1);
     if (PyErr_Occurred())
         return FAILED;
-    return *kind >= COMMIT && *kind <= TAG && PyBytes_Check(*data) ? GOOD : LEFT;
+    if (*kind < COMMIT || *kind > TAG || !PyBytes_Check(*data))
+        return LEFT;
+    if (is_new)
+        o->bases_bytes += PyBytes_Size(*data);
+    return o->bases_bytes <= BASES_BYTES ? GOOD : LEFT;
 }
 
 static enum verdict

@@ -2,8 +2,8 @@
 """Decoding of design.md §8.2: every object of a scanned pack, its deltas applied and its id recomputed.
 
 Takes a `Scan` of the same bytes on trust for lengths and nothing else. What objects mean is not looked at: that is
-`gtfs.ingest.checkobjects`. Holds at most `HELD_BYTES` of blobs, and a few copies of one object. Any thread; ``lookup``
-is called on the same one.
+`gtfs.ingest.checkobjects`. Holds at most `HELD_BYTES` of blobs, a few copies of one object, and in C 64 MiB of what
+deltas stand on outside of the pack. Any thread; ``lookup`` is called on the same one.
 """
 
 from __future__ import annotations

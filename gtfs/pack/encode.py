@@ -139,18 +139,17 @@ class Encoder:
             oid, introduction.kind, introduction.time_s, introduction.parents, length, digest, account.needs()
         )
 
-    def find(self, oid: ObjectId, limit: int) -> tuple[int, bytes] | None:
-        """Kind and contents of an object, None where it is missing or longer than ``limit``; what a pack that was just
-        encoded stands on is mostly at hand."""
+    def find(self, oid: ObjectId, limit: int) -> RawObject | None:
+        """An object, None where it is missing, without its contents where it is longer than ``limit``; what a pack that
+        was just encoded stands on is mostly at hand."""
         tree = self._walker.cached_tree(oid)
         data = self._recent.get((oid, BLOB)) if tree is None else tree.raw
         if data is not None:
-            return (BLOB if tree is None else TREE, data) if len(data) <= limit else None
+            return RawObject(BLOB if tree is None else TREE, len(data), data if len(data) <= limit else None)
         try:
-            raw = self._reader.read(oid, limit)
+            return self._reader.read(oid, limit)
         except MissingObject:
             return None
-        return None if raw.data is None else (raw.kind, raw.data)
 
     def _ask(self, items: Sequence[Introduced]) -> None:
         """Let the reader look for blobs and their bases; most of these are at hand."""

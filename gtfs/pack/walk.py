@@ -6,7 +6,7 @@ Reads through `TreeReader`; decides nothing about encodings. One thread for each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -110,16 +110,21 @@ class Walker:
         """Where one of a commit's new objects stands in its tree, None for the commit itself and for tags."""
         n = self._fmt.oid_bytes
         new = {item.oid for item in introduction.objects if item.kind == TREE}
-        todo = [(b"", item.oid) for item in introduction.objects[1:2] if introduction.kind == COMMIT]
+        todo = [item.oid for item in introduction.objects[1:2] if introduction.kind == COMMIT]
+        above = dict.fromkeys(todo, (ObjectId(b""), b""))  # of each tree that was met: what names it, and how
         while todo:
-            above, tree = todo.pop()
+            tree = todo.pop()
             for entry in self._trees.entries(tree):
-                child, path = ObjectId(entry[-n:]), above + entry_name(entry, n)
+                child = ObjectId(entry[-n:])
                 if child == oid:
-                    return path
-                if child in new and is_tree(entry):
-                    new.discard(child)
-                    todo.append((path + b"/", child))
+                    path = [entry_name(entry, n)]
+                    while above[tree][0]:
+                        tree, name = above[tree]
+                        path.append(name)
+                    return b"/".join(path[::-1])
+                if child in new and child not in above and is_tree(entry):
+                    above[child] = (tree, entry_name(entry, n))
+                    todo.append(child)
         return None
 
     def _read(self, oid: ObjectId) -> RawObject:
@@ -195,7 +200,7 @@ class Walker:
                 child = ObjectId(entry[-n:])
                 if child in same or child in present:
                     continue
-                base = same[0] if same else None
+                base = next(iter(same), None)
                 if not is_tree(entry):
                     blobs.setdefault(child, Introduced(child, BLOB, base))
                 elif child not in trees:
@@ -210,44 +215,59 @@ class Walker:
         self._seen.add(root, (*trees, *blobs))
         return [*trees.values(), *blobs.values()]
 
-    def _changed(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
-        """The entries of a tree that no old tree has literally, gitlinks left out, each with design.md's `same`."""
-        n = self._fmt.oid_bytes
+    def _changed(self, tree: ObjectId, old_trees: Collection[ObjectId]) -> list[tuple[bytes, Collection[ObjectId]]]:
+        """The entries of a tree that no old tree has literally, gitlinks left out, each with design.md's `same`.
+
+        Without repeats: what stands for an old tree six times would ask for 36 below it, and so on.
+        """
         if not old_trees:
-            return [(e, []) for e in self._trees.entries(tree) if entry_kind(e) != COMMIT]
-        found = [self._trees.difference(old, tree) for old in old_trees]
-        come = found[0].come
-        for other in found[1:]:
-            lacking = frozenset(other.come)
-            come = [e for e in come if e in lacking]
-        if not all(one.is_plain for one in found):
-            return self._changed_oddly(tree, old_trees)
-        by_name = [_by_name(one.gone, n) for one in found]
-        changed = []
-        for e in come:
-            if (kind := entry_kind(e)) != COMMIT:
-                key = (entry_name(e, n), kind == TREE)
-                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
-        return changed
+            return [(e, ()) for e in self._trees.entries(tree) if entry_kind(e) != COMMIT]
+        come: list[bytes] | None = None
+        same = _Same(self._fmt.oid_bytes)
+        for old in old_trees:
+            found = self._trees.difference(old, tree)
+            if not found.is_plain:
+                return self._changed_oddly(tree, old_trees)
+            if come is None:
+                come = found.come
+            else:
+                lacking = frozenset(found.come)
+                come = [e for e in come if e in lacking]
+            same.add(found.gone)
+        return same.beside(come or ())
 
-    def _changed_oddly(self, tree: ObjectId, old_trees: list[ObjectId]) -> list[tuple[bytes, list[ObjectId]]]:
+    def _changed_oddly(
+        self, tree: ObjectId, old_trees: Collection[ObjectId]
+    ) -> list[tuple[bytes, Collection[ObjectId]]]:
         """The same where a tree repeats a name: what it shares with another one may matter, too."""
-        n = self._fmt.oid_bytes
-        old = [self._trees.entries(o) for o in old_trees]
-        known = frozenset(e for entries in old for e in entries)
-        by_name = [_by_name(entries, n) for entries in old]
-        changed = []
-        for e in self._trees.entries(tree):
-            if e not in known and (kind := entry_kind(e)) != COMMIT:
-                key = (entry_name(e, n), kind == TREE)
-                changed.append((e, [oid for ids in by_name for oid in ids.get(key, ())]))
-        return changed
+        same = _Same(self._fmt.oid_bytes)
+        known: set[bytes] = set()
+        for old in old_trees:
+            entries = self._trees.entries(old)
+            known.update(entries)
+            same.add(entries)
+        return same.beside(e for e in self._trees.entries(tree) if e not in known)
 
 
-def _by_name(entries: list[bytes], oid_bytes: int) -> dict[tuple[bytes, bool], list[ObjectId]]:
-    """The ids that have each name and kind, gitlinks left out."""
-    found: dict[tuple[bytes, bool], list[ObjectId]] = {}
-    for e in entries:
-        if (kind := entry_kind(e)) != COMMIT:
-            found.setdefault((entry_name(e, oid_bytes), kind == TREE), []).append(ObjectId(e[-oid_bytes:]))
-    return found
+class _Same:
+    """The ids that have each name and kind in old trees, in order and without repeats, gitlinks left out."""
+
+    def __init__(self, oid_bytes: int) -> None:
+        self._oid_bytes = oid_bytes
+        self._found: dict[tuple[bytes, bool], dict[ObjectId, None]] = {}
+
+    def add(self, entries: Iterable[bytes]) -> None:
+        """Take those of the next old tree."""
+        n = self._oid_bytes
+        for e in entries:
+            if (kind := entry_kind(e)) != COMMIT:
+                self._found.setdefault((entry_name(e, n), kind == TREE), {})[ObjectId(e[-n:])] = None
+
+    def beside(self, entries: Iterable[bytes]) -> list[tuple[bytes, Collection[ObjectId]]]:
+        """Entries of the new tree, each with what stands for it in the old ones; those of one name share it."""
+        n = self._oid_bytes
+        return [
+            (e, self._found.get((entry_name(e, n), kind == TREE), ()))
+            for e in entries
+            if (kind := entry_kind(e)) != COMMIT
+        ]

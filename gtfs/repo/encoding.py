@@ -19,7 +19,7 @@ from gtfs.pack.deflate import WrongSize
 from gtfs.pack.encode import Encoder, PackStamp
 from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.scan import PackBytes
-from gtfs.pack.trees import Unencodable
+from gtfs.pack.trees import RawObject, Unencodable
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.processes import cache_bytes, count_workers, run_on_workers
 from gtfs.repo.repository import GitFailed, Repository
@@ -30,7 +30,7 @@ _LONG_RUN = 256  # the same of a long history
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
 _KEPT_BYTES: Final = 8 * MIB  # of a pack that will be looked at; a longer one is mapped
 
-Find = Callable[[ObjectId, int], tuple[int, bytes] | None]  # see `Encoder.find`
+Find = Callable[[ObjectId, int], RawObject | None]  # see `Encoder.find`
 Look = Callable[[ObjectId, PackBytes], Any]
 
 

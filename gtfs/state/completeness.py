@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.ingest.candidate import Candidate, Views
 from gtfs.ingest.checkobjects import BadObject, check_pack
 from gtfs.ingest.faults import Leniency
+from gtfs.ingest.inside import Inside
 from gtfs.pack.decode import Decoded, decode, reread
-from gtfs.pack.format import CorruptPack
+from gtfs.pack.format import BLOB, CorruptPack
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import scan
-from gtfs.pack.trees import MissingObject, Unencodable
+from gtfs.pack.trees import MissingObject, RawObject, Unencodable
 from gtfs.pack.walk import Walker
 from gtfs.reel.index import PackRow
 from gtfs.repo.catfile import CatFile
@@ -70,6 +72,7 @@ class _Proof:
         self._state = state
         self._reader = reader
         self._views = views
+        self._inside = Inside()
         self._walker = Walker(reader, state.repository.fmt)
         self._unencodable = state.index.unencodable.all()  # as in shallow and partial clones; status and publish say it
         self._borrows = state.config.is_fork()  # its parents' packs are another's; that git has them was seen above
@@ -110,14 +113,17 @@ class _Proof:
         """Why every mirror refuses the pack, or None."""
         own = reread(pack, decoded, self._lookup)
 
-        def read(oid: ObjectId) -> bytes | None:
+        def read(oid: ObjectId, most: int) -> RawObject | None:
             data = own(oid)
-            found = self._lookup(oid) if data is None else None
-            return found[1] if found else data
+            if data is not None:
+                return RawObject(BLOB, len(data), data)
+            with suppress(MissingObject):
+                return self._reader.read(oid, most)
+            return None
 
+        fmt, leniency = self._state.repository.fmt, Leniency(True, accepted)
         try:
-            leniency = Leniency(True, accepted)
-            check_pack(row.oid, decoded, self._state.repository.fmt, NO_LIMITS, read=read, leniency=leniency)
+            check_pack(row.oid, decoded, fmt, NO_LIMITS, read=read, inside=self._inside, leniency=leniency)
         except BadObject as e:
             return f"is refused by every mirror: {e.reason}; if it is meant: gtfs init --accept-fault {e.oid.hex()}"
         return None

@@ -17,12 +17,13 @@ from gtfs.ids import ObjectId
 from gtfs.ingest.faults import FaultCounts, Finding, Severity
 from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt, PackPlace, foresee_many
 from gtfs.pack.limits import UNLIMITED
+from gtfs.repo.catfile import CatFile
 from gtfs.repo.work import UNWATCHED, Step, Work
+from gtfs.state.faultpaths import FaultPaths
 from gtfs.state.state import State
 
 _ROWS = 2000  # asked from the index at once
-_SHOWN = 200  # characters of a path in a message
-_PATHS = 200  # objects whose path is looked for, each by a git
+_PATHS = 200  # objects whose path is looked for
 
 
 class Unlisted(NamedTuple):
@@ -114,8 +115,9 @@ def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     repository = state.repository
     file = repository.layout.unlisted_faults
     lines = [f"{u.finding.oid.hex()} # {u.finding.text}; in {u.pack.hex()}" for u in unlisted]
-    for at, one in enumerate(unlisted[:_PATHS]):
-        lines[at] += f" {_path_of(state, one)}"
+    paths = _paths(state, unlisted[:_PATHS])
+    for at, path in enumerate(paths):
+        lines[at] += f" {path}"
     replace_file(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     pack, finding = unlisted[0]
     init = f"gtfs init {repository.path}"
@@ -123,19 +125,17 @@ def _refuse(state: State, unlisted: list[Unlisted]) -> None:
     if unlisted[1:]:
         more, how = f", and {len(unlisted) - 1} more", f"{init} --accept-faults {file}"
     raise UnlistedFaults(
-        f"commit {pack.hex()}, path {_path_of(state, unlisted[0])}, object {finding.oid.hex()}: {finding.text}{more}; "
+        f"commit {pack.hex()}, path {paths[0]}, object {finding.oid.hex()}: {finding.text}{more}; "
         f"mirrors refuse what the catalogue does not list; list it with: {how}"
     )
 
 
-def _path_of(state: State, unlisted: Unlisted) -> str:
-    """Where in the commit the object stands, quoted if it must be; '/' for its root."""
-    listed = state.repository.git("ls-tree", "-r", "-t", "-z", unlisted.pack.hex(), check=False)
-    wanted = unlisted.finding.oid.hex().encode()
-    for line in listed.split(b"\0"):
-        facts, _, path = line.partition(b"\t")
-        if facts.endswith(wanted):
-            text = path.decode("utf-8", "backslashreplace")
-            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-            return text if text.isprintable() else ascii(text)
-    return "/"
+def _paths(state: State, unlisted: list[Unlisted]) -> list[str]:
+    """Where in its commit each object stands."""
+    by_pack: dict[ObjectId, list[ObjectId]] = {}
+    for one in unlisted:
+        by_pack.setdefault(one.pack, []).append(one.finding.oid)
+    with CatFile(state.repository) as reader:
+        paths = FaultPaths(reader, state.repository.fmt)
+        found = {pack: paths.find(pack, oids) for pack, oids in by_pack.items()}
+    return [found[one.pack][one.finding.oid] for one in unlisted]

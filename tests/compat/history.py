@@ -85,3 +85,12 @@ class History:
     def refs(self, below: str = "refs/heads refs/tags") -> dict[str, ObjectId]:
         out = self.git("for-each-ref", "--format=%(refname) %(objectname)", *below.split()).decode()
         return {name: ObjectId(bytes.fromhex(oid)) for name, oid in map(str.split, out.splitlines())}
+
+
+def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> ObjectId:
+    """A commit of a few small trees that stands for names ** levels files."""
+    oid, kind = history.put("blob", blob), "100644 blob"
+    for _ in range(levels):
+        lines = "".join(f"{kind} {oid.hex()}\t{n:02}\n" for n in range(names))
+        oid, kind = ObjectId(bytes.fromhex(history.git("mktree", stdin=lines.encode()).decode())), "040000 tree"
+    return history.commit(tree=oid)

@@ -236,6 +236,8 @@ def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         bytes(12) + data,
     )
     assert made.read(oid, 99, lambda _oid: None) is None
+    assert made.over(oid, 99) == (BLOB, 100, None)
+    assert made.over(oid, 100) is None
     assert made.read(oid, 100, lambda _oid: None) == (BLOB, b"x" * 100)
     assert made.read(ObjectId(b"b" * 20), 100, lambda _oid: None) is None
     made.close()

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from history import History, bomb
 from oddities import EXAMPLES, OddRepository
 
 from gtfs.ids import ObjectId
@@ -16,8 +19,10 @@ from gtfs.ingest.faults import FaultCounts
 from gtfs.ingest.foresight import NOT_LOOKED_AT, Foreseen, Foresight, LookedAt, PackPlace, foresee_many
 from gtfs.pack.limits import Limits
 from gtfs.repo import encoding
+from gtfs.repo.catfile import CatFile
 from gtfs.repo.repository import open_repository
 from gtfs.repo.work import Step, Work
+from gtfs.state import faultpaths
 from gtfs.state.foresee import Unacceptable, UnlistedFaults, foresee
 from gtfs.state.state import State
 
@@ -124,3 +129,45 @@ def test_only_packs_that_were_looked_at_count_as_such() -> None:
         looked_at.add(start, end)
     assert [offset for offset in range(60) if looked_at.has(offset)] == [*range(10, 30), 50]
     assert not NOT_LOOKED_AT.has(0)
+
+
+@pytest.mark.parametrize("trees", [faultpaths.TREES, 4])
+def test_where_a_fault_stands_is_sought_in_each_tree_once(
+    tmp_path: Path, trees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faultpaths, "TREES", trees)
+    history = History(tmp_path / "a.git")
+    bombed = bytes.fromhex(history.git("rev-parse", f"{bomb(history, levels=5, names=16).hex()}^{{tree}}").decode())
+    bad = b"100644 .GiT\0" + history.put("blob", b"x")
+    fault = history.git("hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=bad).decode()
+    root = history.put(
+        "tree", b"40000 a\0%b40000 z\0%b" % (bombed, history.put("tree", b"40000 y\0%b" % bytes.fromhex(fault)))
+    )
+    history.ref("refs/heads/main", history.commit(tree=root))
+    path = "z/y" if trees > 4 else "?"
+    with State(history.repository) as state:
+        state.take_up(Work(jobs=1))
+        wanted = {place.oid for place in places(state)}
+        tracemalloc.start()
+        try:
+            with pytest.raises(UnlistedFaults, match=f"path {re.escape(path)}, object {fault}: hasDotgit"):
+                foresee(state, wanted, ())
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 16 << 20  # of 16 ** 5 paths
+        assert state.layout.unlisted_faults.read_text().endswith(f" {path}\n")
+
+
+def test_a_fault_of_the_root_has_its_path_and_so_has_one_in_a_tagged_tree(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.git")
+    bad = b"100644 .GiT\0" + history.put("blob", b"x")
+    fault = history.git("hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=bad).decode()
+    oid = ObjectId(bytes.fromhex(fault))
+    commit = history.commit(tree=oid)
+    above = history.put("tree", b"40000 d\0%b" % oid)
+    tag = history.put("tag", b"object %b\ntype tree\ntag t\ntagger A <a> 1 +0000\n\n" % above.hex().encode())
+    with CatFile(history.repository) as reader:
+        paths = faultpaths.FaultPaths(reader, history.repository.fmt)
+        assert paths.find(commit, [oid, commit]) == {oid: "/", commit: "/"}
+        assert paths.find(tag, [oid, above, tag]) == {oid: "d", above: "/", tag: "/"}

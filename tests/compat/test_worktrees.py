@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import History
+from history import History, bomb
 from keys import shared_keys
 
 from gtfs.ids import ObjectId
@@ -229,15 +229,6 @@ def test_whoever_signs_catalogues_alone_leads_no_checkout_of_a_signed_branch_els
         assert all(each.trouble for each in see_worktrees(state))
         history.git("symbolic-ref", "HEAD", "refs/heads/x")  # the owner's word
         assert follow(b"refs/heads/x", {b"refs/heads/x": bad}) == ({}, [good.hex(), bad.hex()])
-
-
-def bomb(history: History, *, levels: int, names: int, blob: bytes = b"x") -> ObjectId:
-    """A commit of a few small trees that stands for names ** levels files."""
-    oid, kind = history.put("blob", blob), "100644 blob"
-    for _ in range(levels):
-        lines = "".join(f"{kind} {oid.hex()}\t{n:02}\n" for n in range(names))
-        oid, kind = ObjectId(bytes.fromhex(history.git("mktree", stdin=lines.encode()).decode())), "040000 tree"
-    return history.commit(tree=oid)
 
 
 @pytest.mark.parametrize("limit", ["files and directories", "bytes of names"])

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtfs.ids import SHA1, ObjectId
-from gtfs.ingest.checkobjects import BadObject, check_pack
+from gtfs.ingest import names
+from gtfs.ingest.checkobjects import BadObject, _PackCheck, check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, TABLE, Finding, Leniency, Severity
+from gtfs.ingest.inside import Inside, Read
 from gtfs.pack.decode import Decoded, decode
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry, scan
+from gtfs.pack.trees import RawObject
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
@@ -64,6 +69,16 @@ def judge_one(one: Decoded, leniency: Leniency = STRANGERS) -> list[Finding]:
 
 def judge_tree(*entries: tuple[bytes, bytes, ObjectId], leniency: Leniency = STRANGERS) -> list[str]:
     return [f.text for f in judge_one(tree(*entries), leniency)]
+
+
+def giving(objects: dict[ObjectId, bytes]) -> Read:
+    """What reads these, no more bytes of them than it is asked for."""
+
+    def read(oid: ObjectId, most: int) -> RawObject | None:
+        data = objects.get(oid)
+        return None if data is None else RawObject(BLOB, len(data), data if len(data) <= most else None)
+
+    return read
 
 
 def kinds(findings: list[Finding]) -> list[str]:
@@ -298,9 +313,48 @@ def test_gitmodules_in_the_pack_are_judged() -> None:
 def test_contents_outside_of_the_pack_are_judged_where_they_can_be_read() -> None:
     root = tree((b"120000", b"l", FAR))
     items = [commit(root.oid), root]
-    check_pack(None, items, SHA1, LIMITS, read=lambda oid: None)
+    check_pack(None, items, SHA1, LIMITS, read=giving({}))
     with pytest.raises(BadObject, match="a symbolic link into a"):
-        check_pack(None, items, SHA1, LIMITS, read={FAR: b".git/x"}.get)
+        check_pack(None, items, SHA1, LIMITS, read=giving({FAR: b".git/x"}))
+
+
+def test_what_another_pack_brought_is_read_as_far_as_what_this_one_brings() -> None:
+    asked: list[int] = []
+
+    def read(_oid: ObjectId, most: int) -> RawObject:
+        asked.append(most)
+        return RawObject(BLOB, 3 << 30, None)
+
+    for mode, name in ((b"120000", b"l"), (b"100644", b".gitmodules"), (b"100644", b".gitattributes")):
+        root = tree((mode, name, FAR))
+        findings: list[Finding] = []
+        items = [commit(root.oid), root]
+        check_pack(None, items, SHA1, LIMITS, read=read, leniency=EVERYTHING, findings=findings)
+        assert kinds(findings) == (["gitmodulesLarge"] if name == b".gitmodules" else [])
+    assert asked == [4096, 1 << 20]
+
+
+def test_each_link_s_target_is_read_and_judged_once_for_however_many_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_bytes: list[int] = []
+    judged: list[bytes] = []
+    fault = names.link_fault
+    monkeypatch.setattr(names, "link_fault", lambda target: (judged.append(target), fault(target))[1])
+    slashes, path = item(BLOB, b"/" * (5 << 20)), item(BLOB, b"/" * 4096)
+    giver = giving({slashes.oid: slashes.data or b"", path.oid: path.data or b""})
+
+    def read(oid: ObjectId, most: int) -> RawObject | None:
+        raw = giver(oid, most)
+        assert raw is not None
+        read_bytes.append(len(raw.data or b""))
+        return raw
+
+    inside = Inside()
+    for number in range(3):
+        links = [(b"120000", b"%d-%04d" % (number, n), (slashes, path)[n % 2].oid) for n in range(1000)]
+        root = tree(*links)
+        check_pack(None, [commit(root.oid), root], SHA1, LIMITS, read=read, inside=inside)
+    assert sorted(read_bytes) == [0, 4096]
+    assert judged == [path.data]
 
 
 def test_contents_that_the_decoder_did_not_hold_are_read_or_refused() -> None:
@@ -310,8 +364,8 @@ def test_contents_that_the_decoder_did_not_hold_are_read_or_refused() -> None:
     with pytest.raises(BadObject, match="cannot be read"):
         judge(*items)
     with pytest.raises(BadObject, match="a symbolic link into a"):
-        check_pack(None, items, SHA1, LIMITS, read={link.oid: b".git/x"}.get)
-    check_pack(None, items, SHA1, LIMITS, read={link.oid: b"x"}.get)
+        check_pack(None, items, SHA1, LIMITS, read=giving({link.oid: b".git/x"}))
+    check_pack(None, items, SHA1, LIMITS, read=giving({link.oid: b"x"}))
     huge = Decoded(FAR, BLOB, 40 << 20, None, ENTRY)
     root = tree((b"100644", b".gitmodules", FAR))
     with pytest.raises(BadObject, match="gitmodulesLarge"):
@@ -351,7 +405,7 @@ def test_a_carried_link_counts_once_and_not_again_in_each_later_tree() -> None:
         root = tree((b"120000", b"l", link.oid))
         items = [commit(root.oid), root, *([link] if in_pack else [])]
         findings: list[Finding] = []
-        read = {link.oid: link.data}.get
+        read = giving({link.oid: link.data or b""})
         check_pack(None, items, SHA1, LIMITS, read=read, leniency=Leniency(promised=True), findings=findings)
         assert kinds(findings) == (["annexLink"] if in_pack else [])
 
@@ -364,7 +418,7 @@ def test_a_gitattributes_is_looked_into() -> None:
         judge(*items)
     findings: list[Finding] = []
     check_pack(None, items, SHA1, LIMITS, leniency=EVERYTHING, findings=findings)
-    assert kinds(findings) == ["gitattributesLineLength"]
+    assert [f.text for f in findings] == ["gitattributesLineLength: 2053 bytes"]
     huge = Decoded(FAR, BLOB, 101 << 20, None, ENTRY)
     root = tree((b"100644", b".gitattributes", FAR))
     check_pack(None, [commit(root.oid), root, huge], SHA1, LIMITS, leniency=EVERYTHING, findings=findings)
@@ -374,3 +428,43 @@ def test_a_gitattributes_is_looked_into() -> None:
 def test_every_fault_is_named_once_and_strangers_bring_only_what_is_carried() -> None:
     assert len({fault.name for fault in TABLE}) == len(TABLE)
     assert all(fault.severity is Severity.CARRIED for fault in TABLE if fault.from_strangers)
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"a" * 2047, b"a" * 2047 + b"\n" + b"b" * 2047, b"\n" * 5000])
+def test_lines_of_a_gitattributes_that_git_reads_are_good(text: bytes) -> None:
+    assert Inside().faults(names.GITATTRIBUTES, FAR, giving({FAR: text})) == ()
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(st.integers(0, 4) | st.integers(2040, 2060) | st.integers(0, 9000), max_size=8))
+def test_the_longest_line_of_a_gitattributes_is_found(lines: list[int]) -> None:
+    longest = max(lines, default=0)
+    found = Inside().faults(names.GITATTRIBUTES, FAR, giving({FAR: b"\n".join(b"a" * n for n in lines)}))
+    assert found == ((f"gitattributesLineLength: {longest} bytes",) if longest >= 2048 else ())
+
+
+def test_of_many_lines_of_a_gitattributes_no_list_is_made() -> None:
+    data = b"\n" * (20 << 20)
+    read = giving({FAR: data})
+    tracemalloc.start()
+    try:
+        assert Inside().faults(names.GITATTRIBUTES, FAR, read) == ()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_each_tree_is_looked_at_a_few_times_for_the_depth_however_often_it_is_named() -> None:
+    looked: list[int] = []
+
+    class Children(list[ObjectId]):
+        def __iter__(self) -> Iterator[ObjectId]:
+            looked.append(len(looked))
+            return super().__iter__()
+
+    ids = [ObjectId(b"%020d" % n) for n in range(50)]
+    check = _PackCheck([A], SHA1, LIMITS, None, Inside(), STRANGERS, [], None, {})
+    check._subtrees = {oid: Children([below] * 1000) for oid, below in pairwise(reversed(ids))}
+    check._subtrees[ids[0]] = Children()
+    check._check_depth()
+    assert len(looked) < 4 * len(ids)

@@ -14,6 +14,7 @@ from gtfs.ingest.examine import Examination, Examiner, Lookup
 from gtfs.ingest.gate import PolicyGate
 from gtfs.pack.format import BLOB, COMMIT, HEADER, MAGIC, TREE, VERSION, CorruptPack, entry_header
 from gtfs.pack.limits import Limits
+from gtfs.pack.trees import RawObject
 
 LINK = SHA1.hash_object(b"blob", b".git/config")
 TREE_DATA = b"120000 link\0" + LINK
@@ -24,8 +25,13 @@ COMMIT_DATA = (
 OID = SHA1.hash_object(b"commit", COMMIT_DATA)
 
 
-def nothing(_oid: ObjectId) -> None:
+def nothing(_oid: ObjectId, _most: int) -> None:
     return None
+
+
+def giving(target: bytes) -> Lookup:
+    """What gives the link this target."""
+    return lambda oid, _most: RawObject(BLOB, len(target), target) if oid == LINK else None
 
 
 def scanned(examiner: Examiner) -> Examination:
@@ -48,7 +54,7 @@ def test_a_link_whose_target_came_since_the_last_look_is_refused(monkeypatch: py
     examiner = Examiner(SHA1, Limits(), PolicyGate())
     pack = scanned(examiner)
     examiner.examine(pack, None, nothing, lambda _parents: [], keep=True)
-    lookup: Lookup = {LINK: (BLOB, b".git/config")}.get
+    lookup = giving(b".git/config")
     with pytest.raises(BadObject, match="linkIntoDotgit"):
         examiner.examine(pack, None, lookup, lambda _parents: [], keep=True)
     assert counted == [1]
@@ -58,7 +64,7 @@ def test_what_was_decoded_for_a_look_is_not_decoded_again(monkeypatch: pytest.Mo
     counted = count_decoding(monkeypatch)
     examiner = Examiner(SHA1, Limits(), PolicyGate())
     pack = scanned(examiner)
-    lookup: Lookup = {LINK: (BLOB, b"file")}.get
+    lookup = giving(b"file")
     first = examiner.examine(pack, None, lookup, lambda _parents: [], keep=True)
     assert examiner.examine(pack, None, lookup, lambda _parents: []).decoded == first.decoded
     assert counted == [1]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,3 +150,13 @@ def test_links_of_git_annex_are_told_apart(target: bytes) -> None:
 )
 def test_nothing_else_below_a_dotgit_is_git_annex_s(target: bytes) -> None:
     assert kind_of_link(target) == "linkIntoDotgit"
+
+
+def test_long_names_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for n in range(40):
+            assert look_at(b".gitignore ~%d" % n + b"x" * (1 << 20)) is None
+        assert tracemalloc.get_traced_memory()[0] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,6 +17,7 @@ from gtfs.ingest.checkobjects import BadObject, check_pack
 from gtfs.ingest.examine import Examiner
 from gtfs.ingest.faults import EVERYTHING, FAULTS, STRANGERS, Finding, Leniency
 from gtfs.ingest.gate import PolicyGate
+from gtfs.ingest.inside import Read
 from gtfs.ingest.passedtrees import MAX_BYTES, PassedTree, PassedTrees, TreeEntry
 from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
@@ -24,6 +25,7 @@ from gtfs.pack.delta import make_delta, tree_tokens
 from gtfs.pack.format import BLOB, COMMIT, HEADER, KIND_NAMES, MAGIC, REF_DELTA, TAG, TREE, VERSION, entry_header
 from gtfs.pack.limits import Limits
 from gtfs.pack.scan import Entry
+from gtfs.pack.trees import RawObject
 
 pytestmark = pytest.mark.usefixtures("in_python")
 IN_C = compiled._inner  # before that
@@ -78,6 +80,16 @@ class Watched(PassedTrees):
         return found
 
 
+def giving(objects: dict[ObjectId, bytes], kind: int = BLOB) -> Read:
+    """What reads these."""
+
+    def read(oid: ObjectId, _most: int) -> RawObject | None:
+        data = objects.get(oid)
+        return None if data is None else RawObject(kind, len(data), data)
+
+    return read
+
+
 Said = tuple[str, list[Finding]]
 
 
@@ -97,7 +109,7 @@ def judge(
     *others: Decoded,
     leniency: Leniency = STRANGERS,
     limits: Limits = LIMITS,
-    read: Callable[[ObjectId], bytes | None] | None = None,
+    read: Read | None = None,
 ) -> tuple[Said, bool]:
     """What is said of a tree beside ``others`` after its base's pack came in, and whether a short look said it."""
     passed = Watched(limits)
@@ -249,7 +261,7 @@ def test_a_bad_entry_in_a_delta_of_a_good_tree_is_found(fault: str, bad: list[Tr
         for delta in (None, cut[1] if cut and cut[0] == raw else None):
             for leniency in (STRANGERS, PROMISED, EVERYTHING):
                 for others in ((), in_pack):
-                    judge(RAW, raw, delta, *others, leniency=leniency, read=MADE_UP.get)
+                    judge(RAW, raw, delta, *others, leniency=leniency, read=giving(MADE_UP))
     said, is_short = judge(RAW, joined(BASE[:at] + bad + BASE[at:]), None, *in_pack, leniency=EVERYTHING)
     # Of two entries of one name the order may be the first thing wrong.
     assert not is_short
@@ -321,7 +333,7 @@ def test_a_delta_is_not_believed() -> None:
 def test_a_base_with_a_fault_or_with_what_must_be_looked_into_is_no_base(entry: TreeEntry) -> None:
     base = sorted([*BASE, entry], key=key)
     changed = [(m, n, FAR) if n == b"n200" else (m, n, o) for m, n, o in base]
-    for read in (None, {FAR: b".git/x"}.get):
+    for read in (None, giving({FAR: b".git/x"})):
         for leniency in (STRANGERS, PROMISED, EVERYTHING):
             _, is_short = judge(joined(base), joined(changed), leniency=leniency, read=read)
             assert not is_short
@@ -331,12 +343,18 @@ def test_a_link_whose_target_came_after_its_tree_passed_is_refused() -> None:
     base = item(TREE, joined(sorted([*BASE, (b"120000", b"x", FAR)], key=key)))
     raw = joined(sorted([*BASE[1:], (b"120000", b"x", FAR)], key=key))
     passed = Watched()
-    check_pack(None, [commit(base.oid), base], SHA1, LIMITS, read=lambda _: None, passed=passed)
+    check_pack(None, [commit(base.oid), base], SHA1, LIMITS, read=giving({}), passed=passed)
     second = item(TREE, raw, base.oid)
     deltas = {AT: make_delta(base.data or b"", raw, tree_tokens(20))}
     with pytest.raises(BadObject, match="linkIntoDotgit"):
         check_pack(
-            None, [commit(second.oid), second], SHA1, LIMITS, read={FAR: b".git/x"}.get, passed=passed, deltas=deltas
+            None,
+            [commit(second.oid), second],
+            SHA1,
+            LIMITS,
+            read=giving({FAR: b".git/x"}),
+            passed=passed,
+            deltas=deltas,
         )
 
 
@@ -458,7 +476,6 @@ def test_packs_on_their_way_in_are_looked_at_in_part_by_what_their_deltas_say(
     bad = [(b"100644", b".git", FAR)] if is_hostile else []
     raw = joined(sorted([*bad, *[(m, n, new if n == b"n200" else o) for m, n, o in BASE]], key=key))
     first, second = commit(SHA1.hash_object(b"tree", RAW)), commit(SHA1.hash_object(b"tree", raw))
-    repository = {SHA1.hash_object(b"tree", RAW): (TREE, RAW)}
     base = SHA1.hash_object(b"tree", RAW)
     delta = make_delta(RAW, raw, tree_tokens(20))
     packs = (
@@ -469,9 +486,9 @@ def test_packs_on_their_way_in_are_looked_at_in_part_by_what_their_deltas_say(
         found = examiner.scan(pack, named.oid)
         if may_refuse:
             with pytest.raises(BadObject, match="hasDotgit"):
-                examiner.examine(found, None, repository.get, lambda _: [])
+                examiner.examine(found, None, giving({base: RAW}, TREE), lambda _: [])
         else:
-            examiner.examine(found, None, repository.get, lambda _: [])
+            examiner.examine(found, None, giving({base: RAW}, TREE), lambda _: [])
     assert passed.short == (not is_hostile)
 
 
@@ -480,7 +497,7 @@ def test_what_passed_is_forgotten_when_nothing_comes_for_now() -> None:
     root = commit(SHA1.hash_object(b"tree", raw))
     examiner = Examiner(SHA1, LIMITS, PolicyGate())
     found = examiner.scan(packed((COMMIT, root.data or b"", None), (TREE, raw, None)), root.oid)
-    examiner.examine(found, None, lambda _: None, lambda _: [])
+    examiner.examine(found, None, lambda _oid, _most: None, lambda _: [])
     assert SHA1.hash_object(b"tree", raw) in examiner._passed
     examiner.forget()
     assert SHA1.hash_object(b"tree", raw) not in examiner._passed
@@ -511,7 +528,13 @@ def compare(base: bytes, raw: bytes, delta: bytes, data: st.DataObject) -> None:
     leniency = data.draw(st.sampled_from([STRANGERS, PROMISED, EVERYTHING]))
     limits = replace(LIMITS, component_bytes=30, tree_depth=data.draw(st.sampled_from([1, 9])))
     judge(
-        base, raw, delta, *others, leniency=leniency, limits=limits, read=data.draw(st.sampled_from([None, READ.get]))
+        base,
+        raw,
+        delta,
+        *others,
+        leniency=leniency,
+        limits=limits,
+        read=data.draw(st.sampled_from([None, giving(READ)])),
     )
 
 

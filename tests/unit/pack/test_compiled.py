@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -375,6 +376,37 @@ def test_what_stands_on_another_object_of_its_pack_or_on_nothing_is_left_to_the_
     ):
         assert resolved(made.pack(*entries)) is None
         both(lambda entries=entries: take_in(made.pack(*entries), LIMITS, MIB))  # type: ignore[misc]
+
+
+def truncated(count: int, size: int) -> tuple[bytes, list[ObjectId], Callable[[ObjectId], tuple[int, bytes] | None]]:
+    """A pack of deltas that each cut a large object to its first 64 bytes; what gives these makes them anew."""
+    tails = {SHA1.hash_object(b"blob", b"%064d" % n + bytes(size)): n for n in range(count)}
+    cut = made.delta(64 + size, 64, made.copy(0, 64))
+
+    def lookup(oid: ObjectId) -> tuple[int, bytes] | None:
+        return (BLOB, b"%064d" % tails[oid] + bytes(size)) if oid in tails else None
+
+    made_ids = [SHA1.hash_object(b"blob", b"%064d" % n) for n in range(count)]
+    return made.pack(*(made.ref_delta(oid, cut) for oid in tails)), made_ids, lookup
+
+
+def test_of_many_large_bases_few_are_held_at_once() -> None:
+    data, made_ids, lookup = truncated(40, 4 * MIB)
+    assert resolved(data, lookup) is None
+    tracemalloc.start()
+    try:
+        decoded = decode(data, scan(data, SHA1, LIMITS, keep=MIB), SHA1, LIMITS, lookup)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [d.oid for d in decoded] == made_ids
+    assert peak < 80 * MIB  # of 160
+
+
+def test_the_bases_of_an_ordinary_pack_are_held_by_c() -> None:
+    data, made_ids, lookup = truncated(15, 4 * MIB)
+    found = resolved(data, lookup)
+    assert found is not None and [row[0] for row in found[0]] == made_ids
 
 
 def test_what_the_lookup_raises_is_raised() -> None:

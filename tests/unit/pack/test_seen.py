@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from gtfs.ids import SHA1, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TREE
 from gtfs.pack.seen import SEEN_BYTES
-from gtfs.pack.trees import MissingObject, Presence, RawObject
+from gtfs.pack.treediff import Tree
+from gtfs.pack.trees import MissingObject, Presence, RawObject, TreeCache
 from gtfs.pack.walk import Walker
 
 pytestmark = pytest.mark.usefixtures("each_way")
@@ -164,3 +166,77 @@ def test_what_was_never_seen_asks_for_no_look_at_what_the_parents_have(monkeypat
     again = store.commit({**wide, "d7": {"moved": b"3 3"}}, sides[0])
     walker.introduced_by(again)
     assert moved == [store.root(sides[0])]
+
+
+class Odd(Store):
+    """Trees of any bytes, too."""
+
+    def commit_of(self, tree: ObjectId, *parents: ObjectId) -> ObjectId:
+        lines = [f"tree {tree.hex()}", *(f"parent {parent.hex()}" for parent in parents)]
+        return self.put(COMMIT, "\n".join([*lines, "author A <a> 1 +0000", "committer A <a> 1 +0000", "", ""]).encode())
+
+
+def repeated(store: Odd, depth: int, times: int) -> tuple[ObjectId, ObjectId]:
+    """A commit whose trees have the next one below so many times, and one after it, with something else at its end."""
+    trees = [store.put(TREE, b"100644 f\0" + store.put(BLOB, text)) for text in (b"old", b"new")]
+    for _ in range(depth):
+        trees = [store.put(TREE, b"40000 a\0%b" % tree * n) for tree, n in zip(trees, (times, 1), strict=True)]
+    first = store.commit_of(trees[0])
+    return first, store.commit_of(trees[1], first)
+
+
+def test_a_name_that_stands_often_in_each_tree_asks_for_no_more_than_there_are_trees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[ObjectId] = []
+    get = TreeCache._get
+
+    def counted(cache: TreeCache, oid: ObjectId) -> Tree:
+        asked.append(oid)
+        assert len(asked) < 500
+        return get(cache, oid)
+
+    monkeypatch.setattr(TreeCache, "_get", counted)
+    store = Odd()
+    found = Walker(store, SHA1).introduced_by(repeated(store, 12, 6)[1]).objects
+    assert [item.kind for item in found] == [COMMIT, *[TREE] * 13, BLOB]
+    assert all(item.base is not None for item in found[1:])
+
+
+def test_repeated_names_introduce_what_the_design_says() -> None:
+    store = Odd()
+    first, second = repeated(store, 3, 3)
+    assert [item.oid for item in Walker(store, SHA1).introduced_by(second).objects] == store.introduced(second, [first])
+
+
+def test_many_entries_of_one_name_share_what_stands_for_them_before() -> None:
+    store = Odd()
+    trees = [b"".join(b"100644 a\0" + store.put(BLOB, b"%d %d" % (of, n)) for n in range(2000)) for of in range(2)]
+    first = store.commit_of(store.put(TREE, trees[0]))
+    second = store.commit_of(store.put(TREE, trees[1]), first)
+    walker = Walker(store, SHA1)
+    tracemalloc.start()
+    try:
+        found = walker.introduced_by(second).objects
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert {item.base for item in found[2:]} == {SHA1.hash_object(b"blob", b"0 0")}
+    assert peak < 8 << 20  # and 32 MB for 2000 lists of 2000
+
+
+def test_a_path_is_made_for_the_object_that_is_sought_alone() -> None:
+    store = Odd()
+    leaves = [store.put(TREE, b"100644 f\0" + store.put(BLOB, b"%d" % n)) for n in range(500)]
+    long, wide = b"n" * 100_000, b"".join(b"40000 %03d\0%b" % (n, leaf) for n, leaf in enumerate(leaves))
+    root = store.put(TREE, b"40000 %b\0%b" % (long, store.put(TREE, wide)))
+    walker = Walker(store, SHA1)
+    found = walker.introduced_by(store.commit_of(root))
+    tracemalloc.start()
+    try:
+        path = walker.path_of(found, SHA1.hash_object(b"blob", b"7"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path == long + b"/007/f"
+    assert peak < 4 << 20
