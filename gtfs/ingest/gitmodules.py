@@ -17,7 +17,7 @@ from gtfs.ingest.names import shown
 
 MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
 
-_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
+_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]*)(?:[ \t\r]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
 _KEY: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*")
 _BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
 _ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}
@@ -96,10 +96,11 @@ def _submodule_values(data: bytes) -> Iterator[tuple[tuple[str, ...], bytes, byt
             head = _SECTION.match(data, pos)
             if head is None:
                 raise Unreadable
-            kind, _, dotted = head[1].lower().partition(b".")
-            name = re.sub(rb"\\(.)", rb"\1", head[2]) if head[2] is not None else dotted
-            is_submodule = kind == b"submodule" and (dotted or head[2] is not None)
-            section = _faults_of_name(name) if is_submodule else None
+            full = head[1].lower()
+            if head[2] is not None:
+                full += b"." + re.sub(rb"\\(.)", rb"\1", head[2])
+            kind, dot, name = full.partition(b".")  # [a.b "c"] is a section a with the name b.c
+            section = _faults_of_name(name) if kind == b"submodule" and dot else None
             pos = head.end()
             continue
         word = _KEY.match(data, pos)

@@ -16,6 +16,13 @@ from typing import Final, NamedTuple
 # Code points that HFS+ leaves out when it compares names (git's utf8.c, next_hfs_char), as UTF-8.
 _HFS_IGNORED: Final = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
 
+# What git's reader of UTF-8 takes (utf8.c, pick_one_utf8_char); U+FFFE and U+FFFF it does not.
+_UTF8: Final = re.compile(
+    rb"(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee][\x80-\xbf]{2}"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xef[\x80-\xbe][\x80-\xbf]|\xef\xbf[\x80-\xbd]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+)
+
 # Only names with one of these can break a rule other than their length: the rest needs no closer look.
 _REMARKABLE: Final = re.compile(
     rb"(?:\A|\0)\.|[/\\~\x01-\x1f\x7f]|\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
@@ -47,6 +54,7 @@ GITATTRIBUTES: Final = "gitattributes"
 GITIGNORE: Final = "gitignore"
 MAILMAP: Final = "mailmap"
 
+_DOTTED: Final = {b"." + which.encode(): which for which in (GITMODULES, GITATTRIBUTES, GITIGNORE, MAILMAP)}
 # The short names are those of git's path.c.
 _SPECIAL: Final = {
     GITMODULES: _ntfs_names(b"gitmodules", b"gi7eba"),
@@ -73,6 +81,13 @@ def _bare(name: bytes) -> bytes:
     return _HFS_IGNORED.sub(b"", name)
 
 
+def _cut_off(name: bytes) -> bytes:
+    """What is bare and in lower case before the first byte that is no UTF-8, where git takes a name for HFS+ to end."""
+    found = _UTF8.match(name)
+    assert found is not None  # it may be empty
+    return _bare(found[0]).lower() if found.end() < len(name) else b""
+
+
 class Look(NamedTuple):
     """What is remarkable about a name."""
 
@@ -88,29 +103,31 @@ def look_at(name: bytes) -> Look | None:
 
 def _look(name: bytes) -> Look | None:
     # Searches alone, and no list of components: there may be one for each byte.
-    bare = _bare(name)
-    look = Look(_find_fault(name, bare), _special_file(bare), _CONTROL.search(name) is not None)
+    bare, cut_off = _bare(name), _cut_off(name)
+    look = Look(_find_fault(name, bare, cut_off), _special_file(bare, cut_off), _CONTROL.search(name) is not None)
     return look if any(look) else None
 
 
 _remembered = lru_cache(maxsize=32768)(_look)
 
 
-def _find_fault(name: bytes, bare: bytes) -> str | None:
+def _find_fault(name: bytes, bare: bytes, cut_off: bytes) -> str | None:
     if b"/" in name:
         return "fullPathname: a name with a slash"
     if name == b".":
         return "hasDot: an entry named '.'"
     if name == b"..":
         return "hasDotdot: an entry named '..'"
-    if _DOTGIT.search(bare):
+    if _DOTGIT.search(bare) or cut_off == b".git":
         return f"hasDotgit: {shown(name)} is .git to some file system"
     if _DOTDOT.search(name):
         return f"backslashDotdot: {shown(name)} leaves its directory where a backslash separates"
     return None
 
 
-def _special_file(bare: bytes) -> str | None:
+def _special_file(bare: bytes, cut_off: bytes) -> str | None:
+    if cut_off in _DOTTED:
+        return _DOTTED[cut_off]
     found = [(m.start(), which) for which, pattern in _SPECIAL.items() if (m := pattern.search(bare))]
     return min(found, key=itemgetter(0))[1] if found else None
 
