@@ -49,6 +49,7 @@ class Member(NamedTuple):
     length: int
     vouch: Vouch
     findings: tuple[Finding, ...]
+    accepted: frozenset[ObjectId]
 
 
 class _Written(NamedTuple):
@@ -162,7 +163,18 @@ class Batch:
             places[oid] = _Written(kind, self._length + data - start, end - data, stream_size, size, base)
         self._write(view[start:stop])
         self.members.append(
-            Member(candidate, x.oid, x.kind, x.time_s, x.parents, x.scan.digest, x.scan.length, x.vouch, x.findings)
+            Member(
+                candidate,
+                x.oid,
+                x.kind,
+                x.time_s,
+                x.parents,
+                x.scan.digest,
+                x.scan.length,
+                x.vouch,
+                x.findings,
+                x.accepted,
+            )
         )
         self.oids.add(x.oid)
 

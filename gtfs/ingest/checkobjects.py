@@ -163,7 +163,8 @@ class _PackCheck:
             self._findings += _allowed(item.oid, found, self._leniency, item.entry.offset)
 
     def _check_tree(self, item: Decoded, data: bytes) -> list[_Found]:
-        look = compiled.look(data, self._fmt.oid_bytes, self._limits.component_bytes, self._by_oid, self._firsts)
+        longest = min(self._limits.component_bytes, names.NAME_BYTES)
+        look = compiled.look(data, self._fmt.oid_bytes, longest, self._by_oid, self._firsts)
         if look is not None:
             found = list(_find_in_names(look.remarkable, self._look_inside)) if look.remarkable else []
             if look.has_links:
@@ -264,6 +265,9 @@ def _find_in_tree(
     if not entries:
         return
     modes, all_names, oids = zip(*entries, strict=True)
+    longest = max(map(len, all_names))
+    if longest > names.NAME_BYTES:
+        raise CorruptPack(f"over the limit name: {longest} bytes where {names.NAME_BYTES} are allowed")
     kinds = set(modes)
     odd = kinds - _MODES
     if odd:
@@ -279,7 +283,7 @@ def _find_in_tree(
     if len(set(all_names)) != len(entries):
         yield _Found("duplicateEntries: a name stands twice")
     joined = b"\0".join(all_names)
-    if len(joined) > limits.component_bytes and (longest := max(map(len, all_names))) > limits.component_bytes:
+    if longest > limits.component_bytes:
         yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
     null = bytes(fmt.oid_bytes)
     if null in oids:

@@ -95,6 +95,7 @@ class Examined(NamedTuple):
     decoded: list[Decoded]
     vouch: Vouch
     findings: tuple[Finding, ...]
+    accepted: frozenset[ObjectId] = frozenset()  # its objects that the catalogue's Accepted-Faults names
 
 
 def first_names(pack: PackBytes, found: Scan, fmt: ObjectFormat) -> tuple[ObjectId, int, tuple[ObjectId, ...], bytes]:
@@ -167,7 +168,11 @@ class Examiner:
         leniency = STRANGERS if promised is None else Leniency(True, self._gate.accepted_faults)
         decoded, findings = self._decode_and_check(of, lookup, leniency, keep=keep)
         vouch = self._gate.judge(of.kind, of.raw, promised=promised is not None, search=search)
-        return Examined(of.oid, of.kind, read_made_s(of.raw) or 0, of.parents, of.scan, decoded, vouch, findings)
+        accepted: frozenset[ObjectId] = frozenset()
+        if promised is not None and self._gate.accepted_faults:
+            accepted = self._gate.accepted_faults.intersection(d.oid for d in decoded)
+        made_s = read_made_s(of.raw) or 0
+        return Examined(of.oid, of.kind, made_s, of.parents, of.scan, decoded, vouch, findings, accepted)
 
     def search(self, of: Examination, promised: PackDigest | None) -> Search | None:
         """The search for the signature that step 4 will ask for, to be begun ahead."""

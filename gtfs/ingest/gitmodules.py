@@ -17,11 +17,12 @@ from gtfs.ingest.names import shown
 
 MAX_BYTES: Final = 1 << 20  # of a .gitmodules file; the largest known are a hundredth of it
 
-_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
+_SECTION: Final = re.compile(rb'\[([A-Za-z0-9.-]*)(?:[ \t\r]+"((?:[^"\\\n]|\\[^\n])*+)")?\]')
 _KEY: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*")
 _BLANK: Final = re.compile(rb"(?:\s|[#;][^\n]*+)*+")
 _ESCAPES: Final = {ord("t"): b"\t", ord("b"): b"\b", ord("n"): b"\n", ord("\\"): b"\\", ord('"'): b'"'}
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_LEADS_UP: Final = re.compile(rb"(?:\A|[/\\])\.\.(?:\Z|[/\\])")
 _RELATIVE: Final = (b"./", b"../", b".\\", b"..\\")
 _UPWARDS: Final = re.compile(rb"(?:\.{1,2}[/\\])*+")
 _WEB: Final = re.compile(rb"(?:https?|ftps?)::(.*)|((?:https?|ftps?)://.*)", re.DOTALL)  # URLs that curl is given
@@ -39,17 +40,20 @@ def find_faults(data: bytes) -> tuple[str, ...]:
         return (f"gitmodulesLarge: over {MAX_BYTES} bytes",)
     found: dict[str, str] = {}
     try:
-        for name, key, value in _submodule_values(data):
-            for fault in _faults_of(name, key, value):
+        for of_name, key, value in _submodule_values(data):
+            for fault in (*of_name, *_faults_of(key, value)):
                 found.setdefault(fault.partition(":")[0], fault)
     except Unreadable:
         found["gitmodulesParse"] = "gitmodulesParse: not the syntax of a configuration file"
     return tuple(found.values())
 
 
-def _faults_of(name: bytes, key: bytes, value: bytes) -> Iterator[str]:
-    if not name or b".." in re.split(rb"[/\\]", name) or _CONTROL.search(name):
-        yield f"gitmodulesName: a submodule named {shown(name)}"
+def _faults_of_name(name: bytes) -> tuple[str, ...]:
+    is_bad = not name or _LEADS_UP.search(name) or _CONTROL.search(name)
+    return (f"gitmodulesName: a submodule named {shown(name)}",) if is_bad else ()
+
+
+def _faults_of(key: bytes, value: bytes) -> Iterator[str]:
     if key == b"url" and _is_bad_url(value):
         yield f"gitmodulesUrl: a submodule at {shown(value)}"
     elif key == b"path" and (value.startswith(b"-") or _CONTROL.search(value)):
@@ -75,10 +79,13 @@ def _is_bad_url(url: bytes) -> bool:
     return host is None or b"\n" in unquote_to_bytes(curl_url)
 
 
-def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """(submodule's name, key in lower case, value) in the file's order; raises `Unreadable` where it makes no sense."""
+def _submodule_values(data: bytes) -> Iterator[tuple[tuple[str, ...], bytes, bytes]]:
+    """(faults of the submodule's name, key in lower case, value) in the file's order; raises `Unreadable`.
+
+    A name is judged once: it may be half of the file, and the other half keys.
+    """
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-    section: bytes | None = None  # the name, in a section [submodule "name"]
+    section: tuple[str, ...] | None = None  # its name's faults, in a section [submodule "name"]
     pos = 0
     while True:
         blank = _BLANK.match(data, pos)
@@ -89,9 +96,11 @@ def _submodule_values(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             head = _SECTION.match(data, pos)
             if head is None:
                 raise Unreadable
-            kind, _, dotted = head[1].lower().partition(b".")
-            name = re.sub(rb"\\(.)", rb"\1", head[2]) if head[2] is not None else dotted
-            section = name if kind == b"submodule" and (dotted or head[2] is not None) else None
+            full = head[1].lower()
+            if head[2] is not None:
+                full += b"." + re.sub(rb"\\(.)", rb"\1", head[2])
+            kind, dot, name = full.partition(b".")  # [a.b "c"] is a section a with the name b.c
+            section = _faults_of_name(name) if kind == b"submodule" and dot else None
             pos = head.end()
             continue
         word = _KEY.match(data, pos)

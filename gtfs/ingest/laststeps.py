@@ -91,7 +91,9 @@ class LastSteps:
                 # 6, 7
                 if batch.has_objects:
                     levels = git_levels(batch.is_promised, known_fsck_ids())
+                    # Also what is accepted and has no fault that we know: another git may find one.
                     skipped = {f.oid for m in members for f in m.findings if f.needs_skipping}
+                    skipped = skipped.union(*(m.accepted for m in members))
                     marks = unpack(self._repository, batch.path, batch.largest_bytes, levels, skipped)
             file, time_s = signing.result()
         except BaseException:

@@ -108,7 +108,7 @@ class _ShortLook:
         self._base, self._starts = base
         self._entry = _ENTRY[fmt.oid_bytes]
         self._null = bytes(fmt.oid_bytes)
-        self._max_name = limits.component_bytes
+        self._max_name = min(limits.component_bytes, names.NAME_BYTES)
         self._max_new = _FEW_NEW + len(raw) // _BYTES_EACH_NEW
         self._searches = 0
         self._at = 0  # an entry starts here, and all before is good

@@ -14,6 +14,7 @@ from typing import Final, cast
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, KIND_NUMBERS, TREE, CorruptPack
 
+HEADER_BYTES: Final = 4 << 20  # of a commit or tag, design.md §13
 _TYPE_BITS: Final = 0o170000
 _USUAL_KINDS: Final = {b"40000": TREE, b"100644": BLOB, b"100755": BLOB, b"120000": BLOB, b"160000": COMMIT}
 _TYPED_KINDS: Final = {0o040000: TREE, 0o160000: COMMIT}
@@ -51,8 +52,15 @@ def tree_entries(raw: bytes, fmt: ObjectFormat) -> list[tuple[bytes, bytes, Obje
     return cast("list[tuple[bytes, bytes, ObjectId]]", found)
 
 
+def check_header(raw: bytes) -> None:
+    """Raises `CorruptPack` for a commit or tag with a header over the limit: readers may make lists of its lines."""
+    if len(raw) > HEADER_BYTES and raw.find(b"\n\n", 0, HEADER_BYTES + 2) < 0:
+        raise CorruptPack(f"over the limit header: more than {HEADER_BYTES} bytes before the message")
+
+
 def read_commit_names(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, tuple[ObjectId, ...]]:
-    """The tree and the parents, repeats included, that a commit names; raises `CorruptPack`."""
+    """The tree and the parents, repeats included, that a commit names; raises `CorruptPack`, also by `check_header`."""
+    check_header(raw)
     m = _COMMIT[fmt.oid_bytes].match(raw)
     if m is None:
         raise CorruptPack("a commit whose tree or parent lines cannot be read")
@@ -62,7 +70,8 @@ def read_commit_names(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, tuple[Ob
 
 
 def read_tag_target(raw: bytes, fmt: ObjectFormat) -> tuple[ObjectId, int]:
-    """The id that a tag object names and the kind it says that object has; raises `CorruptPack`."""
+    """The id that a tag object names and the kind it says that object has; raises `CorruptPack`, likewise."""
+    check_header(raw)
     m = _TAG[fmt.oid_bytes].match(raw)
     if m is None:
         raise CorruptPack("a tag whose object or type line cannot be read")

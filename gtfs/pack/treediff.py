@@ -20,7 +20,9 @@ from gtfs.pack.format import BLOB, COMMIT, TREE
 from gtfs.pack.objects import kind_of_mode
 from gtfs.pack.quickdelta import sorted_difference
 
-_ENTRY: Final = {n: re.compile(rb"[0-7]+ [^\0]+\0.{%d}" % n, re.DOTALL) for n in (20, 32)}
+_ENTRY: Final = {n: re.compile(rb"[0-7]++ [^\0]++\0.{%d}" % n, re.DOTALL) for n in (20, 32)}
+# What follows a broken entry is swallowed, as in `gtfs.pack.objects`, and gives an empty one.
+_ENTRIES: Final = {n: re.compile(rb"([0-7]++ [^\0]++\0.{%d})|.+" % n, re.DOTALL) for n in (20, 32)}
 _KINDS: Final = {b"100644 ": BLOB, b"100755 ": BLOB, b"120000 ": BLOB, b"160000 ": COMMIT}
 _QUICK_BYTES: Final = 32 * 1024  # of both; reading more of them takes longer than finding what they share
 
@@ -71,7 +73,7 @@ class Tree:
         """The raw entries in their order; raises `NoTree`."""
         if self._borders is not None:
             return [self.raw[a:b] for a, b in pairwise(self._borders)]
-        entries: list[bytes] = _ENTRY[self.oid_bytes].findall(self.raw)
+        entries: list[bytes] = _ENTRIES[self.oid_bytes].findall(self.raw)
         self._borders = array("I", accumulate(map(len, entries), initial=0))
         if self._borders[-1] != len(self.raw):
             self._borders = None

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from gtfs.trust.packets import KEY_BLOCK, BadPackets, crc24
 
 _BEGIN: Final = b"-----BEGIN PGP " + KEY_BLOCK + b"-----"
-_LOOKS_LIKE_BEGIN = re.compile(rb"-+ ?BEGIN PGP PUBLIC KEY", re.IGNORECASE)
+_LOOKS_LIKE_BEGIN = re.compile(rb"- ?BEGIN PGP PUBLIC KEY", re.IGNORECASE)
 _HEADER_LINE = re.compile(rb"[^:]+:(?: .*)?\Z")
 _DATA = re.compile(rb"([A-Za-z0-9+/]*)={0,2}?(?:=([A-Za-z0-9+/]{4}).*)?\Z", re.DOTALL)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

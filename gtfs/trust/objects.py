@@ -8,9 +8,12 @@ where git puts it, and nothing behind it. It verifies nothing. Pure functions, a
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
+from gtfs.pack.format import CorruptPack
+from gtfs.pack.objects import check_header
 
 SIGNATURE_BYTES: Final = 16 << 10  # design.md §13
 
@@ -46,6 +49,7 @@ class SignedObject(NamedTuple):
 
 def split_signed_object(raw: bytes) -> SignedObject:
     """Divide the contents of a commit or tag object; raises `BadSignedObject`."""
+    _check_header(raw)
     if raw.startswith(b"tree "):
         return _split_commit(raw)
     if raw.startswith(b"object "):
@@ -55,11 +59,19 @@ def split_signed_object(raw: bytes) -> SignedObject:
 
 def tag_name(raw: bytes) -> bytes:
     """The name that a tag object gives itself; raises `BadSignedObject` unless there is exactly one."""
+    _check_header(raw)
     header = raw.partition(b"\n\n")[0]
     names = [line[4:] for line in header.split(b"\n") if line.startswith(b"tag ")]
     if len(names) != 1 or not names[0]:
         raise BadSignedObject("the tag object does not name itself exactly once")
     return names[0]
+
+
+def _check_header(raw: bytes) -> None:
+    try:
+        check_header(raw)
+    except CorruptPack as why:
+        raise BadSignedObject(why.reason) from None
 
 
 def _split_commit(raw: bytes) -> SignedObject:
@@ -91,7 +103,7 @@ def _split_tag(raw: bytes) -> SignedObject:
     header, _, _ = raw.partition(b"\n\n")
     if any(line.startswith(b"gpgsig") for line in header.split(b"\n")):
         raise BadSignedObject("the tag has a signature header")
-    begins = [match.start() for match in _BEGIN_LINE.finditer(raw)]
+    begins = [match.start() for match in islice(_BEGIN_LINE.finditer(raw), 2)]
     if not begins:
         return SignedObject(raw, None, "openpgp")
     if len(begins) > 1:

@@ -178,7 +178,12 @@ EXAMPLES: dict[str, list[Example]] = {
     "gitmodulesParse": [contents(b".gitmodules", b"<<<<<<< HEAD\n")],
     "hasDot": [entry(b"100644", b".")],
     "hasDotdot": [entry(b"100644", b"..")],
-    "hasDotgit": [directory(b".git"), entry(b"100644", b".GiT"), entry(b"100644", b"git~1")],
+    "hasDotgit": [
+        directory(b".git"),
+        entry(b"100644", b".GiT"),
+        entry(b"100644", b"git~1"),
+        entry(b"100644", b".git\xff"),
+    ],
     "fullPathname": [entry(b"100644", b"a/b")],
     "duplicateEntries": [twice],
     "backslashDotdot": [entry(b"100644", b"a\\..\\b")],
@@ -188,7 +193,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "gitmodulesBlob": [directory(b".gitmodules", blame_child=True)],
     "gitmodulesLarge": [contents(b".gitmodules", b"#" * (2 << 20))],
     "gitmodulesName": [contents(b".gitmodules", b'[submodule "../../x"]\n\tpath = x\n')],
-    "gitmodulesUrl": [modules(b"\turl = -u./payload\n"), modules(b"\turl = https:///x\n")],
+    "gitmodulesUrl": [
+        modules(b"\turl = -u./payload\n"),
+        modules(b"\turl = https:///x\n"),
+        contents(b".gitmodules", b'[submodule\r"x"]\n\turl = -u\n'),
+    ],
     "gitmodulesPath": [modules(b"\tpath = -x\n")],
     "gitmodulesUpdate": [modules(b"\tupdate = !sh\n")],
 }

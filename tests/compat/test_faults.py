@@ -13,6 +13,7 @@ from alone import find_in
 from oddities import EXAMPLES, Example, OddRepository
 
 from gtfs.ids import SHA1, ObjectId
+from gtfs.ingest import names
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.checkobjects import BadObject
 from gtfs.ingest.faults import FAULTS, TABLE, FaultCounts, Severity, git_levels
@@ -125,6 +126,21 @@ def test_a_mirror_takes_what_publish_let_pass(case: Case, name: str) -> None:
         outcome = case.let_in(promised=True, accepted=frozenset({case.blamed}))
     assert set(outcome.unpacked) == packs
     assert outcome.faults.kinds[name] == (1, case.blamed)
+
+
+@pytest.mark.warns
+def test_what_is_listed_comes_in_also_where_only_git_finds_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(tmp_path, EXAMPLES["hasDotgit"][0])
+    monkeypatch.setattr(names, "look_at", lambda _name: None)
+    with case.state:
+        packs = {row.oid for row in case.state.index.packs.open_rows()}
+        ((_, why),) = case.let_in(promised=True).refused
+        assert "hasDotgit" in str(why)
+        outcome = case.let_in(promised=True, accepted=frozenset({case.blamed}))
+    assert set(outcome.unpacked) == packs
+    assert not outcome.faults.kinds
 
 
 @pytest.mark.warns

@@ -21,6 +21,15 @@ WHO = b"A U Thor <a@b> 1700000000 +0000"
 NAMES = [b"a", b"a-", b"a0", b".git", b".GIT", b".git ", b"git~1", b".gitmodules", b".gitignore", b".gitattributes"]
 NAMES += [b".mailmap", b"a\\.git", b".", b"..", b"a/b", b"git~2", b".g\xe2\x80\x8cit", b".gitmodules ", b"GI7EBA~1"]
 NAMES += [b"gitmod~1", b"x\\.gitmodules", b"x\\..", b".git::$INDEX_ALLOCATION", b".git:x", b".git.", b"..git", b"\r"]
+NAMES += [
+    b".git\xff",
+    b".g\xe2\x80\x8cit\xfc",
+    b".git\xef\xbf\xbe",
+    b".git\xed\xa0\x80x",
+    b".gitmodules\xff",
+    b".git\xc3\xbc",
+]
+NAMES += [b".gitmodules\xf4\x90\x80\x80", b".git.\xff", b".gitattributes\xe2\x80", b"a\\.git\xff", b".git\xff\\x"]
 MODES = [b"100644", b"40000", b"120000", b"160000", b"040000", b"100664", b"0160000", b"40755", b"0"]
 PIECES = [b"author " + WHO + b"\n", b"committer " + WHO + b"\n", b"tagger " + WHO + b"\n", b"author ", b"A ", b"<a@b>"]
 PIECES += [
@@ -53,6 +62,14 @@ WORDS += [
 ]
 WORDS += [b"./", b":h", b"%0a", b"!sh", b"\n", b"\n", b"\r\n", b"\\\n", b"\\t", b"# c", b" ", b"<<<<", b"=", b"host/a"]
 WORDS += [b"@", b"?", b"[", b"\xef\xbb\xbf", b"\0", b"\r", b'[submodule "q\\"r"]\n', b'[a "b"] url=-x\n', b"url\n"]
+WORDS += [
+    b'[submodule\r"x"]\n',
+    b'[submodule \r "x"]\n',
+    b"[]\n",
+    b'[submodule. "."]\n',
+    b'[submodule.. "/x"]\n',
+    b"[submodule.]",
+]
 
 
 class Loose:

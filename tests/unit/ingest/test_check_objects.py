@@ -17,10 +17,12 @@ from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest import names
 from gtfs.ingest.checkobjects import BadObject, _PackCheck, check_pack
 from gtfs.ingest.faults import EVERYTHING, STRANGERS, TABLE, Finding, Leniency, Severity
+from gtfs.ingest.headers import find_in_commit
 from gtfs.ingest.inside import Inside, Read
 from gtfs.pack.decode import Decoded, decode
-from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE
-from gtfs.pack.limits import Limits
+from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
+from gtfs.pack.limits import MIB, Limits
+from gtfs.pack.objects import HEADER_BYTES
 from gtfs.pack.scan import Entry, scan
 from gtfs.pack.trees import RawObject
 
@@ -454,6 +456,17 @@ def test_of_many_lines_of_a_gitattributes_no_list_is_made() -> None:
         tracemalloc.stop()
 
 
+def peak_bytes(one: Decoded) -> int:
+    """How much memory it takes to refuse it."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptPack, match="over the limit"):
+            judge_one(one, EVERYTHING)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_each_tree_is_looked_at_a_few_times_for_the_depth_however_often_it_is_named() -> None:
     looked: list[int] = []
 
@@ -468,3 +481,33 @@ def test_each_tree_is_looked_at_a_few_times_for_the_depth_however_often_it_is_na
     check._subtrees[ids[0]] = Children()
     check._check_depth()
     assert len(looked) < 4 * len(ids)
+
+
+def test_what_no_history_has_is_refused_without_a_list_of_its_parts() -> None:
+    size = 8 * MIB
+    id_ = b"a" * 40
+    for one in (
+        tree((b"100644", b"\\" * size, ObjectId(bytes(19) + b"a"))),
+        item(COMMIT, b"tree %s\n" % id_ + b"a\n" * (size // 2)),
+        item(COMMIT, b"tree %s\n" % id_ + b"parent %s\n" % id_ * (size // 48)),
+        item(TAG, b"object %s\ntype commit\ntag v1\n" % id_ + b"a\n" * (size // 2)),
+    ):
+        assert peak_bytes(one) < 4 * size
+
+
+def test_the_longest_names_and_headers_that_are_let_in() -> None:
+    name = b"\\" * names.NAME_BYTES
+    assert kinds(judge_one(tree((b"100644", name, ObjectId(bytes(19) + b"a"))), EVERYTHING)) == ["largePathname"]
+    limits = replace(LIMITS, component_bytes=1 << 62)
+    root = tree((b"100644", name + b"x", ObjectId(bytes(19) + b"a")))
+    with pytest.raises(BadObject, match="over the limit name: 65537 bytes where 65536 are allowed"):
+        judge(commit(root.oid), root, limits=limits)
+    head = b"tree %s\nauthor %s\ncommitter %s\n" % (b"a" * 40, *[b"A <a@b> 1 +0000"] * 2)
+    for more, is_good in ((0, True), (1, False)):
+        raw = head + b"x" * (HEADER_BYTES - len(head) + more) + b"\n\nmessage"
+        assert find_in_commit(raw, SHA1) == []
+        if is_good:
+            assert judge_one(item(COMMIT, raw)) == []
+        else:
+            with pytest.raises(BadObject, match="over the limit header"):
+                judge_one(item(COMMIT, raw))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,13 @@ def test_what_stands_before_a_mistake_counts() -> None:
 def test_a_large_file_is_refused() -> None:
     (fault,) = find_faults(b"#" * (1 << 20) + b"\n")
     assert fault.startswith("gitmodulesLarge:")
+
+
+def test_many_keys_below_a_long_name_take_no_longer_than_others() -> None:
+    n = 60_000
+    began_s = time.process_time()
+    find_faults(b'[submodule "' + b"/" * n + b'"]\n' + b"a\n" * n)
+    assert time.process_time() - began_s < 60  # well under one, where once for each key takes minutes
 
 
 @given(st.binary() | st.text('[]"\\\na= \r#').map(str.encode))

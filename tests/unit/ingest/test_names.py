@@ -20,6 +20,16 @@ def fault_of(name: bytes) -> str:
 DOTGITS = [b".git", b".GiT", b".git.", b".git ", b".git . .", b"git~1", b"GIT~1 ", b".git::$INDEX_ALLOCATION", b".git:"]
 DOTGITS += [b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git", b".git\xe2\x81\xaf", b".gi\xe2\x80\xaet", b"a\\.git", b".git\\x"]
 
+# Where git stops reading: at what is no UTF-8, and at U+FFFE.
+DOTGITS += [
+    b".git\xff",
+    b".Git\xfcx",
+    b".g\xe2\x80\x8cit\xc3",
+    b".git\xef\xbf\xbe",
+    b".git\xed\xa0\x80",
+    b".git\xff\\x",
+]
+
 
 @pytest.mark.parametrize("name", DOTGITS)
 def test_dotgit_in_every_guise_is_noticed(name: bytes) -> None:
@@ -29,7 +39,22 @@ def test_dotgit_in_every_guise_is_noticed(name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b".gitx", b".github", b".git-x", b"git", b"git~2", b"x.git", b".gi", b"...", b"a\\b", b"-rf", b"\xff"]
+    "name",
+    [
+        b".gitx",
+        b".github",
+        b".git-x",
+        b"git",
+        b"git~2",
+        b"x.git",
+        b".gi",
+        b"...",
+        b"a\\b",
+        b"-rf",
+        b"\xff",
+        b".git\xc3\xbc",
+        b".git.\xff",
+    ],
 )
 def test_ordinary_names_are_good(name: bytes) -> None:
     assert look_at(name) is None

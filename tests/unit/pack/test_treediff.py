@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -76,3 +77,11 @@ def test_what_is_no_run_of_entries_is_no_tree(tail: bytes) -> None:
     for old, new in ((good, good + tail), (good + tail, good), (good, tail), (b"", tail)):
         with pytest.raises(NoTree):
             difference(Tree(old, 20), Tree(new, 20))
+
+
+@pytest.mark.parametrize("piece", [b"0", b"0 "])
+def test_a_broken_tree_costs_one_pass(piece: bytes) -> None:
+    began_s = time.process_time()
+    with pytest.raises(NoTree):
+        Tree(piece * 400_000, 20).entries()
+    assert time.process_time() - began_s < 30  # milliseconds, where a pass for each byte takes minutes

@@ -83,3 +83,11 @@ def test_tag_names_itself_once() -> None:
     assert tag_name(TAG + b"\ntag other\n") == b"v1"
     with pytest.raises(BadSignedObject):
         tag_name(TAG.replace(b"tag v1", b"tag v1\ntag v2"))
+
+
+def test_a_header_over_the_limit_is_refused() -> None:
+    for raw in (b"tree %s\n", b"object %s\n"):
+        with pytest.raises(BadSignedObject, match="over the limit header"):
+            split_signed_object(raw % (b"a" * 40) + b"a\n" * (2 << 20) + b"\nm\n")
+    with pytest.raises(BadSignedObject, match="over the limit header"):
+        tag_name(b"tag v1\n" + b"a\n" * (2 << 20))
