@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -91,8 +92,9 @@ class Swarm:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    async def add(self, spec: TorrentSpec) -> None:
+    async def add(self, spec: TorrentSpec) -> Any:
         self.names.append(spec.file_name)
+        return SimpleNamespace(spec=spec)
 
 
 def test_what_was_shed_is_in_the_swarm_of_a_fetch_only_if_git_has_lost_something_of_it(state: State) -> None:

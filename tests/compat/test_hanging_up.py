@@ -18,7 +18,7 @@ from waiting import WAIT_S
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.feed import parse_feed
 from gtfs.ingest.refmoves import RefReport
-from gtfs.node import follow
+from gtfs.node import follow, reeltorrents
 from gtfs.node.follow import Follower
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
@@ -160,12 +160,12 @@ async def test_a_reel_that_was_taken_out_to_be_made_comes_back_though_who_asked_
         row = origin.index.reels.all()[0]
         scope = trio.CancelScope()
 
-        def hang_up(_self: ReelTorrents, _row: ReelRow, _packs: object) -> bool:
+        def hang_up(_state: State, _row: ReelRow, _packs: object) -> bool:
             assert f"{row.name}.reel" not in swarm.names
             trio.from_thread.run_sync(scope.cancel)
             return True
 
-        monkeypatch.setattr(ReelTorrents, "_make", hang_up)
+        monkeypatch.setattr(reeltorrents, "make_whole", hang_up)
         with scope:
             await node.reel_torrents.make((row, ()))
         assert is_in_swarm(origin, swarm)
