@@ -24,7 +24,7 @@ def run(directory: Path, lazy: bool, *, no_wait: bool) -> int:
     path = Path(os.path.realpath(directory))
     mounted = mounted_on(path)
     if mounted is None or mounted.kind != FUSE_TYPE:
-        what = "nothing is" if mounted is None else f"it is {mounted.kind}, and umount {directory} takes it away"
+        what = "it is not mounted" if mounted is None else f"it is {mounted.kind}, and umount {directory} takes it away"
         raise MountpointError(f"nothing of gtfs is mounted on {directory}: {what}")
     if detach_dead(path):
         complain(f"detached the dead mount on {directory}: its process was gone")
