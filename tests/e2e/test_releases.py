@@ -132,7 +132,7 @@ def test_an_announcement_that_nobody_can_sign_is_told_kept_and_made_good(
     done = house.gtfs("publish", fresh, env=AT_TERMINAL)  # ends with 0: it is published
     assert "version 2" in done.out and "published, but NOT announced: " in done.err and "does not exist" in done.err
     away.rename(box)
-    assert "OUTSTANDING, 1 tags, v100 first" in house.gtfs("status", fresh).out
+    assert "OUTSTANDING, 1 tag, v100 first" in house.gtfs("status", fresh).out
 
     # A node tries it again, and asks nobody.
     a = house.mount(fresh, "A", "offline", expected=["not announced, and tried again: cannot sign"])
