@@ -19,7 +19,7 @@ from gtfs.ingest.lost import absent
 from gtfs.layout import Layout
 from gtfs.repo.repository import GitMissing, Repository
 from gtfs.repo.unpack import kept_marks, release
-from gtfs.repo.upkeep import repack
+from gtfs.repo.upkeep import MANY_TIMES, repack
 from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.config import Config, sweep_config
 from gtfs.state.lock import Busy, Lock
@@ -130,4 +130,4 @@ def end(repository: Repository, *, keeps_reels: bool) -> None:
         release(kept_marks(repository))
         if not keeps_reels:
             shed_reels(state)
-    repack(repository)
+    repack(repository, times=MANY_TIMES)

@@ -28,6 +28,9 @@ from gtfs.repo.unpack import publish_packs
 log = logging.getLogger(__name__)
 
 
+# As many packs as git would let be are a reason also where somebody waits: a multi-pack-index leads through fewer, and
+# to write those of a first sync again took a third of the sync.
+MANY_TIMES: Final = 8
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
 _MAPPED: Final = ("-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m")  # it goes through them once
@@ -59,14 +62,15 @@ def sweep_repacking(repository: Repository) -> None:
     shutil.rmtree(repository.layout.repacking, ignore_errors=True)
 
 
-def repack(repository: Repository, stop: Callable[[], bool] = lambda: False) -> Repacked | None:
+def repack(repository: Repository, stop: Callable[[], bool] = lambda: False, *, times: int = 1) -> Repacked | None:
     """Make one of the small packs if there are more than git would let be; gives what came of it, often nothing.
 
-    Raises `GitFailed`, OSError (a full disk); then, and after ``stop``, nothing has changed.
+    ``times`` as many are let be: `MANY_TIMES` where somebody waits. Raises `GitFailed`, OSError (a full disk); then,
+    and after ``stop``, nothing has changed.
     """
     packs = _own_packs(repository)
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
-    if len(packs) < 2 or repository.is_partial() or not _is_many(repository, len(packs)):
+    if len(packs) < 2 or repository.is_partial() or not _is_many(repository, len(packs) / times):
         return None
     small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
@@ -125,7 +129,7 @@ def _own_packs(repository: Repository) -> list[_Pack]:
     return sorted(packs, key=lambda pack: (pack.size, pack.stem))
 
 
-def _is_many(repository: Repository, packs: int) -> bool:
+def _is_many(repository: Repository, packs: float) -> bool:
     """Whether these are more packs than the repository's settings let be, see git-gc(1)."""
 
     def setting(name: str, default: str) -> int:

@@ -378,6 +378,28 @@ async def test_a_running_node_repacks_after_something_came(many: Repository) -> 
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize(("limit", "left"), [(8, MANY), (7, 10)])
+async def test_a_busy_node_lets_more_packs_be(
+    limit: int, left: int, many: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_upkeep, "REST_S", 0.1)
+    many.git("config", "gc.autoPackLimit", str(limit))
+    with State(many) as state:
+        writing = Writing(News(state.index))
+        unpacked = writing.news.unpacked
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Upkeep(many, state.index, writing).run_task)
+            end = trio.current_time() + 1
+            await until(lambda: unpacked.grow() or trio.current_time() > end)
+            if left < MANY:
+                await until(lambda: unpacked.grow() or count(many) < left)
+            else:
+                assert count(many) == MANY
+                await until(lambda: count(many) < 10)  # at rest
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
 @pytest.mark.warns
 async def test_git_is_not_asked_for_all_packs_once_more_after_a_nodes_own_repacking(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -387,7 +409,7 @@ async def test_git_is_not_asked_for_all_packs_once_more_after_a_nodes_own_repack
             patch.setattr(batch, "MAX_PACKS", 1)
             state.ingest().run(candidate._replace(promised=None) for candidate in offered[:MANY])
         before = count(state.repository)
-        assert await Upkeep(state.repository, state.index, Writing(News(state.index))).look()
+        assert await Upkeep(state.repository, state.index, Writing(News(state.index))).look(is_busy=False)
         assert count(state.repository) < before
         with monkeypatch.context() as patch:
             patch.setattr(lost, "absent", never)
@@ -412,9 +434,12 @@ async def test_a_failure_is_logged_once_and_tried_again(
         unpacked = writing.news.unpacked
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Upkeep(many, state.index, writing).run_task)
-            await until(lambda: unpacked.grow() or (tries.exists() and tries.stat().st_size >= 3))
+            for number in (1, 2, 3):
+                unpacked.grow()
+                await until(lambda wanted=number: tries.exists() and tries.stat().st_size >= wanted)
             (tmp_path / "bin" / "nice").unlink()
-            await until(lambda: unpacked.grow() or count(many) < MANY)
+            unpacked.grow()
+            await until(lambda: count(many) < MANY)
             nursery.cancel_scope.cancel()
     assert [r.levelname for r in caplog.records if r.name == node_upkeep.__name__] == ["WARNING"]
 

@@ -70,7 +70,7 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             # Refs have moved; a node that runs on does this beside all else.
             await node.hooks.look()
             await node.event_hooks.look()
-            await node.upkeep.look()
+            await node.upkeep.look(is_busy=True)
             return done
 
     try:
