@@ -4,7 +4,8 @@
 node
     all of it together (`gtfs.node.node`); a SOURCE becomes one in `gtfs.node.opening`.
 reel torrents
-    the reels as the swarm has them (`gtfs.node.reeltorrents`); what of them may leave the disk: `gtfs.node.evictions`.
+    the reels as the swarm has them (`gtfs.node.reeltorrents`); what is fetched: `gtfs.node.reelfetches`; what of them
+    may leave the disk: `gtfs.node.evictions`.
 sync
     all that a catalogue lists, fetched and let in (`gtfs.node.follow`, each round in `gtfs.node.sync`).
 

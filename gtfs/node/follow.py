@@ -19,7 +19,7 @@ from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refmoves import RefReport
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.sync import Progress, Round, SyncReport, WayIn, move_refs
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel, Row
@@ -41,18 +41,19 @@ class Follower:
     def __init__(
         self,
         state: State,
-        reel_torrents: ReelTorrents,
+        fetches: ReelFetches,
         writing: Writing,
         first: FirstTrust,
     ) -> None:
         self._state = state
-        self._reel_torrents = reel_torrents
+        self._fetches = fetches
+        self._reel_torrents = fetches.reel_torrents
         self._writing = writing
         self._first = first
         self._news = writing.news
         self._one = trio.Lock()
         self._filled: set[ReelName] = set()  # reels to which git has given what it has
-        self._way_in = WayIn(state, reel_torrents, writing)
+        self._way_in = WayIn(state, fetches, writing)
 
     async def take_document(self, document: bytes) -> bool:
         """Judge a document that a feed gave; True when it is newer than what was held. Raises `CatalogueRefused`.
@@ -131,7 +132,7 @@ class Follower:
             listed()
             for row in lacking:
                 try:
-                    await self._reel_torrents.fill(row)
+                    await self._fetches.fill(row)
                 except (SwarmError, CorruptReel) as e:
                     failed.setdefault(row.name, e)
         self._news.came_in()
@@ -149,12 +150,12 @@ class Follower:
             try:
                 try:
                     async with some:
-                        found = await self._reel_torrents.fetch_table(row, deadline_s)
+                        found = await self._fetches.fetch_table(row, deadline_s)
                 finally:
                     coming -= 1
                     if not coming:
                         self._news.asked.tables_here()
-                await self._reel_torrents.keep_table(row, *found)
+                await self._fetches.keep_table(row, *found)
             except (SwarmError, CorruptReel) as e:
                 log.info("%s", e)
                 failed[row.name] = e
@@ -196,7 +197,7 @@ class Follower:
             ):
                 self._filled.add(row.name)
                 try:
-                    await self._reel_torrents.fill(row)
+                    await self._fetches.fill(row)
                     await trio.lowlevel.checkpoint_if_cancelled()  # then it may have ended early, and does not say so
                 except (trio.Cancelled, Offline, OSError):
                     self._filled.discard(row.name)

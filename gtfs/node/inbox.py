@@ -204,7 +204,7 @@ async def _fetch(state: State, options: NodeOptions) -> None:
     quiet = replace(options, feeds=(), attesters=(), meet=None, offline=options.offline or is_near)
     async with open_node(state, quiet) as node:
         writing = Writing(node.news)
-        way_in = WayIn(state, node.reel_torrents, writing)
+        way_in = WayIn(state, node.fetches, writing)
         report = SyncReport()
         try:
             await Round(way_in, lacking, report, lambda _p: None).run(options.stall_s)

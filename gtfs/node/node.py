@@ -43,6 +43,7 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
 from gtfs.node.publishing import Publishing
 from gtfs.node.reasserting import reassert_refs
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.reeltraffic import describe_reels, refresh_traffic
 from gtfs.node.refusals import Refusals
@@ -96,12 +97,13 @@ class Node:
         self._writing = Writing(self.news)
         is_cache = options.cache_bytes is not None or (state.config.is_clone() and not options.prefetch)
         evictions = Evictions(is_cache=is_cache and session is not None)
-        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, options, shared.client)
+        self.reel_torrents = ReelTorrents(state, session, self._writing, evictions, options)
+        self.fetches = ReelFetches(state, self.reel_torrents, self._writing, shared.client)
         self.packs = Packs(state, self.reel_torrents, self.news)
         trackers = () if options.offline else options.swarm.trackers
         self.control_files = ControlFiles(state, self.packs, self.status, self._read_reel, self._take_copied, trackers)
         self.written = WrittenPacks(state, self._writing)
-        self.follower = Follower(state, self.reel_torrents, self._writing, first)
+        self.follower = Follower(state, self.fetches, self._writing, first)
         self.divergence = Divergence(state)
         self._ring_watch = RingWatch()
         self.ring_news = RingNews(state, self._writing, self._judge_again)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node's reels in the swarm: whole ones seeded, the others fetched in place (design.md §4, §11). Trio loop."""
+"""The node's reels in the swarm: which are in it, and who takes one out (design.md §4, §11). Trio loop.
+
+What is fetched of them is for `gtfs.node.reelfetches`.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -15,19 +17,17 @@ from gtfs.errors import GtfsError
 from gtfs.metainfo import check_info, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.lent import LentTorrents
-from gtfs.node.nursery import cancelled, open_flat_nursery
+from gtfs.node.nursery import cancelled
 from gtfs.node.options import NodeOptions
-from gtfs.node.reads import asking_web_seeds, read_table, read_through, see_end
+from gtfs.node.reads import read_through
 from gtfs.node.reelspec import LeftCatalogue, spec_of, trackers_of
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import Footer, Row, end_bytes, parse_table
-from gtfs.state.makereel import fill, make_whole
+from gtfs.reel.table import Row
+from gtfs.state.makereel import make_whole
 from gtfs.state.repair import Remaking, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.withdrawal import withdrawn_reels
-from gtfs.swarm.httpget import Client
 from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
-from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.view.packs import SwarmReel
@@ -42,11 +42,9 @@ class ReelTorrents:
     """Torrents by their reel's id in the index; without a session every read of what is not here fails at once."""
 
     def __init__(
-        self, state: State, session: Session | None, writing: Writing, evictions: Evictions, options: NodeOptions,
-        client: Client | None = None,
-    ) -> None:  # fmt: skip
+        self, state: State, session: Session | None, writing: Writing, evictions: Evictions, options: NodeOptions
+    ) -> None:
         self._options = options
-        self._client = client  # for the metadata that web seeds have
         self._state = state
         self._writing = writing
         self._session = session
@@ -54,6 +52,11 @@ class ReelTorrents:
         self._one = trio.Lock()  # who changes which reels are in the swarm, and the files of those he takes out
         self.lent = LentTorrents()
         self.evictions = evictions
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether nothing can be fetched."""
+        return self._session is None
 
     @property
     def is_cache(self) -> bool:
@@ -108,7 +111,7 @@ class ReelTorrents:
 
     async def _enter(self, session: Session, row: ReelRow) -> None:
         try:
-            torrent = self._torrents[row.id] = await session.add(self._spec(row))
+            torrent = self._torrents[row.id] = await session.add(self.spec(row))
         except SwarmError as e:
             log.error("reel %s is not in the swarm: %s", row.name, e)
             return
@@ -170,12 +173,13 @@ class ReelTorrents:
         if torrent is not None and self._session is not None and self.is_own(torrent):
             await self._session.remove(row.infohash)
 
-    def _spec(self, row: ReelRow) -> TorrentSpec:
+    def spec(self, row: ReelRow) -> TorrentSpec:
+        """What the swarm is told of a reel."""
         return spec_of(self._state, row, is_quiet=self._options.meet is not None)
 
     async def keep_metainfo(self, row: ReelRow, info: bytes) -> None:
         """Keep a reel's info dictionary that came by another way than the swarm. Raises `BadMetainfo`, OSError."""
-        spec = self._spec(row)
+        spec = self.spec(row)
 
         def work() -> None:
             check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
@@ -189,53 +193,6 @@ class ReelTorrents:
     def has_table(self, row: ReelRow) -> bool:
         """Whether the reel's packs are in the index."""
         return row.is_whole or self._state.reel_files.has_table(row)
-
-    async def bring_table(self, row: ReelRow, deadline_s: float) -> None:
-        """Fetch a reel's footer and table, and make its packs known; raises what the two do."""
-        await self.keep_table(row, *await self.fetch_table(row, deadline_s))
-
-    async def fetch_table(self, row: ReelRow, deadline_s: float) -> tuple[Footer, bytes]:
-        """The footer of a reel, which fits its name, and its table, which is still to be checked against that.
-
-        Raises `SwarmError`, `LeftCatalogue`, `CorruptReel` (a footer that is not the one the signed catalogue names).
-        """
-
-        async def read(torrent: Torrent) -> tuple[Footer, bytes]:
-            async with asking_web_seeds(self._client, torrent):
-                await torrent.wait_metadata(math.inf)
-            return await read_table(torrent, row, self._state.repository.fmt)
-
-        with trio.move_on_after(deadline_s):
-            return await self._ask(row, read)
-        raise SwarmTimeout(f"reel {row.name}: no peer gave its table within {deadline_s:g} s")
-
-    async def keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        """Check a table and make its packs known; raises `CorruptReel`, and `LeftCatalogue`."""
-        await self._writing.run(self._keep_table, row, foot, table)
-
-    def _keep_table(self, row: ReelRow, foot: Footer, table: bytes) -> None:
-        self._listed(row)
-        held = self._state.held
-        date_s = 0 if held is None else held.catalogue.date_s
-        self._state.reel_files.keep_table(row, parse_table(table, foot), date_s, self._writing.news.asked)
-
-    async def fill(self, row: ReelRow) -> int:
-        """Take what is here of a reel, once its table is known; gives bytes of packs.
-
-        Raises `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, OSError.
-        """
-        reel_files = self._state.reel_files
-        is_here = row.is_whole or self._session is None
-        table = None if is_here else await trio.to_thread.run_sync(reel_files.table, row)
-        if table is None:
-            return 0
-        if await trio.to_thread.run_sync(reel_files.is_here, row, table.packs) and await self.make((row, table.packs)):
-            return sum(pack.length for pack in table.packs)
-        filled = await self._writing.run(fill, self._state, row, table, cancelled)
-        if filled:
-            await self.recheck(row)
-            log.info("reel %s: %d of %d bytes were here already", row.name, filled, row.size)
-        return filled
 
     async def make(self, *reels: tuple[ReelRow, Sequence[Row]]) -> bool:
         """Make reels whole of packs that are here, and seed all reels; False if one cannot be. Raises OSError."""
@@ -307,47 +264,7 @@ class ReelTorrents:
         """The reel's torrent left the swarm and came back."""
         self._torrents[row.id] = torrent
 
-    async def fetch(
-        self, row: ReelRow, progress: Callable[[int, int], None], listed: Callable[[], None], stall_s: float
-    ) -> None:
-        """Fetch a whole reel; on return its file is whole and the index says so.
-
-        Its table comes first: ``listed`` is called when its packs have become known meanwhile. Raises
-        `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, `CorruptReel`, OSError.
-        """
-        self.evictions.pin(row.id)
-        last_bytes = end_bytes(row.rows, self._state.repository.fmt)
-
-        async def fetch(torrent: Torrent) -> None:
-            async def list_packs() -> None:
-                await torrent.wait_last(last_bytes)
-                await self.bring_table(row, stall_s)
-                listed()
-
-            async with asking_web_seeds(self._client, torrent), open_flat_nursery() as nursery:
-                if not self.has_table(row):
-                    nursery.start_soon(list_packs)
-                await torrent.fetch_all(progress, stall_s=stall_s, last_bytes=last_bytes)
-            await torrent.questions.flush()
-            await see_end(torrent, progress, stall_s)
-            await torrent.save_resume()
-            try:
-                await self._writing.run(self._note_whole, row, torrent.spec)
-            except FileNotFoundError:
-                torrent.board.check()  # it lay in another node's place, and left it
-                raise
-
-        await self._ask(row, fetch)
-
-    def _note_whole(self, row: ReelRow, fetched: TorrentSpec) -> None:
-        spec, now = self._spec(row), self._listed(row)
-        if now.is_whole:
-            return  # it was made meanwhile
-        if fetched.path != spec.path:
-            copy_whole(fetched.path, fetched.metainfo, spec.path, spec.metainfo)
-        self._state.index.reels.set_stage([row.id], "complete")
-
-    async def _ask(self, row: ReelRow, ask: Callable[[Torrent], Awaitable[T]]) -> T:
+    async def ask(self, row: ReelRow, ask: Callable[[Torrent], Awaitable[T]]) -> T:
         """What ``ask`` gives for the reel's torrent, or for the next one if that is taken out of the swarm meanwhile.
 
         Raises what ``ask`` does, `SwarmTimeout` on a node that is offline, and `LeftCatalogue`.
@@ -364,17 +281,17 @@ class ReelTorrents:
                     raise
 
     async def _wait_back(self, row: ReelRow) -> Torrent:
-        """The torrent of a reel that was mended, made or trimmed, once it is back; raises as `_ask`, `SwarmError`."""
+        """The torrent of a reel that was mended, made or trimmed, once it is back; raises as `ask`, `SwarmError`."""
         if self._session is None:
             raise SwarmTimeout(f"reel {row.name} is not in the swarm (this node is offline)")
         async with self._one:  # which is let go of when it is
             await self.evictions.wait_left(row.infohash)
-            now = self._listed(row)
+            now = self.listed(row)
             if self._is_out(now):
-                self._torrents[row.id] = await self._session.add(self._spec(now))
+                self._torrents[row.id] = await self._session.add(self.spec(now))
             return self._torrents[row.id]
 
-    def _listed(self, row: ReelRow) -> ReelRow:
+    def listed(self, row: ReelRow) -> ReelRow:
         """The reel as it is now; raises `LeftCatalogue`."""
         now = self._state.index.reels.by_name(row.name)
         if now is None or now.id != row.id or not self._state.lists(row.name):
@@ -384,17 +301,4 @@ class ReelTorrents:
     async def recheck(self, row: ReelRow) -> None:
         """Have its file hashed again, if it is in the swarm; raises `SwarmError`, `LeftCatalogue`."""
         if self._session is not None:
-            await self._ask(row, lambda torrent: torrent.recheck())
-
-    def first_bytes(self, row: ReelRow) -> int:
-        """How much of a reel's beginning is here, in its own place."""
-        torrent = self._torrents.get(row.id)
-        if torrent is None or torrent.spec.path != self._state.layout.reel(row.name):
-            return 0
-        return torrent.first_bytes()
-
-    async def flush(self, row: ReelRow) -> None:
-        """Return when what `first_bytes` said is in the file; raises `SwarmError`."""
-        torrent = self._torrents.get(row.id)
-        if torrent is not None:
-            await torrent.questions.flush()
+            await self.ask(row, lambda torrent: torrent.recheck())

@@ -21,7 +21,7 @@ from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.memory import give_back, keep_little
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.reel.index import ReelRow
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.work import Work
@@ -89,9 +89,9 @@ class Progress:
 class WayIn:
     """Lets the packs of whole reels in; remembers between rounds into which of them nothing has to be moved."""
 
-    def __init__(self, state: State, reel_torrents: ReelTorrents, writing: Writing) -> None:
+    def __init__(self, state: State, fetches: ReelFetches, writing: Writing) -> None:
         self._state = state
-        self.reel_torrents = reel_torrents
+        self.fetches = fetches
         self.writing = writing
         self._adopted: set[ReelName] = set()  # listed reels, while they stay whole
         keep_little()
@@ -152,7 +152,7 @@ class WayIn:
         if not index.reels.holds_any(reel.id, ("remote", "waiting", "refused", "verified")):
             return Outcome()
         now = index.reels.get(reel.id)
-        if now is None or (not now.is_whole and self.reel_torrents.is_let_in(reel)):
+        if now is None or (not now.is_whole and self.fetches.reel_torrents.is_let_in(reel)):
             return Outcome()  # what was refused is judged again from bytes that are here
         outcome = self._ingest(self._candidates(reel, 0, reel.size), progress)
         with index.transaction():
@@ -170,7 +170,8 @@ class Round:
         self, way_in: WayIn, listed: Sequence[ReelRow], report: SyncReport, progress: Callable[[Progress], None]
     ) -> None:
         self._way_in = way_in
-        self._reel_torrents = way_in.reel_torrents
+        self._fetches = way_in.fetches
+        self._reel_torrents = way_in.fetches.reel_torrents
         self._news = way_in.writing.news
         self._listed = listed
         self._report = report
@@ -250,7 +251,7 @@ class Round:
             self._arrived.grow()
 
         try:
-            await self._reel_torrents.fetch(row, fetched, listed, stall_s)
+            await self._fetches.fetch(row, fetched, listed, stall_s)
         except (Offline, DiskTrouble):
             raise
         except (SwarmError, CorruptReel) as e:
@@ -285,9 +286,9 @@ class Round:
         async def look() -> int:
             """How much is in the file, where that is enough more than before."""
             nonlocal looked
-            here = self._reel_torrents.first_bytes(row)
+            here = self._fetches.first_bytes(row)
             if here - looked >= _part_bytes(row.size, row.size - here):
-                await self._reel_torrents.flush(row)
+                await self._fetches.flush(row)
                 looked = here
             return looked
 

@@ -21,6 +21,7 @@ from gtfs.ids import SHA1
 from gtfs.node.evictions import Evictions
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import WayIn
 from gtfs.reel.index import ReelRow
@@ -130,7 +131,8 @@ def test_the_bytes_of_what_was_refused_stay_and_what_is_not_here_is_not_judged(s
     options = NodeOptions(offline=True)
     writing = Writing(News(state.index))
     reel_torrents = ReelTorrents(state, None, writing, Evictions(is_cache=True), options)
-    outcome = WayIn(state, reel_torrents, writing).let_in(only(state), lambda _count: None)
+    fetches = ReelFetches(state, reel_torrents, writing)
+    outcome = WayIn(state, fetches, writing).let_in(only(state), lambda _count: None)
     assert (outcome.refused, outcome.waiting, outcome.unpacked) == ([], [], [])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from gtfs.node import follow, reeltorrents
 from gtfs.node.follow import Follower
 from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import FOLLOWED
 from gtfs.reel.index import ReelRow
@@ -208,7 +210,9 @@ async def test_git_gives_again_what_it_has_of_a_reel_if_it_did_not_come_to_its_e
             scope.cancel()  # it ends early then
             return 0
 
-    follower = Follower(state, cast(ReelTorrents, Reels()), Writing(News(state.index)), FirstTrust())
+    reels = Reels()
+    fetches = cast(ReelFetches, SimpleNamespace(reel_torrents=reels, fill=reels.fill))
+    follower = Follower(state, fetches, Writing(News(state.index)), FirstTrust())
     rows = state.index.reels.all()
     if trouble is not None:
         with pytest.raises(OSError, match="No space left"):

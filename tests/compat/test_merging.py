@@ -20,6 +20,7 @@ from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
 from gtfs.reel.recover import Listed
@@ -270,7 +271,7 @@ def test_a_table_that_comes_after_a_catalogue_without_its_reel_is_not_kept_and_n
         pub.publish(origin, 8)
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
 
-        async def late(_self: ReelTorrents, row: ReelRow, _deadline_s: float) -> tuple[Footer, bytes]:
+        async def late(_self: ReelFetches, row: ReelRow, _deadline_s: float) -> tuple[Footer, bytes]:
             """The table, once the next catalogue is held."""
             data = origin.layout.reel(row.name).read_bytes()
             at, length = footer_range(row.size)
@@ -283,10 +284,10 @@ def test_a_table_that_comes_after_a_catalogue_without_its_reel_is_not_kept_and_n
             return foot, data[at : at + length]
 
         before = set(listed(state)[:1])
-        monkeypatch.setattr(ReelTorrents, "fetch_table", late)
+        monkeypatch.setattr(ReelFetches, "fetch_table", late)
         writing, evictions = Writing(News(state.index)), Evictions(is_cache=False)
         reel_torrents = ReelTorrents(state, None, writing, evictions, NodeOptions(offline=True))
-        follower = Follower(state, reel_torrents, writing, FirstTrust())
+        follower = Follower(state, ReelFetches(state, reel_torrents, writing), writing, FirstTrust())
         assert trio.run(follower.bring_tables, 1.0) == {}
         state.drop_superseded(state.pop_superseded())
         assert {row.name for row in state.index.reels.all()} == set(listed(state))

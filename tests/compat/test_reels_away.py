@@ -17,10 +17,11 @@ from mirrored import all_is_well, hold, listed, take_catalogue
 from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue.accept import FirstTrust
-from gtfs.node import reeltorrents
+from gtfs.node import reelfetches, reeltorrents
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.options import NodeOptions
+from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reelspec import LeftCatalogue
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.node.sync import SyncReport
@@ -143,7 +144,8 @@ class Mirror:
         writing = Writing(News(state.index))
         session = cast(Session, self.swarm)
         self.reel_torrents = ReelTorrents(state, session, writing, self.evictions, NodeOptions())
-        self.follower = Follower(state, self.reel_torrents, writing, FirstTrust())
+        self.fetches = ReelFetches(state, self.reel_torrents, writing)
+        self.follower = Follower(state, self.fetches, writing, FirstTrust())
         take_catalogue(state, origin.held)  # type: ignore[arg-type]
 
     def row(self, number: int) -> ReelRow:
@@ -241,11 +243,11 @@ def test_a_reel_that_leaves_the_swarm_while_git_gives_what_it_has_is_looked_at_w
 
     async def play() -> list[int]:
         await mirrored.reel_torrents.update()
-        filled = [await mirrored.reel_torrents.fill(trimmed)]
+        filled = [await mirrored.fetches.fill(trimmed)]
         await mirrored.follower._fill([gone])
         return filled
 
-    monkeypatch.setattr(reeltorrents, "fill", lambda *_: 5)
+    monkeypatch.setattr(reelfetches, "fill", lambda *_: 5)
     monkeypatch.setattr(Given, "recheck", looks)
     mirrored.swarm.happens["recheck", trimmed.infohash] = partial(mirrored.trim, trimmed)
     mirrored.swarm.happens["recheck", gone.infohash] = leave
@@ -255,7 +257,7 @@ def test_a_reel_that_leaves_the_swarm_while_git_gives_what_it_has_is_looked_at_w
 
 async def join_elsewhere(mirrored: Mirror, row: ReelRow, other: Path) -> None:
     """Put its reels into the swarm, this one in the place of another node of this process."""
-    spec = mirrored.reel_torrents._spec(row)
+    spec = mirrored.reel_torrents.spec(row)
     await mirrored.swarm.add(dataclasses.replace(spec, directory=other, metainfo=other / "metainfo"))
     await mirrored.reel_torrents.update()
 
@@ -273,7 +275,7 @@ def test_a_reel_of_another_nodes_place_is_not_copied_once_the_catalogue_has_left
         await join_elsewhere(mirrored, row, tmp_path)
         mirrored.swarm.happens["end", row.infohash] = leave
         with pytest.raises(LeftCatalogue):
-            await mirrored.reel_torrents.fetch(row, lambda *_: None, lambda: None, 1.0)
+            await mirrored.fetches.fetch(row, lambda *_: None, lambda: None, 1.0)
 
     trio.run(play)
     assert not mirrored.state.layout.reel(row.name).exists()
@@ -297,7 +299,7 @@ def test_a_reel_that_another_node_deletes_before_it_is_copied_is_fetched_to_its_
     async def play() -> None:
         await join_elsewhere(mirrored, row, tmp_path)
         mirrored.swarm.happens["end", row.infohash] = vanish
-        await mirrored.reel_torrents.fetch(row, lambda *_: None, lambda: None, 1.0)
+        await mirrored.fetches.fetch(row, lambda *_: None, lambda: None, 1.0)
 
     trio.run(play)
     assert mirrored.state.layout.reel(row.name).exists() and mirrored.row(2).is_whole

@@ -206,6 +206,7 @@ MEANS = {
     "state": {"State", "Holder"},  # a repository's; how far a pack or a reel has come is its stage
     "stage": {"PackStage", "ReelStage", "str"},
     "reel_torrents": {"ReelTorrents"},
+    "fetches": {"ReelFetches"},
 }
 
 

@@ -44,12 +44,10 @@ def test_of_a_reel_that_is_here_whole_nothing_is_let_in_as_it_comes() -> None:
     torrents = SimpleNamespace(
         is_wanted=lambda _row: False,
         has_table=lambda _row: True,
-        first_bytes=lambda row: row.size,
-        flush=run,
         evictions=SimpleNamespace(unpin=lambda *_: None),
     )
     way_in = SimpleNamespace(
-        reel_torrents=torrents,
+        fetches=SimpleNamespace(reel_torrents=torrents, first_bytes=lambda row: row.size, flush=run),
         writing=SimpleNamespace(news=news, run=run),
         let_in=lambda *_: done.append("whole") or Outcome(),
         let_in_part=lambda *_: done.append("part") or (Outcome(), 0),
