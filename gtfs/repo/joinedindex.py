@@ -27,12 +27,13 @@ class JoinedIndex:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._alone = 0
+        self._alone: int | None = None  # not counted yet
 
     def came(self, packs: int) -> None:
         """So many packs were put into the repository; without an index of all of them it only is slower."""
-        self._alone += packs
-        if self._alone < _MOST_ALONE:
+        if packs:
+            self._alone = self._count_alone() if self._alone is None else self._alone + packs
+        if self._alone is None or self._alone < _MOST_ALONE:
             return
         self._alone = 0
         try:
@@ -44,6 +45,18 @@ class JoinedIndex:
                 raise GitFailed(command, done.returncode, done.stderr)
         except (GitFailed, OSError) as e:
             log.info("git's packs stay without one index: %s", e)
+
+    def _count_alone(self) -> int:
+        """How many packs are not in the index that is there: earlier runs, too, have left some."""
+        directory = self._repository.objects / "pack"
+        written_ns = 0
+        with contextlib.suppress(FileNotFoundError):
+            written_ns = (directory / "multi-pack-index").stat().st_mtime_ns
+        alone = 0
+        for index in directory.glob("*.idx"):
+            with contextlib.suppress(FileNotFoundError):
+                alone += index.stat().st_mtime_ns > written_ns
+        return alone
 
     def _small(self) -> list[str]:
         """The packs' indexes, the smallest first, as far as there is memory for them."""

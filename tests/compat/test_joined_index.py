@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_it_is_written_when_enough_packs_came_and_again_when_as_many_more_did(re
     repository.git("multi-pack-index", "verify")
 
 
+def test_what_earlier_runs_left_is_counted(repository: Repository) -> None:
+    """Each sync by a timer leaves one pack."""
+    sizes = []
+    for number in range(7):
+        add_pack(repository, b"%d" % number)
+        JoinedIndex(repository).came(1)
+        sizes.append(joined(repository).stat().st_size if joined(repository).exists() else 0)
+    assert sizes[1] == 0 < sizes[2] == sizes[4] < sizes[5] == sizes[6]
+
+
 def test_what_came_after_it_is_found(repository: Repository) -> None:
     index = JoinedIndex(repository)
     oids = [add_pack(repository, b"%d" % number) for number in range(4)]
@@ -72,9 +83,10 @@ def test_it_covers_as_many_packs_as_there_is_memory_for_the_smallest_first(
 
 
 def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None:
-    oid = add_pack(repository, b"a")
+    oid, *_ = [add_pack(repository, content) for content in (b"a", b"b", b"c")]
     joined(repository).mkdir()
     (joined(repository) / "x").touch()
+    os.utime(joined(repository), (0, 0))
     JoinedIndex(repository).came(3)
     (joined(repository) / "x").unlink()
     joined(repository).rmdir()
@@ -99,8 +111,12 @@ def test_the_lock_of_a_git_that_was_killed_with_us_goes_at_the_next_start(reposi
 
 
 def test_the_lock_of_another_program_stays(repository: Repository) -> None:
-    add_pack(repository, b"a")
+    for content in (b"a", b"b", b"c"):
+        add_pack(repository, content)
     lock_of(repository).touch()
     JoinedIndex(repository).came(3)
     sweep(repository)
     assert lock_of(repository).exists() and not joined(repository).exists()
+    lock_of(repository).unlink()
+    JoinedIndex(repository).came(1)
+    assert joined(repository).exists()
