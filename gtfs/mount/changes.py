@@ -95,4 +95,5 @@ class Changes:
     async def _truncate(self, file: IncomingFile, size: int, handle: Handle | None) -> None:
         if handle is not None and not isinstance(handle, WrittenHandle):
             fail(errno.EPERM)
+        self._handover.written()
         await self._files.contents.truncate(file, size, None if handle is None else handle.opened)
