@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from gtfs.errors import GtfsError
 from gtfs.mount.tree import ControlTree
 
 PLACES: Final = frozenset({(), (b"torrents",)})  # below .gtfs, where something may be put
@@ -28,7 +29,7 @@ class DroppedFile:
     data: bytearray = field(default_factory=bytearray)
     time_s: int = 0
     opens: int = 0
-    is_judged: bool = False  # the data as they are now were accepted or refused
+    is_judged: bool = False  # the data as they are now were accepted, or that is being found out
 
 
 @dataclass(eq=False)
@@ -136,7 +137,11 @@ class DroppedFiles:
         # At size 0 nothing was written yet: shells close a copy of the descriptor before the first write.
         if file.data and not file.is_judged:
             file.is_judged = True
-            await self._control.take(parts, bytes(file.data))
+            try:
+                await self._control.take(parts, bytes(file.data))
+            except (GtfsError, OSError):
+                file.is_judged = False  # who closes it again, or renames it, hears so again
+                raise
 
 
 def _is_temporary(file: DroppedFile) -> bool:
