@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from typing import Final, NoReturn
 
@@ -206,10 +207,14 @@ class Names:
 
     def may_access(self, inode: int, mode: int, uid: int) -> bool:
         """What access(2) asks, ``mode`` with its bits; raises EROFS."""
-        if not mode & os.W_OK:
-            return True
-        if self._options.read_only:
-            fail(errno.EROFS)
         node = None if inode == inodes.ROOT else self.node(inode)
-        ours = node is None or isinstance(node, IncomingFile | DroppedFile) or node in PLACES
-        return ours and self.is_writer(uid)
+        is_writer = self.is_writer(uid)
+        if mode & os.W_OK:
+            if self._options.read_only:
+                fail(errno.EROFS)
+            if not is_writer or isinstance(node, PackInfo) or (isinstance(node, Parts) and node not in PLACES):
+                return False
+        if isinstance(node, IncomingFile) and mode & os.R_OK and not is_writer and not node.mode & 0o004:
+            return False
+        shown = self.of_inode(inode).st_mode if mode & os.X_OK else 0
+        return not stat.S_ISREG(shown) or bool(shown & 0o111)
