@@ -72,6 +72,10 @@ class DroppedFiles:
         """The file at this place."""
         return self._files.get(parts)
 
+    def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
+        """Those in a directory: also what was left under a temporary name, so that its owner can remove it."""
+        return [place[-1] for place in self._files if place[:-1] == parts]
+
     def create(self, parts: tuple[bytes, ...]) -> DroppedHandle:
         """A new file, also in the place of what the control directory shows there; raises EPERM, EBUSY, EDQUOT."""
         if parts[:-1] not in PLACES:
