@@ -263,7 +263,7 @@ class Ingest:
                     outcome.refused.append((candidate, e))
                 continue
             except GtfsError as e:
-                if e.fault is Blame.SYSTEM:
+                if e.fault in (Blame.SYSTEM, Blame.BUSY):  # nothing was found out of the pack
                     batch.close()
                     raise
                 outcome.refused.append((candidate, e))

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +37,13 @@ class Quarantine:
         """Move the file here with its reason; raises OSError."""
         log.info("refused %s: %s", path.name, reason)
         place = self.directory / f"{time.time_ns():020d}-{oid.hex()}.pack"
-        place.with_name(place.name + REASON_SUFFIX).write_text(reason + "\n")
-        path.rename(place)
+        told = place.with_name(place.name + REASON_SUFFIX)
+        try:
+            told.write_text(reason + "\n", "utf-8", "backslashreplace")
+            path.rename(place)
+        except OSError:
+            told.unlink(missing_ok=True)
+            raise
         self._shrink()
         return place
 
@@ -46,18 +51,22 @@ class Quarantine:
         """What is here, oldest first."""
         found = []
         for path in sorted(self.directory.glob("*.pack")):
-            reason = path.with_name(path.name + REASON_SUFFIX)
-            text = reason.read_text().strip() if reason.exists() else "unknown"
+            try:
+                text = path.with_name(path.name + REASON_SUFFIX).read_text("utf-8", "replace").strip()
+            except FileNotFoundError:
+                text = "unknown"
             found.append(Refused(path, text, int(path.name[:20]) // 1_000_000_000))
         return found
 
     def _shrink(self) -> None:
-        files = sorted(self.directory.glob("*.pack"))
-        sizes = {f: os.stat(f).st_size for f in files}
+        sizes: dict[Path, int] = {}
+        for f in sorted(self.directory.glob("*.pack")):
+            with suppress(FileNotFoundError):  # another thread, or its owner, was faster
+                sizes[f] = f.stat().st_size
         total = sum(sizes.values())
-        for f in files:
+        for f in sizes:
             if total <= self._limit_bytes:
                 return
-            f.unlink()
+            f.unlink(missing_ok=True)
             f.with_name(f.name + REASON_SUFFIX).unlink(missing_ok=True)
             total -= sizes[f]

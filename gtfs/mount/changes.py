@@ -53,8 +53,8 @@ class Changes:
             return
         if new_parent != inodes.ROOT:
             fail(errno.EXDEV)
-        if new == CONTROL_NAME:
-            fail(errno.EEXIST)
+        if CONTROL_NAME in (old, new):
+            fail(errno.EPERM if old == CONTROL_NAME else errno.EEXIST)
         file = self._names.own_file(old)
         await self._handover.rename(file, new, no_replace=bool(flags & pyfuse3.RENAME_NOREPLACE))
         self._names.changed()
@@ -95,4 +95,5 @@ class Changes:
     async def _truncate(self, file: IncomingFile, size: int, handle: Handle | None) -> None:
         if handle is not None and not isinstance(handle, WrittenHandle):
             fail(errno.EPERM)
+        self._handover.written()
         await self._files.contents.truncate(file, size, None if handle is None else handle.opened)

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from gtfs.errors import GtfsError
 from gtfs.mount.incomingdisk import IncomingDisk
 from gtfs.mount.incomingfile import IncomingFile, IncomingHandle
 
@@ -44,7 +45,7 @@ class Contents:
             await self._need_fd(file)
             if truncate:
                 await self.truncate(file, 0, handle)
-        except OSError:
+        except (OSError, GtfsError):
             await self.close(handle)
             raise
         if writing and file.size:
@@ -57,7 +58,10 @@ class Contents:
                 if file.name is None:
                     raise OSError(errno.ESTALE, "taken away")
                 path = self._disk.at(file.name)
-                file.fd = await self._disk.briefly(os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    file.fd = await self._disk.briefly(os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                except FileNotFoundError:  # the kernel looks the name up again, which by now is the pack's
+                    raise OSError(errno.ESTALE, "taken away") from None
             return file.fd
 
     async def read(self, handle: IncomingHandle, offset: int, length: int) -> bytes:

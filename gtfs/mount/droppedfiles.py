@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from gtfs.errors import GtfsError
 from gtfs.mount.tree import ControlTree
 
 PLACES: Final = frozenset({(), (b"torrents",)})  # below .gtfs, where something may be put
@@ -28,7 +29,7 @@ class DroppedFile:
     data: bytearray = field(default_factory=bytearray)
     time_s: int = 0
     opens: int = 0
-    is_judged: bool = False  # the data as they are now were accepted or refused
+    is_judged: bool = False  # the data as they are now were accepted, or that is being found out
 
 
 @dataclass(eq=False)
@@ -70,6 +71,10 @@ class DroppedFiles:
     def get(self, parts: tuple[bytes, ...]) -> DroppedFile | None:
         """The file at this place."""
         return self._files.get(parts)
+
+    def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
+        """Those in a directory: also what was left under a temporary name, so that its owner can remove it."""
+        return [place[-1] for place in self._files if place[:-1] == parts]
 
     def create(self, parts: tuple[bytes, ...]) -> DroppedHandle:
         """A new file, also in the place of what the control directory shows there; raises EPERM, EBUSY, EDQUOT."""
@@ -136,7 +141,11 @@ class DroppedFiles:
         # At size 0 nothing was written yet: shells close a copy of the descriptor before the first write.
         if file.data and not file.is_judged:
             file.is_judged = True
-            await self._control.take(parts, bytes(file.data))
+            try:
+                await self._control.take(parts, bytes(file.data))
+            except (GtfsError, OSError):
+                file.is_judged = False  # who closes it again, or renames it, hears so again
+                raise
 
 
 def _is_temporary(file: DroppedFile) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NoReturn
 
 import trio
@@ -38,7 +39,8 @@ class Handover:
     async def approve(self, file: IncomingFile, oid: ObjectId) -> bool:
         """Whether ``file`` is whole and the sink accepts it as the pack of ``oid``.
 
-        False while it is not whole or still changing. Raises the sink's refusal, also again for the same contents.
+        False while it is not whole or still changing. Raises the sink's refusal, also again for the same contents, and
+        what kept it from judging, for another try.
         """
         async with file.check_lock:
             if file.judged is not None and file.judged.oid == oid:
@@ -52,6 +54,9 @@ class Handover:
             try:
                 judged = await self._sink.check(path, oid)
             except GtfsError as refusal:
+                if not refusal.fault.is_refusal:  # the machine's failure says nothing of the contents
+                    log.warning("cannot check %s: %s", pack_name(oid), refusal)
+                    raise
                 log.warning("refused %s: %s", pack_name(oid), refusal)
                 file.refused, file.refusal = generation, refusal
                 self._files.drop_if_gone(file)
@@ -70,9 +75,7 @@ class Handover:
             raise OSError(errno.EPERM, "verified")
         name = pack_name(info.oid).encode()
         if self._files.get(name) is None:
-            handle = await self._files.create(name, 0o644, writing=False)
-            handle.file.in_place = True
-            await self._files.contents.close(handle)
+            await self._files.contents.close(await self._files.create(name, 0o644, writing=False))
         raise OSError(errno.ESTALE, "to be written anew")
 
     async def flush(self, handle: IncomingHandle) -> None:
@@ -99,9 +102,24 @@ class Handover:
                 await self._hand_over_if_whole(handle.file)
         finally:
             await self._files.contents.close(handle)
-        file = handle.file
-        if file.in_place and not file.generation and not file.handles and file.name is not None:
-            await self._files.unlink(file)  # opened and not written: the listed pack shows again
+        await self._remove_if_void(handle.file)
+
+    async def _remove_if_void(self, file: IncomingFile) -> None:
+        """Remove a file that nobody has open and that only stands in the way of the pack of its name.
+
+        Nothing was written to it: the listed pack shows again. Or the pack was verified by another way, so that its
+        name shows the pack, and nobody can go on writing this, nor remove it.
+        """
+        oid = parse_pack_name(file.name) if file.name is not None else None
+        info = self._source.info(oid) if oid is not None else None
+        if oid is None or info is None or file.handles or file.queued:
+            return
+        # What is whole is the sink's to take away: after a crash it may have steps left to do.
+        if file.size and (info.stage not in VERIFIED_STAGES or await self.approve(file, oid)):
+            return
+        async with file.check_lock:
+            if file.name == pack_name(oid).encode() and not file.handles and not file.queued:
+                await self._files.unlink(file)
 
     async def watch_task(self) -> None:
         """Hand over what became whole and is left alone, though its writer, as aria2 and others, keeps it open.
@@ -113,7 +131,7 @@ class Handover:
             await self._written.wait()
             self._written = trio.Event()
             await trio.sleep(_IDLE_S)
-            open_files = [f for f in self._files.all() if f.writer is not None and f.generation and not f.queued]
+            open_files = [f for f in self._files.being_written() if f.generation and not f.queued]
             looked = {f: g for f, g in looked.items() if f in open_files}
             for file in open_files:
                 if looked.get(file) == -file.generation:
@@ -163,6 +181,7 @@ class Handover:
         for file in self._files.all():
             try:
                 await self._hand_over_if_whole(file)
+                await self._remove_if_void(file)
             except (GtfsError, OSError) as error:
                 log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 
@@ -193,7 +212,14 @@ class Handover:
                 return
         elif info is not None and info.stage in VERIFIED_STAGES:
             raise OSError(errno.EPERM, "verified")
-        await self._files.rename(file, name)
+        there = self._files.get(name)
+        check_there: AbstractAsyncContextManager[None] = nullcontext() if there is None else there.check_lock
+        # As in `unlink`. The kernel renames one at a time, so nobody waits for these two the other way round.
+        async with file.check_lock, check_there:
+            if file.name != old_name:
+                raise OSError(errno.ENOENT, "taken away")
+            self._check_free(file, name)
+            await self._files.rename(file, name)
         await self._hand_over_if_whole(file)
 
     def _check_free(self, file: IncomingFile, name: bytes) -> None:

@@ -66,6 +66,10 @@ class IncomingFiles:
         """Every file with a name, in the order of their creation."""
         return [file for name in list(self._files) if (file := self.get(name)) is not None]
 
+    def being_written(self) -> list[IncomingFile]:
+        """Those with a name that somebody has open for writing; no system call, as many others may wait."""
+        return [file for file in self._files.values() if file.writer is not None]
+
     def drop(self, file: IncomingFile) -> None:
         """The name is gone; open handles keep working on what they hold."""
         if file.name is not None and self._files.get(file.name) is file:

@@ -36,7 +36,6 @@ class IncomingFile:
     refused: int = -1  # the generation that it refused, for `refusal`
     refusal: GtfsError | None = None
     queued: bool = False  # handed to the sink
-    in_place: bool = False  # made for who opens a listed pack; gone again if nothing is written
     xattrs: dict[bytes, bytes] = field(default_factory=dict)  # those of other programs
     straight: bool = True  # written once, from start to end, in one single open (design.md §9)
     fd: int | None = None  # shared by all handles

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,7 +151,7 @@ def _stderr_kept() -> Iterator[list[str]]:
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as file:
+        with open(os.memfd_create("stderr"), "w+b") as file:  # on no disk, which may be full
             os.dup2(file.fileno(), 2)
             try:
                 yield said

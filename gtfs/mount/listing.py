@@ -18,7 +18,7 @@ from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.names import Names, Parts, fail
-from gtfs.mount.tree import ControlTree, PackFields, PackSource
+from gtfs.mount.tree import PackFields, PackSource
 
 _DOTS: Final = (b".", b"..")
 _FIRST: Final = 2  # positions 1 and 2 are behind the dots
@@ -126,8 +126,8 @@ class RootListing:
 class ControlListing:
     """A directory under ``.gtfs``, as it was at the start of the listing."""
 
-    def __init__(self, control: ControlTree, parts: Parts, names: Names) -> None:
-        self._control, self._parts, self._meaning = control, parts, names
+    def __init__(self, parts: Parts, names: Names) -> None:
+        self._parts, self._meaning = parts, names
         self._names: list[bytes] = []
         self.row = 0
 
@@ -138,20 +138,20 @@ class ControlListing:
 
     def _entries(self, start: int) -> Iterator[Entry]:
         if start == 0:
-            self._names = self._control.names(self._parts)
+            self._names = self._meaning.names_below(self._parts)
         yield from _dots(start, self._meaning.of_node(self._parts))
         first = max(start - _FIRST, 0)
         for i, name in enumerate(self._names[first:], first):
-            found = self._control.look((*self._parts, name))
-            if found is not None:
-                yield name, self._meaning.of_control((*self._parts, name), found), _FIRST + i + 1
+            attributes = self._meaning.of_name_below(self._parts, name)
+            if attributes is not None:
+                yield name, attributes, _FIRST + i + 1
 
 
 class OpenDirectories:
     """Those of one mount, by the number that the kernel has for each."""
 
-    def __init__(self, source: PackSource, files: IncomingFiles, control: ControlTree, names: Names) -> None:
-        self._source, self._files, self._control, self._names = source, files, control, names
+    def __init__(self, source: PackSource, files: IncomingFiles, names: Names) -> None:
+        self._source, self._files, self._names = source, files, names
         self._listings: dict[int, tuple[Listing, int]] = {}
         self._next = 1
 
@@ -168,7 +168,7 @@ class OpenDirectories:
         parts = self._names.node(inode)
         if not isinstance(parts, Parts) or self._names.control(parts).kind != "dir":
             fail(errno.ENOTDIR)
-        return ControlListing(self._control, parts, self._names)
+        return ControlListing(parts, self._names)
 
     def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> bool:
         """See `Listing.reply`."""

@@ -42,7 +42,7 @@ class Mount:
             self._names,
             FirstLook(source, self._names, self._waits),
             self._handles,
-            OpenDirectories(source, self._files, control, self._names),
+            OpenDirectories(source, self._files, self._names),
             Changes(self._names, self._files, self._handover, dropped),
             self._kernel,
         )

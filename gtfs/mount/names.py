@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from typing import Final, NoReturn
 
@@ -155,6 +156,20 @@ class Names:
         node = self.find(name)
         return None if node is None else self.of_node(node)
 
+    def names_below(self, parts: Parts) -> list[bytes]:
+        """The names in a directory under .gtfs."""
+        shown = self._control.names(parts)
+        return [*shown, *(name for name in self._dropped.names(parts) if name not in shown)]
+
+    def of_name_below(self, parts: Parts, name: bytes) -> pyfuse3.EntryAttributes | None:
+        """Attributes of a name in a directory under .gtfs; what is being copied in stands before what is there."""
+        place = (*parts, name)
+        dropped = self._dropped.get(place)
+        if dropped is not None:
+            return self.of_node(dropped)
+        found = self._control.look(place)
+        return None if found is None else self.of_control(place, found)
+
     def look_up(self, parent: int, name: bytes) -> pyfuse3.EntryAttributes:
         """Attributes of a name in any directory; counts as a look-up for the kernel.
 
@@ -166,16 +181,13 @@ class Names:
             above = self.node(parent)
             if not isinstance(above, Parts):
                 fail(errno.ENOTDIR)
-            parts = (*above, name)
-            dropped = self._dropped.get(parts)
-            entry = self.of_control(parts, self.control(parts)) if dropped is None else self.of_node(dropped)
+            entry = self.of_name_below(above, name)
         elif name == CONTROL_NAME:
             entry = self.of_control((), self.control(()))
         else:
-            found = self.of_name(name)
-            if found is None:
-                fail(errno.ENOENT)
-            entry = found
+            entry = self.of_name(name)
+        if entry is None:
+            fail(errno.ENOENT)
         self.inodes.looked_up(entry.st_ino)
         return entry
 
@@ -206,10 +218,14 @@ class Names:
 
     def may_access(self, inode: int, mode: int, uid: int) -> bool:
         """What access(2) asks, ``mode`` with its bits; raises EROFS."""
-        if not mode & os.W_OK:
-            return True
-        if self._options.read_only:
-            fail(errno.EROFS)
         node = None if inode == inodes.ROOT else self.node(inode)
-        ours = node is None or isinstance(node, IncomingFile | DroppedFile) or node in PLACES
-        return ours and self.is_writer(uid)
+        is_writer = self.is_writer(uid)
+        if mode & os.W_OK:
+            if self._options.read_only:
+                fail(errno.EROFS)
+            if not is_writer or isinstance(node, PackInfo) or (isinstance(node, Parts) and node not in PLACES):
+                return False
+        if isinstance(node, IncomingFile) and mode & os.R_OK and not is_writer and not node.mode & 0o004:
+            return False
+        shown = self.of_inode(inode).st_mode if mode & os.X_OK else 0
+        return not stat.S_ISREG(shown) or bool(shown & 0o111)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ class ControlFiles:
         self._read_reel = read_reel
         self._take_copied = take_copied
         self._trackers = trackers
+        self._sorted_of: Mapping[bytes, ObjectId] = {}  # the refs whose names these are, in order
+        self._sorted: list[bytes] = []
         self._rooms: dict[bytes, tuple[Callable[[], list[bytes]], Callable[[bytes], ControlEntry | None]]] = {
             b"chunks": (lambda: sorted(name.encode() for name in self._chunks()), self._chunk),
             b"quarantine": (partial(self._files, state.quarantine.directory), self._quarantined),
@@ -77,7 +80,7 @@ class ControlFiles:
             return [*top, b"catalogue"] if self._state.held is not None else top
         if parts[0] == b"refs":
             prefix = b"/".join(parts) + b"/"
-            return sorted({n[len(prefix) :].split(b"/")[0] for n in self._packs.news.refs if n.startswith(prefix)})
+            return sorted({n[len(prefix) :].split(b"/", 1)[0] for n in self._refs_below(prefix)})
         if len(parts) == 1 and parts[0] in self._rooms:
             return self._rooms[parts[0]][0]()
         return []
@@ -110,8 +113,15 @@ class ControlFiles:
             # From .gtfs/refs/heads/main up to the root of the mount.
             target = b"../" * len(parts) + oid.hex().encode() + b".pack"
             return ControlEntry("link", len(target), target=target)
-        is_directory = len(parts) == 1 or any(n.startswith(name + b"/") for n in self._packs.news.refs)
-        return _DIRECTORY if is_directory else None
+        return _DIRECTORY if len(parts) == 1 or self._refs_below(name + b"/") else None
+
+    def _refs_below(self, prefix: bytes) -> Sequence[bytes]:
+        """The names of refs that begin with ``prefix``, which ends in a slash; all are looked at once, then few."""
+        refs = self._packs.news.refs
+        if refs is not self._sorted_of:
+            self._sorted_of, self._sorted = refs, sorted(refs)
+        after = prefix[:-1] + bytes([prefix[-1] + 1])
+        return self._sorted[bisect_left(self._sorted, prefix) : bisect_left(self._sorted, after)]
 
     def _files(self, directory: Path) -> list[bytes]:
         return sorted(bytes(p.name, "utf-8", "surrogateescape") for p in directory.iterdir())

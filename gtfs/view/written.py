@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _QUIET_S = 0.1  # without another pack, and a batch begins
 _PATIENCE_S = 5.0  # and at the latest after this
 _RETRY_S = 10.0  # after a full disk or a lock of git's
+_REST_S = 15.0  # without another pack, and no git runs for the next one
 
 
 class WrittenPack(NamedTuple):
@@ -148,8 +149,8 @@ class WrittenPacks:
 
     async def ingest_task(self) -> None:
         """Lets in what is queued, and what waited for it, until cancelled."""
+        await self._wake.wait()
         while True:
-            await self._wake.wait()
             await self._wait_quiet()
             try:
                 async with self._writing.turn():  # until it is our turn, their owners may have them back
@@ -170,6 +171,19 @@ class WrittenPacks:
             self._keep_waiting(outcome)
             self._note_settled()
             self._writing.news.came_in(outcome.unpacked)
+            await self._wait_woken()
+
+    async def _wait_woken(self) -> None:
+        """Return when there is something to let in. After a while without, what is kept for it is given back.
+
+        As long as a git has a pack open that was repacked, it takes room on the disk.
+        """
+        with trio.move_on_after(_REST_S):
+            await self._wake.wait()
+            return
+        await trio.to_thread.run_sync(self._checker.forget, limiter=self._checking)
+        await self._writing.run(self._state.ingest().forget)
+        await self._wake.wait()
 
     def _note_settled(self) -> None:
         self._settled.set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,11 +26,13 @@ from gtfs.node.node import Node, open_node
 from gtfs.node.options import NodeOptions
 from gtfs.pack import scan as scanning
 from gtfs.pack.format import CorruptPack
+from gtfs.reel.database import IndexBusy
 from gtfs.repo.repository import create_repository, open_repository
 from gtfs.state import completeness
 from gtfs.state.state import State
 from gtfs.trust.policy import PolicyRefused, Vouch
 from gtfs.trust.several import Search, SignedRaw
+from gtfs.view import written
 from gtfs.view.judged import KeptExaminations
 
 Packs = list[tuple[ObjectId, bytes]]
@@ -360,5 +362,57 @@ def test_a_file_that_was_accepted_under_one_name_is_judged_again_under_another(p
             await intake.rename(handle.file, pack_name(packs[1][0]).encode(), no_replace=False)
             with pytest.raises(CorruptPack, match="not of"):
                 await intake.flush(handle)
+
+    trio.run(main)
+
+
+@pytest.mark.warns
+def test_an_index_that_is_busy_is_waited_for_and_refuses_no_pack(
+    packs: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written, "_RETRY_S", 0.01)
+
+    async def main() -> None:
+        async with running(tmp_path / "target.git") as node:
+            busy = [IndexBusy(node.state.layout.index, "is held by another process")]
+            ingest = node.state.ingest()
+            absent = ingest._absent
+
+            def absent_later(parents: Sequence[ObjectId]) -> list[ObjectId]:
+                if busy:
+                    raise busy.pop()
+                return absent(parents)
+
+            monkeypatch.setattr(ingest, "_absent", absent_later)
+            await hand_over(node, packs[0])
+            await until(lambda: is_unpacked(node, packs[0][0]))
+            assert not busy and node.state.quarantine.refused() == []
+
+    trio.run(main)
+
+
+def test_at_rest_no_git_keeps_what_is_repacked_and_the_next_pack_comes_in_all_the_same(
+    packs: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written, "_REST_S", 0.01)
+
+    async def main() -> None:
+        async with running(tmp_path / "target.git") as node:
+            ingests, let_in = (node.written._checker, node.state.ingest()), node.written._let_in
+            done: list[ObjectId] = []
+
+            def let_in_with_git(*args):  # type: ignore[no-untyped-def]
+                outcome = let_in(*args)
+                for ingest in ingests:
+                    assert ingest._look_up(outcome.unpacked[0], 1) is not None
+                    assert ingest._reader._process is not None
+                done.extend(outcome.unpacked)
+                return outcome
+
+            monkeypatch.setattr(node.written, "_let_in", let_in_with_git)
+            for pack in packs:
+                await hand_over(node, pack)
+                await until(lambda oid=pack[0]: oid in done)
+                await until(lambda: all(i._reader._process is None and not i._known._packs for i in ingests))
 
     trio.run(main)

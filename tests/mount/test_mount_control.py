@@ -52,12 +52,15 @@ def test_only_so_much_can_be_copied_into_the_control_directory(fake_mount):
         assert caught.value.errno in (errno.EBUSY, errno.EPERM)
     for i in range(8):
         (control / f".temporary{i}").write_bytes(b"good")
+    left = [name for name in os.listdir(control) if name.startswith(".temporary")]
+    assert left == [f".temporary{i}" for i in range(8)], "who is to remove them sees them"
     with pytest.raises(OSError) as caught:
         (control / "one-more").write_bytes(b"good")
     assert caught.value.errno == errno.EDQUOT
-    for i in range(8):
-        os.unlink(control / f".temporary{i}")
+    for name in left:
+        os.unlink(control / name)
     (control / "one-more").write_bytes(b"good")
+    assert sorted(os.listdir(control)) == ["ranged", "real", "refs", "status"]
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ ERRNOS: list[tuple[str, str, Callable[[Path, Path, Path], object]]] = [
     ("rename of nothing", "ENOENT", lambda f, p, n: os.rename(n, f)),
     ("rename of a pack", "EPERM", lambda f, p, n: os.rename(p, n)),
     ("rename of a file over a pack", "EBADMSG EPERM", lambda f, p, n: os.rename(f, p)),
+    ("rename of .gtfs", "EPERM", lambda f, p, n: os.rename(p.parent / ".gtfs", n)),
     ("rename of a file over .gtfs", "EEXIST EISDIR EPERM", lambda f, p, n: os.rename(f, p.parent / ".gtfs")),
     ("rename of a file into .gtfs", "EPERM EXDEV", lambda f, p, n: os.rename(f, p.parent / ".gtfs" / "x")),
     ("rename out of the mount", "EXDEV", lambda f, p, n: os.rename(f, f.parents[1] / "x")),

@@ -308,3 +308,15 @@ def test_many_readers_at_once_get_their_own_bytes(fake_mount):
     for t in threads:
         t.join()
     assert wrong == []
+
+
+def test_access_says_what_can_be_done(fake_mount):
+    m = fake_mount()
+    pack, own = m.dir / name_of(PLAIN), m.dir / "own"
+    own.write_bytes(b"x")
+    for path, can_write, can_run in ((pack, False, False), (own, True, False), (m.dir, True, True)):
+        assert os.access(path, os.R_OK) and os.access(path, os.W_OK) is can_write
+        assert os.access(path, os.X_OK) is can_run, path
+    own.chmod(0o755)
+    assert os.access(own, os.X_OK)
+    assert os.access(m.dir / ".gtfs", os.X_OK) and not os.access(m.dir / ".gtfs" / "status", os.X_OK)

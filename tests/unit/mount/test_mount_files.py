@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 
 import pytest
 import trio
@@ -12,9 +13,12 @@ from gtfs.ids import ObjectId
 from gtfs.mount.attributes import Attributes
 from gtfs.mount.handles import ReadAhead
 from gtfs.mount.incoming import IncomingFiles
+from gtfs.mount.incomingfile import IncomingFile
 from gtfs.mount.inodes import PACK_BASE, PassingInodes, pack_inode, pack_row
+from gtfs.mount.lifetime import _stderr_kept
 from gtfs.mount.mountpoint import mounted_on
 from gtfs.mount.tree import PackInfo
+from gtfs.pack.format import CorruptPack
 
 
 def test_pack_inodes_are_rows_and_never_collide_with_passing_ones():
@@ -128,3 +132,47 @@ def test_the_root_is_mounted_and_a_new_directory_is_not(tmp_path):
     found = mounted_on(tmp_path.__class__("/"))
     assert found is not None and found.path == b"/"
     assert mounted_on(tmp_path) is None
+
+
+def test_a_file_that_was_taken_in_while_it_is_opened_is_stale_so_that_its_name_is_looked_up_again(tmp_path):
+    async def main() -> None:
+        files = IncomingFiles(tmp_path, 100)
+        handle = await files.create(b"a", 0o644, writing=True)
+        await files.contents.close(handle)
+        handle.file.queued = True
+        (tmp_path / "a").unlink()
+        with pytest.raises(OSError) as caught:
+            await files.contents.open(handle.file, writing=False, truncate=False)
+        assert caught.value.errno == errno.ESTALE
+        assert not handle.file.handles and files.get(b"a") is None
+
+    trio.run(main)
+
+
+def test_who_opens_a_file_in_the_moment_of_its_refusal_is_no_writer_of_it(tmp_path, monkeypatch):
+    async def main() -> None:
+        files = IncomingFiles(tmp_path, 100)
+        handle = await files.create(b"a", 0o644, writing=True)
+        await files.contents.write(handle, 0, b"bad")
+        await files.contents.close(handle)
+        file, need_fd = handle.file, files.contents._need_fd
+
+        async def refused_meanwhile(file: IncomingFile) -> int:
+            fd = await need_fd(file)
+            file.refusal = CorruptPack("bad", 0)
+            files.drop(file)
+            return fd
+
+        monkeypatch.setattr(files.contents, "_need_fd", refused_meanwhile)
+        with pytest.raises(CorruptPack):
+            await files.contents.open(file, writing=True, truncate=True)
+        assert file.writer is None and not file.handles and file.fd is None
+
+    trio.run(main)
+
+
+def test_no_temporary_directory_is_needed_to_hear_what_libfuse_says(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")  # as where every disk is full
+    with _stderr_kept() as said:
+        os.write(2, b"why not\n")
+    assert said == ["why not"]
