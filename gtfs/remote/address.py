@@ -41,7 +41,10 @@ def find(text: str) -> LocalRepository | Feed:
         rest = text[len("gtfs://") :]
         text = f"gtfs:{rest}" if _KEY.fullmatch(rest) else f"https://{rest}"
     if _HAS_SCHEME.match(text) is None:
-        path = Path(text).expanduser() if text.startswith("~/") else Path(text)
+        try:
+            path = Path(text).expanduser() if text.startswith("~/") else Path(text)
+        except RuntimeError:
+            raise BadAddress(f"{text}: nobody says where your home is, as HOME does: give the whole path") from None
         if not path.is_absolute():
             raise BadAddress(
                 f"{text}: give the whole path, as git goes back to it from elsewhere: gtfs::{path.absolute()}"

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import OBJECT_FORMATS, ObjectId
-from gtfs.ingest.lost import absent
+from gtfs.ingest.lost import absent, rely_on_others
 from gtfs.layout import Layout
 from gtfs.repo.repository import GitMissing, Repository
 from gtfs.repo.unpack import kept_marks, release
 from gtfs.repo.upkeep import MANY_TIMES, repack
 from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.config import Config, sweep_config
-from gtfs.state.lock import Busy, Lock
+from gtfs.state.lock import Busy, Lock, try_lock
 from gtfs.state.private import make_private
 from gtfs.state.shed import shed_reels
 from gtfs.state.state import State
+
+_LOOK_MS: Final = 100
 
 
 class NotAClone(GtfsError):
@@ -43,10 +47,10 @@ def find_clone() -> Repository | None:
         done = subprocess.run(asked, capture_output=True, check=False)
     except FileNotFoundError:
         raise GitMissing from None
-    lines = os.fsdecode(done.stdout).splitlines()
-    if done.returncode or len(lines) != 2 or lines[1] not in OBJECT_FORMATS:
+    path, _, name = os.fsdecode(done.stdout).removesuffix("\n").rpartition("\n")  # a path may have several lines
+    if done.returncode or name not in OBJECT_FORMATS:
         raise NotAClone(f"git cannot tell where its repository is: {done.stderr.decode('utf-8', 'replace').strip()}")
-    return Repository(Path(lines[0]).resolve(), OBJECT_FORMATS[lines[1]])
+    return Repository(Path(path).resolve(), OBJECT_FORMATS[name])
 
 
 def has_catalogue(repository: Repository) -> bool:
@@ -101,11 +105,18 @@ def begin(repository: Repository, belief: Belief, source: str) -> None:
 
 
 def wait_turn(layout: Layout, busy: Busy) -> None:
-    """Return when the process that has the clone has let it go; says so, as git does of its own locks."""
+    """Return when the process that has the clone has let it go; says so, as git does of its own locks.
+
+    Raises KeyboardInterrupt when git has gone: nobody waits then.
+    """
     print(f"gtfs: waiting for process {busy.pid or 'unknown'}, which has this clone", file=sys.stderr, flush=True)
+    git = select.poll()
+    git.register(0, 0)  # for its hang-up alone
     fd = os.open(layout.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        while not try_lock(fd, fcntl.LOCK_EX):
+            if git.poll(_LOOK_MS):
+                raise KeyboardInterrupt
     finally:
         os.close(fd)
 
@@ -130,4 +141,6 @@ def end(repository: Repository, *, keeps_reels: bool) -> None:
         release(kept_marks(repository))
         if not keeps_reels:
             shed_reels(state)
-    repack(repository, times=MANY_TIMES)
+        repacked = repack(repository, times=MANY_TIMES)  # under the lock: who opens the state next sweeps its files
+        if repacked is not None:
+            rely_on_others(state.index, *repacked)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from gtfs.catalogue.accept import WrongSigner
 from gtfs.catalogue.statement import Statement
+from gtfs.cli.work.running import read_answer
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.firsttrust import NotFollowing
@@ -58,7 +59,7 @@ class Consent:
                 lines += [f"    {primary}", *(f"        {user_id}" for user_id in user_ids)]
             question = "Shall this key say what the repository holds, from now on? Type yes: "
             tty.write("\n".join((*lines, question)).encode("utf-8", "replace"))
-            return tty.readline().strip() == b"yes"
+            return read_answer(tty.fileno()) == b"yes"
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:

@@ -53,6 +53,7 @@ from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.session import open_session
 
 _SHOWN = 5  # refs that are named, of those with one reason
+_NO_REF = "no ref stands at it; a feed gives refs, with all that they reach: git fetch, and it is here if it is in them"
 
 T = TypeVar("T")
 
@@ -339,11 +340,16 @@ async def _found(node: Node, trouble: Mapping[str, str]) -> JudgedRefs:
 
 
 def _check_wants(wants: Sequence[Want], found: JudgedRefs) -> None:
-    late, held_back = found.offered.late, found.offered.held_back
+    late, refs = found.offered.late, found.refs.refs
+    at = {refs[name]: name for name in sorted(refs, key=late.__contains__, reverse=True)}
     against = {}
     for want in wants:
-        if found.refs.place_of(want.name) != want.oid or want.name in late:
-            against[want.name] = held_back.get(want.name, "it has not come whole")
+        name = at.get(want.oid, want.name) if want.is_by_id else found.refs.ref_of(want.name)
+        if name in late:
+            against[name] = "it has not come whole"
+        elif refs.get(name) != want.oid:
+            gone = _NO_REF if want.is_by_id else "the catalogue has it elsewhere by now: git fetch again"
+            against[name] = found.offered.held_back.get(name, gone)
     if not against:
         return
     lines = _grouped(against)

@@ -44,6 +44,11 @@ class Want:
     oid: ObjectId
     name: bytes
 
+    @property
+    def is_by_id(self) -> bool:
+        """Whether the object was named and no ref, as by ``git fetch REMOTE ID``."""
+        return self.name == self.oid.hex().encode()
+
 
 @dataclass(frozen=True)
 class RefList:
@@ -62,9 +67,9 @@ class RefList:
         for name, oid in sorted(self.refs.items()):
             yield b"%s %s" % (oid.hex().encode(), name)
 
-    def place_of(self, name: bytes) -> ObjectId | None:
-        """Where a ref stands, or HEAD."""
-        return self.refs.get(self.head if name == b"HEAD" and self.head is not None else name)
+    def ref_of(self, name: bytes) -> bytes:
+        """The ref of this name; of HEAD the branch that it names."""
+        return self.head if name == b"HEAD" and self.head is not None else name
 
 
 @dataclass

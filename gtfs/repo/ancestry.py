@@ -96,8 +96,9 @@ def commits_with_parents(
     try:
         assert process.stdin and process.stdout and process.stderr
         # rev-list reads all of its input before it writes, so this cannot deadlock.
-        process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
+            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
+            process.stdin.close()
         for line in process.stdout:
             commit, *parents = (ObjectId(bytes.fromhex(word.decode())) for word in line.split())
             yield commit, parents
@@ -107,6 +108,6 @@ def commits_with_parents(
     finally:
         process.kill()  # when the caller has heard enough
         process.wait()
-        for pipe in (process.stdout, process.stderr):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -29,6 +29,7 @@ _EXECUTABLE: Final = b"100755"
 _TARGET_BYTES: Final = 4095  # PATH_MAX
 _NEVER: Final = frozenset({b"", b".", b"..", b".git"})
 FILES: Final = 1_000_000  # of a commit, and directories: ten times as many as Linux has
+DEPTH: Final = 256  # directories in each other: a limit bounds those of a pack, and Python removes no thousand of them
 LISTED_BYTES: Final = 256 << 20  # of git's list of them
 _LIST_CPU_S: Final = 120  # a million take some seconds
 _LOOK_S: Final = 0.5
@@ -81,6 +82,8 @@ def list_files(
                 continue
             if path in files or not _NEVER.isdisjoint(path.lower().split(b"/")):
                 raise CannotCheckOut(f"{which} has {os.fsdecode(path)!a}, which cannot be a file's name here")
+            if path.count(b"/") > DEPTH:
+                raise CannotCheckOut(f"{which} is over the limit of {DEPTH} directories in each other for a checkout")
             files[path] = TreeFile(mode, ObjectId(bytes.fromhex(oid.decode())), int(size) if size.isdigit() else 0)
     return files
 
@@ -154,8 +157,8 @@ def check_out(
                 _write(reader, _at(into, path), file, _time(former, path, file), stop)
             # Last: so nothing is ever written through one.
             for path, file in links:
-                target = b"".join(reader.stream(file.oid))
-                if not target or b"\0" in target or len(target) > _TARGET_BYTES:
+                target = b"".join(reader.stream(file.oid)) if file.size <= _TARGET_BYTES else b""
+                if not target or b"\0" in target:
                     raise CannotCheckOut(
                         f"{os.fsdecode(path)!a} is a link that leads nowhere: no file can be made of it"
                     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from binascii import unhexlify
@@ -150,8 +151,9 @@ def commits_reachable(
     with process:
         assert process.stdin and process.stdout and process.stderr
         # rev-list reads all of its input before it writes, so this cannot deadlock.
-        process.stdin.write(b"".join(lines))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
+            process.stdin.write(b"".join(lines))
+            process.stdin.close()
         for line in process.stdout:
             yield ObjectId(bytes.fromhex(line.strip().decode()))
         said = process.stderr.read()

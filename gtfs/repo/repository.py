@@ -125,13 +125,14 @@ class Repository:
 
     def object_directories(self) -> Iterator[Path]:
         """The object directory and its alternates (gitrepository-layout(5)), each once."""
-        seen: set[Path] = set()
+        seen: set[str] = set()
         todo = [self.objects]
         while todo:
             directory = todo.pop()
-            if directory in seen:
+            place = os.path.realpath(directory)  # as written, a ring of them would have no end
+            if place in seen:
                 continue
-            seen.add(directory)
+            seen.add(place)
             yield directory
             try:
                 lines = (directory / "info" / "alternates").read_bytes().splitlines()

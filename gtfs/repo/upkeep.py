@@ -22,6 +22,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.repo.moving import LOCK
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 from gtfs.repo.unpack import publish_packs
 
@@ -178,9 +179,11 @@ def _pack(repository: Repository, small: Sequence[_Pack], quarantine: Path, stop
 
 def _remove(packs: Sequence[_Pack]) -> None:
     """Take packs away in git's order; who has one open reads on."""
-    for pack in packs[:1]:
-        for file in pack.stem.parent.glob("multi-pack-index*"):  # it names packs that go; git does the same
-            file.unlink(missing_ok=True)
+    for directory in {pack.stem.parent for pack in packs}:
+        # One over all packs, or a chain of them, names packs that go; git does the same. A lock is another git's.
+        for file in (*directory.glob("multi-pack-index*"), *directory.glob("multi-pack-index.d/*")):
+            if file.suffix != LOCK and not file.is_dir():
+                file.unlink(missing_ok=True)
     for pack in packs:
         for suffix in (".idx", ".rev", ".bitmap", ".pack"):
             pack.stem.with_name(pack.stem.name + suffix).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Synchronous; ids pass by one at a time.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -72,8 +73,9 @@ def _reached(repository: Repository) -> Iterator[ObjectId]:
     ) as process:
         assert process.stdin and process.stdout and process.stderr
         # rev-list reads all of its input before it writes, so this cannot deadlock.
-        process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
+            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
+            process.stdin.close()
         for line in process.stdout:
             yield ObjectId(bytes.fromhex(line.strip().decode()))
         said = process.stderr.read()

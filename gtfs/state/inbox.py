@@ -25,7 +25,7 @@ from gtfs.ingest.signers import Signers
 from gtfs.repo.beyond import BASES, Beyond, base_lines, has_commit, look_beyond
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_places
-from gtfs.repo.repository import GitFailed, Repository, create_repository
+from gtfs.repo.repository import GitFailed, Repository, create_repository, git_environment
 from gtfs.repo.unpack import kept_marks, release
 from gtfs.state.config import Config
 from gtfs.state.fork import BRANCHES, COMMITS, OFFERS, Upstream, borrow_objects, fork_name, read_upstream
@@ -359,9 +359,12 @@ def merge_offer(inbox: Inbox, key: Fingerprint, offer: Offer, environment: Mappi
     old = here[offer.ref].hex()
     if fork.git("rev-list", "--max-count=1", old, f"^{offer.tip.hex()}").strip():
         return f"it does not stand on {old}, where {name} is: git merge it, or ask for a new offer"
+    # What our own git runs in is none of what the publisher's git and hooks run in.
+    ours = " ".join(f"-u {key}" for key in sorted(git_environment()) if key not in environment)
+    receive = f"--receive-pack=env {ours} git receive-pack"
     try:
         env = {**environment, "GIT_ALLOW_PROTOCOL": "file"}
-        fork.git("push", "--quiet", str(inbox.repository.path), pushed, env=env)
+        fork.git("push", "--quiet", receive, str(inbox.repository.path), pushed, env=env)
     except GitFailed as error:
         return str(error)
     return None

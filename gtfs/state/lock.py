@@ -53,12 +53,13 @@ def _look(path: Path) -> tuple[int, bool] | None:
     except OSError:
         return None
     try:
-        return None if _try(fd, fcntl.LOCK_SH) else _read(fd)
+        return None if try_lock(fd, fcntl.LOCK_SH) else _read(fd)
     finally:
         os.close(fd)
 
 
-def _try(fd: int, kind: int) -> bool:
+def try_lock(fd: int, kind: int) -> bool:
+    """Have the flock ``kind`` of an open file, if nobody is in the way; whether it is had."""
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,8 +96,8 @@ class Lock:
     def _acquire(self, flags: int, kind: int) -> None:
         fd = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         end_s = time.monotonic() + _LOOKS_S
-        while not _try(fd, kind):
-            is_looked_at = _try(fd, fcntl.LOCK_SH)
+        while not try_lock(fd, kind):
+            is_looked_at = try_lock(fd, fcntl.LOCK_SH)
             fcntl.flock(fd, fcntl.LOCK_UN)
             if not is_looked_at or time.monotonic() > end_s:
                 pid, is_node = _read(fd)

@@ -11,7 +11,7 @@ from typing import Any
 
 from gtfs.ids import ObjectId, parse_object_id
 from gtfs.ingest.lost import absent
-from gtfs.ingest.refoffers import RefOffer, offer_refs
+from gtfs.ingest.refoffers import RefOffer, offer_refs, offered_before
 from gtfs.repo.history import add_kinds
 from gtfs.repo.work import UNWATCHED, Work
 from gtfs.state.divergence import why_all_stay
@@ -31,7 +31,7 @@ def offer(state: State, work: Work = UNWATCHED) -> RefOffer:
     wanted = held.catalogue.refs
     why = why_all_stay(state)
     if why is not None:
-        return RefOffer(dict(state.index.refs.held()), dict.fromkeys(wanted, why))
+        return RefOffer(offered_before(state.repository, state.index), dict.fromkeys(wanted, why))
     found = offer_refs(state.repository, state.index, wanted, state.demands())
     here = _in_git(state, {name: wanted[name] for name in found.late})
     if not here:
@@ -41,7 +41,7 @@ def offer(state: State, work: Work = UNWATCHED) -> RefOffer:
     unreadable = here.keys() & found.late
     if not unreadable:
         return found
-    before = state.index.refs.held()
+    before = offered_before(state.repository, state.index)
     refs = {name: oid for name, oid in found.refs.items() if name not in unreadable}
     refs |= {name: before[name] for name in unreadable if name in before}
     return RefOffer(

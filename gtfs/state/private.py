@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.errors import Blame, GtfsError
+from gtfs.layout import Layout
 from gtfs.repo.place import owner_name
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -97,7 +98,8 @@ def _opened(path: Path, name: str | None = None, at: int | None = None) -> Itera
         os.close(fd)
 
 
-def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: bool) -> None:
+def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: bool, has_links: bool = False) -> None:
+    """``has_links``: to git's packs, while one of ours repacks and after a crash of it; who begins removes them."""
     with os.scandir(fd) as entries:
         found = list(entries)
     for entry in found:
@@ -105,6 +107,8 @@ def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: 
         try:
             st = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # by another process of ours
+            continue
+        if has_links and stat.S_ISLNK(st.st_mode):
             continue
         _refuse(place, st)
         if stat.S_ISREG(st.st_mode):
@@ -119,8 +123,9 @@ def _look(path: Path, fd: int, *, tighten: bool, keep: Collection[str], is_top: 
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(entry.name, mode & ~_FOR_OTHERS, dir_fd=fd)
         if stat.S_ISDIR(st.st_mode):
+            links = has_links or (is_top and place == Layout(path).repacking)
             with contextlib.suppress(FileNotFoundError), _opened(place, entry.name, fd) as inner:
-                _look(place, inner, tighten=tighten, keep=keep, is_top=False)
+                _look(place, inner, tighten=tighten, keep=keep, is_top=False, has_links=links)
 
 
 def read_unlinked(path: Path) -> bytes:

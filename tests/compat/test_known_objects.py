@@ -166,3 +166,11 @@ def test_a_sieve_that_is_full_gives_way_to_a_larger_one(tmp_path: Path, monkeypa
         objects.refresh()
         assert objects._sieve.room >= 16
         assert objects.packed_among(blobs) == set(blobs)
+
+
+def test_repositories_that_borrow_from_each_other_are_each_looked_at_once(tmp_path: Path) -> None:
+    one, two = (create_repository(tmp_path / name, SHA1) for name in ("one.git", "two.git"))
+    for here, there in ((one, two), (two, one)):
+        (here.objects / "info").mkdir(exist_ok=True)
+        (here.objects / "info" / "alternates").write_text(os.path.relpath(there.objects, here.objects) + "\n")
+    assert [directory.resolve() for directory in one.object_directories()] == [one.objects, two.objects]

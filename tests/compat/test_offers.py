@@ -477,6 +477,20 @@ def test_a_merge_runs_the_hooks_of_the_repository(there: Offering) -> None:
     assert home == os.environ["HOME"]
 
 
+def test_the_hooks_of_a_merge_have_none_of_the_settings_that_our_own_git_has(there: Offering) -> None:
+    hook = there.pub / "hooks" / "post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nenv > {there.root}/heard\n")
+    hook.chmod(0o755)
+    there.commit("better", by="bob")
+    there.offer()
+    there.add()
+    assert the_offer(there.inbox("--merge", "main"))["merged"]
+    heard = {line.partition("=")[0] for line in (there.root / "heard").read_text().splitlines()}
+    # With these it could neither push on nor read what its user says of git.
+    assert heard.isdisjoint({"GIT_ALLOW_PROTOCOL", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_TERMINAL_PROMPT"})
+
+
 def test_a_running_publisher_tells_of_each_offer_once_and_of_nothing_that_does_not_hold(
     there: Offering, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,12 +20,14 @@ from gtfs.node import upkeep as node_upkeep
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.upkeep import Upkeep
+from gtfs.remote import clone
 from gtfs.repo import upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
 from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
+from gtfs.state.lock import Busy
 from gtfs.state.state import State
 from gtfs.view.news import News
 from gtfs.view.writing import Writing
@@ -270,8 +272,14 @@ def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
     left = repository.layout.repacking / "pack" / "tmp_pack_abc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
+    pack = repository.objects / "pack" / "pack-1.pack"
+    pack.touch()
+    seen = repository.layout.repacking / "seen" / "pack"
+    seen.mkdir(parents=True)
+    (seen / pack.name).symlink_to(pack)
     with State(repository):
         nothing_is_left(repository)
+    assert pack.exists()
 
 
 def never(*_args: object) -> None:
@@ -357,6 +365,37 @@ def test_a_multi_pack_index_that_would_name_packs_that_are_gone_goes(many: Repos
     assert not (many.objects / "pack" / "multi-pack-index").exists()
     assert objects(many) == before
     many.git("fsck", "--full")
+
+
+def test_the_lock_of_a_git_that_writes_one_is_left_alone_and_a_chain_of_them_goes(many: Repository) -> None:
+    chain, lock = (many.objects / "pack" / f"multi-pack-index.{name}" for name in ("d", "lock"))
+    chain.mkdir()
+    (chain / "multi-pack-index-chain").touch()
+    lock.touch()
+    assert repack(many)
+    assert lock.exists() and list(chain.iterdir()) == []
+    assert count(many) < 10
+
+
+def test_the_end_of_a_fetch_repacks_while_nobody_may_sweep_and_no_pack_is_missed_after_it(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = create_repository(tmp_path / "clone.git", SHA1)
+    with State(repository) as state, monkeypatch.context() as patch:
+        patch.setattr(batch, "MAX_PACKS", 1)
+        state.ingest().run(offered[:MANY])
+    repository.git("config", "gc.autoPackLimit", "7")
+
+    def another_begins() -> None:
+        with pytest.raises(Busy), State(repository):
+            pass
+
+    while_it_works(monkeypatch, another_begins)
+    clone.end(repository, keeps_reels=True)
+    assert count(repository) < 10
+    with State(repository) as state:
+        monkeypatch.setattr(lost, "absent", never)
+        assert find_lost(repository, state.index) == 0
 
 
 async def until(condition: Callable[[], object]) -> None:

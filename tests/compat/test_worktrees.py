@@ -130,6 +130,34 @@ def test_files_are_as_git_has_them_whatever_the_repository_says_of_them(web: Web
     assert not (web.path.parent / "ran").exists() and not (web.path / ".git").exists()
 
 
+def test_a_link_longer_than_any_can_be_is_refused_and_not_read(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = web.history.put("blob", b"a" * 4096).hex()
+    tree = web.history.git("mktree", stdin=f"120000 blob {long}\tlink\n".encode()).decode()
+    web.history.ref("refs/heads/main", web.history.commit(tree=ObjectId(bytes.fromhex(tree))))
+    monkeypatch.setattr(checkout.CatFile, "stream", lambda *_: pytest.fail("it was read"))
+    assert "leads nowhere" in str(web.look().trouble)
+
+
+def test_directories_too_deep_in_each_other_to_be_taken_away_again_are_refused(web: Web) -> None:
+    def commit_at(depth: int) -> None:
+        path = "/".join(["d"] * depth + ["f"])
+        head = "commit refs/heads/main\ncommitter A U Thor <author@example.org> 1700000000 +0000\ndata 0\n"
+        web.history.git(
+            "fast-import", "--quiet", "--force", stdin=f"{head}M 100644 inline {path}\ndata 1\nx\n".encode()
+        )
+
+    commit_at(1200)
+    seen = web.look()
+    assert seen.at is None and "over the limit of 256 directories" in str(seen.trouble)
+    commit_at(checkout.DEPTH)
+    seen = web.look()
+    assert seen.trouble is None
+    web.follow({"a": b"1"})
+    web.age(str(seen.at), worktrees.KEPT_S + 1)
+    web.look()
+    assert str(seen.at) not in web.versions()
+
+
 @pytest.mark.parametrize("name", [".git", ".GIT", ".."])
 def test_a_name_that_leads_out_or_into_a_git_directory_is_refused(web: Web, name: str) -> None:
     history = web.history

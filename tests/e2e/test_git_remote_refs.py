@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from gitremote import Clones
@@ -92,4 +93,17 @@ def test_a_tag_of_a_tag_and_a_signed_tag_are_fetched_by_name(clones: Clones) -> 
     clones.run("-C", clone, "fetch", "--quiet", "--no-tags", clones.url, "refs/tags/best:refs/tags/mine")
     assert clones.house.git(clone, "tag") == "mine"
     assert clones.house.git(clone, "cat-file", "-t", "mine") == "tag"
+    clones.check(clone)
+
+
+def test_a_commit_is_fetched_by_its_id_if_a_ref_stands_at_it(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("init", "--quiet", "-b", "main", clone)
+    older, tip = (house.git(clones.publisher, "rev-parse", name) for name in ("main~1", "main"))
+    said = clones.run("-C", clone, "fetch", clones.url, older, code=128).err
+    assert f"{older}: no ref stands at it" in said and "not come whole" not in said
+    shutil.rmtree(clone)
+    clones.run("init", "--quiet", "-b", "main", clone)
+    clones.run("-C", clone, "fetch", "--quiet", clones.url, tip)
+    assert house.git(clone, "rev-parse", "FETCH_HEAD") == tip
     clones.check(clone)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import subprocess
@@ -53,6 +54,29 @@ def test_at_a_terminal_the_signer_is_asked_about_once_and_then_held(clones: Clon
     clones.publish()
     clones.run("-C", clone, "fetch", "--quiet")  # nobody is asked again, with no key of the user's in reach
     clones.check(clone)
+
+
+def test_an_interrupt_at_the_question_ends_the_helper_which_would_take_what_is_typed_next(clones: Clones) -> None:
+    house, clone = clones.house, clones.house.root / "c"
+    clones.run("config", "--global", "--unset", "gtfs.keyring")
+    ours, theirs = pty.openpty()
+    # The shell stays, as one does at which git was typed: else the terminal would end with git, and the helper with it.
+    shell = f"trap : INT; git clone --quiet {clones.url} {clone}; echo IT IS OVER; exec cat"
+    env = {**house.environment, "GNUPGHOME": str(house.key.gnupg_home)}
+    command = ["setsid", "--ctty", "sh", "-c", shell]
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, cwd=house.root)
+    os.close(theirs)
+    said = b""
+    try:
+        for wanted, typed in ((b"Type yes", b"\x03"), (b"IT IS OVER", b"")):
+            while wanted not in said:
+                said += os.read(ours, 4096)
+            os.write(ours, typed)
+        wait_for(lambda: not _left(house.root), "the helper ended")
+    finally:
+        os.close(ours)
+        process.wait(WAIT_S)
+    assert b"Traceback" not in said and not clone.exists()
 
 
 def test_a_catalogue_of_another_signer_moves_nothing(clones: Clones, stranger: Key) -> None:
@@ -269,6 +293,20 @@ def test_a_git_that_is_killed_leaves_no_helper_behind(clones: Clones) -> None:
     process.kill()
     process.communicate()
     wait_for(lambda: not _left(house.root), "the helper ended")
+
+
+def test_a_git_that_is_killed_while_it_waits_for_its_turn_leaves_no_helper_behind(clones: Clones) -> None:
+    clone = clones.clone()
+    with open(clone / ".git" / "gtfs" / "lock", "r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = clones.house.start(["git", "-C", clone, "fetch"])
+        assert process.stderr is not None
+        said = b""
+        while b"waiting for process" not in said:
+            said += os.read(process.stderr.fileno(), 4096)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not _left(clones.house.root), "the helper ended")
 
 
 def test_two_fetches_at_once_in_one_clone_and_two_clones_of_one_source_end_well(clones: Clones) -> None:

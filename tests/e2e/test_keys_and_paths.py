@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,28 @@ def test_a_person_at_a_terminal_is_asked_with_the_names_of_the_key(house: House,
     process.wait(WAIT_S)
     os.close(ours)
     assert house.gtfs("status", "--json", mirror).json()["catalogue"]["version"] == 1
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"", 130), (b"\x04", 4)], ids=["interrupted", "Ctrl-D"])
+def test_a_question_that_is_not_answered_is_no_yes_and_ends_at_once(
+    house: House, pub: Path, stranger: Key, typed: bytes, code: int
+) -> None:
+    ring = house.root / "many.gpg"
+    ring.write_bytes(stranger.public.read_bytes() + house.key.public.read_bytes())
+    source, mirror = pub / "gtfs" / "catalogue" / "latest.asc", house.root / "mirror.git"
+    ours, theirs = os.openpty()
+    words = ["sync", source, "-o", f"offline,nolsd,repo={mirror},keyring={ring}"]
+    process = house.start(["gtfs", *words], terminal=theirs)
+    os.close(theirs)
+    seen = b""
+    while b"Type yes: " not in seen:
+        wait_readable(ours, f"it asks; so far it said {seen!r}")
+        seen += os.read(ours, 1024)
+    os.write(ours, typed) if typed else process.send_signal(signal.SIGINT)
+    assert process.wait(WAIT_S) == code
+    assert b"Traceback" not in read_terminal(ours)
+    os.close(ours)
+    assert not mirror.exists()
 
 
 def test_a_home_of_gnupg_that_is_not_there_is_said_to_be_so(house: House, fresh: Path) -> None:

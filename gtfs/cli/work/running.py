@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
+import select
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
+
+import trio
 
 from gtfs.catalogue.statement import Statement
 from gtfs.cli.terminal import complain
@@ -21,6 +27,9 @@ from gtfs.state.trustgiven import TrustGiven
 _FILES = 65536
 _LEAST_FILES = 64  # a node with one reel and one peer has about 50 open
 _LEAST_SPACE = 640 << 20  # bytes, most of them stacks of threads that are never used
+
+_LOOK_S: Final = 0.2
+_ANSWER_BYTES: Final = 4096  # a terminal gives no longer line
 
 _asking = threading.Lock()
 
@@ -70,8 +79,20 @@ def _ask(what: str, says: str, signers: Sequence[tuple[Fingerprint, Sequence[str
             print(f"{what} is signed by {primary}", file=sys.stderr)
             for user_id in user_ids:
                 print(f"    {user_id}", file=sys.stderr)
-        answer = input(f"Shall this key say what {says}, from now on? Type yes: ")
-        return answer.strip() == "yes"
+        question = f"Shall this key say what {says}, from now on? Type yes: "
+        print(question, end="", file=sys.stderr, flush=True)
+        return read_answer(sys.stdin.fileno()) == b"yes"
+
+
+def read_answer(terminal: int) -> bytes:
+    """The line that is typed at a terminal; the end of who waits for this thread, as by Ctrl-C, ends it, too.
+
+    In a read nobody could end it, and what is typed next, to whichever program, would be taken for the answer.
+    """
+    while not select.select([terminal], [], [], _LOOK_S)[0]:
+        with contextlib.suppress(RuntimeError):  # it is none of trio's threads, but the main one
+            trio.from_thread.check_cancelled()
+    return os.read(terminal, _ANSWER_BYTES).strip()
 
 
 def may_ask(given: TrustGiven) -> TrustGiven:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_what_is_not_there_or_is_no_repository_is_refused(tmp_path: Path) -> Non
         find(str(tmp_path))
     with pytest.raises(BadFeed):
         find("ftp://example.org/x")
+
+
+def test_a_path_below_a_home_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(BadAddress, match="give the whole path"):
+        find("~/project.git")

@@ -55,14 +55,14 @@ def test_refs_are_listed_with_the_branch_that_head_names() -> None:
     assert list(listing.lines(with_format=False)) == [
         b"@refs/heads/a HEAD", b"aa" * 20 + b" refs/heads/a", b"bb" * 20 + b" refs/tags/\xff"
     ]  # fmt: skip
-    assert listing.place_of(b"HEAD") == A
+    assert listing.ref_of(b"HEAD") == b"refs/heads/a"
 
 
 @pytest.mark.parametrize("head", [None, b"refs/heads/unborn"])
 def test_a_head_that_names_no_listed_branch_is_not_listed(head: bytes | None) -> None:
     listing = RefList(SHA256, {b"refs/heads/a": A}, head)
     assert list(listing.lines(with_format=True)) == [b":object-format sha256", b"aa" * 20 + b" refs/heads/a"]
-    assert listing.place_of(b"HEAD") is None
+    assert listing.ref_of(b"HEAD") not in listing.refs
 
 
 def test_options_are_taken_or_said_to_be_unknown() -> None:
