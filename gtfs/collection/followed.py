@@ -287,8 +287,9 @@ class FollowedCollection:
             options += [f"signer={key}" for key in listed.signing.keys]
             options += [f"threshold={listed.signing.threshold}"] if listed.signing.threshold > 1 else []
         return WantedRepository(
-            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}"
-        )
+            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}",
+            listed.repository,  # or any other of the same key could be shown for it
+        )  # fmt: skip
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:
         directory, mirrors = mirror.directory, self.settings.directory

@@ -75,6 +75,7 @@ def test_each_repository_of_the_list_is_wanted_with_its_feed_and_key(
     assert collection.take(publisher.sign(publisher.first("a", "pub/b.git")))
     a, b = collection.wanted()
     assert (a.name, a.source, a.origin) == ("kernel/a", "https://example.org/a", "collection kernel")
+    assert (a.repository, b.repository) == ("id-a", "id-pub-b.git")
     assert (a.directory, b.directory) == (tmp_path / "mirrors" / "a.git", tmp_path / "mirrors" / "pub" / "b.git")
     ring = next((tmp_path / "state" / "rings").iterdir())
     assert a.options == ("prefetch", f"keyring={ring}", f"signer={keys['bob']}")
