@@ -282,9 +282,9 @@ class FollowedCollection:
         collection, listed = self.settings.name, mirror.listed
         options = [*self.settings.options, *(f"feed={escaped(feed)}" for feed in listed.feeds[1:])]
         if listed.signing is not None and self._believed is not None:
-            ring = self._believed.ring_of(listed.signing.keys)
-            options += [] if ring is None else [f"keyring={escaped(ring)}"]
-            options += [f"signer={key}" for key in listed.signing.keys]
+            ring = self._believed.ring_of(listed.signing)
+            options += [] if ring.keyring is None else [f"keyring={escaped(ring.keyring)}"]
+            options += [f"signer={key}" for key in ring.signers]
             options += [f"threshold={listed.signing.threshold}"] if listed.signing.threshold > 1 else []
         return WantedRepository(
             f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}",
@@ -293,7 +293,7 @@ class FollowedCollection:
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:
         directory, mirrors = mirror.directory, self.settings.directory
-        target = moved_aside(mirrors, f"{mirror.name.replace('/', '+')}-{mirror.since_s}")
+        target = moved_aside(mirrors, mirror.name, mirror.since_s)
         is_ours = directory.is_relative_to(mirrors) and directory.is_dir() and not directory.is_symlink()
         if self.settings.gone == "keep" or not (is_ours or target.is_dir()):
             return directory

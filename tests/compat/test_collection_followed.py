@@ -19,7 +19,7 @@ from owner import COMPROMISED, Owner, revoked
 
 from gtfs.catalogue.accept import AlteredChain, Equivocation, FromFuture, NotSigned, OlderVersion, WrongSigner
 from gtfs.collection.believed import CollectionRefused
-from gtfs.collection.document import BadCollection
+from gtfs.collection.document import BadCollection, Signing
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.collection.manifest import BadManifest
 from gtfs.collection.mirrors import ABSENT_S
@@ -83,6 +83,20 @@ def test_each_repository_of_the_list_is_wanted_with_its_feed_and_key(
     assert collection.trouble() is None
 
 
+@pytest.mark.parametrize(("threshold", "signers"), [(1, ["bob"]), (2, ["bob", "mallory"])])
+def test_of_the_keys_of_a_line_those_sign_that_the_ring_has_if_they_are_enough(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, threshold: int, signers: list[str]
+) -> None:
+    collection = follower(tmp_path, keys)
+    signing = Signing((keys["bob"], keys["mallory"]), threshold)
+    entry = dataclasses.replace(publisher.entries("a")[0], signing=signing)
+    collection.take(publisher.sign(publisher.first(entries=(entry,))))
+    (a,) = collection.wanted()
+    assert [word for word in a.options if word.startswith("signer=")] == [f"signer={keys[name]}" for name in signers]
+    ring = next((tmp_path / "state" / "rings").iterdir())
+    assert set(keys.keyring("one.gpg", ring).primaries) == {keys["bob"]}
+
+
 def test_what_is_held_is_followed_again_after_a_restart(tmp_path: Path, keys: Keys, publisher: ListPublisher) -> None:
     first = publisher.sign(publisher.first("a", "b"))
     collection = follower(tmp_path, keys)
@@ -92,6 +106,20 @@ def test_what_is_held_is_followed_again_after_a_restart(tmp_path: Path, keys: Ke
     without_keys = follower(tmp_path, keys, trust=TrustGiven())
     assert names(without_keys) == ["a", "b"]
     assert without_keys.take(publisher.sign(publisher.next(publisher.first("a", "b"), "a", version=5)))
+
+
+def test_a_list_whose_keyring_was_taken_away_is_followed_and_no_other_believed(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher
+) -> None:
+    first = publisher.first("a", "b")
+    follower(tmp_path, keys).take(publisher.sign(first))
+    (tmp_path / "state" / "keyring.gpg").unlink()
+    without_keys = follower(tmp_path, keys, trust=TrustGiven())
+    assert names(without_keys) == ["a", "b"]
+    second = publisher.sign(publisher.next(first, "a", "b", "c"))
+    with pytest.raises(NotFollowing, match="keyring = FILE"):
+        without_keys.take(second)
+    assert follower(tmp_path, keys).take(second)
 
 
 def test_nobody_is_believed_before_somebody_says_so(tmp_path: Path, keys: Keys, publisher: ListPublisher) -> None:
