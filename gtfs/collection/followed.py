@@ -79,22 +79,28 @@ class FollowedCollection:
         self._record = read_record(self._places.mirrors)
         self._removals = Removals()
         self._said = ""  # what the log was told of held removals
+        self._is_late = False  # a list is held that was not acted on: the same one, given again, is
         self._counting: dict[Path, RepositoryEntry] = {}
+        self._wanted: list[WantedRepository] = []
         self._update(self._listed())
 
     def take(self, document: bytes) -> bool:
         """Judge a document that came from the source, and keep it if it is news; whether `wanted` may differ now.
 
-        Raises a `GtfsError` (its ``fault`` says whose), OSError. What was held stays held then.
+        Raises a `GtfsError` (its ``fault`` says whose), OSError. What was held stays held then, or the new one is, and
+        is acted on when it comes again, or at the next `look`.
         """
         if self._believed is None:
             source, template = self.settings.source, self.settings.feed
             return self._update(
                 [ListedRepository(n, (feed_beside(source, n, template),)) for n in read_manifest(document)]
             )
-        if not self._believed.take(document):
-            return False
-        return self._update(self._listed())
+        before = self._believed.held
+        try:
+            self._believed.take(document)
+        finally:  # what is held is no news any more, whatever failed
+            self._is_late |= self._believed.held is not before
+        return self._is_late and self._update(self._listed())
 
     def look(self) -> bool:
         """See what time alone has made due, and what a person has approved; whether `wanted` may differ now.
@@ -218,8 +224,11 @@ class FollowedCollection:
         self._say_held()
         if yes:
             self._places.approved.unlink(missing_ok=True)
-        self._wanted = self._all_wanted()
+        wanted = self._all_wanted()
+        is_other |= wanted != self._wanted  # also if it was the keys for them that could not be written the last time
+        self._wanted = wanted
         self._counting = self._lines_by_directory()
+        self._is_late &= listed is None
         return is_other
 
     def _lines_by_directory(self) -> dict[Path, RepositoryEntry]:

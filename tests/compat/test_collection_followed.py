@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import json
 import logging
@@ -18,7 +19,7 @@ from keys import Keys, shared_keys
 from owner import COMPROMISED, Owner, revoked
 
 from gtfs.catalogue.accept import AlteredChain, Equivocation, FromFuture, NotSigned, OlderVersion, WrongSigner
-from gtfs.collection.believed import CollectionRefused
+from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.document import BadCollection, Signing
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.collection.manifest import BadManifest
@@ -106,6 +107,29 @@ def test_what_is_held_is_followed_again_after_a_restart(tmp_path: Path, keys: Ke
     without_keys = follower(tmp_path, keys, trust=TrustGiven())
     assert names(without_keys) == ["a", "b"]
     assert without_keys.take(publisher.sign(publisher.next(publisher.first("a", "b"), "a", version=5)))
+
+
+@pytest.mark.parametrize(("place", "name"), [(Record, "write"), (BelievedCollection, "_write_ring")])
+def test_a_list_that_was_kept_on_a_disk_that_then_was_full_is_acted_on_when_it_comes_again(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, monkeypatch: pytest.MonkeyPatch, place: type, name: str
+) -> None:
+    first = publisher.first("a", "b")
+    c = dataclasses.replace(publisher.entries("c")[0], signing=Signing((keys["carol"],)))
+    second = publisher.sign(publisher.next(first, entries=(*publisher.entries("a", "b"), c)))
+    collection = follower(tmp_path, keys)
+    collection.take(publisher.sign(first))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                collection.take(second)
+    assert names(collection) == ["a", "b"]
+    assert collection.take(second) and names(collection) == ["a", "b", "c"]
+    assert not collection.take(second)
 
 
 def test_a_list_whose_keyring_was_taken_away_is_followed_and_no_other_believed(
@@ -248,7 +272,6 @@ def test_what_a_full_disk_kept_from_being_written_of_a_list_is_found_at_the_next
         with pytest.raises(OSError, match="No space"):
             collection.take(document)
         assert names(collection) == ["a", "b"]
-    assert not collection.take(document)  # this list is held already
     assert collection.look() and names(collection) == ["a", "b", "c"]
     assert set(read_record(tmp_path / "state" / "mirrors.json").mirrors) == {"a", "b", "c"}
 
