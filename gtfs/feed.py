@@ -78,10 +78,7 @@ def parse_feed(text: str) -> Feed:
     if scheme == "gtfs" and colon:
         return _parse_dht(text, rest)
     if scheme == "file" and colon:
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise BadFeed(text, "a file URL has the form file:///absolute/path")
-        return FileFeed(text, Path(os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))))
+        return _parse_file(text)
     if colon and rest.startswith("//"):
         raise BadFeed(text, f"the scheme {scheme!r} is not one of file, http, https, gtfs")
     if not text:
@@ -118,9 +115,25 @@ def chunk_feed(feed: FileFeed | HttpFeed, digest: str) -> FileFeed | HttpFeed:
     return HttpFeed(feed.text, parts._replace(path=path, fragment="").geturl())
 
 
+def _parse_file(text: str) -> FileFeed:
+    try:
+        parts = urlsplit(text)
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))
+    except ValueError as error:  # a host in brackets that is none, or characters that no file name has
+        raise BadFeed(text, str(error)) from None
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise BadFeed(text, "a file URL has the form file:///absolute/path")
+    if "\0" in path:
+        raise BadFeed(text, "no file has this name")
+    return FileFeed(text, Path(path))
+
+
 def _parse_dht(text: str, rest: str) -> DhtFeed:
     key, slash, name = rest.partition("/")
-    salt = unquote(name).encode()
+    try:
+        salt = unquote(name).encode()
+    except UnicodeEncodeError:
+        raise BadFeed(text, "its name is no UTF-8") from None
     if _KEY.fullmatch(key) is None or (slash and not salt):
         raise BadFeed(text, "it has the form gtfs:KEY or gtfs:KEY/NAME, with a key of 64 hex digits")
     if len(salt) > SALT_BYTES:

@@ -11,18 +11,18 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gtfs.catalogue.accept import Believed, CatalogueRefused, Equivocation, NotSigned, WrongSigner
 from gtfs.catalogue.recovery import recover, why_fallen
 from gtfs.catalogue.statementstore import StatementStore
-from gtfs.collection.document import BadCollection, Collection, read_collection
+from gtfs.collection.document import BadCollection, Collection, Signing, read_collection
 from gtfs.collection.places import CollectionPlaces
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.firsttrust import NewRing, NotFollowing, first_trust
 from gtfs.state.trustgiven import TrustGiven
-from gtfs.trust.keyring import freeze, open_keyring
+from gtfs.trust.keyring import Keys, freeze, open_keyring
 from gtfs.trust.stanza import write_time
 from gtfs.trust.verify import BadSignature
 
@@ -48,6 +48,13 @@ class CollectionRefused(GtfsError):
         self.because = because
 
 
+class MirrorRing(NamedTuple):
+    """What a mirror is given: a keyring, None without any key, and who may sign its first catalogue."""
+
+    keyring: Path | None
+    signers: tuple[Fingerprint, ...]
+
+
 class BelievedCollection:
     """One collection, called ``name`` by the operator; see the module."""
 
@@ -63,7 +70,7 @@ class BelievedCollection:
         self.held: Believed[Collection] | None = self._store.highest()
         self._ring.held = self.held
         self._fallen: str | None = None
-        self._rings: dict[tuple[Fingerprint, ...], Path | None] = {}  # those of this process
+        self._rings: dict[tuple[tuple[Fingerprint, ...], bytes], Path] = {}  # of this process, by the ring's digest
         if self.held is not None:
             first_trust(self._ring, trust, None)
             self._look_who_vouches()
@@ -112,9 +119,10 @@ class BelievedCollection:
         return found.accepted
 
     def _look_who_vouches(self) -> None:
-        assert self.held is not None and self._ring.keyring is not None
+        assert self.held is not None
+        ring = self._ring.keyring  # None where somebody took its file away: `take` says so
         before = self._store.before(self.held.catalogue.version)
-        self._fallen = why_fallen(self.held, before, self._ring.keyring)
+        self._fallen = None if ring is None else why_fallen(self.held, before, ring)
 
     def why_all_stays(self) -> str | None:
         """Why mirrors neither come nor go; None where they may."""
@@ -134,17 +142,22 @@ class BelievedCollection:
         end_s = 0 if self.held is None else self.held.catalogue.valid_until_s
         return end_s + 1 if end_s >= time.time() else None
 
-    def ring_of(self, keys: tuple[Fingerprint, ...]) -> Path | None:
-        """A keyring of those of these keys that are in the ring, for a mirror; None if none is. Raises OSError."""
-        if keys not in self._rings:
-            self._rings[keys] = self._write_ring(keys)
-        return self._rings[keys]
+    def ring_of(self, signing: Signing) -> MirrorRing:
+        """For a mirror, those of these keys that are in the ring; what lacks is to be named where it is wanted.
 
-    def _write_ring(self, keys: tuple[Fingerprint, ...]) -> Path | None:
-        here = {} if self._ring.keyring is None else self._ring.keyring.keys
-        chosen = {key: here[key] for key in keys if key in here}
-        if not chosen:
-            return None
+        Raises OSError.
+        """
+        ring = self._ring.keyring
+        here = {} if ring is None else {key: ring.keys[key] for key in signing.keys if key in ring.keys}
+        signers = tuple(here) if len(here) >= signing.threshold else signing.keys
+        if ring is None or not here:
+            return MirrorRing(None, signers)
+        known = self._rings.get((signing.keys, ring.digest))
+        if known is None:
+            known = self._rings[signing.keys, ring.digest] = self._write_ring(here)
+        return MirrorRing(known, signers)
+
+    def _write_ring(self, chosen: Keys) -> Path:
         path = self._places.ring(hashlib.sha256(",".join(sorted(chosen)).encode()).hexdigest()[:16])
         path.parent.mkdir(mode=0o700, exist_ok=True)
         freeze(chosen, path, before=open_keyring(path) if path.exists() else None)

@@ -79,22 +79,28 @@ class FollowedCollection:
         self._record = read_record(self._places.mirrors)
         self._removals = Removals()
         self._said = ""  # what the log was told of held removals
+        self._is_late = False  # a list is held that was not acted on: the same one, given again, is
         self._counting: dict[Path, RepositoryEntry] = {}
+        self._wanted: list[WantedRepository] = []
         self._update(self._listed())
 
     def take(self, document: bytes) -> bool:
         """Judge a document that came from the source, and keep it if it is news; whether `wanted` may differ now.
 
-        Raises a `GtfsError` (its ``fault`` says whose), OSError. What was held stays held then.
+        Raises a `GtfsError` (its ``fault`` says whose), OSError. What was held stays held then, or the new one is, and
+        is acted on when it comes again, or at the next `look`.
         """
         if self._believed is None:
             source, template = self.settings.source, self.settings.feed
             return self._update(
                 [ListedRepository(n, (feed_beside(source, n, template),)) for n in read_manifest(document)]
             )
-        if not self._believed.take(document):
-            return False
-        return self._update(self._listed())
+        before = self._believed.held
+        try:
+            self._believed.take(document)
+        finally:  # what is held is no news any more, whatever failed
+            self._is_late |= self._believed.held is not before
+        return self._is_late and self._update(self._listed())
 
     def look(self) -> bool:
         """See what time alone has made due, and what a person has approved; whether `wanted` may differ now.
@@ -218,8 +224,11 @@ class FollowedCollection:
         self._say_held()
         if yes:
             self._places.approved.unlink(missing_ok=True)
-        self._wanted = self._all_wanted()
+        wanted = self._all_wanted()
+        is_other |= wanted != self._wanted  # also if it was the keys for them that could not be written the last time
+        self._wanted = wanted
         self._counting = self._lines_by_directory()
+        self._is_late &= listed is None
         return is_other
 
     def _lines_by_directory(self) -> dict[Path, RepositoryEntry]:
@@ -282,17 +291,18 @@ class FollowedCollection:
         collection, listed = self.settings.name, mirror.listed
         options = [*self.settings.options, *(f"feed={escaped(feed)}" for feed in listed.feeds[1:])]
         if listed.signing is not None and self._believed is not None:
-            ring = self._believed.ring_of(listed.signing.keys)
-            options += [] if ring is None else [f"keyring={escaped(ring)}"]
-            options += [f"signer={key}" for key in listed.signing.keys]
+            ring = self._believed.ring_of(listed.signing)
+            options += [] if ring.keyring is None else [f"keyring={escaped(ring.keyring)}"]
+            options += [f"signer={key}" for key in ring.signers]
             options += [f"threshold={listed.signing.threshold}"] if listed.signing.threshold > 1 else []
         return WantedRepository(
-            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}"
-        )
+            f"{collection}/{name}", listed.feeds[0], mirror.directory, tuple(options), f"{BY_COLLECTION}{collection}",
+            listed.repository,  # or any other of the same key could be shown for it
+        )  # fmt: skip
 
     def _put_away(self, mirror: GoneRepository) -> Path | None:
         directory, mirrors = mirror.directory, self.settings.directory
-        target = moved_aside(mirrors, f"{mirror.name.replace('/', '+')}-{mirror.since_s}")
+        target = moved_aside(mirrors, mirror.name, mirror.since_s)
         is_ours = directory.is_relative_to(mirrors) and directory.is_dir() and not directory.is_symlink()
         if self.settings.gone == "keep" or not (is_ours or target.is_dir()):
             return directory

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from gtfs.ids import parse_fingerprint
 ABSENT_S: Final = 30 * 24 * 3600  # before a mirror goes
 AT_ONCE: Final = 10  # absent ones of which nobody has to be asked,
 PERCENT: Final = 5  # or so many of all, if that is more; but never more than half
+COMPARED: Final = 1 << 20  # lines of one id, old with new: a thousand of a thousand forks
 SUFFIX: Final = ".git"
 
 
@@ -136,20 +138,22 @@ def _free(mirrors: Path, name: str, places: Collection[tuple[str, ...]]) -> tupl
 def _renames(absent: Iterable[Mirror], new: Iterable[ListedRepository]) -> list[tuple[str, str]]:
     """Who has another name now: one id, signed by a key of before, and the first reel or a feed is the same.
 
-    Where two could be meant, none is.
+    Where two could be meant, none is; nor where more of one id went and came than can be compared.
     """
     by_id: dict[str, list[Mirror]] = {}
     for mirror in absent:
         if mirror.listed.repository is not None:
             by_id.setdefault(mirror.listed.repository, []).append(mirror)
-    pairs = [
-        (mirror.listed.name, each.name)
-        for each in new
-        for mirror in by_id.get(each.repository or "", ())
-        if _is_the_same(mirror.listed, each)
-    ]
-    olds, names = [old for old, _ in pairs], [name for _, name in pairs]
-    return [(old, name) for old, name in pairs if olds.count(old) == 1 and names.count(name) == 1]
+    pairs: list[tuple[str, str]] = []
+    left = COMPARED
+    for each in new:
+        known = by_id.get(each.repository or "", ())
+        left -= len(known)
+        if left < 0:
+            return []
+        pairs += [(mirror.listed.name, each.name) for mirror in known if _is_the_same(mirror.listed, each)]
+    olds, names = Counter(old for old, _ in pairs), Counter(name for _, name in pairs)
+    return [(old, name) for old, name in pairs if olds[old] == 1 and names[name] == 1]
 
 
 def _is_the_same(old: ListedRepository, new: ListedRepository) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ MANIFEST_FILE: Final = "manifest.js.gz"
 PROJECTS_FILE: Final = "projects.list"
 _PUBLISHER: Final = ".gtfs-collection"  # no name of a repository begins with a dot
 _GONE: Final = ".gone"
+_ASIDE_BYTES: Final = 200  # of a name there; digits are added
 _RING_SUFFIX: Final = ".gpg"
 
 
@@ -37,9 +39,16 @@ class CollectionPlaces:
         return self.rings / (digest + _RING_SUFFIX)
 
 
-def moved_aside(mirrors: Path, name: str) -> Path:
-    """Where a mirror is moved to that is followed no more: beside the others, below a name that none can have."""
-    return mirrors / _GONE / name
+def moved_aside(mirrors: Path, name: str, since_s: int) -> Path:
+    """Where the mirror ``name`` is moved to that was listed until then: beside the others, below a name that none has.
+
+    It is one component, which no other mirror has there and a file system takes.
+    """
+    plain = name.replace("/", "+")
+    if "+" in name or len(plain.encode()) > _ASIDE_BYTES:
+        cut = plain.encode()[:_ASIDE_BYTES].decode("utf-8", "ignore")
+        plain = f"{cut}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return mirrors / _GONE / f"{plain}-{since_s}"
 
 
 def out_files(directory: Path) -> tuple[Path, Path, Path]:

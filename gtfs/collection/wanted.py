@@ -31,6 +31,7 @@ class WantedRepository:
     directory: Path  # the bare repository here, made if it is a mirror's and missing
     options: tuple[str, ...] = ()  # words of -o, the more particular ones last
     origin: str = field(default="", compare=False)  # for messages: "FILE:LINE", "collection NAME", "gtfs seed add"
+    repository: str | None = None  # the id that a mirror's first catalogue has to have, where a list says it
 
 
 def escaped(value: object) -> str:

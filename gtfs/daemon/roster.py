@@ -154,7 +154,7 @@ def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]
         except (GtfsError, OSError):  # that is for whoever opens the repository
             continue
         if is_published:
-            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork)
+            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork, repository=None)
 
 
 def trouble_text(error: GtfsError | OSError) -> str:
@@ -330,6 +330,7 @@ class Roster:
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
         given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up
+        trust = replace(trust, repository=wanted.repository)
         source, is_clone = await trio.to_thread.run_sync(_find, wanted)
         if is_clone:
             given = replace(given, prefetch=True)  # else reels stay away

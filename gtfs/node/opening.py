@@ -53,7 +53,15 @@ async def bring_believed(
     document = await bring_first(feed, options, session, client)
     with tempfile.TemporaryDirectory(prefix="gtfs-") as directory:
         async with open_client(options.proxy, client) as client:
-            return document, await believe_from(feed, given, document, client, session, Path(directory) / CHUNKS)
+            expecting, place = _expecting(given, feed), Path(directory) / CHUNKS
+            return document, await believe_from(feed, expecting, document, client, session, place)
+
+
+def _expecting(given: TrustGiven, feed: Feed | None) -> TrustGiven:
+    """With the id that the first catalogue has to have: a pointer's name is that of what it leads to."""
+    if given.repository is not None or not isinstance(feed, DhtFeed) or not feed.salt:
+        return given
+    return replace(given, repository=feed.salt.decode("utf-8", "replace"))
 
 
 def _new_mirror(path: Path, belief: Belief) -> Repository:
@@ -130,7 +138,8 @@ async def _open_source(
             if first is None:
                 first = FirstTrust()
                 if not state.read_only:
-                    first = await trio.to_thread.run_sync(first_trust, state, given, document)
+                    expecting = _expecting(given, source.feed)
+                    first = await trio.to_thread.run_sync(first_trust, state, expecting, document)
             is_new = source.feed is not None and state.held is None and not state.read_only
             if is_new and not is_made and await trio.to_thread.run_sync(repository.has_work_tree):
                 raise BadRepository(

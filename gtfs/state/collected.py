@@ -31,7 +31,7 @@ from gtfs.trust.attestation import (
     accept_attestation,
     open_attestation,
 )
-from gtfs.trust.gpgv import GpgvFailed
+from gtfs.trust.gpgv import FUTURE_S, GpgvFailed
 from gtfs.trust.keyring import Keyring
 from gtfs.trust.policy import Policy
 
@@ -130,7 +130,8 @@ class AttestationStore:
                 if other is not None:
                     self._keep_evidence(earlier, found)
                     raise TwoPacks(found.attester, other, self.directory)
-            if before.statement.date_s >= found.statement.date_s:
+            # One whose date has not come was taken by a clock that was ahead, and counts for nothing.
+            if found.statement.date_s <= before.statement.date_s <= now_s + FUTURE_S:
                 raise AttestationRefused("it is no newer than the one that is held")
         self.directory.mkdir(mode=0o700, exist_ok=True)
         if before is not None:

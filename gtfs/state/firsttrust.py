@@ -111,7 +111,7 @@ def first_trust(state: Holder, given: TrustGiven, document: bytes | None) -> Fir
         raise NotFollowing(
             f"-o threshold={given.threshold} wants as many -o signer=FPR, and there are {len(given.signers)}"
         )
-    return FirstTrust(allowed, _asker(state, given.confirm), threshold=given.threshold)
+    return FirstTrust(allowed, _asker(state, given.confirm), given.repository, given.threshold)
 
 
 def _from_gnupg(given: TrustGiven, document: bytes | None, here: Mapping[Fingerprint, PublicKey]) -> Keys:

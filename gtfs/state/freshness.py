@@ -17,6 +17,7 @@ from gtfs.ids import Fingerprint
 from gtfs.state.config import BadConfig
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.state import State
+from gtfs.trust.gpgv import FUTURE_S
 from gtfs.trust.keyring import choose, freeze, read_user_keys
 from gtfs.trust.sign import Signer
 
@@ -41,13 +42,21 @@ def take_freshness(state: State, document: bytes) -> bool:
     held, keyring = state.held, state.keyring
     if held is None or keyring is None:
         raise NotFollowing("there is no catalogue that this freshness statement could be about")
-    said = accept_freshness(document, held, keyring, int(time.time()))
+    now_s = int(time.time())
+    said = accept_freshness(document, held, keyring, now_s)
+    _drop_early(state, now_s)
     until_s = state.good_until_s()
     if said is None or (until_s is not None and said.valid_until_s <= until_s):
         return False
     state.catalogues.save_freshness(said.version, document)
     state.fresh = said
     return True
+
+
+def _drop_early(state: State, now_s: int) -> None:
+    """Forget a statement whose date has not come: the clock was ahead as it was taken, and no mirror takes it."""
+    if state.fresh is not None and state.fresh.date_s > now_s + FUTURE_S:
+        state.fresh = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ def refresh(state: State, days: int = DAYS, key: Fingerprint | None = None) -> R
             raise BadConfig("the catalogue names no key for this: gtfs init --freshness-key FPR, then gtfs publish")
         key = usable[0]
     now_s, length_s = int(time.time()), days * 86400
+    _drop_early(state, now_s)
     until_s = state.good_until_s()
     if until_s is not None and until_s - now_s > _RENEW_LEFT * length_s:
         return Refreshed(held.catalogue.version, until_s, False)

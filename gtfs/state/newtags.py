@@ -121,9 +121,14 @@ def due_in_s(layout: Layout) -> float | None:
         return None
     failed = read_failure(layout.unannounced)
     if failed is not None:
-        return max(0.0, failed.tried_s + failed.rest_s - time.time())
-    noted_s = [path.stat().st_mtime for path in layout.due_announcements()]
-    return max(0.0, min(noted_s) + _FIRST_S - time.time())
+        return _left_s(failed.tried_s, failed.rest_s)
+    return _left_s(min(path.stat().st_mtime for path in layout.due_announcements()), _FIRST_S)
+
+
+def _left_s(since_s: float, rest_s: float) -> float:
+    """What is left of a rest: nothing if the clock was set back since, or it would last until that time comes again."""
+    now_s = time.time()
+    return max(0.0, since_s + rest_s - now_s) if since_s <= now_s else 0.0
 
 
 def _read_all(layout: Layout) -> Iterator[tuple[Release, bool | None]]:

@@ -245,15 +245,15 @@ class State:
     def hold(self, accepted: Accepted, *, is_own: bool = False) -> None:
         """Act on a catalogue that is durable: reels follow it, and the next ingest its policy.
 
-        ``is_own``: it was published here, and refs stand where it has them. Raises OSError, `IndexUnusable`; then it is
-        held all the same, and the rest is for `finish_hold`.
+        ``is_own``: it was published here, and refs stand where it has them. Raises OSError, `IndexUnusable`,
+        `GpgvFailed`; then it is held all the same, and the rest is for `finish_hold`.
         """
         before, self.held, self.fresh = self.held, accepted, None
         self.previous = None if before is None else before.catalogue
         self.is_followed = False
         self._name_roles()
+        self.renew_gate()  # asks nothing of gpgv, which can fail
         self.look_who_vouches()
-        self.renew_gate()
         with self.index.transaction() if is_own else contextlib.nullcontext():
             superseded = follow_catalogue(self.reel_files, accepted.catalogue, self.previous)
             if is_own:
@@ -262,13 +262,14 @@ class State:
         self._superseded, self.is_followed = superseded, True
 
     def finish_hold(self) -> None:
-        """Do what an error left of holding what is durable. Raises OSError, `IndexUnusable`, `DamagedStore`."""
+        """Do what an error left of holding what is durable; raises as `hold`, and `DamagedStore`."""
         held, versions = self.held, self.catalogues.versions()
         if versions and (held is None or held.catalogue.version != versions[-1]):
             newest = self.catalogues.highest()
             assert newest is not None
             self.hold(newest)
         elif held is not None and not self.is_followed:
+            self.look_who_vouches()
             self._superseded = follow_catalogue(self.reel_files, held.catalogue, self.previous)
             self.is_followed = True
 

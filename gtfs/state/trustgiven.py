@@ -19,10 +19,11 @@ Confirm = Callable[["Statement", Sequence[tuple[Fingerprint, Sequence[str]]]], b
 
 @dataclass(frozen=True)
 class TrustGiven:
-    """Keyring files, fingerprints, a home of GnuPG, and somebody to ask (None: nobody is there)."""
+    """Keyring files, fingerprints, a home of GnuPG, somebody to ask (None: nobody is there), and what is expected."""
 
     keyrings: Sequence[Path] = ()
     signers: Sequence[Fingerprint] = ()
     gnupg_home: Path | None = None
     confirm: Confirm | None = None
     threshold: int = 1  # of these signers
+    repository: str | None = None  # the id that the first catalogue has to have, where it is known

@@ -97,7 +97,10 @@ class NodeKey:
     def _signed(self, kind: int, data: bytes) -> bytes:
         now_s = int(time.time())
         if now_s < struct.unpack(">I", self._made.public[1:5])[0]:
-            raise SigningFailed("the node's key is younger than this machine's clock says; is the clock right?")
+            raise SigningFailed(
+                "the node's key is younger than this machine's clock says; is the clock right? Then it was ahead as "
+                "the key was made: move gtfs/keys/node.asc in the repository away, and a new one is made"
+            )
         return enarmor(_signature(self._made.public, self._made.seed, kind, data, now_s), SIGNATURE_BLOCK)
 
 

@@ -562,6 +562,23 @@ def test_a_node_leaves_to_others_what_they_have_just_published_and_what_failed(
     assert due_in_s(state.layout) is None
 
 
+def test_a_clock_that_was_set_back_puts_no_announcement_off(
+    state: State, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag(state.repository.path, "v1")
+    publish_now(state)
+    now_s = state.layout.due_announcements()[0].stat().st_mtime
+    monkeypatch.setattr(newtags.time, "time", lambda: now_s - 1e8)
+    assert due_in_s(state.layout) == 0
+    monkeypatch.setattr(newtags.time, "time", lambda: now_s)
+    away = box.rename(box.with_name("away"))
+    assert run(state)[1] is not None
+    monkeypatch.setattr(newtags.time, "time", lambda: now_s - 1e8)
+    assert due_in_s(state.layout) == 0
+    away.rename(box)
+    all_well(state)
+
+
 def test_in_a_sha256_repository_of_mails_the_commits_verify_too(state: State, keys: Keys, tmp_path: Path) -> None:
     path = tmp_path / "256.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", "--object-format=sha256", str(path)], check=True)

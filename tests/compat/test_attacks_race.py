@@ -22,6 +22,7 @@ from gtfs.state.config import BadConfig
 from gtfs.state.describe import describe_state
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.initialise import Wanted, initialise, make_publisher
+from gtfs.state.proposal import Proposal, complete, propose
 from gtfs.state.publish import publish_now
 from gtfs.state.state import State
 from gtfs.state.unpublishable import Unpublishable
@@ -259,6 +260,24 @@ def test_two_publishers_who_raced_are_healed_by_whoever_publishes_next(
     with State(open_repository(b)) as state:
         assert take(state, latest(a).read_bytes()) is not None
         assert held(state).digest == healed.digest and state.races == []
+
+
+@pytest.mark.warns
+def test_what_is_proposed_beside_others_who_are_ahead_is_completed(people: Publishers, two: tuple[Path, Path]) -> None:
+    a, b = two
+    commit(a, "main", "ours")
+    ours = publish(a, a / "none.asc")
+    for message in ("theirs", "more"):
+        commit(b, "side", message)
+        theirs = publish(b, b / "none.asc")
+    git(a, "config", "--file", str(a / "gtfs" / "config"), "--replace-all", "gtfs.source", str(latest(b)))
+    ask_others(open_repository(a))
+    with State(open_repository(a)) as state:
+        assert [race.version for race in state.races] == [3]
+        waiting = propose(state)
+        assert isinstance(waiting, Proposal) and waiting.catalogue.version == 4
+        assert complete(state, {"one": people.sign(waiting.file.read_bytes(), "plain")}).version == 4
+        assert held(state).catalogue.follows == (ours.digest, theirs.digest)
 
 
 def test_a_mirror_whose_key_nobody_names_does_not_become_a_publisher(

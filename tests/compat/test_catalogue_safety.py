@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,19 @@ def test_kept_freshness_that_does_not_hold_any_more_is_a_hint_only(
         assert state.fresh is None and is_stale(state, now_s() + 3 * DAY_S)
     assert "does not count" in caplog.text
     caplog.clear()
+
+
+def test_a_statement_by_a_clock_that_was_ahead_keeps_no_other_from_being_signed(
+    publisher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    with State(open_repository(publisher)) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: real() + 20 * DAY_S)
+            assert refresh(state).is_new
+        assert state.fresh is not None and state.fresh.date_s > now_s() + 19 * DAY_S
+        assert refresh(state).is_new and state.fresh.date_s <= now_s()
+        assert not refresh(state).is_new
 
 
 def test_freshness_goes_when_a_newer_version_is_held(publisher: Path) -> None:

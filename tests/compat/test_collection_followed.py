@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import json
 import logging
@@ -18,8 +19,8 @@ from keys import Keys, shared_keys
 from owner import COMPROMISED, Owner, revoked
 
 from gtfs.catalogue.accept import AlteredChain, Equivocation, FromFuture, NotSigned, OlderVersion, WrongSigner
-from gtfs.collection.believed import CollectionRefused
-from gtfs.collection.document import BadCollection
+from gtfs.collection.believed import BelievedCollection, CollectionRefused
+from gtfs.collection.document import BadCollection, Signing
 from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.collection.manifest import BadManifest
 from gtfs.collection.mirrors import ABSENT_S
@@ -75,11 +76,26 @@ def test_each_repository_of_the_list_is_wanted_with_its_feed_and_key(
     assert collection.take(publisher.sign(publisher.first("a", "pub/b.git")))
     a, b = collection.wanted()
     assert (a.name, a.source, a.origin) == ("kernel/a", "https://example.org/a", "collection kernel")
+    assert (a.repository, b.repository) == ("id-a", "id-pub-b.git")
     assert (a.directory, b.directory) == (tmp_path / "mirrors" / "a.git", tmp_path / "mirrors" / "pub" / "b.git")
     ring = next((tmp_path / "state" / "rings").iterdir())
     assert a.options == ("prefetch", f"keyring={ring}", f"signer={keys['bob']}")
     assert set(keys.keyring("one.gpg", ring).primaries) == {keys["bob"]}
     assert collection.trouble() is None
+
+
+@pytest.mark.parametrize(("threshold", "signers"), [(1, ["bob"]), (2, ["bob", "mallory"])])
+def test_of_the_keys_of_a_line_those_sign_that_the_ring_has_if_they_are_enough(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, threshold: int, signers: list[str]
+) -> None:
+    collection = follower(tmp_path, keys)
+    signing = Signing((keys["bob"], keys["mallory"]), threshold)
+    entry = dataclasses.replace(publisher.entries("a")[0], signing=signing)
+    collection.take(publisher.sign(publisher.first(entries=(entry,))))
+    (a,) = collection.wanted()
+    assert [word for word in a.options if word.startswith("signer=")] == [f"signer={keys[name]}" for name in signers]
+    ring = next((tmp_path / "state" / "rings").iterdir())
+    assert set(keys.keyring("one.gpg", ring).primaries) == {keys["bob"]}
 
 
 def test_what_is_held_is_followed_again_after_a_restart(tmp_path: Path, keys: Keys, publisher: ListPublisher) -> None:
@@ -91,6 +107,43 @@ def test_what_is_held_is_followed_again_after_a_restart(tmp_path: Path, keys: Ke
     without_keys = follower(tmp_path, keys, trust=TrustGiven())
     assert names(without_keys) == ["a", "b"]
     assert without_keys.take(publisher.sign(publisher.next(publisher.first("a", "b"), "a", version=5)))
+
+
+@pytest.mark.parametrize(("place", "name"), [(Record, "write"), (BelievedCollection, "_write_ring")])
+def test_a_list_that_was_kept_on_a_disk_that_then_was_full_is_acted_on_when_it_comes_again(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher, monkeypatch: pytest.MonkeyPatch, place: type, name: str
+) -> None:
+    first = publisher.first("a", "b")
+    c = dataclasses.replace(publisher.entries("c")[0], signing=Signing((keys["carol"],)))
+    second = publisher.sign(publisher.next(first, entries=(*publisher.entries("a", "b"), c)))
+    collection = follower(tmp_path, keys)
+    collection.take(publisher.sign(first))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                collection.take(second)
+    assert names(collection) == ["a", "b"]
+    assert collection.take(second) and names(collection) == ["a", "b", "c"]
+    assert not collection.take(second)
+
+
+def test_a_list_whose_keyring_was_taken_away_is_followed_and_no_other_believed(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher
+) -> None:
+    first = publisher.first("a", "b")
+    follower(tmp_path, keys).take(publisher.sign(first))
+    (tmp_path / "state" / "keyring.gpg").unlink()
+    without_keys = follower(tmp_path, keys, trust=TrustGiven())
+    assert names(without_keys) == ["a", "b"]
+    second = publisher.sign(publisher.next(first, "a", "b", "c"))
+    with pytest.raises(NotFollowing, match="keyring = FILE"):
+        without_keys.take(second)
+    assert follower(tmp_path, keys).take(second)
 
 
 def test_nobody_is_believed_before_somebody_says_so(tmp_path: Path, keys: Keys, publisher: ListPublisher) -> None:
@@ -219,7 +272,6 @@ def test_what_a_full_disk_kept_from_being_written_of_a_list_is_found_at_the_next
         with pytest.raises(OSError, match="No space"):
             collection.take(document)
         assert names(collection) == ["a", "b"]
-    assert not collection.take(document)  # this list is held already
     assert collection.look() and names(collection) == ["a", "b", "c"]
     assert set(read_record(tmp_path / "state" / "mirrors.json").mirrors) == {"a", "b", "c"}
 

@@ -16,7 +16,9 @@ from onefile import Publisher, SlowSwarm
 from gtfs.catalogue import statementstore
 from gtfs.catalogue.accept import FirstTrust
 from gtfs.catalogue.document import digest
+from gtfs.catalogue.race import Race
 from gtfs.durable import replace_file
+from gtfs.ingest.gate import PolicyGate
 from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.sync import FOLLOWED
@@ -30,6 +32,7 @@ from gtfs.state.rewind import go_back
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue as take_document
 from gtfs.swarm.session import Session
+from gtfs.trust.gpgv import GpgvFailed
 from gtfs.trust.sign import Signer
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -131,6 +134,30 @@ def test_a_mirror_that_could_not_follow_a_catalogue_does_the_next_time_that_it_i
     assert all(state.index.reels.by_name(name) is not None for name in listed(state))  # type: ignore[arg-type]
     assert state.catalogues.latest.read_bytes() == origin.held.document
     assert len(fetch(state, origin)) == 1
+
+
+def test_the_policy_of_a_catalogue_counts_though_gpgv_failed_as_it_was_taken(
+    pub: Publisher, origin: State, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.config.set("policy", "** catalogue strict-expiry")
+    pub.publish(origin)
+    assert origin.held is not None
+    gates: list[PolicyGate] = []
+    monkeypatch.setattr(state.ingest(), "use_gate", gates.append)
+
+    def fail(*_args: object) -> list[Race]:
+        raise GpgvFailed("gpgv was killed before it ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "live_races", fail)
+        for _ in range(2):
+            with pytest.raises(GpgvFailed):
+                take_document(state, origin.held.document, FirstTrust())
+        assert gates[-1].catalogue == origin.held.catalogue.policy and not state.is_followed
+    found: list[Race] = [Race(9, "ab" * 32, b"")]
+    monkeypatch.setattr(states, "live_races", lambda *_args: found)
+    take_document(state, origin.held.document, FirstTrust())
+    assert state.is_followed and state.races is found
 
 
 @pytest.mark.trio

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from keys import DAY_S, NOW_S, Keys, gpg_time, now_s, shared_keys
 
-from gtfs.catalogue.accept import FirstTrust, WrongSigner, accept
+from gtfs.catalogue.accept import FirstTrust, WrongRepository, WrongSigner, accept
 from gtfs.catalogue.document import Catalogue
 from gtfs.ids import SHA1, Fingerprint
 from gtfs.repo.repository import GitMissing, create_repository, open_repository
@@ -91,6 +91,16 @@ def test_a_keyring_of_one_key_is_its_own_answer(keys: Keys, mirror: State, docum
     assert first.allowed == {keys["carol"]}
     take(mirror, document, first)
     assert may_sign_commits(keys, mirror, "carol")
+
+
+def test_a_first_catalogue_of_another_repository_than_was_expected_is_refused(
+    keys: Keys, mirror: State, document: bytes, tmp_path: Path
+) -> None:
+    rings = [file_of(keys, tmp_path, "carol")]
+    with pytest.raises(WrongRepository, match="it is of demo, not of other"):
+        take(mirror, document, first_trust(mirror, TrustGiven(rings, repository="other"), document))
+    assert mirror.held is None
+    take(mirror, document, first_trust(mirror, TrustGiven(rings, repository="demo"), document))
 
 
 def test_of_a_keyring_of_many_somebody_has_to_say_who(

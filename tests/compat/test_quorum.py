@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +193,21 @@ def test_an_attester_that_leaves_the_ring_counts_no_more(mirror: Mirror, tmp_pat
     (tmp_path / "k.gpg").write_bytes(mirror.keys.export("alice", "carol"))
     mirror.ring = mirror.keys.keyring("left.gpg", tmp_path / "k.gpg")
     assert mirror.quorum() == Quorum(2, names(mirror, "alice"), names(mirror, "carol"))
+
+
+def test_what_was_taken_by_a_clock_that_was_ahead_gives_way_to_what_is_said_now(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + 10 * DAY_S)
+        early = mirror.statement(mirror.chain[2], date_s=now_s(), valid_until_s=now_s() + DAY_S)
+        assert mirror.store.take(mirror.keys.clearsign(early.to_text().encode(), "alice"), mirror.expected)
+    assert "has not come" in mirror.quorum().useless[mirror.keys["alice"]]
+    assert mirror.hear("alice", mirror.chain[2])
+    assert mirror.quorum().have == names(mirror, "alice")
+    with pytest.raises(AttestationRefused, match="no newer"):
+        mirror.hear("alice", mirror.chain[2], age_s=90)
 
 
 # -- what was signed off --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtfs.collection import mirrors as guard
 from gtfs.collection.document import Signing
 from gtfs.collection.mirrors import ABSENT_S, ListedRepository, Mirror, follow_list, most_absent, removals
 from gtfs.collection.record import BadRecord, Gone, Record, approve, approved, read_record
@@ -70,6 +71,17 @@ def test_a_new_name_that_could_be_two_others_is_neither() -> None:
     mirrors = follow_list({}, [one, two], TOP, 0).mirrors
     change = follow_list(mirrors, [replace(one, name="new", feeds=("https://x/",))], TOP, 100)
     assert change.renamed == [] and sorted(change.absent) == ["one", "two"]
+
+
+def test_of_more_of_one_id_than_can_be_compared_none_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = [listed(f"old{n}", repository="fork") for n in range(3)]
+    new = [replace(each, name=f"new{n}") for n, each in enumerate(old)]
+    mirrors = follow_list({}, old, TOP, 0).mirrors
+    monkeypatch.setattr(guard, "COMPARED", 9)
+    assert len(follow_list(mirrors, new, TOP, 1).renamed) == 3
+    monkeypatch.setattr(guard, "COMPARED", 8)
+    change = follow_list(mirrors, new, TOP, 1)
+    assert change.renamed == [] and len(change.added) == len(change.absent) == 3
 
 
 def test_a_name_that_is_free_again_gets_another_directory_than_the_mirror_that_had_it() -> None:

@@ -77,6 +77,26 @@ def stages(roster: Roster) -> dict[str, str]:
     return {m.wanted.name: m.progress for m in roster.members()}
 
 
+def test_of_a_mirror_that_a_list_brought_the_first_catalogue_has_to_have_the_id_that_the_list_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Opened(Exception):
+        pass
+
+    def open_source(_source: object, trust: TrustGiven, *_: object, **__: object) -> None:
+        raise Opened(trust.repository)
+
+    monkeypatch.setattr(roster_module, "open_source", open_source)
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        for expected in ("demo", None):
+            one = WantedRepository("a", "https://example.org/a", tmp_path / "a.git", repository=expected)
+            with pytest.raises(Opened, match=f"^{expected}$"):
+                await roster._open(one, AsyncExitStack())
+
+    with_roster(monkeypatch, Runs(), act)
+
+
 def test_one_that_fails_is_named_once_and_tried_again_while_the_others_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
