@@ -112,7 +112,7 @@ class ReelTorrents:
     async def _enter(self, session: Session, row: ReelRow) -> None:
         try:
             torrent = self._torrents[row.id] = await session.add(self.spec(row))
-        except SwarmError as e:
+        except (GtfsError, OSError) as e:  # of this one's files or metadata: the others are seeded all the same
             log.error("reel %s is not in the swarm: %s", row.name, e)
             return
         if not self.is_own(torrent):

@@ -25,6 +25,7 @@ ALERT_MASK: int = (
     | lt.alert_category.tracker
     | lt.alert_category.connect
 )
+_SAID_CHARACTERS = 1024  # of a tracker's words, which are kept for each torrent
 
 
 class Listening(NamedTuple):
@@ -224,7 +225,8 @@ def pop_events(session: Any) -> list[Event]:
 
 
 def _message(alert: Any) -> str:
-    """What an alert says of a file, whose path need not be UTF-8."""
+    """What an alert says: of a file, whose path need not be UTF-8, or in the words of a tracker, which may be any
+    bytes."""
     try:
         return str(alert.message())
     except UnicodeDecodeError:
@@ -241,7 +243,7 @@ def _listening(alert: Any) -> Event | None:
 
 
 def _listen_failed(alert: Any) -> Event | None:
-    return ListenFailed(alert.message()) if _is_tcp(alert) else None
+    return ListenFailed(_message(alert)) if _is_tcp(alert) else None
 
 
 def _is_tcp(alert: Any) -> bool:
@@ -251,7 +253,7 @@ def _is_tcp(alert: Any) -> bool:
 def _peer_connected(alert: Any) -> Event:
     address, port = alert.endpoint
     # The binding has the alert's direction only in its text.
-    return PeerConnected(plain_address(address), port, "outgoing connection" in alert.message())
+    return PeerConnected(plain_address(address), port, "outgoing connection" in _message(alert))
 
 
 def _counters(alert: Any) -> Event:
@@ -299,6 +301,10 @@ def _failed(alert: Any) -> Event:
     return TorrentFailed(_of(alert), alert.error.message())
 
 
+def _tracker_failed(alert: Any) -> Event:
+    return TrackerSaid(_of(alert), alert.tracker_url(), _message(alert)[:_SAID_CHARACTERS])
+
+
 _TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {
     lt.listen_succeeded_alert: _listening,
     lt.listen_failed_alert: _listen_failed,
@@ -322,5 +328,5 @@ _TRANSLATIONS: dict[type, Callable[[Any], Event | None]] = {
     lt.torrent_error_alert: _failed,
     lt.file_error_alert: _failed,
     lt.tracker_reply_alert: lambda alert: TrackerSaid(_of(alert), alert.tracker_url(), None),
-    lt.tracker_error_alert: lambda alert: TrackerSaid(_of(alert), alert.tracker_url(), alert.message()),
+    lt.tracker_error_alert: _tracker_failed,
 }

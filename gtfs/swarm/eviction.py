@@ -64,7 +64,12 @@ def _forget(spec: TorrentSpec, pieces: frozenset[int]) -> None:
 
 
 def _keep_without(spec: TorrentSpec, pieces: frozenset[int], data: bytes) -> None:
-    params = lt.read_resume_data(data)
+    try:
+        params = lt.read_resume_data(data)
+    except (RuntimeError, ValueError) as error:  # and there was no room to keep it anew
+        log.info("%s is not used: %s", spec.resume, error)
+        _drop_resume(spec)
+        return
     params.have_pieces = [has and piece not in pieces for piece, has in enumerate(params.have_pieces)]
     params.verified_pieces = []
     params.unfinished_pieces = {}
@@ -73,8 +78,12 @@ def _keep_without(spec: TorrentSpec, pieces: frozenset[int], data: bytes) -> Non
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        spec.resume.unlink()
-        sync_directory(spec.resume.parent)
+        _drop_resume(spec)
+
+
+def _drop_resume(spec: TorrentSpec) -> None:
+    spec.resume.unlink()
+    sync_directory(spec.resume.parent)
 
 
 def runs(pieces: Iterable[int]) -> Iterator[tuple[int, int]]:

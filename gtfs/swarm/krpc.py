@@ -96,7 +96,11 @@ async def open_krpc(hosts: Iterable[str]) -> AsyncIterator[Krpc]:
                 family = _family(host)
                 if family in sockets:
                     continue
-                sock = trio.socket.socket(family, socket.SOCK_DGRAM)
+                try:
+                    sock = trio.socket.socket(family, socket.SOCK_DGRAM)
+                except OSError as error:  # a kernel without IPv6, or no descriptor is left
+                    log.debug("DHT: no socket for %s: %s", host, error)
+                    continue
                 try:
                     await sock.bind((host, 0))
                 except OSError as error:

@@ -82,7 +82,11 @@ def _is_free(address: str, port: int) -> bool:
         ip = ipaddress.ip_address(address.strip("[]"))
     except ValueError:
         return True
-    with contextlib.closing(socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET)) as probe:
+    try:
+        probing = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET)
+    except OSError:
+        return True  # a kernel without IPv6: the other addresses may do
+    with contextlib.closing(probing) as probe:
         if ip.version == 6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -18,6 +18,7 @@ from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
 from gtfs.swarm.link import ANSWER_S, Link
 from gtfs.swarm.pieces import SwarmError, SwarmTimeout
+from gtfs.swarm.torrents import Torrent
 
 DIAL_AGAIN_S = 2.0
 
@@ -49,6 +50,15 @@ class Probe:
         self.link.fail(reason)
         self.has_info.set()
         self.left.set()
+
+
+async def info_of_present(torrent: Torrent, *, deadline_s: float) -> bytes:
+    """The same of a torrent that is in the session: added once more, libtorrent's refusal would be taken for its end.
+
+    Raises `SwarmTimeout`, and what the torrent failed with.
+    """
+    await torrent.wait_metadata(deadline_s)
+    return await torrent.questions.ask_info()
 
 
 async def learn_info(

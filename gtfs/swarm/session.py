@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from gtfs.swarm.membership import Membership
 from gtfs.swarm.nodelay import NoDelay
 from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError
-from gtfs.swarm.probe import Probe, learn_info
+from gtfs.swarm.probe import Probe, info_of_present, learn_info
 from gtfs.swarm.receiving import receive_metadata
 from gtfs.swarm.rendezvous import make_peer_id
 from gtfs.swarm.samereel import is_same_reel, lend
@@ -172,8 +172,10 @@ class Session:
         return torrent
 
     async def learn_info(self, infohash: InfoHash, staging: Path, *, deadline_s: float) -> bytes:
-        """The info dictionary of a torrent that is not in the session: see `gtfs.swarm.probe`."""
+        """The info dictionary of a torrent, which need not be in the session: see `gtfs.swarm.probe`."""
         self._check_open()
+        if (present := self._torrents.get(infohash)) is not None:
+            return await info_of_present(present, deadline_s=deadline_s)
         params = probe_params(infohash, staging, self.options)
 
         def peers() -> list[tuple[str, int]]:
@@ -248,10 +250,8 @@ class Session:
                     for event in alerts.pop_events(self._lt):
                         self._dispatch(event)
                     await trio.lowlevel.wait_readable(wake)
-                    try:
+                    with suppress(BlockingIOError):
                         wake.recv(4096)
-                    except BlockingIOError:
-                        pass
         finally:
             self._pump_ended.set()
 

@@ -104,6 +104,17 @@ async def test_peers_meet_by_the_dht(tmp_path):
         assert await torrent.read(5, 10, deadline_s=WAIT_S) == data[5:15]
 
 
+async def test_a_torrent_of_the_session_gives_its_info_and_stays(tmp_path):
+    reel = make_reel(tmp_path / "publisher", content(300_000))
+    async with open_session(LOOPBACK) as session:
+        torrent = await session.add(reel)
+        info = await session.learn_info(reel.infohash, tmp_path / "staging", deadline_s=WAIT_S)
+        assert b"d4:info" + info + b"e" == reel.metainfo.read_bytes()
+        await session.refresh()
+        assert torrent.failure is None
+        assert len(await torrent.read(0, 100, deadline_s=WAIT_S)) == 100
+
+
 async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
     reel = make_reel(tmp_path / "publisher", content(300_000))
     async with member() as publisher:

@@ -88,6 +88,29 @@ async def test_a_tracker_brings_peers_together_even_beside_a_dead_one(tracker, t
             await trio.sleep(0.05)
 
 
+class Rude(Tracker):
+    """Refuses, in bytes that are no text, and in many."""
+
+    def do_GET(self):
+        body = bencode({b"failure reason": b"\xff\xfe no" * 1000})
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+async def test_a_tracker_that_says_no_in_no_text_ends_no_session(tracker, tmp_path):
+    tracker.RequestHandlerClass = Rude
+    url = f"http://127.0.0.1:{tracker.server_address[1]}/announce"
+    async with open_session(dataclasses.replace(LOOPBACK, trackers=(url,))) as publisher:
+        seeder = await publisher.add(make_reel(tmp_path / "publisher", DATA))
+        with trio.fail_after(WAIT_S):
+            while not (said := seeder.statistics().trackers.get(url)):  # noqa: ASYNC110  (no event to wait for)
+                await trio.sleep(0.05)
+        assert len(said) <= 1024
+        await publisher.refresh()
+
+
 async def test_those_who_say_one_name_meet_once_for_all_their_reels(tracker, tmp_path):
     url = f"http://127.0.0.1:{tracker.server_address[1]}/announce"
     reels = [

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import pytest
+import trio
 
 from gtfs.swarm.eviction import punch_holes, runs
-from gtfs.swarm.manners import BadManners, parse_ports, parse_proxy
+from gtfs.swarm.krpc import open_krpc
+from gtfs.swarm.manners import BadManners, free_port, parse_ports, parse_proxy, port_choices
 
 PIECE = 64 << 10
 
@@ -21,6 +27,34 @@ def test_what_is_no_range_of_ports_is_refused(text):
 def test_what_is_no_socks5_proxy_is_refused(text):
     with pytest.raises(BadManners):
         parse_proxy(text)
+
+
+@pytest.fixture
+def no_ipv6(monkeypatch):
+    """A kernel that was booted with ipv6.disable=1."""
+    usual = socket.socket.__init__
+
+    def make(self, family=-1, *rest, **named):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        usual(self, family, *rest, **named)
+
+    monkeypatch.setattr(socket.socket, "__init__", make)
+
+
+@pytest.mark.usefixtures("no_ipv6")
+def test_where_there_is_no_ipv6_a_port_is_chosen_all_the_same():
+    port = free_port()
+    assert list(port_choices("127.0.0.1:0,[::]:0", (port, port))) == [port]
+
+
+@pytest.mark.usefixtures("no_ipv6")
+def test_where_there_is_no_ipv6_the_dht_is_asked_all_the_same():
+    async def look():
+        async with open_krpc(["127.0.0.1", "::"]) as krpc:
+            return krpc.can_reach(("127.0.0.1", 1)), krpc.can_reach(("::1", 1))
+
+    assert trio.run(look) == (True, False)
 
 
 def test_holes_are_punched_in_runs(tmp_path):
