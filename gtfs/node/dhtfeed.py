@@ -116,7 +116,7 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
     """The document behind a pointer; the torrent leaves the session and ``directory`` the disk. Raises `FeedError`."""
     try:
         info = await session.learn_info(infohash, directory / "unchecked", deadline_s=FETCH_S)
-        said = parse_info(info)
+        said = await trio.to_thread.run_sync(parse_info, info)
         if said.name != CATALOGUE_FILE or not 0 < said.size <= LIMIT_BYTES:
             raise BadPointer(feed.text, f"it leads to {said.name[:80]!r} of {said.size} bytes, which is no catalogue")
         if said.piece_length != piece_length(said.size):

@@ -73,11 +73,16 @@ class Doors:
             self._end_unneeded(infohash, door)
 
     def on_added(self, event: alerts.Added) -> None:
-        """libtorrent has a torrent, which may be a door."""
-        door = self._doors.get(event.infohash)
-        if door is not None and event.error is None:
+        """libtorrent has a torrent, which may be a door. Nobody's leaves again: else it could never be added any more,
+        where libtorrent took it later than who added it would wait."""
+        door, libtorrent = self._doors.get(event.infohash), self._libtorrent()
+        if event.error is not None:
+            return
+        if door is not None:
             door.handle = event.handle
             self._end_unneeded(event.infohash, door)
+        elif libtorrent is not None:
+            libtorrent.remove_torrent(event.handle)
 
     def _end_unneeded(self, infohash: InfoHash, door: _Door) -> None:
         libtorrent = self._libtorrent()

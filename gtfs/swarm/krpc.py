@@ -150,6 +150,8 @@ def peers_in(answer: Answer, sender: Address) -> list[Address]:
 
 def _may_name(sender: str, host: str) -> bool:
     named = ipaddress.ip_address(host)
+    if isinstance(named, ipaddress.IPv6Address):
+        named = named.ipv4_mapped or named  # the kernel sends it there
     if named.is_multicast or named.is_unspecified:
         return False
     # Nobody out there makes us knock at our own machine.

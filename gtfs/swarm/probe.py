@@ -28,6 +28,7 @@ class Probe:
 
     def __init__(self, name: str) -> None:
         self.link = Link(name)
+        self.entered = trio.Event()  # or was refused
         self.has_info = trio.Event()
         self.left = trio.Event()
 
@@ -36,6 +37,7 @@ class Probe:
         match event:
             case alerts.Added(handle=handle, error=None):
                 self.link.connect(handle)
+                self.entered.set()
             case alerts.Added(error=error):
                 self.end_waits(SwarmError(f"{self.link.name}: {error}"))
             case alerts.Checked():
@@ -48,6 +50,7 @@ class Probe:
     def end_waits(self, reason: GtfsError) -> None:
         """Let nobody wait any more."""
         self.link.fail(reason)
+        self.entered.set()
         self.has_info.set()
         self.left.set()
 
@@ -94,6 +97,9 @@ async def learn_info(
             return info
         raise SwarmTimeout(f"{name}: no peer gave its metadata within {deadline_s:g} s")
     finally:
+        # Who is cancelled before libtorrent has it would leave it behind, and it could not be added any more.
+        with trio.move_on_after(ANSWER_S, shield=True):
+            await probe.entered.wait()
         if probe.link.handle is not None and not probe.left.is_set():
             session.remove_torrent(probe.link.handle, lt.options_t.delete_files)
             with trio.move_on_after(ANSWER_S, shield=True):

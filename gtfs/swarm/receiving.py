@@ -18,7 +18,8 @@ async def receive_metadata(torrent: Torrent, disk: trio.CapacityLimiter) -> tupl
     """
     spec = torrent.spec
     info = await torrent.questions.ask_info()
-    hashes = check_info(info, spec.infohash, spec.file_name, spec.size, spec.piece_length)
+    expected = spec.infohash, spec.file_name, spec.size, spec.piece_length
+    hashes = await trio.to_thread.run_sync(check_info, info, *expected, limiter=disk)
     while True:
         try:
             await trio.to_thread.run_sync(replace_file, spec.metainfo, wrap_info(info), limiter=disk)

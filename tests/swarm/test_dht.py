@@ -115,6 +115,16 @@ async def test_a_torrent_of_the_session_gives_its_info_and_stays(tmp_path):
         assert len(await torrent.read(0, 100, deadline_s=WAIT_S)) == 100
 
 
+async def test_who_is_cancelled_as_he_asks_leaves_nothing_behind(tmp_path):
+    reel = make_reel(tmp_path / "publisher", content(300_000))
+    async with open_session(LOOPBACK) as session:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await session.learn_info(reel.infohash, tmp_path / "staging", deadline_s=WAIT_S)
+        torrent = await session.add(reel)
+        await torrent.wait_metadata(WAIT_S)
+
+
 async def test_an_infohash_alone_gives_the_info_and_leaves_nothing(tmp_path):
     reel = make_reel(tmp_path / "publisher", content(300_000))
     async with member() as publisher:

@@ -65,6 +65,13 @@ def test_one_that_libtorrent_does_not_have_yet_is_closed_when_it_has_unless_it_i
     assert libtorrent.log == ["added"] if is_back else ["added", "removed it"]
 
 
+def test_a_torrent_that_nobody_waits_for_any_more_leaves(doors: Doors, libtorrent: Libtorrent) -> None:
+    doors.on_added(Added(door_of("kernel"), "it", "torrent already exists in session"))
+    assert libtorrent.log == []
+    doors.on_added(Added(door_of("kernel"), "it", None))
+    assert libtorrent.log == ["removed it"]
+
+
 def test_of_a_session_that_was_closed_none_is_opened_and_none_has_to_be_closed() -> None:
     doors = Doors(SwarmOptions(), lambda: None)
     doors.close(ONE)
