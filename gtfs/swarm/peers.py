@@ -20,6 +20,7 @@ from gtfs.swarm.torrents import Torrent
 
 log = logging.getLogger(__name__)
 
+_CLIENT_CHARACTERS = 80
 _COMING = lt.peer_info.connecting | lt.peer_info.handshake
 
 
@@ -207,7 +208,7 @@ def _status(peer: Any) -> PeerStatus:
     return PeerStatus(
         address=plain_address(address),
         port=port,
-        client=peer.client.decode("utf-8", "replace"),
+        client=_plain(peer.client.decode("utf-8", "replace")),
         kind="peer" if peer.connection_type == lt.peer_info.standard_bittorrent else "webseed",
         incoming=not peer.flags & lt.peer_info.outgoing_connection,
         encrypted=bool(peer.flags & (lt.peer_info.rc4_encrypted | lt.peer_info.plaintext_encrypted)),
@@ -217,6 +218,11 @@ def _status(peer: Any) -> PeerStatus:
         download_rate=peer.payload_down_speed,
         upload_rate=peer.payload_up_speed,
     )
+
+
+def _plain(text: str) -> str:
+    """What a peer calls itself, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:_CLIENT_CHARACTERS])
 
 
 def share_ratio(given: int, taken: int, size: int) -> float:

@@ -91,6 +91,8 @@ class Fetch:
             return first_grades(self._score(self._me), window) if is_meeting else {}
         if busy != self._among:
             self._among = busy
+            # No others: whoever comes with a new peer id each time would fill the memory.
+            self._scores = {peer_id: self._score(peer_id) for peer_id in (self._me, *busy)}
             scores_of_others = [self._score(peer_id) for peer_id in busy]
             self._owners = Owners(self._score(self._me), scores_of_others, self._board.count)
         own, others = self._owners.share(

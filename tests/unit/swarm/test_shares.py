@@ -183,6 +183,12 @@ def test_whoever_is_alone_needs_the_seeds_again(fetch, board):
     assert fetch.needs_seeds
 
 
+def test_those_who_went_are_not_remembered_piece_by_piece(fetch):
+    for n in range(50):
+        fetch.grades(company({b"-gt0100-%012d" % n: 1}), n, n / 10)
+    assert len(fetch._scores) == 2
+
+
 def test_pieces_behind_the_window_are_asked_for_when_no_others_are_our_own(board):
     own, _ = own_and_others()
     far = own[:9]
