@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
+import trio
+
 from gtfs.errors import Blame, GtfsError
 from gtfs.metainfo import BadMetainfo, info_of
 from gtfs.mount.tree import NotTakeable
@@ -45,7 +47,7 @@ async def take_copied(
         await take_catalogue(document)
         return
     try:
-        info = info_of(document)
+        info = await trio.to_thread.run_sync(info_of, document)  # seconds, of megabytes of short strings
     except BadMetainfo as e:
         raise NotTakeable(f"neither a signed catalogue nor a torrent: {e}") from None
     infohash = hashlib.sha1(info).digest()
