@@ -7,6 +7,7 @@ Trio loop. The mount is wired by the caller, to whom `Node` gives a PackSource, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -77,6 +78,8 @@ from gtfs.view.news import News
 from gtfs.view.packs import Packs
 from gtfs.view.writing import Writing
 from gtfs.view.written import WrittenPacks
+
+log = logging.getLogger(__name__)
 
 
 class Node:
@@ -389,5 +392,9 @@ async def open_node(
         await trio.to_thread.run_sync(node.divergence.try_look)
         if not state.read_only:
             await node.reel_torrents.mend()
-        await node.reel_torrents.update()
+        try:
+            await node.reel_torrents.update()
+        except OSError as error:  # a full disk, most likely: what is here can be read, and `KeepUp` tries again
+            log.error("not all reels are in the swarm: %s", error)
+            node.news.wanted.grow()
         yield node

@@ -84,7 +84,8 @@ class ReelTorrents:
     async def update(self) -> None:
         """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
 
-        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others.
+        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. Raises OSError, once
+        all others are in it.
         """
         async with self._one:
             await self._update()
@@ -102,17 +103,23 @@ class ReelTorrents:
                 await self._leave(row)
             if self._options.meet is not None:
                 self._session.doors.open(self._options.meet, trackers_of(self._state), self._state.layout.root)
+            failed: OSError | None = None
             for row in sorted(self._state.index.reels.all(), key=lambda row: row.id not in taken):
                 scope.shield = row.id in taken
                 if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                     continue
                 if self._is_out(row) and not self.evictions.is_leaving(row.infohash):
-                    await self._enter(self._session, row)
+                    try:
+                        await self._enter(self._session, row)
+                    except OSError as error:  # those behind it enter all the same
+                        failed = failed or error
+            if failed is not None:
+                raise failed
 
     async def _enter(self, session: Session, row: ReelRow) -> None:
         try:
             torrent = self._torrents[row.id] = await session.add(self.spec(row))
-        except (GtfsError, OSError) as e:  # of this one's files or metadata: the others are seeded all the same
+        except GtfsError as e:  # of this one's metadata, which are as they are
             log.error("reel %s is not in the swarm: %s", row.name, e)
             return
         if not self.is_own(torrent):

@@ -5,6 +5,8 @@ newer catalogue does not list them any more."""
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from gtfs.catalogue.accept import FirstTrust
 from gtfs.node import reelfetches, reeltorrents
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
+from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reelspec import LeftCatalogue
@@ -125,6 +128,9 @@ class Swarm:
 
     async def add(self, spec: TorrentSpec) -> Given:
         await trio.lowlevel.checkpoint()
+        happens = self.happens.pop(("add", spec.infohash), None)
+        if happens is not None:
+            await happens()
         if spec.infohash not in self.torrents:
             self.torrents[spec.infohash] = Given(self, spec, *self._files.get(spec.infohash, (b"", b"")))
         return self.torrents[spec.infohash]
@@ -345,3 +351,31 @@ def test_a_reel_that_was_taken_out_is_back_though_who_asked_for_it_has_hung_up(
         assert torrent is not None and torrent.failure is None
 
     trio.run(play)
+
+
+@pytest.mark.trio
+async def test_a_disk_that_fails_one_reel_keeps_no_other_out_of_the_swarm_and_is_told(mirrored: Mirror) -> None:
+    async def fail() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    mirrored.swarm.happens["add", mirrored.row(0).infohash] = fail
+    with pytest.raises(OSError, match="No space left"):
+        await mirrored.reel_torrents.update()
+    assert len(mirrored.reel_torrents.torrents()) == len(mirrored.state.index.reels.all()) - 1
+    await mirrored.reel_torrents.update()
+    assert len(mirrored.reel_torrents.torrents()) == len(mirrored.state.index.reels.all())
+    await mirrored.sync()
+
+
+@pytest.mark.trio
+@pytest.mark.warns
+async def test_a_disk_that_fails_a_reel_as_a_node_begins_is_tried_again(
+    mirror: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_self: ReelTorrents) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with State(mirror) as state, monkeypatch.context() as patch:
+        patch.setattr(ReelTorrents, "update", fail)
+        async with open_node(state, NodeOptions(offline=True)) as node:
+            assert node.news.wanted.number
