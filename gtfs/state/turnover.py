@@ -19,6 +19,7 @@ from gtfs.ids import ObjectId
 from gtfs.reel.compaction import ReelSize, adding_up, plan
 from gtfs.reel.index import ReelConflict, ReelRow
 from gtfs.reel.numbered import Numbered
+from gtfs.reel.order import FINAL_REEL_BYTES
 from gtfs.reel.seal import SealedReel
 from gtfs.reel.table import Row, encode_table, reel_name, reel_size
 from gtfs.state.reelfiles import ReelFiles, Table
@@ -30,14 +31,15 @@ _PRUNED = "pruned"  # in the index: the pruning after which reels that were neve
 
 
 def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow]:
-    """The publisher's side: the whole reels of the held catalogue as the next one shall list them, some merged.
+    """The publisher's side: the reels of the held catalogue as the next one shall list them, the whole ones merged.
 
-    Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged reel
-    until `follow_catalogue`. Raises OSError.
+    One that is not whole here stays listed as long as packs lie there: mirrors may have it, and no other reel has
+    these. Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged
+    reel until `follow_catalogue`. Raises OSError.
     """
-    live = [row for row in _rows(reel_files, held) if row.is_whole]
+    live = [row for row in _rows(reel_files, held) if row.is_whole or reel_files.index.reels.holds(row.id)]
     found: list[SealedReel | ReelRow] = []
-    for group in plan([row.size for row in live]):
+    for group in plan([row.size if row.is_whole else max(row.size, FINAL_REEL_BYTES) for row in live]):
         run = live[group.start : group.stop]
         merged = _merge(reel_files, run) if len(run) > 1 else None
         if merged is None:

@@ -362,6 +362,29 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
         all_is_well(state)
 
 
+def test_a_reel_that_is_not_whole_at_its_publisher_stays_listed_unless_nothing_lies_there(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 4)
+        names = listed(state)
+        short = state.index.reels.by_name(names[1])  # type: ignore[arg-type]
+        assert short is not None
+        state.index.reels.set_stage([short.id], "partial")
+        pub.publish(state, 6)  # else the first eight would be merged
+        assert listed(state)[:4] == names
+        assert state.held is not None and sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+        state.index.reels.set_stage([short.id], "complete")
+        pub.publish(state)
+        assert names[1] not in listed(state) and state.held.catalogue.reels[0].rows == 8
+        assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+        first = state.index.reels.by_name(listed(state)[1])  # type: ignore[arg-type]
+        assert first is not None
+        state.index.reels.set_stage([first.id], "partial")
+        state.index.packs.drop([row.oid for row in state.index.packs.reel_rows(first.id)])  # as after fsck --rebuild
+        pub.publish(state)
+        assert first.name not in listed(state)
+        assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+
+
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 9)
