@@ -34,6 +34,7 @@ from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
+from gtfs.state.rewind import go_back
 from gtfs.state.state import State
 from gtfs.swarm.session import Session
 from gtfs.view.news import News
@@ -383,6 +384,25 @@ def test_a_reel_that_is_not_whole_at_its_publisher_stays_listed_unless_nothing_l
         pub.publish(state)
         assert first.name not in listed(state)
         assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+
+
+@pytest.mark.parametrize(("times", "back_to"), [(2, 1), (10, 8)], ids=["sealed", "merged"])
+def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again(
+    pub: Publisher, mirror: Repository, times: int, back_to: int
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, times)
+        go_back(origin, back_to)
+        origin.drop_superseded(origin.pop_superseded())
+        publish_now(origin, Work(jobs=1))
+        assert origin.held is not None and sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
+        take_catalogue(state, origin.held)
+        fetch(state, origin)
+        assert state.index.packs.count_by_stage() == {"unpacked": pub.count}
+        pub.publish(origin)
+        assert sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
+        for each in (origin, state):
+            all_is_well(each)
 
 
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
