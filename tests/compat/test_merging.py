@@ -386,6 +386,21 @@ def test_a_reel_that_is_not_whole_at_its_publisher_stays_listed_unless_nothing_l
         assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
 
 
+def test_a_reel_that_was_lost_and_is_sealed_again_is_whole(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 2)
+        names = listed(state)
+        lost = state.index.reels.by_name(names[1])  # type: ignore[arg-type]
+        assert lost is not None
+        state.index.reels.set_stage([lost.id], "remote")  # as in an index of the day before
+        state.index.packs.drop([row.oid for row in state.index.packs.reel_rows(lost.id)])
+        assert not publish_now(state, Work(jobs=1)).is_new
+        pub.publish(state)
+        assert listed(state)[:2] == names and len(listed(state)) == 3
+        assert {row.stage for row in state.index.reels.all()} == {"complete"}
+        all_is_well(state)
+
+
 @pytest.mark.parametrize(("times", "back_to"), [(2, 1), (10, 8)], ids=["sealed", "merged"])
 def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again(
     pub: Publisher, mirror: Repository, times: int, back_to: int
