@@ -29,7 +29,7 @@ from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
-from gtfs.state.feeddir import is_written, write_feed
+from gtfs.state.feeddir import BadFeedDirectory, is_written, write_feed
 from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
@@ -384,6 +384,27 @@ def test_a_reel_that_is_not_whole_at_its_publisher_stays_listed_unless_nothing_l
         pub.publish(state)
         assert first.name not in listed(state)
         assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+
+
+def test_a_reel_with_holes_is_not_served(pub: Publisher, tmp_path: Path) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 2)
+        write_feed(state.layout, tmp_path / "www")
+        before = {path.name: path.read_bytes() for path in (tmp_path / "www").iterdir() if path.is_file()}
+        pub.commit(bulk=50_000)
+        publish_now(state, Work(jobs=1))
+        name = listed(state)[-1]
+        reel = state.layout.reel(name)  # type: ignore[arg-type]
+        whole = reel.read_bytes()
+        with reel.open("r+b") as file:  # as it is fetched
+            file.truncate(8192)
+            file.truncate(len(whole))
+        with pytest.raises(BadFeedDirectory, match="not whole"):
+            write_feed(state.layout, tmp_path / "www")
+        assert before == {path.name: path.read_bytes() for path in (tmp_path / "www").iterdir() if path.is_file()}
+        reel.write_bytes(whole)
+        write_feed(state.layout, tmp_path / "www")
+        assert (tmp_path / "www" / f"{name}.reel").read_bytes() == whole
 
 
 def test_a_reel_that_was_lost_and_is_sealed_again_is_whole(pub: Publisher) -> None:
