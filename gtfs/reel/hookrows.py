@@ -112,7 +112,7 @@ class HookRows:
             db.execute(
                 "INSERT INTO hook_failures VALUES (?, 1, ?, ?) ON CONFLICT (hook) DO UPDATE "
                 "SET times = times + 1, last = excluded.last, reason = excluded.reason",
-                (hook, now_s, reason),
+                (hook, now_s, reason.encode("utf-8", "backslashreplace").decode()),
             )
 
     def failures(self) -> list[HookFailure]:

@@ -330,8 +330,8 @@ class PackRows:
                 ((oid, reel_id, offset) for oid, offset in places),
             )
 
-    def move_to_open_reel(self, places: Iterable[tuple[ObjectId, int | None]], reason: str) -> None:
-        """Give packs places in the open reel, or (None) none at all, and a reason why they are there."""
+    def move_to_open_reel(self, places: Iterable[tuple[ObjectId, int | None]], reason: str | None) -> None:
+        """Give packs places in the open reel, or (None) none at all, and a reason why they are there, if any."""
         with self._db.transaction() as db:
             run_with_rows(
                 db,

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gtfs.repo.hooks import Hook, HookFailed, Owner, log_run, run_program
+from gtfs.repo.hooks import Hook, HookFailed, Owner, log_run, named, run_program
 from gtfs.repo.repository import Repository
 
 MOVED: Final = "moved"
@@ -35,7 +35,7 @@ def find_event_hooks(repository: Repository, owner: Owner, event: str, directori
 
 def hooks_in(directories: Sequence[Path], owner: Owner, event: str) -> list[Hook]:
     """Those that the node was told of besides; like the repository's own they are the owner's, or root's."""
-    found = [_look(Hook(str(each / event), each / event), {owner.uid, 0}) for each in directories]
+    found = [_look(Hook(named(str(each / event)), each / event), {owner.uid, 0}) for each in directories]
     return [each for each in found if each is not None]
 
 

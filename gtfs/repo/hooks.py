@@ -62,6 +62,11 @@ class Hook:
     wrong: str | None = None  # why it is not run
 
 
+def named(path: str) -> str:
+    """A path as a name that index and log can keep, whatever bytes it has."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class Owner:
     """Whose hooks they are; ``becomes``: whether we are somebody else and can become that user."""
@@ -138,7 +143,7 @@ def find_hooks(repository: Repository, owner: Owner) -> list[Hook]:
                 and not path.name.endswith((".sample", "~"))
                 and path.name not in NOT_MOVED
             ):
-                found.append(Hook(f"{own.parent.name}/{own.name}/{path.name}", path))
+                found.append(Hook(named(f"{own.parent.name}/{own.name}/{path.name}"), path))
     return [hook for hook in found if _can_run(hook.path)]
 
 
@@ -259,7 +264,7 @@ def log_run(repository: Repository, head: str, out: IO[bytes]) -> None:
     size = out.seek(0, os.SEEK_END)
     out.seek(max(0, size - _KEPT_BYTES))
     with open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as log:
-        log.write(head.encode() + b"\n")
+        log.write(head.encode("utf-8", "backslashreplace") + b"\n")
         shutil.copyfileobj(out, log)
         if size:
             log.write(b"\n")

@@ -86,14 +86,14 @@ def _is_still_whole(state: State, reel: ReelRow) -> bool:
 
 
 def _choose(reels: list[ReelRow], marks: dict[ReelName, Mark], now_s: int) -> list[ReelRow]:
-    oldest = sorted(reels, key=lambda reel: marks[reel.name].read_s)
+    oldest = sorted(reels, key=lambda reel: (marks[reel.name].read_s <= now_s, marks[reel.name].read_s))
     part, chosen = sum(reel.size for reel in reels) / DAYS, 0
     due = []
     for reel in oldest:
         mark = marks[reel.name]
         # A day early: the next run may come late by as much.
         is_late = now_s - mark.read_s > (DAYS - 1) * _DAY_S or mark.wrong is not None
-        is_fresh = now_s - mark.read_s < _DAY_S
+        is_fresh = 0 <= now_s - mark.read_s < _DAY_S  # a clock that was set back keeps nothing unread for years
         if is_late or (chosen < part and not is_fresh):
             due.append(reel)
             chosen += reel.size

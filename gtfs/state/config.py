@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gtfs.durable import replace_file
+from gtfs.durable import replace_file, sync_directory, sync_file, temporary_in
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
@@ -91,16 +91,41 @@ class Config:
         return list(self._values.get(key, ()))
 
     def set(self, key: str, *values: str) -> None:
-        """Replace a key's values; raises `GitFailed`."""
+        """Replace a key's values, all of them or none; raises `GitFailed`, `BadConfig`, OSError."""
         is_there = key in self._values
         if self._later is not None:
             self._later[key] = list(values)
         elif values or is_there:
-            self._write(key, values)
+            self._write({key: values})
         self._values[key] = list(values)
 
-    def _write(self, key: str, values: Sequence[str]) -> None:
-        file, name = ("config", "--file", str(self.path)), f"gtfs.{key}"
+    def _write(self, changes: Mapping[str, Sequence[str]]) -> None:
+        """Let git change a copy, which takes the file's place: half of a policy, or of signers, would be a weaker one.
+
+        Git itself writes value by value, and does not wait for the disk.
+        """
+        lock, directory = self._repository.layout.config_lock, self.path.parent
+        try:
+            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            raise BadConfig(f"{lock} is there: git is changing {self.path}; try again when it has ended") from None
+        temporary: Path | None = None
+        try:
+            fd, temporary = temporary_in(directory)
+            with os.fdopen(fd, "wb") as file, contextlib.suppress(FileNotFoundError):
+                file.write(read_unlinked(self.path))
+            for key, values in changes.items():
+                self._change(temporary, key, values)
+            sync_file(temporary)
+            temporary.replace(self.path)
+            sync_directory(directory)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+
+    def _change(self, path: Path, key: str, values: Sequence[str]) -> None:
+        file, name = ("config", "--file", str(path)), f"gtfs.{key}"
         if not values:
             self._repository.git(*file, "--unset-all", name, check=False, umask=0o077)
         for number, value in enumerate(values):
@@ -108,25 +133,25 @@ class Config:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is set meanwhile is written at the end, and nothing of it after an error; raises `GitFailed`, OSError.
+        """What is set meanwhile is written at the end, and nothing of it after an error.
 
-        The settings of a new repository are one file, and not a process of git for each of them.
+        Raises `GitFailed`, `BadConfig`, OSError. The settings of a new repository are one file, and not a process of
+        git for each of them.
         """
         before, later = {key: list(values) for key, values in self._values.items()}, dict[str, list[str]]()
         self._later = later
         try:
             yield
+            if self.path.exists():
+                if changes := {key: values for key, values in later.items() if values or key in before}:
+                    self._write(changes)
+            elif lines := [f"\t{key} = {quoted(value)}\n" for key, values in later.items() for value in values]:
+                replace_file(self.path, os.fsencode("[gtfs]\n" + "".join(lines)))
         except BaseException:
             self._values = before
             raise
         finally:
             self._later = None
-        if self.path.exists():
-            for key, values in later.items():
-                if values or key in before:
-                    self._write(key, values)
-        elif lines := [f"\t{key} = {quoted(value)}\n" for key, values in later.items() for value in values]:
-            replace_file(self.path, os.fsencode("[gtfs]\n" + "".join(lines)))
 
     def is_clone(self) -> bool:
         """Whether refs are git's to move, as git-remote-gtfs has it (design.md §12)."""

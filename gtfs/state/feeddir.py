@@ -202,6 +202,7 @@ def _put(source: Path, target: Path, size: int) -> None:
         found = target.lstat()
         if stat.S_ISREG(found.st_mode) and found.st_size == size:
             return
+    _refuse_holes(source, size)
     fd, temporary = temporary_in(target.parent, _FOR_ALL)
     os.close(fd)
     try:
@@ -217,6 +218,13 @@ def _put(source: Path, target: Path, size: int) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
+
+
+def _refuse_holes(source: Path, size: int) -> None:
+    """A publisher may list what is still to come from others; of a copy the holes would stay."""
+    with source.open("rb") as file:
+        if os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size:
+            raise BadFeedDirectory(f"reel {source.name} is not whole here yet, and is served once it is: run gtfs sync")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,10 +6,12 @@ Reads everything that is local, mends nothing but on `rebuild`. Synchronous, und
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gtfs.catalogue.store import CatalogueStore
+from gtfs.durable import sync_directory, sync_file, temporary_in
 from gtfs.ids import ObjectId
 from gtfs.ingest.examine import first_names
 from gtfs.ingest.lost import doubt, missing_objects
@@ -17,8 +19,16 @@ from gtfs.metainfo import build_metainfo
 from gtfs.pack.limits import MIB
 from gtfs.pack.objects import read_made_s
 from gtfs.pack.scan import scan
-from gtfs.reel.index import Index, PackRow, ReelRow
-from gtfs.reel.recover import Described, Listed, Rebuilt, rebuild_index, set_aside, verify_open_reel
+from gtfs.reel.index import Index, IndexUnusable, PackRow, ReelRow
+from gtfs.reel.recover import (
+    DB_SUFFIXES,
+    Described,
+    Listed,
+    Rebuilt,
+    rebuild_index,
+    set_aside,
+    verify_open_reel,
+)
 from gtfs.reel.seal import read_reel, verify_reel
 from gtfs.reel.table import CorruptReel
 from gtfs.repo.history import read_refs
@@ -162,41 +172,61 @@ def notes(state: State) -> Iterator[str]:
 
 
 def rebuild(repository: Repository, listed: dict[str, Listed], progress: Callable[[int], None]) -> Rebuilt:
-    """Put the index aside as ``node.db.old`` and make it anew from reels, open reel and catalogue.
+    """Make the index anew from reels, open reel and catalogue; the one before is kept as ``node.db.old``.
 
-    The caller holds the lock and no `State`. What those files do not tell, gtfs(1) lists under ``--rebuild``.
+    It takes its place once it is whole: until then, and after an error or a crash, the one before is the index. The
+    caller holds the lock and no `State`. What those files do not tell, gtfs(1) lists under ``--rebuild``. Raises
+    `GitFailed`, `IndexUnusable`, OSError.
     """
     layout = repository.layout
-    limits = Config(repository).limits()
-    set_aside(layout.index)
-    index = Index(layout.index)
+    fd, making = temporary_in(layout.root)
+    os.close(fd)
     try:
-        with KnownObjects(repository) as known:
-
-            def describe(pack: memoryview) -> Described:
-                found = scan(pack, repository.fmt, limits, keep=MIB)
-                oid, kind, parents, raw = first_names(pack, found, repository.fmt)
-                index.needs.put({oid: found.needs})
-                return Described(oid, kind, read_made_s(raw) or 0, parents, "unpacked" if _has(oid) else "remote")
-
-            def _has(oid: ObjectId) -> bool:
-                return oid in known
-
-            def length(pack: memoryview) -> int:
-                return scan(pack, repository.fmt, limits, prefix=True).length
-
-            rebuilt = rebuild_index(
-                index, layout.reels, _existing(layout.open_reel), repository.fmt, length, describe,
-                listed, progress,  # type: ignore[arg-type]
-            )  # fmt: skip
-        restore_held_refs(repository, index, CatalogueStore(layout.catalogue))
-        _use_kept_tables(repository, index)
-        # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
-        index.packs.set_stage([row.oid for row in index.packs.open_rows() if row.stage == "remote"], "verified")
-        doubt(index)
-        return rebuilt._replace(packs=index.packs.count())
+        with Index(making) as index:
+            rebuilt = _fill(repository, index, listed, progress)
+        if any(path.exists() and path.stat().st_size for path in _beside(making)):  # as where the disk is full
+            raise IndexUnusable(making, "not all of it could be written into one file")
+        sync_file(making)
+        set_aside(layout.index)
+        making.rename(layout.index)
+        sync_directory(layout.root)
+        return rebuilt
     finally:
-        index.close()
+        for path in (making, *_beside(making)):
+            path.unlink(missing_ok=True)
+
+
+def _beside(database: Path) -> list[Path]:
+    return [database.with_name(database.name + suffix) for suffix in DB_SUFFIXES if suffix]
+
+
+def _fill(repository: Repository, index: Index, listed: dict[str, Listed], progress: Callable[[int], None]) -> Rebuilt:
+    layout = repository.layout
+    limits = Config(repository).limits()
+    with KnownObjects(repository) as known:
+
+        def describe(pack: memoryview) -> Described:
+            found = scan(pack, repository.fmt, limits, keep=MIB)
+            oid, kind, parents, raw = first_names(pack, found, repository.fmt)
+            index.needs.put({oid: found.needs})
+            return Described(oid, kind, read_made_s(raw) or 0, parents, "unpacked" if _has(oid) else "remote")
+
+        def _has(oid: ObjectId) -> bool:
+            return oid in known
+
+        def length(pack: memoryview) -> int:
+            return scan(pack, repository.fmt, limits, prefix=True).length
+
+        rebuilt = rebuild_index(
+            index, layout.reels, _existing(layout.open_reel), repository.fmt, length, describe,
+            listed, progress,  # type: ignore[arg-type]
+        )  # fmt: skip
+    restore_held_refs(repository, index, CatalogueStore(layout.catalogue))
+    _use_kept_tables(repository, index)
+    # Of the open reel, nothing is fetched: what git lacks of it is let in from there.
+    index.packs.set_stage([row.oid for row in index.packs.open_rows() if row.stage == "remote"], "verified")
+    doubt(index)
+    return rebuilt._replace(packs=index.packs.count())
 
 
 def _use_kept_tables(repository: Repository, index: Index) -> None:

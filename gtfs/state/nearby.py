@@ -69,7 +69,7 @@ def _take(state: State, row: ReelRow, path: Path) -> bool:
     except (CorruptReel, OSError) as e:
         log.error("%s is passed over: %s", path, e)
         return False
-    if (foot.name, infohash) != (row.name, row.infohash):
+    if (foot.name, foot.rows, infohash) != (row.name, row.rows, row.infohash):
         log.error("%s is passed over: it is not the reel that the catalogue lists", path)
         return False
     layout = state.layout

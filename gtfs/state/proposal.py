@@ -170,6 +170,7 @@ def _why_not(state: State, catalogue: Catalogue) -> str | None:
     elif held is not None:
         compact(state.reel_files, held.catalogue)
     here = {row.name for row in state.index.reels.all() if row.is_whole}
+    here |= set() if held is None else {reel.name for reel in held.catalogue.reels}
     missing = [reel.name for reel in catalogue.reels if reel.name not in here]
     return f"as the reel {missing[0]} is not here any more" if missing else None
 

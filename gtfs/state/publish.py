@@ -41,7 +41,7 @@ from gtfs.state.joining import check_caught_up
 from gtfs.state.newtags import note_news
 from gtfs.state.outstanding import is_by_itself, note_failure, settle
 from gtfs.state.pruning import Pruning, plan_pruning, prune_reels
-from gtfs.state.sealing import needs_of, seal, wanted_packs
+from gtfs.state.sealing import needs_of, seal, take_back, wanted_packs
 from gtfs.state.selection import describe_left_out, unreached_head
 from gtfs.state.signers import needed_roles, renew_keys
 from gtfs.state.state import State
@@ -154,6 +154,7 @@ def draft(
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
     wanted, accepted_ids = wanted_packs(state, choice.refs), accepted_faults(state.repository)
+    take_back(state, wanted)
     faults = _foresee(state, wanted, accepted_ids, choice.looked_at, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)

@@ -86,7 +86,10 @@ class ReelFiles:
         return path.exists() and reel_name(path.read_bytes()) == reel.name
 
     def table(self, reel: ReelRow) -> Table | None:
-        """The table of a reel that is whole, or as it was kept; None where there is none or it is damaged."""
+        """The table of a reel that is whole, or as it was kept.
+
+        None where there is none, or it is damaged, or the catalogue says other numbers of it.
+        """
         path = self.layout.table(reel.name)
         raw = path.read_bytes() if path.exists() else b""
         if not raw and reel.is_whole:
@@ -96,9 +99,13 @@ class ReelFiles:
                 log.error("reel %s: %s", reel.name, e)
         if not raw or reel_name(raw) != reel.name:
             return None
-        end = raw + footer(raw, reel.rows, self.fmt)
-        packs = parse_table(raw, parse_footer(end[len(raw) :]))
-        return Table(packs, check_reel_layout(packs, reel.size), end)
+        try:
+            end = raw + footer(raw, reel.rows, self.fmt)
+            packs = parse_table(raw, parse_footer(end[len(raw) :]))
+            return Table(packs, check_reel_layout(packs, reel.size), end)
+        except CorruptReel as e:
+            log.error("reel %s is not as it is listed: %s", reel.name, e)
+            return None
 
     def keep_table(
         self,

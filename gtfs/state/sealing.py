@@ -9,6 +9,7 @@ from gtfs.catalogue.accept import Held
 from gtfs.ids import ObjectId
 from gtfs.pack.account import Needs
 from gtfs.reel.index import ReelRow
+from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import write_reel
 from gtfs.reel.sealable import Sealable
 from gtfs.repo.beyond import read_bases
@@ -32,10 +33,39 @@ def wanted_packs(state: State, refs: list[Ref]) -> dict[ObjectId, None]:
     listed = set() if state.held is None else set(state.held.catalogue.refs.values())
     listed |= bases_of(state)
     wanted = reached(state, [ref for ref in refs if ref.oid not in listed], listed)
-    if not _reaches_open_reel(state, wanted):
-        # Not new and in no reel: it is reached by no ref, or a reel was lost.
+    if left_behind(state) or not _reaches_open_reel(state, wanted):
+        # Not new and in no reel: it is reached by no ref, or a reel was lost, or its catalogue was set aside.
         wanted = reached(state, refs, ())
     return wanted
+
+
+def left_behind(state: State) -> list[ReelRow]:
+    """Reels of catalogues that were set aside (`gtfs rewind`), in which packs lie: no listed one has had them since."""
+    reels = state.index.reels
+    return [r for r in reels.all() if r.version and r.is_whole and not state.lists(r.name) and reels.holds(r.id)]
+
+
+def take_back(state: State, wanted: Container[ObjectId]) -> None:
+    """Copy what of ``wanted`` lies in reels that were left behind to the open reel, so that it is sealed again.
+
+    Raises `CorruptReel`, OSError.
+    """
+    index, layout, behind = state.index, state.layout, left_behind(state)
+    if not behind:
+        return
+    held = () if state.held is None else state.held.catalogue.reels
+    listed = [row for entry in held if (row := index.reels.by_name(entry.name)) is not None]
+    tables = [table for row in listed if (table := state.reel_files.table(row)) is not None]
+    elsewhere = {each.oid for table in tables for each in table.packs}
+    for reel in behind:
+        packs = [r for r in index.packs.reel_rows(reel.id) if r.oid in wanted and r.oid not in elsewhere]
+        for start in range(0, len(packs), _ROWS):
+            places: list[tuple[ObjectId, int | None]] = []
+            for pack in packs[start : start + _ROWS]:
+                chunks = file_chunks(layout.reel(reel.name), pack.offset or 0, pack.size)()
+                places.append((pack.oid, state.open_reel().append_chunks(chunks).offset))
+            state.open_reel().sync()
+            index.packs.move_to_open_reel(places, None)
 
 
 def bases_of(state: State) -> set[ObjectId]:
@@ -69,6 +99,9 @@ def seal(state: State, wanted: Container[ObjectId]) -> list[ReelRow]:
         reel = write_reel(state.layout.reels, packs, fmt)
         with index.transaction():
             reel_id = index.reels.put(reel.name, reel.infohash, reel.size, reel.rows, 0, "complete")
+            index.reels.set_stage([reel_id], "complete")  # it may have been known, and lost
+            if not state.lists(reel.name):
+                index.reels.set_version([reel_id], 0)  # or listed by what was set aside: it is to be listed again
             index.packs.move_to_reel(reel_id, reel.places)
         row = index.reels.get(reel_id)
         assert row is not None

@@ -17,10 +17,11 @@ from collections.abc import Collection, Mapping, Sequence
 from gtfs.catalogue.document import Catalogue
 from gtfs.ids import ObjectId
 from gtfs.reel.compaction import ReelSize, adding_up, plan
-from gtfs.reel.index import ReelRow
+from gtfs.reel.index import ReelConflict, ReelRow
 from gtfs.reel.numbered import Numbered
+from gtfs.reel.order import FINAL_REEL_BYTES
 from gtfs.reel.seal import SealedReel
-from gtfs.reel.table import Row, encode_table, reel_name
+from gtfs.reel.table import Row, encode_table, reel_name, reel_size
 from gtfs.state.reelfiles import ReelFiles, Table
 
 log = logging.getLogger(__name__)
@@ -30,14 +31,15 @@ _PRUNED = "pruned"  # in the index: the pruning after which reels that were neve
 
 
 def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow]:
-    """The publisher's side: the whole reels of the held catalogue as the next one shall list them, some merged.
+    """The publisher's side: the reels of the held catalogue as the next one shall list them, the whole ones merged.
 
-    Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged reel
-    until `follow_catalogue`. Raises OSError.
+    One that is not whole here stays listed as long as packs lie there: mirrors may have it, and no other reel has
+    these. Only what mirrors have heard of is merged, so that they can do the same. No pack has its place in a merged
+    reel until `follow_catalogue`. Raises OSError.
     """
-    live = [row for row in _rows(reel_files, held) if row.is_whole]
+    live = [row for row in _rows(reel_files, held) if row.is_whole or reel_files.index.reels.holds(row.id)]
     found: list[SealedReel | ReelRow] = []
-    for group in plan([row.size for row in live]):
+    for group in plan([row.size if row.is_whole else max(row.size, FINAL_REEL_BYTES) for row in live]):
         run = live[group.start : group.stop]
         merged = _merge(reel_files, run) if len(run) > 1 else None
         if merged is None:
@@ -66,7 +68,10 @@ def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue
     index = reel_files.index
     with index.transaction():
         for e in held.reels:
-            index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+            try:
+                index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+            except ReelConflict as error:  # it fails alone: the catalogue is held, and no start may fail for it
+                log.error("catalogue %d: %s; it stays as it is here", held.version, error)
         _leave_unlisted(reel_files, held)
     listed = _rows(reel_files, held)
     index.reels.set_stage([row.id for row in listed if row.stage == "retired"], "complete")
@@ -170,7 +175,7 @@ def _make_shorter(
 
 def _make_of(reel_files: ReelFiles, reel: ReelRow, packs: Sequence[Row], time_s: int, leaving: Collection[int]) -> bool:
     """Make a listed reel whole, else its table and what is here of it; False if these are not its packs."""
-    if reel_name(encode_table(packs, reel_files.fmt)) != reel.name:
+    if reel_name(encode_table(packs, reel_files.fmt)) != reel.name or reel_size(packs, reel_files.fmt) != reel.size:
         return False
     if not reel_files.make_listed(reel, packs, time_s):
         reel_files.keep_table(reel, packs, time_s)

@@ -104,3 +104,14 @@ def test_a_damaged_reel_that_leaves_the_swarm_before_it_is_hashed_again_ends_no_
     monkeypatch.setattr("gtfs.node.checks.check_due", lambda *_: {"damaged": dict.fromkeys(damaged, "")})
     trio.run(Checks(state, reel_torrents).asked_check, {}, lambda _told: None)
     assert hashed == damaged[1:]
+
+
+def test_what_was_read_while_the_clock_was_ahead_is_read_again(state: State) -> None:
+    def check(now_s: int) -> None:
+        check_due(state, lambda: False, lambda _done, _total: None, now_s)
+
+    check(LATE_S)
+    now_s = LATE_S - 10 * 365 * 24 * 3600
+    for day in range(DAYS):
+        check(now_s + day * 24 * 3600)
+    assert all(mark.read_s < LATE_S - 365 * 24 * 3600 for mark in read_marks(state.layout).values())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from gtfs.reel.ledger import HeldRefs
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state import state as states
-from gtfs.state.publish import publish_now
+from gtfs.state.publish import Draft, draft, place, publish_now
 from gtfs.state.rewind import go_back
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue as take_document
@@ -178,6 +179,49 @@ async def test_a_mirror_that_could_not_follow_a_catalogue_tries_again_by_itself(
         await node.reel_torrents.make()  # as whoever waits for that number does first
         assert state.is_followed
         assert {f"{name}.reel" for name in listed(state)} <= swarm.names
+
+
+@pytest.mark.warns
+def test_a_reel_that_a_catalogue_lists_with_other_numbers_fails_alone(
+    pub: Publisher, origin: State, mirror: Repository
+) -> None:
+    changes: list[dict[str, Any]] = [{"infohash": b"x" * 20}, {"size": 10_000}, {"rows": 2}]
+    for change in changes:
+        with State(mirror) as state:
+            if state.held is None:
+                assert origin.held is not None
+                take_catalogue(state, origin.held)
+                fetch(state, origin)
+            known = state.index.reels.all()
+            drawn = draft(origin, force=True)
+            assert isinstance(drawn, Draft)
+            old = drawn.catalogue.reels[0]
+            reels = (dataclasses.replace(old, **change), *drawn.catalogue.reels[1:])
+            lie = dataclasses.replace(drawn, catalogue=dataclasses.replace(drawn.catalogue, reels=reels))
+            place(origin, lie, lie.sign())
+            take_document(state, origin.held.document, FirstTrust())
+            assert state.held is not None and state.held.digest == origin.held.digest and state.is_followed
+            assert [row[:-1] for row in state.index.reels.all()] == [row[:-1] for row in known]
+    pub.publish(origin)
+    with State(mirror) as state:
+        take_document(state, origin.held.document, FirstTrust())
+        assert len(fetch(state, origin)) == 1
+
+
+@pytest.mark.warns
+def test_a_reel_that_was_first_listed_with_another_number_of_packs_stops_no_start(
+    origin: State, mirror: Repository
+) -> None:
+    with State(mirror) as state:
+        assert origin.held is not None
+        take_catalogue(state, origin.held)
+        fetch(state, origin)
+        with state.index.transaction() as db:
+            db.execute("UPDATE reels SET rows = 2")
+        (row,) = state.index.reels.all()
+        assert state.reel_files.table(row) is None
+    with State(mirror) as state:
+        assert state.held is not None
 
 
 def test_going_back_that_failed_on_the_way_is_finished_by_what_is_done_next(

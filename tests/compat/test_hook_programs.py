@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from gtfs.ids import SHA1
+from gtfs.reel.index import Index
+from gtfs.repo.eventhooks import hooks_in
 from gtfs.repo.hooks import Hook, HookFailed, find_hooks, owner_of, run_hook
 from gtfs.repo.repository import Repository, create_repository
 
@@ -50,6 +52,22 @@ def test_hooks_are_where_gits_settings_have_them(repository: Repository, tmp_pat
     found = find_hooks(repository, owner)
     assert [(hook.name, hook.takes_names) for hook in found[:1]] == [("post-update", True)]
     assert found[0].path == elsewhere
+
+
+def test_a_hook_of_any_name_is_kept_by_index_and_log(repository: Repository, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(b"caf\xe9"))
+    program(repository.layout.hooks / odd, "exit 1")
+    program(tmp_path / odd / "trouble", "").chmod(0o644)
+    owner = owner_of(repository)
+    found = [*find_hooks(repository, owner), *hooks_in([tmp_path / odd], owner, "trouble")]
+    with Index(tmp_path / "node.db") as index:
+        index.hooks.gather([hook.name for hook in found])
+        for hook in found:
+            with pytest.raises(HookFailed) as caught:
+                run(repository, hook)
+            index.hooks.failed(hook.name, 0, str(caught.value))
+        assert {failure.hook for failure in index.hooks.failures()} == {hook.name for hook in found}
+    assert len(found) == 2 and b"gtfs/hooks/caf\\udce9: " in repository.layout.hooks_log.read_bytes()
 
 
 def test_lines_and_names_are_those_that_git_gives(repository: Repository, tmp_path: Path) -> None:

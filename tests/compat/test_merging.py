@@ -29,11 +29,12 @@ from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
-from gtfs.state.feeddir import is_written, write_feed
+from gtfs.state.feeddir import BadFeedDirectory, is_written, write_feed
 from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
+from gtfs.state.rewind import go_back
 from gtfs.state.state import State
 from gtfs.swarm.session import Session
 from gtfs.view.news import News
@@ -360,6 +361,84 @@ def test_dropping_is_finished_by_the_next_start(pub: Publisher, monkeypatch: pyt
     with State(pub.repository) as state:
         assert {row.name for row in state.index.reels.all()} == set(listed(state))
         all_is_well(state)
+
+
+def test_a_reel_that_is_not_whole_at_its_publisher_stays_listed_unless_nothing_lies_there(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 4)
+        names = listed(state)
+        short = state.index.reels.by_name(names[1])  # type: ignore[arg-type]
+        assert short is not None
+        state.index.reels.set_stage([short.id], "partial")
+        pub.publish(state, 6)  # else the first eight would be merged
+        assert listed(state)[:4] == names
+        assert state.held is not None and sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+        state.index.reels.set_stage([short.id], "complete")
+        pub.publish(state)
+        assert names[1] not in listed(state) and state.held.catalogue.reels[0].rows == 8
+        assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+        first = state.index.reels.by_name(listed(state)[1])  # type: ignore[arg-type]
+        assert first is not None
+        state.index.reels.set_stage([first.id], "partial")
+        state.index.packs.drop([row.oid for row in state.index.packs.reel_rows(first.id)])  # as after fsck --rebuild
+        pub.publish(state)
+        assert first.name not in listed(state)
+        assert sum(reel.rows for reel in state.held.catalogue.reels) == pub.count
+
+
+def test_a_reel_with_holes_is_not_served(pub: Publisher, tmp_path: Path) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 2)
+        write_feed(state.layout, tmp_path / "www")
+        before = {path.name: path.read_bytes() for path in (tmp_path / "www").iterdir() if path.is_file()}
+        pub.commit(bulk=50_000)
+        publish_now(state, Work(jobs=1))
+        name = listed(state)[-1]
+        reel = state.layout.reel(name)  # type: ignore[arg-type]
+        whole = reel.read_bytes()
+        with reel.open("r+b") as file:  # as it is fetched
+            file.truncate(8192)
+            file.truncate(len(whole))
+        with pytest.raises(BadFeedDirectory, match="not whole"):
+            write_feed(state.layout, tmp_path / "www")
+        assert before == {path.name: path.read_bytes() for path in (tmp_path / "www").iterdir() if path.is_file()}
+        reel.write_bytes(whole)
+        write_feed(state.layout, tmp_path / "www")
+        assert (tmp_path / "www" / f"{name}.reel").read_bytes() == whole
+
+
+def test_a_reel_that_was_lost_and_is_sealed_again_is_whole(pub: Publisher) -> None:
+    with State(pub.repository) as state:
+        pub.publish(state, 2)
+        names = listed(state)
+        lost = state.index.reels.by_name(names[1])  # type: ignore[arg-type]
+        assert lost is not None
+        state.index.reels.set_stage([lost.id], "remote")  # as in an index of the day before
+        state.index.packs.drop([row.oid for row in state.index.packs.reel_rows(lost.id)])
+        assert not publish_now(state, Work(jobs=1)).is_new
+        pub.publish(state)
+        assert listed(state)[:2] == names and len(listed(state)) == 3
+        assert {row.stage for row in state.index.reels.all()} == {"complete"}
+        all_is_well(state)
+
+
+@pytest.mark.parametrize(("times", "back_to"), [(2, 1), (10, 8)], ids=["sealed", "merged"])
+def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again(
+    pub: Publisher, mirror: Repository, times: int, back_to: int
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, times)
+        go_back(origin, back_to)
+        origin.drop_superseded(origin.pop_superseded())
+        publish_now(origin, Work(jobs=1))
+        assert origin.held is not None and sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
+        take_catalogue(state, origin.held)
+        fetch(state, origin)
+        assert state.index.packs.count_by_stage() == {"unpacked": pub.count}
+        pub.publish(origin)
+        assert sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
+        for each in (origin, state):
+            all_is_well(each)
 
 
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:

@@ -174,6 +174,25 @@ def test_a_rebuilt_index_says_the_same(odd: Path) -> None:
         all_is_well(state)
 
 
+def test_an_index_is_the_old_one_until_it_is_made_anew(odd: Path) -> None:
+    repository = open_repository(odd)
+    with State(repository) as state:
+        state.take_up()
+        before = state.index.packs.rows_after(0, 1000)
+        open_reel = state.layout.open_reel.read_bytes()
+
+    def interrupt(_bytes: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(repository, {}, interrupt)
+    assert not [path for path in repository.layout.root.iterdir() if path.name.startswith((".writing-", "node.db.old"))]
+    with State(repository) as state:
+        assert state.index.packs.rows_after(0, 1000) == before
+        assert state.layout.open_reel.read_bytes() == open_reel
+        all_is_well(state)
+
+
 def test_a_shallow_clone_is_not_published(odd: Path, tmp_path: Path) -> None:
     keys = shared_keys()
     shallow = tmp_path / "shallow.git"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gtfs.ids import SHA1
 from gtfs.repo.repository import Repository, create_repository
-from gtfs.state.config import Config
+from gtfs.state.config import BadConfig, Config
 
 ODD = ('a "b" \\ c', "# no comment ; here", " with spaces ", "tab\tand\nline", "-o", "é")
 
@@ -52,6 +53,40 @@ def test_after_an_error_nothing_of_it_is_set(repository: Repository) -> None:
         config.set("name", "other")
         raise ValueError("no")
     assert config.get("name") == "demo" and by_git(repository, "name") == ["demo"]
+
+
+def test_of_many_values_all_are_there_or_none(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(repository)
+    config.set("policy", "a", "b")
+    config.set("hide", "refs/x")
+    real = Repository.git
+
+    def die(self: Repository, *args: str, **more: Any) -> bytes:
+        if "last" in args:
+            raise KeyboardInterrupt
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(Repository, "git", die)
+    with pytest.raises(KeyboardInterrupt):
+        config.set("policy", "c", "last")
+    with pytest.raises(KeyboardInterrupt), config.together():
+        config.set("hide")
+        config.set("policy", "c", "last")
+    for seen in (config, Config(repository)):
+        assert (seen.get_all("policy"), seen.get_all("hide")) == (["a", "b"], ["refs/x"])
+    assert [path.name for path in repository.state_directory.iterdir()] == ["config"]
+
+
+def test_a_setting_that_git_is_changing_is_not_lost(repository: Repository) -> None:
+    config = Config(repository)
+    config.set("name", "demo")
+    repository.layout.config_lock.touch()
+    with pytest.raises(BadConfig, match="try again"):
+        config.set("name", "other")
+    assert config.get("name") == "demo" and by_git(repository, "name") == ["demo"]
+    repository.layout.config_lock.unlink()
+    config.set("name", "other")
+    assert by_git(repository, "name") == ["other"]
 
 
 def test_fewer_values_and_none_take_the_place_of_many(repository: Repository) -> None:
