@@ -101,7 +101,8 @@ def _judge_daemons(thresholds: Thresholds) -> list[RepositoryHealth]:
     from gtfs.overview.health import unanswered
 
     try:
-        members = ask_daemon(places_to_ask(os.environ, is_root=os.geteuid() == 0), {"do": "list"})["repositories"]
+        places = places_to_ask(os.environ, is_root=os.geteuid() == 0)
+        members = ask_daemon(places, {"do": "list"}, timeout_s=_ANSWER_S)["repositories"]
     except NoDaemon as error:
         raise NoDaemon(f"{error}, or name a repository: gtfs status REPO") from None
     running = {member["name"]: Path(member["directory"]) for member in members if member["stage"] == "running"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gtfs.collection.found import Stamp, check_owner, repositories_below, stamp_of
+from gtfs.collection.found import Stamp, check_owner, leave, repositories_below, stamp_of
 from gtfs.collection.wanted import BadRepositoryName, check_name
 from gtfs.layout import Layout
 from gtfs.repo.place import BadRepository
@@ -71,24 +71,31 @@ def look_below(top: Path, include: Sequence[str], exclude: Sequence[str], owners
             found.waiting[ascii(name)] = str(error)
             continue
         try:
-            why = owners.why_not(git_dir)
+            _look_at(name, git_dir, owners, found)
         except FileNotFoundError:  # it went meanwhile
             continue
-        if why is not None:
-            found.waiting[name] = why
-            continue
-        why = _why_not_yet(name, git_dir)
-        if why is not None:
-            found.waiting[name] = why
-            found.directories |= {git_dir, *_ref_directories(git_dir)}
-            continue
-        found.ready[name] = git_dir
-        layout = Layout.in_repository(git_dir)
-        found.directories.add(next((p for p in (layout.catalogue, layout.root) if p.is_dir()), git_dir))
-        stamp = stamp_of(git_dir)
-        if stamp is not None:
-            found.published[git_dir] = stamp
+        except OSError as error:
+            leave(Path(name), error, found.waiting)
     return found
+
+
+def _look_at(name: str, git_dir: Path, owners: OthersAllowed, found: Below) -> None:
+    """Add one; nothing of it where OSError is raised."""
+    why = owners.why_not(git_dir)
+    if why is not None:
+        found.waiting[name] = why
+        return
+    why = _why_not_yet(name, git_dir)
+    if why is not None:
+        found.waiting[name] = why
+        found.directories |= {git_dir, *_ref_directories(git_dir)}
+        return
+    layout, stamp = Layout.in_repository(git_dir), stamp_of(git_dir)
+    directory = next((p for p in (layout.catalogue, layout.root) if p.is_dir()), git_dir)
+    found.ready[name] = git_dir
+    found.directories.add(directory)
+    if stamp is not None:
+        found.published[git_dir] = stamp
 
 
 def _why_not_yet(name: str, git_dir: Path) -> str | None:

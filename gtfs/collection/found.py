@@ -29,7 +29,8 @@ _PARTS: Final = ("HEAD", "objects", "refs")  # of a repository, whether bare or 
 _WORK_TREE: Final = ".git"
 _UNDESCRIBED: Final = "Unnamed repository;"  # git's own description of a new one
 _DESCRIPTION_BYTES: Final = 4096  # of a file that are looked at
-_LEFT: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})  # what somebody below may do to his directory
+# What somebody below may do to his directory.
+_LEFT: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass
@@ -84,6 +85,9 @@ def find_published(
         except (GtfsError, PermissionError) as error:
             found.left_out[name if name.isprintable() else ascii(name)] = str(error)
             continue
+        except OSError as error:
+            leave(Path(name), error, found.left_out)
+            continue
         found.entries.append(entry[0])
         found.repositories[name] = Repository(git_dir, entry[1])
     found.entries.sort(key=lambda entry: entry.name)
@@ -133,13 +137,13 @@ def _git_dirs(top: Path, passed: set[Path], unread: dict[str, str]) -> Iterator[
         except OSError as error:
             if directory == top:
                 raise
-            _leave(directory.relative_to(top), error, unread)
+            leave(directory.relative_to(top), error, unread)
             continue
         for path in below:
             try:
                 git_dir = next((each for each in (path, path / _WORK_TREE) if _is_git_dir(each)), None)
             except OSError as error:
-                _leave(path.relative_to(top), error, unread)
+                leave(path.relative_to(top), error, unread)
                 continue
             if git_dir is None:
                 todo.append(path)
@@ -152,8 +156,8 @@ def _directories_in(directory: Path) -> list[Path]:
         return [Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
 
 
-def _leave(name: Path, error: OSError, unread: dict[str, str]) -> None:
-    """One who may write below stops nobody else; a disk that fails is another thing."""
+def leave(name: Path, error: OSError, unread: dict[str, str]) -> None:
+    """Leave one alone, as who may write below stops nobody else. Raises a disk's failure, which is another thing."""
     if error.errno not in _LEFT:
         raise error
     shown = str(name)

@@ -6,6 +6,7 @@ Synchronous; one caller at a time, in any thread. The list itself is `gtfs.colle
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,10 @@ class PublishedSite:
         """
         before = len(self._runs)
         for name in names:
-            place = self._place(name)
-            if place is None or self._own is None:
-                continue
             try:
+                place = self._place(name)
+                if place is None or self._own is None:
+                    continue
                 if make_ready(self.settings.directory, name, place[0], self._own, makes=makes):
                     self._runs[name] = place
                 self._troubles.pop(name, None)
@@ -126,7 +127,7 @@ class PublishedSite:
     def directories(self) -> set[Path]:
         """Those in which something happens before a look sees anything else."""
         own = {self.places.layout.root, self.places.layout.catalogue}
-        return {path for path in own | self._below.directories if path.is_dir()}
+        return {path for path in own | self._below.directories if os.path.isdir(path)}  # noqa: PTH112  it says no where one may not look
 
     def wanted(self) -> list[WantedRepository]:
         """The repositories that are to run, by name."""

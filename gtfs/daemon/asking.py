@@ -32,9 +32,11 @@ def ask_daemon(
     request: Mapping[str, object],
     tell: Tell = lambda _progress: None,
     wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any]:
     """What the first answers that is there and may be asked; raises `NoDaemon`, `NodeFailed`, OSError.
 
+    One that says nothing for ``timeout_s`` is none.
     Who asks trusts who runs the daemon: root that of another user, too.
     """
     first: Places | None = None
@@ -43,7 +45,9 @@ def ask_daemon(
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError):
             fd = os.open(its.runtime, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # sun_path has 108 bytes
             try:
-                return ask_at(f"/proc/self/fd/{fd}/{its.control.name}", request, tell, wait)
+                return ask_at(f"/proc/self/fd/{fd}/{its.control.name}", request, tell, wait, timeout_s)
+            except TimeoutError:
+                raise NoDaemon(f"the daemon at {its.control} did not answer within {timeout_s:g} s") from None
             finally:
                 os.close(fd)
     where = "" if first is None else f" at {first.control}"

@@ -29,7 +29,8 @@ from gtfs.swarm.feeds import FeedPoller
 log = logging.getLogger(__name__)
 
 _OF_LATE = 2  # intervals, in which a source that answers has been asked
-_LONGEST_S = 3600.0  # between two looks at what time has made due, whatever the clock does meanwhile
+_FIRST_S = 10.0  # before what could not be read is tried again; twice as long before each further time
+_LONGEST_S = 3600.0  # between two tries, or two looks at what time has made due, whatever the clock does meanwhile
 
 
 class CollectionFollower:
@@ -47,19 +48,23 @@ class CollectionFollower:
         self._said = SaidOnce(log)
         self._is_to_act = False  # on what was found: whoever found it may have hung up since
         self._trouble: str | None = None  # why there is no collection
+        self._again = trio.Event()  # somebody says that there may be one now
         self.scope = trio.CancelScope()
         self.ended = trio.Event()  # `run_task` has, and nothing of it writes any more
 
     async def open(self) -> None:
-        """Read what is held; a state that cannot be read is named, and no repository of it runs."""
+        """Read what is held; a state that cannot be read is named, and no repository of it runs until it can."""
+        what = f"collection {self.settings.name} is not followed"
         try:
             collection = await trio.to_thread.run_sync(FollowedCollection, self._root, self.settings)
             feed = parse_feed(self.settings.source)
             own = await trio.to_thread.run_sync(self._roster.read_options, tuple(self.settings.options))
         except (GtfsError, OSError) as e:
             self._trouble = str(e)
-            log.error("collection %s is not followed: %s", self.settings.name, e)
+            self._said.warn(what, e)
         else:
+            self._said.is_over(what)
+            self._trouble = None
             self._collection = collection
             client, poll_s = self._roster.shared.client, own.node.poll_s
             self._poller = FeedPoller([feed], self._take, client, interval_s=poll_s, has_freshness=False)
@@ -96,6 +101,7 @@ class CollectionFollower:
 
     def hurry(self) -> None:
         """Let the source be asked soon."""
+        self._again.set()
         if self._poller is not None:
             self._poller.hurry()
 
@@ -103,8 +109,8 @@ class CollectionFollower:
         """Follow it until it is cancelled."""
         try:
             with self.scope:
-                if self._poller is None or self._collection is None or self._bell is None:
-                    return
+                await self._wait_opened()
+                assert self._poller is not None and self._bell is not None
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._bell.run_task)
                     nursery.start_soon(self._poller.poll_task)
@@ -113,6 +119,16 @@ class CollectionFollower:
             if self._bell is not None:
                 await self._bell.leave()
             self.ended.set()
+
+    async def _wait_opened(self) -> None:
+        """Read it again until it can be: a disk may come late, and its mirrors are to run then."""
+        wait_s = _FIRST_S
+        while self._collection is None:
+            self._again = trio.Event()
+            with trio.move_on_after(wait_s):
+                await self._again.wait()
+            wait_s = min(2 * wait_s, _LONGEST_S)
+            await self.open()
 
     async def _take(self, feed: Feed, document: bytes) -> None:
         assert self._collection is not None

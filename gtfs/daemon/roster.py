@@ -346,8 +346,13 @@ class Roster:
 
 
 def _rest(nodes: Iterable[Node]) -> None:
-    rested = [node.state.rest() for node in nodes]
-    if any(rested):
+    is_much = False
+    for node in nodes:
+        try:
+            is_much |= node.state.rest()
+        except Exception:  # it is not to end the others
+            log.exception("%s: what it had open was not given back", node.state.repository.path)
+    if is_much:
         give_back()
 
 

@@ -68,6 +68,7 @@ class Service:
         roster.listed = self._listed
         self._one = trio.Lock()
         self._following = trio.Lock()
+        self._reading = trio.Lock()
         self._said = SaidOnce(log)
         self._left_out: dict[str, str] = {}  # why a repository that somebody wants does not run, by its origin and name
 
@@ -89,16 +90,17 @@ class Service:
 
     async def reread(self) -> None:
         """What changed in gtfs.conf is stopped and started; a file that cannot be understood changes nothing."""
-        try:
-            found = await trio.to_thread.run_sync(self._read)
-        except (BadSettings, OSError) as e:
-            log.error("the configuration stays as it was: %s", trouble_text(e))
-            return
-        if found.options != self.configuration.options:
-            log.warning("the options of [defaults] that are about the swarm count from the next start on")
-        self.configuration = found
+        async with self._reading:  # else what was read first could be taken up last
+            try:
+                found = await trio.to_thread.run_sync(self._read)
+            except (BadSettings, OSError) as e:
+                log.error("the configuration stays as it was: %s", trouble_text(e))
+                return
+            if found.options != self.configuration.options:
+                log.warning("the options of [defaults] that are about the swarm count from the next start on")
+            self.configuration = found
         self._tell_troubles()
-        await self._follow(found.collections)
+        await self._follow(self.configuration.collections)
         for follower in list(self._followers.values()):
             await follower.look()
             follower.hurry()
@@ -114,7 +116,8 @@ class Service:
         by_name = {settings.name: settings for settings in collections}
         async with self._following:
             for name, follower in list(self._followers.items()):
-                if by_name.get(name) != follower.settings or follower.scope.cancel_called:
+                has_ended = follower.scope.cancel_called or follower.ended.is_set()
+                if by_name.get(name) != follower.settings or has_ended:
                     follower.scope.cancel()
                     await follower.ended.wait()  # the next one reads what this one writes
                     del self._followers[name]
@@ -123,7 +126,17 @@ class Service:
                     follower = self._follower_of(settings)
                     await follower.open()
                     self._followers[name] = follower  # and runs, as whoever asked for it may hang up in between
-                    self._nursery.start_soon(follower.run_task)
+                    self._nursery.start_soon(self._run_task, follower)
+
+    async def _run_task(self, follower: CollectionFollower | CollectionPublisher) -> None:
+        """A fault in one collection ends nothing else."""
+        try:
+            await follower.run_task()
+        except Exception:
+            log.exception(
+                "collection %s is left as it is until the settings are read again (SIGHUP): a fault of gtfs",
+                follower.settings.name,
+            )
 
     def _follower_of(self, settings: FollowSettings | PublishSettings) -> CollectionFollower | CollectionPublisher:
         roster = self._roster
@@ -187,7 +200,8 @@ class Service:
             self._check_new(wanted)
             await trio.to_thread.run_sync(self._added.add, wanted)
             await self._roster.want(self._choose())
-            member = self._member(wanted.name)
+            member = self._find(wanted.name)
+            assert member is not None
         await member.tried.wait()
         trouble = member.trouble
         if trouble is not None and fault_of(trouble) not in _MAY_PASS:
@@ -198,7 +212,10 @@ class Service:
     async def _asked_mirror(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Once a repository that this daemon has runs: its settings as they are given, and a sync to the end."""
         name = request.get("name")
-        member = next((member for member in self._roster.members() if member.wanted.name == name), None)
+        member = self._find(name)
+        if member is None:  # who wrote it into the settings may have been killed before it was read
+            await self.reread()
+            member = self._find(name)
         if member is None:
             why = next((reason for what, reason in self._left_out.items() if what.startswith(f"{name} of ")), None)
             raise NoSuchRepository(f"{name} does not run: {why or 'this daemon reads another gtfs.conf'}")
@@ -230,8 +247,8 @@ class Service:
             if real_path(other.directory) == real_path(wanted.directory):
                 raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")
 
-    def _member(self, name: str) -> RosterMember:
-        return next(member for member in self._roster.members() if member.wanted.name == name)
+    def _find(self, name: str | None) -> RosterMember | None:
+        return next((member for member in self._roster.members() if member.wanted.name == name), None)
 
     async def _take_out(self, name: str) -> None:
         async with self._one:

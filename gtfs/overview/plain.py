@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 _USER: Final = re.compile(r"(?<=://)[^/\s@]*@")
-_QUERY: Final = re.compile(r"(\w+://[^\s?]*)\?[^\s:]*")
+_WORD: Final = re.compile(r"\S+")
+_SCHEME: Final = re.compile(r"\w://")
 _WAY: Final = re.compile(r"(?:\bfile:/*|(?<![\w:/.…]))/(?:[^\s/]+/)+")  # of a path, but for its last name
 _TEXT_MOST: Final = 500
 
@@ -27,7 +28,18 @@ def _escaped(c: str) -> str:
 
 def without_private(text: str) -> str:
     """Text without what URLs in it say about who asks (user, password, query), and where on this disk things are."""
-    return _WAY.sub("…/", _QUERY.sub(r"\1?…", _USER.sub("…@", text)))
+    return _WAY.sub("…/", _WORD.sub(_without_query, _USER.sub("…@", text)))
+
+
+def _without_query(found: re.Match[str]) -> str:
+    """A word, each URL in it up to its query; the next begins behind a colon. One expression would take squares."""
+    word, at = found[0], 0
+    kept: list[str] = []
+    while (scheme := _SCHEME.search(word, at)) is not None and (query := word.find("?", scheme.end())) >= 0:
+        kept.append(f"{word[at:query]}?…")
+        end = word.find(":", query)
+        at = len(word) if end < 0 else end
+    return "".join(kept) + word[at:]
 
 
 def span_text(seconds: float) -> str:

@@ -117,6 +117,8 @@ class OverviewServer:
                 await _Conversation(stream, self).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             log.debug("somebody who read the overview hung up, or read too slowly")
+        except Exception:  # of one conversation: all that runs here goes on
+            log.exception("a fault of gtfs, as somebody read the overview")
         finally:
             self._open -= 1
 
@@ -178,6 +180,7 @@ class _Conversation:
     async def _next_request(self) -> h11.Request | None:
         """With its end; None when there is none. Raises `_NoAnswer`, `h11.RemoteProtocolError`."""
         request, has_begun = None, self._http.trailing_data[0] != b""
+        self._method = b"GET"  # until another is read: a refusal has a body
         with trio.move_on_after(_REQUEST_S):
             while True:
                 event = self._http.next_event()

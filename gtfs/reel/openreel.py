@@ -122,8 +122,8 @@ class OpenReelWriter:
             return
         try:
             if self._failure is None and self._is_synced and self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+                fd, self._fd = self._fd, -1  # whatever close(2) says, it is not ours any more
+                os.close(fd)
         finally:
             self._lock.release()
 
@@ -161,8 +161,8 @@ class OpenReelWriter:
         """Close the file; does not sync."""
         with self._lock:
             if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+                fd, self._fd = self._fd, -1
+                os.close(fd)
             self._failure = self._failure or ValueError("closed")
 
     def __enter__(self) -> Self:
@@ -251,8 +251,8 @@ class ReelReader:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def __enter__(self) -> Self:
         return self

@@ -84,9 +84,10 @@ def ask_at(
     request: Mapping[str, object],
     on_progress: Tell = lambda _progress: None,
     on_wait: Callable[[], None] = lambda: None,
+    timeout_s: float | None = None,
 ) -> dict[str, Any]:
-    """Ask whoever listens at a path. Raises `NodeFailed`, and OSError where nobody does."""
-    with _connected(path) as s:
+    """Ask whoever listens at a path. Raises `NodeFailed`, TimeoutError, and OSError where nobody does."""
+    with _connected(path, timeout_s) as s:
         return _ask(s, request, on_progress, on_wait)
 
 

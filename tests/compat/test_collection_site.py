@@ -210,6 +210,35 @@ def test_what_one_does_to_his_own_directory_stops_nobody_else(
         publish_collection(top, force=True)
 
 
+@pytest.mark.parametrize(("what", "why"), [("file", "Not a directory"), ("loop", "Too many levels of symbolic links")])
+def test_what_one_has_in_the_place_of_a_catalogue_stops_nobody_else(top: Path, what: str, why: str) -> None:
+    make(top / "a.git")
+    state = make(top / "b.git") / "gtfs"
+    if what == "file":
+        state.touch()
+    else:
+        (state / "catalogue").mkdir(parents=True)
+        (state / "catalogue" / "latest.asc").symlink_to("latest.asc")
+    site = site_of(top)
+    assert look(site) == ["a.git"]
+    assert site.describe()["not_followed"] == {"b.git": f"it cannot be looked into: {why}"}
+    publish(top, "a.git")
+    done = publish_collection(top, force=True)
+    assert done.added == ["a.git"] and done.left_out == {"b.git": f"it cannot be looked into: {why}"}
+
+
+def test_one_whose_place_becomes_a_file_before_it_is_made_ready_hinders_no_other(top: Path) -> None:
+    make(top / "a" / "a.git")
+    make(top / "b.git")
+    site = site_of(top)
+    site.look()
+    new = site.new()
+    shutil.rmtree(top / "a")
+    (top / "a").touch()
+    assert site.take_in(new, makes=True)
+    assert [wanted.name for wanted in site.wanted()] == ["list/b.git"]
+
+
 def test_another_users_repository_is_left_alone_unless_git_was_told_of_him(top: Path, keys: Keys) -> None:
     make(top / "a.git")
     theirs = make(top / "b.git")

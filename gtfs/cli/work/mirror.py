@@ -232,6 +232,10 @@ def _run_collection(plan: MirrorPlan) -> dict[str, Any]:
         count, name, file = followed["repositories"], followed["name"], followed["file"]
     elif not (_asked_of_collection(plan.given) <= before.trusted | {*before.options}):
         raise NotMirrored(f"{before.name} is written in {file}; say there what is to be another")
+    elif plan.is_running:  # who wrote it there may have been killed before the daemon read it
+        followed = ask_daemon([plan.places], {"do": "list"})["collections"]
+        if all(each["name"] != before.name for each in followed):
+            ask_daemon([plan.places], {"do": "reread"})
     if plan.unit is not None:
         plan.unit.enable()
     return {

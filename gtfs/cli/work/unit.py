@@ -19,7 +19,7 @@ UNIT: Final = "gtfs-seed.service"
 _BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 _LINGER: Final = Path("/var/lib/systemd/linger")
 _ANSWER_S: Final = 20
-_START_S: Final = 600  # a daemon has started when it seeds all that it can, and has all the time that it wants for it
+_START_S: Final = 600  # a daemon has started when it can be asked, and has all the time that it wants for it
 
 
 class NotStarted(GtfsError):

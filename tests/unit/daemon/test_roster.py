@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from waiting import WAIT_S
 
 from gtfs.collection.followed import FollowSettings
 from gtfs.collection.wanted import WantedRepository
@@ -354,6 +358,32 @@ def test_who_asked_a_mirror_and_hung_up_leaves_nothing_that_goes_on(nodes: RunsN
     nodes.run(tmp_path, act, wanted("a"))
 
 
+def test_a_mirror_that_was_written_by_who_was_killed_then_is_read_when_it_is_asked_for(
+    nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        async def reread() -> None:
+            service.configuration = Configuration(repositories=(wanted("a"), wanted("b")))
+            await service._fill()
+
+        monkeypatch.setattr(service, "reread", reread)
+        done: list[Any] = []
+
+        async def ask() -> None:
+            done.append(await service.handlers()["mirror"]({"name": "b", "sync": False}, tell))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            while "b" not in nodes.nodes:  # noqa: ASYNC110  nobody reports it
+                await trio.sleep(1)
+            nodes.nodes["b"].turn.set()
+        assert done == [{"is": "set", "sync": None}]
+        with pytest.raises(NoSuchRepository, match="c does not run"):
+            await service.handlers()["mirror"]({"name": "c"}, tell)
+
+    nodes.run(tmp_path, act, wanted("a"))
+
+
 def test_a_fault_in_what_was_asked_is_for_who_asked_and_the_node_goes_on(nodes: RunsNodes, tmp_path: Path) -> None:
     async def act(service: Service, roster: Roster) -> None:
         nodes.nodes["a"].fault = KeyError("oid")
@@ -432,6 +462,22 @@ def test_no_node_closes_while_a_thread_looks_at_the_states_of_all(
         assert nodes.log == ["opens", "closes"]
 
     nodes.run(tmp_path, act, wanted("a"))
+
+
+def test_one_that_cannot_give_back_what_it_has_open_hinders_no_other() -> None:
+    rested: list[str] = []
+
+    def node(name: str) -> Any:
+        def rest() -> bool:
+            rested.append(name)
+            if name == "bad":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return False
+
+        return SimpleNamespace(state=SimpleNamespace(rest=rest, repository=SimpleNamespace(path=Path(name))))
+
+    roster_module._rest([node("bad"), node("good")])
+    assert rested == ["bad", "good"]
 
 
 def test_an_error_of_the_only_one_is_one_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,6 +617,32 @@ def test_what_is_added_runs_and_goes_again_and_what_is_configured_stays(
     with_service(tmp_path, monkeypatch, configuration, act)
 
 
+def test_of_two_that_read_the_configuration_again_the_later_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+    reads = 0
+
+    def read() -> Configuration:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            return Configuration(repositories=(wanted("new"),))
+        assert may_go_on.wait(WAIT_S)
+        return Configuration(repositories=(wanted("old"),))
+
+    async def act(service: Service, roster: Roster) -> None:
+        service._read = read
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(service.reread)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            may_go_on.set()
+        assert set(stages(roster)) == {"new"}
+
+    with_service(tmp_path, monkeypatch, Configuration(), act)
+
+
 # -- collections that are followed --------------------------------------------------------------------------------
 
 
@@ -620,6 +692,27 @@ def test_who_follows_a_collection_by_other_settings_begins_when_the_one_before_h
 
     with_service(tmp_path, monkeypatch, configuration("first"), act)
     assert log == ["reads first", "has written first", "reads second"]
+
+
+def test_a_fault_in_one_collection_ends_nothing_else_and_it_begins_anew_when_settings_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(Follower):
+        async def run_task(self) -> None:
+            self.ended.set()
+            raise KeyError("oid")
+
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Faulty)
+    monkeypatch.setattr(Follower, "log", [])
+    followed = FollowSettings("kernel", "list", tmp_path / "mirrors")
+
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.sleep(10)
+        assert stages(roster) == {"a": "running"} and "collection kernel is left as it is" in caplog.text
+        await service.reread()
+        assert Follower.log == ["reads list"] * 2
+
+    with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), collections=(followed,)), act)
 
 
 @pytest.mark.parametrize("hangs_up_s", [5, 15])  # while the one before ends, while the next one is opened

@@ -12,7 +12,8 @@ import trio.testing
 from told import NOW, told
 
 from gtfs.overview.health import RepositoryHealth, Thresholds, judge
-from gtfs.overview.server import CONNECTIONS, OverviewServer, _Conversation, _NoAnswer
+from gtfs.overview.readers import AllowedReaders, StatusPlace
+from gtfs.overview.server import CONNECTIONS, OverviewServer, _Conversation, _NoAnswer, listen_at, port_of
 from gtfs.overview.snapshot import Document, Overview, document
 
 pytestmark = pytest.mark.trio
@@ -151,6 +152,34 @@ async def test_head_has_no_body_and_what_is_known_is_not_sent_again(autojump_clo
     tag = document("text/plain", b"hello\n").tag.encode()
     again = await talk(GET.replace(b"\r\n\r\n", b"\r\nIf-None-Match: " + tag + b"\r\n\r\n"))
     assert again.startswith(b"HTTP/1.1 304 ") and b"hello" not in again
+
+
+async def test_what_is_refused_after_a_head_is_refused_with_a_body(autojump_clock: trio.testing.MockClock) -> None:
+    head = GET.replace(b"GET", b"HEAD")
+    for said, status in ((b"GARB\0AGE\r\n\r\n", b"400"), (GET[:20], b"408"), (b"GET / HTTP/1.1\r\n\r\n", b"400")):
+        answer = await talk(head + said)
+        assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 " + status) == 1
+        assert answer.endswith(b"\n") and not answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.warns
+async def test_a_fault_in_one_conversation_ends_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails() -> list[RepositoryHealth]:
+        raise KeyError("oid")
+
+    place = StatusPlace()
+    listener = listen_at(place)
+    server = OverviewServer(listener, Overview(fails, lambda: (0, 0)), AllowedReaders(place))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run_task)
+        answers = []
+        for path in (b"/", b"/style.css"):
+            async with await trio.open_tcp_stream("127.0.0.1", port_of(listener)) as stream:
+                await stream.send_all(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+                answers.append(await stream.receive_some())
+        nursery.cancel_scope.cancel()
+    assert answers[0] == b"" and answers[1].startswith(b"HTTP/1.1 200 ")
+    assert "a fault of gtfs, as somebody read the overview" in caplog.text
 
 
 @pytest.mark.parametrize(

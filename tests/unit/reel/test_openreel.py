@@ -145,6 +145,24 @@ def test_a_writer_at_rest_has_nothing_open_and_goes_on_where_it_was(writer, pack
     assert writer.path.read_bytes() == a.data + b.data
 
 
+def test_a_descriptor_that_was_closed_with_an_error_is_closed_once(writer, packs, monkeypatch):
+    a, b = packs.chain(2)
+    writer.append(a.data)
+    writer.sync()
+    close = os.close
+
+    def failing(fd):
+        close(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(os, "close", failing)
+        writer.rest()
+    with open(os.devnull, "rb") as another:  # whose descriptor has the same number
+        writer.append(b.data)
+        assert another.fileno() != writer._fd and another.read() == b""
+
+
 def test_a_file_that_changed_while_the_writer_rested_breaks_it(writer, packs):
     a, b = packs.chain(2)
     writer.append(a.data)
