@@ -10,26 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import trio
 
 from gtfs.catalogue.accept import WrongSigner
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.work.running import raise_file_limit
-from gtfs.cli.work.signals import end_signals, ended_by
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed
 from gtfs.ids import OBJECT_FORMATS
 from gtfs.ingest.refoffers import RefOffer, needing_packs
 from gtfs.node.node import Node
-from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
+from gtfs.node.nursery import cancelled
 from gtfs.node.opening import bring_believed, open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -38,10 +36,11 @@ from gtfs.remote.consent import Consent
 from gtfs.remote.progress import FetchProgress
 from gtfs.remote.protocol import Options, RefList, Want
 from gtfs.remote.settings import RemoteSettings
+from gtfs.remote.withgit import ask_with_git, run_with_git
 from gtfs.repo.repository import Repository
 from gtfs.repo.work import Work
 from gtfs.state.belief import Belief
-from gtfs.state.control import Tell, ask_node
+from gtfs.state.control import Tell
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
 from gtfs.state.nearby import places_beside, take_nearby
@@ -54,8 +53,6 @@ from gtfs.swarm.session import open_session
 
 _SHOWN = 5  # refs that are named, of those with one reason
 _NO_REF = "no ref stands at it; a feed gives refs, with all that they reach: git fetch, and it is here if it is in them"
-
-T = TypeVar("T")
 
 
 class FeedFailed(GtfsError):
@@ -155,7 +152,7 @@ class Following:
 
     def _believe_first(self) -> Belief:
         try:
-            belief = _run(self._first)
+            belief = run_with_git(self._first)
         except WrongSigner as e:
             if self._another is None or self._consent.has_asked:
                 raise
@@ -297,7 +294,7 @@ class Following:
         """By this process once nobody else has the clone, or by the node that runs on it."""
         while True:
             try:
-                return _run(work, repository)
+                return run_with_git(work, repository)
             except Busy as e:
                 found = self._ask_running(repository, tell)
                 if found is not None:
@@ -307,8 +304,8 @@ class Following:
     def _ask_running(self, repository: Repository, tell: Tell) -> JudgedRefs | None:
         """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
         root = repository.state_directory
-        done = ask_node(root, {"do": "sync"}, tell)
-        said = None if done is None else ask_node(root, {"do": "offer"}, tell)
+        done = ask_with_git(root, {"do": "sync"}, tell)
+        said = None if done is None else ask_with_git(root, {"do": "offer"}, tell)
         if done is None or said is None:
             return None
         errors = {feed["feed"]: feed["error"] for feed in done["feeds"]}
@@ -368,31 +365,3 @@ def _grouped(reasons: dict[bytes, str]) -> list[str]:
         f"{', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if names[_SHOWN:] else ''}: {why}"
         for why, names in groups.items()
     ]
-
-
-def _run(work: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Trio, until git goes away, a signal comes, or it is done."""
-
-    async def main() -> T:
-        # Ctrl-C, too, as one of the signals: it comes with the end of git, and must not be raised within the end.
-        ends = [number for number in end_signals() if signal.getsignal(number) is not signal.SIG_IGN]
-        async with ended_by(*ends), open_flat_nursery() as nursery:
-            nursery.start_soon(_end_with_git)
-            try:
-                return await work(*args)
-            finally:
-                nursery.cancel_scope.cancel()
-
-    try:
-        return trio.run(main)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-async def _end_with_git() -> None:
-    """Git says nothing while it waits for us: that its end can be read means that it has gone."""
-    try:
-        await trio.lowlevel.wait_readable(sys.stdin.fileno())
-    except OSError:  # a file, as a test or a curious user has it
-        return
-    raise KeyboardInterrupt
