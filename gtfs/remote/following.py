@@ -38,6 +38,7 @@ from gtfs.remote.protocol import Options, RefList, Want
 from gtfs.remote.settings import RemoteSettings
 from gtfs.remote.withgit import ask_with_git, run_with_git
 from gtfs.repo.repository import Repository
+from gtfs.repo.unpack import kept_marks
 from gtfs.repo.work import Work
 from gtfs.state.belief import Belief
 from gtfs.state.control import Tell
@@ -103,6 +104,7 @@ class Following:
         self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
         self._git: Repository | None = None  # in which git runs, once its state is there: git makes no other of it then
         self._clone: Repository | None = None  # where the state is
+        self._marks: list[Path] = []  # of packs whose objects this git, or one before it, may make refs to
         self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
 
     # -- list ---------------------------------------------------------------------------------------------------
@@ -268,9 +270,10 @@ class Following:
 
     def end(self) -> None:
         """After git has moved its refs."""
-        if self._clone is not None and clone.is_to_end(self._clone, keeps_reels=self._settings.keeps_reels):
-            with contextlib.suppress(Busy):  # somebody has begun to seed it, or to fetch again: he ends it
-                clone.end(self._clone, keeps_reels=self._settings.keeps_reels)
+        keeps_reels = self._settings.keeps_reels
+        if self._clone is not None and clone.is_to_end(self._clone, self._marks, keeps_reels=keeps_reels):
+            with contextlib.suppress(Busy):  # somebody seeds it, or fetches again: its reels are his
+                clone.end(self._clone, self._marks, keeps_reels=keeps_reels)
 
     def give_up(self) -> None:
         """When it failed: what git clone could not remove, as it was still being written, goes with the rest."""
@@ -292,14 +295,16 @@ class Following:
         self, repository: Repository, work: Callable[[Repository], Awaitable[JudgedRefs]], tell: Tell
     ) -> JudgedRefs:
         """By this process once nobody else has the clone, or by the node that runs on it."""
-        while True:
+        found: JudgedRefs | None = None
+        while found is None:
             try:
-                return run_with_git(work, repository)
+                found = run_with_git(work, repository)
             except Busy as e:
                 found = self._ask_running(repository, tell)
-                if found is not None:
-                    return found
-                clone.wait_turn(repository.layout, e)
+                if found is None:
+                    clone.wait_turn(repository.layout, e)
+        self._marks = kept_marks(repository)  # what comes from now on is for another git
+        return found
 
     def _ask_running(self, repository: Repository, tell: Tell) -> JudgedRefs | None:
         """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
