@@ -120,12 +120,15 @@ class Following:
                 "(git remote set-url --push NAME URL), and it is published from there"
             )
         git = clone.find_clone()
+        refusal = None if git is None else self._refusal(git)
         with self._consent.explained():
-            found = None if git is None else self._ask_again(git)
+            found = None if git is None or refusal is not None else self._ask_again(git)
             if found is None:
                 self._belief = self._believe_first()
-                if git is None or not self._is_to_begin(git, self._belief.accepted.catalogue):
+                if git is None or not self._is_to_begin(git, self._belief.accepted.catalogue, may=refusal is None):
                     return self._as_listed(self._belief.accepted.catalogue)
+                if refusal is not None:
+                    raise refusal
                 self._begin(git, self._belief)
                 found = self._ask_again(git)
         assert git is not None and found is not None
@@ -137,9 +140,17 @@ class Following:
         self._tell_held_back(found.offered)
         return found.refs
 
+    def _refusal(self, git: Repository) -> clone.NotAClone | None:
+        """Why git, where it runs, may have no more of a feed than to hear of its refs, as by ls-remote."""
+        try:
+            clone.refuse_part(git)
+            clone.has_catalogue(self._state_of(git))
+        except clone.NotAClone as refusal:
+            return refusal
+        return None
+
     def _ask_again(self, git: Repository) -> JudgedRefs | None:
         """What the state that follows this feed has after a poll; None if there is none yet."""
-        clone.refuse_part(git)
         repository = self._state_of(git)
         if not clone.has_catalogue(repository):
             return None
@@ -167,13 +178,15 @@ class Following:
     def _state_of(self, git: Repository) -> Repository:
         return state_of(git, self._feed) if self._another is None else other(git, self._feed)
 
-    def _is_to_begin(self, repository: Repository, catalogue: Catalogue) -> bool:
+    def _is_to_begin(self, repository: Repository, catalogue: Catalogue, *, may: bool) -> bool:
         """Whether refs are to be judged before git hears of them: where it may ask us for nothing, as it has what they
-        name from elsewhere, and where their policy asks for more than the catalogue's word."""
+        name from elsewhere, and, if it ``may`` ask us at all, where their policy asks for more than the catalogue's
+        word."""
         if repository.fmt is not catalogue.object_format:  # git clone makes it over once it has heard the format
             return False
         tips = list(dict.fromkeys(catalogue.refs.values()))
-        return bool(needing_packs(catalogue.refs, (), catalogue.policy)) or clone.has_any(repository, tips)
+        is_more_asked = may and bool(needing_packs(catalogue.refs, (), catalogue.policy))
+        return is_more_asked or clone.has_any(repository, tips)
 
     def _as_listed(self, catalogue: Catalogue) -> RefList:
         self._unjudged = needing_packs(catalogue.refs, (), catalogue.policy)
@@ -215,6 +228,9 @@ class Following:
         git = self._git or clone.find_clone()
         if git is None:
             raise NotFetched("git has named no repository to fetch into")
+        refusal = self._refusal(git)
+        if refusal is not None:
+            raise refusal
         if self._belief is not None:
             self._begin(git, self._belief)
         self._clone = repository = self._state_of(git)

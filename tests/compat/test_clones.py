@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from history import History
@@ -16,8 +17,9 @@ from gtfs.ingest.refoffers import RefOffer, offer_refs, offered_before
 from gtfs.remote import clone
 from gtfs.remote.clone import find_clone
 from gtfs.remote.following import Following, JudgedRefs
-from gtfs.remote.protocol import Options, RefList
+from gtfs.remote.protocol import Options, RefList, Want
 from gtfs.remote.settings import settings_of
+from gtfs.repo.history import read_places
 from gtfs.repo.repository import Repository, create_repository
 from gtfs.repo.unpack import kept_marks, unpack
 from gtfs.state.lock import Busy
@@ -122,3 +124,46 @@ def test_what_came_into_a_clone_that_is_to_publish_from_now_on_is_gits(repositor
     mark = Publisher(tmp_path / "origin.git").bring(repository)
     set_aside(repository, ())
     assert not mark.exists() and not repository.layout.root.exists()
+
+
+@pytest.fixture(params=["a part", "a mirror"])
+def other_repository(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """Where git runs, which may follow no feed."""
+    history = History(tmp_path / "elsewhere.git")
+    history.ref("refs/heads/main", history.chain(2)[-1])
+    place = tmp_path / "here.git"
+    depth = ["--depth=1", "--branch=main"] if request.param == "a part" else ["--mirror"]
+    subprocess.run(["git", "clone", "-q", "--bare", *depth, f"file://{history.path}", place], check=True)
+    repository = Repository(place, SHA1)
+    if request.param == "a mirror":
+        with State(repository):
+            pass
+    monkeypatch.setenv("GIT_DIR", str(place))
+    return repository
+
+
+def listing(refs: dict[bytes, ObjectId], monkeypatch: pytest.MonkeyPatch) -> Following:
+    """A conversation about a feed of these refs, that is believed."""
+    catalogue = SimpleNamespace(refs=refs, head=None, policy=(), object_format=SHA1)
+    following = Following(parse_feed(FEED), settings_of("origin", b""), Options())
+    belief = SimpleNamespace(accepted=SimpleNamespace(catalogue=catalogue))
+    monkeypatch.setattr(following, "_believe_first", lambda: belief)
+    return following
+
+
+def test_refs_are_told_wherever_git_runs_and_what_they_name_is_fetched_into_a_whole_clone_alone(
+    other_repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = {b"refs/heads/main": ObjectId(b"\xaa" * 20)}
+    following = listing(refs, monkeypatch)
+    assert following.list(for_push=False).refs == refs
+    with pytest.raises(clone.NotAClone, match=r"is a mirror|is a clone of a part"):
+        following.fetch([Want(refs[b"refs/heads/main"], b"refs/heads/main")])
+
+
+def test_refs_at_what_git_has_and_will_not_ask_for_are_not_told_where_nothing_can_be_judged(
+    other_repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = read_places(other_repository)[b"refs/heads/main"]
+    with pytest.raises(clone.NotAClone, match=r"is a mirror|is a clone of a part"):
+        listing({b"refs/heads/main": here}, monkeypatch).list(for_push=False)
