@@ -97,3 +97,5 @@ class Changes:
             fail(errno.EPERM)
         self._handover.written()
         await self._files.contents.truncate(file, size, None if handle is None else handle.opened)
+        if size == 0:  # by name nobody closes it: what is left must not stand before the pack that is listed
+            await self._handover.remove_if_void(file)

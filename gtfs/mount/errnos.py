@@ -19,7 +19,7 @@ import pyfuse3
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.mount.tree import NotLocal, PackGone
-from gtfs.mount.waits import MountClosing
+from gtfs.mount.waits import MountClosing, TooManyReads
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (NotLocal, errno.ENODATA),
     (PackGone, errno.ESTALE),
     (MountClosing, errno.ESHUTDOWN),
+    (TooManyReads, errno.EAGAIN),
     (TimeoutError, errno.ETIMEDOUT),
 )
 _BY_BLAME: Final = {

@@ -109,10 +109,16 @@ class PackHandle(ReadOnlyHandle):
             self.local = info is not None and info.local_bytes >= self.size
 
         async def fetch() -> bytes:
-            return await self.source.read(self.oid, offset, length, read_ahead=ahead)
+            return await self.source.read(self.oid, offset, length, read_ahead=ahead, waits=not self.local)
 
-        wanted = range(offset, offset + length)
-        data = await (self.waits.run_here(fetch) if self.local else self.waits.run(fetch, wanted))
+        data: bytes | None = None
+        if self.local:
+            try:
+                data = await self.waits.run_here(fetch)
+            except NotLocal:  # a cache has let go of it since: from now on it is waited for, as long as somebody reads
+                self.local = False
+        if data is None:
+            data = await self.waits.run(fetch, range(offset, offset + length))
         if len(data) != length:  # the kernel would take a short read for the end of the file
             raise NotLocal(f"{len(data)} of {length} bytes at {offset} of {self.oid.hex()} could be read")
         return data

@@ -109,7 +109,7 @@ class HandleTable:
         if isinstance(node, DroppedFile):
             return self._add(self._dropped.open(node, writing=writing, truncate=truncate), direct_io=True)
         if isinstance(node, PackInfo):
-            pack = PackHandle.opened(self._source, self._waits.of(ctx.pid), node, self._read_ahead_bytes)
+            pack = PackHandle.opened(self._source, self._waits.of(ctx.pid, ctx.uid), node, self._read_ahead_bytes)
             return self._add(pack, keep_cache=True)
         if isinstance(node, IncomingFile):
             if not self._names.is_writer(ctx.uid) and not node.mode & 0o004:
@@ -120,7 +120,7 @@ class HandleTable:
         entry = self._names.control(node)
         if entry.kind != "file":
             fail(errno.EISDIR if entry.kind == "dir" else errno.ELOOP)
-        control = await ControlHandle.opened(entry, self._waits.of(ctx.pid), self._limiter)
+        control = await ControlHandle.opened(entry, self._waits.of(ctx.pid, ctx.uid), self._limiter)
         return self._add(control, direct_io=control.changing)
 
     async def create(

@@ -102,9 +102,9 @@ class Handover:
                 await self._hand_over_if_whole(handle.file)
         finally:
             await self._files.contents.close(handle)
-        await self._remove_if_void(handle.file)
+        await self.remove_if_void(handle.file)
 
-    async def _remove_if_void(self, file: IncomingFile) -> None:
+    async def remove_if_void(self, file: IncomingFile) -> None:
         """Remove a file that nobody has open and that only stands in the way of the pack of its name.
 
         Nothing was written to it: the listed pack shows again. Or the pack was verified by another way, so that its
@@ -181,7 +181,7 @@ class Handover:
         for file in self._files.all():
             try:
                 await self._hand_over_if_whole(file)
-                await self._remove_if_void(file)
+                await self.remove_if_void(file)
             except (GtfsError, OSError) as error:
                 log.warning("cannot take in %s: %s", os.fsdecode(file.name or b"a removed file"), error)
 

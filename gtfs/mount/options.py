@@ -22,12 +22,12 @@ from gtfs.pack.limits import GIB, MIB
 _YEAR_S: Final = 365 * 24 * 3600.0
 
 _IGNORED: Final = frozenset(
-    """auto noauto user nouser users group owner _netdev nofail defaults suid dev exec async atime diratime relatime
-    norelatime strictatime nostrictatime iversion noiversion mand nomand silent loud nosuid nodev fsname subtype
-    comment""".split()  # noqa: SIM905  a list of words is easier to read than of strings
+    """auto noauto user nouser users group owner _netdev nofail defaults suid dev exec async atime diratime
+    nodiratime relatime norelatime strictatime nostrictatime lazytime nolazytime iversion noiversion mand nomand silent
+    loud nosuid nodev symfollow nosymfollow fsname subtype comment""".split()  # noqa: SIM905  a list of words is easier to read
 )
-_KERNEL: Final = frozenset(("noexec", "noatime", "nodiratime", "sync", "dirsync"))  # handed on as they are
-_TAKES_BACK: Final = {"exec": "noexec", "atime": "noatime", "diratime": "nodiratime", "async": "sync"}
+_KERNEL: Final = frozenset(("noexec", "noatime", "sync", "dirsync"))  # libfuse 3.14 takes no more
+_TAKES_BACK: Final = {"exec": "noexec", "atime": "noatime", "async": "sync"}
 _YES: Final = frozenset(("yes", "true", "on", "1"))
 _NO: Final = frozenset(("no", "false", "off", "0"))
 _TIME: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([smhd])?\Z", re.IGNORECASE)
@@ -214,7 +214,7 @@ def read_options(text: str, table: Mapping[str, Option] = OWN) -> defaultdict[ty
             kernel[name] = parse_flag(value, name)
         elif name in _TAKES_BACK:
             kernel[_TAKES_BACK[name]] = not parse_flag(value, name)
-        elif name not in _IGNORED and not name.startswith("x-"):
+        elif name not in _IGNORED and not name.startswith(("x-", "X-")):
             raise BadMountOption(_unknown(name, value, table))
     if kernel:
         found[MountOptions]["kernel"] = tuple(flag for flag, on in kernel.items() if on)

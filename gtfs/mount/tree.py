@@ -93,10 +93,11 @@ class PackSource(Protocol):
     def rows(self, after_row: int, limit: int) -> Sequence[PackFields]:
         """At most ``limit`` packs of rows greater than ``after_row``, in row order; an empty list ends the listing."""
 
-    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int, waits: bool) -> bytes:
         """Exactly ``length`` verified bytes (the mount never asks past the end).
 
-        ``read_ahead`` is how many bytes after them this reader will probably want. May be cancelled at any await.
+        ``read_ahead`` is how many bytes after them this reader will probably want. Unless it ``waits``, what is not
+        here any more is `NotLocal`. May be cancelled at any await.
         Raises `ReadTimedOut`, `NotLocal`, `PackGone` or another `GtfsError`.
         """
 

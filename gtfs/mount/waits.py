@@ -9,7 +9,9 @@ sleep until the connection to the kernel is closed. Trio loop only.
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,10 +19,12 @@ from typing import Final, TypeVar
 import trio
 
 from gtfs.errors import Blame, GtfsError
+from gtfs.mount.mountpoint import BACKGROUND
 from gtfs.mount.tree import ReadTimedOut
 
 T = TypeVar("T")
 
+USER_READS: Final = BACKGROUND + BACKGROUND // 2  # of one user at once, of the 2 * BACKGROUND that are answered
 _LOOK_S: Final = 0.2  # how often the readers of what waits are looked at
 _AGAIN_S: Final = 1.0  # in which the kernel's second try of a read that failed comes
 _ENDING: Final = sum(
@@ -44,6 +48,15 @@ class ReaderStopped(GtfsError):
 
     def __init__(self) -> None:
         super().__init__("the reader was interrupted")
+
+
+class TooManyReads(GtfsError):
+    """So many reads of this user wait already that another one would keep other users waiting (EAGAIN)."""
+
+    fault = Blame.BUSY
+
+    def __init__(self, uid: int) -> None:
+        super().__init__(f"{USER_READS} reads of user {uid} wait already")
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,7 @@ class Waits:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._waits: set[_Wait] = set()
+        self._reads: Counter[int] = Counter()  # under way, by user
         self._some = trio.Event()
         self._closed = False
 
@@ -125,9 +139,22 @@ class Waits:
             if not self._waits:
                 self._some = trio.Event()
 
-    def of(self, pid: int) -> FileWaits:
-        """Those of a file that the process ``pid`` opens."""
-        return FileWaits(self, pid)
+    def of(self, pid: int, uid: int) -> FileWaits:
+        """Those of a file that the process ``pid`` of the user ``uid`` opens."""
+        return FileWaits(self, pid, uid)
+
+    @contextmanager
+    def reading(self, uid: int) -> Iterator[None]:
+        """Within is one read of this user; raises `TooManyReads`."""
+        if self._reads[uid] >= USER_READS:
+            raise TooManyReads(uid)
+        self._reads[uid] += 1
+        try:
+            yield
+        finally:
+            self._reads[uid] -= 1
+            if not self._reads[uid]:
+                del self._reads[uid]
 
     async def run(self, fetch: Callable[[], Awaitable[T]], pid: int = 0) -> T:
         """What ``fetch`` returns, for the reader ``pid`` (0: unknown).
@@ -171,8 +198,9 @@ class FileWaits:
     nothing but our answer ends. That one fails at once: else each read would wait twice as long as it may.
     """
 
-    def __init__(self, waits: Waits, pid: int) -> None:
+    def __init__(self, waits: Waits, pid: int, uid: int) -> None:
         self._waits = waits
+        self._uid = uid
         self._thread = pid  # that opened the file
         self._pid: int | None = None  # its process
         self._failed = range(0)
@@ -185,11 +213,12 @@ class FileWaits:
         return self._waits.closed
 
     async def run_here(self, fetch: Callable[[], Awaitable[T]]) -> T:
-        """See `Waits.run_here`."""
-        return await self._waits.run_here(fetch)
+        """See `Waits.run_here`; raises `TooManyReads`, too."""
+        with self._waits.reading(self._uid):
+            return await self._waits.run_here(fetch)
 
     async def run(self, fetch: Callable[[], Awaitable[T]], wanted: range = range(0)) -> T:
-        """What ``fetch`` returns, the bytes ``wanted`` of the file; raises what `Waits.run` does."""
+        """What ``fetch`` returns, the bytes ``wanted`` of the file; raises as `Waits.run`, and `TooManyReads`."""
         if self._failure is not None and wanted.start in self._failed:
             if trio.current_time() - self._failed_at < _AGAIN_S:
                 raise self._failure
@@ -198,7 +227,8 @@ class FileWaits:
         if self._pid is None:
             self._pid = living_process(self._thread)
         try:
-            return await self._waits.run(fetch, living_process(self._pid))
+            with self._waits.reading(self._uid):
+                return await self._waits.run(fetch, living_process(self._pid))
         except (ReadTimedOut, ReaderStopped) as failure:
             self._failed, self._failed_at, self._failure = wanted, trio.current_time(), failure
             raise

@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from gtfs.ids import OBJECT_FORMATS, ObjectId
 from gtfs.ingest.lost import absent, rely_on_others
 from gtfs.layout import Layout
 from gtfs.repo.repository import GitMissing, Repository
-from gtfs.repo.unpack import kept_marks, release
+from gtfs.repo.unpack import release
 from gtfs.repo.upkeep import MANY_TIMES, repack
 from gtfs.state.belief import Belief, keep_ring
 from gtfs.state.config import Config, sweep_config
@@ -129,16 +130,20 @@ def was_removed(repository: Repository) -> bool:
         return False
 
 
-def is_to_end(repository: Repository, *, keeps_reels: bool) -> bool:
+def is_to_end(repository: Repository, marks: Sequence[Path], *, keeps_reels: bool) -> bool:
     """Whether a fetch, this one or one before it that was cut short, has left something for `end`."""
     has_reels = not keeps_reels and bool(repository.layout.reel_names())
-    return repository.layout.index.exists() and (has_reels or bool(kept_marks(repository)))
+    return repository.layout.index.exists() and (has_reels or bool(marks))
 
 
-def end(repository: Repository, *, keeps_reels: bool) -> None:
-    """Once git has moved its refs: its housekeeping may have what came, and the reels go. Raises `Busy`, OSError."""
+def end(repository: Repository, marks: Sequence[Path], *, keeps_reels: bool) -> None:
+    """Once git has moved its refs: its housekeeping may have what came, and the reels go. Raises `Busy`, OSError.
+
+    ``marks``: the `.keep` files that were there when it was told what may be had. They go also where a node has the
+    clone, which makes no refs and would keep them for as long as it runs.
+    """
+    release(marks)
     with State(repository) as state:
-        release(kept_marks(repository))
         if not keeps_reels:
             shed_reels(state)
         repacked = repack(repository, times=MANY_TIMES)  # under the lock: who opens the state next sweeps its files

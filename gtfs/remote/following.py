@@ -10,26 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import trio
 
 from gtfs.catalogue.accept import WrongSigner
 from gtfs.catalogue.document import Catalogue
 from gtfs.cli.work.running import raise_file_limit
-from gtfs.cli.work.signals import end_signals, ended_by
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import DhtFeed, Feed, FileFeed
 from gtfs.ids import OBJECT_FORMATS
 from gtfs.ingest.refoffers import RefOffer, needing_packs
 from gtfs.node.node import Node
-from gtfs.node.nursery import cancelled, first_error, open_flat_nursery
+from gtfs.node.nursery import cancelled
 from gtfs.node.opening import bring_believed, open_source
 from gtfs.node.options import NodeOptions
 from gtfs.node.progress import open_shown_progress
@@ -38,10 +36,12 @@ from gtfs.remote.consent import Consent
 from gtfs.remote.progress import FetchProgress
 from gtfs.remote.protocol import Options, RefList, Want
 from gtfs.remote.settings import RemoteSettings
+from gtfs.remote.withgit import ask_with_git, run_with_git
 from gtfs.repo.repository import Repository
+from gtfs.repo.unpack import kept_marks
 from gtfs.repo.work import Work
 from gtfs.state.belief import Belief
-from gtfs.state.control import Tell, ask_node
+from gtfs.state.control import Tell
 from gtfs.state.divergence import why_all_stay
 from gtfs.state.lock import Busy
 from gtfs.state.nearby import places_beside, take_nearby
@@ -54,8 +54,6 @@ from gtfs.swarm.session import open_session
 
 _SHOWN = 5  # refs that are named, of those with one reason
 _NO_REF = "no ref stands at it; a feed gives refs, with all that they reach: git fetch, and it is here if it is in them"
-
-T = TypeVar("T")
 
 
 class FeedFailed(GtfsError):
@@ -106,6 +104,7 @@ class Following:
         self._unjudged: frozenset[bytes] = frozenset()  # refs that git has heard of before they could be judged
         self._git: Repository | None = None  # in which git runs, once its state is there: git makes no other of it then
         self._clone: Repository | None = None  # where the state is
+        self._marks: list[Path] = []  # of packs whose objects this git, or one before it, may make refs to
         self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
 
     # -- list ---------------------------------------------------------------------------------------------------
@@ -121,12 +120,15 @@ class Following:
                 "(git remote set-url --push NAME URL), and it is published from there"
             )
         git = clone.find_clone()
+        refusal = None if git is None else self._refusal(git)
         with self._consent.explained():
-            found = None if git is None else self._ask_again(git)
+            found = None if git is None or refusal is not None else self._ask_again(git)
             if found is None:
                 self._belief = self._believe_first()
-                if git is None or not self._is_to_begin(git, self._belief.accepted.catalogue):
+                if git is None or not self._is_to_begin(git, self._belief.accepted.catalogue, may=refusal is None):
                     return self._as_listed(self._belief.accepted.catalogue)
+                if refusal is not None:
+                    raise refusal
                 self._begin(git, self._belief)
                 found = self._ask_again(git)
         assert git is not None and found is not None
@@ -138,9 +140,17 @@ class Following:
         self._tell_held_back(found.offered)
         return found.refs
 
+    def _refusal(self, git: Repository) -> clone.NotAClone | None:
+        """Why git, where it runs, may have no more of a feed than to hear of its refs, as by ls-remote."""
+        try:
+            clone.refuse_part(git)
+            clone.has_catalogue(self._state_of(git))
+        except clone.NotAClone as refusal:
+            return refusal
+        return None
+
     def _ask_again(self, git: Repository) -> JudgedRefs | None:
         """What the state that follows this feed has after a poll; None if there is none yet."""
-        clone.refuse_part(git)
         repository = self._state_of(git)
         if not clone.has_catalogue(repository):
             return None
@@ -155,7 +165,7 @@ class Following:
 
     def _believe_first(self) -> Belief:
         try:
-            belief = _run(self._first)
+            belief = run_with_git(self._first)
         except WrongSigner as e:
             if self._another is None or self._consent.has_asked:
                 raise
@@ -168,13 +178,15 @@ class Following:
     def _state_of(self, git: Repository) -> Repository:
         return state_of(git, self._feed) if self._another is None else other(git, self._feed)
 
-    def _is_to_begin(self, repository: Repository, catalogue: Catalogue) -> bool:
+    def _is_to_begin(self, repository: Repository, catalogue: Catalogue, *, may: bool) -> bool:
         """Whether refs are to be judged before git hears of them: where it may ask us for nothing, as it has what they
-        name from elsewhere, and where their policy asks for more than the catalogue's word."""
+        name from elsewhere, and, if it ``may`` ask us at all, where their policy asks for more than the catalogue's
+        word."""
         if repository.fmt is not catalogue.object_format:  # git clone makes it over once it has heard the format
             return False
         tips = list(dict.fromkeys(catalogue.refs.values()))
-        return bool(needing_packs(catalogue.refs, (), catalogue.policy)) or clone.has_any(repository, tips)
+        is_more_asked = may and bool(needing_packs(catalogue.refs, (), catalogue.policy))
+        return is_more_asked or clone.has_any(repository, tips)
 
     def _as_listed(self, catalogue: Catalogue) -> RefList:
         self._unjudged = needing_packs(catalogue.refs, (), catalogue.policy)
@@ -216,6 +228,9 @@ class Following:
         git = self._git or clone.find_clone()
         if git is None:
             raise NotFetched("git has named no repository to fetch into")
+        refusal = self._refusal(git)
+        if refusal is not None:
+            raise refusal
         if self._belief is not None:
             self._begin(git, self._belief)
         self._clone = repository = self._state_of(git)
@@ -271,9 +286,10 @@ class Following:
 
     def end(self) -> None:
         """After git has moved its refs."""
-        if self._clone is not None and clone.is_to_end(self._clone, keeps_reels=self._settings.keeps_reels):
-            with contextlib.suppress(Busy):  # somebody has begun to seed it, or to fetch again: he ends it
-                clone.end(self._clone, keeps_reels=self._settings.keeps_reels)
+        keeps_reels = self._settings.keeps_reels
+        if self._clone is not None and clone.is_to_end(self._clone, self._marks, keeps_reels=keeps_reels):
+            with contextlib.suppress(Busy):  # somebody seeds it, or fetches again: its reels are his
+                clone.end(self._clone, self._marks, keeps_reels=keeps_reels)
 
     def give_up(self) -> None:
         """When it failed: what git clone could not remove, as it was still being written, goes with the rest."""
@@ -295,20 +311,22 @@ class Following:
         self, repository: Repository, work: Callable[[Repository], Awaitable[JudgedRefs]], tell: Tell
     ) -> JudgedRefs:
         """By this process once nobody else has the clone, or by the node that runs on it."""
-        while True:
+        found: JudgedRefs | None = None
+        while found is None:
             try:
-                return _run(work, repository)
+                found = run_with_git(work, repository)
             except Busy as e:
                 found = self._ask_running(repository, tell)
-                if found is not None:
-                    return found
-                clone.wait_turn(repository.layout, e)
+                if found is None:
+                    clone.wait_turn(repository.layout, e)
+        self._marks = kept_marks(repository)  # what comes from now on is for another git
+        return found
 
     def _ask_running(self, repository: Repository, tell: Tell) -> JudgedRefs | None:
         """What the node that has the clone says after a sync, None where none answers; raises `FeedFailed`."""
         root = repository.state_directory
-        done = ask_node(root, {"do": "sync"}, tell)
-        said = None if done is None else ask_node(root, {"do": "offer"}, tell)
+        done = ask_with_git(root, {"do": "sync"}, tell)
+        said = None if done is None else ask_with_git(root, {"do": "offer"}, tell)
         if done is None or said is None:
             return None
         errors = {feed["feed"]: feed["error"] for feed in done["feeds"]}
@@ -368,31 +386,3 @@ def _grouped(reasons: dict[bytes, str]) -> list[str]:
         f"{', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if names[_SHOWN:] else ''}: {why}"
         for why, names in groups.items()
     ]
-
-
-def _run(work: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Trio, until git goes away, a signal comes, or it is done."""
-
-    async def main() -> T:
-        # Ctrl-C, too, as one of the signals: it comes with the end of git, and must not be raised within the end.
-        ends = [number for number in end_signals() if signal.getsignal(number) is not signal.SIG_IGN]
-        async with ended_by(*ends), open_flat_nursery() as nursery:
-            nursery.start_soon(_end_with_git)
-            try:
-                return await work(*args)
-            finally:
-                nursery.cancel_scope.cancel()
-
-    try:
-        return trio.run(main)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-async def _end_with_git() -> None:
-    """Git says nothing while it waits for us: that its end can be read means that it has gone."""
-    try:
-        await trio.lowlevel.wait_readable(sys.stdin.fileno())
-    except OSError:  # a file, as a test or a curious user has it
-        return
-    raise KeyboardInterrupt

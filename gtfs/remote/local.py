@@ -57,10 +57,15 @@ def _environment(service: str) -> dict[str, str]:
 
 
 def _refuse_follower(local: LocalRepository) -> None:
-    """Raise `PushRefused` for a mirror: its refs are where a catalogue has them."""
+    """Raise `PushRefused` for a mirror: its refs are where a catalogue has them.
+
+    What another user keeps to himself is not ours to judge by: who may push there git and its hooks say.
+    """
     layout = Layout.in_repository(local.git_directory)
     try:
         advice = push_advice(layout)
+    except PermissionError:
+        return
     except OSError as e:
         raise BadAddress(f"{layout.followed}: {e.strerror}") from None
     if advice is not None and _sign_key(local.git_directory) is None:

@@ -29,10 +29,11 @@ _EXECUTABLE: Final = b"100755"
 _TARGET_BYTES: Final = 4095  # PATH_MAX
 _NEVER: Final = frozenset({b"", b".", b"..", b".git"})
 FILES: Final = 1_000_000  # of a commit, and directories: ten times as many as Linux has
-DEPTH: Final = 256  # directories in each other: a limit bounds those of a pack, and Python removes no thousand of them
+DEPTH: Final = 256  # directories in each other: a limit bounds those of a pack, and few programs remove a thousand
 LISTED_BYTES: Final = 256 << 20  # of git's list of them
 _LIST_CPU_S: Final = 120  # a million take some seconds
 _LOOK_S: Final = 0.5
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK: Final = 4096  # bytes that the smallest file takes
 
 
@@ -166,6 +167,64 @@ def check_out(
     except MissingObject as error:
         raise CannotCheckOut(f"git lacks the object {error.oid.hex()}; gtfs fsck --repair fetches it again") from None
     _sync(into)
+
+
+def take_away(directory: Path) -> None:
+    """Remove what `check_out` made, or a version of gtfs that knew no `DEPTH`; as much as can be, then raises OSError.
+
+    No link is followed. Python's rmtree calls itself for each directory in another, and ends at a thousand.
+    """
+    troubles: list[OSError] = []
+    fd = os.open(directory, _DIRECTORY)
+    names: list[str] = []  # of those from the top down to the one that is at hand
+    left: list[list[str]] = [[]]  # directories that are still in the top, and in each of these
+    try:
+        _empty(fd, left[0], troubles)
+        while left[-1] or names:
+            if left[-1]:
+                with _noting(troubles):
+                    name = left[-1].pop()
+                    fd = _go(fd, name)
+                    names.append(name)
+                    left.append([])
+                    _empty(fd, left[-1], troubles)
+            else:
+                left.pop()
+                fd = _go(fd, "..")
+                with _noting(troubles):
+                    os.rmdir(names.pop(), dir_fd=fd)
+    finally:
+        os.close(fd)
+    with _noting(troubles):
+        directory.rmdir()
+    if troubles:
+        raise troubles[0]
+
+
+def _go(fd: int, name: str) -> int:
+    to = os.open(name, _DIRECTORY, dir_fd=fd)
+    os.close(fd)
+    return to
+
+
+def _empty(fd: int, directories: list[str], troubles: list[OSError]) -> None:
+    """Remove all but the directories in one, whose names it adds."""
+    with os.scandir(fd) as found:
+        entries = list(found)
+    for entry in entries:
+        with _noting(troubles):
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=fd)
+
+
+@contextlib.contextmanager
+def _noting(troubles: list[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        troubles.append(error)
 
 
 def _directories(files: Mapping[bytes, TreeFile]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ git is the second opinion and brings SHA-1 collision detection. One thread at a 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -72,7 +73,7 @@ def unpack(
     packs.mkdir()
     try:
         _index(repository, batch, quarantine, largest_bytes, levels, skipped)
-        return publish_packs(packs, repository.objects / "pack", keep=True)
+        return publish_packs(packs, repository.objects / "pack", keep=_mark(repository))
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
 
@@ -123,18 +124,18 @@ def _index(
         raise GitRefused(why.removeprefix("error: "), lacks_objects=any(words in why for words in _LACKING))
 
 
-def publish_packs(packs: Path, objects_pack: Path, *, keep: bool = False) -> list[Path]:
+def publish_packs(packs: Path, objects_pack: Path, *, keep: bytes | None = None) -> list[Path]:
     """Move the packs in ``packs`` to ``objects_pack``, durably; raises OSError.
 
-    With ``keep`` each has a `.keep` file before it is there, so that no git throws away what no ref holds yet: gives
-    those files, for `release` once refs do.
+    With ``keep`` each has a `.keep` file that says so before it is there, so that no git throws away what no ref holds
+    yet: gives those files, for `release` once refs do.
     """
     objects_pack.mkdir(exist_ok=True)
     kept = []
-    for pack in packs.glob("*.pack") if keep else ():
+    for pack in packs.glob("*.pack"):
         mark = objects_pack / (pack.stem + KEEP_SUFFIX)
-        if not mark.exists():  # somebody's own stays
-            pack.with_suffix(KEEP_SUFFIX).write_bytes(_KEEP_MARK)
+        if keep is not None and not mark.exists():  # somebody's own stays
+            pack.with_suffix(KEEP_SUFFIX).write_bytes(keep)
             kept.append(mark)
     rank = {KEEP_SUFFIX: 0, ".pack": 1, ".rev": 2, ".idx": 3}
     files = sorted((f for f in packs.iterdir() if f.suffix in rank), key=lambda f: rank[f.suffix])
@@ -146,12 +147,18 @@ def publish_packs(packs: Path, objects_pack: Path, *, keep: bool = False) -> lis
     return kept
 
 
+def _mark(repository: Repository) -> bytes:
+    """What its `.keep` files say; those of a publisher beside others, who has the objects of their clone, name him."""
+    is_beside = repository.objects.is_symlink()
+    return _KEEP_MARK + (os.fsencode(repository.path.name) + b"\n" if is_beside else b"")
+
+
 def kept_marks(repository: Repository) -> list[Path]:
-    """The `.keep` files of ours: of a batch on its way, or what a crash left."""
-    found = []
+    """Its own `.keep` files: of a batch on its way, or what a crash left."""
+    mark_text, found = _mark(repository), []
     for mark in sorted((repository.objects / "pack").glob("*" + KEEP_SUFFIX)):
         with contextlib.suppress(FileNotFoundError):
-            if mark.read_bytes() == _KEEP_MARK:
+            if mark.read_bytes() == mark_text:
                 found.append(mark)
     return found
 

@@ -17,6 +17,7 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import sync_directory
 from gtfs.feed import Feed, parse_feed
 from gtfs.repo.repository import BadRepository, Repository, create_repository
+from gtfs.repo.unpack import kept_marks, release
 from gtfs.state.config import BadConfig, Config
 from gtfs.state.lock import Lock
 from gtfs.state.source import default_mirror
@@ -75,6 +76,7 @@ def set_aside(clone: Repository, keys: Collection[str]) -> None:
             )
         place = other(clone, parse_feed(source))
         make(clone, place)
+        release(kept_marks(clone))  # nobody would know them as his
         clone.layout.root.rename(place.layout.root)
         sync_directory(clone.path)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from gtfs.durable import TEMPORARY_PREFIX, replace_file, sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.ids import ObjectId
-from gtfs.repo.checkout import Former, check_out, list_files
+from gtfs.repo.checkout import Former, check_out, list_files, take_away
 from gtfs.repo.history import read_commit, read_places
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
@@ -274,7 +273,8 @@ class _Checkout:
         try:
             yield directory
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                take_away(directory)
 
     def lead_to(self, version: str) -> None:
         """Let PATH lead to the files of a commit, in one step; raises OSError."""
@@ -319,4 +319,5 @@ class _Checkout:
     def _sweep(self, *, is_strict: bool = False) -> None:
         """Remove what is no version; what cannot be is a trouble that stops nothing but ``is_strict``."""
         for left in self.beside.glob(f"{_MAKING}*"):
-            shutil.rmtree(left, ignore_errors=not is_strict)
+            with contextlib.nullcontext() if is_strict else contextlib.suppress(OSError):
+                take_away(left)

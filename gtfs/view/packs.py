@@ -204,7 +204,7 @@ class Packs:
         torrent = self._swarm.reel(reel.id)
         return 0 if torrent is None else torrent.local_bytes(offset, size)
 
-    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0) -> bytes:
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int = 0, waits: bool = True) -> bytes:
         """See `mount.tree.PackSource`; raises `ReadTimedOut`, `NotLocal`, `PackGone`, `LostBytes`."""
         while True:
             row = self._state.index.packs.get(oid)
@@ -213,7 +213,7 @@ class Packs:
             # Sealing moves packs out of the open reel, whose offsets are then used again, and merging out of reels that
             # go: what was read, or was not there to be read, counts only if the pack is still where it was.
             try:
-                data = await self._read_row(row, offset, length, read_ahead)
+                data = await self._read_row(row, offset, length, read_ahead, waits)
             except (GtfsError, OSError):
                 if self._stays(row):
                     raise
@@ -225,7 +225,7 @@ class Packs:
         now = self._state.index.packs.get(row.oid)
         return now is not None and (now.reel, now.offset) == (row.reel, row.offset)
 
-    async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int) -> bytes:
+    async def _read_row(self, row: PackRow, offset: int, length: int, read_ahead: int, waits: bool) -> bytes:
         assert row.offset is not None
         reel = None if row.reel is None else self._reel(row.reel)
         if reel is None:
@@ -235,15 +235,19 @@ class Packs:
             now = self._reel(reel.id)
             # A cache may have let go of it meanwhile: then these may be the zeros of a hole.
             whole_still = now is not None and now.is_whole
-            return data if whole_still else await self._read_row(row, offset, length, read_ahead)
+            return data if whole_still else await self._read_row(row, offset, length, read_ahead, waits)
         torrent = self._swarm.reel(reel.id)
         is_here = torrent is not None and torrent.local_bytes(row.offset + offset, length) == length
-        if row.stage == "unpacked":  # git has it: what leaves a cache while it is read may be with nobody else
+        is_in_git = row.stage == "unpacked"  # what leaves a cache while it is read may be with nobody else
+        if is_in_git or not waits:
             here = None
             if torrent is not None and is_here:
                 here = await self._swarm.read_here(torrent, row.offset + offset, length)
-            return await self._read_made(row, offset, length) if here is None else here
-        if torrent is None:
+            if here is not None:
+                return here
+            if is_in_git:
+                return await self._read_made(row, offset, length)
+        if torrent is None or not waits:
             raise NotLocal
         # Read-ahead ends with the pack: what follows in the reel is another file.
         read_ahead = max(0, min(read_ahead, row.size - offset - length))

@@ -391,7 +391,7 @@ def test_the_end_of_a_fetch_repacks_while_nobody_may_sweep_and_no_pack_is_missed
             pass
 
     while_it_works(monkeypatch, another_begins)
-    clone.end(repository, keeps_reels=True)
+    clone.end(repository, (), keeps_reels=True)
     assert count(repository) < 10
     with State(repository) as state:
         monkeypatch.setattr(lost, "absent", never)

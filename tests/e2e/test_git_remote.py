@@ -116,6 +116,23 @@ def test_a_clone_is_a_seed_for_the_next_one(clones: Clones) -> None:
     clones.check(clone)
 
 
+def test_what_came_while_a_node_has_the_clone_is_gits_once_git_has_it(clones: Clones) -> None:
+    house, clone = clones.house, clones.clone()
+    log = house.root / "seed.log"
+    options = f"listen=127.0.0.1:0,nodht,nolsd,peer=127.0.0.1:{clones.seed.port}"
+    with log.open("wb") as out:
+        seeding = house.start(["gtfs", "seed", clone, "-o", options], out=out)
+    wait_for(lambda: b"on port" in log.read_bytes(), log.read_text())
+    new = house.commit(clones.publisher, "news", {"news": b"new\n"})
+    clones.publish()
+    clones.run("-C", clone, "fetch", "--quiet")
+    assert house.git(clone, "rev-parse", "origin/main") == new
+    assert list((clone / ".git" / "objects" / "pack").glob("*.keep")) == []
+    seeding.terminate()
+    assert seeding.wait() == 0
+    clones.check(clone)
+
+
 def test_work_trees_share_one_node(clones: Clones) -> None:
     house, clone = clones.house, clones.clone()
     other = house.root / "other"

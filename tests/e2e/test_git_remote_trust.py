@@ -309,6 +309,27 @@ def test_a_git_that_is_killed_while_it_waits_for_its_turn_leaves_no_helper_behin
         wait_for(lambda: not _left(clones.house.root), "the helper ended")
 
 
+def test_a_git_that_is_killed_while_a_running_node_syncs_leaves_no_helper_behind(clones: Clones) -> None:
+    house, clone = clones.house, clones.clone()
+    clones.seed.unmount()
+    log = house.root / "seed.log"
+    with log.open("wb") as out:
+        options = "listen=127.0.0.1:0,nodht,nolsd,read_timeout=1h"  # it would wait for peers for twice as long
+        seeding = house.start(["gtfs", "seed", clone, "-o", options], out=out)
+    wait_for(lambda: b"on port" in log.read_bytes(), log.read_text())
+    house.commit(clones.publisher, "news", {"news": b"new\n"})
+    clones.publish()  # nobody is there to give it
+    held = clone / ".git" / "gtfs" / "catalogue" / "latest.asc"
+    process = house.start(["git", "-C", clone, "fetch"])
+    wait_for(lambda: held.read_bytes() == clones.catalogue.read_bytes(), "the node follows what git asked it for")
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    wait_for(lambda: not _left(house.root), "the helper ended")
+    seeding.terminate()
+    assert seeding.wait() == 0
+
+
 def test_two_fetches_at_once_in_one_clone_and_two_clones_of_one_source_end_well(clones: Clones) -> None:
     house, clone = clones.house, clones.house.root / "c"
     clones.run("init", "--quiet", "-b", "main", clone)

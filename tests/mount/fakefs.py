@@ -117,7 +117,7 @@ class Store:
         found = (self.info_by_row(r) for r in range(after_row + 1, after_row + 1 + limit))
         return [i for i in found if i is not None]
 
-    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int) -> bytes:
+    async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int, waits: bool) -> bytes:
         _, data, _, stage, _ = self.packs[self.rows_of[oid] - 1]
         self.reads.append((oid.hex(), offset, length, read_ahead))
         kind = data[12:40].split(b" ")[0]
@@ -244,7 +244,7 @@ class Store:
         return b"ok"
 
     async def slow(self) -> bytes:
-        return await self.read(make_pack(b"slow remote")[0], 0, 10, read_ahead=0)
+        return await self.read(make_pack(b"slow remote")[0], 0, 10, read_ahead=0, waits=True)
 
     async def ranged(self, offset: int, length: int) -> bytes:
         return (b"0123456789" * 10_000)[offset : offset + length]

@@ -12,6 +12,8 @@ from pathlib import Path
 import fakefs as program
 from waiting import WAIT_S, wait_for
 
+from gtfs.mount import options
+
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
@@ -72,6 +74,22 @@ def test_libfuses_own_reason_reaches_the_user(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, env=ENV)
     assert "MountpointError: cannot mount on" in done.stderr and "no_such_flag" in done.stderr
+
+
+def test_libfuse_takes_what_is_handed_on_to_the_kernel(tmp_path):
+    mountpoint = tmp_path / "dir"
+    mountpoint.mkdir()
+    script = (
+        "import pyfuse3\nfrom pathlib import Path\n"
+        "from gtfs.mount import options\nfrom gtfs.mount.lifetime import _mount\n"
+        "wanted = options.MountOptions(kernel=tuple(options._KERNEL))\n"
+        f"_mount(pyfuse3.Operations(), Path({str(mountpoint)!r}), wanted, 'x')\n"
+        "print(Path('/proc/self/mounts').read_text())\npyfuse3.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, env=ENV)
+    assert done.returncode == 0, done.stderr
+    [shown] = [{*line.split()[3].split(",")} for line in done.stdout.splitlines() if str(mountpoint) in line]
+    assert shown >= options._KERNEL
 
 
 def test_a_daemon_returns_when_the_mount_stands_and_ends_with_it(tmp_path):

@@ -318,3 +318,12 @@ def test_append_and_posix_fallocate_work(fake_mount):
     os.posix_fallocate(fd, 0, 100_000)
     assert os.fstat(fd).st_size == 100_000
     os.close(fd)
+
+
+def test_a_truncation_to_nothing_by_name_leaves_a_listed_pack_as_it_is(fake_mount):
+    m = fake_mount()
+    place = m.dir / name_of(b"offline remote")
+    before = place.stat()
+    os.truncate(place, 0)
+    after = place.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size) and before.st_size

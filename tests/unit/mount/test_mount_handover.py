@@ -219,3 +219,31 @@ async def test_what_is_whole_since_it_was_cut_is_taken_in_though_its_writer_keep
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     assert sink.queued == [files.path(handle.file)]
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+async def test_a_truncation_by_name_leaves_nothing_empty_before_a_listed_pack(
+    is_listed: bool, sink: Sink, files: IncomingFiles, intake: Handover
+) -> None:
+    changes = Changes(None, files, intake, None)  # type: ignore[arg-type]  # not asked for names
+    sink.stage = "remote" if is_listed else None
+    if is_listed:
+        with pytest.raises(OSError, match="anew"):
+            await intake.begin_anew(PackInfo(1, OID, 100, 0, "remote", 0))  # then the kernel looks the name up again
+        found = files.get(NAME)
+        assert found is not None
+    else:
+        found = await left(files, NAME, b"some")
+    await changes._truncate(found, 0, None)
+    assert (files.get(NAME) is None) is is_listed
+    assert sink.directory.joinpath(os.fsdecode(NAME)).exists() is not is_listed
+
+
+async def test_a_truncation_to_nothing_takes_no_name_from_who_has_it_open(
+    sink: Sink, files: IncomingFiles, intake: Handover
+) -> None:
+    sink.stage = "remote"
+    handle = await write(files, NAME, b"some")
+    changes = Changes(None, files, intake, None)  # type: ignore[arg-type]  # not asked for names
+    await changes._truncate(handle.file, 0, WrittenHandle(handle, files, intake, lambda: None))
+    assert files.get(NAME) is handle.file

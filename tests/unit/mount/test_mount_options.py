@@ -24,6 +24,8 @@ def test_no_options_are_the_defaults():
 def test_what_fstab_says_for_everybody_is_ignored():
     text = "rw,_netdev,noauto,auto,user,users,nofail,exec,suid,dev,nosuid,nodev,relatime,x-systemd.automount,defaults"
     assert options(text) == MountOptions()
+    text = "lazytime,nodiratime,nosymfollow,symfollow,X-mount.mkdir=0755,x-gvfs-show,comment=ours,group,owner,silent"
+    assert options(text) == MountOptions()
 
 
 def test_the_mounts_own_options_are_parsed():
@@ -48,9 +50,9 @@ def test_a_flag_is_off_with_a_word_for_no(word):
 
 @pytest.mark.parametrize(
     "text",
-    ["nonsense", "peers=x", "ro=perhaps", "ro=", "noexec=x", "uid", "uid=", "uid=-1", "uid=x", "uid=4294967295",
-     "gid=99999999999", "read_timeout=soon", "read_timeout=", "read_timeout=0", "read_timeout=999d", "read_ahead=1X",
-     "read_ahead=2G", "incoming_limit=-1", "incoming_limit=0"],
+    ["nonsense", "remount", "loop", "peers=x", "ro=perhaps", "ro=", "noexec=x", "uid", "uid=", "uid=-1", "uid=x",
+     "uid=4294967295", "gid=99999999999", "read_timeout=soon", "read_timeout=", "read_timeout=0", "read_timeout=999d",
+     "read_ahead=1X", "read_ahead=2G", "incoming_limit=-1", "incoming_limit=0"],
 )  # fmt: skip
 def test_unknown_options_and_values_are_refused_as_usage_errors(text):
     with pytest.raises(BadMountOption) as caught:

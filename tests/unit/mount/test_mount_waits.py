@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import errno
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import trio
 import trio.testing
 
-from gtfs.mount.tree import ReadTimedOut
-from gtfs.mount.waits import MountClosing, Waits
+from gtfs.ids import ObjectId
+from gtfs.mount.errnos import errno_of
+from gtfs.mount.handles import PackHandle
+from gtfs.mount.tree import NotLocal, PackInfo, PackSource, ReadTimedOut
+from gtfs.mount.waits import USER_READS, MountClosing, TooManyReads, Waits
 
 
 def test_bytes_that_are_let_go_of_while_they_are_read_are_waited_for_no_longer_than_others() -> None:
     async def main() -> None:
-        waits = Waits(60.0).of(0)
+        waits = Waits(60.0).of(0, 1000)
         for run in (waits.run, waits.run_here):
             start = trio.current_time()
             with pytest.raises(ReadTimedOut, match="60 s"):
@@ -31,8 +38,52 @@ def test_what_is_here_is_read_though_the_mount_goes_away() -> None:
     async def main() -> None:
         waits = Waits(60.0)
         waits.close()
-        assert await waits.of(0).run_here(fetch) == b"here"
+        assert await waits.of(0, 1000).run_here(fetch) == b"here"
         with pytest.raises(MountClosing):
-            await waits.of(0).run(fetch)
+            await waits.of(0, 1000).run(fetch)
+
+    trio.run(main)
+
+
+def test_what_a_cache_lets_go_of_after_an_open_is_waited_for_only_as_long_as_somebody_reads() -> None:
+    asked: list[bool] = []
+
+    async def read(_oid: ObjectId, _offset: int, _length: int, *, read_ahead: int, waits: bool) -> bytes:
+        asked.append(waits)
+        if not waits:
+            raise NotLocal
+        ours.close()  # as when a killed reader is found
+        return await trio.sleep_forever()
+
+    ours = Waits(60.0)
+    source = cast(PackSource, SimpleNamespace(read=read))
+    handle = PackHandle.opened(source, ours.of(0, 1000), PackInfo(1, ObjectId(bytes(20)), 30, 0, "verified", 30), 0)
+
+    async def main() -> None:
+        with pytest.raises(MountClosing):
+            await handle.read(0, 10)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert asked == [False, True]
+
+
+def test_the_reads_of_one_user_leave_others_room() -> None:
+    async def here() -> bytes:
+        return b"here"
+
+    async def main() -> None:
+        waits = Waits(60.0)
+        greedy, other = waits.of(0, 1000), waits.of(0, 1001)
+        async with trio.open_nursery() as nursery:
+            for number in range(USER_READS):
+                nursery.start_soon(greedy.run if number % 2 else greedy.run_here, trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            for run in (greedy.run, greedy.run_here):
+                with pytest.raises(TooManyReads, match="of user 1000 wait already") as refused:
+                    await run(here)
+                assert errno_of(refused.value) == errno.EAGAIN
+            assert await other.run(here) == await other.run_here(here) == b"here"
+            nursery.cancel_scope.cancel()
+        assert await greedy.run(here) == b"here"
 
     trio.run(main)

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What git is told of what it wants, and that a conversation needs no signal to end by."""
+"""What git is told of what it wants."""
 
 from __future__ import annotations
-
-import signal
 
 import pytest
 
 from gtfs.ids import SHA1, ObjectId
 from gtfs.ingest.refoffers import RefOffer
-from gtfs.remote.following import JudgedRefs, NotFetched, _check_wants, _run
+from gtfs.remote.following import JudgedRefs, NotFetched, _check_wants
 from gtfs.remote.protocol import RefList, Want
 
 A, B = (ObjectId(byte * 20) for byte in (b"\xaa", b"\xbb"))
@@ -45,12 +43,3 @@ def test_a_ref_that_is_held_back_has_its_own_reason() -> None:
 def test_an_object_at_which_no_ref_stands_is_no_want_of_a_feed() -> None:
     with pytest.raises(NotFetched, match="no ref stands at it"):
         _check_wants([Want(B, B.hex().encode())], judged())
-
-
-def test_a_fetch_goes_on_where_every_signal_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_IGN)
-
-    async def work() -> int:
-        return 7
-
-    assert _run(work) == 7

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from gtfs.mount.tree import NotLocal
 from gtfs.reel.index import Index, LocalPack, ReelPack
 from gtfs.view.news import News
 from gtfs.view.packs import Packs
@@ -76,3 +77,15 @@ def test_what_leaves_the_cache_while_it_is_read_comes_from_git(index, monkeypatc
         made.write(bytes(range(30)))
         monkeypatch.setattr(packs, "_make", lambda row: made)
         assert trio.run(packs.read, oid(0), 10, 5) == bytes(range(10, 15))
+
+
+def test_who_waits_for_nothing_gets_nothing_of_what_a_cache_has_let_go_of(index):
+    partial = index.reels.put("1" * 64, b"1" * 20, 100, 1, 1, "partial")
+    index.packs.put_reel_rows(partial, [ReelPack(oid(0), 30, b"0" * 32, 0)], 5)
+
+    async def look():
+        packs = Packs(SimpleNamespace(index=index), Leaving(), News(index))
+        with pytest.raises(NotLocal):
+            await packs.read(oid(0), 10, 5, waits=False)
+
+    trio.run(look)
