@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 _MOST_ALONE: Final = 32  # packs that it does not have; to write it costs git about as much as one batch
 _MOST_BYTES: Final = 128 << 20  # of the packs' indexes; git needs about twice that, 62 bytes an object (facts.md)
+
+
+def joined(sizes: Iterable[int]) -> int:
+    """Of so many packs, by the bytes of their indexes from the smallest on, one index has room."""
+    return sum(total <= _MOST_BYTES for total in accumulate(sizes))
 
 
 class JoinedIndex:
@@ -65,5 +71,4 @@ class JoinedIndex:
             with contextlib.suppress(FileNotFoundError):
                 sizes[index.name] = index.stat().st_size
         names = sorted(sizes, key=sizes.__getitem__)
-        fit = sum(total <= _MOST_BYTES for total in accumulate(sizes[name] for name in names))
-        return names[:fit]
+        return names[: joined(sizes[name] for name in names)]

@@ -22,6 +22,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.repo.joinedindex import joined
 from gtfs.repo.moving import LOCK
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 from gtfs.repo.unpack import publish_packs
@@ -29,8 +30,9 @@ from gtfs.repo.unpack import publish_packs
 log = logging.getLogger(__name__)
 
 
-# As many packs as git would let be are a reason also where somebody waits: a multi-pack-index leads through fewer, and
-# to write those of a first sync again took a third of the sync.
+# So many times the packs that git would let be are a reason also where somebody waits: a multi-pack-index leads through
+# fewer, and to write those of a first sync again took a third of the sync. It leads through no more than it has room
+# for: beside it each pack costs each object a look, half of a sync of 35 million objects.
 MANY_TIMES: Final = 8
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
@@ -51,11 +53,16 @@ class Repacked(NamedTuple):
 class _Pack(NamedTuple):
     stem: Path  # without a suffix
     size: int  # bytes
-    objects: int  # about, by the size of its index
+    index_bytes: int
 
     @property
     def name(self) -> str:
         return self.stem.name + ".pack"
+
+    @property
+    def objects(self) -> int:
+        """About."""
+        return self.index_bytes // _INDEX_BYTES
 
 
 def sweep_repacking(repository: Repository) -> None:
@@ -66,12 +73,14 @@ def sweep_repacking(repository: Repository) -> None:
 def repack(repository: Repository, stop: Callable[[], bool] = lambda: False, *, times: int = 1) -> Repacked | None:
     """Make one of the small packs if there are more than git would let be; gives what came of it, often nothing.
 
-    ``times`` as many are let be: `MANY_TIMES` where somebody waits. Raises `GitFailed`, OSError (a full disk); then,
-    and after ``stop``, nothing has changed.
+    ``times`` as many are let be: `MANY_TIMES` where somebody waits, if one index leads through them. Raises
+    `GitFailed`, OSError (a full disk); then, and after ``stop``, nothing has changed.
     """
     packs = _own_packs(repository)
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
-    if len(packs) < 2 or repository.is_partial() or not _is_many(repository, len(packs) / times):
+    if len(packs) < 2 or repository.is_partial():
+        return None
+    if not _is_many(repository, max(len(packs) / times, _alone(packs))):
         return None
     small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
@@ -112,6 +121,12 @@ def _few(packs: Sequence[_Pack]) -> int:
     return bisect_right(list(accumulate(pack.objects for pack in packs)), _MOST)
 
 
+def _alone(packs: Sequence[_Pack]) -> int:
+    """How many of these a multi-pack-index has no room for, although they could become fewer."""
+    small = sorted(pack.index_bytes for pack in packs if pack.objects < _MOST)
+    return len(small) - joined(small)
+
+
 def _own_packs(repository: Repository) -> list[_Pack]:
     """Those that may be repacked, the smallest first."""
     try:
@@ -126,7 +141,7 @@ def _own_packs(repository: Repository) -> list[_Pack]:
             continue
         with contextlib.suppress(FileNotFoundError):
             size = files[stem + ".pack"].stat().st_size
-            packs.append(_Pack(file.with_name(stem), size, file.stat().st_size // _INDEX_BYTES))
+            packs.append(_Pack(file.with_name(stem), size, file.stat().st_size))
     return sorted(packs, key=lambda pack: (pack.size, pack.stem))
 
 

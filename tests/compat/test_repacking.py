@@ -21,11 +21,11 @@ from gtfs.node.node import open_node
 from gtfs.node.options import NodeOptions
 from gtfs.node.upkeep import Upkeep
 from gtfs.remote import clone
-from gtfs.repo import upkeep
+from gtfs.repo import joinedindex, upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
-from gtfs.repo.upkeep import repack
+from gtfs.repo.upkeep import MANY_TIMES, repack
 from gtfs.state.fsck import check
 from gtfs.state.lock import Busy
 from gtfs.state.state import State
@@ -137,6 +137,18 @@ def test_no_pack_gets_more_objects_than_memory_is_for(many: Repository, monkeypa
     monkeypatch.setattr(upkeep, "_MOST", 1)
     assert repacked(many) == 0
     many.git("fsck", "--full")
+
+
+def test_packs_that_one_index_has_no_room_for_are_many_sooner(
+    many: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert repack(many, times=MANY_TIMES) is None
+    monkeypatch.setattr(joinedindex, "_MOST_BYTES", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "_MOST", 1)  # none of them can become fewer
+        assert repack(many, times=MANY_TIMES) is None
+    assert repack(many, times=MANY_TIMES) is not None
+    assert count(many) < 10
 
 
 def test_git_sees_nothing_but_the_packs_that_become_one(
