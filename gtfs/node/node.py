@@ -63,7 +63,7 @@ from gtfs.state.describe import describe_refreshed
 from gtfs.state.divergence import Divergence
 from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
-from gtfs.state.freshness import Refreshed, refresh, take_freshness
+from gtfs.state.freshness import Refreshed, draw_freshness, keep_freshness, take_freshness
 from gtfs.state.initialise import answer_init
 from gtfs.state.rewind import describe_races
 from gtfs.state.ring import answer as answer_trust
@@ -181,9 +181,13 @@ class Node:
         self.news.wanted.grow()
 
     async def refresh(self, days: int, key: Fingerprint | None) -> Refreshed:
-        """Sign that the held catalogue is still the newest."""
+        """Sign that the held catalogue is still the newest; others write while somebody types a passphrase."""
         followed = has_followed(self.state)
-        done = await self._writing.run(refresh, self.state, days, key)
+        drawn = await self._writing.run(draw_freshness, self.state, days, key)
+        if isinstance(drawn, Refreshed):
+            return drawn
+        document = await trio.to_thread.run_sync(drawn.sign)
+        done = await self._writing.run(keep_freshness, self.state, drawn, document)
         if done.is_new:
             self._freshened(followed and self.state.config.sign_key() is None)
         return done
