@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ _PEERS = 10
 
 
 _ANSWER_S = 30.0  # so long a node may think; a monitor must not hang with it
+_STUCK_S = 60.0  # so long a look at a disk may take; that of a node ends before
 _AT_ONCE = 16
 
 
@@ -96,31 +97,56 @@ def _thresholds(spans: dict[str, float | None]) -> Thresholds:
 
 
 def _judge_daemons(thresholds: Thresholds) -> list[RepositoryHealth]:
-    """Those that the running daemon has: each is asked itself, and of those that do not run it says why."""
+    """Those that the running daemon has: each is asked itself, and of what does not run it says why."""
     from gtfs.daemon.asking import NoDaemon, ask_daemon, places_to_ask
-    from gtfs.overview.health import unanswered
+    from gtfs.overview.health import stopped, unanswered
 
     try:
         places = places_to_ask(os.environ, is_root=os.geteuid() == 0)
-        members = ask_daemon(places, {"do": "list"}, timeout_s=_ANSWER_S)["repositories"]
+        told = ask_daemon(places, {"do": "list"}, timeout_s=_ANSWER_S)
     except NoDaemon as error:
         raise NoDaemon(f"{error}, or name a repository: gtfs status REPO") from None
+    members = told["repositories"]
     running = {member["name"]: Path(member["directory"]) for member in members if member["stage"] == "running"}
     judged = _judge_all(list(running.values()), thresholds, list(running))
     others = [member for member in members if member["name"] not in running]
-    return judged + [
-        unanswered(m["name"], m["trouble"] or "it is being opened", is_damaged=m["damaged"]) for m in others
-    ]
+    judged += [unanswered(m["name"], m["trouble"] or "it is being opened", is_damaged=m["damaged"]) for m in others]
+    return judged + stopped(told["collections"])
 
 
 def _judge_all(
     targets: Sequence[Path], thresholds: Thresholds, names: Sequence[str] | None = None
 ) -> list[RepositoryHealth]:
-    """Every target judged, the same way as a running node's page does."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Every target judged, the same way as a running node's page does; one whose disk hangs is waited for in vain."""
+    from gtfs.overview.health import unanswered
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(partial(_judge, thresholds), targets, names or [None] * len(targets)))
+    known: Sequence[str | None] = names or [None] * len(targets)
+    every = list(zip(targets, known, strict=True))
+    found: list[RepositoryHealth | Exception | None] = [None] * len(every)
+    slots, threads = threading.Semaphore(_AT_ONCE), []
+
+    def judge(number: int) -> None:
+        try:
+            found[number] = _judge(thresholds, *every[number])
+        except Exception as error:  # noqa: BLE001  it is raised again
+            found[number] = error
+        finally:
+            slots.release()
+
+    for number in range(len(every)):
+        slots.acquire(timeout=_STUCK_S)  # who hangs keeps a slot, so another takes its place
+        # The program does not wait for them as it ends.
+        threads.append(threading.Thread(target=judge, args=(number,), daemon=True))
+        threads[-1].start()
+    end_s = time.monotonic() + _STUCK_S
+    for thread in threads:
+        thread.join(max(0.0, end_s - time.monotonic()))
+    judged = []
+    for (target, name), one in zip(every, found, strict=True):
+        if isinstance(one, Exception):
+            raise one
+        judged.append(one or unanswered(name or str(target), f"its disk did not answer within {_STUCK_S:.0f} s"))
+    return judged
 
 
 def _judge(thresholds: Thresholds, target: Path, name: str | None) -> RepositoryHealth:

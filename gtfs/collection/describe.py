@@ -49,6 +49,6 @@ def describe_kept(name: str, places: CollectionPlaces) -> dict[str, Any]:
         held = StatementStore(places.layout.catalogue, read_collection, read_only=True).highest()
     kind = "manifest" if held is None else "collection"
     return {
-        "name": name, "source": None, "kind": kind, "trouble": None,
+        "name": name, "source": None, "kind": kind, "stage": None, "trouble": None,
         **describe_held(held), **describe_record(record, found),
     }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.collection.document import REEL_DIGITS, RepositoryEntry, Signing, feeds_of, plain_description
-from gtfs.collection.wanted import check_name
+from gtfs.collection.wanted import NamePlaces, check_name
 from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, ObjectFormat
 from gtfs.layout import Layout
@@ -59,11 +59,17 @@ def stamp_of(git_dir: Path) -> Stamp | None:
 
 
 def find_published(
-    top: Path, feeds: tuple[str, ...], include: Sequence[str], exclude: Sequence[str], known: Lines | None = None
+    top: Path,
+    feeds: tuple[str, ...],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    known: Lines | None = None,
+    listed: Collection[str] = (),
 ) -> FoundRepositories:
     """All below ``top`` whose names fit; ``feeds`` have `NAME_MARK` where a name goes. Raises OSError.
 
-    What is ``known`` from the last time, and has published nothing since, is not read again.
+    What is ``known`` from the last time, and has published nothing since, is not read again. Of names that cannot lie
+    beside each other those that are ``listed`` stay, else the first.
     """
     found = FoundRepositories()
     lines: Lines = {}
@@ -90,6 +96,16 @@ def find_published(
             continue
         found.entries.append(entry[0])
         found.repositories[name] = Repository(git_dir, entry[1])
+    places, entries = NamePlaces(), found.entries
+    found.entries = []
+    for one in sorted(entries, key=lambda one: (one.name not in listed, one.name)):
+        why = places.why_not(one.name)
+        if why is not None:
+            found.left_out[one.name] = why
+            del found.repositories[one.name]
+            continue
+        places.add(one.name)
+        found.entries.append(one)
     found.entries.sort(key=lambda entry: entry.name)
     if known is not None:
         known.clear()

@@ -171,9 +171,10 @@ def publish_collection(
     places, settings = CollectionPlaces.of_publisher(directory), read_settings(directory)
     out = directory if settings.out is None else Path(settings.out)
     with _one_at_a_time(places, waits=not by_daemon):
-        found = find_published(directory, settings.feeds, settings.include, settings.exclude, known)
         store, now_s = _store(places), int(time.time())
         held = store.highest()
+        listed = frozenset() if held is None else frozenset(entry.name for entry in held.catalogue.entries)
+        found = find_published(directory, settings.feeds, settings.include, settings.exclude, known, listed)
         new = _next(settings, held, found.entries, now_s)
         if settings.repositories is not None and not dry_run:  # there is a daemon to ring it
             bell_key = make_feed_key(places.layout.bell_key)

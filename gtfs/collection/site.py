@@ -20,7 +20,7 @@ from gtfs.collection.found import Stamp
 from gtfs.collection.places import COLLECTION_FILE, CollectionPlaces
 from gtfs.collection.publisher import NoCollection, PublisherSettings, held_collection, read_settings
 from gtfs.collection.ready import make_ready
-from gtfs.collection.wanted import WantedRepository, escaped
+from gtfs.collection.wanted import BadRepositoryName, NamePlaces, WantedRepository, escaped
 from gtfs.errors import GtfsError
 from gtfs.state.private import check_private
 
@@ -55,6 +55,7 @@ class PublishedSite:
         self._below = Below()
         self._owners = OthersAllowed()
         self._runs: dict[str, tuple[Path, int]] = {}
+        self._taken = NamePlaces()  # of those that run, or are listed and still there
         self._troubles: dict[str, str] = {}  # why others are not made ready
 
     def look(self) -> SiteLook:
@@ -76,6 +77,8 @@ class PublishedSite:
         gone = [name for name, place in self._runs.items() if self._place(name) != place]
         for name in gone:
             del self._runs[name]
+        listed = () if self.held is None else (each.name for each in self.held.catalogue.entries)
+        self._taken = NamePlaces([*self._runs, *(name for name in listed if name in below.ready)])
         self._troubles = {name: why for name, why in self._troubles.items() if name in below.ready}
         return SiteLook(bool(gone), is_other_list, is_news or bool(gone))
 
@@ -112,8 +115,12 @@ class PublishedSite:
                 place = self._place(name)
                 if place is None or self._own is None:
                     continue
+                why = self._taken.why_not(name)
+                if why is not None:
+                    raise BadRepositoryName(why)
                 if make_ready(self.settings.directory, name, place[0], self._own, makes=makes):
                     self._runs[name] = place
+                    self._taken.add(name)
                 self._troubles.pop(name, None)
             except (GtfsError, OSError) as error:
                 self._troubles[name] = str(error)

@@ -13,6 +13,8 @@ from gtfs.errors import Blame, GtfsError
 
 _COMPONENT_BYTES = 200  # a file system takes 255, and suffixes are added
 _NAME_BYTES = 1000
+_ALIKE = "differs only by case, form or .git from"
+_WITHIN = "lies within"
 BY_COLLECTION = "collection "  # and its name: the origin of a repository that one brought
 
 
@@ -61,10 +63,41 @@ def place_of(name: str) -> tuple[str, ...]:
     return tuple(part.removesuffix(".git") for part in unicodedata.normalize("NFC", name).casefold().split("/"))
 
 
+class NamePlaces:
+    """Names that can lie beside each other on every disk."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._at: dict[tuple[str, ...], str] = {}
+        self._above: dict[tuple[str, ...], str] = {}  # one that lies in there
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """One more."""
+        place = place_of(name)
+        self._at[place] = name
+        self._above |= {place[:depth]: name for depth in range(1, len(place))}
+
+    def why_not(self, name: str) -> str | None:
+        """Why another one cannot lie beside these, which may have it already; None if it can."""
+        place = place_of(name)
+        beside, within = self._at.get(place), self._above.get(place)
+        above = next((self._at[p] for d in range(1, len(place)) if (p := place[:d]) in self._at), None)
+        if beside == name:
+            return None
+        for other, how in ((beside, _ALIKE), (above, _WITHIN), (within, "has within it")):
+            if other is not None:
+                return f"it {how} {other!a}, and such names cannot both be those of directories; rename one of them"
+        return None
+
+
 def check_names(names: Iterable[str]) -> None:
     """Each one, and that they can lie beside each other; raises `BadRepositoryName`."""
     places = sorted((place_of(check_name(name)), name) for name in names)
     for (place, name), (other, next_name) in pairwise(places):
         if other[: len(place)] == place:
-            how = "lies within" if len(other) > len(place) else "differs only by case, form or .git from"
-            raise BadRepositoryName(f"{next_name!a} {how} {name!a}; such names cannot both be those of directories")
+            how = _WITHIN if len(other) > len(place) else _ALIKE
+            raise BadRepositoryName(
+                f"{next_name!a} {how} {name!a}; such names cannot both be those of directories: who makes the list has "
+                "to rename one of them"
+            )

@@ -22,6 +22,7 @@ from gtfs.daemon.roster import Roster
 from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.node.bell import Bell
+from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.saidonce import SaidOnce
 from gtfs.node.sparing import ListedVersion
 from gtfs.swarm.feeds import FeedPoller
@@ -82,7 +83,10 @@ class CollectionFollower:
         errors = [self._trouble, *(report.error for report in reports)]
         errors += [] if self._collection is None else [self._collection.trouble()]
         trouble = next((error for error in errors if error is not None), None)
-        return {**out, "name": self.settings.name, "source": self.settings.source, "trouble": trouble}
+        stage = "trouble" if self._collection is None else "running"
+        return {
+            **out, "name": self.settings.name, "source": self.settings.source, "stage": stage, "trouble": trouble
+        }  # fmt: skip
 
     def listed(self, directory: Path) -> ListedVersion | None:
         """What the list says of a mirror's repository; None unless it counts, and its source answered of late."""
@@ -111,7 +115,7 @@ class CollectionFollower:
             with self.scope:
                 await self._wait_opened()
                 assert self._poller is not None and self._bell is not None
-                async with trio.open_nursery() as nursery:
+                async with open_flat_nursery() as nursery:
                     nursery.start_soon(self._bell.run_task)
                     nursery.start_soon(self._poller.poll_task)
                     nursery.start_soon(self._look_task)

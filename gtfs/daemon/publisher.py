@@ -25,6 +25,7 @@ from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.node.bell import Bell
 from gtfs.node.noticing import Ear, Noticing
+from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.publishing import wait_quiet
 from gtfs.node.saidonce import SaidOnce
 from gtfs.state.config import Gathering
@@ -78,8 +79,8 @@ class CollectionPublisher:
 
     def describe(self) -> dict[str, Any]:
         """As ``gtfs seed list --json`` has it."""
-        found = self._site.describe()
-        return {**found, "trouble": next(iter(self._trouble.values()), found["trouble"])}
+        found, stage = self._site.describe(), "trouble" if self._trouble else "running"
+        return {**found, "stage": stage, "trouble": next(iter(self._trouble.values()), found["trouble"])}
 
     async def look(self) -> None:
         """Let the directory be looked at soon, and what failed be tried again."""
@@ -95,7 +96,7 @@ class CollectionPublisher:
         """Publish it until it is cancelled."""
         try:
             with self.scope:
-                async with trio.open_nursery() as nursery:
+                async with open_flat_nursery() as nursery:
                     nursery.start_soon(self._bell.run_task)
                     nursery.start_soon(self._look_task)
                     nursery.start_soon(self._publish_task)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,12 +18,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import trio
 
 from gtfs.collection.wanted import WantedRepository
+from gtfs.daemon.forks import with_forks
+from gtfs.daemon.resting import Resting
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
 from gtfs.ids import SHA1
-from gtfs.layout import Layout, fork_of
 from gtfs.node.inboxwatch import watch_inbox_task
-from gtfs.node.memory import give_back
 from gtfs.node.node import Node
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.node.opening import open_source
@@ -48,7 +48,8 @@ AT_ONCE = 8  # repositories that are being opened; the others wait
 FIRST_S = 10.0  # before the second try; twice as long before each further one
 LONGEST_S = 3600.0
 BUSY_S = 60.0  # at most, for one that another process has: it may end at any moment
-REST_EVERY_S = 15.0  # what was not used for so long, or twice as long, is closed
+LEAVE_S = 60.0  # in which one of those that are to end does: git and the swarm have time; then others do not wait
+REREAD_S = 10.0  # for one that takes up its settings once it is its turn to write: then the next is told
 
 Stage = Literal["waiting", "starting", "running", "trouble"]
 
@@ -73,6 +74,17 @@ class NodeEnded(GtfsError):
         )
 
 
+class NodeStays(GtfsError):
+    """A node that is to end does not; its repository stays its own until it has."""
+
+    fault = Blame.BUSY
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it was to end and has not for {LEAVE_S:.0f} s, as if a disk does not answer; it goes on until it has"
+        )
+
+
 class OwnOptions(NamedTuple):
     """What words of ``-o`` say about one repository."""
 
@@ -94,6 +106,8 @@ class RosterMember:
     ended: trio.Event = field(default_factory=trio.Event)
     tried: trio.Event = field(default_factory=trio.Event)  # it runs, or was found not to
     again: trio.Event = field(default_factory=trio.Event)  # somebody says that it may be better now
+    stays: bool = False  # it was to end, and nobody waits for it any more
+    then: WantedRepository | None = None  # what is to run of its name once it has ended all the same
 
     async def asked(self, work: Callable[[Node], Awaitable[T]]) -> T:
         """What ``work`` gives of the node, as a part of its run: it ends before the node lets go of its repository.
@@ -140,21 +154,8 @@ class RosterMember:
             "stage": self.progress,
             "trouble": None if self.trouble is None else trouble_text(self.trouble),
             "damaged": self.trouble is not None and is_damage(self.trouble),
-            "tries": self.tries,
+            "tries": 0 if self.progress == "running" else self.tries,
         }
-
-
-def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]:
-    """Each, and beside it what is offered from there (design.md §12), if anything was."""
-    for one in wanted:
-        yield one
-        try:
-            fork = fork_of(git_dir_at(one.directory))
-            is_published = fork.is_dir() and Layout.in_repository(fork).latest.exists()
-        except (GtfsError, OSError):  # that is for whoever opens the repository
-            continue
-        if is_published:
-            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork, repository=None)
 
 
 def trouble_text(error: GtfsError | OSError) -> str:
@@ -191,9 +192,12 @@ class Roster:
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
-        self._resting = trio.Lock()  # while a thread goes through the states of all nodes: none closes
+        self._one_ended = trio.Event()
+        self.resting = Resting(self.nodes)
         self._said = SaidOnce(log)
+        self._faults = SaidOnce(log)
         self.listed: Callable[[WantedRepository], ListedVersion | None] = lambda _wanted: None
+        self.collections: Callable[[], list[dict[str, Any]]] = list  # that the daemon follows and publishes
 
     def members(self) -> list[RosterMember]:
         """By name."""
@@ -206,21 +210,34 @@ class Roster:
     async def want(self, wanted: Iterable[WantedRepository]) -> None:
         """Run these, with what is offered from them, and no others: what is as it was goes on undisturbed.
 
-        Returns when those that leave have ended.
+        Returns when those that leave have ended, or do not: then what is to run in their place begins once they have.
         """
         by_name = {repository.name: repository for repository in with_forks(wanted)}
         # Of those that were to leave already, whoever wanted it may have hung up.
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted or m.scope.cancel_called]
         for member in leaving:
             member.scope.cancel()
+        is_late = False
         for member in leaving:
-            await member.ended.wait()
+            while not (is_late or member.stays or member.ended.is_set()):
+                with trio.move_on_after(LEAVE_S) as waited:
+                    await self._one_ended.wait()
+                is_late = waited.cancelled_caught
+        for member in leaving:
+            if not member.ended.is_set():
+                member.stays, member.then = True, by_name.get(member.wanted.name)
+                member.trouble, member.progress = NodeStays(), "trouble"
+                member.tried.set()
+                self._said.warn(member.wanted.name, f"{member.trouble}; the others go on")
         for name, repository in by_name.items():
             if name not in self._members:
-                member = self._members[name] = RosterMember(repository)
-                self._nursery.start_soon(self._keep_task, member)
-            else:
+                self._begin(repository)
+            elif not self._members[name].stays:
                 self._members[name].wanted = repository  # it may have been said elsewhere
+
+    def _begin(self, wanted: WantedRepository) -> None:
+        member = self._members[wanted.name] = RosterMember(wanted)
+        self._nursery.start_soon(self._keep_task, member)
 
     def try_again(self) -> None:
         """Who waits after a failure is tried now."""
@@ -232,37 +249,29 @@ class Roster:
         """Each node takes up what has changed in its settings, and who waits after a failure is tried again."""
         self.try_again()
         for member in self.members():
-            node = member.node
-            if node is None:
-                continue
-            try:
-                await member.asked(lambda node: node.reread())
-            except NodeEnded:
-                continue
-            except (GtfsError, OSError) as e:
-                log.error("the settings of %s stay as they were: %s", node.state.repository.path, trouble_text(e))
-            except Exception:  # it is not to end the others
-                log.exception("%s: a fault of gtfs, as its settings were read again", member.wanted.name)
-            else:
-                log.info("the settings of %s were read again", node.state.repository.path)
+            if member.node is not None and member.nursery is not None:
+                ended = trio.Event()
+                member.nursery.start_soon(self._reread_task, member.node, ended)
+                with trio.move_on_after(REREAD_S):
+                    await ended.wait()
+
+    async def _reread_task(self, node: Node, ended: trio.Event) -> None:
+        path = node.state.repository.path
+        try:
+            await node.reread()
+        except (GtfsError, OSError) as e:
+            log.error("the settings of %s stay as they were: %s", path, trouble_text(e))
+        except Exception:  # it is not to end the node
+            log.exception("%s: a fault of gtfs, as its settings were read again", path)
+        else:
+            log.info("the settings of %s were read again", path)
+        finally:
+            ended.set()
 
     async def wait_tried(self) -> None:
         """Return once each that is here now runs, or was found not to."""
         for member in self.members():
             await member.tried.wait()
-
-    async def rest_task(self) -> None:
-        """Let nodes that have nothing to do give back what they hold open; one timer for all of them."""
-        while True:
-            await trio.sleep(REST_EVERY_S)
-            async with self._resting:
-                await trio.to_thread.run_sync(_rest, self.nodes())
-
-    async def _wait_rested(self) -> None:
-        """Return when nobody looks at the state of a node any more that has ended."""
-        with trio.CancelScope(shield=True):
-            async with self._resting:
-                pass
 
     async def _keep_task(self, member: RosterMember) -> None:
         """From one try to the next, until it is not wanted any more."""
@@ -278,6 +287,12 @@ class Roster:
                 del self._members[member.wanted.name]
             member.tried.set()
             member.ended.set()
+            self._one_ended.set()
+            self._one_ended = trio.Event()
+            if member.stays:
+                self._said.is_over(member.wanted.name)
+            if member.then is not None:
+                self._begin(member.then)
 
     async def _try(self, member: RosterMember) -> None:
         """Run the node; returns when it cannot."""
@@ -290,7 +305,7 @@ class Roster:
         except Exception as error:
             if not self._goes_on:
                 raise
-            log.exception("%s: a fault of gtfs", member.wanted.name)
+            self._faults.fault(member.wanted.name, error)
             self._is_in_trouble(member, NodeFault(error))
         finally:
             member.node = None
@@ -314,12 +329,13 @@ class Roster:
             async with self._starts:
                 member.progress = "starting"
                 node = await self._open(member.wanted, stack)
-                stack.push_async_callback(self._wait_rested)
+                stack.push_async_callback(self.resting.leave, node)
             async with open_flat_nursery() as nursery:
                 await nursery.start(node.run_task)
                 nursery.start_soon(watch_inbox_task, node.state, node.options)
                 member.node, member.nursery = node, nursery
-                member.trouble, member.tries, member.progress = None, 0, "running"
+                member.trouble, member.progress = None, "running"
+                began_s = trio.current_time()
                 member.again = trio.Event()
                 self._said.is_over(name)
                 member.tried.set()
@@ -327,6 +343,9 @@ class Roster:
                     await trio.sleep_forever()
                 finally:  # nothing begins any more
                     member.node = member.nursery = None
+                    if trio.current_time() - began_s >= LONGEST_S:  # else what ends it again and again takes all time
+                        member.tries = 0
+                        self._faults.is_over(name)
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
         given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up
@@ -343,17 +362,6 @@ class Roster:
             await node.reel_torrents.encode()
         await node.follower.join()
         return node
-
-
-def _rest(nodes: Iterable[Node]) -> None:
-    is_much = False
-    for node in nodes:
-        try:
-            is_much |= node.state.rest()
-        except Exception:  # it is not to end the others
-            log.exception("%s: what it had open was not given back", node.state.repository.path)
-    if is_much:
-        give_back()
 
 
 def _find(wanted: WantedRepository) -> tuple[Source, bool]:

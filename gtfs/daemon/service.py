@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -18,7 +18,7 @@ from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_di
 from gtfs.daemon.following import CollectionFollower
 from gtfs.daemon.places import Places
 from gtfs.daemon.publisher import CollectionPublisher
-from gtfs.daemon.roster import Roster, RosterMember, fault_of, trouble_text
+from gtfs.daemon.roster import FIRST_S, LONGEST_S, NodeFault, Roster, RosterMember, fault_of, trouble_text
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
 from gtfs.node.node import Node
@@ -29,6 +29,7 @@ from gtfs.state.source import find_source
 
 log = logging.getLogger(__name__)
 
+_Follower = CollectionFollower | CollectionPublisher
 _MAY_PASS = (Blame.NETWORK, Blame.BUSY, Blame.SYSTEM)  # what was added stays although it does not run yet
 
 
@@ -42,6 +43,18 @@ class NoSuchRepository(GtfsError):
     """It is not this daemon's, or not to be removed this way."""
 
     fault = Blame.USAGE
+
+
+class CollectionFault(NamedTuple):
+    """How a collection ended that nobody told to: why, and how many times in a row it did."""
+
+    text: str
+    times: int
+
+    @property
+    def rest_s(self) -> float:
+        """Before it is tried again."""
+        return min(FIRST_S * (1 << min(self.times - 1, 16)), LONGEST_S)
 
 
 class Service:
@@ -64,8 +77,9 @@ class Service:
         self._added = added
         self._roster = roster
         self._nursery = nursery
-        self._followers: dict[str, CollectionFollower | CollectionPublisher] = {}
-        roster.listed = self._listed
+        self._followers: dict[str, _Follower] = {}
+        self._faults: dict[str, CollectionFault] = {}  # the last one of each collection's name
+        roster.listed, roster.collections = self._listed, self.collections
         self._one = trio.Lock()
         self._following = trio.Lock()
         self._reading = trio.Lock()
@@ -102,8 +116,11 @@ class Service:
         self._tell_troubles()
         await self._follow(self.configuration.collections)
         for follower in list(self._followers.values()):
-            await follower.look()
-            follower.hurry()
+            try:
+                await follower.look()
+                follower.hurry()
+            except Exception:  # it is not to end the others
+                log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
         await self._fill()
         await self._roster.reread()
         log.info("the configuration was read again: %d repositories", len(self._roster.members()))
@@ -112,11 +129,14 @@ class Service:
         for trouble in self.configuration.troubles:
             log.error("%s (nothing of this file counts, the others do)", trouble)
 
-    async def _follow(self, collections: tuple[FollowSettings | PublishSettings, ...]) -> None:
+    async def _follow(
+        self, collections: tuple[FollowSettings | PublishSettings, ...], again: _Follower | None = None
+    ) -> None:
+        """Follow and publish these, and no others; of those that a fault has ended only ``again``, or all, anew."""
         by_name = {settings.name: settings for settings in collections}
         async with self._following:
             for name, follower in list(self._followers.items()):
-                has_ended = follower.scope.cancel_called or follower.ended.is_set()
+                has_ended = follower.scope.cancel_called or (follower.ended.is_set() and again in (None, follower))
                 if by_name.get(name) != follower.settings or has_ended:
                     follower.scope.cancel()
                     await follower.ended.wait()  # the next one reads what this one writes
@@ -124,21 +144,37 @@ class Service:
             for name, settings in by_name.items():
                 if name not in self._followers:
                     follower = self._follower_of(settings)
-                    await follower.open()
+                    fault: Exception | None = None
+                    try:
+                        await follower.open()
+                    except Exception as error:  # noqa: BLE001  as one of its run
+                        fault = error
                     self._followers[name] = follower  # and runs, as whoever asked for it may hang up in between
-                    self._nursery.start_soon(self._run_task, follower)
+                    self._nursery.start_soon(self._run_task, follower, fault)
 
-    async def _run_task(self, follower: CollectionFollower | CollectionPublisher) -> None:
-        """A fault in one collection ends nothing else."""
+    async def _run_task(self, follower: _Follower, fault: Exception | None) -> None:
+        """A fault in one collection ends nothing else: it is tried again, less and less often."""
+        name, began_s = follower.settings.name, trio.current_time()
         try:
+            if fault is not None:
+                raise fault
             await follower.run_task()
-        except Exception:
-            log.exception(
-                "collection %s is left as it is until the settings are read again (SIGHUP): a fault of gtfs",
-                follower.settings.name,
-            )
+            return
+        except Exception as error:  # noqa: BLE001  of one collection
+            what, before = f"collection {name} ended, and is tried again", self._faults.get(name)
+            if before is None or trio.current_time() - began_s >= LONGEST_S:
+                self._said.is_over(what)
+                before = CollectionFault("", 0)
+            now = self._faults[name] = CollectionFault(str(NodeFault(error)), before.times + 1)
+            self._said.fault(what, error)
+        finally:
+            follower.ended.set()
+        await trio.sleep(now.rest_s)
+        if self._followers.get(name) is follower:  # else it was tried meanwhile
+            await self._follow(self.configuration.collections, follower)
+            await self._fill()
 
-    def _follower_of(self, settings: FollowSettings | PublishSettings) -> CollectionFollower | CollectionPublisher:
+    def _follower_of(self, settings: FollowSettings | PublishSettings) -> _Follower:
         roster = self._roster
         if isinstance(settings, PublishSettings):
             return CollectionPublisher(settings, roster.session, roster.shared.noticing, self._fill)
@@ -149,6 +185,14 @@ class Service:
         name = wanted.origin.removeprefix(BY_COLLECTION)
         follower = None if name == wanted.origin else self._followers.get(name)
         return follower.listed(wanted.directory) if isinstance(follower, CollectionFollower) else None
+
+    def collections(self) -> list[dict[str, Any]]:
+        """As ``gtfs seed list --json`` has them."""
+        return [self._describe(follower) for follower in self._followers.values()]
+
+    def _describe(self, follower: _Follower) -> dict[str, Any]:
+        fault = self._faults.get(follower.settings.name) if follower.ended.is_set() else None
+        return follower.describe() | ({} if fault is None else {"stage": "trouble", "trouble": fault.text})
 
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""
@@ -180,7 +224,7 @@ class Service:
     async def _asked_list(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return {
             "repositories": [member.describe() for member in self._roster.members()],
-            "collections": [follower.describe() for follower in self._followers.values()],
+            "collections": self.collections(),
             "troubles": [
                 *map(str, self.configuration.troubles),
                 *(f"{what}: {reason}" for what, reason in self._left_out.items()),
@@ -219,7 +263,7 @@ class Service:
         if member is None:
             why = next((reason for what, reason in self._left_out.items() if what.startswith(f"{name} of ")), None)
             raise NoSuchRepository(f"{name} does not run: {why or 'this daemon reads another gtfs.conf'}")
-        if member.node is None and member.tried.is_set():
+        if member.node is None and member.tried.is_set() and not member.stays:
             member.tried = trio.Event()
             member.again.set()
         await member.tried.wait()

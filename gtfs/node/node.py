@@ -46,11 +46,11 @@ from gtfs.node.publishing import Publishing
 from gtfs.node.reasserting import reassert_refs
 from gtfs.node.reelfetches import ReelFetches
 from gtfs.node.reeltorrents import ReelTorrents
-from gtfs.node.reeltraffic import describe_reels, refresh_traffic
+from gtfs.node.reeltraffic import refresh_traffic
 from gtfs.node.refusals import Refusals
 from gtfs.node.ringnews import RingNews
 from gtfs.node.shared import Shared, open_shared
-from gtfs.node.status import describe_connections, describe_feeds, describe_session, describe_share, describe_sync
+from gtfs.node.status import StateLook, describe_connections, describe_feeds, describe_swarm, describe_sync
 from gtfs.node.sync import Progress, SyncReport, has_followed
 from gtfs.node.torrentfiles import hand_out
 from gtfs.node.troublefacts import trouble_facts
@@ -59,14 +59,13 @@ from gtfs.node.worktrees import Worktrees
 from gtfs.reel.index import ReelRow
 from gtfs.repo.work import Step, Work
 from gtfs.state.control import Tell
-from gtfs.state.describe import describe_refreshed, describe_state
+from gtfs.state.describe import describe_refreshed
 from gtfs.state.divergence import Divergence
 from gtfs.state.explain import explain
 from gtfs.state.firsttrust import first_trust
-from gtfs.state.freshness import Refreshed, refresh, take_freshness
+from gtfs.state.freshness import Refreshed, draw_freshness, keep_freshness, take_freshness
 from gtfs.state.initialise import answer_init
 from gtfs.state.rewind import describe_races
-from gtfs.state.ring import RingWatch
 from gtfs.state.ring import answer as answer_trust
 from gtfs.state.state import State
 from gtfs.state.trustgiven import TrustGiven
@@ -108,7 +107,7 @@ class Node:
         self.written = WrittenPacks(state, self._writing)
         self.follower = Follower(state, self.fetches, self._writing, first)
         self.divergence = Divergence(state)
-        self._ring_watch = RingWatch()
+        self._state_look = StateLook(state, self.divergence)
         self.ring_news = RingNews(state, self._writing, self._judge_again)
         self.upkeep = Upkeep(state.repository, state.index, self._writing)
         self.worktrees = Worktrees(state, self._writing, self.news.moved)
@@ -182,9 +181,13 @@ class Node:
         self.news.wanted.grow()
 
     async def refresh(self, days: int, key: Fingerprint | None) -> Refreshed:
-        """Sign that the held catalogue is still the newest."""
+        """Sign that the held catalogue is still the newest; others write while somebody types a passphrase."""
         followed = has_followed(self.state)
-        done = await self._writing.run(refresh, self.state, days, key)
+        drawn = await self._writing.run(draw_freshness, self.state, days, key)
+        if isinstance(drawn, Refreshed):
+            return drawn
+        document = await trio.to_thread.run_sync(drawn.sign)
+        done = await self._writing.run(keep_freshness, self.state, drawn, document)
         if done.is_new:
             self._freshened(followed and self.state.config.sign_key() is None)
         return done
@@ -301,19 +304,15 @@ class Node:
     async def recent_status(self) -> dict[str, Any]:
         """The same as `status` with the connections of this moment; counters are as of the last second."""
         self._connections = await describe_connections(self.reel_torrents.torrents())
-        await trio.to_thread.run_sync(self._ring_watch.look, self.state)
-        return self.status()
+        return self._with_running(*await self._state_look.look())
 
     def status(self) -> dict[str, Any]:
         """The node as gtfs(1) documents it under ``status``; from memory and the index, at once."""
-        out = describe_state(self.state, self.divergence, self._ring_watch)
+        return self._with_running(*self._state_look.now())
+
+    def _with_running(self, out: dict[str, Any], rows: list[ReelRow]) -> dict[str, Any]:
         out["hooks"]["running"] = self.hooks.running
-        out["swarm"] = {
-            **describe_session(self.session),
-            "share": describe_share(self.reel_torrents.torrents()),
-            "connections": self._connections,
-            "reels": describe_reels(self.state.index.reels.all(), self.reel_torrents),
-        }
+        out["swarm"] = describe_swarm(self.session, self.reel_torrents, rows, self._connections)
         if self._cache is not None:
             out["swarm"]["cache"] = self._cache.status()
         out |= {"feeds": describe_feeds(self.poller.reports()), "feed_error": self.event_hooks.feed_error}

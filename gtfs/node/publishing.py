@@ -28,7 +28,7 @@ from gtfs.node.others import hear_others
 from gtfs.node.saidonce import SaidOnce
 from gtfs.repo.work import Step, Work
 from gtfs.state.announce import announce
-from gtfs.state.attest import attest, describe_attested, is_attester
+from gtfs.state.attest import describe_attested, draw_attestation, is_attester, keep_attestation
 from gtfs.state.config import BadConfig, Gathering
 from gtfs.state.control import Tell
 from gtfs.state.describe import describe_proposal, describe_published, describe_step
@@ -42,6 +42,7 @@ from gtfs.state.publish import Draft, Overtaken, Published, draft, place
 from gtfs.state.rewind import rewind
 from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedPoller
+from gtfs.trust.attestation import Attestation
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
@@ -161,8 +162,6 @@ class Publishing:
         prune = bool(request.get("prune"))
 
         def work() -> Draft | dict[str, Any]:
-            if is_attester(self._state) and not to_propose:
-                return describe_attested(self._state, *attest(self._state, force=force))
             work = Work(jobs, cancelled, tell_step)
             if to_propose:
                 return describe_proposal(self._state, propose(self._state, work, force=force, prune=prune))
@@ -170,6 +169,8 @@ class Publishing:
             return drawn if isinstance(drawn, Draft) else describe_published(self._state, drawn)
 
         await hear_others(self._state, self._poller)
+        if is_attester(self._state) and not to_propose:
+            return {"published": await self._attest(force=force)}
         drawn = await self._holding(work)
         self._writing.news.changed()
         if not isinstance(drawn, Draft):
@@ -182,6 +183,16 @@ class Publishing:
         self._drafts = dict([*self._drafts.items(), (name, drawn)][-_DRAFTS:])
         answer = {"text": text, "draft": name, "signer": drawn.signer, "gnupg_home": home}
         return {**answer, "needed": [list(role) for role in drawn.needed]}
+
+    async def _attest(self, *, force: bool) -> dict[str, Any]:
+        """What `gtfs publish` shows of an attester; others write while somebody types a passphrase."""
+        drawn = await self._writing.run(partial(draw_attestation, self._state, force=force))
+        if isinstance(drawn, Attestation):
+            return describe_attested(self._state, drawn, False)
+        document, key = await trio.to_thread.run_sync(drawn.sign)
+        done = await self._writing.run(keep_attestation, self._state, drawn.said, document, key)
+        self._writing.news.changed()
+        return describe_attested(self._state, *done)
 
     async def asked_complete(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """Publish the proposal that waits with the signatures in files."""

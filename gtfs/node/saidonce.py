@@ -19,6 +19,13 @@ class SaidOnce:
             self._log.warning("%s: %s", what, error)
         self._last[what] = str(error)
 
+    def fault(self, what: str, error: Exception) -> None:
+        """The same of a fault of gtfs itself, with where it happened."""
+        text = f"{type(error).__name__}: {error}"
+        if self._last.get(what) != text:
+            self._log.error("%s: a fault of gtfs", what, exc_info=error)
+        self._last[what] = text
+
     def is_over(self, what: str) -> None:
         """It went well: the same error will be news."""
         self._last.pop(what, None)

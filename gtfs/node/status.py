@@ -3,17 +3,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import trio
 
 from gtfs.catalogue.document import BadCatalogue
 from gtfs.ids import REEL_SUFFIX
 from gtfs.ingest.refmoves import RefReport
+from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.node.reeltraffic import describe_reels
 from gtfs.node.sync import Progress, SyncReport
+from gtfs.reel.index import ReelRow
+from gtfs.state.describe import describe_state
+from gtfs.state.divergence import Divergence
+from gtfs.state.ring import RingWatch
+from gtfs.state.state import State
 from gtfs.swarm.feeds import FeedReport
 from gtfs.swarm.peers import PeerStatus, connections, share_ratio
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent
+
+
+class StateLook:
+    """The part of a node's status that is on its disk; ``divergence`` is the last look at its refs."""
+
+    def __init__(self, state: State, divergence: Divergence) -> None:
+        self._state = state
+        self._divergence = divergence
+        self._ring_watch = RingWatch()
+        self._one = trio.CapacityLimiter(1)  # a disk that does not answer takes one thread, and no other's
+
+    def now(self) -> tuple[dict[str, Any], list[ReelRow]]:
+        """At once, without asking gpg, with the rows of its reels; raises what `describe_state` does."""
+        return describe_state(self._state, self._divergence, self._ring_watch), self._state.index.reels.all()
+
+    async def look(self) -> tuple[dict[str, Any], list[ReelRow]]:
+        """The same in a thread, once gpg has told of the keys."""
+        return await trio.to_thread.run_sync(self._look, limiter=self._one)
+
+    def _look(self) -> tuple[dict[str, Any], list[ReelRow]]:
+        self._ring_watch.look(self._state)
+        return self.now()
+
+
+def describe_swarm(
+    session: Session | None,
+    reel_torrents: ReelTorrents,
+    rows: Sequence[ReelRow],
+    connections: Sequence[dict[str, object]],
+) -> dict[str, Any]:
+    """What a node gives and takes, reel by reel."""
+    return {
+        **describe_session(session),
+        "share": describe_share(reel_torrents.torrents()),
+        "connections": connections,
+        "reels": describe_reels(rows, reel_torrents),
+    }
 
 
 def describe_share(torrents: Iterable[Torrent]) -> dict[str, object]:

@@ -7,7 +7,7 @@ one does not have are done without. It names no address of a peer, and of paths 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
@@ -149,6 +149,15 @@ def unanswered(name: str, reason: str, *, is_damaged: bool = False) -> Repositor
     return RepositoryHealth(
         plain(without_private(name)), "damaged" if is_damaged else "unreachable", (plain(without_private(reason)),)
     )
+
+
+def stopped(collections: Iterable[Mapping[str, Any]]) -> list[RepositoryHealth]:
+    """Those of a daemon's collections that are in trouble as a whole, each like a repository that is not answered."""
+    return [
+        unanswered(f"collection {told['name']}", told["trouble"] or "it does not run")
+        for told in collections
+        if told.get("stage") == "trouble"  # an older daemon does not tell
+    ]
 
 
 def judge(told: Mapping[str, Any], now_s: int, thresholds: Thresholds, name: str | None = None) -> RepositoryHealth:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
@@ -73,10 +73,22 @@ def is_attester(state: State) -> bool:
     return state.config.get("attestkey") is not None and not state.read_only
 
 
-def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
-    """Say anew what this node verified, if that is more, or the last word counts for less than half of its time.
+class AttestationDraft(NamedTuple):
+    """What is to be said anew, and who signs it: ``sign`` needs no turn to write, as it may wait for a passphrase."""
 
-    True if it was said anew. Raises `NothingAttested`, `SigningFailed`, `BadId`, `GitFailed`, OSError.
+    said: Attestation
+    signer: Signer | NodeKey
+
+    def sign(self) -> tuple[bytes, bytes]:
+        """The document, and the signer's public key; raises `SigningFailed`, `GnupgUnusable`."""
+        return self.signer.clearsign(self.said.to_text()), self.signer.public_key()
+
+
+def draw_attestation(state: State, *, force: bool = False, asks: bool = True) -> AttestationDraft | Attestation:
+    """What this node verified, if that is more than it said, or the last word counts for less than half of its time.
+
+    Else that word. Unless ``asks``, nobody is there to give a passphrase. Raises `NothingAttested`, `BadId`,
+    `GitFailed`, OSError.
     """
     held, layout = state.held, state.layout
     why = why_all_stay(state)
@@ -87,21 +99,29 @@ def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
     packs = _packs(state, refs)
     if not refs:
         raise NothingAttested("nothing is attested: no ref of the catalogue is verified here; run gtfs sync")
-    now_s, before = int(time.time()), _said_last(layout.attested)
+    now_s = int(time.time())
+    before = _said_last(layout.attested, now_s)
     valid_s = state.config.valid_days() * _DAY_S
-    if before is not None and before.date_s > now_s + FUTURE_S:
-        before = None  # the clock was ahead: nobody takes it before that date
     if before is not None and now_s <= before.date_s:
         now_s = before.date_s + 1  # else nobody takes it for newer
     said = Attestation(catalogue.repository, catalogue.version, held.digest, now_s, now_s + valid_s, refs, packs)
     if before is not None and not force and before.valid_until_s - now_s > _RENEW_LEFT * valid_s:
         same = dataclasses.replace(said, date_s=before.date_s, valid_until_s=before.valid_until_s)
         if same == before:
-            return before, False
-    signer = _signer(state)
-    document = signer.clearsign(said.to_text())
+            return before
+    return AttestationDraft(said, _signer(state, asks=asks))
+
+
+def keep_attestation(state: State, said: Attestation, document: bytes, key: bytes) -> tuple[Attestation, bool]:
+    """Give out what was signed, by this public key, unless another was meanwhile; what is said now, and if it is this.
+
+    Raises OSError.
+    """
+    layout, now = state.layout, _said_last(state.layout.attested, int(time.time()))
+    if now is not None and now.date_s >= said.date_s:
+        return now, False
     layout.attestation.mkdir(mode=0o700, exist_ok=True)
-    replace_file(layout.attester_key, signer.public_key())
+    replace_file(layout.attester_key, key)
     replace_file(layout.attested, document)
     expected = state.expected()
     if expected is not None and expected.allowed:
@@ -109,15 +129,21 @@ def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
             state.attestations.take(document, expected)
         except AttestationRefused as error:
             log.info("this node's own attestation counts for nothing here: %s", error.reason)
-    log.info("attested %d refs of version %d of %s", len(refs), catalogue.version, catalogue.repository)
+    log.info("attested %d refs of version %d of %s", len(said.refs), said.version, said.repository)
     return said, True
+
+
+def attest(state: State, *, force: bool = False, asks: bool = True) -> tuple[Attestation, bool]:
+    """The three together, for who keeps nobody waiting; True if it was said anew. Raises what they do."""
+    drawn = draw_attestation(state, force=force, asks=asks)
+    return (drawn, False) if isinstance(drawn, Attestation) else keep_attestation(state, drawn.said, *drawn.sign())
 
 
 def attest_if_due(state: State) -> None:
     """The same where it is this node's business; what hinders is only said."""
     if is_attester(state):
         try:
-            attest(state)
+            attest(state, asks=False)  # others wait for their turn to write
         except NothingAttested as error:
             log.info("%s", error)
         except (GtfsError, OSError) as error:
@@ -156,17 +182,18 @@ def _packs(state: State, refs: dict[bytes, ObjectId]) -> dict[ObjectId, PackDige
     return packs
 
 
-def _said_last(path: Path) -> Attestation | None:
-    """This node's last word; None where there is none that can be read."""
+def _said_last(path: Path, now_s: int) -> Attestation | None:
+    """This node's last word; None where there is none that can be read, or that anybody takes by the clock of now."""
     try:
-        return read_attestation(split_clearsigned(path.read_bytes())[0])
+        said = read_attestation(split_clearsigned(path.read_bytes())[0])
     except (OSError, BadSignature, AttestationRefused):
         return None
+    return said if said.date_s <= now_s + FUTURE_S else None
 
 
-def _signer(state: State) -> Signer | NodeKey:
+def _signer(state: State, *, asks: bool) -> Signer | NodeKey:
     key = state.config.get("attestkey")
     if key is None or key == _NODE_KEY:
         make_node_key(state.layout.node_key)
         return read_node_key(state.layout.node_key)
-    return Signer(parse_fingerprint(key), state.config.gnupg_home())
+    return Signer(parse_fingerprint(key), state.config.gnupg_home(), asks=asks)

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gtfs.catalogue.freshness import LONGEST_S, Freshness, accept_freshness
 from gtfs.ids import Fingerprint
@@ -68,11 +68,22 @@ class Refreshed:
     is_new: bool
 
 
-def refresh(state: State, days: int = DAYS, key: Fingerprint | None = None) -> Refreshed:
-    """Sign that the held catalogue is still the newest, unless more than half of that time is left anyhow.
+class FreshnessDraft(NamedTuple):
+    """What is to be said, and who signs it: ``sign`` needs no turn to write, as it may wait for a passphrase."""
+
+    said: Freshness
+    signer: Signer
+
+    def sign(self) -> bytes:
+        """The document; raises `SigningFailed`."""
+        return self.signer.clearsign(self.said.to_text())
+
+
+def draw_freshness(state: State, days: int = DAYS, key: Fingerprint | None = None) -> FreshnessDraft | Refreshed:
+    """That the held catalogue is still the newest, unless more than half of that time is left anyhow.
 
     By ``key``, else the first that this node's settings name, else the first of the catalogue's. Raises
-    `NotFollowing`, `BadConfig`, `FreshnessRefused`, `SigningFailed`, `BadKeyring`, `GnupgUnusable`, OSError.
+    `NotFollowing`, `BadConfig`, `BadKeyring`, `GnupgUnusable`, OSError.
     """
     held = state.held
     if held is None:
@@ -92,10 +103,19 @@ def refresh(state: State, days: int = DAYS, key: Fingerprint | None = None) -> R
         return Refreshed(held.catalogue.version, until_s, False)
     trust_by_name(state, [key])
     said = Freshness(held.catalogue.repository, held.catalogue.version, held.digest, now_s, now_s + length_s)
-    document = Signer(key, state.config.gnupg_home()).clearsign(said.to_text())
-    # By the rules that mirrors apply, before it is told to anybody.
+    return FreshnessDraft(said, Signer(key, state.config.gnupg_home()))
+
+
+def keep_freshness(state: State, drawn: FreshnessDraft, document: bytes) -> Refreshed:
+    """Keep what was signed, by the rules that mirrors apply, before anybody is told; raises as `take_freshness`."""
     is_new = take_freshness(state, document)
-    return Refreshed(said.version, said.valid_until_s, is_new)
+    return Refreshed(drawn.said.version, drawn.said.valid_until_s, is_new)
+
+
+def refresh(state: State, days: int = DAYS, key: Fingerprint | None = None) -> Refreshed:
+    """The three together, for who keeps nobody waiting; raises what they do."""
+    drawn = draw_freshness(state, days, key)
+    return drawn if isinstance(drawn, Refreshed) else keep_freshness(state, drawn, drawn.sign())
 
 
 def trust_by_name(state: State, keys: Sequence[Fingerprint]) -> None:

@@ -163,24 +163,26 @@ class RingFollower:
 
     def __init__(self) -> None:
         self._opened: Repository | None = None
+        self.has_failed = False  # the last look, by what may be over some time
 
     def look(self, state: State) -> bool:
         """Whether the ring is another one than before. What hinders it is told in the status, and tried again at the
         next look, unless the tree itself is at fault. Raises OSError.
         """
+        self.has_failed = True
         record, before = _record(state.layout), _digest(state)
         try:
             source = read_source(state.config)
-            if source is None:
-                return False
-            repository = self._repository(source.repository)
-            oid = held_commit(repository, source.ref)
-            if oid.hex() == record.tried:
-                return False
-            _freeze(state, source, record, oid, repository)
+            if source is not None:
+                repository = self._repository(source.repository)
+                oid = held_commit(repository, source.ref)
+                if oid.hex() != record.tried:
+                    _freeze(state, source, record, oid, repository)
+            self.has_failed = False
         except (GtfsError, OSError) as error:
             # What is not the tree's own fault, such as a full disk, is over some time: then it is looked at again.
             tried = oid.hex() if isinstance(error, BadKeyTree) and error.fault.is_refusal else None
+            self.has_failed = tried is None
             if (tried, str(error)) != (record.tried, record.trouble):
                 log.warning("the ring that is followed stays as it is: %s", error)
                 _write(state.layout, replace(_record(state.layout), tried=tried, trouble=str(error)))

@@ -209,10 +209,29 @@ def test_where_too_few_of_a_lists_keys_are_nothing_is_signed(
     assert held_collection(top) is None
 
 
-def test_two_names_that_are_one_place_are_not_signed(top: Path, keys: Keys) -> None:
-    publish_repository(top / "A", keys)
-    with pytest.raises(BadCollection, match="such names cannot both be"):
-        publish_collection(top)
+def test_of_two_names_that_are_one_place_the_one_that_is_listed_stays_and_all_others_are_listed(
+    top: Path, keys: Keys
+) -> None:
+    publish_collection(top)
+    publish_repository(top / "A", keys, name="other")
+    publish_repository(top / "new", keys, name="new")
+    publish_repository(top / "PUB" / "B.git" / "c", keys, name="within")
+    done = publish_collection(top)
+    assert names(top) == ["a.git", "new", "pub/b.git", "pub/c"] and done.added == ["new"]
+    assert done.left_out == {
+        name: f"it {how}, and such names cannot both be those of directories; rename one of them"
+        for name, how in (
+            ("A", "differs only by case, form or .git from 'a.git'"),
+            ("PUB/B.git/c", "lies within 'pub/b.git'"),
+        )
+    }
+
+
+def test_of_two_new_names_that_are_one_place_one_is_listed_and_stays(top: Path, keys: Keys) -> None:
+    publish_repository(top / "A", keys, name="other")
+    assert list(publish_collection(top).left_out) == ["a.git"] and names(top) == ["A", "pub/b.git", "pub/c"]
+    (top / "A").rename(top / "B")
+    assert publish_collection(top).left_out == {} and names(top) == ["B", "a.git", "pub/b.git", "pub/c"]
 
 
 def test_a_directory_that_is_no_collection_says_what_to_run(tmp_path: Path) -> None:

@@ -170,6 +170,24 @@ def test_what_cannot_be_made_ready_is_named_and_the_others_run(top: Path) -> Non
     assert look(site) == ["a.git", "b.git"] and site.describe()["trouble"] is None
 
 
+def test_of_two_names_that_are_one_place_the_one_that_ran_or_is_listed_goes_on_and_the_other_is_named(
+    top: Path,
+) -> None:
+    make(top / "b.git")
+    site = site_of(top)
+    assert look(site) == ["b.git"]
+    make(top / "B")
+    make(top / "c")
+    words = "B: it differs only by case, form or .git from 'b.git', and such names cannot both be"
+    assert look(site) == ["b.git", "c"] and site.describe()["trouble"].startswith(words)
+    publish(top, "b.git")
+    publish_collection(top, by_daemon=True)
+    again = site_of(top)  # after a restart
+    assert look(again) == ["b.git", "c"] and again.describe()["trouble"].startswith(words)
+    shutil.rmtree(top / "b.git")
+    assert look(again) == ["B", "c"] and again.describe()["trouble"] is None
+
+
 def deep_below(directory: Path) -> None:
     """More directories within each other than a path can name."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,7 +13,7 @@ import trio
 from keys import NOW_S, Keys, shared_keys
 from waiting import WAIT_S
 
-from gtfs.catalogue.accept import NotSigned, WrongSigner
+from gtfs.catalogue.accept import NotSigned, WrongRepository, WrongSigner
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.feed import parse_feed
 from gtfs.ids import SHA1, SHA256, Fingerprint
@@ -131,3 +131,30 @@ def test_reels_of_a_clone_are_made_of_what_git_has_before_the_swarm_is_asked_for
 
     trio.run(work)
     assert done[0] == "guesses"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("by", ["address", "list"])
+def test_the_first_catalogue_by_an_address_or_a_lists_line_has_to_be_of_its_id_though_one_key_signs_both(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, is_there: bool
+) -> None:
+    given = TrustGiven(keyrings=[keys.public], signers=[keys["alice"]], repository="demo" if by == "list" else None)
+    address = f"gtfs:{'ab' * 32}" + ("/demo" if by == "address" else "")
+    source = Source(address, tmp_path / "m.git", parse_feed(address))
+    if is_there:
+        create_repository(source.repository, SHA1)
+
+    async def open_with(name: str) -> str:
+        async def found(*_: object) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return keys.clearsign(text(keys, repository=name), "alice")
+
+        monkeypatch.setattr("gtfs.node.opening.first_document", found)
+        async with open_source(source, given, NodeOptions(offline=True)) as node:
+            assert node.state.held is not None
+            return node.state.held.catalogue.repository
+
+    with pytest.raises(WrongRepository, match="it is of other, not of demo"):
+        trio.run(open_with, "other")
+    assert source.repository.exists() == is_there
+    assert trio.run(open_with, "demo") == "demo"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from daemons import Daemon
 from house import House, Key
-from seeding import seed
+from seeding import catalogue, seed
 from waiting import wait_for
 
 NAMES = ("a.git", "b.git", "pub/c.git", "pub/d", "e f.git")
@@ -141,3 +141,44 @@ def test_five_repositories_are_mirrored_and_one_that_is_removed_upstream_stays_u
     assert moved.name.startswith("pub+d-") and house.refs(moved)
     assert len(mirror.members()) == 4
     mirror.end()
+
+
+def test_the_catalogue_of_another_repository_by_the_same_key_makes_no_mirror_of_a_lists_line(
+    house: House, key: Key
+) -> None:
+    top = house.root / "git"
+    for name in ("a.git", "b.git"):
+        publish(house, key, top / name, name)
+    sign = ["--name", "all", "--sign-key", key.fingerprint, "--gnupg-home", key.gnupg_home]
+    house.gtfs("collection", "init", top, *sign)
+    house.gtfs("collection", "publish", top)
+    a, b = (catalogue(top / name) for name in ("a.git", "b.git"))
+    own = a.read_bytes()
+    replace(a, b.read_bytes())
+    seeder = seed(house, top / "b.git")
+    mirror = Follower(house, seeder.port)
+    mirror.start()
+    mirror.collection("follow", top / "collection.asc", "--keyring", key.public, "--config", mirror.config)
+    house.keep_sound(mirror.mirrors / "a.git", mirror.mirrors / "b.git")
+
+    def stages() -> dict[str, str]:
+        listed = mirror.gtfs("seed", "list", "--json").json()["repositories"]
+        return {item["name"]: item["trouble"] or item["stage"] for item in listed}
+
+    refused = "it is of b-git, not of a-git"
+    wait_for(lambda: refused in stages().get("all/a.git", "") and stages()["all/b.git"] == "running", stages)
+    assert not (mirror.mirrors / "a.git").exists()
+    assert refused in mirror.gtfs("status").out
+    # Its own makes one.
+    replace(a, own)
+    mirror.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: stages()["all/a.git"] == "running", stages)
+    mirror.end()
+    seeder.end()
+
+
+def replace(path: Path, data: bytes) -> None:
+    """In one step, as who publishes does."""
+    new = path.with_name("new")
+    new.write_bytes(data)
+    new.rename(path)

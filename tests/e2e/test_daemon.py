@@ -32,7 +32,7 @@ class Daemon:
     config: Path
     env: dict[str, str]
 
-    def ask(self, *words: Any, code: int = 0) -> Done:
+    def ask(self, *words: Any, code: int | None = 0) -> Done:
         return self.house.run(["gtfs", "seed", *words], env=self.env, code=code)
 
     def members(self) -> dict[str, dict[str, Any]]:
@@ -287,3 +287,25 @@ def test_what_is_offered_from_a_repository_of_the_daemons_is_seeded_at_once(
     assert house.gtfs("offer", mirror, "--from", work, "--json").json()["version"] == 2
     assert daemon.end() == 0
     house.keep_sound(mirror, fork)
+
+
+def test_a_first_start_that_takes_long_holds_up_neither_the_log_nor_a_hangup(house: House, pub: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        log, url = house.root / "rotated.log", f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        path = house.root / "gtfs.conf"
+        slow = f'[log]\n\tfile = {log}\n[repository "slow"]\n\tsource = {url}\n\tdirectory = {house.root}/slow.git\n'
+        path.write_text(slow)
+        env = {"STATE_DIRECTORY": f"{house.root}/data", "RUNTIME_DIRECTORY": f"{house.root}/run"}
+        words = ["gtfs", "-v", "seed", "--config", path, "-o", "listen=127.0.0.1:0,nodht,nolsd"]
+        daemon = Daemon(house, house.start(words, env=env), log, path, env)
+        wait_for(lambda: log.exists() and daemon.ask("list", code=None).code == 0, "its log is written, and it answers")
+        daemon.wait_stage("slow", "starting")
+        log.rename(log.with_suffix(".1"))
+        path.write_text(slow + section("first", pub))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: log.exists() and daemon.members().keys() == {"first", "slow"}, "the hangup is heard")
+        daemon.wait_stage("first", "running")
+        wait_for(lambda: "the settings were read again" in daemon.text(), daemon.text)
+        assert daemon.members()["slow"]["stage"] == "starting"
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(WAIT_S)

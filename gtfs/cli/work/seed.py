@@ -23,9 +23,9 @@ from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, read_configuration
-from gtfs.daemon.overview import judge_roster
+from gtfs.daemon.overview import RosterOverview
 from gtfs.daemon.places import Places
-from gtfs.daemon.roster import OwnOptions, Roster
+from gtfs.daemon.roster import OwnOptions, Roster, RosterMember
 from gtfs.daemon.service import Service
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
@@ -128,8 +128,20 @@ class _Run:
         self.is_ready = False  # others count on it: its end is no failure
         self.may_end = False  # as `ends_with_terminal` says
 
-    async def begun(self, logfile: Path | None) -> None:
-        """Say what is seeded, once each repository was tried."""
+    async def wait_one_runs(self) -> None:
+        """Return once one repository runs, or each was found not to."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait(member: RosterMember) -> None:
+                await member.tried.wait()
+                if member.node is not None:
+                    nursery.cancel_scope.cancel()
+
+            for member in self.roster.members():
+                nursery.start_soon(wait, member)
+
+    async def say_task(self) -> None:
+        """Say what is seeded, once each repository was tried, however long that takes."""
         await self.roster.wait_tried()
         reels = [torrent for torrent in self.session.torrents() if torrent.spec.file_name.endswith(REEL_SUFFIX)]
         nodes = self.roster.nodes()
@@ -138,7 +150,6 @@ class _Run:
         say(f"seeding {counted(len(reels), 'reel')} of {repositories}, {size}, on port {self.session.port}")
         if self.url is not None:
             say(f"how they fare: {self.url}")
-        open_log(logfile, 2)
         are = "is" if len(nodes) == 1 else "are"
         events.info("%s %s seeded on port %d", repositories, are, self.session.port)
 
@@ -182,8 +193,8 @@ async def _seed(
                 open_flat_nursery() as nursery,
             ):
                 roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
-                nursery.start_soon(roster.rest_task)
-                nursery.start_soon(overview.run_task, partial(judge_roster, roster, said.thresholds), session)
+                nursery.start_soon(roster.resting.run_task)
+                nursery.start_soon(overview.run_task, RosterOverview(roster, said.thresholds).judge, session)
                 run = _Run(roster, session, nursery, hangups, overview.url)
                 run.may_end = may_end
                 await body(run)
@@ -191,12 +202,13 @@ async def _seed(
 
 async def _seed_named(wanted: list[WantedRepository], logfile: Path | None, run: _Run) -> None:
     await run.roster.want(wanted)
-    await run.roster.wait_tried()
+    await run.wait_one_runs()
     troubles = [member.trouble for member in run.roster.members() if member.trouble is not None]
     if len(troubles) == len(run.roster.members()):
         raise troubles[0]
-    await run.begun(logfile)
+    open_log(logfile, 2)
     run.tell_ready()
+    run.nursery.start_soon(run.say_task)
     await _reread_at_hangups(run, logfile, run.roster.reread)
 
 
@@ -207,9 +219,10 @@ async def _seed_configured(
     service = Service(places, configuration, read, CHECK, added, run.roster, run.nursery)
     await service.start()
     run.nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
-    run.tell_ready()
     logfile = logfile or configuration.log_file
-    await run.begun(logfile)
+    open_log(logfile, 2)
+    run.tell_ready()
+    run.nursery.start_soon(run.say_task)
     if not run.roster.members() and not configuration.collections:
         complain(f"there is nothing to seed yet: gtfs seed add SOURCE, or write {places.config}")
     await _reread_at_hangups(run, logfile, service.reread)

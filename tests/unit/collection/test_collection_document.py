@@ -19,7 +19,7 @@ from gtfs.collection.document import (
     plain_description,
     read_collection,
 )
-from gtfs.collection.wanted import BadRepositoryName, check_names, place_of
+from gtfs.collection.wanted import BadRepositoryName, NamePlaces, check_names, place_of
 from gtfs.ids import Fingerprint
 
 A, B = Fingerprint("A" * 40), Fingerprint("B" * 64)
@@ -145,10 +145,15 @@ def test_a_name_that_leads_elsewhere_lies_or_has_two_spellings_is_refused(name: 
 def test_two_names_that_are_one_place_on_some_disk_are_refused(one: str, other: str) -> None:
     with pytest.raises(BadCollection, match="such names cannot both be"):
         text_of(*sorted([entry(one), entry(other)], key=lambda e: e.name))
+    for first, second in ((one, other), (other, one)):
+        why = NamePlaces(["z", first]).why_not(second)
+        assert why is not None and ascii(first) in why and why.endswith("; rename one of them")
 
 
 def test_names_that_only_begin_alike_are_two() -> None:
-    check_names(["a", "a-b/c", "ab", "a-b.git2", "b/a"])
+    good = ["a", "a-b/c", "ab", "a-b.git2", "b/a"]
+    check_names(good)
+    assert [NamePlaces(good[:n]).why_not(name) for n, name in enumerate(good)] == [None] * len(good)
     assert place_of("Pub/Linux.git") == ("pub", "linux")
 
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import errno
+import itertools
 import logging
-import os
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,12 +23,22 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon import roster as roster_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
 from gtfs.daemon.conf import Configuration, OptionsCheck
-from gtfs.daemon.overview import judge_roster
+from gtfs.daemon.overview import ANSWER_S, RosterOverview
 from gtfs.daemon.places import Places
-from gtfs.daemon.roster import FIRST_S, NodeEnded, OwnOptions, Roster, RosterMember
+from gtfs.daemon.roster import (
+    FIRST_S,
+    LEAVE_S,
+    LONGEST_S,
+    REREAD_S,
+    NodeEnded,
+    NodeStays,
+    OwnOptions,
+    Roster,
+    RosterMember,
+)
 from gtfs.daemon.service import NoSuchRepository, NotAdded, Service
 from gtfs.node.options import NodeOptions
-from gtfs.overview.health import Thresholds
+from gtfs.overview.health import RepositoryHealth, Thresholds
 from gtfs.repo.repository import BadRepository
 from gtfs.state.lock import Busy
 from gtfs.state.trustgiven import TrustGiven
@@ -198,6 +208,69 @@ def test_of_one_that_ends_nothing_is_left_though_who_wanted_it_has_hung_up(monke
     assert runs.log == ["+again", "-again", "+again", "-again", "+gone", "-gone"]
 
 
+class HangingRuns(Runs):
+    """Those of a name that hangs end once ``answers``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = trio.Event()
+
+    async def run(self, roster: Roster, member: RosterMember) -> None:
+        try:
+            await super().run(roster, member)
+        finally:
+            if member.wanted.name == "hangs":
+                with trio.CancelScope(shield=True):
+                    await self.answers.wait()
+
+
+def test_one_that_hangs_as_it_leaves_keeps_nobody_from_coming_and_going(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = HangingRuns()
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        await roster.want([wanted("hangs"), wanted("gone")])
+        await roster.wait_tried()
+        with trio.fail_after(2 * LEAVE_S):
+            await roster.want([wanted("hangs", "poll=1h"), wanted("new")])
+        await roster.wait_tried()
+        assert stages(roster) == {"hangs": "trouble", "new": "running"}
+        trouble = roster.members()[0].describe()["trouble"]
+        assert trouble.startswith("it was to end and has not for 60 s")
+        for others in ([wanted("newer")], [wanted("newest"), wanted("hangs", "poll=2h")]):
+            with trio.fail_after(LEAVE_S / 2):  # it is known by now
+                await roster.want(others)
+            await roster.wait_tried()
+        assert stages(roster) == {"hangs": "trouble", "newest": "running"} and runs.log.count("+hangs") == 1
+        runs.answers.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert stages(roster) == {"hangs": "running", "newest": "running"}
+        assert [m.wanted.options for m in roster.members()] == [("poll=2h",), ()]
+        await roster.want([])
+        assert stages(roster) == {}
+
+    with_roster(monkeypatch, runs, act)
+    assert [r.getMessage() for r in caplog.records if "was to end" in r.getMessage()] == [
+        f"hangs: {NodeStays()}; the others go on"
+    ]
+
+
+def test_one_that_hangs_as_it_leaves_does_not_come_back_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = HangingRuns()
+
+    async def act(roster: Roster, _: trio.Nursery) -> None:
+        await roster.want([wanted("hangs")])
+        await roster.wait_tried()
+        await roster.want([wanted("hangs", "poll=1h")])
+        await roster.want([])
+        runs.answers.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert stages(roster) == {} and runs.log == ["+hangs", "-hangs"]
+
+    with_roster(monkeypatch, runs, act)
+
+
 def test_who_waits_after_a_failure_is_tried_at_once_when_somebody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs({"bad": [BadRepository("x")]})
 
@@ -246,10 +319,12 @@ class FakeNode:
         self.options = None
         self.worktrees = self
         self.fault: Exception | None = None
+        self.runs_s = math.inf  # before a fault of gtfs
 
     async def run_task(self, *, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
-        await trio.sleep_forever()
+        await trio.sleep(self.runs_s)
+        raise KeyError("oid")
 
     async def set(self, request: dict[str, Any]) -> dict[str, Any]:
         return await self._work("set", {"is": "set"})
@@ -279,11 +354,15 @@ class RunsNodes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
         self.nodes: dict[str, FakeNode] = {}  # the last of each name
+        self.opened: list[float] = []  # at what times
+        self.runs_s = math.inf  # the next one
 
         async def open_(_roster: Roster, its: WantedRepository, stack: AsyncExitStack) -> FakeNode:
             self.log.append(f"opens {' '.join(its.options)}".strip())
             stack.callback(self.log.append, "closes")
+            self.opened.append(trio.current_time())
             node = self.nodes[its.name] = FakeNode(self.log)
+            node.runs_s = self.runs_s
             return node
 
         async def watch(*_: object) -> None: ...
@@ -305,7 +384,7 @@ class RunsNodes:
                 service = Service(places, configuration, lambda: configuration, check, added, roster, nursery)
                 await service.start()
                 await roster.wait_tried()
-                with trio.fail_after(1000):
+                with trio.fail_after(100_000):
                     await act(service, roster)
                 nursery.cancel_scope.cancel()
 
@@ -412,7 +491,7 @@ def test_a_node_that_ends_while_it_reads_its_settings_again_hinders_no_other(nod
 def test_a_node_that_ends_while_it_is_judged_is_one_that_does_not_run(
     nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def judge(node: FakeNode, **_: object) -> None:
+    async def judge(node: FakeNode, *_: object) -> None:
         await node.reread()
 
     monkeypatch.setattr("gtfs.daemon.overview.judge_node", judge)
@@ -421,7 +500,7 @@ def test_a_node_that_ends_while_it_is_judged_is_one_that_does_not_run(
         found: list[Any] = []
 
         async def look() -> None:
-            found.extend(await judge_roster(roster, Thresholds()))
+            found.extend(await RosterOverview(roster, Thresholds()).judge())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
@@ -442,42 +521,79 @@ def test_a_fault_in_one_that_reads_its_settings_again_hinders_no_other(nodes: Ru
     nodes.run(tmp_path, act, wanted("a"), wanted("b"))
 
 
-def test_no_node_closes_while_a_thread_looks_at_the_states_of_all(
+def test_one_that_a_fault_ends_again_and_again_is_tried_less_and_less_often_unless_it_ran_for_long(
+    nodes: RunsNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.sleep(500)
+        rests = [later - earlier - 1 for earlier, later in itertools.pairwise(nodes.opened)]
+        assert len(rests) >= 4
+        for tries, rest in enumerate(rests):
+            assert rest == pytest.approx(FIRST_S * 2**tries, rel=0.21)
+        nodes.runs_s, count = 2 * LONGEST_S, len(nodes.opened)
+        await trio.sleep(6 * LONGEST_S)
+        first, second = nodes.opened[count : count + 2]
+        assert second - first - 2 * LONGEST_S == pytest.approx(FIRST_S, rel=0.21)
+
+    nodes.runs_s = 1.0
+    nodes.run(tmp_path, act, wanted("a"))
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError] * 3  # the first, and after a long run
+
+
+def test_a_node_whose_disk_hangs_hides_no_other_and_no_second_look_at_it_is_begun(
     nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, bool]] = []
+    looks: list[str] = []
+    answers = trio.Event()
+
+    async def judge(node: FakeNode, _: object, name: str) -> RepositoryHealth:
+        looks.append(name)
+        if name == "a":
+            with trio.CancelScope(shield=True):  # as a thread is
+                await answers.wait()
+        return RepositoryHealth(name, "fresh")
+
+    monkeypatch.setattr("gtfs.daemon.overview.judge_node", judge)
 
     async def act(service: Service, roster: Roster) -> None:
-        monkeypatch.setattr(roster_module, "_rest", lambda rested: seen.append((len(rested), roster._resting.locked())))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(roster.rest_task)
-            while not seen:  # noqa: ASYNC110  nobody reports it
-                await trio.sleep(1)
-            assert seen[0] == (1, True)
-            nursery.cancel_scope.cancel()
-        async with trio.open_nursery() as nursery, roster._resting:
-            nursery.start_soon(roster.want, [])
-            await trio.testing.wait_all_tasks_blocked()
-            assert roster.nodes() == [] and nodes.log == ["opens"]
-        assert nodes.log == ["opens", "closes"]
+        overview = RosterOverview(roster, Thresholds())
 
-    nodes.run(tmp_path, act, wanted("a"))
+        async def told() -> dict[str, tuple[str, ...]]:
+            return {one.name: (one.standing, *one.trouble) for one in await overview.judge()}
+
+        away = {"a": ("unreachable", "its node does not answer"), "b": ("fresh",)}
+        with trio.fail_after(2 * ANSWER_S):
+            assert await told() == away
+        with trio.fail_after(ANSWER_S / 2):  # it is known by now
+            assert await told() == away
+        assert sorted(looks) == ["a", "b", "b"]
+        answers.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await told() == {"a": ("fresh",), "b": ("fresh",)}
+
+    nodes.run(tmp_path, act, wanted("a"), wanted("b"))
 
 
-def test_one_that_cannot_give_back_what_it_has_open_hinders_no_other() -> None:
-    rested: list[str] = []
+def test_a_fault_as_one_is_judged_hides_no_other_and_is_logged_once(
+    nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def judge(node: FakeNode, _: object, name: str) -> RepositoryHealth:
+        await trio.lowlevel.checkpoint()
+        if name == "a":
+            raise KeyError("oid")
+        return RepositoryHealth(name, "fresh")
 
-    def node(name: str) -> Any:
-        def rest() -> bool:
-            rested.append(name)
-            if name == "bad":
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return False
+    monkeypatch.setattr("gtfs.daemon.overview.judge_node", judge)
 
-        return SimpleNamespace(state=SimpleNamespace(rest=rest, repository=SimpleNamespace(path=Path(name))))
+    async def act(service: Service, roster: Roster) -> None:
+        overview = RosterOverview(roster, Thresholds())
+        for _ in range(2):
+            a, b = await overview.judge()
+            assert (a.standing, b.standing) == ("unreachable", "fresh") and "KeyError: 'oid'" in a.trouble[0]
+        assert stages(roster) == {"a": "running", "b": "running"}
 
-    roster_module._rest([node("bad"), node("good")])
-    assert rested == ["bad", "good"]
+    nodes.run(tmp_path, act, wanted("a"), wanted("b"))
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError]
 
 
 def test_an_error_of_the_only_one_is_one_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -487,6 +603,23 @@ def test_an_error_of_the_only_one_is_one_of_the_whole(monkeypatch: pytest.Monkey
 
     with pytest.raises(ExceptionGroup, match="nursery"):
         with_roster(monkeypatch, Runs({"bad": [BadRepository("x")]}), act, goes_on=False)
+
+
+def test_one_that_hangs_as_it_reads_its_settings_again_hinders_no_other(
+    nodes: RunsNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def act(service: Service, roster: Roster) -> None:
+        nodes.nodes["b"].turn.set()
+        with trio.fail_after(2 * REREAD_S):
+            await roster.reread()
+        assert nodes.log[2:] == ["reread", "reread", "reread ends"]
+        nodes.nodes["a"].turn.set()
+        await trio.sleep(10)
+        assert nodes.log[5:] == ["reread ends"] and caplog.text.count("the settings of /srv/x.git were read") == 2
+
+    nodes.run(tmp_path, act, wanted("a"), wanted("b"))
 
 
 def test_no_more_than_a_few_are_opened_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -673,6 +806,9 @@ class Follower:
     def wanted(self) -> list[WantedRepository]:
         return []
 
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.settings.name, "stage": "running", "trouble": None}
+
 
 def test_who_follows_a_collection_by_other_settings_begins_when_the_one_before_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -694,25 +830,71 @@ def test_who_follows_a_collection_by_other_settings_begins_when_the_one_before_h
     assert log == ["reads first", "has written first", "reads second"]
 
 
-def test_a_fault_in_one_collection_ends_nothing_else_and_it_begins_anew_when_settings_are_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("where", ["open", "run_task"])
+def test_a_fault_in_one_collection_ends_nothing_else_is_told_and_tried_again_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+
     class Faulty(Follower):
+        async def open(self) -> None:
+            await super().open()
+            if where == "open" and len(log) < 4:
+                raise KeyError("oid")
+
         async def run_task(self) -> None:
-            self.ended.set()
-            raise KeyError("oid")
+            if where == "run_task" and len(log) < 4:
+                self.ended.set()
+                raise KeyError("oid")
+            await super().run_task()
 
     monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Faulty)
-    monkeypatch.setattr(Follower, "log", [])
     followed = FollowSettings("kernel", "list", tmp_path / "mirrors")
 
     async def act(service: Service, roster: Roster) -> None:
-        await trio.sleep(10)
-        assert stages(roster) == {"a": "running"} and "collection kernel is left as it is" in caplog.text
-        await service.reread()
-        assert Follower.log == ["reads list"] * 2
+        overview = RosterOverview(roster, Thresholds())
+        for tries in (1, 2, 3):
+            await trio.testing.wait_all_tasks_blocked()
+            assert log == ["reads list"] * tries and stages(roster) == {"a": "running"}
+            (told,) = (await service.handlers()["list"]({}, tell))["collections"]
+            assert told["stage"] == "trouble" and "KeyError: 'oid'" in told["trouble"]
+            (one,) = [one for one in await overview.judge() if one.name != "a"]
+            assert one.name == "collection kernel" and one.trouble == (told["trouble"],)
+            if tries == 1:
+                await service._follow(service.configuration.collections)  # SIGHUP tries it at once
+                continue
+            rest_s = FIRST_S * 2 ** (tries - 1)
+            await trio.sleep(rest_s - 0.5)
+            assert len(log) == tries
+            await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
+        (told,) = (await service.handlers()["list"]({}, tell))["collections"]
+        assert log == ["reads list"] * 4 and (told["stage"], told["trouble"]) == ("running", None)
 
     with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), collections=(followed,)), act)
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError]
+
+
+def test_a_fault_in_one_collection_that_is_looked_at_again_hinders_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Faulty(Follower):
+        async def look(self) -> None:
+            self.log.append(f"looks at {self.settings.source}")
+            if self.settings.name == "a":
+                raise KeyError("oid")
+
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Faulty)
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+    followed = tuple(FollowSettings(name, name, tmp_path / name) for name in "ab")
+
+    async def act(service: Service, roster: Roster) -> None:
+        await service.reread()
+        assert log[2:] == ["looks at a", "looks at b"]
+
+    with_service(tmp_path, monkeypatch, Configuration(collections=followed), act)
 
 
 @pytest.mark.parametrize("hangs_up_s", [5, 15])  # while the one before ends, while the next one is opened

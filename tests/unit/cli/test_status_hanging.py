@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``gtfs status`` of several: one whose disk does not answer hides no other."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from gtfs.cli import status
+from gtfs.overview.health import RepositoryHealth, Thresholds
+
+
+@pytest.mark.parametrize("hanging", [1, 20])
+def test_one_whose_disk_does_not_answer_hides_no_other(monkeypatch: pytest.MonkeyPatch, hanging: int) -> None:
+    answers = threading.Event()
+
+    def judge(_: Thresholds, target: Path, name: str | None) -> RepositoryHealth:
+        if target.name.startswith("hangs"):
+            answers.wait()
+        return RepositoryHealth(name or str(target), "fresh")
+
+    monkeypatch.setattr(status, "_judge", judge)
+    monkeypatch.setattr(status, "_STUCK_S", 0.3)
+    names = [*(f"hangs{n}" for n in range(hanging)), *"ab"]
+    try:
+        judged = status._judge_all([Path(f"/srv/{name}") for name in names], Thresholds(), names)
+    finally:
+        answers.set()
+    assert [one.name for one in judged] == names
+    assert [(one.standing, *one.trouble) for one in judged] == [
+        *[("unreachable", "its disk did not answer within 0 s")] * hanging,
+        *[("fresh",)] * 2,
+    ]
+
+
+def test_a_fault_as_one_is_judged_is_told_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(*_: object) -> None:
+        raise KeyError("oid")
+
+    monkeypatch.setattr(status, "_judge", judge)
+    with pytest.raises(KeyError):
+        status._judge_all([Path("/a")], Thresholds())
