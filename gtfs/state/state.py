@@ -297,8 +297,8 @@ class State:
         self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
-        """Delete files and rows of those that no catalogue lists again. Raises OSError; the next start tries again."""
-        drop(self.reel_files, [row for row in reels if not self.lists(row.name)])
+        """Delete files and rows of those that are not listed again. Raises OSError; the next start tries again."""
+        drop(self.reel_files, reels, None if self.held is None else self.held.catalogue)
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""
