@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId, PackDigest, parse_fingerprint
 from gtfs.ingest.refmoves import verified_refs
@@ -100,7 +100,7 @@ def attest(state: State, *, force: bool = False) -> tuple[Attestation, bool]:
             return before, False
     signer = _signer(state)
     document = signer.clearsign(said.to_text())
-    layout.attestation.mkdir(mode=0o700, exist_ok=True)
+    make_directory(layout.attestation)
     replace_file(layout.attester_key, signer.public_key())
     replace_file(layout.attested, document)
     expected = state.expected()

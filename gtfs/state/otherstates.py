@@ -76,6 +76,7 @@ def set_aside(clone: Repository, keys: Collection[str]) -> None:
         place = other(clone, parse_feed(source))
         make(clone, place)
         clone.layout.root.rename(place.layout.root)
+        sync_directory(place.path)  # first: no power cut may leave it in neither
         sync_directory(clone.path)
 
 
