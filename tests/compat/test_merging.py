@@ -407,6 +407,23 @@ def test_a_reel_with_holes_is_not_served(pub: Publisher, tmp_path: Path) -> None
         assert (tmp_path / "www" / f"{name}.reel").read_bytes() == whole
 
 
+def test_what_is_small_in_a_feed_directory_is_made_good_where_the_disk_has_damaged_it(
+    pub: Publisher, tmp_path: Path
+) -> None:
+    www = tmp_path / "www"
+    with State(pub.repository) as state:
+        state.config.set("catalogueformat", "2")
+        pub.publish(state)
+        write_feed(state.layout, www)
+        before = {path: path.read_bytes() for path in www.rglob("*") if path.is_file()}
+        assert {path.parent.name for path in before} == {"www", "chunks"}
+        for path, data in before.items():
+            if path.suffix != ".reel":  # it has the bytes of the state's, and is read by gtfs fsck there
+                path.write_bytes(bytes(len(data)))
+        write_feed(state.layout, www)
+        assert {path: path.read_bytes() for path in www.rglob("*") if path.is_file()} == before
+
+
 def test_a_reel_that_was_lost_and_is_sealed_again_is_whole(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 2)
