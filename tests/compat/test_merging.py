@@ -30,6 +30,7 @@ from gtfs.repo.work import Work
 from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
 from gtfs.state.feeddir import BadFeedDirectory, is_written, write_feed
+from gtfs.state.foretell import foretell
 from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
@@ -447,7 +448,10 @@ def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again
         pub.publish(origin, times)
         go_back(origin, back_to)
         origin.drop_superseded(origin.pop_superseded())
-        publish_now(origin, Work(jobs=1))
+        foretold = foretell(origin)["new_packs"]
+        done = publish_now(origin, Work(jobs=1))
+        assert foretold == done.new_packs == (1 if times == 2 else pub.count)
+        assert foretell(origin)["new_packs"] == 0
         assert origin.held is not None and sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
         take_catalogue(state, origin.held)
         fetch(state, origin)
