@@ -56,6 +56,17 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600, *, for_all: bool = 
     sync_directory(path.parent)
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory of ours alone, and those above it, durably: what is synced in it is lost with its name.
+
+    What is there stays as it is. Raises OSError.
+    """
+    for path in reversed([directory, *directory.parents]):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(path.parent)
+
+
 def make_for_all(directory: Path) -> None:
     """Make a directory, and those above it, for everybody to read, whatever the umask is; what is there stays as it is.
 

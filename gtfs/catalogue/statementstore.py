@@ -16,7 +16,7 @@ from typing import Final, Generic
 from gtfs.catalogue.accept import Believed, Equivocation, FirstTrust, S, judge
 from gtfs.catalogue.document import digest
 from gtfs.catalogue.refchunks import BadCatalogue
-from gtfs.durable import replace_file, sync_directory
+from gtfs.durable import make_directory, replace_file, sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import LATEST
 from gtfs.trust.keyring import Keyring
@@ -55,7 +55,7 @@ class StatementStore(Generic[S]):
         self._read_only = read_only
         self._kept = kept  # None: KEPT
         if not read_only:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(directory)
 
     @property
     def latest(self) -> Path:

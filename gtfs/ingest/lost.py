@@ -9,14 +9,14 @@ fetches if need be, or from the open reel. One thread, under the node's lock.
 from __future__ import annotations
 
 import logging
-import subprocess
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
-from gtfs.repo.repository import Repository, git_environment
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.revlist import in_hex, rev_list
 
 log = logging.getLogger(__name__)
 
@@ -116,25 +116,10 @@ def missing_objects(
     partial clones lack what they are meant to lack."""
     if repository.is_partial() or not tips:
         return
-    process = subprocess.Popen(
-        repository.command(
-            "rev-list", "--objects", "--missing=print", "--quiet", *(() if history else ("--no-walk",)), "--stdin"
-        ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=git_environment(),
-    )
-    with process:
-        assert process.stdin and process.stdout
-        try:
-            # rev-list reads all of its input before it writes, so this cannot deadlock.
-            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it stopped at an id that is missing
-        for line in process.stdout:
+    args = ["--objects", "--missing=print", "--quiet", *(() if history else ("--no-walk",))]
+    try:
+        for line in rev_list(repository, args, in_hex(tips)):
             if line.startswith(b"?"):
                 yield ObjectId(bytes.fromhex(line[1:].strip().decode()))
-    if process.returncode:
+    except GitFailed:
         yield None

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectId
 from gtfs.pack.limits import GIB
@@ -15,6 +16,7 @@ from gtfs.pack.limits import GIB
 log = logging.getLogger(__name__)
 
 REASON_SUFFIX = ".reason"
+_OURS: Final = re.compile(r"([0-9]{20})-[0-9a-f]{40}(?:[0-9a-f]{24})?\.pack\Z")  # when it came, in ns
 
 
 class Refused(NamedTuple):
@@ -26,7 +28,10 @@ class Refused(NamedTuple):
 
 
 class Quarantine:
-    """The directory ``quarantine/`` of a node, the oldest dropped when it grows over ``limit_bytes``."""
+    """The directory ``quarantine/`` of a node, the oldest dropped when it grows over ``limit_bytes``.
+
+    What somebody else put there is neither shown nor dropped.
+    """
 
     def __init__(self, directory: Path, limit_bytes: int = GIB) -> None:
         self.directory = directory
@@ -50,17 +55,22 @@ class Quarantine:
     def refused(self) -> list[Refused]:
         """What is here, oldest first."""
         found = []
-        for path in sorted(self.directory.glob("*.pack")):
+        for path, came in self._files():
             try:
                 text = path.with_name(path.name + REASON_SUFFIX).read_text("utf-8", "replace").strip()
             except FileNotFoundError:
                 text = "unknown"
-            found.append(Refused(path, text, int(path.name[:20]) // 1_000_000_000))
+            found.append(Refused(path, text, int(came) // 1_000_000_000))
         return found
+
+    def _files(self) -> list[tuple[Path, str]]:
+        """Ours, the oldest first, each with the digits of its time."""
+        found = ((path, _OURS.match(path.name)) for path in self.directory.glob("*.pack"))
+        return sorted((path, name[1]) for path, name in found if name)
 
     def _shrink(self) -> None:
         sizes: dict[Path, int] = {}
-        for f in sorted(self.directory.glob("*.pack")):
+        for f, _ in self._files():
             with suppress(FileNotFoundError):  # another thread, or its owner, was faster
                 sizes[f] = f.stat().st_size
         total = sum(sizes.values())

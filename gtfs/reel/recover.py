@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a start after a crash does, and how the index is made again from the files (design.md §7, §8).
 
-`recover_open_reel` runs at every start, under the node's lock, before anything is appended.
+`open_index` and `recover_open_reel` run at every start, under the node's lock, before anything is appended.
 `rebuild_index` is ``gtfs fsck --rebuild``: it reads everything. What packs mean is told by the caller's functions:
 this module knows neither git nor the scanner. One thread.
 """
@@ -20,7 +20,7 @@ from gtfs.ids import REEL_SUFFIX, InfoHash, ObjectFormat, ObjectId, PackDigest, 
 from gtfs.metainfo import BadMetainfo, build_metainfo, parse_metainfo
 from gtfs.pack.format import HEADER, MAGIC, VERSION, CorruptPack
 from gtfs.pack.limits import MIB
-from gtfs.reel.index import Index, LocalPack, PackRow, PackStage, ReelPack, SeenPack
+from gtfs.reel.index import Index, IndexCorrupt, LocalPack, PackRow, PackStage, ReelPack, SeenPack
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.seal import PackCheck, check_packs, metainfo_path_of, read_reel
 from gtfs.reel.table import MAX_BYTES, CorruptReel, Row, check_reel_layout
@@ -68,6 +68,17 @@ Describe = Callable[[memoryview], Described]  # raises CorruptPack; must keep no
 ScanPrefix = Callable[[memoryview], int]  # the length of the pack at the view's start; raises CorruptPack
 
 
+def open_index(path: Path, reels: Path, open_reel: Path, *, read_only: bool = False) -> Index:
+    """The index of a state; an absent one is made only where there is nothing that it would have to know.
+
+    A new one would know no pack of the open reel, and a start cuts off what no row knows. Raises `IndexUnusable`.
+    """
+    is_new = not _size(path)
+    if is_new and (_size(open_reel) or next(reels.glob(f"*{REEL_SUFFIX}"), None) is not None):
+        raise IndexCorrupt(path, "is gone or empty, and there are packs that it should know")
+    return Index(path, read_only=read_only)
+
+
 def recover_open_reel(path: Path, index: Index, fmt: ObjectFormat) -> Recovered:
     """Make open reel and index agree after any stop.
 
@@ -76,7 +87,7 @@ def recover_open_reel(path: Path, index: Index, fmt: ObjectFormat) -> Recovered:
     again: all beyond the end, and from the last one back those whose bytes are not theirs, up to the first that is
     whole. Damage further inside is for fsck (`verify_open_reel`).
     """
-    size = path.stat().st_size if path.exists() else 0
+    size = _size(path)
     dropped: list[ObjectId] = []
     end, before = 0, MAX_BYTES
     while (last := index.packs.open_row_before(before)) is not None:
@@ -100,17 +111,21 @@ def verify_open_reel(path: Path, rows: Iterable[PackRow]) -> Iterator[PackCheck]
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move a database with its journal out of the way, as PATH.old; None if there is none. Close it first."""
+    """Move a database with its journal out of the way, as PATH.old; None if there is none. Close it first.
+
+    Where a crash left it half done, the rest is moved: PATH.old gives way to nothing but a database. Raises OSError.
+    """
     aside = path.with_name(path.name + ".old")
-    moved = None
+    is_there = path.exists()
+    if is_there:
+        for suffix in DB_SUFFIXES:
+            Path(f"{aside}{suffix}").unlink(missing_ok=True)
     for suffix in DB_SUFFIXES:
-        source, target = Path(f"{path}{suffix}"), Path(f"{aside}{suffix}")
-        target.unlink(missing_ok=True)
+        source = Path(f"{path}{suffix}")
         if source.exists():
-            source.rename(target)
-            moved = aside
+            source.rename(f"{aside}{suffix}")
     sync_directory(path.parent)
-    return moved
+    return aside if is_there else None
 
 
 def rebuild_index(
@@ -242,6 +257,11 @@ class _Finds:
             pass
         self.problems.append(f"{path.name}: is damaged and in no catalogue; remove it")
         return None
+
+
+def _size(path: Path) -> int:
+    """0 for what is not there, too."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _offset(row: PackRow) -> int:

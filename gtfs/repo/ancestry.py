@@ -7,12 +7,12 @@ Tags count as the commits that they name.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Collection, Generator, Iterable
 from typing import Final
 
 from gtfs.ids import ObjectId
-from gtfs.repo.repository import GitFailed, Repository, git_environment
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.revlist import in_hex, rev_list
 
 Pair = tuple[ObjectId, ObjectId]  # the older, the newer
 
@@ -85,29 +85,8 @@ def commits_with_parents(
     Tips that are missing are left out. Raises `GitFailed`.
     """
     order = ["--reverse"] if parents_first else []
-    args = ["rev-list", "--topo-order", *order, "--parents", "--ignore-missing", "--stdin"]
-    process = subprocess.Popen(
-        repository.command(*args),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=git_environment(),
-    )
-    try:
-        assert process.stdin and process.stdout and process.stderr
-        # rev-list reads all of its input before it writes, so this cannot deadlock.
-        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
-            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
-            process.stdin.close()
-        for line in process.stdout:
+    args = ["--topo-order", *order, "--parents", "--ignore-missing"]
+    with contextlib.closing(rev_list(repository, args, in_hex(tips))) as lines:
+        for line in lines:
             commit, *parents = (ObjectId(bytes.fromhex(word.decode())) for word in line.split())
             yield commit, parents
-        said = process.stderr.read()
-        if process.wait():
-            raise GitFailed(args, process.returncode, said)
-    finally:
-        process.kill()  # when the caller has heard enough
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()

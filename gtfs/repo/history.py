@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import subprocess
 from binascii import unhexlify
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,7 +14,8 @@ from gtfs.pack.format import TAG
 from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.plainrefs import read_plain, read_plain_head
-from gtfs.repo.repository import GitFailed, Repository, git_environment
+from gtfs.repo.repository import Repository
+from gtfs.repo.revlist import in_hex, rev_list
 
 TIPS = b"refs/gtfs/tips/"
 WAS = b"refs/gtfs/was/"  # then a ref's name without refs/, and an id: where it stood before a forced move
@@ -136,29 +135,11 @@ def commits_reachable(
     if tips is None:
         # Not --all, which takes the HEADs of linked work trees along, and ends where one of these is broken.
         tips = _tips(repository, read_refs(repository))
-    args = ["rev-list", "--topo-order", "--reverse", "--stdin"]
-    lines = [oid.hex().encode() + b"\n" for oid in tips]
-    lines += [b"^" + oid + b"\n" for oid in _present(repository, without)]
+    asked = [*in_hex(tips), *(b"^" + oid for oid in _present(repository, without))]
     # By its commit graph, git would look at every commit younger than that before it gives the first in order.
     settings = ["-c", "core.commitGraph=false"] if without else []
-    process = subprocess.Popen(
-        repository.command(*settings, *args),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=git_environment(),
-    )
-    with process:
-        assert process.stdin and process.stdout and process.stderr
-        # rev-list reads all of its input before it writes, so this cannot deadlock.
-        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
-            process.stdin.write(b"".join(lines))
-            process.stdin.close()
-        for line in process.stdout:
-            yield ObjectId(bytes.fromhex(line.strip().decode()))
-        said = process.stderr.read()
-    if process.returncode:
-        raise GitFailed(args, process.returncode, said)
+    for line in rev_list(repository, ["--topo-order", "--reverse"], asked, settings=settings):
+        yield ObjectId(bytes.fromhex(line.strip().decode()))
 
 
 def _present(repository: Repository, oids: Collection[ObjectId]) -> list[bytes]:

@@ -95,15 +95,17 @@ def _install(repository: Repository) -> None:
         try:
             with os.fdopen(os.open(_WRITING, flags, 0o700, dir_fd=directory), "wb") as file:
                 file.write(_SCRIPT)
+                file.flush()
                 os.fchmod(file.fileno(), 0o755)
+                os.fsync(file.fileno())  # half of it, or none, would refuse no push, and would be somebody's own
             if there is not None:
                 os.replace(_WRITING, _HOOK, src_dir_fd=directory, dst_dir_fd=directory)
-                return
-            # A link, and no rename: what came meanwhile stays.
-            os.link(_WRITING, _HOOK, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+            else:  # a link, and no rename: what came meanwhile stays
+                os.link(_WRITING, _HOOK, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_WRITING, dir_fd=directory)
+        os.fsync(directory)
     finally:
         os.close(directory)
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId, PackDigest, parse_fingerprint
 from gtfs.ingest.refmoves import verified_refs
@@ -120,7 +120,7 @@ def keep_attestation(state: State, said: Attestation, document: bytes, key: byte
     layout, now = state.layout, _said_last(state.layout.attested, int(time.time()))
     if now is not None and now.date_s >= said.date_s:
         return now, False
-    layout.attestation.mkdir(mode=0o700, exist_ok=True)
+    make_directory(layout.attestation)
     replace_file(layout.attester_key, key)
     replace_file(layout.attested, document)
     expected = state.expected()

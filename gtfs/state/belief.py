@@ -11,7 +11,7 @@ from pathlib import Path
 from gtfs.catalogue.accept import Accepted, FirstTrust, NotSigned, accept
 from gtfs.catalogue.chunkstore import ChunkStore
 from gtfs.catalogue.reftree import ChunkSource
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.ids import Fingerprint
 from gtfs.repo.repository import Repository
 from gtfs.state.config import Config
@@ -57,7 +57,7 @@ def keep_ring(repository: Repository, belief: Belief) -> None:
     replace_file(repository.layout.keyring, belief.ring)
     tree = belief.accepted.catalogue.tree
     if tree is not None:
-        repository.layout.catalogue.mkdir(mode=0o700, exist_ok=True)
+        make_directory(repository.layout.catalogue)
         ChunkStore(repository.layout.chunks).make_durable(tree)
     if belief.named_only:
         Config(repository).set("cataloguekey", *sorted(belief.named_only))

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.statementstore import DamagedStore
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.quorum import Collected
 from gtfs.trust.attestation import (
@@ -133,7 +133,7 @@ class AttestationStore:
             # One whose date has not come was taken by a clock that was ahead, and counts for nothing.
             if found.statement.date_s <= before.statement.date_s <= now_s + FUTURE_S:
                 raise AttestationRefused("it is no newer than the one that is held")
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        make_directory(self.directory)
         if before is not None:
             self._keep_older(before, older.get(found.attester, ()))
         replace_file(self.directory / f"{found.attester}.asc", document)

@@ -6,8 +6,6 @@ Synchronous; ids pass by one at a time.
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from collections.abc import Callable, Iterator
 
 from gtfs.ids import ObjectId
@@ -17,7 +15,8 @@ from gtfs.pack.trees import MissingObject
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import OWN_REFS, read_head, read_refs
 from gtfs.repo.known import KnownObjects
-from gtfs.repo.repository import GitFailed, Repository, git_environment
+from gtfs.repo.repository import GitFailed, Repository
+from gtfs.repo.revlist import in_hex, rev_list
 
 _SHOWN = 20  # refs that differ
 _STEP = 1000
@@ -63,24 +62,8 @@ def _compare_refs(here: Repository, other: Repository) -> Iterator[str]:
 def _reached(repository: Repository) -> Iterator[ObjectId]:
     """The ids of all that refs other than the node's own reach. Raises `GitFailed`."""
     tips = {ref.oid for ref in read_refs(repository) if not ref.name.startswith(OWN_REFS)}
-    args = ["rev-list", "--objects", "--no-object-names", "--stdin"]
-    with subprocess.Popen(
-        repository.command(*args),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=git_environment(),
-    ) as process:
-        assert process.stdin and process.stdout and process.stderr
-        # rev-list reads all of its input before it writes, so this cannot deadlock.
-        with contextlib.suppress(BrokenPipeError):  # git has ended, and says why
-            process.stdin.write(b"".join(oid.hex().encode() + b"\n" for oid in tips))
-            process.stdin.close()
-        for line in process.stdout:
-            yield ObjectId(bytes.fromhex(line.strip().decode()))
-        said = process.stderr.read()
-    if process.returncode:
-        raise GitFailed(args, process.returncode, said)
+    for line in rev_list(repository, ["--objects", "--no-object-names"], in_hex(tips)):
+        yield ObjectId(bytes.fromhex(line.strip().decode()))
 
 
 def _check_bytes(repository: Repository, progress: Callable[[int], None]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.pack.limits import LIMITS, Limits, key_of, parse_size
 from gtfs.repo.gitsyntax import BadSyntax, Setting, quoted, read_syntax
-from gtfs.repo.repository import Repository
+from gtfs.repo.repository import GitFailed, Repository
 from gtfs.state.private import read_unlinked
 from gtfs.trust.policy import Policy, parse_policy
 
@@ -31,6 +31,7 @@ _IN_CHUNKS: Mapping[str, int | None] = {"auto": IN_CHUNKS_ABOVE, "1": None, "2":
 PUBLISH_MODES = ("auto", "tags", "manual")  # any published ref moved; a published tag was made; who types gtfs publish
 
 
+_NOT_SET = 5  # git-config(1): there is none to unset
 _SECONDS = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s?\Z")
 
 
@@ -127,7 +128,11 @@ class Config:
     def _change(self, path: Path, key: str, values: Sequence[str]) -> None:
         file, name = ("config", "--file", str(path)), f"gtfs.{key}"
         if not values:
-            self._repository.git(*file, "--unset-all", name, check=False, umask=0o077)
+            try:
+                self._repository.git(*file, "--unset-all", name, umask=0o077)
+            except GitFailed as error:
+                if error.status != _NOT_SET:
+                    raise
         for number, value in enumerate(values):
             self._repository.git(*file, "--add" if number else "--replace-all", name, value, umask=0o077)
 

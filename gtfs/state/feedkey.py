@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 
 _SEED_BYTES: Final = 32
@@ -61,7 +61,7 @@ def make_feed_key(path: Path) -> FeedKey:
     found = read_feed_key(path)
     if found is not None:
         return found
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     seed = os.urandom(_SEED_BYTES)
     replace_file(path, seed.hex().encode() + b"\n", mode=0o600)
     return FeedKey(seed)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
 from gtfs.pack.trees import MissingObject
@@ -127,7 +127,7 @@ def open_fork(upstream: Upstream, sign_key: str | None, gnupg_home: Path | None)
     check_wanted(fork, wanted)
     with State(fork) as state:
         state.config.set("upstream", upstream.name)
-        fork.layout.keys.mkdir(mode=0o700, exist_ok=True)
+        make_directory(fork.layout.keys)
         seed = _digest(_FEED, upstream.name, key)
         replace_file(fork.layout.feed_key, seed.hex().encode() + b"\n", mode=0o600)
         apply_wanted(state, wanted)

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, Held, WrongRepository, accept
@@ -20,7 +21,7 @@ from gtfs.catalogue.store import CatalogueStore
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed
-from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint
+from gtfs.ids import BadId, Fingerprint, ObjectId, parse_fingerprint
 from gtfs.ingest.signers import Signers
 from gtfs.repo.beyond import BASES, Beyond, base_lines, has_commit, look_beyond
 from gtfs.repo.catfile import CatFile
@@ -98,9 +99,10 @@ class Inbox:
         return Repository(self.repository.layout.inbox_of(key), self.repository.fmt)
 
     def known(self) -> list[Fingerprint]:
-        """Whose forks are here."""
+        """Whose forks are here; what somebody else put there counts for none."""
         directory = self.repository.layout.inbox
-        return [parse_fingerprint(p.stem) for p in sorted(directory.glob("*.git"))] if directory.is_dir() else []
+        paths = sorted(directory.glob("*.git")) if directory.is_dir() else []
+        return [key for path in paths if (key := _key_of_fork(path)) is not None]
 
     def user_id(self, key: Fingerprint) -> str | None:
         """Whose key it is, by the ring."""
@@ -306,6 +308,15 @@ class Inbox:
         for changes in (gone, lines):  # in this order, as x may go for x/y
             if changes:
                 fork.git("update-ref", "--stdin", stdin=b"".join(changes))
+
+
+def _key_of_fork(path: Path) -> Fingerprint | None:
+    """Whose it is by its name; None for what is no fork."""
+    try:
+        key = parse_fingerprint(path.stem)
+    except BadId:
+        return None
+    return key if path.name == f"{key}.git" else None
 
 
 def _words(raw: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, digest
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, parse_object_id
 from gtfs.layout import Layout
@@ -40,7 +40,7 @@ _KEPT: Final = 20  # refs and reels of a release that are written down
 def begin(repository: Repository) -> None:
     """The tags that are there when announcing is set up are no news. Raises `GitFailed`, OSError."""
     layout = repository.layout
-    layout.announcements.mkdir(mode=0o700, exist_ok=True)
+    make_directory(layout.announcements)
     tags = {oid for name, oid in read_places(repository).items() if name.startswith(_TAGS)}
     replace_file(layout.announced_before, b"".join(oid.hex().encode() + b"\n" for oid in sorted(tags)))
 
@@ -84,7 +84,7 @@ def note_news(repository: Repository, held: Held | None, new: Catalogue) -> None
     reels = [(r.name, r.infohash.hex(), r.size) for r in new.reels if r.name not in known]
     moved = [(name, oid) for name, oid in new.refs.items() if before.get(name) != oid]
     text_digest = digest(new.to_text().encode())
-    repository.layout.announcements.mkdir(mode=0o700, exist_ok=True)
+    make_directory(repository.layout.announcements)
     for tag in tags:
         refs = tuple(name for name, oid in new.refs.items() if oid == tag and name.startswith(_TAGS))
         first = [name for name in refs if name in before]

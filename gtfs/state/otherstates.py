@@ -78,6 +78,7 @@ def set_aside(clone: Repository, keys: Collection[str]) -> None:
         make(clone, place)
         release(kept_marks(clone))  # nobody would know them as his
         clone.layout.root.rename(place.layout.root)
+        sync_directory(place.path)  # first: no power cut may leave it in neither
         sync_directory(clone.path)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from gtfs.durable import sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.layout import Layout
 from gtfs.repo.place import owner_name
@@ -54,6 +55,7 @@ def make_private(root: Path, writers_modes: Collection[str] = ()) -> None:
     """
     with contextlib.suppress(FileExistsError):
         root.mkdir(mode=0o700)
+        sync_directory(root.parent)
     with _opened(root) as fd:
         if stat.S_IMODE(os.fstat(fd).st_mode) & _FOR_OTHERS:
             os.fchmod(fd, 0o700)

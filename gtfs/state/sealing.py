@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 
 from gtfs.catalogue.accept import Held
 from gtfs.ids import ObjectId
 from gtfs.pack.account import Needs
-from gtfs.reel.index import ReelRow
+from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import write_reel
 from gtfs.reel.sealable import Sealable
@@ -45,12 +45,9 @@ def left_behind(state: State) -> list[ReelRow]:
     return [r for r in reels.all() if r.version and r.is_whole and not state.lists(r.name) and reels.holds(r.id)]
 
 
-def take_back(state: State, wanted: Container[ObjectId]) -> None:
-    """Copy what of ``wanted`` lies in reels that were left behind to the open reel, so that it is sealed again.
-
-    Raises `CorruptReel`, OSError.
-    """
-    index, layout, behind = state.index, state.layout, left_behind(state)
+def packs_behind(state: State, wanted: Container[ObjectId]) -> Iterator[tuple[ReelRow, list[PackRow]]]:
+    """Those reels, each with what of ``wanted`` lies there and in no listed reel."""
+    index, behind = state.index, left_behind(state)
     if not behind:
         return
     held = () if state.held is None else state.held.catalogue.reels
@@ -58,7 +55,16 @@ def take_back(state: State, wanted: Container[ObjectId]) -> None:
     tables = [table for row in listed if (table := state.reel_files.table(row)) is not None]
     elsewhere = {each.oid for table in tables for each in table.packs}
     for reel in behind:
-        packs = [r for r in index.packs.reel_rows(reel.id) if r.oid in wanted and r.oid not in elsewhere]
+        yield reel, [r for r in index.packs.reel_rows(reel.id) if r.oid in wanted and r.oid not in elsewhere]
+
+
+def take_back(state: State, wanted: Container[ObjectId]) -> None:
+    """Copy what of ``wanted`` lies in reels that were left behind to the open reel, so that it is sealed again.
+
+    Raises `CorruptReel`, OSError.
+    """
+    index, layout = state.index, state.layout
+    for reel, packs in packs_behind(state, wanted):
         for start in range(0, len(packs), _ROWS):
             places: list[tuple[ObjectId, int | None]] = []
             for pack in packs[start : start + _ROWS]:

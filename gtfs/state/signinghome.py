@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.ids import parse_fingerprint
 from gtfs.repo.repository import Repository
 from gtfs.state.config import BadConfig, Config
@@ -28,6 +28,6 @@ def make_signing_subkey(repository: Repository, wanted: Wanted) -> Wanted:
     if home == layout.signing_home:  # made before: the primary key is not there
         home = None
     make_private(layout.root, writers_modes=(layout.incoming.name, layout.reels.name))
-    layout.keys.mkdir(mode=0o700, exist_ok=True)
+    make_directory(layout.keys)
     replace_file(layout.signing_key, make_subkey(key, home, layout.signing_home))
     return dataclasses.replace(wanted, sign_key=key, gnupg_home=layout.signing_home)

@@ -33,10 +33,10 @@ from gtfs.ingest.sweep import sweep
 from gtfs.ingest.takeup import TakenUp, find_new_of_sound, sweep_spool, take_up
 from gtfs.ingest.tips import hold_kept
 from gtfs.pack.limits import Limits
-from gtfs.reel.index import Index, ReelRow
+from gtfs.reel.index import ReelRow
 from gtfs.reel.ledger import Before
 from gtfs.reel.openreel import OpenReelWriter
-from gtfs.reel.recover import recover_open_reel
+from gtfs.reel.recover import open_index, recover_open_reel
 from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import OWN_REFS, Ref
 from gtfs.repo.repository import GitFailed, Repository
@@ -97,7 +97,7 @@ class State:
                 self._sweep()
             self.config = Config(repository)
             self.limits = limits or self.config.limits(given)
-            self.index = Index(layout.index, read_only=self.read_only)
+            self.index = open_index(layout.index, layout.reels, layout.open_reel, read_only=self.read_only)
             self._exit.callback(self.index.close)
             self._open_reel = None if self.read_only else self._recover()
             self._exit.callback(self._close_open_reel)
@@ -297,8 +297,8 @@ class State:
         self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
-        """Delete files and rows of those that no catalogue lists again. Raises OSError; the next start tries again."""
-        drop(self.reel_files, [row for row in reels if not self.lists(row.name)])
+        """Delete files and rows of those that are not listed again. Raises OSError; the next start tries again."""
+        drop(self.reel_files, reels, None if self.held is None else self.held.catalogue)
 
     def gate(self) -> PolicyGate:
         """Step 4 of design.md §8 as this node demands it now."""

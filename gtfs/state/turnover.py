@@ -67,11 +67,7 @@ def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue
     """
     index = reel_files.index
     with index.transaction():
-        for e in held.reels:
-            try:
-                index.reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
-            except ReelConflict as error:  # it fails alone: the catalogue is held, and no start may fail for it
-                log.error("catalogue %d: %s; it stays as it is here", held.version, error)
+        misstated = _put(reel_files, held)
         _leave_unlisted(reel_files, held)
     listed = _rows(reel_files, held)
     index.reels.set_stage([row.id for row in listed if row.stage == "retired"], "complete")
@@ -87,11 +83,28 @@ def follow_catalogue(reel_files: ReelFiles, held: Catalogue, previous: Catalogue
     _empty(reel_files, held, leaving)
     index.reels.set_stage([id_ for id_, row in leaving.items() if row.stage == "complete"], "retired")
     gone = {row.id for row in withdrawn(reel_files, held, previous)}
-    return [
+    return misstated + [
         row
         for id_, row in leaving.items()
         if id_ not in gone and not (row.is_whole and row.name in late) and not index.reels.holds(id_)
     ]
+
+
+def _put(reel_files: ReelFiles, held: Catalogue) -> list[ReelRow]:
+    """Know the reels that the catalogue lists; gives those that an earlier one listed with other numbers, of which
+    nothing is here: `drop` puts these anew."""
+    reels, misstated = reel_files.index.reels, []
+    for e in held.reels:
+        try:
+            reels.put(e.name, e.infohash, e.size, e.rows, held.version, "remote")
+        except ReelConflict as error:  # it fails alone: the catalogue is held, and no start may fail for it
+            row = reels.by_name(e.name)
+            assert row is not None
+            if _is_misstated(reel_files, row, held):
+                misstated.append(row)
+            else:
+                log.error("catalogue %d: %s; it stays as it is here", held.version, error)
+    return misstated
 
 
 def withdrawn(reel_files: ReelFiles, held: Catalogue | None, previous: Catalogue | None) -> list[ReelRow]:
@@ -121,15 +134,28 @@ def _leave_unlisted(reel_files: ReelFiles, held: Catalogue) -> None:
     index.meta.set(_PRUNED, str(held.pruned))
 
 
-def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow]) -> None:
+def drop(reel_files: ReelFiles, superseded: Sequence[ReelRow], held: Catalogue | None) -> None:
     """Delete superseded reels, which the swarm must not have any more: first their files, then their rows.
 
+    Those stay that the held catalogue lists again; what it lists with other numbers is known by these from then on.
     Before both, they are not whole any more: whoever reads one at that time (checkdue.py) sees why it is gone.
     """
-    reel_files.index.reels.set_stage([row.id for row in superseded], "partial")
-    for row in superseded:
+    reels, names = reel_files.index.reels, _named(held)
+    misstated = [row for row in superseded if row.name in names and _is_misstated(reel_files, row, held)]
+    going = [row for row in superseded if row.name not in names] + misstated
+    reels.set_stage([row.id for row in going], "partial")
+    for row in going:
         reel_files.remove(row.name)
-    reel_files.index.reels.drop(row.name for row in superseded)
+    with reel_files.index.transaction():
+        reels.drop(row.name for row in going)
+        if misstated and held is not None:
+            _put(reel_files, held)
+
+
+def _is_misstated(reel_files: ReelFiles, row: ReelRow, held: Catalogue | None) -> bool:
+    """Whether a reel of which nothing is here has other numbers than it is listed with."""
+    listed = {(e.name, e.infohash, e.size, e.rows) for e in held.reels} if held is not None else set()
+    return row[1:5] not in listed and not row.is_whole and not reel_files.index.reels.holds(row.id)
 
 
 def _rows(reel_files: ReelFiles, catalogue: Catalogue) -> list[ReelRow]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.ids import Fingerprint
 from gtfs.trust.packets import (
     KEY_BLOCK,
@@ -110,7 +110,7 @@ def make_node_key(path: Path) -> Fingerprint:
     Raises `SigningFailed`, OSError.
     """
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
         seed, now_s = os.urandom(_KEY_BYTES), int(time.time())
         public = struct.pack(">BIB", 4, now_s, _EDDSA) + _POINT + _point_of(seed)
         told = b"\x99" + struct.pack(">H", len(public)) + public + b"\xb4" + struct.pack(">I", len(_USER)) + _USER

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from gtfs.durable import make_directory
 from gtfs.trust.gnupghome import search_path
 
 _HOME_PREFIX: Final = "home-"
@@ -30,7 +31,7 @@ def own_home(keys_dir: Path) -> Iterator[Path]:
 
     Secret keys are in it while it lives: it lies where only we may look, and `sweep_homes` finds it.
     """
-    keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(keys_dir)
     place = Path(tempfile.mkdtemp(prefix=_HOME_PREFIX, dir=keys_dir))
     with _short_path(place) as home:
         (place / _HOME_PATH).write_text(f"{home}\n")

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.ids import Fingerprint
 from gtfs.trust.gnupghome import open_gnupg, search_path, socket_trouble
 from gtfs.trust.ownhome import own_home
@@ -34,12 +34,12 @@ def make_subkey(primary: Fingerprint, home: Path | None, into: Path) -> bytes:
     OSError.
     """
     gpg = open_gnupg(home)
-    into.mkdir(mode=0o700, exist_ok=True)
+    make_directory(into)
     trouble = socket_trouble(into)
     if trouble is not None:
         raise SigningFailed(f"no subkey can be kept in {into}: {trouble}")
     grip, secret = _make_secret(into.parent)
-    (into / _PRIVATE).mkdir(mode=0o700, exist_ok=True)
+    make_directory(into / _PRIVATE)
     replace_file(into / _PRIVATE / grip, secret)
     users = _directory(home) / _PRIVATE
     replace_file(users / grip, secret)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from keys import shared_keys
-from mirrored import all_is_well, fetch, listed, take_catalogue
+from mirrored import all_is_well, fetch, hold, listed, take_catalogue
 from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue import statementstore
@@ -193,12 +193,7 @@ def test_a_reel_that_a_catalogue_lists_with_other_numbers_fails_alone(
                 take_catalogue(state, origin.held)
                 fetch(state, origin)
             known = state.index.reels.all()
-            drawn = draft(origin, force=True)
-            assert isinstance(drawn, Draft)
-            old = drawn.catalogue.reels[0]
-            reels = (dataclasses.replace(old, **change), *drawn.catalogue.reels[1:])
-            lie = dataclasses.replace(drawn, catalogue=dataclasses.replace(drawn.catalogue, reels=reels))
-            place(origin, lie, lie.sign())
+            place_a_lie(origin, **change)
             take_document(state, origin.held.document, FirstTrust())
             assert state.held is not None and state.held.digest == origin.held.digest and state.is_followed
             assert [row[:-1] for row in state.index.reels.all()] == [row[:-1] for row in known]
@@ -206,6 +201,43 @@ def test_a_reel_that_a_catalogue_lists_with_other_numbers_fails_alone(
     with State(mirror) as state:
         take_document(state, origin.held.document, FirstTrust())
         assert len(fetch(state, origin)) == 1
+
+
+def place_a_lie(origin: State, **change: Any) -> None:
+    """Sign and hold a catalogue that has the numbers of its first reel wrong."""
+    drawn = draft(origin, force=True)
+    assert isinstance(drawn, Draft)
+    reels = (dataclasses.replace(drawn.catalogue.reels[0], **change), *drawn.catalogue.reels[1:])
+    lie = dataclasses.replace(drawn, catalogue=dataclasses.replace(drawn.catalogue, reels=reels))
+    place(origin, lie, lie.sign())
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("change", [{"infohash": b"x" * 20}, {"size": 10_000}, {"rows": 2}], ids=str)
+def test_a_reel_that_was_first_listed_with_other_numbers_is_fetched_once_it_has_its_own(
+    pub: Publisher, origin: State, mirror: Repository, change: dict[str, Any], is_restarted: bool
+) -> None:
+    place_a_lie(origin, **change)
+    with State(mirror) as state:
+        assert origin.held is not None
+        take_catalogue(state, origin.held)
+        (row,) = state.index.reels.all()
+        for path in (state.layout.reel(row.name), state.layout.metainfo(row.name), state.layout.resume(row.name)):
+            path.write_bytes(b"of the torrent that there never was")
+        state.index.reels.set_stage([row.id], "partial")
+        pub.publish(origin)
+        hold(state, origin.held)
+        if not is_restarted:
+            superseded = state.pop_superseded()
+            assert superseded[0][:-1] == row[:-1]  # the swarm is to let go of what it was
+            state.drop_superseded(superseded)
+    with State(mirror) as state:
+        assert list(state.layout.reels.iterdir()) == []
+        assert {row[1:5] for row in state.index.reels.all()} == {row[1:5] for row in origin.index.reels.all()}
+        assert len(fetch(state, origin)) == 2
+        assert state.index.packs.count_by_stage() == {"unpacked": pub.count}
+        all_is_well(state)
 
 
 @pytest.mark.warns

@@ -30,6 +30,7 @@ from gtfs.repo.work import Work
 from gtfs.state import feeddir, turnover
 from gtfs.state import publish as publishing
 from gtfs.state.feeddir import BadFeedDirectory, is_written, write_feed
+from gtfs.state.foretell import foretell
 from gtfs.state.fsck import rebuild
 from gtfs.state.makereel import fill, make_whole
 from gtfs.state.publish import publish_now
@@ -407,6 +408,23 @@ def test_a_reel_with_holes_is_not_served(pub: Publisher, tmp_path: Path) -> None
         assert (tmp_path / "www" / f"{name}.reel").read_bytes() == whole
 
 
+def test_what_is_small_in_a_feed_directory_is_made_good_where_the_disk_has_damaged_it(
+    pub: Publisher, tmp_path: Path
+) -> None:
+    www = tmp_path / "www"
+    with State(pub.repository) as state:
+        state.config.set("catalogueformat", "2")
+        pub.publish(state)
+        write_feed(state.layout, www)
+        before = {path: path.read_bytes() for path in www.rglob("*") if path.is_file()}
+        assert {path.parent.name for path in before} == {"www", "chunks"}
+        for path, data in before.items():
+            if path.suffix != ".reel":  # it has the bytes of the state's, and is read by gtfs fsck there
+                path.write_bytes(bytes(len(data)))
+        write_feed(state.layout, www)
+        assert {path: path.read_bytes() for path in www.rglob("*") if path.is_file()} == before
+
+
 def test_a_reel_that_was_lost_and_is_sealed_again_is_whole(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 2)
@@ -430,7 +448,10 @@ def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again
         pub.publish(origin, times)
         go_back(origin, back_to)
         origin.drop_superseded(origin.pop_superseded())
-        publish_now(origin, Work(jobs=1))
+        foretold = foretell(origin)["new_packs"]
+        done = publish_now(origin, Work(jobs=1))
+        assert foretold == done.new_packs == (1 if times == 2 else pub.count)
+        assert foretell(origin)["new_packs"] == 0
         assert origin.held is not None and sum(reel.rows for reel in origin.held.catalogue.reels) == pub.count
         take_catalogue(state, origin.held)
         fetch(state, origin)

@@ -17,6 +17,7 @@ from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.takeup import find_new, parents_first
 from gtfs.pack.format import CorruptPack
 from gtfs.pack.limits import Limits
+from gtfs.reel.index import IndexCorrupt
 from gtfs.reel.recover import Listed
 from gtfs.repo.history import TIPS, read_refs
 from gtfs.repo.repository import BadRepository, create_repository, open_repository
@@ -190,6 +191,25 @@ def test_an_index_is_the_old_one_until_it_is_made_anew(odd: Path) -> None:
     with State(repository) as state:
         assert state.index.packs.rows_after(0, 1000) == before
         assert state.layout.open_reel.read_bytes() == open_reel
+        all_is_well(state)
+
+
+def test_a_start_without_its_index_cuts_nothing_and_names_the_remedy(odd: Path) -> None:
+    repository = open_repository(odd)
+    with State(repository) as state:
+        state.take_up()
+        before = {row.oid for row in state.index.packs.open_rows()}
+        open_reel = state.layout.open_reel.read_bytes()
+    for path in repository.layout.root.glob("node.db*"):
+        path.unlink()
+    for may_be_read_only in (False, True):
+        with pytest.raises(IndexCorrupt, match="run gtfs fsck --rebuild"):
+            State(repository, may_be_read_only=may_be_read_only)
+    assert not repository.layout.index.exists()
+    assert repository.layout.open_reel.read_bytes() == open_reel
+    rebuild(repository, {}, lambda _n: None)
+    with State(repository) as state:
+        assert {row.oid for row in state.index.packs.open_rows()} == before
         all_is_well(state)
 
 

@@ -418,6 +418,16 @@ def test_a_subject_is_one_line_without_what_steers_a_terminal(there: Offering) -
     assert "\x1b" not in there.type("inbox", there.pub, "-o", "offline,nodht")
 
 
+def test_what_somebody_put_beside_the_forks_is_none(there: Offering) -> None:
+    there.commit("better", by="bob")
+    there.offer()
+    there.add()
+    for name in ("old.git", f"{there.key('bob').lower()}.git"):
+        (there.pub / "gtfs-inbox" / name).mkdir()
+    found = there.inbox()
+    assert [fork["key"] for fork in found["forks"]] == [there.key("bob")]
+
+
 def test_a_fork_is_forgotten_by_its_key(there: Offering) -> None:
     there.commit("better", by="bob")
     there.offer()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gtfs.ids import SHA1
-from gtfs.repo.repository import Repository, create_repository
+from gtfs.repo.repository import GitFailed, Repository, create_repository
 from gtfs.state.config import BadConfig, Config
 
 ODD = ('a "b" \\ c', "# no comment ; here", " with spaces ", "tab\tand\nline", "-o", "é")
@@ -94,3 +94,31 @@ def test_fewer_values_and_none_take_the_place_of_many(repository: Repository) ->
     for values in (("a", "b"), ("c",), (), ("d", "e", "f")):
         config.set("refs", *values)
         assert by_git(repository, "refs") == list(values) == Config(repository).get_all("refs")
+
+
+def test_what_could_not_be_taken_away_counts_on(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(repository)
+    config.set("policy", "one", "two")
+    config.set("name", "demo")
+    git = Repository.git
+
+    def fail(self: Repository, *args: str, **more: Any) -> bytes:
+        if "--unset-all" not in args:
+            return git(self, *args, **more)
+        if more.get("check", True):
+            raise GitFailed(args, 4, b"error: could not write config file: No space left on device")
+        return b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "git", fail)
+        with pytest.raises(GitFailed, match="No space left"):
+            config.set("policy")
+        with pytest.raises(GitFailed), config.together():
+            config.set("name", "other")
+            config.set("policy")
+    assert config.get_all("policy") == by_git(repository, "policy") == ["one", "two"]
+    assert config.get("name") == Config(repository).get("name") == "demo"
+    # What somebody else took away is away.
+    repository.git("config", "--file", str(repository.layout.config), "--unset-all", "gtfs.policy")
+    config.set("policy")
+    assert config.get_all("policy") == []

@@ -25,9 +25,10 @@ def run(repo: Path, again: bool, against: Path | None, *, dry_run: bool = False,
     wait_for_node(repository.layout.lock)
     rebuilt: dict[str, Any] | None = None
     if again:
+        old = "the old one is node.db.old" if repository.layout.index.exists() else "there was none"
         rebuilt = _foretell(repository) if dry_run else _rebuild(repository)
         if not as_json:
-            _tell(rebuilt, dry_run=dry_run)
+            _tell(rebuilt, old, dry_run=dry_run)
     if again and dry_run:  # of an index that may be damaged nothing can be asked
         if as_json:
             say_json({"repository": str(repository.path), "rebuilt": rebuilt, "found": [], "notes": [], "packs": None})
@@ -54,10 +55,10 @@ def run(repo: Path, again: bool, against: Path | None, *, dry_run: bool = False,
     return 1 if lines else 0
 
 
-def _tell(rebuilt: dict[str, Any], *, dry_run: bool) -> None:
+def _tell(rebuilt: dict[str, Any], old: str, *, dry_run: bool) -> None:
     made = f"{counted(rebuilt['packs'], 'pack')}, " if not dry_run else f"{size_text(rebuilt['bytes'])} of "
     index = "index would be made" if dry_run else "index made"
-    say(f"{index} anew: {made}{counted(rebuilt['reels'], 'reel')}; the old one is node.db.old")
+    say(f"{index} anew: {made}{counted(rebuilt['reels'], 'reel')}; {old}")
 
 
 def _foretell(repository: Repository) -> dict[str, Any]:

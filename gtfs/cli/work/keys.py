@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from gtfs.durable import make_directory
 from gtfs.repo.repository import Repository
 from gtfs.state.private import make_private
 from gtfs.trust.nodekey import make_node_key, read_node_key
@@ -11,6 +12,6 @@ from gtfs.trust.nodekey import make_node_key, read_node_key
 def sign_off_key(repository: Repository) -> str:
     """The armored key; made now if the node has none yet. Raises `SigningFailed`, `NotPrivate`, OSError."""
     make_private(repository.layout.root, writers_modes=(repository.layout.incoming.name, repository.layout.reels.name))
-    repository.layout.keys.mkdir(mode=0o700, exist_ok=True)
+    make_directory(repository.layout.keys)
     make_node_key(repository.layout.node_key)
     return read_node_key(repository.layout.node_key).public_key().decode("ascii")

@@ -39,12 +39,24 @@ def test_a_file_that_another_drops_meanwhile_fails_nothing(
     tmp_path: Path, refused: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarantine = Quarantine(tmp_path / "q", 0)
-    glob = Path.glob
+    iterdir = Path.iterdir
 
-    def with_one_more(self: Path, pattern: str) -> Iterator[Path]:
-        yield from glob(self, pattern)
-        yield self / "0-dropped.pack"
+    def with_one_more(self: Path) -> Iterator[Path]:
+        yield from iterdir(self)
+        yield self / f"{0:020d}-{OID.hex()}.pack"
 
-    monkeypatch.setattr(Path, "glob", with_one_more)
+    monkeypatch.setattr(Path, "iterdir", with_one_more)
     quarantine.keep(refused, OID, "bad")
     assert os.listdir(quarantine.directory) == []
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+@pytest.mark.parametrize("name", ["X.pack", f"{'²' * 20}-{OID.hex()}.pack", f"{0:020d}-{OID.hex()}.pack.pack"])
+def test_what_somebody_else_put_there_is_left_alone(tmp_path: Path, refused: Path, name: str, limit: int) -> None:
+    quarantine = Quarantine(tmp_path / "q", limit)
+    (quarantine.directory / name).write_bytes(b"theirs")
+    (quarantine.directory / "directory.pack").mkdir()
+    quarantine.keep(refused, OID, "bad")
+    assert [f.reason for f in quarantine.refused()] == (["bad"] if limit else [])
+    assert {name, "directory.pack"} <= set(os.listdir(quarantine.directory))
+    assert (quarantine.directory / name).read_bytes() == b"theirs"

@@ -10,11 +10,12 @@ import pytest
 
 from gtfs.durable import sweep_temporaries
 from gtfs.ids import SHA1
-from gtfs.reel.index import Index
+from gtfs.reel.index import Index, IndexCorrupt
 from gtfs.reel.openreel import OpenReelWriter
 from gtfs.reel.recover import (
     Listed,
     Recovered,
+    open_index,
     rebuild_index,
     recover_open_reel,
     set_aside,
@@ -121,6 +122,14 @@ def test_a_database_is_set_aside_with_its_journal(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["node.db.old", "node.db.old-wal"]
 
 
+def test_what_a_crash_left_of_a_database_goes_to_the_rest_of_it(tmp_path):
+    (tmp_path / "node.db.old").write_bytes(b"1")
+    (tmp_path / "node.db-wal").write_bytes(b"2")
+    assert set_aside(tmp_path / "node.db") is None
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == {"node.db.old": b"1", "node.db.old-wal": b"2"}
+
+
 @pytest.fixture
 def store(tmp_path, packs, fill_open_reel):
     """Six packs: two in each of two reels, two in the open reel; and the index as it was."""
@@ -147,6 +156,28 @@ def rebuild(store, packs, listed=()):
     read = []
     args = (directory / "reels", directory / "open.reel", SHA1, packs.scan_prefix, packs.describe)
     return index, rebuild_index(index, *args, dict(listed), read.append), sum(read)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("is_empty", [False, True], ids=["gone", "empty"])
+@pytest.mark.parametrize("kept", ["open.reel", "reels"])
+def test_an_index_is_not_made_anew_where_it_should_know_packs(store, kept, is_empty, read_only):
+    directory = store[2]
+    set_aside(directory / "node.db")
+    if is_empty:
+        (directory / "node.db").touch()
+    (directory / ("reels" if kept == "open.reel" else "open.reel")).rename(directory / "elsewhere")
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(IndexCorrupt, match=r"is gone or empty, .*; run gtfs fsck --rebuild$"):
+        open_index(directory / "node.db", directory / "reels", directory / "open.reel", read_only=read_only)
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_an_index_is_made_where_there_is_nothing(tmp_path):
+    (tmp_path / "reels").mkdir()
+    (tmp_path / "open.reel").touch()
+    with open_index(tmp_path / "node.db", tmp_path / "reels", tmp_path / "open.reel") as index:
+        assert index.packs.count() == 0
 
 
 def listed_as(reel, version):
