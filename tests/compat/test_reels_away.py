@@ -19,6 +19,7 @@ from mirrored import all_is_well, hold, listed, take_catalogue
 from onefile import Publisher, SlowSwarm
 
 from gtfs.catalogue.accept import FirstTrust
+from gtfs.metainfo import BadMetainfo
 from gtfs.node import reelfetches, reeltorrents
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
@@ -200,6 +201,26 @@ def test_a_reel_that_leaves_the_catalogue_while_it_is_fetched_ends_no_sync(
     assert (report.missing, report.refs.held_back, report.refs.moved) == ({}, {}, 1)
     assert mirrored.state.held is not None and mirrored.state.held.catalogue.version == REELS + 1
     assert row.name not in {each.name for each in mirrored.state.index.reels.all()}
+
+
+@pytest.mark.parametrize("what", ["read", "fetch"])
+def test_a_reel_whose_size_the_catalogue_misstates_fails_alone_and_is_named(mirrored: Mirror, what: str) -> None:
+    row = mirrored.row(2)
+
+    async def refuse() -> None:
+        raise BadMetainfo(f"{row.name}.reel: the .torrent says length 1, not 2")
+
+    async def play() -> SyncReport:
+        await mirrored.reel_torrents.update()
+        if what == "read":
+            mirrored.swarm.happens[what, row.infohash] = refuse
+            assert list(await mirrored.follower.bring_tables(1.0)) == [row.name]
+        mirrored.swarm.happens[what, row.infohash] = refuse
+        return await mirrored.sync()
+
+    report = trio.run(play)
+    assert (list(report.missing), report.reels, report.refs.moved) == ([row.name], REELS - 1, 0)
+    assert list(report.refs.held_back) == [b"refs/heads/main"]
 
 
 @pytest.mark.parametrize("how", ["trimmed", "made", "taken out by another node"])
