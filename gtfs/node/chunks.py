@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
@@ -69,6 +70,7 @@ class ChunkFetcher:
         self._session = session
         self._directory = directory
         self._turn = trio.Lock()
+        self._threads: dict[Feed, trio.CapacityLimiter] = defaultdict(lambda: trio.CapacityLimiter(AT_ONCE))
 
     async def taking(self, document: bytes, feeds: Iterable[Feed], take: Callable[[bytes], Awaitable[object]]) -> None:
         """Let ``take`` have a document, once more when chunks are missing that its signers name and `bring` brings.
@@ -109,7 +111,7 @@ class ChunkFetcher:
 
         async def bring(chunk: Chunk) -> None:
             async with some:
-                data = await fetch_chunk(feed, chunk.digest, chunk.size, self._client)
+                data = await fetch_chunk(feed, chunk.digest, chunk.size, self._client, self._threads[feed])
                 try:
                     check_chunk(chunk, data)
                 except BadCatalogue as error:
