@@ -30,6 +30,7 @@ from gtfs.swarm.httpget import Client, HttpFailed, get
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
 FRESHNESS_BYTES = 64 << 10
 WHOLE_S = 60.0  # for a file, which may lie on another machine
+LEAST_RATE = 64 << 10  # bytes a second, of what comes in more than one exchange
 VALIDATOR_CHARACTERS = 1024
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
@@ -37,6 +38,11 @@ SETTLED_S = 2.0  # of a file that a web server has, until another one in its pla
 _PRINTABLE = re.compile(r"[ -~]+")
 
 T = TypeVar("T")
+
+
+def patience_s(size: int) -> float:
+    """How long ``size`` bytes may take in all, in several exchanges or from peers: who gives less holds up others."""
+    return WHOLE_S + size / LEAST_RATE
 
 
 class FeedError(GtfsError):
