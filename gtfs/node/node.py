@@ -344,7 +344,7 @@ class Node:
             nursery.start_soon(self.written.ingest_task)
             nursery.start_soon(self.written.look_again_task)
             nursery.start_soon(self.packs.forget_task)
-            nursery.start_soon(self.reel_torrents.lent.run_task, self.reel_torrents.update)
+            nursery.start_soon(self.reel_torrents.run_task)
             nursery.start_soon(self.keep_up.run_task)
             nursery.start_soon(self.keep_up.end_listing_task)
             nursery.start_soon(self.poller.poll_task)
