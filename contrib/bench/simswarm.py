@@ -300,7 +300,9 @@ class Swarm:
         coming = len(self.mirrors) - 1 - len(known)
         late_s = self.now_s - self.setting.latency_s
         spread = [first is not None and first <= late_s for first in self.first_s]
-        mirror.board.grade(mirror.fetch.grades(Company({}, mirrors, spread, coming), mirror.bytes, self.now_s))
+        company = Company({}, mirrors, spread, coming)
+        mirror.fetch.deal_nowait(company, self.now_s)
+        mirror.board.grade(mirror.fetch.grades(company, mirror.bytes, self.now_s))
         self.sort(mirror)
         if self.publisher.name in mirror.connections:
             if not mirror.fetch.needs_seeds:

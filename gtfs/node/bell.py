@@ -19,6 +19,7 @@ from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.layout import Layout
+from gtfs.node.saidonce import SaidOnce
 from gtfs.state.bell import BELL_BYTES, BELL_FILE, PIECE_BYTES, make_bell, next_piece, piece_of
 from gtfs.state.feedkey import FeedKey, read_feed_key
 from gtfs.state.state import State
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)  # a feed may be behind its publisher: an upload, a cache
 _SPREAD_S: Final = 0.25  # over which those who hear it at once ask a feed
+_REST_S: Final = 30.0  # after a failure, before it is listened to again; twice as long after each further one
+_LONGEST_S: Final = 3600.0
 _KEPT: Final = 2  # bells: the newest, and the one before, for who is late at the turn
 
 
@@ -95,6 +98,8 @@ class Bell:
         self._entered: list[InfoHash] = []
         self._listened: Torrent | None = None
         self._heard: int | None = None  # the last version
+        self._said = SaidOnce(log)
+        self._rest_s = _REST_S
 
     def renew(self) -> None:
         """There may be another catalogue."""
@@ -144,7 +149,7 @@ class Bell:
             if own is not None and version > 1:
                 await self._ring(session, told, own[0])
             torrent = await self._enter(session, told, told.bell, None if own is None else own[1])
-            self._listened = torrent
+            self._listened, self._rest_s = torrent, _REST_S
             try:
                 async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
                     async for piece in pieces:
@@ -152,7 +157,11 @@ class Bell:
             except SessionClosed:
                 self.renew()  # it lay in the place of another one of this process, which has ended
         except (GtfsError, OSError) as error:
-            log.warning("news after version %d come by asking alone: %s", version, error)
+            self._listened = None
+            self._said.warn(f"news after version {version} come by asking alone", error)
+            await trio.sleep(self._rest_s)
+            self._rest_s = min(2 * self._rest_s, _LONGEST_S)
+            self.renew()
         finally:
             self._listened = None
 

@@ -202,6 +202,8 @@ class Cache:
                     again = self._session.torrent(row.infohash)  # also where nothing could be forgotten
                     if again is not None:
                         self._reel_torrents.replace(row, again)
+                    else:
+                        self._reel_torrents.not_taken.note(row.name, "it did not come back as pieces of it left")
             return len(going) * torrent.spec.piece_length
         return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,10 +24,10 @@ from gtfs.metainfo import BadMetainfo, piece_length
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.state.belief import Belief, believe
 from gtfs.state.trustgiven import TrustGiven
-from gtfs.swarm.feeds import FeedError, fetch_chunk
+from gtfs.swarm.feeds import FeedError, fetch_chunk, patience_s
 from gtfs.swarm.httpget import Client
 from gtfs.swarm.leaving import leave
-from gtfs.swarm.pieces import SwarmError
+from gtfs.swarm.pieces import SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import TorrentSpec
 
@@ -69,6 +70,7 @@ class ChunkFetcher:
         self._session = session
         self._directory = directory
         self._turn = trio.Lock()
+        self._threads: dict[Feed, trio.CapacityLimiter] = defaultdict(lambda: trio.CapacityLimiter(AT_ONCE))
 
     async def taking(self, document: bytes, feeds: Iterable[Feed], take: Callable[[bytes], Awaitable[object]]) -> None:
         """Let ``take`` have a document, once more when chunks are missing that its signers name and `bring` brings.
@@ -85,21 +87,29 @@ class ChunkFetcher:
     async def bring(self, wanted: ChunksMissing, feeds: Iterable[Feed]) -> None:
         """Have all chunks of a catalogue here: from the first of ``feeds`` that has them, else from the swarm.
 
-        Raises what the last one said, a `GtfsError` or OSError; then what came stays for the next time.
+        Each has its time (`patience_s`), as others wait for their turn. Raises what the last one said, a `GtfsError` or
+        OSError; then what came stays for the next time.
         """
         trouble: GtfsError = wanted
+        within_s = patience_s(wanted.top.size)
         async with self._turn:
             for feed in feeds:
                 if isinstance(feed, DhtFeed):
                     continue
                 try:
-                    await self._from_feed(feed, wanted.top)
-                    return
+                    with trio.move_on_after(within_s):
+                        await self._from_feed(feed, wanted.top)
+                        return
                 except FeedError as error:
                     trouble = error
+                else:
+                    trouble = FeedError(feed.text, f"its catalogue's chunks did not all come within {within_s:.0f} s")
             if self._session is None or wanted.top.infohash is None:
                 raise trouble
-            await self._from_swarm(self._session, wanted.top)
+            with trio.move_on_after(within_s):
+                await self._from_swarm(self._session, wanted.top)
+                return
+            raise SwarmTimeout(f"the catalogue's chunks did not all come from peers within {within_s:.0f} s")
 
     async def _missing(self, top: Top) -> list[Chunk]:
         return await trio.to_thread.run_sync(missing_chunks, top, self._chunks.get)
@@ -109,7 +119,7 @@ class ChunkFetcher:
 
         async def bring(chunk: Chunk) -> None:
             async with some:
-                data = await fetch_chunk(feed, chunk.digest, chunk.size, self._client)
+                data = await fetch_chunk(feed, chunk.digest, chunk.size, self._client, self._threads[feed])
                 try:
                     check_chunk(chunk, data)
                 except BadCatalogue as error:

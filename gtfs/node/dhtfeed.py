@@ -32,7 +32,7 @@ from gtfs.state.feedkey import BadFeedKey, FeedKey, address, make_feed_key, read
 from gtfs.state.private import check_private
 from gtfs.state.state import State
 from gtfs.swarm.dht import find_pointer, put_pointer
-from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, Validators
+from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, Validators, patience_s
 from gtfs.swarm.leaving import leave
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.pointers import Pointer, sign_pointer
@@ -130,7 +130,11 @@ async def _fetch(session: Session, feed: DhtFeed, infohash: InfoHash, directory:
         await trio.to_thread.run_sync(prepare)
         torrent = await session.add(spec)
         try:
-            await torrent.fetch_all(stall_s=FETCH_S)
+            within_s = patience_s(said.size)
+            with trio.move_on_after(within_s) as scope:
+                await torrent.fetch_all(stall_s=FETCH_S)
+            if scope.cancelled_caught:  # a piece now and then: others wait for their turn
+                raise FeedError(feed.text, f"the catalogue did not come from peers within {within_s:.0f} s")
             return await trio.to_thread.run_sync(torrent.spec.path.read_bytes)  # it may be another node's
         finally:
             with trio.CancelScope(shield=True):

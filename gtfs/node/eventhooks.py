@@ -15,6 +15,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.node.nursery import cancelled
+from gtfs.node.shared import Shared
 from gtfs.overview.troubles import find_troubles
 from gtfs.state.eventhooks import run_published_hooks, run_trouble_hooks, run_withdrawn_hooks
 from gtfs.state.feeddir import write_set_feed
@@ -62,13 +63,15 @@ class EventHooks:
         moved: Count,
         status: Callable[[], dict[str, Any]],
         look_s: float,
-        directories: Sequence[Path] = (),
+        directories: Sequence[Path],
+        shared: Shared,
     ) -> None:
         self._state = state
         self._directories = directories
         self._moved = moved
         self._status = status
         self._look_s = look_s
+        self._shared = shared
         self._damper = Damper()
         self._one = trio.Lock()  # who writes the directory of a web server
         self._said: dict[str, str] = {}
@@ -92,7 +95,7 @@ class EventHooks:
         found = self._damper.settle(find_troubles(self._status()), trio.current_time())
         self._log(found)
         try:
-            is_well = await trio.to_thread.run_sync(self._run, found)
+            is_well = await trio.to_thread.run_sync(self._run, found, limiter=self._shared.programs)
         except (GtfsError, OSError) as error:
             log.warning("no hook runs: %s", error)
             return False
@@ -113,7 +116,8 @@ class EventHooks:
         if self._state.read_only or self._state.config.get("feeddir") is None:
             return None
         try:
-            if await trio.to_thread.run_sync(write_set_feed, self._state.layout, self._state.config):
+            layout, config = self._state.layout, self._state.config
+            if await trio.to_thread.run_sync(write_set_feed, layout, config, limiter=self._shared.places):
                 events.info("%s: the feed directory is written", self._state.repository.path)
         except OSError as error:
             return f"{error.strerror}: {error.filename}"

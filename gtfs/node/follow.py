@@ -19,17 +19,17 @@ from gtfs.ids import ReelName
 from gtfs.ingest.lost import is_doubted
 from gtfs.ingest.refmoves import RefReport
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.reelfetches import ReelFetches
+from gtfs.node.reelfetches import OF_ONE_REEL, ReelError, ReelFetches
 from gtfs.node.sync import Progress, Round, SyncReport, WayIn, move_refs
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel, Row
+from gtfs.reel.table import Row
 from gtfs.state.firsttrust import LimitTooLow, NotFollowing
 from gtfs.state.repair import look_at_git
 from gtfs.state.state import State
 from gtfs.state.takecatalogue import take_catalogue
 from gtfs.state.turnover import Guess
 from gtfs.state.withdrawal import PRUNE_GIT, withdraw
-from gtfs.swarm.pieces import Offline, SwarmError
+from gtfs.swarm.pieces import Offline
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -119,12 +119,12 @@ class Follower:
 
     async def bring_tables(
         self, deadline_s: float, listed: Callable[[], None] = lambda: None
-    ) -> dict[ReelName, SwarmError | CorruptReel]:
+    ) -> dict[ReelName, ReelError]:
         """Fetch the tables that are missing, several at once; gives what went wrong, by reel.
 
         ``listed`` is called when all packs are known, before their reels take what is here already.
         """
-        failed: dict[ReelName, SwarmError | CorruptReel] = {}
+        failed: dict[ReelName, ReelError] = {}
         async with self._one:
             await self._reel_torrents.make(*await self._writing.run(self._guess))
             lacking = [row for row in self._listed() if not self._reel_torrents.has_table(row)]
@@ -133,7 +133,7 @@ class Follower:
             for row in lacking:
                 try:
                     await self._fetches.fill(row)
-                except (SwarmError, CorruptReel) as e:
+                except OF_ONE_REEL as e:
                     failed.setdefault(row.name, e)
         self._news.came_in()
         # Reels that a newer catalogue, come meanwhile, has no more have left the swarm, and nobody misses them.
@@ -141,7 +141,7 @@ class Follower:
         return {name: why for name, why in failed.items() if name in now}
 
     async def _bring_tables(
-        self, rows: Sequence[ReelRow], deadline_s: float, failed: dict[ReelName, SwarmError | CorruptReel]
+        self, rows: Sequence[ReelRow], deadline_s: float, failed: dict[ReelName, ReelError]
     ) -> None:
         some, coming = trio.CapacityLimiter(8), len(rows)
 
@@ -156,7 +156,7 @@ class Follower:
                     if not coming:
                         self._news.asked.tables_here()
                 await self._fetches.keep_table(row, *found)
-            except (SwarmError, CorruptReel) as e:
+            except OF_ONE_REEL as e:
                 log.info("%s", e)
                 failed[row.name] = e
 
@@ -202,7 +202,7 @@ class Follower:
                 except (trio.Cancelled, Offline, OSError):
                     self._filled.discard(row.name)
                     raise
-                except (SwarmError, CorruptReel) as e:
+                except OF_ONE_REEL as e:
                     log.info("%s", e)  # what hinders the fetch, too, that tells of
 
     async def sync(self, progress: Callable[[Progress], None], stall_s: float = 120.0) -> SyncReport:

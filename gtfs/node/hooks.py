@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -28,12 +29,18 @@ class HookRuns:
     """
 
     def __init__(
-        self, state: State, moved: Count, before: Callable[[], Awaitable[None]], directories: Sequence[Path] = ()
+        self,
+        state: State,
+        moved: Count,
+        before: Callable[[], Awaitable[None]],
+        directories: Sequence[Path],
+        threads: trio.CapacityLimiter,
     ) -> None:
         self._state = state
         self._directories = directories
         self._moved = moved
         self._before = before
+        self._threads = threads
         self._one = trio.Lock()
         self.running: str | None = None  # the hook at work
 
@@ -61,7 +68,8 @@ class HookRuns:
             if not follows_hooks(self._state):
                 return True
             try:
-                return await trio.to_thread.run_sync(run_hooks, self._state, cancelled, running, self._directories)
+                run = partial(run_hooks, self._state, cancelled, running, self._directories)
+                return await trio.to_thread.run_sync(run, limiter=self._threads)
             except (GtfsError, OSError) as error:
                 log.warning("no hook runs: %s", error)
                 return False

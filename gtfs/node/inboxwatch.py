@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import trio
@@ -53,7 +54,8 @@ async def look_once(state: State, options: NodeOptions) -> None:
     offers = _offers(inbox, await look_at_forks(inbox, options))
     for offer in await trio.to_thread.run_sync(note_offers, state, offers):
         events.info("%s: %s offers %s at %s", state.repository.path, offer.key, offer.name, offer.tip)
-    await trio.to_thread.run_sync(run_offered_hooks, state, offers, cancelled, options.hooks)
+    run = partial(run_offered_hooks, state, offers, cancelled, options.hooks)
+    await trio.to_thread.run_sync(run, limiter=trio.CapacityLimiter(1))  # which may take hours: not from all others
 
 
 def _offers(inbox: Inbox, news: InboxNews) -> list[NewOffer]:

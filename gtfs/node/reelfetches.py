@@ -6,23 +6,29 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
+from gtfs.metainfo import BadMetainfo
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.reads import asking_web_seeds, read_table, see_end
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import Footer, end_bytes, parse_table
+from gtfs.reel.table import CorruptReel, Footer, end_bytes, parse_table
 from gtfs.state.makereel import fill
 from gtfs.state.state import State
 from gtfs.swarm.httpget import Client
-from gtfs.swarm.pieces import SwarmTimeout
+from gtfs.swarm.pieces import SwarmError, SwarmTimeout
 from gtfs.swarm.samereel import copy_whole
 from gtfs.swarm.torrents import Torrent, TorrentSpec
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
+
+# What may be wrong with one reel, and concerns no other.
+OF_ONE_REEL: Final = (SwarmError, CorruptReel, BadMetainfo)
+ReelError = SwarmError | CorruptReel | BadMetainfo
 
 
 class ReelFetches:
@@ -43,7 +49,8 @@ class ReelFetches:
     async def fetch_table(self, row: ReelRow, deadline_s: float) -> tuple[Footer, bytes]:
         """The footer of a reel, which fits its name, and its table, which is still to be checked against that.
 
-        Raises `SwarmError`, `LeftCatalogue`, `CorruptReel` (a footer that is not the one the signed catalogue names).
+        Raises `SwarmError`, `LeftCatalogue`, `BadMetainfo` (the catalogue misstates its size), `CorruptReel` (a footer
+        that is not the one the signed catalogue names).
         """
 
         async def read(torrent: Torrent) -> tuple[Footer, bytes]:
@@ -68,7 +75,7 @@ class ReelFetches:
     async def fill(self, row: ReelRow) -> int:
         """Take what is here of a reel, once its table is known; gives bytes of packs.
 
-        Raises `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, OSError.
+        Raises `SwarmError`, `BadMetainfo`, `LeftCatalogue` if it leaves the catalogue meanwhile, OSError.
         """
         reel_files = self._state.reel_files
         needs_none = row.is_whole or self.reel_torrents.is_offline
@@ -91,7 +98,7 @@ class ReelFetches:
         """Fetch a whole reel; on return its file is whole and the index says so.
 
         Its table comes first: ``listed`` is called when its packs have become known meanwhile. Raises
-        `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, `CorruptReel`, OSError.
+        `SwarmError`, `LeftCatalogue` if it leaves the catalogue meanwhile, `BadMetainfo`, `CorruptReel`, OSError.
         """
         self.reel_torrents.evictions.pin(row.id)
         last_bytes = end_bytes(row.rows, self._state.repository.fmt)
@@ -133,7 +140,7 @@ class ReelFetches:
         return torrent.first_bytes()
 
     async def flush(self, row: ReelRow) -> None:
-        """Return when what `first_bytes` said is in the file; raises `SwarmError`."""
+        """Return when what `first_bytes` said is in the file; raises `SwarmError`, `BadMetainfo`."""
         torrent = self.reel_torrents.reel(row.id)
         if torrent is not None:
             await torrent.questions.flush()

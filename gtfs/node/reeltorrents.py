@@ -17,7 +17,8 @@ from gtfs.errors import GtfsError
 from gtfs.metainfo import check_info, wrap_info
 from gtfs.node.evictions import Evictions
 from gtfs.node.lent import LentTorrents
-from gtfs.node.nursery import cancelled
+from gtfs.node.nottaken import NotTaken
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.options import NodeOptions
 from gtfs.node.reads import read_through
 from gtfs.node.reelspec import LeftCatalogue, spec_of, trackers_of
@@ -27,6 +28,7 @@ from gtfs.state.makereel import make_whole
 from gtfs.state.repair import Remaking, remake, short_reels
 from gtfs.state.state import State
 from gtfs.state.withdrawal import withdrawn_reels
+from gtfs.swarm.leaving import leave
 from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import Session
 from gtfs.swarm.torrents import Torrent, TorrentSpec
@@ -51,6 +53,7 @@ class ReelTorrents:
         self._torrents: dict[int, Torrent] = {}
         self._one = trio.Lock()  # who changes which reels are in the swarm, and the files of those he takes out
         self.lent = LentTorrents()
+        self.not_taken = NotTaken()
         self.evictions = evictions
 
     @property
@@ -84,14 +87,28 @@ class ReelTorrents:
     async def update(self) -> None:
         """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
 
-        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. Raises OSError, once
-        all others are in it.
+        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. What
+        it does not take just now is tried again by `run_task`. Raises OSError, once all others are in it.
         """
         async with self._one:
             await self._update()
 
+    async def run_task(self) -> None:
+        """Put in again what another node took out that had it in its place, and what the swarm did not take."""
+        async with open_flat_nursery() as nursery:
+            nursery.start_soon(self.lent.run_task, self.update)
+            await self.not_taken.run_task(self.update)
+
     async def _update(self, taken: Collection[int] = ()) -> None:
         """``taken`` were in it: they are again even if the caller is cancelled, as nobody else would see to it."""
+        try:
+            await self._update_once(taken)
+        except (GtfsError, OSError) as error:
+            if taken:
+                self.not_taken.note_some(error)
+            raise
+
+    async def _update_once(self, taken: Collection[int]) -> None:
         with trio.CancelScope(shield=bool(taken)) as scope:
             if not self._state.is_followed:  # first: what is made for it must not be in the swarm
                 await self._writing.run(self._state.finish_hold)
@@ -118,12 +135,22 @@ class ReelTorrents:
 
     async def _enter(self, session: Session, row: ReelRow) -> None:
         try:
-            torrent = self._torrents[row.id] = await session.add(self.spec(row))
+            await self._put(session, row)
+        except SwarmError:  # it is tried again
+            pass
         except GtfsError as e:  # of this one's metadata, which are as they are
             log.error("reel %s is not in the swarm: %s", row.name, e)
-            return
+
+    async def _put(self, session: Session, row: ReelRow) -> Torrent:
+        try:
+            torrent = self._torrents[row.id] = await session.add(self.spec(row))
+        except SwarmError as e:
+            self.not_taken.note(row.name, e)
+            raise
+        self.not_taken.is_in(row.name)
         if not self.is_own(torrent):
             self.lent.note(torrent)
+        return torrent
 
     def _is_out(self, row: ReelRow) -> bool:
         torrent = self._torrents.get(row.id)
@@ -177,8 +204,8 @@ class ReelTorrents:
         await self.evictions.wait_left(row.infohash)  # else its torrent would be back after that
         torrent = self._torrents.pop(row.id, None)
         # What lies in another node's place is that node's to take out.
-        if torrent is not None and self._session is not None and self.is_own(torrent):
-            await self._session.remove(row.infohash)
+        if torrent is not None and self._session is not None:
+            await leave(self._session, row.infohash, self._state.layout.reels)
 
     def spec(self, row: ReelRow) -> TorrentSpec:
         """What the swarm is told of a reel."""
@@ -295,7 +322,7 @@ class ReelTorrents:
             await self.evictions.wait_left(row.infohash)
             now = self.listed(row)
             if self._is_out(now):
-                self._torrents[row.id] = await self._session.add(self.spec(now))
+                await self._put(self._session, now)
             return self._torrents[row.id]
 
     def listed(self, row: ReelRow) -> ReelRow:

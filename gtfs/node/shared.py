@@ -5,17 +5,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import trio
 
 from gtfs.node.noticing import Noticing, open_noticing
 from gtfs.swarm.httpget import Client, open_client
+from gtfs.swarm.names import looking_up_apart
+
+AT_ONCE: Final = 40  # as many as trio has for everything else
 
 
 class Shared(NamedTuple):
-    """Made by `open_shared`, for as long as the nodes live."""
+    """Made by `open_shared`, for as long as the nodes live.
+
+    What may wait for as long as it likes has threads of its own: else forty hooks that hang, or repositories whose web
+    directory lies on a dead server, would leave none for all else that all nodes do.
+    """
 
     client: Client
     noticing: Noticing
+    programs: trio.CapacityLimiter  # threads that wait for hooks, and for git at its packs
+    places: trio.CapacityLimiter  # threads that write checkouts and web directories, for which hooks may wait
 
 
 @asynccontextmanager
@@ -24,5 +35,6 @@ async def open_shared(proxy: str | None, given: Shared | None = None) -> AsyncIt
     if given is not None:
         yield given
         return
-    async with open_client(proxy) as client, open_noticing() as noticing:
-        yield Shared(client, noticing)
+    with looking_up_apart():
+        async with open_client(proxy) as client, open_noticing() as noticing:
+            yield Shared(client, noticing, trio.CapacityLimiter(AT_ONCE), trio.CapacityLimiter(AT_ONCE))

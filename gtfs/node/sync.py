@@ -21,9 +21,8 @@ from gtfs.ingest.refjudge import NOT_YET
 from gtfs.ingest.refmoves import RefReport, follow_refs
 from gtfs.node.memory import give_back, keep_little
 from gtfs.node.nursery import cancelled, open_flat_nursery
-from gtfs.node.reelfetches import ReelFetches
+from gtfs.node.reelfetches import OF_ONE_REEL, ReelError, ReelFetches
 from gtfs.reel.index import ReelRow
-from gtfs.reel.table import CorruptReel
 from gtfs.repo.work import Work
 from gtfs.state.attest import attest_if_due
 from gtfs.state.divergence import all_stay
@@ -31,7 +30,7 @@ from gtfs.state.makereel import adopt_packs
 from gtfs.state.mirrorsettings import refuse_pushes_here
 from gtfs.state.offer import offer
 from gtfs.state.state import State
-from gtfs.swarm.pieces import DiskTrouble, Offline, SwarmError
+from gtfs.swarm.pieces import DiskTrouble, Offline
 from gtfs.view.news import Count
 from gtfs.view.writing import Writing
 
@@ -58,7 +57,7 @@ class SyncReport:
     waiting: int = 0
     faults: FaultCounts = field(default_factory=FaultCounts)  # of what was let in
     listed: int = 0  # reels that could be listed; without the missing ones
-    missing: dict[ReelName, SwarmError | CorruptReel] = field(default_factory=dict)  # reels that did not come, and why
+    missing: dict[ReelName, ReelError] = field(default_factory=dict)  # reels that did not come, and why
     unusable: dict[ReelName, str] = field(default_factory=dict)  # reels that are never asked for, and why
 
     def add(self, before: SyncReport) -> None:
@@ -254,7 +253,7 @@ class Round:
             await self._fetches.fetch(row, fetched, listed, stall_s)
         except (Offline, DiskTrouble):
             raise
-        except (SwarmError, CorruptReel) as e:
+        except OF_ONE_REEL as e:
             self._report.missing[row.name] = e
         else:
             self._report.reels += 1
@@ -295,7 +294,7 @@ class Round:
         def more() -> int:
             try:
                 return trio.from_thread.run(look)
-            except (SwarmError, trio.Cancelled):  # whoever fetches it tells of the one, `cancelled` of the other
+            except (*OF_ONE_REEL, trio.Cancelled):  # whoever fetches it tells of the one, `cancelled` of the other
                 return 0
 
         while not self._came[row.id].is_set():
@@ -306,7 +305,7 @@ class Round:
                 if not is_listed or await look() == before:
                     await self._arrived.wait_beyond(seen)
                     continue
-            except SwarmError:
+            except OF_ONE_REEL:
                 break  # whoever fetches it tells of that
             outcome, end = await self._way_in.writing.run(
                 self._way_in.let_in_part, row, end, looked, more, self._unpacked(packs)

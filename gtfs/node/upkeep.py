@@ -27,12 +27,15 @@ AGAIN_S = 600.0  # after a failure, which most likely is a full disk
 
 
 class Upkeep:
-    """One node's."""
+    """One node's; git is waited for in ``threads``."""
 
-    def __init__(self, repository: Repository, index: Index, writing: Writing) -> None:
+    def __init__(
+        self, repository: Repository, index: Index, writing: Writing, threads: trio.CapacityLimiter | None = None
+    ) -> None:
         self._repository = repository
         self._index = index
         self._writing = writing
+        self._threads = threads
         self._said = SaidOnce(log)
 
     async def run_task(self) -> None:
@@ -52,7 +55,8 @@ class Upkeep:
         what = f"git's packs in {self._repository.path} stay as they are"
         try:
             times = MANY_TIMES if is_busy else 1
-            repacked = await trio.to_thread.run_sync(partial(repack, self._repository, cancelled, times=times))
+            work = partial(repack, self._repository, cancelled, times=times)
+            repacked = await trio.to_thread.run_sync(work, limiter=self._threads)
             if repacked is not None:
                 await self._writing.run(rely_on_others, self._index, *repacked)
         except (GtfsError, OSError) as e:

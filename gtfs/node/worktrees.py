@@ -32,10 +32,11 @@ _NEVER_S: Final = float("inf")
 class Worktrees:
     """One node's, and its settings as ``gtfs mirror`` gives them."""
 
-    def __init__(self, state: State, writing: Writing, moved: Count) -> None:
+    def __init__(self, state: State, writing: Writing, moved: Count, threads: trio.CapacityLimiter) -> None:
         self._state = state
         self._writing = writing
         self._moved = moved
+        self._threads = threads
         self._one = trio.Lock()
         self._said = SaidOnce(log)
         self._seen: list[WorktreeSeen] = []
@@ -63,7 +64,9 @@ class Worktrees:
                 self._seen = []
                 return
             try:
-                self._seen = await trio.to_thread.run_sync(follow_worktrees, self._state, cancelled)
+                self._seen = await trio.to_thread.run_sync(
+                    follow_worktrees, self._state, cancelled, limiter=self._threads
+                )
             except GtfsError as error:
                 log.warning("no checkout follows its ref: %s", error)
                 return

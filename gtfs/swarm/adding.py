@@ -85,6 +85,11 @@ def clear_staging(spec: TorrentSpec) -> None:
     shutil.rmtree(spec.staging, ignore_errors=True)
 
 
+def has_metainfo(spec: TorrentSpec) -> bool:
+    """Whether its metainfo is kept here, which proves what the spec says of its infohash."""
+    return _kept_metainfo(spec) is not None
+
+
 def _kept_metainfo(spec: TorrentSpec) -> tuple[bytes, tuple[bytes, ...]] | None:
     data = files.read_small(spec.metainfo, MAX_METAINFO_BYTES)
     if data is None:

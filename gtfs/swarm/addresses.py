@@ -60,6 +60,10 @@ class AddressBook:
         """What is known of these peers so far."""
         return [address for peer in peers for address in self._found.get(peer, ())]
 
+    def everybody(self, peers: tuple[Peer, ...]) -> list[Peer]:
+        """What is known of these peers, and who answered before."""
+        return [*self.addresses(peers), *self.met()]
+
     async def look_up_task(self) -> None:
         """Look up names that have no address yet, at once when they are added and then every minute."""
         while True:

@@ -233,6 +233,14 @@ def _message(alert: Any) -> str:
         return str(alert.what())
 
 
+def _error(code: Any) -> str | None:
+    """What an error code says, in the machine's language, or None if it is none."""
+    try:
+        return str(code.message()) if code.value() else None
+    except UnicodeDecodeError:
+        return f"error {code.value()}"
+
+
 def _of(alert: Any) -> InfoHash:
     # All zero when the torrent is gone already: no torrent of ours has that hash.
     return InfoHash(alert.handle.info_hashes().v1.to_bytes())
@@ -270,7 +278,7 @@ def _added(alert: Any) -> Event:
     infohash = InfoHash(alert.params.info_hashes.v1.to_bytes())
     if not any(infohash) and alert.params.ti is not None:
         infohash = InfoHash(alert.params.ti.info_hashes().v1.to_bytes())
-    return Added(infohash, alert.handle, alert.error.message() if alert.error.value() else None)
+    return Added(infohash, alert.handle, _error(alert.error))
 
 
 def _piece_read(alert: Any) -> Event:
@@ -298,7 +306,7 @@ def _status(status: Any) -> TorrentStatus:
 
 
 def _failed(alert: Any) -> Event:
-    return TorrentFailed(_of(alert), alert.error.message())
+    return TorrentFailed(_of(alert), _error(alert.error) or _message(alert))
 
 
 def _tracker_failed(alert: Any) -> Event:

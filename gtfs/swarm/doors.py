@@ -17,6 +17,7 @@ from typing import Any, Final
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
 from gtfs.swarm.adding import probe_params
+from gtfs.swarm.link import drop
 from gtfs.swarm.options import SwarmOptions
 from gtfs.swarm.pieces import SessionClosed
 
@@ -72,20 +73,16 @@ class Doors:
             door.whose.discard(whose)
             self._end_unneeded(infohash, door)
 
-    def on_added(self, event: alerts.Added) -> None:
-        """libtorrent has a torrent, which may be a door. Nobody's leaves again: else it could never be added any more,
-        where libtorrent took it later than who added it would wait."""
-        door, libtorrent = self._doors.get(event.infohash), self._libtorrent()
-        if event.error is not None:
-            return
-        if door is not None:
+    def takes(self, event: alerts.Added) -> bool:
+        """Whether it is a door that libtorrent has taken, or refused: then it is noted."""
+        door = self._doors.get(event.infohash)
+        if door is not None and event.error is None:
             door.handle = event.handle
             self._end_unneeded(event.infohash, door)
-        elif libtorrent is not None:
-            libtorrent.remove_torrent(event.handle)
+        return door is not None
 
     def _end_unneeded(self, infohash: InfoHash, door: _Door) -> None:
         libtorrent = self._libtorrent()
         if not door.whose and door.handle is not None and libtorrent is not None:
             del self._doors[infohash]
-            libtorrent.remove_torrent(door.handle)
+            drop(libtorrent, door.handle)

@@ -13,11 +13,13 @@ import random
 import re
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 import trio
 
@@ -28,11 +30,19 @@ from gtfs.swarm.httpget import Client, HttpFailed, get
 LIMIT_BYTES = 16 << 20  # a catalogue, design.md §13
 FRESHNESS_BYTES = 64 << 10
 WHOLE_S = 60.0  # for a file, which may lie on another machine
+LEAST_RATE = 64 << 10  # bytes a second, of what comes in more than one exchange
 VALIDATOR_CHARACTERS = 1024
 LONGEST_WAIT_S = 3600.0
 JITTER = 0.2
 SETTLED_S = 2.0  # of a file that a web server has, until another one in its place can be told from it
 _PRINTABLE = re.compile(r"[ -~]+")
+
+T = TypeVar("T")
+
+
+def patience_s(size: int) -> float:
+    """How long ``size`` bytes may take in all, in several exchanges or from peers: who gives less holds up others."""
+    return WHOLE_S + size / LEAST_RATE
 
 
 class FeedError(GtfsError):
@@ -86,24 +96,33 @@ FollowPointer = Callable[[DhtFeed, Validators], Awaitable[FeedAnswer]]
 
 
 async def fetch(
-    feed: Feed, validators: Validators, client: Client, follow_pointer: FollowPointer | None = None
+    feed: Feed,
+    validators: Validators,
+    client: Client,
+    follow_pointer: FollowPointer | None = None,
+    threads: trio.CapacityLimiter | None = None,
 ) -> FeedAnswer:
-    """Ask a feed once; raises `FeedError`. Without ``follow_pointer`` there is no DHT."""
+    """Ask a feed once; raises `FeedError`. Without ``follow_pointer`` there is no DHT.
+
+    ``threads`` are those in which a file is read: see `_in_thread`.
+    """
     if isinstance(feed, DhtFeed):
         if follow_pointer is None:
             raise FeedError(feed.text, "this node is offline")
         return await follow_pointer(feed, validators)
     if isinstance(feed, FileFeed):
-        return await _fetch_file(feed, validators)
+        return await _fetch_file(feed, validators, threads)
     return await _fetch_http(feed, validators, client)
 
 
-async def fetch_freshness(feed: Feed, validators: Validators, client: Client) -> FeedAnswer:
+async def fetch_freshness(
+    feed: Feed, validators: Validators, client: Client, threads: trio.CapacityLimiter | None = None
+) -> FeedAnswer:
     """Ask a feed for what was said of its catalogue's freshness; most have nothing. Raises `FeedError`."""
-    place = await trio.to_thread.run_sync(freshness_feed, feed, abandon_on_cancel=True)
+    place = await _in_thread(feed, partial(freshness_feed, feed), threads)
     try:
         if isinstance(place, FileFeed):
-            return await _fetch_file(place, validators, FRESHNESS_BYTES, "freshness")
+            return await _fetch_file(place, validators, threads, FRESHNESS_BYTES, "freshness")
         if isinstance(place, HttpFeed):
             return await _fetch_http(place, validators, client, FRESHNESS_BYTES, "freshness")
     except NotThere:
@@ -111,12 +130,14 @@ async def fetch_freshness(feed: Feed, validators: Validators, client: Client) ->
     return FeedAnswer(None, Validators())
 
 
-async def fetch_chunk(feed: FileFeed | HttpFeed, digest: str, size: int, client: Client) -> bytes:
+async def fetch_chunk(
+    feed: FileFeed | HttpFeed, digest: str, size: int, client: Client, threads: trio.CapacityLimiter | None = None
+) -> bytes:
     """What lies beside a feed's catalogue as a chunk of this name, at most ``size`` bytes; raises `FeedError`."""
-    place = await trio.to_thread.run_sync(chunk_feed, feed, digest, abandon_on_cancel=True)
+    place = await _in_thread(feed, partial(chunk_feed, feed, digest), threads)
     try:
         if isinstance(place, FileFeed):
-            answer = await _fetch_file(place, Validators(), size, "chunk")
+            answer = await _fetch_file(place, Validators(), threads, size, "chunk")
         else:
             answer = await _fetch_http(place, Validators(), client, size, "chunk")
     except FeedError as error:
@@ -125,14 +146,26 @@ async def fetch_chunk(feed: FileFeed | HttpFeed, digest: str, size: int, client:
     return answer.document
 
 
-async def _fetch_file(
-    feed: FileFeed, validators: Validators, limit_bytes: int | None = None, what: str = "catalogue"
-) -> FeedAnswer:
-    read = partial(_read_file, feed, validators, limit_bytes or LIMIT_BYTES, what)
+async def _in_thread(feed: Feed, work: Callable[[], T], threads: trio.CapacityLimiter | None) -> T:
+    """What ``work`` gives of a file, in time; raises `FeedError`.
+
+    A dead file server keeps the thread for ever: it is abandoned, and none of those that everything else works in.
+    ``threads`` says how many of a feed there may be, new ones and abandoned ones.
+    """
     with trio.move_on_after(WHOLE_S):
-        # Abandoned: a dead file server keeps the thread for ever.
-        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+        limiter = threads or trio.CapacityLimiter(1)
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
     raise FeedError(feed.text, f"it could not be read within {WHOLE_S:g} s")
+
+
+async def _fetch_file(
+    feed: FileFeed,
+    validators: Validators,
+    threads: trio.CapacityLimiter | None,
+    limit_bytes: int | None = None,
+    what: str = "catalogue",
+) -> FeedAnswer:
+    return await _in_thread(feed, partial(_read_file, feed, validators, limit_bytes or LIMIT_BYTES, what), threads)
 
 
 def _read_file(feed: FileFeed, validators: Validators, limit_bytes: int, what: str) -> FeedAnswer:
@@ -229,6 +262,7 @@ class FeedPoller:
         self._reports: dict[Feed, FeedReport] = {}
         self._taken: dict[Feed, bytes] = {}
         self._turns: dict[Feed, trio.Lock] = {}
+        self._threads: dict[Feed, trio.CapacityLimiter] = defaultdict(lambda: trio.CapacityLimiter(1))
         self.may_leave_out: Callable[[float], bool] = lambda _asked_at: False  # a turn, after an answer at that time
         self._others = trio.Event()
         self._hurried = trio.Event()
@@ -304,7 +338,8 @@ class FeedPoller:
         async with self._turns[feed]:
             asked_s = int(time.time())
             try:
-                answer = await fetch(feed, self._validators[feed], self._client, self._follow_pointer)
+                known, threads = self._validators[feed], self._threads[feed]
+                answer = await fetch(feed, known, self._client, self._follow_pointer, threads)
                 taken = self._taken.pop(feed, None)
                 if answer.document is not None and answer.document != taken:
                     await self._on_document(feed, answer.document)
@@ -326,7 +361,8 @@ class FeedPoller:
         Whoever can spoil what lies beside a catalogue must not be able to keep the catalogue back.
         """
         try:
-            said = await fetch_freshness(feed, self._freshness.get(feed, Validators()), self._client)
+            known = self._freshness.get(feed, Validators())
+            said = await fetch_freshness(feed, known, self._client, self._threads[feed])
             if said.document is not None:
                 await self._on_document(feed, said.document)
         except (GtfsError, OSError) as error:

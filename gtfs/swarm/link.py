@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
@@ -17,6 +17,12 @@ from gtfs.errors import GtfsError
 from gtfs.swarm.pieces import SwarmTimeout
 
 ANSWER_S = 30.0  # libtorrent answers in milliseconds, under the worst load in seconds
+
+
+def drop(libtorrent: Any, handle: Any, *options: Any) -> None:
+    """Have libtorrent's session take a torrent out; an alert says when it is gone, unless it was before."""
+    with suppress(RuntimeError):  # "invalid torrent handle"
+        libtorrent.remove_torrent(handle, *options)
 
 
 class _Question:

@@ -16,7 +16,7 @@ import trio
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
-from gtfs.swarm.link import ANSWER_S, Link
+from gtfs.swarm.link import ANSWER_S, Link, drop
 from gtfs.swarm.pieces import SwarmError, SwarmTimeout
 from gtfs.swarm.torrents import Torrent
 
@@ -101,7 +101,7 @@ async def learn_info(
         with trio.move_on_after(ANSWER_S, shield=True):
             await probe.entered.wait()
         if probe.link.handle is not None and not probe.left.is_set():
-            session.remove_torrent(probe.link.handle, lt.options_t.delete_files)
+            drop(session, probe.link.handle, lt.options_t.delete_files)
             with trio.move_on_after(ANSWER_S, shield=True):
                 await probe.left.wait()
         del probes[infohash]

@@ -73,7 +73,7 @@ class Reports:
                 self._milestones.entered.set()
             case alerts.Added(error=error):
                 self._milestones.fail(SwarmError(f"{self._link.name}: {error}"))
-            case alerts.Removed():
+            case alerts.Removed() if self._link.handle is not None:  # else of one before it
                 self._milestones.left.set()
 
     def _on_piece(self, event: alerts.PieceFinished | alerts.PieceRead) -> None:

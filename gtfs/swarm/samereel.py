@@ -13,8 +13,9 @@ from pathlib import Path
 import trio
 
 from gtfs.durable import replace_file, sync_directory, temporary_in
-from gtfs.metainfo import MAX_METAINFO_BYTES, info_of
+from gtfs.metainfo import MAX_METAINFO_BYTES, BadMetainfo, info_of
 from gtfs.swarm import files
+from gtfs.swarm.adding import has_metainfo
 from gtfs.swarm.spec import TorrentSpec
 from gtfs.swarm.torrents import Torrent
 
@@ -27,6 +28,17 @@ def is_same_reel(one: TorrentSpec, other: TorrentSpec) -> bool:
         other.size,
         other.piece_length,
     )
+
+
+async def is_proved_false(present: Torrent, spec: TorrentSpec, disk: trio.CapacityLimiter) -> bool:
+    """Whether another reel than ``spec`` is in the session wrongly: by the metadata that came, or are kept for it.
+
+    An infohash has one name and size; a catalogue may say anything of another publisher's.
+    """
+    await present.milestones.entered.wait()  # taken out before, libtorrent's answer would be taken for that to the next
+    if isinstance(present.failure, BadMetainfo):
+        return True
+    return await trio.to_thread.run_sync(has_metainfo, spec, limiter=disk)
 
 
 async def lend(torrent: Torrent, spec: TorrentSpec) -> None:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,16 @@ from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.doors import Doors
 from gtfs.swarm.groups import only_error
-from gtfs.swarm.link import ANSWER_S, Link
+from gtfs.swarm.link import ANSWER_S, Link, drop
 from gtfs.swarm.listening import Listener, ListenRefused
 from gtfs.swarm.membership import Membership
 from gtfs.swarm.nodelay import NoDelay
 from gtfs.swarm.peers import hang_up_on_liar
-from gtfs.swarm.pieces import SessionClosed, SwarmError
+from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
+from gtfs.swarm.preparing import prepare
 from gtfs.swarm.probe import Probe, info_of_present, learn_info
-from gtfs.swarm.receiving import receive_metadata
 from gtfs.swarm.rendezvous import make_peer_id
-from gtfs.swarm.samereel import is_same_reel, lend
+from gtfs.swarm.samereel import is_proved_false, is_same_reel, lend
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
 from gtfs.swarm.slots import Slots
@@ -75,6 +76,7 @@ class Session:
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
+        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, for nobody by now
         self._deceived: list[Torrent] = []
         self._connected: set[tuple[str, int]] = set()
         self._connection_made = trio.Event()
@@ -116,13 +118,18 @@ class Session:
     async def add(self, spec: TorrentSpec) -> Torrent:
         """Put a reel into the swarm; its metadata may still have to come from peers.
 
-        The same reel again, in another place too, gives the same torrent. Raises `SwarmError` when another reel has
-        the infohash or when a ``complete`` reel is not there, `SessionClosed`.
+        The same reel again, in another place too, gives the same torrent. Raises `SwarmError` when another reel, not
+        proved false, has the infohash or when a ``complete`` reel is not there, or libtorrent takes too long,
+        `BadMetainfo`, `SessionClosed`, OSError.
         """
         self._check_open()
         while (present := self._torrents.get(spec.infohash)) is not None:
             if not is_same_reel(present.spec, spec):
-                raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
+                if not await is_proved_false(present, spec, self._disk):
+                    raise SwarmError(f"{spec.file_name}: its infohash {spec.infohash.hex()} is in the session already")
+                if self._torrents.get(spec.infohash) is present:
+                    await self.remove(spec.infohash)
+                continue
             await present.milestones.entered.wait()
             if isinstance(present.failure, SessionClosed):  # it is being taken out
                 self._check_open()
@@ -177,15 +184,14 @@ class Session:
         if (present := self._torrents.get(infohash)) is not None:
             return await info_of_present(present, deadline_s=deadline_s)
         params = probe_params(infohash, staging, self.options)
-
-        def peers() -> list[tuple[str, int]]:
-            return [*self._addresses.addresses(self.options.peers), *self._addresses.met()]
-
+        peers = partial(self._addresses.everybody, self.options.peers)
         return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
 
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
+        if torrent.spec.infohash in self._unanswered:  # its answer would be taken for the next one's
+            raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent has not answered since it was given to it before")
         plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self.options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
@@ -194,27 +200,19 @@ class Session:
         with trio.move_on_after(ANSWER_S, shield=True) as scope:
             await torrent.milestones.entered.wait()
         if scope.cancelled_caught:
-            raise SwarmError(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
+            self._unanswered.add(torrent.spec.infohash)
+            raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
         torrent.board.check()
         self._dialling.tell(torrent)
         self._nursery.start_soon(self._prepare_task, torrent, plan)
 
     async def _prepare_task(self, torrent: Torrent, plan: AddPlan) -> None:
-        """From a torrent that libtorrent knows to one that may be read."""
         try:
-            await torrent.milestones.was_checked.wait()
-            torrent.board.check()
-            hashes = plan.hashes
-            if hashes is None:
-                hashes = await receive_metadata(torrent, self._disk)
-            if not torrent.spec.complete:
-                await torrent.questions.learn_pieces()
-            await torrent.make_ready(hashes)
-        except (GtfsError, OSError) as error:
+            await prepare(torrent, plan.hashes, self._disk)
+        except GtfsError as error:
             if torrent.failure is None:
-                known = error if isinstance(error, GtfsError) else SwarmError(f"{torrent.spec.metainfo}: {error}")
-                log.error("%s", known)
-                torrent.milestones.fail(known)
+                log.error("%s", error)
+                torrent.milestones.fail(error)
                 await self._drop(torrent)
                 await trio.to_thread.run_sync(clear_staging, torrent.spec, limiter=self._disk)
 
@@ -223,7 +221,7 @@ class Session:
             return
         if not torrent.milestones.is_leaving:
             torrent.milestones.is_leaving = True
-            self._lt.remove_torrent(torrent.link.handle)
+            drop(self._lt, torrent.link.handle)
         with trio.move_on_after(ANSWER_S, shield=True):
             await torrent.milestones.left.wait()
 
@@ -284,12 +282,15 @@ class Session:
                 self._dispatch_torrent(event)
 
     def _dispatch_torrent(self, event: alerts.TorrentEvent) -> None:
+        if isinstance(event, alerts.Added):
+            self._unanswered.discard(event.infohash)
         if event.infohash in self._torrents:
             self._torrents[event.infohash].reports.on_event(event)
         elif event.infohash in self._probes:
             self._probes[event.infohash].on_event(event)
-        elif isinstance(event, alerts.Added):
-            self.doors.on_added(event)
+        elif isinstance(event, alerts.Added) and not self.doors.takes(event) and event.error is None:
+            # Nobody's: it could never be added any more, where libtorrent took it later than who added it waited.
+            drop(self._lt, event.handle)
 
     async def _nodelay_task(self) -> None:
         no_delay = NoDelay()
@@ -334,12 +335,11 @@ class Session:
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         await self._listener.wait(self._lt, listen)
-        for task in (self._tick_task, self._save_task, self._nodelay_task, self._addresses.look_up_task):
+        parts = self._addresses.look_up_task, self._shares.run_task, self.whole_peers.run_task
+        for task in (self._tick_task, self._save_task, self._nodelay_task, *parts):
             self._nursery.start_soon(task)
         self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
-        self._nursery.start_soon(self._shares.run_task)
-        self._nursery.start_soon(self.whole_peers.run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""

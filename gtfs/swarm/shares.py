@@ -12,8 +12,9 @@ part as ever. Trio loop.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
@@ -40,8 +41,8 @@ LAST = 16  # missing pieces that mirrors have are not worth going back to the se
 
 def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
     """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`."""
-    order = sorted(pieces, key=lambda piece: score(mine, piece), reverse=True)
-    return {**dict.fromkeys(order, UNWANTED), **dict.fromkeys(order[:AT_ONCE], OWN_FIRST)}
+    first = heapq.nlargest(AT_ONCE, pieces, key=lambda piece: score(mine, piece))
+    return {**dict.fromkeys(pieces, UNWANTED), **dict.fromkeys(first, OWN_FIRST)}
 
 
 class Fetch:
@@ -67,6 +68,7 @@ class Fetch:
         self._is_slow = False
         self._scores: dict[bytes, bytes] = {}
         self._among: list[bytes] = []
+        self._dealt_among: list[bytes] = []
         self._owners = Owners(b"", (), 0)
         self._seen: dict[
             bytes, tuple[int, float, int]
@@ -76,25 +78,43 @@ class Fetch:
         """Whether it has only begun."""
         return self._began_s is None or now_s < self._began_s + SETTLE_S
 
+    async def deal(self, found: Company, now_s: float) -> None:
+        """See among whom the pieces are dealt out by now, in a thread where they have to be dealt anew."""
+        if self._is_to_deal(found, now_s):
+            self._take(*await trio.to_thread.run_sync(_dealt, *self._given()))
+
+    def deal_nowait(self, found: Company, now_s: float) -> None:
+        """The same here and now, however long it takes."""
+        if self._is_to_deal(found, now_s):
+            self._take(*_dealt(*self._given()))
+
+    def _is_to_deal(self, found: Company, now_s: float) -> bool:
+        self._among = self._busy(found, now_s)
+        return bool(self._among) and self._missing >= LEAST and self._among != self._dealt_among
+
+    def _given(self) -> tuple[dict[bytes, bytes | None], bytes, int]:
+        # No others: whoever comes with a new peer id each time would fill the memory.
+        known = {peer_id: self._scores.get(peer_id) for peer_id in (self._me, *self._among)}
+        return known, self._me, self._board.count
+
+    def _take(self, made: dict[bytes, bytes], owners: Owners) -> None:
+        self._scores, self._owners, self._dealt_among = made, owners, self._among
+
     def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
-        """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one."""
+        """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one.
+
+        `deal` comes first, or `deal_nowait`.
+        """
         self._look(found, downloaded_bytes, now_s)
         self.needs_seeds = True
         self.mirrors = len(found.mirrors)
         self.met.update(found.mirrors)
-        busy = self._busy(found, now_s)
         if self._missing < LEAST:
             return {}
         window = self._board.in_window()
-        if not busy:
+        if not self._among:
             is_meeting = bool(found.coming) and self.is_new(now_s)
             return first_grades(self._score(self._me), window) if is_meeting else {}
-        if busy != self._among:
-            self._among = busy
-            # No others: whoever comes with a new peer id each time would fill the memory.
-            self._scores = {peer_id: self._score(peer_id) for peer_id in (self._me, *busy)}
-            scores_of_others = [self._score(peer_id) for peer_id in busy]
-            self._owners = Owners(self._score(self._me), scores_of_others, self._board.count)
         own, others = self._owners.share(
             piece for piece in range(self._board.count) if not found.spread[piece] and not self._board.is_here(piece)
         )
@@ -179,6 +199,12 @@ class Fetch:
         return self._scores[peer_id]
 
 
+def _dealt(known: Mapping[bytes, bytes | None], me: bytes, pieces: int) -> tuple[dict[bytes, bytes], Owners]:
+    """The scores of these peers, where they are not known, and what each owns. Takes long: in a thread."""
+    made = {peer_id: theirs or scores(peer_id, pieces) for peer_id, theirs in known.items()}
+    return made, Owners(made[me], [theirs for peer_id, theirs in made.items() if peer_id != me], pieces)
+
+
 class Shares:
     """``me`` is our own peer id; ``torrents`` gives all that are in the session, whose ``slots`` are chosen here."""
 
@@ -214,6 +240,7 @@ class Shares:
 
     async def _share(self, torrent: Torrent, fetch: Fetch) -> None:
         found = await company(torrent)
+        await fetch.deal(found, trio.current_time())
         if not torrent.is_fetching():
             return
         torrent.board.grade(fetch.grades(found, torrent.statistics().downloaded_bytes, trio.current_time()))

@@ -63,6 +63,9 @@ class SlowSwarm:
         self.torrents[spec.infohash] = SimpleNamespace(spec=spec, failure=None)
         return self.torrents[spec.infohash]
 
+    def torrent(self, infohash: bytes) -> Any:
+        return self.torrents.get(infohash)
+
     async def remove(self, infohash: bytes) -> None:
         await trio.testing.wait_all_tasks_blocked()
         self.names.discard(self.torrents.pop(infohash).spec.file_name)

@@ -17,9 +17,11 @@ import pytest
 import trio
 from mirrored import all_is_well, hold, listed, take_catalogue
 from onefile import Publisher, SlowSwarm
+from waiting import WAIT_S
 
 from gtfs.catalogue.accept import FirstTrust
-from gtfs.node import reelfetches, reeltorrents
+from gtfs.metainfo import BadMetainfo
+from gtfs.node import nottaken, reelfetches, reeltorrents
 from gtfs.node.evictions import Evictions
 from gtfs.node.follow import Follower
 from gtfs.node.node import open_node
@@ -135,6 +137,9 @@ class Swarm:
             self.torrents[spec.infohash] = Given(self, spec, *self._files.get(spec.infohash, (b"", b"")))
         return self.torrents[spec.infohash]
 
+    def torrent(self, infohash: bytes) -> Given | None:
+        return self.torrents.get(infohash)
+
     async def remove(self, infohash: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self.torrents.pop(infohash).failure = SessionClosed("it was taken out of the swarm")
@@ -202,6 +207,26 @@ def test_a_reel_that_leaves_the_catalogue_while_it_is_fetched_ends_no_sync(
     assert row.name not in {each.name for each in mirrored.state.index.reels.all()}
 
 
+@pytest.mark.parametrize("what", ["read", "fetch"])
+def test_a_reel_whose_size_the_catalogue_misstates_fails_alone_and_is_named(mirrored: Mirror, what: str) -> None:
+    row = mirrored.row(2)
+
+    async def refuse() -> None:
+        raise BadMetainfo(f"{row.name}.reel: the .torrent says length 1, not 2")
+
+    async def play() -> SyncReport:
+        await mirrored.reel_torrents.update()
+        if what == "read":
+            mirrored.swarm.happens[what, row.infohash] = refuse
+            assert list(await mirrored.follower.bring_tables(1.0)) == [row.name]
+        mirrored.swarm.happens[what, row.infohash] = refuse
+        return await mirrored.sync()
+
+    report = trio.run(play)
+    assert (list(report.missing), report.reels, report.refs.moved) == ([row.name], REELS - 1, 0)
+    assert list(report.refs.held_back) == [b"refs/heads/main"]
+
+
 @pytest.mark.parametrize("how", ["trimmed", "made", "taken out by another node"])
 @pytest.mark.parametrize("what", ["read", "fetch", "end"])
 def test_a_reel_that_leaves_the_swarm_for_a_moment_is_fetched_all_the_same(
@@ -266,6 +291,27 @@ async def join_elsewhere(mirrored: Mirror, row: ReelRow, other: Path) -> None:
     spec = mirrored.reel_torrents.spec(row)
     await mirrored.swarm.add(dataclasses.replace(spec, directory=other, metainfo=other / "metainfo"))
     await mirrored.reel_torrents.update()
+
+
+@pytest.mark.parametrize("way", ["update", "ask"])
+def test_a_reel_that_came_in_by_whatever_way_is_known_as_another_nodes(
+    mirrored: Mirror, tmp_path: Path, way: str
+) -> None:
+    row = mirrored.row(2)
+
+    async def ask(torrent: Any) -> Any:
+        return torrent
+
+    async def play() -> None:
+        spec = mirrored.reel_torrents.spec(row)
+        there = await mirrored.swarm.add(dataclasses.replace(spec, directory=tmp_path))
+        await (mirrored.reel_torrents.update() if way == "update" else mirrored.reel_torrents.ask(row, ask))
+        assert mirrored.reel_torrents.lent._torrents == {there}
+        # It is that one's to take out.
+        await mirrored.reel_torrents._leave(row)
+        assert mirrored.swarm.torrents[row.infohash] is there
+
+    trio.run(play)
 
 
 def test_a_reel_of_another_nodes_place_is_not_copied_once_the_catalogue_has_left_it_out(
@@ -351,6 +397,35 @@ def test_a_reel_that_was_taken_out_is_back_though_who_asked_for_it_has_hung_up(
         assert torrent is not None and torrent.failure is None
 
     trio.run(play)
+
+
+@pytest.mark.trio
+@pytest.mark.warns
+async def test_a_reel_that_was_taken_out_is_back_though_the_disk_fails_what_comes_before_it(
+    mirrored: Mirror, origin: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    row, reel_torrents = mirrored.row(2), mirrored.reel_torrents
+    await reel_torrents.update()
+    with monkeypatch.context() as patch:
+        patch.setattr(mirrored.state, "pop_superseded", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            await reel_torrents.make((row, packs_of(origin, row)))
+    assert row.infohash not in mirrored.swarm.torrents
+    monkeypatch.setattr(nottaken, "REST_S", 0)
+    is_back = trio.Event()
+
+    async def note() -> None:
+        is_back.set()
+
+    mirrored.swarm.happens["add", row.infohash] = note
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reel_torrents.run_task)
+        with trio.fail_after(WAIT_S):
+            await is_back.wait()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.trio

@@ -440,6 +440,37 @@ async def test_what_is_no_regular_file_is_no_feed_and_nothing_waits_for_it(tmp_p
                     await fetch(parse_feed(str(path)), Validators(), client)
 
 
+@pytest.mark.parametrize("hangs", ["_read_file", "freshness_feed"])
+async def test_a_file_server_that_is_dead_keeps_one_thread_of_each_feed_and_none_of_others(
+    tmp_path, monkeypatch, hangs
+):
+    (tmp_path / "c.asc").write_bytes(b"document")
+    comes_back, hung = threading.Event(), []
+
+    def hang(*_given):
+        hung.append(threading.get_ident())
+        comes_back.wait()
+        raise OSError
+
+    async def take(feed, document):
+        pass
+
+    monkeypatch.setattr(feeds, hangs, hang)
+    monkeypatch.setattr(feeds, "WHOLE_S", 0.1)
+    others = trio.to_thread.current_default_thread_limiter()
+    async with open_client() as client:
+        poller = FeedPoller([parse_feed(str(tmp_path / "c.asc"))], take, client)
+        try:
+            for _ in range(3):
+                with trio.fail_after(WAIT_S):
+                    await poller.poll_once()
+                report = poller.reports()[0]
+                assert "could not be read within" in (report.error or report.freshness or "")
+            assert len(hung) == 1 and not others.borrowed_tokens
+        finally:
+            comes_back.set()
+
+
 async def test_freshness_is_asked_for_beside_a_catalogue_and_need_not_be_there(tmp_path):
     (tmp_path / "latest.asc").write_bytes(b"catalogue")
     got = []

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from loopback import LOOPBACK, PIECE, at_mirror, content, make_reel, pair
 from ports import free_port
 from waiting import WAIT_S
 
+from gtfs.metainfo import BadMetainfo
 from gtfs.swarm import samereel
 from gtfs.swarm import session as session_module
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
@@ -211,6 +213,56 @@ async def test_adding_twice_gives_the_same_torrent_and_another_spec_is_refused(r
         with pytest.raises(SwarmError, match="already"):
             await session.add(at_mirror(reel, tmp_path / "other", size=len(DATA) - 1))
         assert session.torrents() == (first,)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("by", ["metainfo that is kept", "metadata that came", "neither"])
+async def test_what_one_says_of_anothers_infohash_keeps_that_ones_reel_out_until_it_proves_false(reel, tmp_path, by):
+    false = at_mirror(reel, tmp_path / "liar", size=len(DATA) - 1)
+    other = at_mirror(reel, tmp_path / "other")
+    async with open_session(LOOPBACK) as publisher:
+        await publisher.add(reel)
+        async with open_session(LOOPBACK) as session:
+            liar = await session.add(false)
+            if by == "neither":
+                with pytest.raises(SwarmError, match="already"):
+                    await session.add(other)
+                assert session.torrents() == (liar,)
+                return
+            if by == "metadata that came":
+                liar.add_peer("127.0.0.1", publisher.port)
+                with pytest.raises(BadMetainfo):
+                    await liar.wait_metadata(WAIT_S)
+            else:
+                other = reel
+            torrent = await session.add(other)
+            torrent.add_peer("127.0.0.1", publisher.port)
+            assert await torrent.read(0, 10, deadline_s=WAIT_S) == DATA[:10]
+            assert liar.failure is not None and session.torrents() == (torrent,)
+            with pytest.raises(SwarmError, match="already"):
+                await session.add(false)
+
+
+@pytest.mark.warns
+async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypatch):
+    async with open_session(LOOPBACK) as session:
+        given: list[Any] = []
+        libtorrent = session._lt
+        monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+        session._lt = SimpleNamespace(async_add_torrent=given.append)
+        for _ in range(2):
+            with pytest.raises(SwarmTimeout):
+                await session.add(reel)
+        session._lt = libtorrent
+        assert len(given) == 1 and session.torrents() == ()
+        libtorrent.async_add_torrent(given[0])
+        monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+        with trio.fail_after(WAIT_S):
+            while session._unanswered:
+                await session.refresh()
+            torrent = await session.add(reel)
+            await torrent.wait_metadata(WAIT_S)
+        assert torrent.failure is None and not torrent.milestones.left.is_set()
 
 
 async def test_who_adds_what_is_being_taken_out_gets_it_when_it_is_to_be_had_again(reel, tmp_path):

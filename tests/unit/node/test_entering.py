@@ -1,16 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A reel that cannot be in the swarm keeps no other one out of it."""
+"""A reel that cannot be in the swarm keeps no other one out of it; where it may be one day, it is tried again."""
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from gtfs.metainfo import BadMetainfo
+from gtfs.node.lent import LentTorrents
+from gtfs.node.nottaken import LONGEST_S, REST_S, NotTaken
 from gtfs.node.reeltorrents import ReelTorrents
+from gtfs.swarm.pieces import SwarmError, SwarmTimeout
+
+ROW: Any = SimpleNamespace(id=1, name="a" * 64)
+
+
+def reel_torrents() -> Any:
+    reels: Any = ReelTorrents.__new__(ReelTorrents)
+    reels._torrents, reels.spec, reels.is_own = {}, lambda row: row, lambda _torrent: True
+    reels.not_taken, reels.lent = NotTaken(), LentTorrents()
+    return reels
 
 
 @pytest.mark.warns
@@ -18,8 +32,61 @@ def test_metadata_that_fit_no_reel_are_said_and_no_more(caplog: pytest.LogCaptur
     async def add(_spec: Any) -> None:
         raise BadMetainfo("another size")
 
-    reels: Any = ReelTorrents.__new__(ReelTorrents)
-    reels._torrents, reels.spec = {}, lambda row: row
-    trio.run(reels._enter, SimpleNamespace(add=add), SimpleNamespace(id=1, name="a" * 64))
+    reels = reel_torrents()
+    trio.run(reels._enter, SimpleNamespace(add=add), ROW)
     assert "is not in the swarm" in caplog.text
     assert reels._torrents == {}
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("error", [SwarmTimeout("libtorrent did not take it"), SwarmError("it is there already")])
+def test_what_the_swarm_does_not_take_is_told_once_and_tried_again_later_and_later(
+    error: SwarmError, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+
+    async def add(spec: Any) -> Any:
+        tries.append(trio.current_time())
+        if len(tries) < 9:
+            raise error
+        return spec
+
+    async def play() -> None:
+        reels, session = reel_torrents(), SimpleNamespace(add=add)
+
+        async def again() -> None:
+            await reels._enter(session, ROW)
+            if reels._torrents:
+                nursery.cancel_scope.cancel()
+
+        reels.update = again
+        await reels._enter(session, ROW)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reels.run_task)
+        assert reels._torrents == {1: ROW}
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    rests = [after - before for before, after in itertools.pairwise(tries)]
+    assert rests == pytest.approx([min(REST_S * 2**n, LONGEST_S) for n in range(8)])
+    assert caplog.text.count("is not in the swarm yet") == 1
+
+
+@pytest.mark.warns
+def test_an_error_of_the_disk_as_it_is_tried_again_ends_nothing() -> None:
+    outcomes: list[Exception | None] = [OSError("a full disk"), SwarmError("there"), None]
+
+    async def play() -> None:
+        not_taken = NotTaken()
+
+        async def again() -> None:
+            outcome = outcomes.pop(0)
+            if outcome is not None:
+                raise outcome
+            nursery.cancel_scope.cancel()
+
+        not_taken.note(ROW.name, "why")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(not_taken.run_task, again)
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert outcomes == []

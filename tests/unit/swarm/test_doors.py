@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from gtfs.swarm.alerts import Added
 from gtfs.swarm.doors import Doors, door_of
 from gtfs.swarm.options import SwarmOptions
 from gtfs.swarm.pieces import SessionClosed
+from gtfs.swarm.session import Session
 
 ONE, OTHER = Path("/one.git/gtfs"), Path("/other.git/gtfs")
 
@@ -43,7 +45,7 @@ def test_the_last_of_those_who_say_the_name_closes_it(doors: Doors, libtorrent: 
     doors.open("kernel", (), ONE)
     doors.open("kernel", (), OTHER)
     doors.open("kernel", (), OTHER)
-    doors.on_added(Added(door_of("kernel"), "it", None))
+    assert doors.takes(Added(door_of("kernel"), "it", None))
     doors.close(ONE)
     assert libtorrent.log == ["added"]
     doors.close(OTHER)
@@ -61,15 +63,42 @@ def test_one_that_libtorrent_does_not_have_yet_is_closed_when_it_has_unless_it_i
     doors.close(ONE)
     if is_back:
         doors.open("kernel", (), OTHER)
-    doors.on_added(Added(door_of("kernel"), "it", None))
+    assert doors.takes(Added(door_of("kernel"), "it", None))
     assert libtorrent.log == ["added"] if is_back else ["added", "removed it"]
 
 
-def test_a_torrent_that_nobody_waits_for_any_more_leaves(doors: Doors, libtorrent: Libtorrent) -> None:
-    doors.on_added(Added(door_of("kernel"), "it", "torrent already exists in session"))
+@pytest.mark.trio
+@pytest.mark.parametrize("whose", ["a door", "a torrent", "a probe", "nobody's"])
+async def test_a_torrent_that_nobody_waits_for_any_more_leaves_and_no_other(libtorrent: Libtorrent, whose: str) -> None:
+    session = Session(SwarmOptions(), cast(Any, None))
+    session._lt, infohash = libtorrent, door_of("kernel")
+    heard: list[Added] = []
+    if whose == "a door":
+        session.doors.open("kernel", (), ONE)
+    elif whose == "a torrent":
+        session._torrents[infohash] = cast(Any, SimpleNamespace(reports=SimpleNamespace(on_event=heard.append)))
+    elif whose == "a probe":
+        session._probes[infohash] = cast(Any, SimpleNamespace(on_event=heard.append))
+    libtorrent.log.clear()
+    session._dispatch(Added(infohash, "it", "torrent already exists in session"))
     assert libtorrent.log == []
-    doors.on_added(Added(door_of("kernel"), "it", None))
-    assert libtorrent.log == ["removed it"]
+    session._dispatch(Added(infohash, "it", None))
+    assert libtorrent.log == (["removed it"] if whose == "nobody's" else [])
+    assert len(heard) == (2 if whose in ("a torrent", "a probe") else 0)
+
+
+def test_one_that_libtorrent_has_dropped_already_is_no_error(
+    doors: Doors, libtorrent: Libtorrent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_handle: str) -> None:
+        raise RuntimeError("invalid torrent handle used [libtorrent:20]")
+
+    monkeypatch.setattr(libtorrent, "remove_torrent", refuse)
+    doors.open("kernel", (), ONE)
+    doors.close(ONE)
+    assert doors.takes(Added(door_of("kernel"), "it", None))
+    doors.open("kernel", (), ONE)
+    assert libtorrent.log == ["added", "added"]
 
 
 def test_of_a_session_that_was_closed_none_is_opened_and_none_has_to_be_closed() -> None:

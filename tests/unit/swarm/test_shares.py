@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Collection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtfs.swarm import shares
 from gtfs.swarm.peers import Company
 from gtfs.swarm.pieces import IN_WINDOW, NOW, OWN, OWN_FIRST, UNWANTED, Board
 from gtfs.swarm.rendezvous import (
@@ -118,9 +120,17 @@ def board():
     return board
 
 
+class DealtFetch(Fetch):
+    """One that deals each time, as `Shares` has it."""
+
+    def grades(self, found, downloaded_bytes, now_s):
+        self.deal_nowait(found, now_s)
+        return super().grades(found, downloaded_bytes, now_s)
+
+
 @pytest.fixture
 def fetch(board):
-    return Fetch(ME, board)
+    return DealtFetch(ME, board)
 
 
 def test_whoever_is_alone_asks_for_everything(fetch):
@@ -144,10 +154,50 @@ def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fet
     assert grades[3] == grades[4] == IN_WINDOW
 
 
+@pytest.mark.trio
+async def test_pieces_are_dealt_in_a_thread_once_for_the_same_mirrors(board, monkeypatch):
+    fetch, threads, deal = Fetch(ME, board), [], shares._dealt
+
+    def dealt(*given):
+        threads.append(threading.current_thread())
+        return deal(*given)
+
+    monkeypatch.setattr(shares, "_dealt", dealt)
+    for now_s, mirrors in enumerate((2, 2, 2, 1)):
+        found = company(dict.fromkeys(OTHERS[:mirrors], 0))
+        await fetch.deal(found, now_s)
+        assert fetch.grades(found, now_s, now_s)
+    assert len(threads) == 2 and threading.main_thread() not in threads
+
+
+@given(st.integers(1, 20), st.integers(0, 200), st.integers(0, 2**32))
+def test_pieces_are_dealt_as_the_rule_says_piece_by_piece(mirrors, pieces, seed):
+    lists = [scores(b"-gt0100-%x-%d" % (seed, n), pieces + 1) for n in range(mirrors)]
+    owners = sorted(lists, key=lambda theirs: score(theirs, 0), reverse=True)[:MOST_OWNERS]
+    left = dict.fromkeys(range(len(owners)), math.ceil(MORE * pieces / len(owners)))
+
+    def claim(piece):
+        return max((score(owners[who], piece), who) for who in left)
+
+    owned = [[] for _ in owners]
+    for (highest, who), piece in sorted(((claim(piece), piece) for piece in range(pieces)), reverse=True):
+        if who not in left:
+            highest, who = claim(piece)
+        owned[who].append((highest, piece))
+        left[who] -= 1
+        if not left[who]:
+            del left[who]
+    found = ([piece for _, piece in sorted(theirs, reverse=True)] for theirs in owned)
+    expected = dict(zip(owners, found, strict=True))
+    for mine in lists:
+        own, _ = Owners(mine, [other for other in lists if other is not mine], pieces).share(range(pieces))
+        assert own == expected.get(mine, [])
+
+
 def test_very_few_pieces_are_not_shared(board):
     for piece in range(PIECES - LEAST + 1):
         board.finish(piece)
-    assert Fetch(ME, board).grades(company(dict.fromkeys(OTHERS, 0)), 0, 0) == {}
+    assert DealtFetch(ME, board).grades(company(dict.fromkeys(OTHERS, 0)), 0, 0) == {}
 
 
 def test_of_many_mirrors_some_own_all_pieces():
@@ -195,7 +245,7 @@ def test_pieces_behind_the_window_are_asked_for_when_no_others_are_our_own(board
     board.unwant(far, IN_WINDOW)
     for piece in own[9:]:
         board.finish(piece)
-    fetch = Fetch(ME, board)
+    fetch = DealtFetch(ME, board)
     board.grade(fetch.grades(company({OTHERS[0]: 9}), 0, 0))
     assert [p for p in far if board.priorities()[p]] == far[:AT_ONCE]
     board.grade({})
