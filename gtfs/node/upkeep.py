@@ -48,17 +48,20 @@ class Upkeep:
                 await trio.sleep(AGAIN_S)
 
     async def look(self, *, is_busy: bool) -> bool:
-        """Repack if there is reason to; False if that failed, which is logged and harms nobody.
+        """Repack as often as there is reason to, until something comes; False if that failed: logged, it harms nobody.
 
         Who ``is_busy``, or waited for, leaves more packs as they are: a first sync took half as long again with it.
         """
         what = f"git's packs in {self._repository.path} stay as they are"
+        work = partial(repack, self._repository, cancelled, times=MANY_TIMES if is_busy else 1)
+        unpacked, is_more = self._writing.news.unpacked, True
+        seen = unpacked.number
         try:
-            times = MANY_TIMES if is_busy else 1
-            work = partial(repack, self._repository, cancelled, times=times)
-            repacked = await trio.to_thread.run_sync(work, limiter=self._threads)
-            if repacked is not None:
-                await self._writing.run(rely_on_others, self._index, *repacked)
+            while is_more and unpacked.number == seen:
+                repacked = await trio.to_thread.run_sync(work, limiter=self._threads)
+                if repacked is not None:
+                    await self._writing.run(rely_on_others, self._index, *repacked)
+                is_more = repacked is not None and len(repacked.made) < len(repacked.gone)
         except (GtfsError, OSError) as e:
             self._said.warn(what, e)
             return False

@@ -33,12 +33,14 @@ class JoinedIndex:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._path = repository.objects / "pack" / "multi-pack-index"
         self._alone: int | None = None  # not counted yet
 
     def came(self, packs: int) -> None:
         """So many packs were put into the repository; without an index of all of them it only is slower."""
         if packs:
-            self._alone = self._count_alone() if self._alone is None else self._alone + packs
+            is_known = self._alone is not None and self._path.exists()  # whoever repacks takes it away
+            self._alone = (self._alone or 0) + packs if is_known else self._count_alone()
         if self._alone is None or self._alone < _MOST_ALONE:
             return
         self._alone = 0
@@ -54,12 +56,11 @@ class JoinedIndex:
 
     def _count_alone(self) -> int:
         """How many packs are not in the index that is there: earlier runs, too, have left some."""
-        directory = self._repository.objects / "pack"
         written_ns = 0
         with contextlib.suppress(FileNotFoundError):
-            written_ns = (directory / "multi-pack-index").stat().st_mtime_ns
+            written_ns = self._path.stat().st_mtime_ns
         alone = 0
-        for index in directory.glob("*.idx"):
+        for index in self._path.parent.glob("*.idx"):
             with contextlib.suppress(FileNotFoundError):
                 alone += index.stat().st_mtime_ns > written_ns
         return alone
@@ -67,7 +68,7 @@ class JoinedIndex:
     def _small(self) -> list[str]:
         """The packs' indexes, the smallest first, as far as there is memory for them."""
         sizes = {}
-        for index in (self._repository.objects / "pack").glob("*.idx"):
+        for index in self._path.parent.glob("*.idx"):
             with contextlib.suppress(FileNotFoundError):
                 sizes[index.name] = index.stat().st_size
         names = sorted(sizes, key=sizes.__getitem__)

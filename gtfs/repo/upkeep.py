@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 # So many times the packs that git would let be are a reason also where somebody waits: a multi-pack-index leads through
-# fewer, and to write those of a first sync again took a third of the sync. It leads through no more than it has room
-# for: beside it each pack costs each object a look, half of a sync of 35 million objects.
+# fewer, and to write those of a first sync again took a third of the sync. One that it has no room for counts for as
+# many: each object is looked up there, which took half of a sync of 35 million objects.
 MANY_TIMES: Final = 8
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
@@ -73,14 +73,14 @@ def sweep_repacking(repository: Repository) -> None:
 def repack(repository: Repository, stop: Callable[[], bool] = lambda: False, *, times: int = 1) -> Repacked | None:
     """Make one of the small packs if there are more than git would let be; gives what came of it, often nothing.
 
-    ``times`` as many are let be: `MANY_TIMES` where somebody waits, if one index leads through them. Raises
-    `GitFailed`, OSError (a full disk); then, and after ``stop``, nothing has changed.
+    ``times`` as many are let be: `MANY_TIMES` where somebody waits. Raises `GitFailed`, OSError (a full disk); then,
+    and after ``stop``, nothing has changed.
     """
     packs = _own_packs(repository)
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
     if len(packs) < 2 or repository.is_partial():
         return None
-    if not _is_many(repository, max(len(packs) / times, _alone(packs))):
+    if not _is_many(repository, max(len(packs) / times, MANY_TIMES * _alone(packs))):
         return None
     small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
@@ -123,7 +123,7 @@ def _few(packs: Sequence[_Pack]) -> int:
 
 def _alone(packs: Sequence[_Pack]) -> int:
     """How many of these a multi-pack-index has no room for, although they could become fewer."""
-    small = sorted(pack.index_bytes for pack in packs if pack.objects < _MOST)
+    small = sorted(pack.index_bytes for pack in packs if 2 * pack.objects <= _MOST)
     return len(small) - joined(small)
 
 

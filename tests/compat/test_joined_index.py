@@ -54,6 +54,17 @@ def test_what_earlier_runs_left_is_counted(repository: Repository) -> None:
     assert sizes[1] == 0 < sizes[2] == sizes[4] < sizes[5] == sizes[6]
 
 
+def test_it_is_written_again_at_once_where_a_repack_took_it_away_and_left_many(repository: Repository) -> None:
+    index = JoinedIndex(repository)
+    for number in range(4):
+        add_pack(repository, b"%d" % number)
+    index.came(4)
+    joined(repository).unlink()
+    add_pack(repository, b"later")
+    index.came(1)
+    assert joined(repository).exists()
+
+
 def test_what_came_after_it_is_found(repository: Repository) -> None:
     index = JoinedIndex(repository)
     oids = [add_pack(repository, b"%d" % number) for number in range(4)]

@@ -429,6 +429,22 @@ async def test_a_running_node_repacks_after_something_came(many: Repository) -> 
 
 
 @pytest.mark.trio
+async def test_a_node_at_rest_repacks_until_its_packs_are_few(
+    many: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = next((many.objects / "pack").glob("*.idx"))
+    monkeypatch.setattr(upkeep, "_MOST", 10 * (index.stat().st_size // 28))  # ten of them at once
+    many.git("config", "gc.autoPackLimit", "30")
+    with State(many) as state:
+        done = Upkeep(many, state.index, Writing(News(state.index)))
+        assert await done.look(is_busy=False)
+        left = count(many)
+        assert left <= 30
+        assert await done.look(is_busy=False)
+        assert count(many) == left
+
+
+@pytest.mark.trio
 @pytest.mark.parametrize(("limit", "left"), [(8, MANY), (7, 10)])
 async def test_a_busy_node_lets_more_packs_be(
     limit: int, left: int, many: Repository, monkeypatch: pytest.MonkeyPatch
