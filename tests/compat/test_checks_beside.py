@@ -65,7 +65,7 @@ def test_a_reel_that_has_gone_before_it_is_read_is_not_damaged(
         with monkeypatch.context() as patch:
             if has_row:
                 patch.setattr(ReelRows, "drop", lambda *_: None)
-            turnover.drop(state.reel_files, [reel])
+            turnover.drop(state.reel_files, [reel], None)
 
     assert check_while(state, monkeypatch, leave)["damaged"] == {}
     assert not state.layout.reel(row.name).exists()
