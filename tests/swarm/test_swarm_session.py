@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,19 +242,32 @@ async def test_what_one_says_of_anothers_infohash_keeps_that_ones_reel_out_until
                 await session.add(false)
 
 
+class TakesNone:
+    """libtorrent's session, but for what is to be added, which it only keeps."""
+
+    def __init__(self, libtorrent: Any) -> None:
+        self._libtorrent = libtorrent
+        self.given: list[Any] = []
+
+    def async_add_torrent(self, params: Any) -> None:
+        self.given.append(params)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._libtorrent, name)
+
+
 @pytest.mark.warns
 async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypatch):
     async with open_session(LOOPBACK) as session:
-        given: list[Any] = []
         libtorrent = session._lt
         monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
-        session._lt = SimpleNamespace(async_add_torrent=given.append)
+        session._lt = late = TakesNone(libtorrent)
         for _ in range(2):
             with pytest.raises(SwarmTimeout):
                 await session.add(reel)
         session._lt = libtorrent
-        assert len(given) == 1 and session.torrents() == ()
-        libtorrent.async_add_torrent(given[0])
+        assert len(late.given) == 1 and session.torrents() == ()
+        libtorrent.async_add_torrent(late.given[0])
         monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
         with trio.fail_after(WAIT_S):
             while session._unanswered:
