@@ -43,6 +43,8 @@ class JoinedIndex:
             self._alone = (self._alone or 0) + packs if is_known else self._count_alone()
         if self._alone is None or self._alone < _MOST_ALONE:
             return
+        if self._repository.layout.repacking.exists():  # it takes the index away, and both need memory
+            return
         self._alone = 0
         try:
             command = ("multi-pack-index", "write", "--no-progress", "--stdin-packs")

@@ -65,6 +65,19 @@ def test_it_is_written_again_at_once_where_a_repack_took_it_away_and_left_many(r
     assert joined(repository).exists()
 
 
+def test_it_is_not_written_while_a_repack_is_under_way(repository: Repository) -> None:
+    index = JoinedIndex(repository)
+    for number in range(3):
+        add_pack(repository, b"%d" % number)
+    repository.layout.repacking.mkdir(parents=True)
+    index.came(3)
+    assert not joined(repository).exists()
+    repository.layout.repacking.rmdir()
+    add_pack(repository, b"later")
+    index.came(1)
+    assert joined(repository).exists()
+
+
 def test_what_came_after_it_is_found(repository: Repository) -> None:
     index = JoinedIndex(repository)
     oids = [add_pack(repository, b"%d" % number) for number in range(4)]
