@@ -13,11 +13,11 @@ import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ingest.lost import rely_on_others
-from gtfs.node.nursery import cancelled
+from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.saidonce import SaidOnce
 from gtfs.reel.index import Index
 from gtfs.repo.repository import Repository
-from gtfs.repo.upkeep import MANY_TIMES, repack
+from gtfs.repo.upkeep import MANY_TIMES, Repacked, repack
 from gtfs.view.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -37,22 +37,24 @@ class Upkeep:
         self._writing = writing
         self._threads = threads
         self._said = SaidOnce(log)
+        self._what = f"git's packs in {repository.path} stay as they are"
 
     async def run_task(self) -> None:
         """Look once a node is at rest that has unpacked something, and before that if it takes too long to be."""
         unpacked, seen = self._writing.news.unpacked, 0
-        while True:
-            seen = await unpacked.wait_beyond(seen)
-            await trio.sleep(REST_S)
-            if not await self.look(is_busy=unpacked.number != seen):
-                await trio.sleep(AGAIN_S)
+        async with open_flat_nursery() as nursery:
+            while True:
+                seen = await unpacked.wait_beyond(seen)
+                await trio.sleep(REST_S)
+                if not await self.look(nursery, is_busy=unpacked.number != seen):
+                    await trio.sleep(AGAIN_S)
 
-    async def look(self, *, is_busy: bool) -> bool:
+    async def look(self, nursery: trio.Nursery, *, is_busy: bool) -> bool:
         """Repack as often as there is reason to, until something comes; False if that failed: logged, it harms nobody.
 
         Who ``is_busy``, or waited for, leaves more packs as they are: a first sync took half as long again with it.
+        What became of packs is noted in ``nursery``: who writes just now may do so for minutes.
         """
-        what = f"git's packs in {self._repository.path} stay as they are"
         work = partial(repack, self._repository, cancelled, times=MANY_TIMES if is_busy else 1)
         unpacked, is_more = self._writing.news.unpacked, True
         seen = unpacked.number
@@ -60,10 +62,17 @@ class Upkeep:
             while is_more and unpacked.number == seen:
                 repacked = await trio.to_thread.run_sync(work, limiter=self._threads)
                 if repacked is not None:
-                    await self._writing.run(rely_on_others, self._index, *repacked)
+                    nursery.start_soon(self._note, repacked)
                 is_more = repacked is not None and len(repacked.made) < len(repacked.gone)
         except (GtfsError, OSError) as e:
-            self._said.warn(what, e)
+            self._said.warn(self._what, e)
             return False
-        self._said.is_over(what)
+        self._said.is_over(self._what)
         return True
+
+    async def _note(self, repacked: Repacked) -> None:
+        """Else the next start asks git for each object."""
+        try:
+            await self._writing.run(rely_on_others, self._index, *repacked)
+        except (GtfsError, OSError) as e:
+            self._said.warn(self._what, e)

@@ -410,6 +410,12 @@ def test_the_end_of_a_fetch_repacks_while_nobody_may_sweep_and_no_pack_is_missed
         assert find_lost(repository, state.index) == 0
 
 
+async def look(upkeep_of: Upkeep) -> bool:
+    """At rest; what came of it is noted."""
+    async with trio.open_nursery() as nursery:
+        return await upkeep_of.look(nursery, is_busy=False)
+
+
 async def until(condition: Callable[[], object]) -> None:
     while True:
         if condition():
@@ -437,10 +443,10 @@ async def test_a_node_at_rest_repacks_until_its_packs_are_few(
     many.git("config", "gc.autoPackLimit", "30")
     with State(many) as state:
         done = Upkeep(many, state.index, Writing(News(state.index)))
-        assert await done.look(is_busy=False)
+        assert await look(done)
         left = count(many)
         assert left <= 30
-        assert await done.look(is_busy=False)
+        assert await look(done)
         assert count(many) == left
 
 
@@ -468,6 +474,35 @@ async def test_a_busy_node_lets_more_packs_be(
 
 @pytest.mark.trio
 @pytest.mark.warns
+async def test_whoever_writes_for_long_keeps_no_packs_many(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_upkeep, "REST_S", 0.01)
+    with State(create_repository(tmp_path / "mirror.git", SHA1)) as state:
+        with monkeypatch.context() as patch:
+            patch.setattr(batch, "MAX_PACKS", 1)
+            state.ingest().run(candidate._replace(promised=None) for candidate in offered[:MANY])
+        index = next((state.repository.objects / "pack").glob("*.idx"))
+        monkeypatch.setattr(upkeep, "_MOST", 10 * (index.stat().st_size // 28))  # ten of them at once
+        monkeypatch.setattr(upkeep, "MANY_TIMES", 1)
+        monkeypatch.setattr(node_upkeep, "MANY_TIMES", 1)
+        state.repository.git("config", "gc.autoPackLimit", "20")
+        writing = Writing(News(state.index))
+        unpacked = writing.news.unpacked
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Upkeep(state.repository, state.index, writing).run_task)
+            async with writing.turn():
+                await until(lambda: unpacked.grow() or count(state.repository) <= 20)
+                assert lost.relied_on(state.index) - lost.pack_names(state.repository)  # that is told in a turn
+            await until(lambda: lost.relied_on(state.index) == lost.pack_names(state.repository))
+            nursery.cancel_scope.cancel()
+        with monkeypatch.context() as patch:
+            patch.setattr(lost, "absent", never)
+            assert find_lost(state.repository, state.index) == 0
+
+
+@pytest.mark.trio
+@pytest.mark.warns
 async def test_git_is_not_asked_for_all_packs_once_more_after_a_nodes_own_repacking(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,7 +511,7 @@ async def test_git_is_not_asked_for_all_packs_once_more_after_a_nodes_own_repack
             patch.setattr(batch, "MAX_PACKS", 1)
             state.ingest().run(candidate._replace(promised=None) for candidate in offered[:MANY])
         before = count(state.repository)
-        assert await Upkeep(state.repository, state.index, Writing(News(state.index))).look(is_busy=False)
+        assert await look(Upkeep(state.repository, state.index, Writing(News(state.index))))
         assert count(state.repository) < before
         with monkeypatch.context() as patch:
             patch.setattr(lost, "absent", never)

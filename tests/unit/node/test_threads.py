@@ -53,12 +53,17 @@ def hanging() -> Hanging:
     return Hanging()
 
 
+async def look_at_packs(node: Node) -> bool:
+    async with trio.open_nursery() as nursery:
+        return await node.upkeep.look(nursery, is_busy=False)
+
+
 WAYS: dict[str, tuple[object, str, Callable[[Node], Awaitable[object]]]] = {
     "a hook of a mirror": (hooks, "run_hooks", lambda node: node.hooks.look()),
     "a hook of an operator": (eventhooks, "run_published_hooks", lambda node: node.event_hooks.look()),
     "the directory of a web server": (eventhooks, "write_set_feed", lambda node: node.event_hooks.write_feed()),
     "a checkout": (worktrees, "follow_worktrees", lambda node: node.worktrees.look()),
-    "git at its packs": (upkeep, "repack", lambda node: node.upkeep.look(is_busy=False)),
+    "git at its packs": (upkeep, "repack", look_at_packs),
 }
 
 
