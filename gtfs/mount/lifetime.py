@@ -141,6 +141,9 @@ def _mount(operations: Operations, mountpoint: Path, options: MountOptions, sour
         reason += " (set user_allow_other in /etc/fuse.conf, or mount without allow_other)"
     elif "fusermount3" in reason and "No such file" in reason:
         reason += " (install fuse3)"
+    elif options.labels:
+        names = ", ".join(name for name, _ in options.labels)
+        reason += f" ({names}: only a kernel with SELinux takes that, and only from root)"
     raise MountpointError(f"cannot mount on {mountpoint}: {reason}")
 
 
