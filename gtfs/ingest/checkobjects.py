@@ -8,28 +8,23 @@ that table does not allow them. Signatures and refs are other stations' matter. 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest import names
 from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
 from gtfs.ingest.headers import find_in_commit, find_in_tag
 from gtfs.ingest.inside import LINK, Inside, Read
-from gtfs.ingest.passedtrees import PassedTree, PassedTrees, TreeEntry
+from gtfs.ingest.passedtrees import PassedTree, PassedTrees
+from gtfs.ingest.treeform import GITLINK, SYMLINK, TreeForm, has_repeats, plain_mode
 from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
 from gtfs.pack.limits import Limits
-from gtfs.pack.objects import kind_of_mode, read_commit_names, read_tag_target, tree_entries
+from gtfs.pack.objects import TreeEntries, TreeEntry, kind_of_mode, read_commit_names, read_tag_target, tree_entries
 from gtfs.pack.trees import RawObject
-
-_GITLINK: Final = b"160000"
-_SYMLINK: Final = b"120000"
-_MODES: Final = frozenset((b"40000", b"100644", b"100755", _SYMLINK, _GITLINK))
-_PADDED: Final = frozenset((b"040000", b"0100644", b"0100755", b"0120000"))  # as some libraries once wrote them
-_LINK_BITS: Final = 0o120000
 
 
 class BadObject(CorruptPack):
@@ -166,25 +161,26 @@ class _PackCheck:
         longest = min(self._limits.component_bytes, names.NAME_BYTES)
         look = compiled.look(data, self._fmt.oid_bytes, longest, self._by_oid, self._firsts)
         if look is not None:
-            found = list(_find_in_names(look.remarkable, self._look_inside)) if look.remarkable else []
+            found = list(dict.fromkeys(_find_in_names(look.remarkable, self._look_inside))) if look.remarkable else []
             if look.has_links:
-                found += _find_in_links(tree_entries(data, self._fmt), self._look_inside)
+                found += dict.fromkeys(_find_in_links(tree_entries(data, self._fmt), self._look_inside))
             self._follow_tree(item.oid, look.children)
             return found
         short = self._look_short(item, data)
+        entries: Iterable[TreeEntry]
         if short is not None:
             entries, tree = short
             found = []
         else:
             self._looked_inside = False
             entries = tree_entries(data, self._fmt)
-            found = list(_find_in_tree(entries, self._fmt, self._limits, self._look_inside))
+            found = list(dict.fromkeys(_find_in_tree(entries, self._fmt, self._limits, self._look_inside)))
             tree = None
             if self._passed is not None and not found and not self._looked_inside:
                 tree = self._passed.whole(data, entries)
         if tree is not None:
             self.passing.append((item.oid, tree))
-        self._follow_tree(item.oid, [(kind_of_mode(e[0]), e[2]) for e in entries if e[2] in self._by_oid])
+        self._follow_tree(item.oid, dict.fromkeys((kind_of_mode(e[0]), e[2]) for e in entries if e[2] in self._by_oid))
         return found
 
     def _look_short(self, item: Decoded, data: bytes) -> tuple[list[TreeEntry], PassedTree | None] | None:
@@ -205,7 +201,7 @@ class _PackCheck:
             raise BadObject(oid, f"a {is_a} that is named as a {as_a}", there.entry.offset)
         self._named.add(oid)
 
-    def _follow_tree(self, oid: ObjectId, children: list[tuple[int, ObjectId]]) -> None:
+    def _follow_tree(self, oid: ObjectId, children: Iterable[tuple[int, ObjectId]]) -> None:
         """Note what a tree names; ``children``: kind and id of its entries that are in the pack."""
         subtrees = self._subtrees[oid] = []
         for kind, child in children:
@@ -259,97 +255,78 @@ LookInside = Callable[[str, ObjectId], Iterator[_Found]]
 
 
 def _find_in_tree(
-    entries: list[TreeEntry], fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
+    entries: TreeEntries, fmt: ObjectFormat, limits: Limits, look_inside: LookInside | None = None
 ) -> Iterator[_Found]:
     """The faults of a tree and of what its entries name; raises `CorruptPack` for what nobody can read."""
-    if not entries:
-        return
-    modes, all_names, oids = zip(*entries, strict=True)
-    longest = max(map(len, all_names))
-    if longest > names.NAME_BYTES:
-        raise CorruptPack(f"over the limit name: {longest} bytes where {names.NAME_BYTES} are allowed")
-    kinds = set(modes)
-    odd = kinds - _MODES
-    if odd:
-        yield from (_Found(text) for text in _odd_modes(entries, odd))
-        plain = {mode: _plain_mode(mode) for mode in kinds}
-        entries = [(plain[mode], name, oid) for mode, name, oid in entries]
-        kinds = set(plain.values())
-    keys = list(all_names)
-    if b"40000" in kinds:
-        keys = [name + b"/" if mode == b"40000" else name for mode, name, _ in entries]
-    if keys != sorted(keys):
+    form = TreeForm(bytes(fmt.oid_bytes))
+    for piece in entries.pieces():
+        form.add(piece)
+    yield from (_Found(text) for text in form.odd_modes.values())
+    if not form.is_sorted:
         yield _Found("treeNotSorted: the entries are not in git's order")
-    if len(set(all_names)) != len(entries):
+    if has_repeats(entries):
         yield _Found("duplicateEntries: a name stands twice")
-    joined = b"\0".join(all_names)
-    if longest > limits.component_bytes:
-        yield _Found(f"largePathname: over the limit component_bytes: a name of {longest} bytes")
-    null = bytes(fmt.oid_bytes)
-    if null in oids:
-        if any(oid == null and mode != _GITLINK for mode, _, oid in entries):
-            raise CorruptPack("nullSha1: an entry with the null id")
+    if form.longest > limits.component_bytes:
+        yield _Found(f"largePathname: over the limit component_bytes: a name of {form.longest} bytes")
+    if form.has_null:
         yield _Found("nullSha1: a submodule at the null id")
-    if names.any_remarkable(joined):
+    if form.any_remarkable:
         yield from _find_in_names(entries, look_inside)
-    if _SYMLINK in kinds:
+    if form.has_links:
         yield from _find_in_links(entries, look_inside)
 
 
-def _plain_mode(mode: bytes) -> bytes:
-    """The mode that git reads in a mode."""
-    if mode in _MODES:
-        return mode
-    kind = kind_of_mode(mode)
-    if kind == BLOB:
-        return _SYMLINK if int(mode[-6:], 8) & 0o170000 == _LINK_BITS else b"100644"
-    return b"40000" if kind == TREE else _GITLINK
-
-
-def _odd_modes(entries: list[TreeEntry], odd: set[bytes]) -> Iterator[str]:
-    """One fault of a kind, with the first name that has it."""
-    for name, some in (("zeroPaddedFilemode", odd & _PADDED), ("badFilemode", odd - _PADDED)):
-        first = next(((mode, entry) for mode, entry, _ in entries if mode in some), None)
-        if first is not None:
-            yield f"{name}: {first[0][:20].decode()} for {names.shown(first[1])}"
-
-
-def _find_in_names(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
+def _find_in_names(entries: Iterable[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
     seen: set[str] = set()  # one of a kind is enough
-    looks = [(entry, look) for entry in entries if (look := names.look_at(entry[1])) is not None]
-    for (mode, name, oid), look in looks:
+    for odd_mode, name, oid in entries:
+        look = names.look_at(name)
+        if look is None:
+            continue
+        mode = plain_mode(odd_mode)
         texts = [look.fault] if look.fault else []
         if look.control:
             # In submodules as CVE-2025-48384 had CR; real history has them in files.
             submodule = f"submoduleControlCharacters: a submodule in {names.shown(name)}, which has control characters"
-            texts.append(submodule if mode == _GITLINK else f"controlCharacters: {names.shown(name)}")
-        if look.special and mode == _SYMLINK:
+            texts.append(submodule if mode == GITLINK else f"controlCharacters: {names.shown(name)}")
+        if look.special and mode == SYMLINK:
             texts.append(f"{look.special}Symlink: {names.shown(name)} is a symbolic link")
         for text in texts:
             kind = text.partition(":")[0]
             if kind not in seen:
                 seen.add(kind)
                 yield _Found(text)
-        if look.special in (names.GITMODULES, names.GITATTRIBUTES) and mode != _SYMLINK:
-            if mode in (b"40000", _GITLINK):
+        if look.special in (names.GITMODULES, names.GITATTRIBUTES) and mode != SYMLINK:
+            if mode in (b"40000", GITLINK):
                 yield _Found(f"{look.special}Blob: {names.shown(name)} is no file", oid)
             elif look_inside is not None:
                 yield from look_inside(look.special, oid)
 
 
-def _find_in_links(entries: list[TreeEntry], look_inside: LookInside | None) -> Iterator[_Found]:
-    """Links into a `.git`, and in the place of a directory where case or composition do not count."""
-    directories = {_folded(name): name for mode, name, _ in entries if mode in (b"40000", _GITLINK)}
-    is_beside = False
-    for mode, name, oid in entries:
-        if mode == _SYMLINK:
-            other = directories.get(_folded(name))
-            if other is not None and not is_beside:
-                is_beside = True
+def _find_in_links(entries: TreeEntries, look_inside: LookInside | None) -> Iterator[_Found]:
+    """Links in the place of a directory where case or composition do not count, and into a `.git`."""
+    beside = next(_find_beside(entries), None)
+    if beside is not None:
+        yield beside
+    if look_inside is not None:
+        for mode, _, oid in entries:
+            if plain_mode(mode) == SYMLINK:
+                yield from look_inside(LINK, oid)
+
+
+def _find_beside(entries: TreeEntries) -> Iterator[_Found]:
+    for part in range(entries.parts):
+        directories = {}
+        for mode, name, _ in entries:
+            if plain_mode(mode) in (b"40000", GITLINK):
+                folded = _folded(name)
+                if hash(folded) % entries.parts == part:
+                    directories[folded] = name
+        if not directories:
+            continue
+        for mode, name, _ in entries:
+            if plain_mode(mode) == SYMLINK and (other := directories.get(_folded(name))) is not None:
                 link, directory = names.shown(name), names.shown(other)
                 yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
-            if look_inside is not None:
-                yield from look_inside(LINK, oid)
 
 
 def _folded(name: bytes) -> str:

@@ -17,8 +17,7 @@ from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.ingest import names
 from gtfs.pack.copies import Copy, read_copies
 from gtfs.pack.limits import MIB, Limits
-
-TreeEntry = tuple[bytes, bytes, ObjectId]
+from gtfs.pack.objects import TreeEntry
 
 MAX_BYTES: Final = 32 * MIB
 MIN_TREE_BYTES: Final = 4096  # a smaller tree is looked at in less time than its delta
@@ -71,7 +70,7 @@ class PassedTrees:
 
     def whole(self, raw: bytes, entries: Iterable[TreeEntry]) -> PassedTree | None:
         """What to `add` of a tree that was looked at whole, None if it is not worth it; ``entries`` are all of it."""
-        if len(raw) < self._min_tree_bytes:
+        if not self._min_tree_bytes <= len(raw) <= self._max_bytes // 2:
             return None
         rest = bytes(1 + self._fmt.oid_bytes)  # with the space, and the NUL of the name
         return PassedTree(raw, b"".join([_START + bytes(len(m) + len(n)) + rest for m, n, _ in entries]) + _START)

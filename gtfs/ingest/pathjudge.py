@@ -207,10 +207,11 @@ class _Tree:
                 raise PolicyRefused(
                     f"the tree of {commit.hex()} cannot be read, or is too large to look for {name}", "unreadable"
                 )
-            entries = tree_entries(raw.data, self._fmt) if b" " + wanted + b"\0" in raw.data else []
+            is_named = b" " + wanted + b"\0" in raw.data
+            entries = tree_entries(raw.data, self._fmt) if is_named else ()
+            found = [(mode, oid) for mode, entry, oid in entries if entry == wanted]
         except (MissingObject, CorruptPack) as e:
             raise PolicyRefused(f"the tree of {commit.hex()} cannot be read: {e}", "unreadable") from None
-        found = [(mode, oid) for mode, entry, oid in entries if entry == wanted]
         if not found:
             return None
         if len(found) > 1 or found[0][0] not in _FILES:

@@ -17,7 +17,7 @@ from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, LocalPack
 from gtfs.reel.openreel import OpenReelWriter, ReelReader
-from gtfs.repo.encoding import encode_many
+from gtfs.repo.encoding import Unmade, encode_many
 from gtfs.repo.history import Ref, history
 from gtfs.repo.reach import find_blamed
 from gtfs.repo.repository import GitFailed, Repository
@@ -89,11 +89,13 @@ def take_up(
 ) -> TakenUp:
     """Encode ``oids``, append them to the open reel and record them as unpacked; look at them, with ``foresight``.
 
-    Raises OSError, GitFailed; what was recorded before stays.
+    Raises OSError, and GitFailed where git was killed over one, which says nothing of its pack; what was recorded
+    before stays.
     """
     made: list[ObjectId] = []
     packed_bytes = 0
     unmade: dict[ObjectId, str] = {}
+    killed: list[Unmade] = []
     looked_at = LookedAt()
     for run in encode_many(repository, oids, repository.layout.spool, limits, work, foresight):
         looked_at.said += run.said
@@ -121,14 +123,17 @@ def take_up(
             index.packs.put_local(local)
             index.needs.put({stamp.oid: stamp.needs for stamp, _ in run.made})
             index.unencodable.drop(p.oid for p in local)
-            index.unencodable.put({u.oid: u.reason for u in run.unmade})
-        unmade.update((u.oid, u.reason) for u in run.unmade)
+            index.unencodable.put({u.oid: u.reason for u in run.unmade if not u.signal})
+        unmade.update((u.oid, u.reason) for u in run.unmade if not u.signal)
+        killed += [u for u in run.unmade if u.signal]
         made += [p.oid for p in local]
         packed_bytes += sum(p.size for p in local)
         work.tell(Step(len(made) + len(unmade), len(oids), packed_bytes))
     if unmade:
         oid, reason = next(iter(unmade.items()))
         log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
+    if killed and not work.stop():  # whoever stops the work with Ctrl-C ends git, too
+        raise GitFailed(["cat-file"], -killed[0].signal, b"over the pack of %s" % killed[0].oid.hex().encode())
     return TakenUp(len(made), packed_bytes, unmade, made, looked_at)
 
 

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import pyfuse3
+
 from gtfs.ids import parse_pack_name
 from gtfs.mount import inodes
 from gtfs.mount.names import Names
@@ -25,30 +27,30 @@ class FirstLook:
         self._names = names
         self._waits = waits
 
-    async def for_directory(self, inode: int, pid: int) -> None:
-        """Before one is listed by the thread ``pid``; raises what ends a wait early, see `Waits.run`."""
+    async def for_directory(self, inode: int, ctx: pyfuse3.RequestContext) -> None:
+        """Before one is listed; raises what ends a wait early, see `Waits.run`, and `TooManyReads`."""
         if not self._source.is_listed:
             root = inode == inodes.ROOT
-            await self._wait(self._source.wait_listable if root else self._source.wait_listed, living_process(pid))
+            await self._wait(self._source.wait_listable if root else self._source.wait_listed, ctx)
 
-    async def for_more(self, row: int, pid: int) -> bool:
+    async def for_more(self, row: int, ctx: pyfuse3.RequestContext) -> bool:
         """After the root was listed up to a row of the index: whether there may be more; raises the same.
 
         Nobody waits for the network here: the kernel lets nobody look a new name up meanwhile.
         """
         if self._source.is_listed:
             return False
-        return await self._wait(partial(self._source.wait_beyond, row), living_process(pid))
+        return await self._wait(partial(self._source.wait_beyond, row), ctx)
 
-    async def for_name(self, parent: int, name: bytes, pid: int) -> None:
-        """Before a name is looked up: a pack, or its torrent, can still come."""
+    async def for_name(self, parent: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """Before a name is looked up: a pack, or its torrent, can still come; raises the same."""
         oid = None if self._source.is_listed else parse_pack_name(name.removesuffix(b".torrent"))
         if oid is not None and (parent != inodes.ROOT or self._names.find(name) is None):
-            await self._wait(partial(self._source.wait_known, oid), living_process(pid))
+            await self._wait(partial(self._source.wait_known, oid), ctx)
 
-    async def _wait(self, wait: Callable[[], Awaitable[None]], process: int) -> bool:
+    async def _wait(self, wait: Callable[[], Awaitable[None]], ctx: pyfuse3.RequestContext) -> bool:
         """Whether it came in time; else there is less to see."""
-        with contextlib.suppress(ReadTimedOut):
-            await self._waits.run(wait, process)
+        with contextlib.suppress(ReadTimedOut), self._waits.reading(ctx.uid):
+            await self._waits.run(wait, living_process(ctx.pid))
             return True
         return False

@@ -21,7 +21,7 @@ import pyfuse3
 import trio
 
 from gtfs.mount.mount import Mount
-from gtfs.mount.mountpoint import BACKGROUND, MountpointError, allow_background, read_further_ahead
+from gtfs.mount.mountpoint import REQUESTS, MountpointError, allow_background, read_further_ahead
 from gtfs.mount.mountwatch import MountWatch
 from gtfs.mount.operations import Operations
 from gtfs.mount.options import MountOptions, libfuse_options
@@ -116,7 +116,7 @@ async def _answer_requests() -> None:
     try:
         # Each request that waits holds a worker; more of them than the kernel sends at once in the background, so
         # that a listing is answered whatever else waits.
-        await pyfuse3.main(max_tasks=2 * BACKGROUND)
+        await pyfuse3.main(max_tasks=REQUESTS)
     except* OSError as group:
         # libfuse takes ENODEV for the end, but not what the kernel says where the connection broke in mid-request.
         others = group.split(lambda e: isinstance(e, OSError) and e.errno in (errno.ECONNABORTED, errno.ENOTCONN))[1]
@@ -141,6 +141,9 @@ def _mount(operations: Operations, mountpoint: Path, options: MountOptions, sour
         reason += " (set user_allow_other in /etc/fuse.conf, or mount without allow_other)"
     elif "fusermount3" in reason and "No such file" in reason:
         reason += " (install fuse3)"
+    elif options.labels:
+        names = ", ".join(name for name, _ in options.labels)
+        reason += f" ({names}: only a kernel with SELinux takes that, and only from root)"
     raise MountpointError(f"cannot mount on {mountpoint}: {reason}")
 
 

@@ -152,14 +152,14 @@ class OpenDirectories:
 
     def __init__(self, source: PackSource, files: IncomingFiles, names: Names) -> None:
         self._source, self._files, self._names = source, files, names
-        self._listings: dict[int, tuple[Listing, int]] = {}
+        self._listings: dict[int, tuple[Listing, pyfuse3.RequestContext]] = {}
         self._next = 1
 
-    def open(self, inode: int, pid: int) -> int:
-        """Begin to list a directory for the thread ``pid``; raises ENOTDIR."""
+    def open(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Begin to list a directory; raises ENOTDIR."""
         number = self._next
         self._next += 1
-        self._listings[number] = self._listing(inode), pid
+        self._listings[number] = self._listing(inode), ctx
         return number
 
     def _listing(self, inode: int) -> Listing:
@@ -174,10 +174,10 @@ class OpenDirectories:
         """See `Listing.reply`."""
         return self._listings[number][0].reply(start, token)
 
-    def end(self, number: int) -> tuple[int, int]:
-        """Where a listing stands that has no more to give, see `Listing`, and the thread that opened it."""
-        listing, pid = self._listings[number]
-        return listing.row, pid
+    def end(self, number: int) -> tuple[int, pyfuse3.RequestContext]:
+        """Where a listing stands that has no more to give, see `Listing`, and who opened it."""
+        listing, ctx = self._listings[number]
+        return listing.row, ctx
 
     def release(self, number: int) -> None:
         """It is not listed any more."""

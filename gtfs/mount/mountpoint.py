@@ -23,6 +23,7 @@ _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _READ_AHEAD_KIB: Final = 512
 BACKGROUND: Final = 512  # requests that the kernel may have under way in the background, reading ahead above all
+REQUESTS: Final = 3 * BACKGROUND  # that are answered at once
 
 
 class MountpointError(GtfsError):

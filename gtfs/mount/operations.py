@@ -63,7 +63,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Negative answers are not cached: a pack may be published at any moment."""
-        await self._first_look.for_name(parent_inode, name, ctx.pid)
+        await self._first_look.for_name(parent_inode, name, ctx)
         return self._names.look_up(parent_inode, name)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -96,8 +96,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 is compil
     @answering
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """.gtfs itself is not listed in the root."""
-        await self._first_look.for_directory(inode, ctx.pid)
-        return self._directories.open(inode, ctx.pid)
+        await self._first_look.for_directory(inode, ctx)
+        return self._directories.open(inode, ctx)
 
     @answering
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:

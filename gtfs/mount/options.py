@@ -24,9 +24,12 @@ _YEAR_S: Final = 365 * 24 * 3600.0
 _IGNORED: Final = frozenset(
     """auto noauto user nouser users group owner _netdev nofail defaults suid dev exec async atime diratime
     nodiratime relatime norelatime strictatime nostrictatime lazytime nolazytime iversion noiversion mand nomand silent
-    loud nosuid nodev symfollow nosymfollow fsname subtype comment""".split()  # noqa: SIM905  a list of words is easier to read
+    loud nosuid nodev symfollow nosymfollow fsname subtype comment seclabel""".split()  # noqa: SIM905  a list of words is easier to read
 )
 _KERNEL: Final = frozenset(("noexec", "noatime", "sync", "dirsync"))  # libfuse 3.14 takes no more
+_LABELS: Final = ("context", "fscontext", "defcontext", "rootcontext")  # of SELinux: the kernel's, with a value
+_LABEL: Final = re.compile(r"[!#-~]+")
+_QUOTED: Final = tuple(f"{name}=" for name in _LABELS)  # mount(8) hands them on in quotes, for the commas in them
 _TAKES_BACK: Final = {"exec": "noexec", "atime": "noatime", "async": "sync"}
 _YES: Final = frozenset(("yes", "true", "on", "1"))
 _NO: Final = frozenset(("no", "false", "off", "0"))
@@ -53,6 +56,7 @@ class MountOptions:
     read_ahead_bytes: int = 4 * MIB
     incoming_limit_bytes: int = 10 * GIB
     kernel: tuple[str, ...] = ()  # flags of mount(2) by name
+    labels: tuple[tuple[str, str], ...] = ()  # SELinux's, by name
 
 
 @dataclass(frozen=True)
@@ -180,18 +184,25 @@ def escape_value(value: object) -> str:
 
 
 def split_options(text: str) -> list[tuple[str, str | None]]:
-    """Names and values of a comma-separated list; ``\\,`` and ``\\\\`` stand for the characters, as in mount.fuse."""
-    items, item, escaped = [], "", False
+    """Names and values of a comma-separated list; ``\\,`` and ``\\\\`` stand for the characters, as in mount.fuse.
+
+    SELinux's may stand in quotes, as for mount(8); raises `BadMountOption` where such a quote does not end.
+    """
+    items, item, escaped, quoted = [], "", False, False
     for char in text:
         if escaped:
             item, escaped = item + char, False
         elif char == "\\":
             escaped = True
-        elif char == ",":
+        elif char == '"' and (quoted or item in _QUOTED):
+            quoted = not quoted
+        elif char == "," and not quoted:
             items.append(item)
             item = ""
         else:
             item += char
+    if quoted:
+        raise BadMountOption(f"{item}: the quote does not end")
     items.append(item)
     pairs = (i.partition("=") for i in items if i)
     return [(name, value if equals else None) for name, equals, value in pairs]
@@ -205,6 +216,7 @@ def read_options(text: str, table: Mapping[str, Option] = OWN) -> defaultdict[ty
     """
     found: defaultdict[type, dict[str, Any]] = defaultdict(dict)
     kernel: dict[str, bool] = {}
+    labels: dict[str, str] = {}
     for name, value in split_options(text):
         option = table.get(name)
         if option is not None:
@@ -214,8 +226,16 @@ def read_options(text: str, table: Mapping[str, Option] = OWN) -> defaultdict[ty
             kernel[name] = parse_flag(value, name)
         elif name in _TAKES_BACK:
             kernel[_TAKES_BACK[name]] = not parse_flag(value, name)
+        elif name in _LABELS:
+            if not value or not _LABEL.fullmatch(value):
+                raise BadMountOption(f"{name} needs a value: {name}=CONTEXT, as SELinux writes one")
+            labels[name] = value
+        elif name == "remount":
+            raise BadMountOption("remount: nothing can be changed in a mount; unmount it, and mount it anew")
         elif name not in _IGNORED and not name.startswith(("x-", "X-")):
             raise BadMountOption(_unknown(name, value, table))
+    if labels:
+        found[MountOptions]["labels"] = tuple(labels.items())
     if kernel:
         found[MountOptions]["kernel"] = tuple(flag for flag, on in kernel.items() if on)
     return found
@@ -245,6 +265,7 @@ def libfuse_options(options: MountOptions, source: str) -> set[str]:
     shown = re.sub(r"[^ -~]", lambda c: "".join(f"%{b:02X}" for b in c[0].encode("utf-8", "surrogateescape")), source)
     shown = shown.replace("\\", "\\\\").replace(",", "\\,")
     found = {f"fsname={shown}", "subtype=gtfs", "nosuid", "nodev", *options.kernel}
+    found |= {f'{name}="{escape_value(value)}"' for name, value in options.labels}  # the kernel wants the quotes
     if options.read_only:
         found.add("ro")
     if options.allow_other:

@@ -19,12 +19,11 @@ from typing import Final, TypeVar
 import trio
 
 from gtfs.errors import Blame, GtfsError
-from gtfs.mount.mountpoint import BACKGROUND
+from gtfs.mount.mountpoint import REQUESTS
 from gtfs.mount.tree import ReadTimedOut
 
 T = TypeVar("T")
 
-USER_READS: Final = BACKGROUND + BACKGROUND // 2  # of one user at once, of the 2 * BACKGROUND that are answered
 _LOOK_S: Final = 0.2  # how often the readers of what waits are looked at
 _AGAIN_S: Final = 1.0  # in which the kernel's second try of a read that failed comes
 _ENDING: Final = sum(
@@ -51,12 +50,12 @@ class ReaderStopped(GtfsError):
 
 
 class TooManyReads(GtfsError):
-    """So many reads of this user wait already that another one would keep other users waiting (EAGAIN)."""
+    """With one more, more reads of this user would wait than other users could add (EAGAIN)."""
 
     fault = Blame.BUSY
 
-    def __init__(self, uid: int) -> None:
-        super().__init__(f"{USER_READS} reads of user {uid} wait already")
+    def __init__(self, uid: int, reads: int) -> None:
+        super().__init__(f"{reads} reads of user {uid} wait already")
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,14 @@ class Waits:
 
     @contextmanager
     def reading(self, uid: int) -> Iterator[None]:
-        """Within is one read of this user; raises `TooManyReads`."""
-        if self._reads[uid] >= USER_READS:
-            raise TooManyReads(uid)
+        """Within is one read, or look at what is still to come, of this user; raises `TooManyReads`.
+
+        A user may have no more of them than are then left for all others: so many users share equally, and something
+        is always left for what does not wait.
+        """
+        own, free = self._reads[uid], REQUESTS - self._reads.total()
+        if own + 1 > free - 1:
+            raise TooManyReads(uid, own)
         self._reads[uid] += 1
         try:
             yield

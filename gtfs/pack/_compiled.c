@@ -721,6 +721,7 @@ compiled_resolve(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 /* ---- trees ---- */
 
+#define MOST_LISTED (1 << 20) /* entries that are given back: they take more memory than the tree itself */
 #define OPEN_NAMES 32 /* names that start with one another, as deep as ordinary trees go and deeper */
 
 struct name {
@@ -865,6 +866,10 @@ add_child(struct look *l, const struct tree_entry *e)
     if (oid == NULL)
         return FAILED;
     known = PyDict_Contains(l->members, oid);
+    if (known == 1 && PyList_Size(l->children) >= MOST_LISTED) {
+        Py_DECREF(oid);
+        return LEFT;
+    }
     if (known == 1) {
         child = Py_BuildValue("iO", e->kind, oid);
         known = child == NULL ? -1 : PyList_Append(l->children, child);
@@ -877,9 +882,13 @@ add_child(struct look *l, const struct tree_entry *e)
 static enum verdict
 add_remarkable(struct look *l, const struct tree_entry *e)
 {
-    PyObject *entry = Py_BuildValue("y#y#y#", e->start, e->mode_size, e->name.bytes, e->name.size, e->oid, l->oid_bytes);
-    int failed = entry == NULL ? -1 : PyList_Append(l->remarkable, entry);
+    PyObject *entry;
+    int failed;
 
+    if (PyList_Size(l->remarkable) >= MOST_LISTED)
+        return LEFT;
+    entry = Py_BuildValue("y#y#y#", e->start, e->mode_size, e->name.bytes, e->name.size, e->oid, l->oid_bytes);
+    failed = entry == NULL ? -1 : PyList_Append(l->remarkable, entry);
     Py_XDECREF(entry);
     return failed ? FAILED : GOOD;
 }

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from typing import Final, cast
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final, TypeAlias, cast
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.pack.format import BLOB, COMMIT, KIND_NUMBERS, TREE, CorruptPack
 
+TreeEntry: TypeAlias = tuple[bytes, bytes, ObjectId]
+
 HEADER_BYTES: Final = 4 << 20  # of a commit or tag, design.md §13
+_PIECE_BYTES: Final = 1 << 20  # of a tree: its entries take ten times as much once they are split
+_PART_BYTES: Final = 32 << 20
 _TYPE_BITS: Final = 0o170000
 _USUAL_KINDS: Final = {b"40000": TREE, b"100644": BLOB, b"100755": BLOB, b"120000": BLOB, b"160000": COMMIT}
 _TYPED_KINDS: Final = {0o040000: TREE, 0o160000: COMMIT}
@@ -40,16 +46,48 @@ def kind_of_mode(mode: bytes) -> int:
     return _TYPED_KINDS.get(int(mode[-6:], 8) & _TYPE_BITS, BLOB) if kind is None else kind
 
 
-def tree_entries(raw: bytes, fmt: ObjectFormat) -> list[tuple[bytes, bytes, ObjectId]]:
+class TreeEntries:
     """The entries of a tree in their order, as (mode, name, id); modes are octal digits as they stand there.
 
-    Raises `CorruptPack` if the tree is not a run of whole entries with non-empty names.
+    They are split anew each time, and all at once only in a small tree. An iteration raises `CorruptPack` where it
+    comes to what is no whole entry with a name.
     """
-    found = _ENTRIES[fmt.oid_bytes].findall(raw)
-    if found and not found[-1][0]:
-        whole = sum(len(mode) + len(name) + fmt.oid_bytes + 2 for mode, name, _ in found[:-1])
-        raise CorruptPack("a tree that is not a run of whole entries", whole)
-    return cast("list[tuple[bytes, bytes, ObjectId]]", found)
+
+    def __init__(self, raw: bytes, fmt: ObjectFormat) -> None:
+        self._raw = raw
+        self._oid_bytes = fmt.oid_bytes
+        self._all = list(self._split()) if len(raw) <= _PIECE_BYTES else None
+        # In so many turns who needs a table of names has one of some: what is in a turn is for their hashes to say.
+        self.parts = 1 + len(raw) // _PART_BYTES
+
+    def __iter__(self) -> Iterator[TreeEntry]:
+        return chain.from_iterable(self.pieces())
+
+    def pieces(self) -> Iterable[list[TreeEntry]]:
+        """Some at a time, never none."""
+        return self._split() if self._all is None else self._all
+
+    def _split(self) -> Iterator[list[TreeEntry]]:
+        raw, entries, at = self._raw, _ENTRIES[self._oid_bytes], 0
+        while at < len(raw):
+            found = entries.findall(raw, at, at + _PIECE_BYTES)
+            if found[-1][0] and at + _PIECE_BYTES >= len(raw):
+                yield cast("list[TreeEntry]", found)
+                return
+            if not found[-1][0]:  # broken, or cut off
+                found.pop()
+            if not found:
+                one = entries.match(raw, at)
+                if one is None or not one[1]:
+                    raise CorruptPack("a tree that is not a run of whole entries", at)
+                found.append(one.groups())
+            yield cast("list[TreeEntry]", found)
+            at += sum(len(mode) + len(name) + self._oid_bytes + 2 for mode, name, _ in found)
+
+
+def tree_entries(raw: bytes, fmt: ObjectFormat) -> TreeEntries:
+    """The entries of a tree; raises `CorruptPack` at once for a small one that is no run of whole entries."""
+    return TreeEntries(raw, fmt)
 
 
 def check_header(raw: bytes) -> None:

@@ -12,7 +12,13 @@ from gtfs.ids import ObjectFormat, ObjectId, parse_object_id
 
 OK: Final = "ok"
 UNSUPPORTED: Final = "unsupported"
-_PARTS: Final = ("depth", "deepen-since", "deepen-not", "deepen-relative", "filter")
+_PARTS: Final = {  # and what git's users type for them
+    "depth": "--depth",
+    "deepen-since": "--shallow-since",
+    "deepen-not": "--shallow-exclude",
+    "deepen-relative": "--deepen",
+    "filter": "--filter",
+}
 _WHOLE: Final = ("", "0", "false", str(2**31 - 1))  # git's words for no part; the last is that of --unshallow
 
 
@@ -31,10 +37,15 @@ class PartRefused(GtfsError):
     fault = Blame.USAGE
 
     def __init__(self, option: str) -> None:
-        super().__init__(
-            f"--{option} asks for a part, and a feed gives history whole, as it is verified whole: leave it out, or "
-            "clone from a repository on this machine"
+        text = (
+            f"{_PARTS[option]} asks for a part, and a feed gives history whole, as it is verified whole: leave it out, "
+            "or clone from a repository on this machine"
         )
+        if option == "filter":  # which git fetch writes down before it asks us
+            text += (
+                "\nIf you gave none, git has it from a fetch before: git config --unset remote.NAME.partialclonefilter"
+            )
+        super().__init__(text)
 
 
 @dataclass(frozen=True)

@@ -109,14 +109,21 @@ class CatFile:
         header = process.stdout.readline()
         if not header:
             # git dies, instead of answering "missing", over a promised object it may not fetch.
-            self.close()
-            if self._repository.is_partial():
+            failed = self._failed(b"while reading ", oid)
+            if self._repository.is_partial() and not failed.was_killed:
                 raise MissingObject(oid)
-            raise GitFailed(["cat-file"], process.returncode, b"it ended while reading " + oid.hex().encode())
+            raise failed
         words = header.split()
         if len(words) != 3:
             raise MissingObject(oid)
         return KIND_NUMBERS[words[1]], int(words[2]), process.stdout
+
+    def _failed(self, where: bytes, oid: ObjectId) -> GitFailed:
+        """What to raise of a process whose answer does not come, which has ended."""
+        process = self._process
+        assert process is not None
+        self.close()
+        return GitFailed(["cat-file"], process.returncode, b"it ended " + where + oid.hex().encode())
 
     def read(self, oid: ObjectId, limit: int) -> RawObject:
         """The object, its data left out when longer than ``limit`` bytes; raises `MissingObject`, `GitFailed`."""
@@ -129,8 +136,7 @@ class CatFile:
         if size <= limit:
             data = out.read(size + 1)
             if len(data) != size + 1:
-                self.close()
-                raise GitFailed(["cat-file"], -1, b"it ended inside " + oid.hex().encode())
+                raise self._failed(b"inside ", oid)
             return RawObject(kind, size, data[:-1])
         if size > _SKIPPED_BYTES:
             self.close()
@@ -149,8 +155,7 @@ class CatFile:
         while left:
             piece = out.read(min(left, _CHUNK))
             if not piece:
-                self.close()
-                raise GitFailed(["cat-file"], -1, b"it ended inside " + oid.hex().encode())
+                raise self._failed(b"inside ", oid)
             left -= len(piece)
             yield piece
         out.read(1)

@@ -35,10 +35,14 @@ Look = Callable[[ObjectId, PackBytes], Any]
 
 
 class Unmade(NamedTuple):
-    """A commit pack that could not be made, and why."""
+    """A commit pack that could not be made, and why.
+
+    ``signal``: by which git was ended from outside meanwhile, so that nothing is known of the pack; else 0.
+    """
 
     oid: ObjectId
     reason: str
+    signal: int = 0
 
 
 class Run(NamedTuple):
@@ -110,7 +114,7 @@ def _encode_run(maker: _Maker, oids: Sequence[ObjectId], spool: Path, stop: Call
             try:
                 stamp = encoder.encode(oid, out.write if copy is None else copy.write)
             except (Unencodable, GitFailed, WrongSize) as e:
-                run.unmade.append(Unmade(oid, str(e)))
+                run.unmade.append(Unmade(oid, str(e), -e.status if isinstance(e, GitFailed) and e.was_killed else 0))
                 out.seek(at)
                 out.truncate()
                 continue

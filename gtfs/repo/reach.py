@@ -30,7 +30,7 @@ class Reach(NamedTuple):
 
 
 def find_blamed(repository: Repository, refs: Iterable[Ref], bad: Collection[ObjectId]) -> Reach:
-    """Find the refs that reach one of ``bad``, or what git cannot read."""
+    """Find the refs that reach one of ``bad``, or what git cannot read; raises `GitFailed` if that was killed."""
     with CatFile(repository) as reader:
         walk = _Walk(reader, repository, frozenset(bad))
         blamed = {}
@@ -78,6 +78,8 @@ class _Walk:
                 target, kind = read_tag_target(raw.data or b"", self._fmt)
                 return (target,) if kind in (COMMIT, TAG) else ()
         except (MissingObject, GitFailed) as e:
+            if isinstance(e, GitFailed) and e.was_killed:
+                raise
             self.unreadable[oid] = str(e)
         except CorruptPack as e:
             self.unreadable[oid] = f"{oid.hex()} is {e.reason}"

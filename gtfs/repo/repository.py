@@ -30,6 +30,9 @@ __all__ = [
 
 _MAKING: Final = ".making-"  # in the name of the directory where a repository is made
 _LEFT_S: Final = 600  # so old, it is nobody's work any more
+_FROM_OUTSIDE: Final = frozenset(  # no signal that a program gets by what it reads, as of a damaged disk
+    (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM, signal.SIGXCPU)
+)
 
 # No setting of a repository may start a program, whoever owns it: what is given here counts before its config file.
 _NO_PROGRAMS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.alternateRefsCommand=false")
@@ -50,6 +53,11 @@ class GitFailed(GtfsError):
         super().__init__(f"git {command[0]} {how}: {said[-1] if said else 'it said nothing'}")
         self.status = status
         self.stderr = stderr
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was ended from outside, by a user, another program or a limit: what it read is not to blame."""
+        return -self.status in _FROM_OUTSIDE
 
 
 class GitMissing(GtfsError):

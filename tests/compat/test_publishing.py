@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from gtfs.node.options import NodeOptions
 from gtfs.node.publishing import Publishing
 from gtfs.pack.account import Needs
 from gtfs.pack.limits import MIB, Limits
+from gtfs.repo import encoding, reach
+from gtfs.repo.catfile import CatFile
 from gtfs.repo.history import Ref
-from gtfs.repo.repository import open_repository
+from gtfs.repo.repository import GitFailed, open_repository
 from gtfs.state.config import BadConfig
 from gtfs.state.due import published_refs
 from gtfs.state.foretell import foretell
@@ -157,6 +159,52 @@ def test_a_commit_that_cannot_be_made_keeps_only_the_refs_back_that_reach_it(
     assert done.held_back == {} and {oid.hex() for oid in refs.values()} == {good}
     with State(open_repository(origin.path)) as state:
         assert state.index.unencodable.all() == {}
+
+
+def kill_cat_file(monkeypatch: pytest.MonkeyPatch, module: object) -> list[int]:
+    """Each one that this module starts is killed before it answers, until what is given is empty."""
+    left = [1]
+
+    class Killed(CatFile):
+        def _write(self, oids: Sequence[ObjectId]) -> None:
+            if left and self._process is None:
+                super()._write(())
+                assert self._process is not None
+                self._process.kill()
+                self._process.wait()
+            super()._write(oids)
+
+    monkeypatch.setattr(module, "CatFile", Killed)
+    return left
+
+
+def test_a_git_that_is_killed_says_nothing_of_the_commit_that_it_read(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = origin.git("rev-parse", "refs/heads/main")
+    left = kill_cat_file(monkeypatch, encoding)
+    with pytest.raises(GitFailed, match="SIGKILL"):
+        origin.publish()
+    with State(open_repository(origin.path)) as state:
+        assert state.index.unencodable.all() == {}
+    left.clear()
+    done, refs, _ = origin.publish()
+    assert done.held_back == {} and {oid.hex() for oid in refs.values()} == {head}
+
+
+@pytest.mark.warns
+def test_a_git_that_is_killed_blames_no_ref_for_what_another_one_reaches(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = origin.git("rev-parse", "refs/heads/main")
+    bad, _ = lose_blob(origin, first)
+    origin.ref("refs/heads/bad", bad)
+    left = kill_cat_file(monkeypatch, reach)
+    with pytest.raises(GitFailed, match="SIGKILL"):
+        origin.publish()
+    left.clear()
+    done, refs, _ = origin.publish()
+    assert set(done.held_back) == {b"refs/heads/bad"} and list(refs) == [b"refs/heads/main"]
 
 
 def empty(path: Path) -> str:

@@ -32,6 +32,14 @@ def test_a_clone_has_the_refs_that_git_itself_would_have_given_it(clones: Clones
     clones.check(ours)
 
 
+def test_a_clone_of_one_branch_has_every_tag_as_all_that_tags_name_came(clones: Clones) -> None:
+    clone = clones.clone("--single-branch", "-b", "old")
+    tags = clones.house.git(clones.publisher, "for-each-ref", "refs/tags")
+    assert clones.house.git(clone, "for-each-ref", "refs/tags") == tags
+    assert clones.house.git(clone, "branch", "-r").split() == ["origin/old"]
+    clones.check(clone)
+
+
 def test_a_clone_keeps_no_reel_unless_it_is_told_to(clones: Clones) -> None:
     assert reels(clones.clone()) == []
     assert len(reels(clones.clone("--config", "gtfs.keepReels=true", name="keeps"))) == 1

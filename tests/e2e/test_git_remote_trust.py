@@ -170,6 +170,16 @@ def test_parts_of_history_are_refused_with_a_sentence(clones: Clones) -> None:
         assert not (clones.house.root / "part").exists()
 
 
+def test_a_fetch_of_a_part_that_was_refused_says_how_the_next_one_gets_all(clones: Clones) -> None:
+    clone = clones.clone()
+    clones.run("-C", clone, "fetch", "--filter", "blob:none", code=128)
+    again = clones.run("-C", clone, "fetch", code=128).err  # git has kept the filter
+    said = again.splitlines()[-1].partition("before: git ")[2].replace("NAME", "origin").split()
+    clones.run("-C", clone, *said)
+    assert clones.run("-C", clone, "fetch").err == ""
+    clones.check(clone)
+
+
 def test_a_mirror_is_no_clone(clones: Clones) -> None:
     house, mirror = clones.house, clones.house.root / "mirror.git"
     options = ",".join([*house.mirror_options(clones.seed), "nodht", "listen=127.0.0.1:0"])

@@ -110,8 +110,18 @@ def test_mount_8_ends_with_one_line_and_the_exit_code(house: House, pub: Path, i
     assert code == 3 and "/nonexistent/repo.git does not exist" in line
     code, line = refused(pub, full)
     assert code == 7 and "is not empty" in line
+    code, line = refused(pub, directory, "remount,ro")
+    assert code == 2 and "unmount it, and mount it anew" in line
     code, line = refused(pub, directory, "rw,nonsense=1")
     assert code == 2 and "unknown mount option 'nonsense=1'" in line
+
+
+@pytest.mark.skipif(Path("/sys/fs/selinux/enforce").exists(), reason="the kernel takes contexts here")
+def test_a_context_that_a_kernel_without_selinux_refuses_is_named(house: House, pub: Path) -> None:
+    directory = house.root / "m"
+    directory.mkdir()
+    done = house.gtfs("mount", pub, directory, "-o", "offline,context=system_u:object_r:usr_t:s0", code=7)
+    assert done.line.endswith("(context: only a kernel with SELinux takes that, and only from root)")
 
 
 def test_a_copy_of_the_mount_in_another_namespace_does_not_keep_the_node(house: House, pub: Path) -> None:

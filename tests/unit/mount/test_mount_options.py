@@ -73,6 +73,28 @@ def test_libfuse_gets_ascii_without_bare_separators():
     assert all(o.isascii() for o in found) and "allow_other" not in found
 
 
+def test_contexts_of_selinux_reach_the_kernel_in_quotes_however_mount_8_hands_them_on() -> None:
+    whole = "system_u:object_r:httpd_sys_content_t:s0:c1,c2"
+    for text in (f'context="{whole}",ro', "context=" + whole.replace(",", "\\,") + ",ro"):
+        found = options(text)
+        assert found.labels == (("context", whole),) and found.read_only
+        assert r'context="system_u:object_r:httpd_sys_content_t:s0:c1\,c2"' in libfuse_options(found, "/s")
+    assert options("seclabel,fscontext=a,defcontext=b,rootcontext=c,rootcontext=d").labels == (
+        ("fscontext", "a"), ("defcontext", "b"), ("rootcontext", "d")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["context", "context=", 'context=""', 'fscontext="a,ro', "context=a b", 'context=a"b'])
+def test_what_is_no_context_is_refused_and_swallows_no_other_option(text: str) -> None:
+    with pytest.raises(BadMountOption, match="context"):
+        options(text)
+
+
+def test_a_remount_is_refused_with_what_to_do() -> None:
+    with pytest.raises(BadMountOption, match=r"remount: .*; unmount it, and mount it anew"):
+        options("remount,ro")
+
+
 def test_an_escaped_value_comes_back_as_it_was() -> None:
     for value in ("a,b", "a\\b", "a\\,b\\\\", "=", "d\udcff", ""):
         assert split_options(f"x={escape_value(value)},y=1") == [("x", value), ("y", "1")]

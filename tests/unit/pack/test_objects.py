@@ -15,15 +15,15 @@ PERSON = b"A <a@b> 12 +0000\n"
 
 def test_tree_entries_are_split_whatever_bytes_their_ids_have() -> None:
     raw = b"040000 d\0" + B + b"100644 f 1\0" + A
-    assert tree_entries(raw, SHA1) == [(b"040000", b"d", B), (b"100644", b"f 1", A)]
+    assert list(tree_entries(raw, SHA1)) == [(b"040000", b"d", B), (b"100644", b"f 1", A)]
 
 
 def test_an_empty_tree_has_no_entries() -> None:
-    assert tree_entries(b"", SHA1) == []
+    assert list(tree_entries(b"", SHA1)) == []
 
 
 def test_tree_entries_of_a_sha256_repository_have_long_ids() -> None:
-    assert tree_entries(b"40000 d\0" + b"1" * 32, SHA256) == [(b"40000", b"d", b"1" * 32)]
+    assert list(tree_entries(b"40000 d\0" + b"1" * 32, SHA256)) == [(b"40000", b"d", b"1" * 32)]
 
 
 @pytest.mark.parametrize(

@@ -80,10 +80,23 @@ def test_options_are_taken_or_said_to_be_unknown() -> None:
     assert options.set("verbosity", "loud") == "unsupported"
 
 
-@pytest.mark.parametrize(("name", "value"), [("depth", "1"), ("filter", "blob:none"), ("deepen-since", "2020")])
-def test_a_part_of_history_is_refused(name: str, value: str) -> None:
-    with pytest.raises(PartRefused, match=f"--{name} asks for a part"):
+@pytest.mark.parametrize(
+    ("name", "value", "typed"),
+    [
+        ("depth", "1", "--depth"),
+        ("filter", "blob:none", "--filter"),
+        ("deepen-since", "2020", "--shallow-since"),
+        ("deepen-not", "refs/heads/old", "--shallow-exclude"),
+    ],
+)
+def test_a_part_of_history_is_refused_by_the_name_that_was_typed(name: str, value: str, typed: str) -> None:
+    with pytest.raises(PartRefused, match=f"^{typed} asks for a part"):
         Options().set(name, value)
+
+
+def test_a_fetch_of_a_part_says_how_git_forgets_of_which() -> None:
+    with pytest.raises(PartRefused, match=r"git config --unset remote\.NAME\.partialclonefilter"):
+        Options().set("filter", "blob:none")
 
 
 def test_what_git_says_of_parts_when_it_wants_all_is_taken() -> None:
