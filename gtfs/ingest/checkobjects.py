@@ -18,7 +18,7 @@ from gtfs.ingest.faults import STRANGERS, Finding, Leniency, Severity
 from gtfs.ingest.headers import find_in_commit, find_in_tag
 from gtfs.ingest.inside import LINK, Inside, Read
 from gtfs.ingest.passedtrees import PassedTree, PassedTrees
-from gtfs.ingest.treeform import GITLINK, SYMLINK, TreeForm, has_repeats, plain_mode
+from gtfs.ingest.treeform import GITLINK, SYMLINK, Marks, TreeForm, has_repeats, plain_mode
 from gtfs.pack import compiled
 from gtfs.pack.decode import Decoded
 from gtfs.pack.format import BLOB, COMMIT, KIND_NAMES, TAG, TREE, CorruptPack
@@ -314,19 +314,27 @@ def _find_in_links(entries: TreeEntries, look_inside: LookInside | None) -> Iter
 
 
 def _find_beside(entries: TreeEntries) -> Iterator[_Found]:
-    for part in range(entries.parts):
-        directories = {}
+    links: set[str] | None = None  # of a large tree, those whose names may be a directory's
+    if not entries.is_small:
+        marks, links = Marks(entries.most), set()
         for mode, name, _ in entries:
             if plain_mode(mode) in (b"40000", GITLINK):
-                folded = _folded(name)
-                if hash(folded) % entries.parts == part:
-                    directories[folded] = name
-        if not directories:
-            continue
+                marks.put(_folded(name))
         for mode, name, _ in entries:
-            if plain_mode(mode) == SYMLINK and (other := directories.get(_folded(name))) is not None:
-                link, directory = names.shown(name), names.shown(other)
-                yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
+            if plain_mode(mode) == SYMLINK and len(links) <= marks.wrong_at_most and marks.has(folded := _folded(name)):
+                links.add(folded)
+    directories = {}
+    for mode, name, _ in entries:
+        if plain_mode(mode) in (b"40000", GITLINK):
+            folded = _folded(name)
+            if links is None or folded in links:
+                directories[folded] = name
+    if not directories:
+        return
+    for mode, name, _ in entries:
+        if plain_mode(mode) == SYMLINK and (other := directories.get(_folded(name))) is not None:
+            link, directory = names.shown(name), names.shown(other)
+            yield _Found(f"linkBesideDirectory: the symbolic link {link} beside the directory {directory}")
 
 
 def _folded(name: bytes) -> str:

@@ -56,17 +56,52 @@ class TreeForm:
         self.has_links = self.has_links or SYMLINK in kinds
 
 
+class Marks:
+    """Which of many names may have been put here: nearly all that say so have, and none that was is denied.
+
+    32 bits a name of a tree, so a seventh of its bytes; who makes a tree does not know what `hash` gives here.
+    """
+
+    _BITS: Final = 32  # for each name: of so many that are not here one says that it may be
+
+    def __init__(self, names_at_most: int) -> None:
+        bits = 1 << max(names_at_most * self._BITS, 8).bit_length()
+        self._mask = bits - 1
+        self._table = bytearray(bits // 8)
+        self.wrong_at_most = max(1 << 10, names_at_most * 2 // self._BITS)  # so many in all but impossible cases
+
+    def has(self, name: bytes | str) -> bool:
+        """Whether it may be here."""
+        at = hash(name) & self._mask
+        return bool(self._table[at >> 3] & 1 << (at & 7))
+
+    def put(self, name: bytes | str) -> bool:
+        """Put it here; whether it may have been already."""
+        at = hash(name) & self._mask
+        bit = 1 << (at & 7)
+        was = self._table[at >> 3]
+        self._table[at >> 3] = was | bit
+        return bool(was & bit)
+
+
 def has_repeats(entries: TreeEntries) -> bool:
     """Whether a name stands twice; raises `CorruptPack`."""
-    for part in range(entries.parts):
-        seen: set[bytes] = set()
-        count = 0
-        for piece in entries.pieces():
-            some = [name for _, name, _ in piece if entries.parts == 1 or hash(name) % entries.parts == part]
-            seen.update(some)
-            count += len(some)
-            if len(seen) != count:
+    if entries.is_small:
+        all_names = [name for _, name, _ in entries]
+        return len(set(all_names)) != len(all_names)
+    marks = Marks(entries.most)
+    doubtful: set[bytes] = set()
+    for _, name, _ in entries:
+        if marks.put(name):
+            doubtful.add(name)
+            if len(doubtful) > marks.wrong_at_most:
                 return True
+    once: set[bytes] = set()
+    for _, name, _ in entries:
+        if name in doubtful:
+            if name in once:
+                return True
+            once.add(name)
     return False
 
 

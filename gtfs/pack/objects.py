@@ -20,7 +20,7 @@ TreeEntry: TypeAlias = tuple[bytes, bytes, ObjectId]
 
 HEADER_BYTES: Final = 4 << 20  # of a commit or tag, design.md §13
 _PIECE_BYTES: Final = 1 << 20  # of a tree: its entries take ten times as much once they are split
-_PART_BYTES: Final = 32 << 20
+_LEAST_BYTES: Final = 4  # of an entry, beside the id
 _TYPE_BITS: Final = 0o170000
 _USUAL_KINDS: Final = {b"40000": TREE, b"100644": BLOB, b"100755": BLOB, b"120000": BLOB, b"160000": COMMIT}
 _TYPED_KINDS: Final = {0o040000: TREE, 0o160000: COMMIT}
@@ -57,8 +57,8 @@ class TreeEntries:
         self._raw = raw
         self._oid_bytes = fmt.oid_bytes
         self._all = list(self._split()) if len(raw) <= _PIECE_BYTES else None
-        # In so many turns who needs a table of names has one of some: what is in a turn is for their hashes to say.
-        self.parts = 1 + len(raw) // _PART_BYTES
+        self.is_small = self._all is not None
+        self.most = len(raw) // (_LEAST_BYTES + fmt.oid_bytes)  # of them there can be
 
     def __iter__(self) -> Iterator[TreeEntry]:
         return chain.from_iterable(self.pieces())

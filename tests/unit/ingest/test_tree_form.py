@@ -26,7 +26,6 @@ ENTRIES = st.lists(st.tuples(MODES, NAMES, st.sampled_from([ONE, bytes(20)])), m
 @pytest.fixture
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "_PIECE_BYTES", 64)
-    monkeypatch.setattr(objects, "_PART_BYTES", 128)
 
 
 def look_inside(what: str, oid: bytes) -> Iterator[_Found]:
@@ -49,7 +48,6 @@ def test_what_is_found_in_a_tree_does_not_hang_on_how_much_of_it_is_split_at_onc
     with pytest.MonkeyPatch.context() as patch:
         whole = found(raw)
         patch.setattr(objects, "_PIECE_BYTES", 64)
-        patch.setattr(objects, "_PART_BYTES", 128)
         assert found(raw) == whole
         if whole != "refused":
             assert list(tree_entries(raw, SHA1)) == entries
@@ -78,7 +76,6 @@ def test_names_of_a_large_tree_that_stand_twice_or_differ_in_case_alone_are_foun
 def test_no_list_is_made_of_the_entries_of_a_large_tree(mode: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = b"".join(b"%s %06x\0%s" % (mode, n, ONE) for n in range(20_000))
     monkeypatch.setattr(objects, "_PIECE_BYTES", 16 << 10)
-    monkeypatch.setattr(objects, "_PART_BYTES", 128 << 10)
     tracemalloc.start()
     try:
         entries = tree_entries(raw, SHA1)
