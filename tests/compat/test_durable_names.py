@@ -67,6 +67,25 @@ def test_a_state_that_makes_room_is_durable_in_its_new_place_first(tmp_path: Pat
     assert (place / "gtfs" / "config").exists() and not clone.layout.root.exists()
 
 
+@pytest.mark.parametrize("left", [b"", bytes(700)], ids=["empty", "zeros"])
+def test_a_hook_that_a_power_cut_left_empty_is_nobodys(tmp_path: Path, left: bytes) -> None:
+    repository = create_repository(tmp_path / "mirror.git", SHA1)
+    make_private(repository.layout.root)
+    hook = repository.layout.git_hooks / "update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_bytes(left)
+    refuse_pushes(repository, [b"refs/heads/main"], SOURCE, None)
+    assert hook.read_bytes().startswith(b"#!/bin/sh\n# Made by gtfs") and os.access(hook, os.X_OK)
+    for own in ("file", "link"):  # is somebody's
+        hook.unlink()
+        if own == "file":
+            hook.write_bytes(b"#!/bin/sh\n")
+        else:
+            hook.symlink_to("nowhere")
+        refuse_pushes(repository, [b"refs/heads/main"], SOURCE, None)
+        assert hook.is_symlink() if own == "link" else hook.read_bytes() == b"#!/bin/sh\n"
+
+
 def test_the_hook_that_refuses_pushes_is_whole_before_it_is_there(tmp_path: Path, synced: list[Path]) -> None:
     repository = create_repository(tmp_path / "mirror.git", SHA1)
     make_private(repository.layout.root)
