@@ -19,6 +19,7 @@ from gtfs.catalogue.recovery import recover, why_fallen
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.collection.document import BadCollection, Collection, Signing, read_collection
 from gtfs.collection.places import CollectionPlaces
+from gtfs.durable import make_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.firsttrust import NewRing, NotFollowing, first_trust
@@ -190,6 +191,6 @@ class BelievedCollection:
 
     def _write_ring(self, chosen: Keys) -> Path:
         path = self._places.ring(hashlib.sha256(",".join(sorted(chosen)).encode()).hexdigest()[:16])
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_directory(path.parent)
         freeze(chosen, path, before=open_keyring(path) if path.exists() else None)
         return path

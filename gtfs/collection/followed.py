@@ -25,7 +25,7 @@ from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, Record, approved, read_record
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, escaped
-from gtfs.durable import sync_directory
+from gtfs.durable import make_directory, sync_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
@@ -80,7 +80,7 @@ class FollowedCollection:
         """Read what is held; raises a `GtfsError` for a damaged state, OSError."""
         self.settings = settings
         self._places = CollectionPlaces(root)
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(root)
         self._believed: BelievedCollection | None = None
         if settings.kind == "collection":
             self._believed = BelievedCollection(self._places, settings.name, settings.trust)
@@ -328,7 +328,7 @@ class FollowedCollection:
             return directory
         if is_ours:  # else a crash came between this and the end
             with Lock(Layout.in_repository(directory).lock):
-                target.parent.mkdir(mode=0o700, exist_ok=True)
+                make_directory(target.parent)
                 directory.rename(target)
                 sync_directory(target.parent)
                 sync_directory(directory.parent)
