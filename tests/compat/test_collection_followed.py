@@ -30,12 +30,14 @@ from gtfs.collection.manifest import BadManifest
 from gtfs.collection.mirrors import ABSENT_S
 from gtfs.collection.record import Record, approve, read_record
 from gtfs.daemon.added import AddedRepositories
+from gtfs.daemon.asking import ask_daemon
 from gtfs.daemon.conf import Configuration
 from gtfs.daemon.following import CollectionFollower
 from gtfs.daemon.places import Places
 from gtfs.daemon.service import Service
 from gtfs.feed import parse_feed
 from gtfs.layout import Layout
+from gtfs.node.control import answer_task, listen
 from gtfs.node.options import NodeOptions
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.lock import Busy, Lock
@@ -294,7 +296,13 @@ def test_a_daemon_goes_back_to_an_older_list_and_acts_on_it(
         acted.clear()
         assert (await ask({"name": "kernel", "version": 1, "dry_run": True}, print))["version"] == 1
         assert acted == [] and collection.describe()["version"] == 2
-        assert (await ask({"name": "kernel", "version": 1}, print))["name"] == "kernel"
+        places.runtime.mkdir()
+        request = {"do": "rewind", "name": "kernel", "version": 1, "dry_run": False}  # as the command asks
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
+            done = await trio.to_thread.run_sync(ask_daemon, [places], request)
+            nursery.cancel_scope.cancel()
+        assert (done["name"], done["version"], len(done["files"])) == ("kernel", 1, 1)
         assert acted == [["kernel/a", "kernel/b", "kernel/evil"]] and collection.describe()["version"] == 1
 
     trio.run(main)
