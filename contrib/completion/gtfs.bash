@@ -9,6 +9,7 @@ declare -gA _gtfs_options=(
     ["collection list"]="-h --help --json"
     ["collection prune"]="-h --help --json --dry-run"
     ["collection publish"]="-h --help --force --repositories --json --dry-run"
+    ["collection rewind"]="-h --help --json --dry-run"
     ["fsck"]="-h --help --due --rebuild --against=<repo> --dry-run --json"
     ["inbox"]="-h --help --add=<> --remove=<> --fetch --merge=<> -o=<options> --json"
     ["init"]="-h --help --name=<> --sign-key=<> --signer=<> --threshold=<> --freshness-key=<> --gnupg-home=<file> --attest --tracker=<> --web-seed=<> --push-url=<> --policy=<> --valid-days=<> --refs=<> --hide=<> --limit=<> --accept-fault=<> --accept-faults=<file> --publish=auto|tags|manual --publish-quiet=<> --publish-most=<> --announce=<repo> --no-announce --announce-mail=<> --sendmail=<file> --feed-dir=<file> --collection --url=<> --hook --no-hook --signing-subkey --seed --dry-run --json"
@@ -46,6 +47,7 @@ declare -gA _gtfs_places=(
     ["collection list"]="<collection>"
     ["collection prune"]="<collection> <>*"
     ["collection publish"]="<dir>"
+    ["collection rewind"]="<collection> <>"
     ["fsck"]="<repo>*"
     ["inbox"]="<repo>"
     ["init"]="<repo>"
@@ -77,7 +79,7 @@ declare -gA _gtfs_places=(
 )
 declare -gA _gtfs_verbs=(
     ["gtfs"]="collection fsck inbox init keys mirror mount offer pack publish refresh rewind seed sign status sync torrent trust umount verify"
-    ["collection"]="follow init list prune publish"
+    ["collection"]="follow init list prune publish rewind"
     ["seed"]="add list remove"
     ["trust"]="add check follow list propose remove"
 )

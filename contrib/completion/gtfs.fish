@@ -47,7 +47,7 @@ function __gtfs_words
     end
 end
 
-set -g __gtfs_commands collection follow init list prune publish fsck inbox keys mirror mount offer pack refresh rewind seed add remove sign status sync torrent trust check propose umount verify
+set -g __gtfs_commands collection follow init list prune publish rewind fsck inbox keys mirror mount offer pack refresh seed add remove sign status sync torrent trust check propose umount verify
 complete -c gtfs -f
 complete -c gtfs -n '__gtfs_at ' -a collection -d 'Publish a signed list of repositories, or follow one.'
 complete -c gtfs -n '__gtfs_at ' -a fsck -d 'Check the node of REPO, which must not be mounted: every local byte, the index, the catalogue, git\'s objects, and that no pack lacks an object.'
@@ -77,6 +77,7 @@ complete -c gtfs -n '__gtfs_at collection' -a init -d 'Make the repositories bel
 complete -c gtfs -n '__gtfs_at collection' -a list -d 'Show what is followed or published, all of the one called WHAT, or what the list of the directory WHAT has.'
 complete -c gtfs -n '__gtfs_at collection' -a prune -d 'Say that mirrors may go which the followed collection NAME does not list any more: all, or these.'
 complete -c gtfs -n '__gtfs_at collection' -a publish -d 'List the published repositories below DIRECTORY, sign the list, and write its files.'
+complete -c gtfs -n '__gtfs_at collection' -a rewind -d 'Hold the accepted VERSION of the followed collection NAME again, and set those above it aside.'
 complete -c gtfs -n '__gtfs_at collection' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at collection follow' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at collection follow' -l name -x -a '' -d 'What to call it here (default: its own id).'
@@ -121,6 +122,10 @@ complete -c gtfs -n '__gtfs_at collection publish' -l repositories -d 'Publish e
 complete -c gtfs -n '__gtfs_at collection publish' -l json -d 'Say it as JSON; gtfs(1) describes it.'
 complete -c gtfs -n '__gtfs_at collection publish' -l dry-run -d 'Say what would be done, and write nothing.'
 complete -c gtfs -n '__gtfs_at collection publish' -a '(__gtfs_directories)'
+complete -c gtfs -n '__gtfs_at collection rewind' -s h -l help -d 'Show this message and exit.'
+complete -c gtfs -n '__gtfs_at collection rewind' -l json -d 'Say it as JSON; gtfs(1) describes it.'
+complete -c gtfs -n '__gtfs_at collection rewind' -l dry-run -d 'Say what would be done, and write nothing.'
+complete -c gtfs -n '__gtfs_at collection rewind' -a '(__gtfs_collections)'
 complete -c gtfs -n '__gtfs_at fsck' -s h -l help -d 'Show this message and exit.'
 complete -c gtfs -n '__gtfs_at fsck' -l due -d 'Only read what was not for four weeks, and a day\'s part of the rest.'
 complete -c gtfs -n '__gtfs_at fsck' -l rebuild -d 'First make the index anew from the files; the old one is kept.'

@@ -23,8 +23,10 @@ from gtfs.trust.keyring import Keyring
 from gtfs.trust.verify import BadSignature, split_clearsigned
 
 KEPT: Final = 100  # versions; a publisher may make ten thousand
+KEPT_DAYS: Final = 16  # on which some came: the first of each stays, too, however many a thief signs after it
 EVIDENCE: Final = 8  # other texts of one version: the first says all
 LATEST_FRESHNESS: Final = "latest.fresh.asc"
+_DAY_S: Final = 24 * 3600
 _NAME = re.compile(r"([1-9][0-9]{0,17})\.asc\Z")
 _FRESHNESS = re.compile(r"([1-9][0-9]{0,17})\.fresh\.asc\Z")
 _SET_ASIDE = re.compile(r"withdrawn-[1-9][0-9]{0,17}-[0-9a-f]{64}\.asc\Z")
@@ -97,9 +99,29 @@ class StatementStore(Generic[S]):
         if version >= versions[-1]:
             replace_file(self.latest, accepted.document)
             self._drop_freshness(version)
-        # Old ones serve to notice an equivocation; `accept` refuses them anyhow.
-        for old_version in versions[: -(self._kept or KEPT)]:
+        # Old ones serve to notice an equivocation, and to go back to; `accept` refuses them anyhow.
+        for old_version in self._too_old(versions):
             (self.directory / f"{old_version}.asc").unlink(missing_ok=True)
+
+    def _too_old(self, versions: list[int]) -> list[int]:
+        """Those that are neither among the newest nor the first that came here on one of the last days of any.
+
+        When one came is the time of its file; what it says of itself a thief may have written.
+        """
+        first: dict[int, int] = {}
+        for version in versions:
+            accepted_s = self.accepted_s(version)
+            if accepted_s is not None:
+                first.setdefault(int(accepted_s // _DAY_S), version)
+        stay = {*versions[-(self._kept or KEPT) :], *list(first.values())[-KEPT_DAYS:]}
+        return [version for version in versions if version not in stay]
+
+    def accepted_s(self, version: int) -> float | None:
+        """When a version came here, None if it cannot be told."""
+        try:
+            return (self.directory / f"{version}.asc").stat().st_mtime
+        except OSError:
+            return None
 
     def _save_parts(self, accepted: Believed[S], before: Believed[S] | None) -> None:
         """Keep what a statement names, before it is kept itself."""

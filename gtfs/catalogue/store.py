@@ -48,13 +48,6 @@ class CatalogueStore(StatementStore[Catalogue]):
         """When each of them was signed, in seconds since 1970; one that cannot be read is missing."""
         return self._dates.of(self.versions())
 
-    def accepted_s(self, version: int) -> float | None:
-        """When a version came here, None if it cannot be told."""
-        try:
-            return (self.directory / f"{version}.asc").stat().st_mtime
-        except OSError:
-            return None
-
     def save(self, accepted: Accepted, before: Held | None = None) -> None:
         """See `StatementStore`. Chunks that the one ``before`` named, which is held, are here for good."""
         super().save(accepted, before)

@@ -11,7 +11,7 @@ import click
 
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json, takes_options
-from gtfs.cli.terminal import complain, counted, say, say_json
+from gtfs.cli.terminal import complain, counted, say, say_json, show_rewound
 
 _SHOWN = 40  # repositories, of a collection that may have a hundred thousand
 
@@ -180,6 +180,27 @@ def prune(collection_name: str, repositories: tuple[str, ...], as_json: bool, dr
     _show_names("may go", done["approved"])
     mirrors = counted(len(done["approved"]), "mirror")
     say(f"{mirrors} of {collection_name} {'would be' if dry_run else 'now'} followed no more")
+    return 0
+
+
+@collection.command()
+@click.argument("collection_name", metavar="NAME")
+@click.argument("version", type=click.IntRange(min=1))
+@takes_json
+@takes_dry_run
+def rewind(collection_name: str, version: int, as_json: bool, dry_run: bool) -> int:
+    """Hold the accepted VERSION of the followed collection NAME again, and set those above it aside.
+
+    For when a thief of the publisher's key published them: ask the publisher first. The same lists are not taken
+    again; others by the same key are, until the keyring has its revocation.
+    """
+    from gtfs.cli.work.collection import run_rewind
+
+    done = run_rewind(collection_name, version, dry_run=dry_run)
+    if as_json:
+        say_json(done)
+        return 0
+    show_rewound(done, dry_run=dry_run)
     return 0
 
 

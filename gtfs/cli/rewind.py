@@ -10,7 +10,7 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.shape import Command, Place, takes_dry_run, takes_json
-from gtfs.cli.terminal import say, say_json
+from gtfs.cli.terminal import say_json, show_rewound
 
 
 @click.command(cls=Command)
@@ -43,11 +43,4 @@ def rewind(repo: Path, version: int, withdrawn: bool, dry_run: bool, as_json: bo
     if as_json:
         say_json(done)
         return
-    if dry_run:
-        say(f"version {done['version']} would be held again, digest {done['digest']}")
-        for file in done["files"]:
-            say(f"would be set aside {file}")
-        return
-    say(f"version {done['version']} is held again, digest {done['digest']}")
-    for file in done["files"]:
-        say(f"aside {file}")
+    show_rewound(done, dry_run=dry_run)

@@ -176,6 +176,13 @@ def complain(text: str) -> None:
     print(f"gtfs: {text}", file=sys.stderr)
 
 
+def show_rewound(done: dict[str, Any], *, dry_run: bool) -> None:
+    """What is held again, and what was set aside, or would be."""
+    say(f"version {done['version']} {'would be' if dry_run else 'is'} held again, digest {done['digest']}")
+    for file in done["files"]:
+        say(f"{'would be set aside' if dry_run else 'aside'} {file}")
+
+
 def note_faults(faults: dict[str, dict[str, Any]]) -> None:
     """One line on stderr for each kind of fault that packs carry."""
     for name, found in faults.items():

@@ -11,13 +11,15 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from gtfs.catalogue.accept import Believed, CatalogueRefused, Equivocation, NotSigned, WrongSigner
+from gtfs.catalogue.accept import AlteredChain, Believed, CatalogueRefused, Equivocation, NotSigned, WrongSigner
+from gtfs.catalogue.goback import SetAside, check_version, describe_back, refuse_set_aside
 from gtfs.catalogue.recovery import recover, why_fallen
 from gtfs.catalogue.statementstore import StatementStore
 from gtfs.collection.document import BadCollection, Collection, Signing, read_collection
 from gtfs.collection.places import CollectionPlaces
+from gtfs.durable import make_directory
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.firsttrust import NewRing, NotFollowing, first_trust
@@ -53,6 +55,15 @@ class MirrorRing(NamedTuple):
 
     keyring: Path | None
     signers: tuple[Fingerprint, ...]
+
+
+def rewind_kept(places: CollectionPlaces, name: str, version: int, *, dry_run: bool) -> dict[str, Any]:
+    """Do what `BelievedCollection.rewind` does, which raises the same, where no daemon has it."""
+    store = StatementStore(places.layout.catalogue, read_collection, read_only=True)
+    check_version(store, store.highest(), version)
+    if not dry_run:
+        store.go_back(version)
+    return {"name": name, **describe_back(store, version, dry_run=dry_run)}
 
 
 class BelievedCollection:
@@ -92,13 +103,34 @@ class BelievedCollection:
             raise BadCollection(f"of {self._name}: {error.reason}", error.field) from None
         if not accepted.news:
             return False
+        self._refuse_set_aside(document)
         self._store.save(accepted, self.held)  # durable before it is acted on
         self.held = self._ring.held = accepted
         self._look_who_vouches()
         log.info("collection %s: version %d is held", self._name, accepted.catalogue.version)
         return True
 
+    def rewind(self, version: int, *, dry_run: bool = False) -> dict[str, Any]:
+        """Hold an accepted version again, and set those above it aside; what `gtfs collection rewind` shows.
+
+        Raises `NoSuchVersion`, `DamagedStore`, OSError.
+        """
+        check_version(self._store, self.held, version)
+        if not dry_run:
+            self.held = self._ring.held = self._store.go_back(version)
+            self._look_who_vouches()
+            log.info("collection %s: version %d is held again", self._name, version)
+        return {"name": self._name, **describe_back(self._store, version, dry_run=dry_run)}
+
+    def _refuse_set_aside(self, document: bytes) -> None:
+        try:
+            refuse_set_aside(self._store, document, "gtfs collection rewind")
+        except SetAside as error:
+            raise CollectionRefused(self._name, error) from None
+
     def _refuse(self, error: CatalogueRefused) -> Believed[Collection]:
+        if isinstance(error, Equivocation | AlteredChain):  # beside it stands what came in its place
+            self._refuse_set_aside(error.other)
         if isinstance(error, Equivocation):
             log.error("collection %s: evidence is kept at %s", self._name, self._store.save_equivocation(error))
         raise CollectionRefused(self._name, error)
@@ -159,6 +191,6 @@ class BelievedCollection:
 
     def _write_ring(self, chosen: Keys) -> Path:
         path = self._places.ring(hashlib.sha256(",".join(sorted(chosen)).encode()).hexdigest()[:16])
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_directory(path.parent)
         freeze(chosen, path, before=open_keyring(path) if path.exists() else None)
         return path

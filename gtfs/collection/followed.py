@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from gtfs.catalogue.goback import NoSuchVersion
 from gtfs.collection.believed import BelievedCollection, CollectionRefused
 from gtfs.collection.describe import describe_held, describe_record
 from gtfs.collection.document import Collection, RepositoryEntry
@@ -24,7 +25,8 @@ from gtfs.collection.near import may_name
 from gtfs.collection.places import CollectionPlaces, moved_aside
 from gtfs.collection.record import Gone, Record, approved, read_record
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, escaped
-from gtfs.durable import sync_directory
+from gtfs.durable import make_directory, sync_directory
+from gtfs.errors import Blame, GtfsError
 from gtfs.layout import Layout
 from gtfs.state.lock import Lock
 from gtfs.state.trustgiven import TrustGiven
@@ -33,6 +35,12 @@ log = logging.getLogger(__name__)
 
 DOCUMENT_BYTES: Final = 16 << 20  # of a collection, and of a manifest as it comes: what to ask a feed for at most
 _NAMED: Final = 10  # repositories in one line of a log
+
+
+class NotFollowed(GtfsError):
+    """No collection of this name is followed here, or it cannot be."""
+
+    fault = Blame.USAGE
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class FollowedCollection:
         """Read what is held; raises a `GtfsError` for a damaged state, OSError."""
         self.settings = settings
         self._places = CollectionPlaces(root)
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(root)
         self._believed: BelievedCollection | None = None
         if settings.kind == "collection":
             self._believed = BelievedCollection(self._places, settings.name, settings.trust)
@@ -108,6 +116,18 @@ class FollowedCollection:
         Raises OSError.
         """
         return self._update(self._listed())
+
+    def rewind(self, version: int, *, dry_run: bool = False) -> dict[str, Any]:
+        """Hold an accepted version again, and act on it; what `gtfs collection rewind` shows.
+
+        Raises `NoSuchVersion`, `DamagedStore`, OSError; the next `look` acts on what is held then.
+        """
+        if self._believed is None:
+            raise NoSuchVersion(f"{self.settings.name} is a manifest of grokmirror, of which no version is kept")
+        done = self._believed.rewind(version, dry_run=dry_run)
+        if not dry_run:
+            self._update(self._listed())
+        return done
 
     @property
     def counting(self) -> Mapping[Path, RepositoryEntry]:
@@ -308,7 +328,7 @@ class FollowedCollection:
             return directory
         if is_ours:  # else a crash came between this and the end
             with Lock(Layout.in_repository(directory).lock):
-                target.parent.mkdir(mode=0o700, exist_ok=True)
+                make_directory(target.parent)
                 directory.rename(target)
                 sync_directory(target.parent)
                 sync_directory(directory.parent)
@@ -318,4 +338,11 @@ class FollowedCollection:
         return None
 
 
-__all__ = ["DOCUMENT_BYTES", "CollectionRefused", "FollowSettings", "FollowedCollection", "GoneRepository"]
+__all__ = [
+    "DOCUMENT_BYTES",
+    "CollectionRefused",
+    "FollowSettings",
+    "FollowedCollection",
+    "GoneRepository",
+    "NotFollowed",
+]

@@ -28,7 +28,7 @@ from gtfs.collection.found import FoundRepositories, Lines, find_published
 from gtfs.collection.manifest import CATALOGUE_PLACE, manifest_of, pack_manifest, projects_of
 from gtfs.collection.mirrors import most_absent
 from gtfs.collection.places import CollectionPlaces, out_files
-from gtfs.durable import make_for_all, replace_file
+from gtfs.durable import make_directory, make_for_all, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, parse_fingerprint
 from gtfs.state.bell import make_bell
@@ -147,7 +147,7 @@ def init_collection(directory: Path, settings: PublisherSettings) -> None:
     named = list(dict.fromkeys((settings.sign_key, *settings.named)))
     own = choose(named, read_user_keys(named, home), "of GnuPG")
     Signer(settings.sign_key, home).clearsign("gtfs collection init tries this key\n")
-    places.layout.root.mkdir(mode=0o700, exist_ok=True)
+    make_directory(places.layout.root)
     with _one_at_a_time(places):
         if places.settings.exists():
             known = read_settings(directory).name

@@ -52,7 +52,7 @@ def _with_name(value: Any, place: str) -> Any:
 
 def is_to_be_made(config: Config) -> bool:
     """Whether it is neither a publisher's nor a mirror, which is listed as it is."""
-    return config.sign_key() is None and not config.get_all("source") and not config.is_clone()
+    return config.sign_key() is None and not config.is_clone() and not config.is_mirror()
 
 
 def make_ready(top: Path, name: str, git_dir: Path, settings: PublisherSettings, *, makes: bool = True) -> bool:

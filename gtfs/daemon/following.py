@@ -10,12 +10,13 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from gtfs.collection.followed import FollowedCollection, FollowSettings
+from gtfs.collection.followed import FollowedCollection, FollowSettings, NotFollowed
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.listbell import ListBell
 from gtfs.daemon.roster import Roster
@@ -102,6 +103,20 @@ class CollectionFollower:
         """Ask the source now."""
         if self._poller is not None:
             await self._poller.poll_once()
+
+    async def rewind(self, version: int, *, dry_run: bool) -> dict[str, Any]:
+        """See `FollowedCollection.rewind`, which raises. Raises `NotFollowed` where nothing can be read."""
+        if self._collection is None:
+            raise NotFollowed(f"collection {self.settings.name} is not followed: {self._trouble}")
+        work = partial(self._collection.rewind, version, dry_run=dry_run)
+        async with self._one:
+            done: dict[str, Any] = await trio.to_thread.run_sync(work)
+            self._is_to_act |= not dry_run
+        if self._is_to_act:
+            if self._bell is not None:
+                self._bell.renew()
+            await self._act()
+        return done
 
     def hurry(self) -> None:
         """Let the source be asked soon."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from gtfs.collection.followed import FollowSettings
+from gtfs.collection.followed import FollowSettings, NotFollowed
 from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, check_name
 from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
@@ -93,6 +93,7 @@ class Service:
             "remove": self._asked_remove,
             "list": self._asked_list,
             "reread": self._asked_reread,
+            "rewind": self._asked_rewind,
             "mirror": self._asked_mirror,
         }
 
@@ -236,6 +237,15 @@ class Service:
         """As SIGHUP does: for ``gtfs collection follow`` and ``prune``."""
         await self.reread()
         return {}
+
+    async def _asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+        """For ``gtfs collection rewind``."""
+        name = request.get("name")
+        async with self._following:  # no other is to read meanwhile what this one writes
+            follower = None if name is None else self._followers.get(name)
+            if not isinstance(follower, CollectionFollower):
+                raise NotFollowed(f"the daemon follows no collection {name!a}; gtfs collection list names them all")
+            return await follower.rewind(request["version"], dry_run=request.get("dry_run") is True)
 
     async def _asked_add(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         options = texts_in(request, "options")

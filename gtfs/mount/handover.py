@@ -114,11 +114,13 @@ class Handover:
         info = self._source.info(oid) if oid is not None else None
         if oid is None or info is None or file.handles or file.queued:
             return
+        generation = file.generation
         # What is whole is the sink's to take away: after a crash it may have steps left to do.
         if file.size and (info.stage not in VERIFIED_STAGES or await self.approve(file, oid)):
             return
         async with file.check_lock:
-            if file.name == pack_name(oid).encode() and not file.handles and not file.queued:
+            is_same = file.name == pack_name(oid).encode() and file.generation == generation
+            if is_same and not file.handles and not file.queued:
                 await self._files.unlink(file)
 
     async def watch_task(self) -> None:

@@ -56,12 +56,11 @@ def find_clone() -> Repository | None:
 
 def has_catalogue(repository: Repository) -> bool:
     """Whether a catalogue was accepted here before; raises `NotAClone` for what may not follow one by git."""
-    layout = repository.layout
-    if layout.index.exists() and not Config(repository).is_clone():
+    if Config(repository).is_mirror():
         raise NotAClone(
             f"{repository.path} is a mirror: gtfs sync moves its refs, and git fetch from a feed is for a clone"
         )
-    return layout.latest.exists()
+    return repository.layout.latest.exists()
 
 
 def push_place(repository: Repository) -> str | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pushes by plain git to refs that follow a catalogue: refused by an update hook, which names the place to push to.
 
-The hook is installed only where there is none; it reads ``$GIT_DIR/gtfs/followed``: ``# PLACE``, ``# push to URL`` if
-the catalogue or the mirror's settings name one, then the refs, one a line. Any thread; one writer.
+The hook is installed only where there is none, or an empty one; it reads ``$GIT_DIR/gtfs/followed``: ``# PLACE``,
+``# push to URL`` if the catalogue or the mirror's settings name one, then the refs, one a line. Any thread; one writer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _HOOK: Final = "update"
 _WRITING: Final = ".gtfs-update"
+_OTHERS: Final = b"?"
 _PUSH_TO: Final = re.compile(r"# push to (.*)")
 _HEAD: Final = b"""\
 #!/bin/sh
@@ -87,7 +88,7 @@ def _install(repository: Repository) -> None:
     directory = os.open(repository.layout.git_hooks, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         there = _read(directory)
-        if there is not None and there != _BEFORE:
+        if there is not None and there != _BEFORE and there.strip(b"\0"):
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_WRITING, dir_fd=directory)
@@ -111,12 +112,12 @@ def _install(repository: Repository) -> None:
 
 
 def _read(directory: int) -> bytes | None:
-    """The hook that is there, b"" for what is no file of a few lines."""
+    """The hook that is there: nothing, or zeros, is what a power cut left of one; `_OTHERS` for what is no file."""
     try:
         fd = os.open(_HOOK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError:  # a link, or not ours to read: it is somebody's
-        return b""
+        return _OTHERS
     with os.fdopen(fd, "rb") as file:
-        return file.read(len(_BEFORE) + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        return file.read(len(_BEFORE) + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else _OTHERS

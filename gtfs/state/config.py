@@ -162,6 +162,14 @@ class Config:
         """Whether refs are git's to move, as git-remote-gtfs has it (design.md §12)."""
         return self.get("clone") == "true"
 
+    def is_mirror(self) -> bool:
+        """Whether refs are a catalogue's to move, be it held already or still to come: neither git's nor a publisher's.
+
+        Who only looks into a plain repository, or mounts it, makes no mirror of it. Raises `BadId`.
+        """
+        follows = self.get("source") is not None or self._repository.layout.latest.exists()
+        return follows and not self.is_clone() and self.sign_key() is None
+
     def is_fork(self) -> bool:
         """Whether what its commits stand on is another repository's, and no packs of that are here (design.md §12)."""
         return self.get("upstream") is not None

@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gtfs.catalogue.goback import check_version, describe_back
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.initialise import Wanted, foretell_wanted
 from gtfs.state.keytree import read_key_tree
-from gtfs.state.rewind import check_version, check_withdrawal
+from gtfs.state.rewind import check_withdrawal
 from gtfs.state.ring import asked_keys, check_removal, describe_added, describe_removed, refused_refs
 from gtfs.state.ringfollow import held_commit, ring_source
 from gtfs.state.state import State
@@ -41,10 +42,11 @@ def answer_dry_run(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rewind(state: State, request: Mapping[str, Any]) -> dict[str, Any]:
     version = int(request["version"])
-    (check_version if request.get("withdrawn") is True else check_withdrawal)(state, version)
-    above = [v for v in state.catalogues.versions() if v > version]
-    files = [str(state.catalogues.directory / f"{v}.asc") for v in above]
-    return {"version": version, "digest": state.catalogues.load(version).digest, "files": files}
+    if request.get("withdrawn") is True:
+        check_version(state.catalogues, state.held, version)
+    else:
+        check_withdrawal(state, version)
+    return describe_back(state.catalogues, version, dry_run=True)
 
 
 def _init(state: State, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,15 +20,20 @@ _LOOKS_S = 0.5  # as long as it is held by those alone who look whether it is he
 
 
 class Busy(GtfsError):
-    """Another process, ``pid`` (0: unknown), has the lock at ``path``; ``is_node``: it answers, now or soon."""
+    """Another process, ``pid`` (0: unknown), has the lock at ``path``; ``is_node``: it answers, now or soon.
+
+    ``is_read``: that process keeps writers out while it reads, and has not signed.
+    """
 
     fault = Blame.BUSY
 
-    def __init__(self, path: Path, pid: int, *, is_node: bool) -> None:
+    def __init__(self, path: Path, pid: int, *, is_node: bool, is_read: bool = False) -> None:
         who = f"process {pid}" if pid else "another process"
         do = "unmount it (gtfs umount DIR), or use the commands that talk to it: publish, sync, status"
         if not is_node:
             do = "that is a command at work: try again when it has ended"
+        if is_read:
+            do = "it cannot write there, and reads: try again when it has ended"
         super().__init__(f"{path.parent.parent} is in use by {who}; {do}")
         self.path = path
         self.pid = pid
@@ -100,9 +105,9 @@ class Lock:
             is_looked_at = try_lock(fd, fcntl.LOCK_SH)
             fcntl.flock(fd, fcntl.LOCK_UN)
             if not is_looked_at or time.monotonic() > end_s:
-                pid, is_node = _read(fd)
+                pid, is_node = (0, False) if is_looked_at else _read(fd)  # who signed last is not who reads
                 os.close(fd)
-                raise Busy(self._path, pid, is_node=is_node)
+                raise Busy(self._path, pid, is_node=is_node, is_read=is_looked_at)
             time.sleep(0.002)
         self._fd = fd
 

@@ -154,7 +154,9 @@ def draft(
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
     wanted, accepted_ids = wanted_packs(state, choice.refs), accepted_faults(state.repository)
-    take_back(state, wanted)
+    if take_back(state, wanted):  # what cannot be encoded again holds back refs
+        choice = _choose(state, work, in_chunks)
+        wanted = wanted_packs(state, choice.refs)
     faults = _foresee(state, wanted, accepted_ids, choice.looked_at, work)
     work.tell(Step(phase="sealing"))
     seal(state, wanted)

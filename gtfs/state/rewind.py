@@ -9,15 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from gtfs.catalogue.accept import Held
+from gtfs.catalogue.goback import check_version, describe_back, spans
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.state.state import State
-
-
-class NoSuchVersion(GtfsError):
-    """A version that was never accepted, or is not below the held one."""
-
-    fault = Blame.USAGE
 
 
 class BehindWithdrawal(GtfsError):
@@ -32,19 +27,11 @@ def go_back(state: State, version: int) -> Held:
     No ref goes back by it: where the version has one elsewhere, that is a move as any other. But where only those above
     had a ref counts for nothing any more, so that who puts it back by hand finds it there.
     """
-    check_version(state, version)
+    check_version(state.catalogues, state.held, version)
     _forget_places(state, version)  # first: after a crash between, it stands where the catalogue still has it
     behind = state.catalogues.go_back(version)
     state.hold(behind)
     return behind
-
-
-def check_version(state: State, version: int) -> None:
-    """Whether one can go back to it; raises `NoSuchVersion`."""
-    held = state.held
-    if held is None or version >= held.catalogue.version or version not in state.catalogues.versions():
-        kept = [str(v) for v in state.catalogues.versions()[:-1]]
-        raise NoSuchVersion(f"version {version}: what this node can go back to is {', '.join(kept[-20:]) or 'nothing'}")
 
 
 def check_withdrawal(state: State, version: int) -> None:
@@ -52,14 +39,14 @@ def check_withdrawal(state: State, version: int) -> None:
 
     What a catalogue lists is given to others and fetched from them again, and a law may have taken it away.
     """
-    check_version(state, version)
+    check_version(state.catalogues, state.held, version)
     versions = [v for v in state.catalogues.versions() if v >= version]
     pruned = [state.catalogues.load(v).catalogue.pruned or 0 for v in versions]
     if max(pruned) <= pruned[0]:
         return
     last = max(pruned)
-    good = [str(v) for v, its in zip(versions[:-1], pruned, strict=False) if its == last]
-    instead = f"go back to {', '.join(good[-20:])}" if good else "no version that was kept is behind it and has that"
+    good = spans(v for v, its in zip(versions[:-1], pruned, strict=False) if its == last)
+    instead = f"go back to {good}" if good else "no version that was kept is behind it and has that"
     raise BehindWithdrawal(
         f"version {version} lists what version {last} withdrew, and would bring it back: {instead}; only if the "
         "publisher says that it withdrew nothing, but a thief did: --withdrawn"
@@ -81,9 +68,8 @@ def rewind(state: State, version: int, *, withdrawn: bool = False) -> dict[str, 
     """The same, and what `gtfs rewind` shows; behind a withdrawal only if that is ``withdrawn``, too."""
     if not withdrawn:
         check_withdrawal(state, version)
-    held = go_back(state, version)
-    aside = sorted(str(path) for path in state.catalogues.set_aside())
-    return {"version": version, "digest": held.digest, "files": aside}
+    go_back(state, version)
+    return describe_back(state.catalogues, version, dry_run=False)
 
 
 def describe_races(state: State) -> list[dict[str, Any]]:

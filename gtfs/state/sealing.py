@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Container, Iterator, Sequence
 
 from gtfs.catalogue.accept import Held
 from gtfs.ids import ObjectId
 from gtfs.pack.account import Needs
+from gtfs.pack.format import CorruptPack
 from gtfs.reel.index import PackRow, ReelRow
 from gtfs.reel.openreel import file_chunks
 from gtfs.reel.seal import write_reel
 from gtfs.reel.sealable import Sealable
+from gtfs.reel.table import CorruptReel
 from gtfs.repo.beyond import read_bases
 from gtfs.repo.history import Ref, commits_reachable, tags_reachable
 from gtfs.state.state import State
+
+log = logging.getLogger(__name__)
 
 _ROWS = 2000  # asked from the index at once
 
@@ -58,20 +63,32 @@ def packs_behind(state: State, wanted: Container[ObjectId]) -> Iterator[tuple[Re
         yield reel, [r for r in index.packs.reel_rows(reel.id) if r.oid in wanted and r.oid not in elsewhere]
 
 
-def take_back(state: State, wanted: Container[ObjectId]) -> None:
+def take_back(state: State, wanted: Container[ObjectId]) -> bool:
     """Copy what of ``wanted`` lies in reels that were left behind to the open reel, so that it is sealed again.
 
-    Raises `CorruptReel`, OSError.
+    Whether some of it cannot be read there: that is forgotten, and to be encoded again. Raises OSError.
     """
-    index, layout = state.index, state.layout
+    index, is_damaged = state.index, False
     for reel, packs in packs_behind(state, wanted):
+        open_reel, path, damaged = state.open_reel(), state.layout.reel(reel.name), list[ObjectId]()
         for start in range(0, len(packs), _ROWS):
             places: list[tuple[ObjectId, int | None]] = []
             for pack in packs[start : start + _ROWS]:
-                chunks = file_chunks(layout.reel(reel.name), pack.offset or 0, pack.size)()
-                places.append((pack.oid, state.open_reel().append_chunks(chunks).offset))
-            state.open_reel().sync()
+                chunks = file_chunks(path, pack.offset or 0, pack.size)()
+                try:
+                    places.append((pack.oid, open_reel.append_chunks(chunks).offset))
+                except (CorruptPack, CorruptReel, FileNotFoundError):
+                    damaged.append(pack.oid)
+            open_reel.sync()
             index.packs.move_to_open_reel(places, None)
+        if damaged:
+            log.warning(
+                "%s, of a catalogue that was set aside, is damaged: %d packs, that of %s first, are encoded again",
+                path, len(damaged), damaged[0].hex(),
+            )  # fmt: skip
+            index.packs.drop(damaged)
+            is_damaged = True
+    return is_damaged
 
 
 def bases_of(state: State) -> set[ObjectId]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from gtfs.catalogue.accept import (
     Accepted,
@@ -20,7 +21,8 @@ from gtfs.catalogue.accept import (
     OlderVersion,
 )
 from gtfs.catalogue.chunkstore import ChunkStore
-from gtfs.catalogue.document import BadCatalogue, Catalogue, digest, from_text, text_alone
+from gtfs.catalogue.document import BadCatalogue, Catalogue, from_text
+from gtfs.catalogue.goback import refuse_set_aside
 from gtfs.catalogue.race import Race, nobody_signed_two, race_of
 from gtfs.catalogue.recovery import recover
 from gtfs.catalogue.refchunks import ChunksMissing
@@ -31,9 +33,7 @@ from gtfs.trust.verify import split_clearsigned
 
 log = logging.getLogger(__name__)
 
-
-class SetAside(CatalogueRefused):
-    """A catalogue that the owner of this node, or a revoked key, has taken back."""
+_BY_HAND: Final = "gtfs rewind"
 
 
 def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted | None:
@@ -51,7 +51,7 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         otherwise = _recover(state, document, now_s)
         if otherwise is None:
             if isinstance(error, Equivocation | AlteredChain):  # beside it stands what came in its place
-                _refuse_set_aside(state, error.other)
+                refuse_set_aside(catalogues, error.other, _BY_HAND)
             if state.held is not None and _note_race(state, state.held, error):
                 return None
             if isinstance(error, Equivocation):
@@ -61,17 +61,11 @@ def take_catalogue(state: State, document: bytes, first: FirstTrust) -> Accepted
         accepted = otherwise
     if not accepted.news:
         return None
-    _refuse_set_aside(state, document)
+    refuse_set_aside(catalogues, document, _BY_HAND)
     # Durable before it is acted on (§5).
     catalogues.save(accepted, state.held)
     state.hold(accepted)
     return accepted
-
-
-def _refuse_set_aside(state: State, document: bytes) -> None:
-    text, _ = split_clearsigned(document)
-    if state.catalogues.is_set_aside(digest(text)):
-        raise SetAside(f"version {text_alone(text).version} was taken back here, see gtfs rewind")
 
 
 def _recover(state: State, document: bytes, now_s: int) -> Accepted | None:

@@ -70,12 +70,12 @@ class ListPublisher:
         return dataclasses.replace(before, **changes)
 
 
-def follower(tmp_path: Path, keys: Keys, **changes: Any) -> FollowedCollection:
-    """One who trusts alice with the list."""
+def follower(tmp_path: Path, keys: Keys, *, root: Path | None = None, **changes: Any) -> FollowedCollection:
+    """One who trusts alice with the list, and keeps it at ``root``."""
     if "trust" not in changes:
         changes["trust"] = TrustGiven(keyrings=(keys.public,), signers=(keys["alice"],))
     plain = FollowSettings("kernel", "https://example.org/collection.asc", tmp_path / "mirrors")
-    return FollowedCollection(tmp_path / "state", dataclasses.replace(plain, **changes))
+    return FollowedCollection(root or tmp_path / "state", dataclasses.replace(plain, **changes))
 
 
 def held(document: bytes) -> Collection:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from publishers import MAIN, Publishers, held, now_s, take, with_node
 
 from gtfs.catalogue.accept import Accepted, CatalogueRefused, Equivocation, OlderVersion, WrongSigner
 from gtfs.catalogue.document import BadCatalogue
+from gtfs.catalogue.goback import NoSuchVersion, SetAside
 from gtfs.catalogue.statement import VERSIONS
 from gtfs.feed import parse_feed
 from gtfs.node.node import Node
@@ -21,9 +23,8 @@ from gtfs.repo.repository import open_repository
 from gtfs.repo.work import Work
 from gtfs.state.describe import describe_state
 from gtfs.state.divergence import why_all_stay
-from gtfs.state.rewind import NoSuchVersion, go_back
+from gtfs.state.rewind import go_back
 from gtfs.state.state import State
-from gtfs.state.takecatalogue import SetAside
 
 HIGH = 1 << 52
 STOLEN, SPARE = 1, 2  # the signing subkeys of `signer`
@@ -185,6 +186,21 @@ def test_an_owner_goes_back_by_hand_and_what_was_taken_back_is_not_taken_again(
     assert take(attacked, people.document(3, held(attacked), by="other")) is not None
     with pytest.raises(OlderVersion):
         take(attacked, kept(attacked, 1).document)
+
+
+def test_behind_more_versions_than_are_kept_one_may_still_go_back_to_a_day_before(
+    people: Publishers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtfs.catalogue.statementstore.KEPT", 3)
+    with people.mirror(tmp_path / "m.git", people.document(1)) as state:
+        yesterday_s = now_s() - 24 * 3600
+        os.utime(state.catalogues.directory / "1.asc", (yesterday_s, yesterday_s))
+        owners = people.document(2, held(state), by="other")
+        for version in range(2, 7):
+            take(state, people.document(version, held(state), refs={}))
+        assert state.catalogues.versions() == [1, 2, 4, 5, 6]
+        go_back(state, 1)
+        assert take(state, owners) is not None
 
 
 def test_what_was_taken_back_stops_nothing_when_it_comes_beside_what_took_its_place(

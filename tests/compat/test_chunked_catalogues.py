@@ -416,9 +416,9 @@ def test_chunks_that_no_kept_catalogue_names_go_and_those_of_kept_ones_stay(
     assert new.version == 21
     mirror.catalogues.drop_unnamed_chunks()
     kept: set[str] = set()
-    for version in mirror.catalogues.versions():
+    for version in mirror.catalogues.versions()[1:]:  # the first of the day has none
         kept |= names(mirror.catalogues.load(version).catalogue)
-    assert mirror.catalogues.versions() == [19, 20, 21] and here(mirror) == kept
+    assert mirror.catalogues.versions() == [1, 19, 20, 21] and here(mirror) == kept
 
 
 def test_what_is_set_aside_by_a_rewind_keeps_its_chunks(mirror: State, publisher: Publisher) -> None:

@@ -136,8 +136,8 @@ def other_repository(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch
     subprocess.run(["git", "clone", "-q", "--bare", *depth, f"file://{history.path}", place], check=True)
     repository = Repository(place, SHA1)
     if request.param == "a mirror":
-        with State(repository):
-            pass
+        with State(repository) as state:
+            state.config.set("source", FEED)
     monkeypatch.setenv("GIT_DIR", str(place))
     return repository
 
@@ -159,6 +159,26 @@ def test_refs_are_told_wherever_git_runs_and_what_they_name_is_fetched_into_a_wh
     assert following.list(for_push=False).refs == refs
     with pytest.raises(clone.NotAClone, match=r"is a mirror|is a clone of a part"):
         following.fetch([Want(refs[b"refs/heads/main"], b"refs/heads/main")])
+
+
+@pytest.mark.parametrize("how", ["no index", "no source"])
+def test_a_mirror_is_known_as_such_whatever_its_index_and_feeds_are(tmp_path: Path, how: str) -> None:
+    repository = create_repository(tmp_path / "mirror.git", SHA1)
+    with State(repository) as state:
+        if how == "no index":
+            state.config.set("source", FEED)
+        else:
+            state.layout.latest.touch()
+    repository.layout.index.unlink()
+    with pytest.raises(clone.NotAClone, match="is a mirror"):
+        clone.has_catalogue(repository)
+
+
+def test_a_repository_that_was_only_mounted_or_looked_into_may_become_a_clone(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "plain.git", SHA1)
+    with State(repository):
+        pass
+    assert repository.layout.index.exists() and not clone.has_catalogue(repository)
 
 
 def test_refs_at_what_git_has_and_will_not_ask_for_are_not_told_where_nothing_can_be_judged(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -11,17 +12,22 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from collecting import ListPublisher, follower, publish_repository
+from collecting import ListPublisher, follower, held, publish_repository
 from keys import Keys, shared_keys
 
+from gtfs.catalogue.goback import NoSuchVersion
 from gtfs.cli.commands import cli
 from gtfs.cli.nodeoptions import check_own, check_process
+from gtfs.cli.work.collection import DaemonBusy
 from gtfs.collection.believed import CollectionRefused
+from gtfs.collection.followed import FollowedCollection, FollowSettings
 from gtfs.daemon.conf import Configuration, OptionsCheck, read_configuration
 from gtfs.daemon.places import find_places
 from gtfs.errors import GtfsError
 from gtfs.feed import BadFeed
 from gtfs.state.firsttrust import NotFollowing
+from gtfs.state.lock import Lock
+from gtfs.trust.verify import split_clearsigned
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,11 @@ def error(*words: object) -> GtfsError:
     found = run(*words).exception
     assert isinstance(found, GtfsError), found
     return found
+
+
+def second_of(keys: Keys, source: Path) -> bytes:
+    publisher = ListPublisher(keys)
+    return publisher.sign(publisher.next(held(source.read_bytes()), "a", "evil"))
 
 
 def configuration(config: Path) -> Configuration:
@@ -128,9 +139,44 @@ def test_where_nothing_is_followed_the_list_says_so(there: Path) -> None:
 
 def test_a_name_that_is_mistyped_is_told_the_one_that_is_followed(there: Path) -> None:
     (there.parent / "state" / "collections" / "kernel").mkdir(parents=True)
-    for verb in ("list", "prune"):
-        assert "did you mean kernel?" in str(error(verb, "kernl"))
-        assert "gtfs collection list names them all" in str(error(verb, "x"))
+    for verb, *words in (["list"], ["prune"], ["rewind", 1]):
+        assert "did you mean kernel?" in str(error(verb, "kernl", *words))
+        assert "gtfs collection list names them all" in str(error(verb, "x", *words))
+
+
+def test_one_goes_back_to_an_older_list_where_no_daemon_runs(
+    there: Path, source: Path, keys: Keys, tmp_path: Path
+) -> None:
+    root, second = tmp_path / "state" / "collections" / "kernel", second_of(keys, source)
+    following = follower(tmp_path, keys, root=root)
+    following.take(source.read_bytes())
+    following.take(second)
+    before = sorted(root.rglob("*"))
+    dry = run("rewind", "kernel", 1, "--dry-run")
+    assert dry.exception is None, dry.exception
+    first = hashlib.sha256(split_clearsigned(source.read_bytes())[0]).hexdigest()
+    catalogue = root / "catalogue"
+    assert dry.output == (f"version 1 would be held again, digest {first}\nwould be set aside {catalogue / '2.asc'}\n")
+    assert sorted(root.rglob("*")) == before
+    with Lock(tmp_path / "state" / "lock"):  # as a daemon has it that does not answer yet
+        assert isinstance(error("rewind", "kernel", 1), DaemonBusy)
+    done = json.loads(run("rewind", "kernel", 1, "--json").output)
+    (aside,) = catalogue.glob("withdrawn-2-*.asc")
+    assert done == {"name": "kernel", "version": 1, "digest": first, "files": [str(aside)]}
+    assert "what this node can go back to is nothing" in str(error("rewind", "kernel", 1))
+    again = follower(tmp_path, keys, root=root)
+    assert again.describe()["version"] == 1
+    with pytest.raises(CollectionRefused, match="version 2 was taken back here, see gtfs collection rewind"):
+        again.take(second)
+
+
+def test_of_a_manifest_there_is_no_version_to_go_back_to(there: Path, tmp_path: Path) -> None:
+    root = tmp_path / "state" / "collections" / "old"
+    following = FollowedCollection(root, FollowSettings("old", "https://h/manifest.js.gz", tmp_path / "m", "manifest"))
+    with pytest.raises(NoSuchVersion, match="of which no version is kept"):
+        following.rewind(1)
+    assert isinstance(error("rewind", "old", 1), NoSuchVersion)
+    assert not (root / "catalogue").exists()
 
 
 def test_what_is_not_followed_cannot_be_listed_or_pruned(there: Path) -> None:
@@ -160,11 +206,13 @@ def test_every_key_of_the_json_is_told_and_no_other(there: Path, source: Path, k
         ("follow", source, "--keyring", keys.public, "--signer", keys["alice"], "--config", there),
     ):
         found |= keys_in(json.loads(run(*words, "--json").output))
-    follower(tmp_path, keys).take(source.read_bytes())
+    following = follower(tmp_path, keys)
+    following.take(source.read_bytes())
+    following.take(second_of(keys, source))
     (tmp_path / "state").rename(tmp_path / "kernel")
     (tmp_path / "state" / "collections").mkdir(parents=True)
     (tmp_path / "kernel").rename(tmp_path / "state" / "collections" / "kernel")
-    for words in (("list",), ("prune", "kernel")):
+    for words in (("list",), ("prune", "kernel"), ("rewind", "kernel", 1, "--dry-run")):
         found |= keys_in(json.loads(run(*words, "--json").output))
     page = (Path(__file__).parents[2] / "man" / "gtfs-collection.5").read_text()
     text = page.partition(".Sh JSON\n")[2].partition("\n.Sh ")[0]

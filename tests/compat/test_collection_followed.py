@@ -8,24 +8,37 @@ import errno
 import gzip
 import json
 import logging
+import os
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 from collecting import DAY_S, ListPublisher, follower
 from keys import Keys, shared_keys
 from owner import COMPROMISED, Owner, revoked
 
 from gtfs.catalogue.accept import AlteredChain, Equivocation, FromFuture, NotSigned, OlderVersion, WrongSigner
-from gtfs.collection.believed import BelievedCollection, CollectionRefused
+from gtfs.catalogue.goback import NoSuchVersion, SetAside
+from gtfs.collection.believed import KEPT, BelievedCollection, CollectionRefused
 from gtfs.collection.document import BadCollection, Signing
-from gtfs.collection.followed import FollowedCollection, FollowSettings
+from gtfs.collection.followed import FollowedCollection, FollowSettings, NotFollowed
 from gtfs.collection.manifest import BadManifest
 from gtfs.collection.mirrors import ABSENT_S
 from gtfs.collection.record import Record, approve, read_record
+from gtfs.daemon.added import AddedRepositories
+from gtfs.daemon.asking import ask_daemon
+from gtfs.daemon.conf import Configuration
+from gtfs.daemon.following import CollectionFollower
+from gtfs.daemon.places import Places
+from gtfs.daemon.service import Service
+from gtfs.feed import parse_feed
 from gtfs.layout import Layout
+from gtfs.node.control import answer_task, listen
+from gtfs.node.options import NodeOptions
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.lock import Busy, Lock
 from gtfs.state.trustgiven import TrustGiven
@@ -218,6 +231,85 @@ def test_what_a_stolen_key_listed_falls_and_the_list_of_another_key_takes_its_pl
     assert collection.take(publisher.sign(second, "other")) and collection.describe()["version"] == 2
     assert {"a", "b"} <= set(names(collection)) and "by a key" not in str(collection.trouble())
     owner.close()
+
+
+def test_one_goes_back_behind_a_thiefs_lists_and_none_of_them_is_taken_again(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher
+) -> None:
+    collection, first = follower(tmp_path, keys), publisher.first("a", "b")
+    collection.take(publisher.sign(first))
+    yesterday_s = time.time() - DAY_S
+    os.utime(tmp_path / "state" / "catalogue" / "1.asc", (yesterday_s, yesterday_s))
+    thiefs = first
+    lists = []
+    for _ in range(KEPT + 4):
+        thiefs = publisher.next(thiefs, "a", "b", "evil")
+        lists.append(publisher.sign(thiefs))
+        collection.take(lists[-1])
+    last = thiefs.version
+    assert collection.describe()["version"] == last and len(names(collection)) == 3
+    with pytest.raises(NoSuchVersion, match=f"is 1, 2, 6 to {last - 1}$"):
+        collection.rewind(3)
+    assert len(collection.rewind(1, dry_run=True)["files"]) == KEPT + 1
+    assert collection.describe()["version"] == last
+    assert len(collection.rewind(1)["files"]) == KEPT + 1
+    assert collection.describe()["version"] == 1 and collection.trouble() is None
+    absent = [mirror["name"] for mirror in collection.describe()["mirrors"] if mirror["absent_since"] is not None]
+    assert absent == ["evil"]
+    for document in (lists[0], lists[-1]):
+        assert refused(collection, document) is SetAside
+    owners = publisher.next(first, "a", "b", "c")
+    assert collection.take(publisher.sign(owners)) and "c" in names(collection)
+    for document in (lists[0], lists[-1]):  # beside what came in its place it is no second word of the owner's
+        assert refused(collection, document) is SetAside
+    assert collection.trouble() is None and not list((tmp_path / "state" / "catalogue").glob("equivocation-*"))
+    assert follower(tmp_path, keys).describe()["version"] == 2
+
+
+def test_a_daemon_goes_back_to_an_older_list_and_acts_on_it(
+    tmp_path: Path, keys: Keys, publisher: ListPublisher
+) -> None:
+    first, acted = publisher.first("a", "b"), []
+    settings = FollowSettings("kernel", str(tmp_path / "list"), tmp_path / "mirrors", trust=trust_of(keys))
+    roster: Any = SimpleNamespace(
+        session=None, shared=SimpleNamespace(client=None), read_options=lambda _: SimpleNamespace(node=NodeOptions())
+    )
+    places = Places(tmp_path / "gtfs.conf", tmp_path, tmp_path / "run")
+    nothing: Any = None
+    service = Service(places, Configuration(), Configuration, nothing, AddedRepositories(places.added), roster, nothing)
+
+    async def changed() -> None:
+        await trio.lowlevel.checkpoint()
+        acted.append([wanted.name for wanted in collection.wanted()])
+
+    collection = service._followers["kernel"] = CollectionFollower(tmp_path / "c", settings, roster, changed)
+
+    async def main() -> None:
+        ask = service.handlers()["rewind"]
+        with pytest.raises(NotFollowed, match="no collection 'x'"):
+            await ask({"name": "x", "version": 1}, print)
+        with pytest.raises(NotFollowed, match="kernel is not followed"):
+            await ask({"name": "kernel", "version": 1}, print)
+        await collection.open()
+        for each in (first, publisher.next(first, "b", "evil")):
+            await collection._take(parse_feed(settings.source), publisher.sign(each))
+        acted.clear()
+        assert (await ask({"name": "kernel", "version": 1, "dry_run": True}, print))["version"] == 1
+        assert acted == [] and collection.describe()["version"] == 2
+        places.runtime.mkdir()
+        request = {"do": "rewind", "name": "kernel", "version": 1, "dry_run": False}  # as the command asks
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_task, listen(places.runtime), service.handlers())
+            done = await trio.to_thread.run_sync(ask_daemon, [places], request)
+            nursery.cancel_scope.cancel()
+        assert (done["name"], done["version"], len(done["files"])) == ("kernel", 1, 1)
+        assert acted == [["kernel/a", "kernel/b", "kernel/evil"]] and collection.describe()["version"] == 1
+
+    trio.run(main)
+
+
+def trust_of(keys: Keys) -> TrustGiven:
+    return TrustGiven(keyrings=(keys.public,), signers=(keys["alice"],))
 
 
 def test_a_stale_list_adds_and_removes_nothing(

@@ -4,6 +4,7 @@ crash between any two steps is made good."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,7 @@ from gtfs.state.publish import publish_now
 from gtfs.state.reelfiles import ReelFiles
 from gtfs.state.rewind import go_back
 from gtfs.state.state import State
+from gtfs.state.unpublishable import Unpublishable
 from gtfs.swarm.session import Session
 from gtfs.view.news import News
 from gtfs.view.writing import Writing
@@ -462,6 +464,53 @@ def test_what_was_published_by_catalogues_that_were_set_aside_is_published_again
             all_is_well(each)
 
 
+@pytest.mark.warns
+@pytest.mark.parametrize("how", ["spoilt", "short", "gone"])
+def test_what_a_damaged_reel_of_a_catalogue_that_was_set_aside_cannot_give_is_encoded_again(
+    pub: Publisher, mirror: Repository, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with State(pub.repository) as origin, State(mirror) as state:
+        pub.publish(origin, 3)
+        reel = origin.layout.reel(listed(origin)[-1])  # type: ignore[arg-type]
+        go_back(origin, 1)
+        if how == "gone":
+            reel.unlink()
+        else:
+            whole = reel.read_bytes()
+            reel.write_bytes(whole[:50] if how == "short" else whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
+        publish_now(origin, Work(jobs=1))
+        assert f"{reel}, of a catalogue that was set aside, is damaged: 1 packs" in caplog.text
+        assert origin.held is not None and sum(row.rows for row in origin.held.catalogue.reels) == pub.count
+        take_catalogue(state, origin.held)
+        fetch(state, origin)
+        assert state.index.packs.count_by_stage() == {"unpacked": pub.count}
+        origin.drop_superseded(origin.pop_superseded())
+        for each in (origin, state):
+            all_is_well(each)
+        assert not reel.exists()
+
+
+@pytest.mark.warns
+def test_what_neither_a_damaged_reel_nor_git_has_holds_back_the_refs_that_reach_it_and_says_so(pub: Publisher) -> None:
+    with State(pub.repository) as origin:
+        pub.publish(origin, 3)
+        reel = origin.layout.reel(listed(origin)[-1])  # type: ignore[arg-type]
+        go_back(origin, 1)
+        reel.unlink()
+        tree = pub.repository.git("rev-parse", "main^{tree}").decode().strip()
+        lost = pub.repository.objects / tree[:2] / tree[2:]
+        data = lost.read_bytes()
+        lost.unlink()
+        for _ in range(2):
+            with pytest.raises(Unpublishable, match=f"nothing can be published: .*{tree}"):
+                publish_now(origin, Work(jobs=1))
+        lost.write_bytes(data)
+        publish_now(origin, Work(jobs=1))
+        assert origin.held is not None and sum(row.rows for row in origin.held.catalogue.reels) == pub.count
+        origin.drop_superseded(origin.pop_superseded())
+        all_is_well(origin)
+
+
 def test_a_rebuilt_index_knows_what_is_retired(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 9)
@@ -500,7 +549,7 @@ def test_a_damaged_part_is_not_merged_and_publishing_goes_on(pub: Publisher) -> 
         assert len(listed(state)) == 9
 
 
-def test_only_a_hundred_catalogues_are_kept(pub: Publisher) -> None:
+def test_only_a_hundred_catalogues_are_kept_and_the_first_of_a_day(pub: Publisher) -> None:
     with State(pub.repository) as state:
         pub.publish(state, 2)
         template = state.held
@@ -509,8 +558,10 @@ def test_only_a_hundred_catalogues_are_kept(pub: Publisher) -> None:
             (state.catalogues.directory / f"{version}.asc").write_bytes(b"x")
         versions = state.catalogues.versions()
         assert len(versions) == 122
+        for version in versions:
+            os.utime(state.catalogues.directory / f"{version}.asc", (0, 0))  # not over midnight
         state.catalogues.save(template)
-        assert state.catalogues.versions() == versions[-100:]
+        assert state.catalogues.versions() == [1, *versions[-100:]]
 
 
 def test_a_feed_directory_whose_reels_go_while_it_is_written_gets_what_is_published_by_then(

@@ -17,8 +17,9 @@ from gtfs.cli.nodeoptions import check_own
 from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.publisheach import publish_each
 from gtfs.cli.work.running import ask_collection
-from gtfs.collection.believed import BelievedCollection
+from gtfs.collection.believed import BelievedCollection, rewind_kept
 from gtfs.collection.describe import describe_kept
+from gtfs.collection.followed import NotFollowed
 from gtfs.collection.manifest import read_manifest
 from gtfs.collection.places import CollectionPlaces
 from gtfs.collection.publisher import (
@@ -41,14 +42,15 @@ from gtfs.ids import parse_fingerprint
 from gtfs.node.opening import bring_first
 from gtfs.node.options import NodeOptions
 from gtfs.repo.gitsyntax import quoted
+from gtfs.state.lock import Busy, Lock
 from gtfs.state.trustgiven import TrustGiven
 from gtfs.swarm.options import SwarmOptions
 
 
-class NotFollowed(GtfsError):
-    """No collection of this name is followed here, or it cannot be."""
+class DaemonBusy(GtfsError):
+    """A daemon runs that does not answer yet, or any more."""
 
-    fault = Blame.USAGE
+    fault = Blame.BUSY
 
 
 def run_init(directory: Path, given: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
@@ -231,12 +233,35 @@ def _not_followed(name: str, followed: Sequence[str]) -> NotFollowed:
     return NotFollowed(f"no collection {name!a} is followed here; {hint}")
 
 
-def run_prune(name: str, repositories: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
-    """Write a person's yes for the daemon to see."""
+def _place_of(name: str) -> Places:
+    """Of the daemon that follows it, or did; raises `NotFollowed`."""
     asked = places_to_ask(os.environ, is_root=os.geteuid() == 0)
     there = next((p for p in asked if p.collection(_name(name)).is_dir()), None)
     if there is None:
         raise _not_followed(name, [root.name for p in asked if _is_open(p) for root in p.collections.iterdir()])
+    return there
+
+
+def run_rewind(name: str, version: int, *, dry_run: bool) -> dict[str, Any]:
+    """By the daemon; where none runs, here, and none begins meanwhile."""
+    there = _place_of(name)
+    request: dict[str, object] = {"do": "rewind", "name": name, "version": version, "dry_run": dry_run}
+    try:
+        return ask_daemon([there], request)
+    except NoDaemon:
+        places = CollectionPlaces(there.collection(name))
+        if dry_run:
+            return rewind_kept(places, name, version, dry_run=True)
+    try:
+        with Lock(there.lock):
+            return rewind_kept(places, name, version, dry_run=False)
+    except Busy:
+        raise DaemonBusy(f"the daemon of {there.data} begins or ends just now; try again") from None
+
+
+def run_prune(name: str, repositories: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+    """Write a person's yes for the daemon to see."""
+    there = _place_of(name)
     places = CollectionPlaces(there.collection(name))
     mirrors = read_record(places.mirrors).mirrors
     absent = sorted(n for n, mirror in mirrors.items() if mirror.absent_s is not None)

@@ -31,7 +31,10 @@ class GitDied(GtfsError):
 
 
 class Sink:
-    """Takes what begins with "whole", refuses what begins with "bad" once `go` is set, and is the PackSource, too."""
+    """Takes what begins with "whole", refuses what begins with "bad" once `go` is set, and is the PackSource, too.
+
+    It looks at what begins with "slow" until then.
+    """
 
     def __init__(self, root: Path) -> None:
         self.directory = root / "incoming"
@@ -52,8 +55,9 @@ class Sink:
         data = path.read_bytes()  # noqa: ASYNC240
         if self.failures:
             raise self.failures.pop(0)
-        if data.startswith(b"bad"):
+        if data.startswith((b"bad", b"slow")):
             await self.go.wait()
+        if data.startswith(b"bad"):
             path.rename(self.quarantine)  # noqa: ASYNC240
             raise CorruptPack("bad", 0)
         return Judged(oid) if data.startswith(b"whole") else None
@@ -182,6 +186,27 @@ async def test_what_only_stands_in_the_way_of_a_pack_goes_at_the_start(
     await intake.resume_task()
     assert os.listdir(sink.directory) == ([] if is_gone else [os.fsdecode(NAME)])
     assert file.queued is (data == b"whole")
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize(("stage", "before", "after"), [("remote", b"", b"a part"), ("unpacked", b"slow", b"whole")])
+async def test_what_is_written_while_a_void_file_is_to_go_stays(
+    sink: Sink, files: IncomingFiles, intake: Handover, stage: str, before: bytes, after: bytes
+) -> None:
+    sink.stage, sink.go = stage, trio.Event()
+    file = await left(files, NAME, before)
+    check = trio.Lock() if before else file.check_lock  # as another check, or an unlink, has it
+    async with trio.open_nursery() as nursery, check:
+        nursery.start_soon(intake.remove_if_void, file)
+        await trio.testing.wait_all_tasks_blocked()
+        handle = await files.contents.open(file, writing=True, truncate=True)
+        await files.contents.write(handle, 0, after)
+        if before:
+            sink.failures = [GitDied("git was killed")]  # so that it is not queued, and is tried again
+        nursery.start_soon(intake.release, handle)
+        await trio.testing.wait_all_tasks_blocked()
+        sink.go.set()
+    assert files.get(NAME) is file and files.path(file).read_bytes() == after
 
 
 async def test_who_writes_costs_those_nothing_that_wait_for_their_parents(

@@ -57,11 +57,12 @@ def test_who_looks_whether_it_is_held_is_in_nobodys_way(tmp_path: Path, monkeypa
 
 def test_who_reads_for_long_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOOKS_S", 0.0)
-    (tmp_path / "lock").touch()
+    (tmp_path / "lock").write_text("4194304 node\n")  # of whoever wrote there before
     reader = Lock(tmp_path / "lock")
     reader.acquire_shared()
-    with pytest.raises(Busy), Lock(tmp_path / "lock"):
-        pass
+    with pytest.raises(Busy, match="in use by another process; it cannot write there") as refused:
+        Lock(tmp_path / "lock").acquire()
+    assert (refused.value.pid, refused.value.is_node) == (0, False)
     reader.release()
     with Lock(tmp_path / "lock"), pytest.raises(Busy):
         reader.acquire_shared()
