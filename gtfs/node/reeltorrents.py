@@ -133,7 +133,7 @@ class ReelTorrents:
         except (SwarmError, OSError):  # it is tried again, and those behind it enter all the same
             pass
         except GtfsError as e:  # of this one's metadata, which are as they are
-            log.error("reel %s is not in the swarm: %s", row.name, e)
+            self.not_taken.note_wrong(row.name, e)
 
     async def _put(self, session: Session, row: ReelRow) -> Torrent:
         try:
