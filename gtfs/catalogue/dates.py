@@ -18,7 +18,7 @@ _DATE: Final = re.compile(rb"^Date: ([^\r\n]+)", re.MULTILINE)
 
 
 class PublishDates:
-    """Remembers what it read: a version never changes."""
+    """Remembers what it read: a version never changes. Any thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -26,14 +26,10 @@ class PublishDates:
 
     def of(self, versions: Iterable[int]) -> dict[int, int]:
         """Seconds since 1970 by version, ascending; one that cannot be read is missing."""
-        wanted = sorted(versions)
-        for version in wanted:
-            if version not in self._dates:
-                date_s = self._read(version)
-                if date_s is not None:
-                    self._dates[version] = date_s
-        self._dates = {version: self._dates[version] for version in wanted if version in self._dates}
-        return dict(self._dates)
+        wanted, known = sorted(versions), self._dates  # which another thread replaces meanwhile, and nobody changes
+        found = {version: known[version] if version in known else self._read(version) for version in wanted}
+        self._dates = dates = {version: date_s for version, date_s in found.items() if date_s is not None}
+        return dict(dates)
 
     def _read(self, version: int) -> int | None:
         try:

@@ -134,7 +134,8 @@ def _judge_all(
             slots.release()
 
     for number in range(len(every)):
-        slots.acquire(timeout=_STUCK_S)  # who hangs keeps a slot, so another takes its place
+        if not slots.acquire(timeout=_STUCK_S):  # all hang, and keep their slots: as many others take their places
+            slots.release(_AT_ONCE - 1)
         # The program does not wait for them as it ends.
         threads.append(threading.Thread(target=judge, args=(number,), daemon=True))
         threads[-1].start()

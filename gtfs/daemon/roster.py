@@ -102,6 +102,7 @@ class RosterMember:
     nursery: trio.Nursery | None = None  # of what runs with it
     trouble: GtfsError | OSError | None = None
     tries: int = 0
+    ends: int = 0  # how often it ran and ended of late: other failures, over since, are no reason to wait
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     tried: trio.Event = field(default_factory=trio.Event)  # it runs, or was found not to
@@ -212,7 +213,9 @@ class Roster:
 
         Returns when those that leave have ended, or do not: then what is to run in their place begins once they have.
         """
-        by_name = {repository.name: repository for repository in with_forks(wanted)}
+        with trio.CancelScope(shield=True):  # who hangs up leaves nothing as it was
+            found = await trio.to_thread.run_sync(with_forks, list(wanted))
+        by_name = {repository.name: repository for repository in found}
         # Of those that were to leave already, whoever wanted it may have hung up.
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted or m.scope.cancel_called]
         for member in leaving:
@@ -334,7 +337,7 @@ class Roster:
                 await nursery.start(node.run_task)
                 nursery.start_soon(watch_inbox_task, node.state, node.options)
                 member.node, member.nursery = node, nursery
-                member.trouble, member.progress = None, "running"
+                member.trouble, member.tries, member.progress = None, member.ends, "running"
                 began_s = trio.current_time()
                 member.again = trio.Event()
                 self._said.is_over(name)
@@ -344,8 +347,9 @@ class Roster:
                 finally:  # nothing begins any more
                     member.node = member.nursery = None
                     if trio.current_time() - began_s >= LONGEST_S:  # else what ends it again and again takes all time
-                        member.tries = 0
+                        member.tries = member.ends = 0
                         self._faults.is_over(name)
+                    member.ends += 1
 
     async def _open(self, wanted: WantedRepository, stack: AsyncExitStack) -> Node:
         given, trust = await trio.to_thread.run_sync(self.read_options, wanted.options)  # names of hosts are looked up

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +173,10 @@ class Service:
         await trio.sleep(now.rest_s)
         if self._followers.get(name) is follower:  # else it was tried meanwhile
             await self._follow(self.configuration.collections, follower)
-            await self._fill()
+            try:
+                await self._fill()
+            except Exception as error:  # noqa: BLE001  as in its run, which is by now another one
+                self._said.fault(what, error)
 
     def _follower_of(self, settings: FollowSettings | PublishSettings) -> _Follower:
         roster = self._roster
@@ -198,7 +201,7 @@ class Service:
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""
         async with self._one:
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
 
     def _candidates(self) -> Iterator[WantedRepository]:
         """Who comes first counts, where two want one name or one directory."""
@@ -207,12 +210,14 @@ class Service:
         for follower in self._followers.values():
             yield from follower.wanted()
 
-    def _choose(self) -> list[WantedRepository]:
+    async def _choose(self) -> list[WantedRepository]:
+        candidates = list(self._candidates())
+        with trio.CancelScope(shield=True):
+            found = await trio.to_thread.run_sync(_real_places, candidates)
         names: dict[str, WantedRepository] = {}
         directories: dict[Path, WantedRepository] = {}
         self._left_out = {}
-        for wanted in self._candidates():
-            directory = real_path(wanted.directory)
+        for wanted, directory in zip(candidates, found, strict=True):
             other = names.get(wanted.name) or directories.get(directory)
             if other is not None:
                 what = f"{wanted.name} of {wanted.origin} does not run"
@@ -251,9 +256,9 @@ class Service:
         options = texts_in(request, "options")
         wanted = await trio.to_thread.run_sync(self._new, request["source"], request.get("name"), tuple(options))
         async with self._one:
-            self._check_new(wanted)
+            await trio.to_thread.run_sync(_check_new, wanted, list(self._candidates()))
             await trio.to_thread.run_sync(self._added.add, wanted)
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
             member = self._find(wanted.name)
             assert member is not None
         await member.tried.wait()
@@ -294,20 +299,13 @@ class Service:
             options = ("prefetch", *options)
         return WantedRepository(name, found.text, found.repository, options, ORIGIN)
 
-    def _check_new(self, wanted: WantedRepository) -> None:
-        for other in self._candidates():
-            if other.name == wanted.name:
-                raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
-            if real_path(other.directory) == real_path(wanted.directory):
-                raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")
-
     def _find(self, name: str | None) -> RosterMember | None:
         return next((member for member in self._roster.members() if member.wanted.name == name), None)
 
     async def _take_out(self, name: str) -> None:
         async with self._one:
             await trio.to_thread.run_sync(self._added.remove, name)
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
 
     async def _asked_remove(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         name = request["name"]
@@ -322,3 +320,17 @@ class Service:
             )
         await self._take_out(name)
         return {"name": name, "directory": str(wanted.directory)}
+
+
+def _real_places(wanted: Iterable[WantedRepository]) -> list[Path]:
+    """Where their directories are behind all links; blocking."""
+    return [real_path(one.directory) for one in wanted]
+
+
+def _check_new(wanted: WantedRepository, others: Iterable[WantedRepository]) -> None:
+    """Whether it can be one more; blocking. Raises `NotAdded`."""
+    for other in others:
+        if other.name == wanted.name:
+            raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
+        if real_path(other.directory) == real_path(wanted.directory):
+            raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")

@@ -112,10 +112,13 @@ class Follower:
     async def join(self) -> None:
         """Put all reels into the swarm, unless tables are missing: then `bring_tables` does, after what is here.
 
-        There a reel asks for its end at once.
+        There a reel asks for its end at once. What the disk fails is put into it later.
         """
         if not self.lacks_tables():
-            await self._reel_torrents.update()
+            try:
+                await self._reel_torrents.update()
+            except OSError as error:  # all others are in it, and a node runs with these
+                self._reel_torrents.not_taken.note_some(error)
 
     async def bring_tables(
         self, deadline_s: float, listed: Callable[[], None] = lambda: None

@@ -40,9 +40,14 @@ class NotTaken:
         self._said.warn(_SOME, error)
         self._any.set()
 
+    def note_wrong(self, name: ReelName, error: object) -> None:
+        """It never can be as it is listed now, which is told once, too."""
+        self._said.warn(f"reel {name} is not in the swarm", error)
+
     def is_in(self, name: ReelName) -> None:
         """It is."""
         self._said.is_over(f"reel {name} is not in the swarm yet")
+        self._said.is_over(f"reel {name} is not in the swarm")
 
     async def run_task(self, again: Callable[[], Awaitable[None]]) -> None:
         """Call ``again`` a while after some were left out, for ever, later each time; it notes those that still are."""

@@ -87,8 +87,8 @@ class ReelTorrents:
     async def update(self) -> None:
         """Put every reel that the index knows, and the swarm does not have yet, into it; drop superseded ones.
 
-        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. What
-        it does not take just now is tried again by `run_task`. Raises OSError, once all others are in it.
+        Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. What it does not
+        take just now, or the disk fails, is tried again by `run_task`. Raises OSError, where nothing can be written.
         """
         async with self._one:
             await self._update()
@@ -120,31 +120,25 @@ class ReelTorrents:
                 await self._leave(row)
             if self._options.meet is not None:
                 self._session.doors.open(self._options.meet, trackers_of(self._state), self._state.layout.root)
-            failed: OSError | None = None
             for row in sorted(self._state.index.reels.all(), key=lambda row: row.id not in taken):
                 scope.shield = row.id in taken
                 if row.id in gone or (self._options.only_wanted and not row.is_whole and not self.is_wanted(row)):
                     continue
                 if self._is_out(row) and not self.evictions.is_leaving(row.infohash):
-                    try:
-                        await self._enter(self._session, row)
-                    except OSError as error:  # those behind it enter all the same
-                        failed = failed or error
-            if failed is not None:
-                raise failed
+                    await self._enter(self._session, row)
 
     async def _enter(self, session: Session, row: ReelRow) -> None:
         try:
             await self._put(session, row)
-        except SwarmError:  # it is tried again
+        except (SwarmError, OSError):  # it is tried again, and those behind it enter all the same
             pass
         except GtfsError as e:  # of this one's metadata, which are as they are
-            log.error("reel %s is not in the swarm: %s", row.name, e)
+            self.not_taken.note_wrong(row.name, e)
 
     async def _put(self, session: Session, row: ReelRow) -> Torrent:
         try:
             torrent = self._torrents[row.id] = await session.add(self.spec(row))
-        except SwarmError as e:
+        except (SwarmError, OSError) as e:
             self.not_taken.note(row.name, e)
             raise
         self.not_taken.is_in(row.name)

@@ -35,12 +35,13 @@ class JoinedIndex:
         self._repository = repository
         self._path = repository.objects / "pack" / "multi-pack-index"
         self._alone: int | None = None  # not counted yet
+        self._is_there = False  # as of the last count or try
 
     def came(self, packs: int) -> None:
         """So many packs were put into the repository; without an index of all of them it only is slower."""
         if packs:
-            is_known = self._alone is not None and self._path.exists()  # whoever repacks takes it away
-            self._alone = (self._alone or 0) + packs if is_known else self._count_alone()
+            is_gone = self._is_there and not self._path.exists()  # whoever repacks takes it away
+            self._alone = self._count_alone() if self._alone is None or is_gone else self._alone + packs
         if self._alone is None or self._alone < _MOST_ALONE:
             return
         if self._repository.layout.repacking.exists():  # it takes the index away, and both need memory
@@ -55,12 +56,14 @@ class JoinedIndex:
                 raise GitFailed(command, done.returncode, done.stderr)
         except (GitFailed, OSError) as e:
             log.info("git's packs stay without one index: %s", e)
+        self._is_there = self._path.exists()
 
     def _count_alone(self) -> int:
         """How many packs are not in the index that is there: earlier runs, too, have left some."""
         written_ns = 0
         with contextlib.suppress(FileNotFoundError):
             written_ns = self._path.stat().st_mtime_ns
+        self._is_there = written_ns > 0
         alone = 0
         for index in self._path.parent.glob("*.idx"):
             with contextlib.suppress(FileNotFoundError):

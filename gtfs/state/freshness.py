@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gtfs.catalogue.freshness import LONGEST_S, Freshness, accept_freshness
+from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
 from gtfs.state.config import BadConfig
 from gtfs.state.firsttrust import NotFollowing
@@ -57,6 +58,17 @@ def _drop_early(state: State, now_s: int) -> None:
     """Forget a statement whose date has not come: the clock was ahead as it was taken, and no mirror takes it."""
     if state.fresh is not None and state.fresh.date_s > now_s + FUTURE_S:
         state.fresh = None
+
+
+class HeldAnother(GtfsError):
+    """Another catalogue came while the freshness of the one before was signed."""
+
+    fault = Blame.BUSY
+
+    def __init__(self, said: int, held: int) -> None:
+        super().__init__(
+            f"version {held} is held since: what was signed is about {said}, and is not kept; run gtfs refresh again"
+        )
 
 
 @dataclass(frozen=True)
@@ -107,9 +119,14 @@ def draw_freshness(state: State, days: int = DAYS, key: Fingerprint | None = Non
 
 
 def keep_freshness(state: State, drawn: FreshnessDraft, document: bytes) -> Refreshed:
-    """Keep what was signed, by the rules that mirrors apply, before anybody is told; raises as `take_freshness`."""
+    """Keep what was signed, by the rules that mirrors apply, before anybody is told.
+
+    Raises `HeldAnother`, and as `take_freshness`.
+    """
+    if state.held is not None and state.held.digest != drawn.said.digest:
+        raise HeldAnother(drawn.said.version, state.held.catalogue.version)
     is_new = take_freshness(state, document)
-    return Refreshed(drawn.said.version, drawn.said.valid_until_s, is_new)
+    return Refreshed(drawn.said.version, state.good_until_s() or drawn.said.valid_until_s, is_new)
 
 
 def refresh(state: State, days: int = DAYS, key: Fingerprint | None = None) -> Refreshed:

@@ -29,8 +29,8 @@ async def prepare(torrent: Torrent, hashes: tuple[bytes, ...] | None, disk: trio
         try:
             await _prepare(torrent, hashes, disk)
         except (SwarmError, OSError) as error:
-            if torrent.failure is not None:
-                raise
+            if torrent.failure is not None:  # its own: the disk may fail as it is taken out
+                raise torrent.failure from error
             if not said:
                 log.warning("%s: %s; it is tried again", torrent.spec.file_name, error)
             said = True

@@ -44,7 +44,7 @@ class Probe:
                 self.has_info.set()
             case alerts.ResumeReady() | alerts.ResumeFailed():
                 self.link.answer("resume", event)
-            case alerts.Removed():
+            case alerts.Removed() if self.link.handle is not None:  # else of a torrent before it
                 self.left.set()
 
     def end_waits(self, reason: GtfsError) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -115,6 +116,20 @@ def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None
     (joined(repository) / "x").unlink()
     joined(repository).rmdir()
     assert repository.git("cat-file", "-t", oid) == b"blob\n"
+
+
+def test_what_could_not_be_written_is_tried_again_when_as_many_more_came(
+    repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock_of(repository).touch()
+    index = JoinedIndex(repository)
+    tried = []
+    with caplog.at_level(logging.INFO, joinedindex.__name__):
+        for number in range(7):
+            add_pack(repository, b"%d" % number)
+            index.came(1)
+            tried.append(len(caplog.records))
+    assert tried == [0, 0, 1, 1, 1, 2, 2]
 
 
 def lock_of(repository: Repository) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -429,17 +430,28 @@ async def test_a_reel_that_was_taken_out_is_back_though_the_disk_fails_what_come
 
 
 @pytest.mark.trio
-async def test_a_disk_that_fails_one_reel_keeps_no_other_out_of_the_swarm_and_is_told(mirrored: Mirror) -> None:
-    async def fail() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.warns
+async def test_a_disk_that_fails_one_reel_keeps_neither_another_out_of_the_swarm_nor_a_sync_from_its_end(
+    mirrored: Mirror, caplog: pytest.LogCaptureFixture
+) -> None:
+    row, error = mirrored.row(0), OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    mirrored.swarm.happens["add", mirrored.row(0).infohash] = fail
-    with pytest.raises(OSError, match="No space left"):
-        await mirrored.reel_torrents.update()
+    async def fail() -> None:
+        mirrored.swarm.happens["add", row.infohash] = fail
+        raise error
+
+    await mirrored.sync()
+    for each in mirrored.state.index.reels.all():
+        await mirrored.reel_torrents._leave(each)
+    mirrored.swarm.happens["add", row.infohash] = fail
+    assert (await mirrored.sync()).missing == {}
     assert len(mirrored.reel_torrents.torrents()) == len(mirrored.state.index.reels.all()) - 1
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
+        f"reel {row.name} is not in the swarm yet: {error}"
+    ]
+    del mirrored.swarm.happens["add", row.infohash]
     await mirrored.reel_torrents.update()
     assert len(mirrored.reel_torrents.torrents()) == len(mirrored.state.index.reels.all())
-    await mirrored.sync()
 
 
 @pytest.mark.trio
@@ -452,5 +464,7 @@ async def test_a_disk_that_fails_a_reel_as_a_node_begins_is_tried_again(
 
     with State(mirror) as state, monkeypatch.context() as patch:
         patch.setattr(ReelTorrents, "update", fail)
-        async with open_node(state, NodeOptions(offline=True)) as node:
+        async with open_node(state, NodeOptions(offline=True)) as node, trio.open_nursery() as nursery:
             assert node.news.wanted.number
+            await nursery.start(node.run_task)  # though the disk fails still
+            nursery.cancel_scope.cancel()

@@ -20,7 +20,7 @@ from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import Repository
 from gtfs.state import attest
 from gtfs.state.attest import AttestationDraft, attest_if_due, make_attester
-from gtfs.state.freshness import FreshnessDraft
+from gtfs.state.freshness import FreshnessDraft, HeldAnother, draw_freshness, keep_freshness
 from gtfs.state.state import State
 from gtfs.trust.sign import Signer
 
@@ -97,6 +97,23 @@ def test_while_somebody_types_a_passphrase_for_a_freshness_statement_others_writ
         state.config.set("validdays", "1")
         publisher.publish(state)
         trio.run(main, state)
+
+
+def test_who_signs_the_freshness_of_a_catalogue_while_the_next_one_comes_is_told_to_do_it_again(
+    tmp_path: Path, keys: Keys
+) -> None:
+    publisher = Publisher(tmp_path)
+    with State(publisher.repository) as state:
+        state.config.set("freshnesskey", keys["carol"])
+        state.config.set("validdays", "1")
+        publisher.publish(state)
+        drawn = draw_freshness(state, 60)
+        assert isinstance(drawn, FreshnessDraft)
+        document = drawn.sign()
+        publisher.publish(state)
+        with pytest.raises(HeldAnother, match=r"version 2 is held since: .* run gtfs refresh again$"):
+            keep_freshness(state, drawn, document)
+        assert state.fresh is None
 
 
 def test_what_an_attester_says_by_itself_asks_nobody_for_a_passphrase(

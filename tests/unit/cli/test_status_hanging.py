@@ -35,6 +35,26 @@ def test_one_whose_disk_does_not_answer_hides_no_other(monkeypatch: pytest.Monke
     ]
 
 
+def test_many_that_hang_are_waited_for_a_few_times_and_not_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, waited = threading.Event(), []
+
+    class Slots(threading.Semaphore):
+        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+            has_one = super().acquire(blocking, timeout)
+            waited.append(not has_one)
+            return has_one
+
+    monkeypatch.setattr(threading, "Semaphore", Slots)
+    monkeypatch.setattr(status, "_judge", lambda *_: answers.wait())
+    monkeypatch.setattr(status, "_STUCK_S", 0.1)
+    try:
+        judged = status._judge_all([Path(f"/srv/{n}") for n in range(3 * status._AT_ONCE)], Thresholds())
+    finally:
+        answers.set()
+    assert {one.standing for one in judged} == {"unreachable"}
+    assert sum(waited) == 2
+
+
 def test_a_fault_as_one_is_judged_is_told_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
     def judge(*_: object) -> None:
         raise KeyError("oid")

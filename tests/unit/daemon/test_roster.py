@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,10 @@ from waiting import WAIT_S
 from gtfs.collection.followed import FollowSettings
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon import roster as roster_module
+from gtfs.daemon import service as service_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
 from gtfs.daemon.conf import Configuration, OptionsCheck
+from gtfs.daemon.forks import with_forks
 from gtfs.daemon.overview import ANSWER_S, RosterOverview
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import (
@@ -39,6 +42,7 @@ from gtfs.daemon.roster import (
 from gtfs.daemon.service import NoSuchRepository, NotAdded, Service
 from gtfs.node.options import NodeOptions
 from gtfs.overview.health import RepositoryHealth, Thresholds
+from gtfs.repo.place import git_dir_at
 from gtfs.repo.repository import BadRepository
 from gtfs.state.lock import Busy
 from gtfs.state.trustgiven import TrustGiven
@@ -72,10 +76,24 @@ class Runs:
             self.log.append(f"-{name}")
 
 
+def look_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where things lie is seen at once: a clock that jumps waits for no thread."""
+    run_sync = trio.to_thread.run_sync
+
+    async def run(work: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        if work not in (with_forks, service_module._real_places):
+            return await run_sync(work, *args, **more)
+        await trio.lowlevel.checkpoint()
+        return work(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run)
+
+
 def with_roster(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, act: Callable[[Roster, trio.Nursery], Awaitable[None]], **more: Any
 ) -> None:
     monkeypatch.setattr(Roster, "_run", lambda roster, member: runs.run(roster, member))
+    look_here(monkeypatch)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -369,6 +387,7 @@ class RunsNodes:
 
         monkeypatch.setattr(Roster, "_open", open_)
         monkeypatch.setattr(roster_module, "watch_inbox_task", watch)
+        look_here(monkeypatch)
 
     def run(
         self, tmp_path: Path, act: Callable[[Service, Roster], Awaitable[None]], *repositories: WantedRepository
@@ -538,6 +557,29 @@ def test_one_that_a_fault_ends_again_and_again_is_tried_less_and_less_often_unle
     nodes.runs_s = 1.0
     nodes.run(tmp_path, act, wanted("a"))
     assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError] * 3  # the first, and after a long run
+
+
+def test_one_that_a_fault_ends_after_long_in_use_by_another_process_is_tried_as_soon_as_any(
+    nodes: RunsNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.sleep(LONGEST_S)
+        assert stages(roster) == {"a": "trouble"} and not nodes.opened
+        is_in_use.clear()
+        await trio.sleep(200)
+        first, second = nodes.opened[:2]
+        assert second - first - 100 == pytest.approx(FIRST_S, rel=0.21)
+
+    open_, is_in_use = Roster._open, [True]
+
+    async def open_once_free(roster: Roster, its: WantedRepository, stack: AsyncExitStack) -> Any:
+        if is_in_use:
+            raise Busy(Path("/srv/a.git/gtfs/lock"), 7, is_node=True)
+        return await open_(roster, its, stack)
+
+    monkeypatch.setattr(Roster, "_open", open_once_free)
+    nodes.runs_s = 100.0
+    nodes.run(tmp_path, act, wanted("a"))
 
 
 def test_a_node_whose_disk_hangs_hides_no_other_and_no_second_look_at_it_is_begun(
@@ -726,6 +768,30 @@ def test_of_two_that_want_one_directory_the_first_runs_and_the_other_is_named(
     with_service(tmp_path, monkeypatch, configuration, act)
 
 
+def test_nothing_that_runs_waits_for_a_look_at_where_directories_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def look(work: Callable[[Path], Path], path: Path) -> Path:
+        trio.from_thread.run(trio.lowlevel.checkpoint)  # the loop goes on meanwhile
+        seen.append(path)
+        return work(path)
+
+    monkeypatch.setattr(service_module, "real_path", partial(look, service_module.real_path))
+    monkeypatch.setattr("gtfs.daemon.forks.git_dir_at", partial(look, git_dir_at))
+
+    async def act(service: Service, roster: Roster) -> None:
+        await service.handlers()["add"]({"source": "https://example.org/new/"}, tell)
+        assert stages(roster) == {"a": "running", "new": "running"}
+        await service.handlers()["remove"]({"name": "new"}, tell)
+        assert stages(roster) == {"a": "running"}
+
+    monkeypatch.setitem(globals(), "look_here", lambda _: None)
+    with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), mirrors=tmp_path), act)
+    assert set(seen) == {wanted("a").directory, tmp_path / "new.git"}
+
+
 def test_what_is_added_runs_and_goes_again_and_what_is_configured_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -874,6 +940,34 @@ def test_a_fault_in_one_collection_ends_nothing_else_is_told_and_tried_again_les
 
     with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), collections=(followed,)), act)
     assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [KeyError]
+
+
+def test_a_fault_in_what_a_collection_wants_as_it_is_tried_again_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+
+    class Faulty(Follower):
+        async def run_task(self) -> None:
+            if len(log) == 1:
+                raise KeyError("first")
+            await super().run_task()
+
+        def wanted(self) -> list[WantedRepository]:
+            if len(log) == 2:
+                raise KeyError("then")
+            return []
+
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Faulty)
+    followed = FollowSettings("kernel", "list", tmp_path / "mirrors")
+
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.sleep(2 * FIRST_S)
+        assert log == ["reads list"] * 2 and stages(roster) == {"a": "running"}
+
+    with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), collections=(followed,)), act)
+    assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == ["'first'", "'then'"]
 
 
 def test_a_fault_in_one_collection_that_is_looked_at_again_hinders_no_other(

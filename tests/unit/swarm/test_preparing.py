@@ -84,6 +84,20 @@ def test_one_that_was_taken_out_meanwhile_is_asked_nothing_more() -> None:
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_a_disk_that_fails_one_that_was_taken_out_is_no_error_of_the_session() -> None:
+    asked: Any = Asked()
+    taken_out = SessionClosed("it was taken out")
+
+    async def fail() -> None:
+        asked.failure = taken_out
+        raise OSError("a failing disk")
+
+    asked.questions.learn_pieces = fail
+    with pytest.raises(SessionClosed) as found:
+        run(asked)
+    assert found.value is taken_out
+
+
 def test_metadata_of_another_file_are_for_ever() -> None:
     with pytest.raises(BadMetainfo):
         run(Asked(BadMetainfo("another size")))
