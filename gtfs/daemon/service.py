@@ -6,13 +6,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.collection.followed import FollowSettings
 from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, check_name
+from gtfs.counted import counted
 from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
 from gtfs.daemon.following import CollectionFollower
@@ -45,18 +47,6 @@ class NoSuchRepository(GtfsError):
     fault = Blame.USAGE
 
 
-class CollectionFault(NamedTuple):
-    """How a collection ended that nobody told to: why, and how many times in a row it did."""
-
-    text: str
-    times: int
-
-    @property
-    def rest_s(self) -> float:
-        """Before it is tried again."""
-        return min(FIRST_S * (1 << min(self.times - 1, 16)), LONGEST_S)
-
-
 class Service:
     """See the module. ``read`` reads gtfs.conf again; raises `BadSettings`, OSError."""
 
@@ -78,7 +68,8 @@ class Service:
         self._roster = roster
         self._nursery = nursery
         self._followers: dict[str, _Follower] = {}
-        self._faults: dict[str, CollectionFault] = {}  # the last one of each collection's name
+        self._faults: dict[str, str] = {}  # how the one of a name ended that nobody told to, the last time
+        self._rests: dict[str, Backoff] = {}
         roster.listed, roster.collections = self._listed, self.collections
         self._one = trio.Lock()
         self._following = trio.Lock()
@@ -123,7 +114,7 @@ class Service:
                 log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
         await self._fill()
         await self._roster.reread()
-        log.info("the configuration was read again: %d repositories", len(self._roster.members()))
+        log.info("the configuration was read again: %s", counted(len(self._roster.members()), "repository"))
 
     def _tell_troubles(self) -> None:
         for trouble in self.configuration.troubles:
@@ -161,15 +152,16 @@ class Service:
             await follower.run_task()
             return
         except Exception as error:  # noqa: BLE001  of one collection
-            what, before = f"collection {name} ended, and is tried again", self._faults.get(name)
-            if before is None or trio.current_time() - began_s >= LONGEST_S:
+            what = f"collection {name} ended, and is tried again"
+            rests = self._rests.setdefault(name, Backoff(FIRST_S, LONGEST_S))
+            if trio.current_time() - began_s >= LONGEST_S:
                 self._said.is_over(what)
-                before = CollectionFault("", 0)
-            now = self._faults[name] = CollectionFault(str(NodeFault(error)), before.times + 1)
+                rests.is_over()
+            self._faults[name] = str(NodeFault(error))
             self._said.fault(what, error)
         finally:
             follower.ended.set()
-        await trio.sleep(now.rest_s)
+        await trio.sleep(rests.next_s())
         if self._followers.get(name) is follower:  # else it was tried meanwhile
             await self._follow(self.configuration.collections, follower)
             await self._fill()
@@ -192,7 +184,7 @@ class Service:
 
     def _describe(self, follower: _Follower) -> dict[str, Any]:
         fault = self._faults.get(follower.settings.name) if follower.ended.is_set() else None
-        return follower.describe() | ({} if fault is None else {"stage": "trouble", "trouble": fault.text})
+        return follower.describe() | ({} if fault is None else {"stage": "trouble", "trouble": fault})
 
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""

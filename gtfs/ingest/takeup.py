@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt
 from gtfs.pack.limits import Limits
@@ -128,7 +129,8 @@ def take_up(
         work.tell(Step(len(made) + len(unmade), len(oids), packed_bytes))
     if unmade:
         oid, reason = next(iter(unmade.items()))
-        log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
+        packs = counted(len(unmade), "commit pack")
+        log.warning("%s cannot be made, %s first: %s", packs, oid.hex(), reason)
     return TakenUp(len(made), packed_bytes, unmade, made, looked_at)
 
 

@@ -177,11 +177,15 @@ def test_a_mirror_goes_on_by_itself_though_one_ref_is_held_back(mirror: Follow) 
     house.git(mirror.path, "update-ref", "refs/heads/local/mine", other)
     options = [*house.mirror_options(publisher), "poll=1"]
     b = house.mount(
-        mirror.feed, "b", *options, repository=mirror.path, expected=["refs stay where they are, refs/heads/local"]
+        mirror.feed,
+        "b",
+        *options,
+        repository=mirror.path,
+        expected=["refs? stays? .*, refs/heads/local"],
     )
     assert house.gtfs("sync", b.dir, code=4).err
     b.unmount()
-    b = house.mount(mirror.path, "b", *options, expected=["refs stay where they are, refs/heads/local"])
+    b = house.mount(mirror.path, "b", *options, expected=["refs? stays? .*, refs/heads/local"])
     new = house.commit(mirror.pub, "more", {"more": b"more\n"})
     house.gtfs("publish", mirror.pub)
     wait_for(lambda: house.refs(mirror.path)["refs/heads/main"] == new, f"followed; log:\n{b.text()}")

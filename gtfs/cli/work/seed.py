@@ -15,13 +15,14 @@ import trio
 from gtfs.cli.ask import wait_for_node
 from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
-from gtfs.cli.terminal import complain, counted, say, size_text
+from gtfs.cli.terminal import complain, say, size_text
 from gtfs.cli.work.configured import CHECK
 from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.added import AddedRepositories
+from gtfs.counted import counted
 from gtfs.daemon.conf import Configuration, read_configuration
 from gtfs.daemon.overview import RosterOverview
 from gtfs.daemon.places import Places
