@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gtfs.collection.wanted import WantedRepository
@@ -12,14 +12,16 @@ from gtfs.layout import Layout, fork_of
 from gtfs.repo.place import git_dir_at
 
 
-def with_forks(wanted: Iterable[WantedRepository]) -> Iterator[WantedRepository]:
-    """Each, and beside it what is offered from there (design.md §12), if anything was."""
+def find_forks(wanted: Iterable[WantedRepository]) -> list[WantedRepository]:
+    """What is offered from each of these, if anything is; blocking."""
+    found = []
     for one in wanted:
-        yield one
         try:
             fork = fork_of(git_dir_at(one.directory))
             is_published = fork.is_dir() and Layout.in_repository(fork).latest.exists()
         except (GtfsError, OSError):  # that is for whoever opens the repository
             continue
         if is_published:
-            yield replace(one, name=f"{one.name}/{fork.stem}", source=str(fork), directory=fork, repository=None)
+            name = f"{one.name}/{fork.stem}"
+            found.append(replace(one, name=name, source=str(fork), directory=fork, repository=None))
+    return found

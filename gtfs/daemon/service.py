@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class Service:
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""
         async with self._one:
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
 
     def _candidates(self) -> Iterator[WantedRepository]:
         """Who comes first counts, where two want one name or one directory."""
@@ -198,12 +198,18 @@ class Service:
         for follower in self._followers.values():
             yield from follower.wanted()
 
-    def _choose(self) -> list[WantedRepository]:
+    async def _real_paths(self, repositories: Iterable[WantedRepository]) -> list[Path]:
+        """Where each lies, behind all links if the disks answer."""
+        paths = [wanted.directory for wanted in repositories]
+        return await self._roster.looks.look(lambda: [real_path(path) for path in paths], paths)
+
+    async def _choose(self) -> list[WantedRepository]:
+        candidates = list(self._candidates())
         names: dict[str, WantedRepository] = {}
         directories: dict[Path, WantedRepository] = {}
+        places = await self._real_paths(candidates)
         self._left_out = {}
-        for wanted in self._candidates():
-            directory = real_path(wanted.directory)
+        for wanted, directory in zip(candidates, places, strict=True):
             other = names.get(wanted.name) or directories.get(directory)
             if other is not None:
                 what = f"{wanted.name} of {wanted.origin} does not run"
@@ -233,9 +239,9 @@ class Service:
         options = texts_in(request, "options")
         wanted = await trio.to_thread.run_sync(self._new, request["source"], request.get("name"), tuple(options))
         async with self._one:
-            self._check_new(wanted)
+            await self._check_new(wanted)
             await trio.to_thread.run_sync(self._added.add, wanted)
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
             member = self._find(wanted.name)
             assert member is not None
         await member.tried.wait()
@@ -276,11 +282,13 @@ class Service:
             options = ("prefetch", *options)
         return WantedRepository(name, found.text, found.repository, options, ORIGIN)
 
-    def _check_new(self, wanted: WantedRepository) -> None:
-        for other in self._candidates():
+    async def _check_new(self, wanted: WantedRepository) -> None:
+        others = list(self._candidates())
+        directory, *places = await self._real_paths([wanted, *others])
+        for other, place in zip(others, places, strict=True):
             if other.name == wanted.name:
                 raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
-            if real_path(other.directory) == real_path(wanted.directory):
+            if place == directory:
                 raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")
 
     def _find(self, name: str | None) -> RosterMember | None:
@@ -289,7 +297,7 @@ class Service:
     async def _take_out(self, name: str) -> None:
         async with self._one:
             await trio.to_thread.run_sync(self._added.remove, name)
-            await self._roster.want(self._choose())
+            await self._roster.want(await self._choose())
 
     async def _asked_remove(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         name = request["name"]

@@ -23,6 +23,7 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon import roster as roster_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
 from gtfs.daemon.conf import Configuration, OptionsCheck
+from gtfs.daemon.looks import LOOK_S
 from gtfs.daemon.overview import ANSWER_S, RosterOverview
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import (
@@ -72,6 +73,24 @@ class Runs:
             self.log.append(f"-{name}")
 
 
+def clock_that_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """One that jumps whenever nothing is to be done, but not as long as a thread is at work."""
+    clock, run, at_work = trio.testing.MockClock(autojump_threshold=0), trio.to_thread.run_sync, 0
+
+    async def run_sync(*given: Any, **more: Any) -> Any:
+        nonlocal at_work
+        at_work += 1
+        clock.autojump_threshold = math.inf
+        try:
+            return await run(*given, **more)
+        finally:
+            at_work -= 1
+            clock.autojump_threshold = math.inf if at_work else 0
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    return clock
+
+
 def with_roster(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, act: Callable[[Roster, trio.Nursery], Awaitable[None]], **more: Any
 ) -> None:
@@ -84,7 +103,7 @@ def with_roster(
             await act(roster, nursery)
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(main, clock=clock_that_waits_for_threads(monkeypatch))
 
 
 def stages(roster: Roster) -> dict[str, str]:
@@ -356,6 +375,7 @@ class RunsNodes:
         self.nodes: dict[str, FakeNode] = {}  # the last of each name
         self.opened: list[float] = []  # at what times
         self.runs_s = math.inf  # the next one
+        self.clock = clock_that_waits_for_threads(monkeypatch)
 
         async def open_(_roster: Roster, its: WantedRepository, stack: AsyncExitStack) -> FakeNode:
             self.log.append(f"opens {' '.join(its.options)}".strip())
@@ -388,7 +408,7 @@ class RunsNodes:
                     await act(service, roster)
                 nursery.cancel_scope.cancel()
 
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(main, clock=self.clock)
 
 
 @pytest.fixture
@@ -644,8 +664,53 @@ def test_no_more_than_a_few_are_opened_at_the_same_moment(monkeypatch: pytest.Mo
             await roster.wait_tried()
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(main, clock=clock_that_waits_for_threads(monkeypatch))
     assert max(opening) == roster_module.AT_ONCE
+
+
+# -- disks that do not answer ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["late", "never"])
+@pytest.mark.parametrize("look", ["forks.git_dir_at", "service.real_path"])
+def test_a_disk_that_does_not_answer_where_a_repository_lies_stops_nobody_and_takes_no_thread_of_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str, answers: bool
+) -> None:
+    may_answer = threading.Event()
+    asks = trio.Event()
+
+    def hangs(path: Path) -> Path:
+        if path.name == "hangs.git":
+            trio.from_thread.run_sync(asks.set)
+            assert may_answer.wait(WAIT_S)
+        return path
+
+    monkeypatch.setattr(f"gtfs.daemon.{look}", hangs)
+    configuration = Configuration(repositories=(wanted("good"),))
+
+    async def act(service: Service, roster: Roster) -> None:
+        service.configuration = Configuration(repositories=(wanted("good"), wanted("hangs")))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service._fill)
+            try:
+                with trio.fail_after(WAIT_S):
+                    await asks.wait()
+                assert stages(roster) == {"good": "running"}
+                assert not trio.to_thread.current_default_thread_limiter().borrowed_tokens
+                if answers:
+                    may_answer.set()
+                else:
+                    clock = trio.lowlevel.current_clock()
+                    assert isinstance(clock, trio.testing.MockClock)
+                    clock.jump(LOOK_S)
+            except BaseException:
+                may_answer.set()
+                raise
+        await roster.wait_tried()
+        assert stages(roster) == {"good": "running", "hangs": "running"}
+        may_answer.set()
+
+    with_service(tmp_path, monkeypatch, configuration, act)
 
 
 # -- what is added ------------------------------------------------------------------------------------------------
