@@ -246,7 +246,7 @@ def test_a_publisher_hears_first_which_refs_its_mirrors_will_hold_back(mirror: F
     house.git(mirror.pub, "update-ref", "refs/heads/main", "main~1")
     house.git(mirror.pub, "tag", "-f", "fresh", "main")
     mirror.publish()
-    assert "refs/heads/main first: mirrors hold them back" in mirror.said
+    assert "refs/heads/main first: mirrors hold that back" in mirror.said
     assert "refs/heads/main stays where it is" in mirror.sync(code=4).err
     mirror.end_seeding()
     house.gtfs("init", mirror.pub, "--policy", "** catalogue non-fast-forward", *mirror.init)
