@@ -13,6 +13,8 @@ History goes one way out and one way in; the folders are its stations, and each 
     feed.py       a feed as it is written: path, URL, gtfs:KEY
     nearness.py   how near to this machine an address or a host is
     events.py     what a node's log says by default, a line each
+    counted.py    numbers of things, as people say them
+    backoff.py    how long what failed rests before it is tried again
     bencode.py    bencoding, canonical both ways
     metainfo.py   .torrent files: piece length, pieces, infohash, and the check of one that came
     layout.py     every path of a repository's state directory

@@ -301,7 +301,8 @@ class Swarm:
         late_s = self.now_s - self.setting.latency_s
         spread = [first is not None and first <= late_s for first in self.first_s]
         company = Company({}, mirrors, spread, coming)
-        mirror.fetch.deal_nowait(company, self.now_s)
+        if (deal := mirror.fetch.due_deal(company, self.now_s)) is not None:
+            mirror.fetch.take_deal(deal())
         mirror.board.grade(mirror.fetch.grades(company, mirror.bytes, self.now_s))
         self.sort(mirror)
         if self.publisher.name in mirror.connections:

@@ -11,7 +11,8 @@ import click
 
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json, takes_options
-from gtfs.cli.terminal import complain, counted, say, say_json, show_rewound
+from gtfs.cli.terminal import complain, say, say_json, show_rewound
+from gtfs.counted import counted
 
 _SHOWN = 40  # repositories, of a collection that may have a hundred thousand
 

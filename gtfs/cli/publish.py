@@ -15,7 +15,8 @@ import click
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.loading import loading
 from gtfs.cli.shape import Command, Place, takes_json
-from gtfs.cli.terminal import INTERRUPTED, bar, complain, counted, note_faults, say, say_json, size_text
+from gtfs.cli.terminal import INTERRUPTED, bar, complain, note_faults, say, say_json, size_text
+from gtfs.counted import counted
 from gtfs.durable import replace_file
 from gtfs.errors import Blame
 from gtfs.feed import CHUNKS

@@ -18,7 +18,8 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place
-from gtfs.cli.terminal import counted, refusal_text, say, size_text
+from gtfs.cli.terminal import refusal_text, say, size_text
+from gtfs.counted import counted
 from gtfs.errors import GtfsError
 
 if TYPE_CHECKING:

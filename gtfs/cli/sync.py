@@ -19,13 +19,13 @@ from gtfs.cli.terminal import (
     Rate,
     bar,
     complain,
-    counted,
     note_faults,
     refusal_text,
     say,
     say_json,
     size_text,
 )
+from gtfs.counted import counted
 from gtfs.errors import Blame
 from gtfs.feed import LATEST
 from gtfs.mount.mountpoint import is_dead

@@ -34,12 +34,6 @@ class Show(Protocol):
     def __call__(self, done: float, total: float, words: str, now: str = ..., /) -> None: ...
 
 
-def counted(number: int, word: str) -> str:
-    """A number of things, as people say it; in ``word`` y at the end becomes ies."""
-    many = word[:-1] + "ies" if word.endswith("ry") else word + "s"
-    return f"{number} {word if number == 1 else many}"
-
-
 def size_text(count: int) -> str:
     """Bytes as people read them, in powers of 1024."""
     value = float(count)

@@ -10,7 +10,8 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
 from gtfs.cli.shape import Command, Place, takes_json
-from gtfs.cli.terminal import bar, complain, counted, say, say_json
+from gtfs.cli.terminal import bar, complain, say, say_json
+from gtfs.counted import counted
 from gtfs.errors import Blame
 from gtfs.repo.place import BadRepository
 

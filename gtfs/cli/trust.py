@@ -11,7 +11,8 @@ import click
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
 from gtfs.cli.shape import Place, Verbs, takes_dry_run, takes_json
-from gtfs.cli.terminal import complain, counted, refusal_text, say, say_json
+from gtfs.cli.terminal import complain, refusal_text, say, say_json
+from gtfs.counted import counted
 
 _SHOWN = 40  # keys, of a keyring that may have a thousand
 _FOUND = 1  # exit code of a check that found something, as of gtfs fsck

@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.collection.followed import FollowedCollection, FollowSettings, NotFollowed
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.listbell import ListBell
@@ -141,12 +142,11 @@ class CollectionFollower:
 
     async def _wait_opened(self) -> None:
         """Read it again until it can be: a disk may come late, and its mirrors are to run then."""
-        wait_s = _FIRST_S
+        rests = Backoff(_FIRST_S, _LONGEST_S)
         while self._collection is None:
             self._again = trio.Event()
-            with trio.move_on_after(wait_s):
+            with trio.move_on_after(rests.next_s()):
                 await self._again.wait()
-            wait_s = min(2 * wait_s, _LONGEST_S)
             await self.open()
 
     async def _take(self, feed: Feed, document: bytes) -> None:

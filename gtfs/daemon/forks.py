@@ -12,11 +12,10 @@ from gtfs.layout import Layout, fork_of
 from gtfs.repo.place import git_dir_at
 
 
-def with_forks(wanted: Iterable[WantedRepository]) -> list[WantedRepository]:
-    """Each, and beside it what is offered from there (design.md §12), if anything was; blocking."""
+def find_forks(wanted: Iterable[WantedRepository]) -> list[WantedRepository]:
+    """What is offered from each of these, if anything is; blocking."""
     found = []
     for one in wanted:
-        found.append(one)
         try:
             fork = fork_of(git_dir_at(one.directory))
             is_published = fork.is_dir() and Layout.in_repository(fork).latest.exists()

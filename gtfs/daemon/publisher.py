@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.collection.found import Lines
 from gtfs.collection.publisher import PROGRESS_S, PublishedCollection, publish_collection
 from gtfs.collection.site import PublishedSite, PublishSettings
 from gtfs.collection.wanted import WantedRepository
+from gtfs.counted import counted
 from gtfs.daemon.listbell import ListBell
 from gtfs.errors import GtfsError
 from gtfs.events import events
@@ -172,15 +174,15 @@ class CollectionPublisher:
 
     async def _publish_task(self) -> None:
         """Publish the list whenever it may have something else to say, and what is only progress once an hour."""
-        seen, rest_s, failures = -1, math.inf, 0
+        seen, rest_s, rests = -1, math.inf, Backoff(_FIRST_S, _LONGEST_S)
         while True:
             with trio.move_on_after(rest_s):
                 seen = await wait_quiet(self._news, seen, Gathering())
             if await self._publish():
-                rest_s, failures = PROGRESS_S, 0
+                rest_s = PROGRESS_S
+                rests.is_over()
             else:
-                rest_s = min(_FIRST_S * (1 << min(failures, 16)), _LONGEST_S)
-                failures += 1
+                rest_s = rests.next_s()
 
     async def _publish(self) -> bool:
         what = f"the list of collection {self.settings.name} is not published, and tried again"
@@ -191,9 +193,8 @@ class CollectionPublisher:
             return False
         self._is_over(what)
         if done.is_new:
-            events.info(
-                "collection %s: published version %d, %d repositories", self.settings.name, done.version, done.entries
-            )
+            entries = counted(done.entries, "repository")
+            events.info("collection %s: published version %d, %s", self.settings.name, done.version, entries)
         return True
 
     def _publish_now(self) -> PublishedCollection:

@@ -18,7 +18,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import trio
 
 from gtfs.collection.wanted import WantedRepository
-from gtfs.daemon.forks import with_forks
+from gtfs.daemon.forks import find_forks
+from gtfs.daemon.looks import Looks
 from gtfs.daemon.resting import Resting
 from gtfs.errors import Blame, GtfsError
 from gtfs.events import events
@@ -193,6 +194,8 @@ class Roster:
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
         self._starts = trio.CapacityLimiter(AT_ONCE)
+        self.looks = Looks()
+        self._forks: list[WantedRepository] = []  # that were offered from those that were wanted last
         self._one_ended = trio.Event()
         self.resting = Resting(self.nodes)
         self._said = SaidOnce(log)
@@ -213,9 +216,10 @@ class Roster:
 
         Returns when those that leave have ended, or do not: then what is to run in their place begins once they have.
         """
-        with trio.CancelScope(shield=True):  # who hangs up leaves nothing as it was
-            found = await trio.to_thread.run_sync(with_forks, list(wanted))
-        by_name = {repository.name: repository for repository in found}
+        by_name = {repository.name: repository for repository in wanted}
+        known = [fork for fork in self._forks if fork.name.rpartition("/")[0] in by_name]
+        self._forks = await self.looks.look(partial(find_forks, list(by_name.values())), known)
+        by_name = {fork.name: fork for fork in self._forks} | by_name
         # Of those that were to leave already, whoever wanted it may have hung up.
         leaving = [m for name, m in self._members.items() if by_name.get(name) != m.wanted or m.scope.cancel_called]
         for member in leaving:

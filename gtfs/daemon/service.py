@@ -6,13 +6,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.collection.followed import FollowSettings, NotFollowed
 from gtfs.collection.site import PublishSettings
 from gtfs.collection.wanted import BY_COLLECTION, WantedRepository, check_name
+from gtfs.counted import counted
 from gtfs.daemon.added import ORIGIN, AddedRepositories, default_name
 from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_directory, real_path
 from gtfs.daemon.following import CollectionFollower
@@ -45,18 +47,6 @@ class NoSuchRepository(GtfsError):
     fault = Blame.USAGE
 
 
-class CollectionFault(NamedTuple):
-    """How a collection ended that nobody told to: why, and how many times in a row it did."""
-
-    text: str
-    times: int
-
-    @property
-    def rest_s(self) -> float:
-        """Before it is tried again."""
-        return min(FIRST_S * (1 << min(self.times - 1, 16)), LONGEST_S)
-
-
 class Service:
     """See the module. ``read`` reads gtfs.conf again; raises `BadSettings`, OSError."""
 
@@ -78,7 +68,8 @@ class Service:
         self._roster = roster
         self._nursery = nursery
         self._followers: dict[str, _Follower] = {}
-        self._faults: dict[str, CollectionFault] = {}  # the last one of each collection's name
+        self._faults: dict[str, str] = {}  # how the one of a name ended that nobody told to, the last time
+        self._rests: dict[str, Backoff] = {}
         roster.listed, roster.collections = self._listed, self.collections
         self._one = trio.Lock()
         self._following = trio.Lock()
@@ -124,7 +115,7 @@ class Service:
                 log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
         await self._fill()
         await self._roster.reread()
-        log.info("the configuration was read again: %d repositories", len(self._roster.members()))
+        log.info("the configuration was read again: %s", counted(len(self._roster.members()), "repository"))
 
     def _tell_troubles(self) -> None:
         for trouble in self.configuration.troubles:
@@ -162,15 +153,16 @@ class Service:
             await follower.run_task()
             return
         except Exception as error:  # noqa: BLE001  of one collection
-            what, before = f"collection {name} ended, and is tried again", self._faults.get(name)
-            if before is None or trio.current_time() - began_s >= LONGEST_S:
+            what = f"collection {name} ended, and is tried again"
+            rests = self._rests.setdefault(name, Backoff(FIRST_S, LONGEST_S))
+            if trio.current_time() - began_s >= LONGEST_S:
                 self._said.is_over(what)
-                before = CollectionFault("", 0)
-            now = self._faults[name] = CollectionFault(str(NodeFault(error)), before.times + 1)
+                rests.is_over()
+            self._faults[name] = str(NodeFault(error))
             self._said.fault(what, error)
         finally:
             follower.ended.set()
-        await trio.sleep(now.rest_s)
+        await trio.sleep(rests.next_s())
         if self._followers.get(name) is follower:  # else it was tried meanwhile
             await self._follow(self.configuration.collections, follower)
             try:
@@ -196,7 +188,7 @@ class Service:
 
     def _describe(self, follower: _Follower) -> dict[str, Any]:
         fault = self._faults.get(follower.settings.name) if follower.ended.is_set() else None
-        return follower.describe() | ({} if fault is None else {"stage": "trouble", "trouble": fault.text})
+        return follower.describe() | ({} if fault is None else {"stage": "trouble", "trouble": fault})
 
     async def _fill(self) -> None:
         """Bring what is wanted now onto the roster."""
@@ -210,14 +202,18 @@ class Service:
         for follower in self._followers.values():
             yield from follower.wanted()
 
+    async def _real_paths(self, repositories: Iterable[WantedRepository]) -> list[Path]:
+        """Where each lies, behind all links if the disks answer."""
+        paths = [wanted.directory for wanted in repositories]
+        return await self._roster.looks.look(lambda: [real_path(path) for path in paths], paths)
+
     async def _choose(self) -> list[WantedRepository]:
         candidates = list(self._candidates())
-        with trio.CancelScope(shield=True):
-            found = await trio.to_thread.run_sync(_real_places, candidates)
         names: dict[str, WantedRepository] = {}
         directories: dict[Path, WantedRepository] = {}
+        places = await self._real_paths(candidates)
         self._left_out = {}
-        for wanted, directory in zip(candidates, found, strict=True):
+        for wanted, directory in zip(candidates, places, strict=True):
             other = names.get(wanted.name) or directories.get(directory)
             if other is not None:
                 what = f"{wanted.name} of {wanted.origin} does not run"
@@ -256,7 +252,7 @@ class Service:
         options = texts_in(request, "options")
         wanted = await trio.to_thread.run_sync(self._new, request["source"], request.get("name"), tuple(options))
         async with self._one:
-            await trio.to_thread.run_sync(_check_new, wanted, list(self._candidates()))
+            await self._check_new(wanted)
             await trio.to_thread.run_sync(self._added.add, wanted)
             await self._roster.want(await self._choose())
             member = self._find(wanted.name)
@@ -299,6 +295,15 @@ class Service:
             options = ("prefetch", *options)
         return WantedRepository(name, found.text, found.repository, options, ORIGIN)
 
+    async def _check_new(self, wanted: WantedRepository) -> None:
+        others = list(self._candidates())
+        directory, *places = await self._real_paths([wanted, *others])
+        for other, place in zip(others, places, strict=True):
+            if other.name == wanted.name:
+                raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
+            if place == directory:
+                raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")
+
     def _find(self, name: str | None) -> RosterMember | None:
         return next((member for member in self._roster.members() if member.wanted.name == name), None)
 
@@ -320,17 +325,3 @@ class Service:
             )
         await self._take_out(name)
         return {"name": name, "directory": str(wanted.directory)}
-
-
-def _real_places(wanted: Iterable[WantedRepository]) -> list[Path]:
-    """Where their directories are behind all links; blocking."""
-    return [real_path(one.directory) for one in wanted]
-
-
-def _check_new(wanted: WantedRepository, others: Iterable[WantedRepository]) -> None:
-    """Whether it can be one more; blocking. Raises `NotAdded`."""
-    for other in others:
-        if other.name == wanted.name:
-            raise NotAdded(f"{wanted.name} is the name of {other.source} of {other.origin}; give another, --name")
-        if real_path(other.directory) == real_path(wanted.directory):
-            raise NotAdded(f"{wanted.directory} is {other.name} of {other.origin} already")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from gtfs.counted import counted
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import Batch, Member
@@ -170,7 +171,7 @@ class Ingest:
                     batch.close()
                     assert before is not None
                     count, why = len(before.members), e.reason
-                    log.warning("git refused a batch of %d packs (%s); parts of it are tried", count, why)
+                    log.warning("git refused a batch of %s (%s); parts of it are tried", counted(count, "pack"), why)
                     self._recent.clear()
                     Halves(
                         lambda some: self._upcoming(some, views, searching),

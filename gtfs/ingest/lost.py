@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.reel.index import Index
 from gtfs.repo.repository import GitFailed, Repository
@@ -75,7 +76,8 @@ def find_lost(repository: Repository, index: Index) -> int:
         index.packs.set_stage([oid for oid, row in rows.items() if row.reel is None], "verified")
         index.meta.set(_PACKS, " ".join(packs))
     if lost:
-        log.warning("git has lost objects of %d packs, %s first; they are let in again", len(lost), lost[0].hex())
+        of_packs = counted(len(lost), "pack")
+        log.warning("git has lost objects of %s, %s first; they are let in again", of_packs, lost[0].hex())
     return len(lost)
 
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.ingest.foresight import NOT_LOOKED_AT, Foresight, LookedAt
 from gtfs.pack.limits import Limits
@@ -131,7 +132,8 @@ def take_up(
         work.tell(Step(len(made) + len(unmade), len(oids), packed_bytes))
     if unmade:
         oid, reason = next(iter(unmade.items()))
-        log.warning("%d commit packs cannot be made, %s first: %s", len(unmade), oid.hex(), reason)
+        packs = counted(len(unmade), "commit pack")
+        log.warning("%s cannot be made, %s first: %s", packs, oid.hex(), reason)
     if killed and not work.stop():  # whoever stops the work with Ctrl-C ends git, too
         raise GitFailed(["cat-file"], -killed[0].signal, b"over the pack of %s" % killed[0].oid.hex().encode())
     return TakenUp(len(made), packed_bytes, unmade, made, looked_at)

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
@@ -99,7 +100,7 @@ class Bell:
         self._listened: Torrent | None = None
         self._heard: int | None = None  # the last version
         self._said = SaidOnce(log)
-        self._rest_s = _REST_S
+        self._rests = Backoff(_REST_S, _LONGEST_S)
 
     def renew(self) -> None:
         """There may be another catalogue."""
@@ -149,7 +150,8 @@ class Bell:
             if own is not None and version > 1:
                 await self._ring(session, told, own[0])
             torrent = await self._enter(session, told, told.bell, None if own is None else own[1])
-            self._listened, self._rest_s = torrent, _REST_S
+            self._listened = torrent
+            self._rests.is_over()
             try:
                 async with contextlib.aclosing(hear(torrent, next_piece(version))) as pieces:
                     async for piece in pieces:
@@ -159,8 +161,7 @@ class Bell:
         except (GtfsError, OSError) as error:
             self._listened = None
             self._said.warn(f"news after version {version} come by asking alone", error)
-            await trio.sleep(self._rest_s)
-            self._rest_s = min(2 * self._rest_s, _LONGEST_S)
+            await trio.sleep(self._rests.next_s())
             self.renew()
         finally:
             self._listened = None

@@ -17,6 +17,7 @@ from typing import Final
 
 import trio
 
+from gtfs.counted import counted
 from gtfs.durable import replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import ReelName
@@ -133,7 +134,7 @@ class Cache:
             async with self._writing.turn():
                 freed += await self._evict(reel_id, pieces)
         if freed:
-            log.info("let go of %d bytes that others seed, of %d reels", freed, len(going))
+            log.info("let go of %d bytes that others seed, of %s", freed, counted(len(going), "reel"))
         return freed
 
     async def _shed(self, excess: int) -> int:

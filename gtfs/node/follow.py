@@ -13,6 +13,7 @@ from itertools import islice
 import trio
 
 from gtfs.catalogue.accept import Accepted, FirstTrust
+from gtfs.counted import counted
 from gtfs.errors import GtfsError
 from gtfs.events import events
 from gtfs.ids import ReelName
@@ -87,7 +88,8 @@ class Follower:
         events.info("%s: accepted catalogue %d of %s", self._state.repository.path, version, name)
         unusable = accepted.catalogue.unusable
         for name, reason in islice(unusable.items(), 1):
-            log.warning("%d reels of the catalogue cannot be had, %s first: %s", len(unusable), name, reason)
+            reels = counted(len(unusable), "reel")
+            log.warning("%s of the catalogue cannot be had, %s first: %s", reels, name, reason)
         too_low = self._limit_too_low(accepted)
         if too_low is not None:
             log.warning("%s", too_low)
@@ -277,7 +279,8 @@ class Follower:
             log.warning("what was withdrawn stays for now: %s", error)
             return
         if packs:
-            events.info("%s: %d packs were withdrawn; %s", self._state.repository.path, packs, PRUNE_GIT)
+            withdrawn = counted(packs, "pack was", "packs were")
+            events.info("%s: %s withdrawn; %s", self._state.repository.path, withdrawn, PRUNE_GIT)
             self._news.moved.grow()
         held = self._state.held
         if held is not None and held.catalogue.pruned is not None:
@@ -291,7 +294,9 @@ class Follower:
             await self.let_go()
         finally:  # they have moved, though whoever asked for it has hung up since
             if report.moved:
-                waiting = f", {len(report.held_back)} are held back" if report.held_back else ""
-                events.info("%s: %d refs moved%s", self._state.repository.path, report.moved, waiting)
+                held_back = counted(len(report.held_back), "is", "are")
+                waiting = f", {held_back} held back" if report.held_back else ""
+                moved = counted(report.moved, "ref")
+                events.info("%s: %s moved%s", self._state.repository.path, moved, waiting)
                 self._news.followed.grow()
         return report

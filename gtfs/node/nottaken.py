@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.errors import GtfsError
 from gtfs.ids import ReelName
 from gtfs.node.saidonce import SaidOnce
@@ -51,10 +52,10 @@ class NotTaken:
 
     async def run_task(self, again: Callable[[], Awaitable[None]]) -> None:
         """Call ``again`` a while after some were left out, for ever, later each time; it notes those that still are."""
-        rest_s = REST_S
+        rests = Backoff(REST_S, LONGEST_S)
         while True:
             await self._any.wait()
-            await trio.sleep(rest_s)
+            await trio.sleep(rests.next_s())
             self._any = trio.Event()
             try:
                 await again()
@@ -62,4 +63,5 @@ class NotTaken:
                 self.note_some(error)
             else:
                 self._said.is_over(_SOME)
-            rest_s = min(2 * rest_s, LONGEST_S) if self._any.is_set() else REST_S
+            if not self._any.is_set():
+                rests.is_over()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.node.saidonce import SaidOnce
 from gtfs.state.ringfollow import RingFollower
 from gtfs.state.state import State
@@ -50,12 +51,13 @@ class RingNews:
 
     async def watch_task(self) -> None:
         """Look for ever; less and less often while it fails."""
-        rest_s = _EVERY_S
+        rests = Backoff(_EVERY_S, _LONGEST_S)
         while True:
+            rest_s = rests.next_s()
             self._others = trio.Event()
             await self.look()
             is_followed = self._state.config.get("ringrepository") is not None
             with trio.move_on_after(rest_s if is_followed else _UNFOLLOWED_S) as rested:
                 await self._others.wait()
-            has_failed = self._follower.has_failed and rested.cancelled_caught
-            rest_s = min(2 * rest_s, _LONGEST_S) if has_failed else _EVERY_S
+            if not (self._follower.has_failed and rested.cancelled_caught):
+                rests.is_over()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
+from gtfs.counted import counted
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
@@ -195,7 +196,7 @@ class Round:
         finally:
             self._reel_torrents.evictions.unpin()
         for name, (count, first) in report.faults.kinds.items():
-            log.info("let in: %s: %d objects, %s first", name, count, first.hex())
+            log.info("let in: %s: %s, %s first", name, counted(count, "object"), first.hex())
         self._way_in.forget_others(self._listed)
         report.listed = len(self._listed) - sum(row.name in report.missing for row in self._listed)
 
@@ -353,7 +354,8 @@ def move_refs(state: State) -> RefReport:
         name = next(n for n, r in report.held_back.items() if r == reason)
         level = logging.INFO if name in report.late else logging.WARNING
         shown = name.decode("utf-8", "replace")
-        log.log(level, "%d refs stay where they are, %s first: %s", count, shown, reason)
+        stay = counted(count, "ref stays where it is", "refs stay where they are")
+        log.log(level, "%s, %s first: %s", stay, shown, reason)
     return report
 
 

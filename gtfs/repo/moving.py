@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.repo.repository import Repository, git_environment
 
@@ -98,7 +99,7 @@ def sweep_moving(repository: Repository) -> list[bytes]:
         for name, _ in found:
             (repository.path / os.fsdecode(name)).unlink(missing_ok=True)
         if found:
-            log.info("%d locks were left by a killed git, %s first; they are gone", len(found), found[0][0])
+            log.info("%s left by a killed git, %s first, gone now", counted(len(found), "lock"), found[0][0])
         os.ftruncate(fd, 0)
         return [name for name, _ in found]
     finally:

@@ -22,6 +22,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gtfs.counted import counted
 from gtfs.repo.joinedindex import joined
 from gtfs.repo.moving import LOCK
 from gtfs.repo.repository import GitFailed, Repository, git_environment
@@ -97,7 +98,8 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False, *, 
         sweep_repacking(repository)
     gone = [pack for pack in small if pack.stem.name not in stems]
     _remove(gone)
-    log.info("%d git packs of %d bytes became %d", len(small), sum(pack.size for pack in small), len(stems))
+    what = counted(len(small), "git pack")
+    log.info("%s of %d bytes became %d", what, sum(pack.size for pack in small), len(stems))
     return Repacked([pack.name for pack in gone], [f"{stem}.pack" for stem in stems])
 
 

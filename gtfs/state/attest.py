@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from gtfs.counted import counted
 from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId, PackDigest, parse_fingerprint
@@ -129,7 +130,7 @@ def keep_attestation(state: State, said: Attestation, document: bytes, key: byte
             state.attestations.take(document, expected)
         except AttestationRefused as error:
             log.info("this node's own attestation counts for nothing here: %s", error.reason)
-    log.info("attested %d refs of version %d of %s", len(said.refs), said.version, said.repository)
+    log.info("attested %s of version %d of %s", counted(len(said.refs), "ref"), said.version, said.repository)
     return said, True
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gtfs.catalogue.document import BadCatalogue, Catalogue
 from gtfs.catalogue.statement import SIGNERS
+from gtfs.counted import counted
 from gtfs.ids import Fingerprint, ObjectId, parse_fingerprint, parse_object_id
 from gtfs.ingest.quorum import short_of_attesters
 from gtfs.pack.limits import LIMITS, key_of, parse_size
@@ -344,9 +345,9 @@ def say_who_is_missing(policies: Sequence[Policy], keyring: Keyring | None) -> N
     """Lines whose refs no mirror with the keys of this node would ever move."""
     for policy, count in short_of_attesters(policies, keyring):
         log.warning(
-            "the ring here has %d of the %d attesters that %s waits for; mirrors need the keys, which no catalogue "
+            "the ring here has %d of the %s that %s waits for; mirrors need the keys, which no catalogue "
             "brings: gtfs trust REPO add FILE",
-            count, policy.quorum, policy.to_line(),
+            count, counted(policy.quorum, "attester"), policy.to_line(),
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from gtfs.catalogue.accept import Held
 from gtfs.catalogue.document import Catalogue, digest
 from gtfs.catalogue.store import CatalogueStore
+from gtfs.counted import counted
 from gtfs.durable import make_directory, replace_file
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, parse_object_id
@@ -69,7 +70,8 @@ def find_news(
     refs = add_kinds(repository, {n: o for n, o in moved.items() if o not in had and o.hex().encode() not in old})
     tags = list(dict.fromkeys(ref.oid for ref in refs if ref.kind == b"tag"))
     if len(tags) > _MOST:
-        log.warning("%d new tags at once, more than %d, are taken for an import: none is announced", len(tags), _MOST)
+        new = counted(len(tags), "new tag")
+        log.warning("%s at once, more than %d, are taken for an import: none is announced", new, _MOST)
         return []
     return tags
 

@@ -22,6 +22,7 @@ from gtfs.catalogue.accept import Held
 from gtfs.catalogue.cosign import Role
 from gtfs.catalogue.document import Catalogue, ReelEntry
 from gtfs.catalogue.issue import IssueSettings, keep, next_catalogue, says_the_same, sign_together
+from gtfs.counted import counted
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.faults import FaultCounts
@@ -349,10 +350,11 @@ def _say_what_goes_back(state: State, new: Catalogue, moved: Mapping[bytes, Obje
     """Mirrors hold these refs back; the publisher hears it first."""
     back = [] if state.held is None else moves_back(state.repository, state.held.catalogue.refs, moved, new.policy)
     if back:
+        one, many = "ref does not descend from where it stood", "refs do not descend from where they stood"
         log.warning(
-            "%d refs do not descend from where they stood, or are tags that moved, %s first: mirrors hold them back "
-            "unless a policy line says non-fast-forward (gtfs init --policy)",
-            len(back), back[0].decode("utf-8", "replace"),
+            "%s, or moved as a tag, %s first: mirrors hold that back unless a policy line says non-fast-forward "
+            "(gtfs init --policy)",
+            counted(len(back), one, many), back[0].decode("utf-8", "replace"),
         )  # fmt: skip
 
 
@@ -363,7 +365,7 @@ def _say_what_is_unsigned(state: State, new: Catalogue, moved: Mapping[bytes, Ob
     for name, reason in list(refused.items())[:_NAMED]:
         log.warning("mirrors with the keys of this node hold %s back: %s", name.decode("utf-8", "replace"), reason)
     if len(refused) > _NAMED:
-        log.warning("and %d more refs of the kind", len(refused) - _NAMED)
+        log.warning("and %s of the kind", counted(len(refused) - _NAMED, "more ref"))
 
 
 def _published(catalogue: Catalogue, is_new: bool, choice: _Choice, faults: FaultCounts) -> Published:

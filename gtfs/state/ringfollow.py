@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gtfs.counted import counted
 from gtfs.durable import replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint, ObjectId
@@ -229,7 +230,7 @@ def _freeze(state: State, source: RingSource, record: Followed, oid: ObjectId, r
         keys=frozenset(brought | kept),
     )
     _write(layout, record)
-    log.info("the ring was frozen from %s of %s: %d keys", oid.hex(), source.repository, len(keys))
+    log.info("the ring was frozen from %s of %s: %s", oid.hex(), source.repository, counted(len(keys), "key"))
     return record
 
 

@@ -210,7 +210,7 @@ class State:
     def _recover(self) -> OpenReelWriter:
         recovered = recover_open_reel(self.layout.open_reel, self.index, self.repository.fmt)
         if recovered.cut_bytes or recovered.dropped:
-            log.info("open reel: %d packs lost, %d bytes cut off", len(recovered.dropped), recovered.cut_bytes)
+            log.info("open reel: packs lost: %d, bytes cut off: %d", len(recovered.dropped), recovered.cut_bytes)
         if recovered.dropped:
             self.index.meta.set_taken_up(())  # they are to be found again
         return OpenReelWriter(self.layout.open_reel, self.repository.fmt)

@@ -26,6 +26,7 @@ from gtfs.catalogue.goback import refuse_set_aside
 from gtfs.catalogue.race import Race, nobody_signed_two, race_of
 from gtfs.catalogue.recovery import recover
 from gtfs.catalogue.refchunks import ChunksMissing
+from gtfs.counted import counted
 from gtfs.state.firsttrust import NotFollowing
 from gtfs.state.rewind import go_back
 from gtfs.state.state import State
@@ -112,6 +113,6 @@ def say_what_differs(new: Catalogue, beside: Sequence[Race], chunks: ChunkStore)
         names = [name for name, oid in refs.items() if new.refs.get(name) != oid]
         if names:
             log.warning(
-                "catalogue %d takes the place of another signer's %d too, which has %d refs elsewhere, %s first",
-                new.version, race.version, len(names), names[0].decode("utf-8", "replace"),
+                "catalogue %d takes the place of another signer's %d too, which has %s elsewhere, %s first",
+                new.version, race.version, counted(len(names), "ref"), names[0].decode("utf-8", "replace"),
             )  # fmt: skip

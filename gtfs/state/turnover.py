@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 
 from gtfs.catalogue.document import Catalogue
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.reel.compaction import ReelSize, adding_up, plan
 from gtfs.reel.index import ReelConflict, ReelRow
@@ -46,7 +47,7 @@ def compact(reel_files: ReelFiles, held: Catalogue) -> list[SealedReel | ReelRow
             found += run
             continue
         reel_files.index.reels.put(merged.name, merged.infohash, merged.size, merged.rows, 0, "complete")
-        log.info("%d reels are merged into %s, %d bytes", len(run), merged.name, merged.size)
+        log.info("%s merged into %s, %d bytes", counted(len(run), "reel"), merged.name, merged.size)
         found.append(merged)
     return found
 

@@ -25,6 +25,9 @@ ALERT_MASK: int = (
     | lt.alert_category.tracker
     | lt.alert_category.connect
 )
+_UNCHECKED = tuple(
+    getattr(lt.torrent_status, state) for state in ("checking_files", "checking_resume_data", "downloading_metadata")
+)
 _SAID_CHARACTERS = 1024  # of a tracker's words, which are kept for each torrent
 
 
@@ -171,9 +174,10 @@ class TorrentStatus(NamedTuple):
     ever_downloaded_bytes: int
     ever_uploaded_bytes: int
     held: bytes | None
+    is_checked: bool = True  # its file
 
     def counters(self) -> dict[str, int]:
-        """All but ``infohash`` and ``held``, by name."""
+        """These, by name."""
         return {
             "peers": self.peers,
             "downloaded_bytes": self.downloaded_bytes,
@@ -302,6 +306,7 @@ def _status(status: Any) -> TorrentStatus:
         status.all_time_download,
         status.all_time_upload,
         bytes(pieces) if pieces else None,
+        status.state not in _UNCHECKED,
     )
 
 

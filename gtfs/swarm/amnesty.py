@@ -21,6 +21,7 @@ from typing import Any
 import libtorrent as lt
 import trio
 
+from gtfs.counted import counted
 from gtfs.errors import GtfsError
 from gtfs.ids import InfoHash
 from gtfs.swarm.peers import connections
@@ -97,7 +98,7 @@ class Amnesty:
             if peer.address in addresses and peer.kind == "peer" and not peer.incoming
         ]
         if await self._forget(torrent, addresses):
-            log.info("%s: nothing came; %d banned peers may try again", torrent.spec.file_name, len(banned))
+            log.info("%s: nothing came; %s may try again", torrent.spec.file_name, counted(len(banned), "banned peer"))
             for address, port in dict.fromkeys((*banned, *neighbours)):
                 torrent.add_peer(address, port)
 

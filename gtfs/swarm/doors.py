@@ -47,6 +47,7 @@ def door_params(name: str, trackers: tuple[str, ...], options: SwarmOptions) -> 
 class _Door:
     whose: set[Path] = field(default_factory=set)
     handle: Any = None  # None until libtorrent has it
+    is_answered: bool = False
 
 
 class Doors:
@@ -76,10 +77,16 @@ class Doors:
     def takes(self, event: alerts.Added) -> bool:
         """Whether it is a door that libtorrent has taken, or refused: then it is noted."""
         door = self._doors.get(event.infohash)
+        if door is not None:
+            door.is_answered = True
         if door is not None and event.error is None:
             door.handle = event.handle
             self._end_unneeded(event.infohash, door)
         return door is not None
+
+    def awaited(self) -> set[InfoHash]:
+        """Those of which libtorrent has not said whether it takes them."""
+        return {infohash for infohash, door in self._doors.items() if not door.is_answered}
 
     def _end_unneeded(self, infohash: InfoHash, door: _Door) -> None:
         libtorrent = self._libtorrent()

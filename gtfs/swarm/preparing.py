@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from gtfs.backoff import Backoff
 from gtfs.swarm.pieces import SwarmError
 from gtfs.swarm.receiving import receive_metadata
 from gtfs.swarm.torrents import Torrent
@@ -24,7 +25,7 @@ async def prepare(torrent: Torrent, hashes: tuple[bytes, ...] | None, disk: trio
     What libtorrent or the disk did not do is tried again, and told once: only metadata of another file are for ever.
     Raises `BadMetainfo`, or what the torrent failed with.
     """
-    rest_s, said = REST_S, False
+    rests, said = Backoff(REST_S, LONGEST_S), False
     while True:
         try:
             await _prepare(torrent, hashes, disk)
@@ -35,8 +36,7 @@ async def prepare(torrent: Torrent, hashes: tuple[bytes, ...] | None, disk: trio
                 log.warning("%s: %s; it is tried again", torrent.spec.file_name, error)
             said = True
             torrent.tally.note(trouble=str(error))
-            await trio.sleep(rest_s)
-            rest_s = min(2 * rest_s, LONGEST_S)
+            await trio.sleep(rests.next_s())
             continue
         if said:
             torrent.tally.note(trouble=None)

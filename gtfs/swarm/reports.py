@@ -36,12 +36,16 @@ class Reports:
         self._reader = reader
         self._tally = tally
         self._trouble = trouble
+        self._may_lack_check = False  # alerts were lost before it was said that its file is checked
 
     def on_dropped(self) -> None:
         """Alerts were lost: ask again whatever is waited for, and which pieces are here."""
         self._link.ask_again()
         if self._milestones.is_ready():
             self._link.call("post_status", lt.status_flags_t.query_pieces)
+        elif not self._milestones.was_checked.is_set():
+            self._may_lack_check = True
+            self._link.call("post_status")
 
     def on_event(self, event: alerts.TorrentEvent) -> None:
         """Take note of one report."""
@@ -70,6 +74,8 @@ class Reports:
                 self._trouble.came(reason, is_ready=self._milestones.is_ready())
             case alerts.Added(handle=handle, error=None):
                 self._link.connect(handle)
+                if self._may_lack_check:
+                    self._link.call("post_status")
                 self._milestones.entered.set()
             case alerts.Added(error=error):
                 self._milestones.fail(SwarmError(f"{self._link.name}: {error}"))
@@ -94,6 +100,9 @@ class Reports:
 
     def _on_status(self, event: alerts.TorrentStatus) -> None:
         self._tally.count(event)
+        if self._may_lack_check and event.is_checked:
+            self._may_lack_check = False
+            self._milestones.was_checked.set()
         if event.held is not None:
             if len(event.held) == self._board.count and not self._reader.is_vouched:
                 self._board.replace(event.held)

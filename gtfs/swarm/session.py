@@ -24,14 +24,14 @@ from gtfs.swarm import alerts
 from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
+from gtfs.swarm.connecting import Connecting
 from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.doors import Doors
 from gtfs.swarm.groups import only_error
 from gtfs.swarm.link import ANSWER_S, Link, drop
 from gtfs.swarm.listening import Listener, ListenRefused
+from gtfs.swarm.lostanswers import LostAnswers
 from gtfs.swarm.membership import Membership
-from gtfs.swarm.nodelay import NoDelay
-from gtfs.swarm.peers import hang_up_on_liar
 from gtfs.swarm.pieces import SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.preparing import prepare
 from gtfs.swarm.probe import Probe, info_of_present, learn_info
@@ -53,7 +53,6 @@ TICK_S = 1.0
 TICKS_AT_REST = 30  # a daemon has tens of thousands of torrents that are whole
 SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
-NODELAY_REST = 10
 
 
 class Session:
@@ -76,14 +75,14 @@ class Session:
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
-        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, for nobody by now
-        self._deceived: list[Torrent] = []
-        self._connected: set[tuple[str, int]] = set()
-        self._connection_made = trio.Event()
+        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, some for nobody by now
+        self._connecting = Connecting()
         self.is_ending = False  # its maker is about to close it: nothing needs to be taken out before
         self._is_closed = False
         self._pump_scope = trio.CancelScope(shield=True)
         self._pump_ended = trio.Event()
+        given = self._unanswered, self._probes, self.doors
+        self._lost_answers = LostAnswers(*given, lambda: self._lt, self._dispatch_torrent)
         self._lt: Any = None
 
     # For the node
@@ -92,6 +91,11 @@ class Session:
     def port(self) -> int:
         """The port that peers reach us on, 0 behind a proxy; the DHT has the same one in UDP."""
         return self._listener.port
+
+    @property
+    def disk(self) -> trio.CapacityLimiter:
+        """Threads that read and write what belongs to its torrents."""
+        return self._disk
 
     def statistics(self) -> SwarmStatistics:
         """The counters as of the last second; `refresh` asks for those of this moment."""
@@ -187,6 +191,13 @@ class Session:
         peers = partial(self._addresses.everybody, self.options.peers)
         return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
 
+    async def save(self) -> None:
+        """Keep the resume data of whatever has changed, as is done now and then, and at the end."""
+        async with trio.open_nursery() as nursery:
+            for torrent in self.torrents():
+                if torrent.is_ready() and torrent.tally.needs_saving:
+                    nursery.start_soon(self._save, torrent)
+
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
@@ -195,12 +206,12 @@ class Session:
         plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self.options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
+        self._unanswered.add(torrent.spec.infohash)
         self._lt.async_add_torrent(plan.params)
-        # Shielded: half added, nobody would take it out again. libtorrent always answers.
+        # Shielded: half added, nobody would take it out again.
         with trio.move_on_after(ANSWER_S, shield=True) as scope:
             await torrent.milestones.entered.wait()
         if scope.cancelled_caught:
-            self._unanswered.add(torrent.spec.infohash)
             raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
         torrent.board.check()
         self._dialling.tell(torrent)
@@ -259,13 +270,11 @@ class Session:
                 self._listener.on_event(event)
             case alerts.FalseMetadata(infohash=infohash):
                 if infohash in self._torrents:
-                    self._deceived.append(self._torrents[infohash])
-                    self._connection_made.set()
+                    self._connecting.deceived(self._torrents[infohash])
             case alerts.PeerConnected(address=address, port=port, dialled=dialled):
-                self._connected.add((address, port))
+                self._connecting.made((address, port))
                 if dialled and not (port == self.port and is_ours(address)):
                     self._addresses.meet((address, port))
-                self._connection_made.set()
             case alerts.Counters():
                 self._counters = event
                 self._membership.on_nodes(event.dht_nodes)
@@ -278,6 +287,7 @@ class Session:
                 log.warning("libtorrent's alert queue overflowed; asking again")
                 for torrent in self._torrents.values():
                     torrent.reports.on_dropped()
+                self._lost_answers.look()
             case _:
                 self._dispatch_torrent(event)
 
@@ -291,19 +301,6 @@ class Session:
         elif isinstance(event, alerts.Added) and not self.doors.takes(event) and event.error is None:
             # Nobody's: it could never be added any more, where libtorrent took it later than who added it waited.
             drop(self._lt, event.handle)
-
-    async def _nodelay_task(self) -> None:
-        no_delay = NoDelay()
-        while True:
-            await self._connection_made.wait()
-            endpoints, self._connected = frozenset(self._connected), set()
-            self._connection_made = trio.Event()
-            started_s = trio.current_time()
-            await trio.to_thread.run_sync(no_delay.set, endpoints)
-            while self._deceived:
-                await hang_up_on_liar(self._deceived.pop())
-            # Each turn looks at every descriptor: when hundreds of peers come at once, few turns must do.
-            await trio.sleep(NODELAY_REST * (trio.current_time() - started_s))
 
     async def _tick_task(self) -> None:
         rounds = 0
@@ -335,8 +332,9 @@ class Session:
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         await self._listener.wait(self._lt, listen)
-        parts = self._addresses.look_up_task, self._shares.run_task, self.whole_peers.run_task
-        for task in (self._tick_task, self._save_task, self._nodelay_task, *parts):
+        tasks = [self._tick_task, self._save_task, self._addresses.look_up_task]
+        tasks += [part.run_task for part in (self._shares, self.whole_peers, self._connecting, self._lost_answers)]
+        for task in tasks:
             self._nursery.start_soon(task)
         self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.port)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import trio
 
@@ -43,6 +45,13 @@ def first_grades(mine: bytes, pieces: Collection[int]) -> dict[int, int]:
     """For `Board.grade`, as long as nobody else is known: a few that are most likely our own; ``mine`` are `scores`."""
     first = heapq.nlargest(AT_ONCE, pieces, key=lambda piece: score(mine, piece))
     return {**dict.fromkeys(pieces, UNWANTED), **dict.fromkeys(first, OWN_FIRST)}
+
+
+class Dealt(NamedTuple):
+    """What came of a deal: the scores of all that it was among, by peer id, and what each owns."""
+
+    scores: dict[bytes, bytes]
+    owners: Owners
 
 
 class Fetch:
@@ -78,32 +87,27 @@ class Fetch:
         """Whether it has only begun."""
         return self._began_s is None or now_s < self._began_s + SETTLE_S
 
-    async def deal(self, found: Company, now_s: float) -> None:
-        """See among whom the pieces are dealt out by now, in a thread where they have to be dealt anew."""
-        if self._is_to_deal(found, now_s):
-            self._take(*await trio.to_thread.run_sync(_dealt, *self._given()))
+    def due_deal(self, found: Company, now_s: float) -> Callable[[], Dealt] | None:
+        """See among whom the pieces are dealt out by now.
 
-    def deal_nowait(self, found: Company, now_s: float) -> None:
-        """The same here and now, however long it takes."""
-        if self._is_to_deal(found, now_s):
-            self._take(*_dealt(*self._given()))
-
-    def _is_to_deal(self, found: Company, now_s: float) -> bool:
+        Where they have to be dealt anew, how, for a thread, as it takes long: what comes of it `take_deal` is given.
+        """
         self._among = self._busy(found, now_s)
-        return bool(self._among) and self._missing >= LEAST and self._among != self._dealt_among
-
-    def _given(self) -> tuple[dict[bytes, bytes | None], bytes, int]:
+        if not self._among or self._missing < LEAST or self._among == self._dealt_among:
+            return None
         # No others: whoever comes with a new peer id each time would fill the memory.
         known = {peer_id: self._scores.get(peer_id) for peer_id in (self._me, *self._among)}
-        return known, self._me, self._board.count
+        return partial(_deal, known, self._me, self._board.count)
 
-    def _take(self, made: dict[bytes, bytes], owners: Owners) -> None:
-        self._scores, self._owners, self._dealt_among = made, owners, self._among
+    def take_deal(self, dealt: Dealt) -> None:
+        """The pieces are dealt anew."""
+        self._scores, self._owners = dealt
+        self._dealt_among = self._among
 
     def grades(self, found: Company, downloaded_bytes: int, now_s: float) -> dict[int, int]:
         """For `Board.grade`: the priorities of those pieces of the window that are not to have the usual one.
 
-        `deal` comes first, or `deal_nowait`.
+        `due_deal` comes first.
         """
         self._look(found, downloaded_bytes, now_s)
         self.needs_seeds = True
@@ -199,10 +203,10 @@ class Fetch:
         return self._scores[peer_id]
 
 
-def _dealt(known: Mapping[bytes, bytes | None], me: bytes, pieces: int) -> tuple[dict[bytes, bytes], Owners]:
+def _deal(known: Mapping[bytes, bytes | None], me: bytes, pieces: int) -> Dealt:
     """The scores of these peers, where they are not known, and what each owns. Takes long: in a thread."""
     made = {peer_id: theirs or scores(peer_id, pieces) for peer_id, theirs in known.items()}
-    return made, Owners(made[me], [theirs for peer_id, theirs in made.items() if peer_id != me], pieces)
+    return Dealt(made, Owners(made[me], [theirs for peer_id, theirs in made.items() if peer_id != me], pieces))
 
 
 class Shares:
@@ -240,7 +244,9 @@ class Shares:
 
     async def _share(self, torrent: Torrent, fetch: Fetch) -> None:
         found = await company(torrent)
-        await fetch.deal(found, trio.current_time())
+        deal = fetch.due_deal(found, trio.current_time())
+        if deal is not None:
+            fetch.take_deal(await trio.to_thread.run_sync(deal))
         if not torrent.is_fetching():
             return
         torrent.board.grade(fetch.grades(found, torrent.statistics().downloaded_bytes, trio.current_time()))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import trio
 
+from gtfs.counted import counted
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId, PackDigest
 from gtfs.ingest.batch import MAX_PACKS
@@ -90,7 +91,8 @@ class WrittenPacks:
     def left_text(self) -> str:
         """For the log of an end: what is still to be taken in."""
         left = self._left()
-        return f"; {left} written packs are kept in {self.directory} and taken in by the next node" if left else ""
+        kept = counted(left, "written pack is", "written packs are")
+        return f"; {kept} kept in {self.directory} and taken in by the next node" if left else ""
 
     def note_trouble(self, text: str | None) -> None:
         """See `mount.tree.IncomingSink`."""
@@ -159,7 +161,8 @@ class WrittenPacks:
                     outcome = await trio.to_thread.run_sync(self._let_in, self._in_hand)
             except (OSError, GtfsError) as e:
                 self.last_error = str(e)
-                log.error("%d written packs are kept in %s and tried again: %s", len(self._in_hand), self.directory, e)
+                kept = counted(len(self._in_hand), "written pack is", "written packs are")
+                log.error("%s kept in %s and tried again: %s", kept, self.directory, e)
                 self._queued = self._in_hand | self._queued
                 self._in_hand = {}
                 self._note_settled()

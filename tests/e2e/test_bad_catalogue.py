@@ -245,7 +245,7 @@ def test_a_reel_of_any_size_that_can_be_written_fails_alone(house: House, pub: P
     feed = house.root / "feed.asc"
     replace_file(feed, latest.read_bytes())
     a = house.mount(pub, "A")
-    expected = ["1 reels of the catalogue cannot be had"]
+    expected = ["1 reel of the catalogue cannot be had"]
     b = house.mount(feed, "B", *house.mirror_options(a), repository=house.root / "B.git", expected=expected)
     added = b""
     for size, rows, why in ((10**17, 1, "over the limit"), (10**18 - 1, 10**9 - 1, "over"), (200, 9999, "cannot hold")):

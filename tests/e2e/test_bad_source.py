@@ -101,7 +101,7 @@ def test_a_shallow_clone_is_not_published_and_shows_what_it_can(house: House, fr
 
     whole = house.git(shallow, "rev-parse", "main")
     cut = (shallow / "shallow").read_text().split()
-    b = house.mount(shallow, "B", expected=["commit packs cannot be made"])
+    b = house.mount(shallow, "B", expected=["commit packs? cannot be made"])
     assert b.pack(whole).read_bytes()[:4] == b"PACK"
     assert not any(b.pack(oid).exists() for oid in cut)
     assert b.status()["unencodable"] == len(cut)

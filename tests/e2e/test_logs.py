@@ -50,14 +50,14 @@ def test_a_mirror_s_log_has_accepted_catalogues_moved_refs_and_what_was_refused(
     a = house.mount(pub, "A")
     b = house.mount_mirror(a, "B", "poll=1", "prefetch", expected=["refused"])
     wait_for(lambda: house.refs(b.repository) == house.refs(pub), "the mirror follows")
-    wait_for(lambda: any("refs moved" in line for line in events(b.log)), "it is said")
+    wait_for(lambda: any(re.search("refs? moved", line) for line in events(b.log)), "it is said")
     found = events(b.log)
     assert found[0].endswith(f"is mounted on {b.dir}")
-    moved = [line for line in found if "refs moved" in line]
-    assert len(moved) == 1 and re.fullmatch(rf"{b.repository}: \d+ refs moved", moved[0])
+    moved = [line for line in found if re.search("refs? moved", line)]
+    assert len(moved) == 1 and re.fullmatch(rf"{b.repository}: \d+ refs? moved", moved[0])
     house.commit(pub, "more", {"more": b"more\n"})
     house.gtfs("publish", pub)
-    wait_for(lambda: f"{b.repository}: 1 refs moved" in events(b.log), "the next move is said")
+    wait_for(lambda: f"{b.repository}: 1 ref moved" in events(b.log), "the next move is said")
     assert f"{b.repository}: accepted catalogue 2 of project" in events(b.log)
 
 
@@ -174,7 +174,7 @@ def test_umount_takes_in_what_was_written_before_it_unmounts(house: House, pub: 
 def test_umount_without_waiting_says_what_is_queued_and_loses_nothing(house: House, pub: Path) -> None:
     a = house.mount(pub, "A", "offline")
     other = house.empty()
-    b = house.mount(other, "B", "offline", expected=["written packs are kept", "not a git repository"])
+    b = house.mount(other, "B", "offline", expected=["written packs? (is|are) kept", "not a git repository"])
     # Nothing can be taken in while git's place for objects cannot be written to.
     objects, away = other / "objects", other / "objects.away"
     objects.rename(away)

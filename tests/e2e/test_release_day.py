@@ -234,11 +234,11 @@ def release_day(house: House, keys: dict[str, Key], main: Host, mirror: Host, de
         assert house.git(repository, "rev-parse", "HEAD") == third
 
     main.say("# A push that the policy refuses: git takes it at the publisher, and nobody follows.")
-    a.expected += ["1 refs do not descend from where they stood", "mirrors with the keys of this node hold"]
+    a.expected += ["1 ref does not descend from where it stood", "mirrors with the keys of this node hold"]
     b.expected += ["refused by policy: the commit is not signed"]
     ben.commit("note", "--no-gpg-sign")
     ben.git("push", "--quiet")
-    wait_for(lambda: "1 refs stay where they are" in b.text(), lambda: f"the mirror judged it; {b.text()}")
+    wait_for(lambda: "1 ref stays where it is" in b.text(), lambda: f"the mirror judged it; {b.text()}")
     held_back = "refs/heads/main: what it would move to"
     wait_for(lambda: held_back in house.gtfs("status", copy).out, "the status has looked, too")
     assert held_back in mirror.type("gtfs", "status", copy).out

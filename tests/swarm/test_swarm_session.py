@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import libtorrent as lt
 import pytest
 import trio
 import trio.testing
@@ -18,7 +19,8 @@ from ports import free_port
 from waiting import WAIT_S
 
 from gtfs.metainfo import BadMetainfo
-from gtfs.swarm import samereel
+from gtfs.node.nursery import open_flat_nursery
+from gtfs.swarm import alerts, samereel
 from gtfs.swarm import session as session_module
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
 from gtfs.swarm.session import ListenRefused, open_session
@@ -275,6 +277,59 @@ async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypat
             torrent = await session.add(reel)
             await torrent.wait_metadata(WAIT_S)
         assert torrent.failure is None and not torrent.milestones.left.is_set()
+
+
+class LosesAnswers:
+    """libtorrent's session, whose reports of some kinds are lost, so that it says that some were."""
+
+    def __init__(self, libtorrent: Any, lost: tuple[type, ...]) -> None:
+        self._libtorrent = libtorrent
+        self._lost = lost
+
+    def pop_alerts(self) -> list[Any]:
+        return [alert for alert in self._libtorrent.pop_alerts() if not isinstance(alert, self._lost)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._libtorrent, name)
+
+
+@pytest.mark.warns
+@pytest.mark.parametrize("lost", [(lt.add_torrent_alert,), (lt.add_torrent_alert, lt.torrent_checked_alert)])
+async def test_a_torrent_whose_answer_was_lost_is_looked_for_and_taken(reel, lost):
+    async with open_session(LOOPBACK) as session:
+        libtorrent = session._lt
+        session._lt = LosesAnswers(libtorrent, lost)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.add, reel)
+            with trio.fail_after(WAIT_S):
+                while not session._unanswered or not libtorrent.find_torrent(lt.sha1_hash(reel.infohash)).is_valid():
+                    await session.refresh()
+                for _ in range(2):  # what was lost has come by then
+                    await session.refresh()
+                session._lt = libtorrent
+                session._dispatch(alerts.AlertsDropped())
+                while session._unanswered:
+                    await session.refresh()
+        torrent = await session.add(reel)
+        await torrent.wait_metadata(WAIT_S)
+        assert torrent.failure is None
+
+
+@pytest.mark.warns
+async def test_a_torrent_whose_refusal_was_lost_can_be_added_again(reel):
+    async with open_session(LOOPBACK) as session:
+        libtorrent = session._lt
+        session._lt = TakesNone(libtorrent)
+        with pytest.raises(SwarmError, match="why was lost"), trio.fail_after(WAIT_S):
+            async with open_flat_nursery() as nursery:
+                nursery.start_soon(session.add, reel)
+                while not session._unanswered:
+                    await session.refresh()
+                session._dispatch(alerts.AlertsDropped())
+        session._lt = libtorrent
+        torrent = await session.add(reel)
+        await torrent.wait_metadata(WAIT_S)
+        assert torrent.failure is None
 
 
 async def test_who_adds_what_is_being_taken_out_gets_it_when_it_is_to_be_had_again(reel, tmp_path):

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "remote": BELOW_NODES | {"node", "collection", "daemon", "cli"},
 }
 FREE = {"errors", "events", "ids", "durable", "feed", "version", "bencode", "metainfo", "layout", "nearness"}
+FREE |= {"backoff", "counted"}
 
 LIVES_IN = {
     "pyfuse3": {"mount"},
@@ -199,6 +200,18 @@ def test_no_two_classes_of_the_house_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(HOUSE)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+COUNTED = "packs|reels|refs|tags|repositories|objects|keys|commits|files|locks|peers|offers|attesters"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_no_log_says_one_things(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in ("log", "events"):
+            for text in (each.value for each in ast.walk(node) if isinstance(each, ast.Constant)):
+                many = re.search(rf"%d ([a-z]+ )?({COUNTED})\b", str(text))
+                assert many is None, f"{text!r}: gtfs.counted says how many"
 
 
 # What a parameter or a field of this name is, wherever it stands; and nothing else bears these types' names.

@@ -8,7 +8,8 @@ from typing import Any
 
 from gtfs.catalogue.store import CatalogueStore
 from gtfs.cli.ask import repository_of_mount, wait_for_node
-from gtfs.cli.terminal import bar, complain, counted, say, say_json, size_text
+from gtfs.cli.terminal import bar, complain, say, say_json, size_text
+from gtfs.counted import counted
 from gtfs.reel.recover import Listed
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.compare import compare

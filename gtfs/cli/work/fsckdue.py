@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.cli.ask import ask, by_node_or_here, place_at
-from gtfs.cli.terminal import bar, complain, counted, os_error_text, say, say_json, size_text, stop_on_interrupt
+from gtfs.cli.terminal import bar, complain, os_error_text, say, say_json, size_text, stop_on_interrupt
 from gtfs.cli.work.configured import configured
+from gtfs.counted import counted
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.places import find_places
 from gtfs.errors import Blame, GtfsError

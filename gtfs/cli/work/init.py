@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gtfs.cli.ask import ask, by_node_or_here, foretell, place_at
-from gtfs.cli.terminal import counted, say, say_json
+from gtfs.cli.terminal import say, say_json
 from gtfs.cli.work.feed import keep_feed
 from gtfs.cli.work.seeded import have_seeded
+from gtfs.counted import counted
 from gtfs.repo.publishhook import install_hook, remove_hook
 from gtfs.repo.repository import Repository, open_repository
 from gtfs.state.attest import try_attester_key

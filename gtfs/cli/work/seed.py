@@ -15,14 +15,17 @@ import trio
 from gtfs.cli.ask import wait_for_node
 from gtfs.cli.nodeoptions import BadNodeOption, Said, check_process, parse
 from gtfs.cli.source import source_at
-from gtfs.cli.terminal import complain, counted, say, size_text
+from gtfs.cli.terminal import complain, say, size_text
 from gtfs.cli.work.configured import CHECK
+from gtfs.cli.work.ending import see_to_end
 from gtfs.cli.work.logs import open_log
 from gtfs.cli.work.running import may_ask, raise_file_limit
 from gtfs.cli.work.signals import end_signals, ends_with_terminal, rereads
 from gtfs.collection.wanted import WantedRepository
+from gtfs.counted import counted
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, read_configuration
+from gtfs.daemon.hungthreads import replace_hung_task
 from gtfs.daemon.overview import RosterOverview
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster, RosterMember
@@ -175,29 +178,46 @@ async def _seed(
     with trio.open_signal_receiver(signal.SIGHUP) as hangups, trio.open_signal_receiver(*end_signals()) as signals:
         async with open_flat_nursery() as outer:
             run: _Run | None = None
+            ended = trio.Event()
 
             async def end_task() -> None:
                 async for number in signals:
                     events.info("%s: ending", signal.Signals(number).name)
                     if run is not None:
                         run.session.is_ending = True
-                    if run is None or not run.is_ready:
-                        raise KeyboardInterrupt
+                    is_early = run is None or not run.is_ready
                     outer.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True):
+                        await see_to_end(ended, hanging, save)
+                    if is_early:
+                        raise KeyboardInterrupt
+                    return
+
+            def hanging() -> list[str]:
+                return [] if run is None else [member.wanted.name for member in run.roster.members()]
+
+            async def save() -> None:
+                if run is not None:
+                    await run.session.save()
 
             outer.start_soon(end_task)
             overview = ServedOverview(said.overview)  # before anything else: its port may be taken
-            async with (
-                open_session(said.node.swarm) as session,
-                open_shared(said.node.proxy) as shared,
-                open_flat_nursery() as nursery,
-            ):
-                roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
-                nursery.start_soon(roster.resting.run_task)
-                nursery.start_soon(overview.run_task, RosterOverview(roster, said.thresholds).judge, session)
-                run = _Run(roster, session, nursery, hangups, overview.url)
-                run.may_end = may_end
-                await body(run)
+            try:
+                async with (
+                    open_session(said.node.swarm) as session,
+                    open_shared(said.node.proxy) as shared,
+                    open_flat_nursery() as nursery,
+                ):
+                    roster = Roster(session, shared, nursery, read_options, goes_on=goes_on)
+                    nursery.start_soon(roster.resting.run_task)
+                    for threads in (trio.to_thread.current_default_thread_limiter(), session.disk):
+                        nursery.start_soon(replace_hung_task, threads)
+                    nursery.start_soon(overview.run_task, RosterOverview(roster, said.thresholds).judge, session)
+                    run = _Run(roster, session, nursery, hangups, overview.url)
+                    run.may_end = may_end
+                    await body(run)
+            finally:
+                ended.set()
 
 
 async def _seed_named(wanted: list[WantedRepository], logfile: Path | None, run: _Run) -> None:

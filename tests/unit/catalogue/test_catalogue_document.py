@@ -230,6 +230,13 @@ def test_a_reel_beyond_every_limit_is_unusable_and_the_others_are_not() -> None:
     assert not from_text(PLAIN.to_text().encode() + reel(1, 32 << 30) + reel(2, 140)).unusable
 
 
+def test_two_reels_of_one_name_or_of_one_infohash_are_no_catalogue() -> None:
+    one, other = reel(1), reel(2)
+    for second in (one[:66] + other[66:], other[:66] + one[66:]):
+        with pytest.raises(BadCatalogue, match="a reel is repeated"):
+            from_text(PLAIN.to_text().encode() + one + second)
+
+
 def test_reels_are_usable_up_to_a_number_and_a_total() -> None:
     many = from_text(PLAIN.to_text().encode() + b"".join(map(reel, range(1, 5001))))
     assert len(many.reels) == 4096 and len(many.unusable) == 904

@@ -25,7 +25,7 @@ from gtfs.daemon import roster as roster_module
 from gtfs.daemon import service as service_module
 from gtfs.daemon.added import AddedRepositories, BadList, default_name
 from gtfs.daemon.conf import Configuration, OptionsCheck
-from gtfs.daemon.forks import with_forks
+from gtfs.daemon.looks import LOOK_S
 from gtfs.daemon.overview import ANSWER_S, RosterOverview
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import (
@@ -76,24 +76,28 @@ class Runs:
             self.log.append(f"-{name}")
 
 
-def look_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where things lie is seen at once: a clock that jumps waits for no thread."""
-    run_sync = trio.to_thread.run_sync
+def clock_that_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """One that jumps whenever nothing is to be done, but not as long as a thread is at work."""
+    clock, run, at_work = trio.testing.MockClock(autojump_threshold=0), trio.to_thread.run_sync, 0
 
-    async def run(work: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        if work not in (with_forks, service_module._real_places):
-            return await run_sync(work, *args, **more)
-        await trio.lowlevel.checkpoint()
-        return work(*args)
+    async def run_sync(*given: Any, **more: Any) -> Any:
+        nonlocal at_work
+        at_work += 1
+        clock.autojump_threshold = math.inf
+        try:
+            return await run(*given, **more)
+        finally:
+            at_work -= 1
+            clock.autojump_threshold = math.inf if at_work else 0
 
-    monkeypatch.setattr(trio.to_thread, "run_sync", run)
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    return clock
 
 
 def with_roster(
     monkeypatch: pytest.MonkeyPatch, runs: Runs, act: Callable[[Roster, trio.Nursery], Awaitable[None]], **more: Any
 ) -> None:
     monkeypatch.setattr(Roster, "_run", lambda roster, member: runs.run(roster, member))
-    look_here(monkeypatch)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -102,7 +106,7 @@ def with_roster(
             await act(roster, nursery)
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(main, clock=clock_that_waits_for_threads(monkeypatch))
 
 
 def stages(roster: Roster) -> dict[str, str]:
@@ -374,6 +378,7 @@ class RunsNodes:
         self.nodes: dict[str, FakeNode] = {}  # the last of each name
         self.opened: list[float] = []  # at what times
         self.runs_s = math.inf  # the next one
+        self.clock = clock_that_waits_for_threads(monkeypatch)
 
         async def open_(_roster: Roster, its: WantedRepository, stack: AsyncExitStack) -> FakeNode:
             self.log.append(f"opens {' '.join(its.options)}".strip())
@@ -387,7 +392,6 @@ class RunsNodes:
 
         monkeypatch.setattr(Roster, "_open", open_)
         monkeypatch.setattr(roster_module, "watch_inbox_task", watch)
-        look_here(monkeypatch)
 
     def run(
         self, tmp_path: Path, act: Callable[[Service, Roster], Awaitable[None]], *repositories: WantedRepository
@@ -407,7 +411,7 @@ class RunsNodes:
                     await act(service, roster)
                 nursery.cancel_scope.cancel()
 
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(main, clock=self.clock)
 
 
 @pytest.fixture
@@ -686,8 +690,53 @@ def test_no_more_than_a_few_are_opened_at_the_same_moment(monkeypatch: pytest.Mo
             await roster.wait_tried()
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(main, clock=clock_that_waits_for_threads(monkeypatch))
     assert max(opening) == roster_module.AT_ONCE
+
+
+# -- disks that do not answer ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["late", "never"])
+@pytest.mark.parametrize("look", ["forks.git_dir_at", "service.real_path"])
+def test_a_disk_that_does_not_answer_where_a_repository_lies_stops_nobody_and_takes_no_thread_of_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str, answers: bool
+) -> None:
+    may_answer = threading.Event()
+    asks = trio.Event()
+
+    def hangs(path: Path) -> Path:
+        if path.name == "hangs.git":
+            trio.from_thread.run_sync(asks.set)
+            assert may_answer.wait(WAIT_S)
+        return path
+
+    monkeypatch.setattr(f"gtfs.daemon.{look}", hangs)
+    configuration = Configuration(repositories=(wanted("good"),))
+
+    async def act(service: Service, roster: Roster) -> None:
+        service.configuration = Configuration(repositories=(wanted("good"), wanted("hangs")))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service._fill)
+            try:
+                with trio.fail_after(WAIT_S):
+                    await asks.wait()
+                assert stages(roster) == {"good": "running"}
+                assert not trio.to_thread.current_default_thread_limiter().borrowed_tokens
+                if answers:
+                    may_answer.set()
+                else:
+                    clock = trio.lowlevel.current_clock()
+                    assert isinstance(clock, trio.testing.MockClock)
+                    clock.jump(LOOK_S)
+            except BaseException:
+                may_answer.set()
+                raise
+        await roster.wait_tried()
+        assert stages(roster) == {"good": "running", "hangs": "running"}
+        may_answer.set()
+
+    with_service(tmp_path, monkeypatch, configuration, act)
 
 
 # -- what is added ------------------------------------------------------------------------------------------------
@@ -787,7 +836,6 @@ def test_nothing_that_runs_waits_for_a_look_at_where_directories_lie(
         await service.handlers()["remove"]({"name": "new"}, tell)
         assert stages(roster) == {"a": "running"}
 
-    monkeypatch.setitem(globals(), "look_here", lambda _: None)
     with_service(tmp_path, monkeypatch, Configuration(repositories=(wanted("a"),), mirrors=tmp_path), act)
     assert set(seen) == {wanted("a").directory, tmp_path / "new.git"}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,7 @@ from gtfs.swarm.shares import (
     SLOW_S,
     TRICKLE_S,
     Fetch,
+    Shares,
 )
 
 PIECES = 100
@@ -124,7 +126,8 @@ class DealtFetch(Fetch):
     """One that deals each time, as `Shares` has it."""
 
     def grades(self, found, downloaded_bytes, now_s):
-        self.deal_nowait(found, now_s)
+        if (deal := self.due_deal(found, now_s)) is not None:
+            self.take_deal(deal())
         return super().grades(found, downloaded_bytes, now_s)
 
 
@@ -154,20 +157,33 @@ def test_our_own_come_first_and_those_of_others_wait_until_a_mirror_has_them(fet
     assert grades[3] == grades[4] == IN_WINDOW
 
 
-@pytest.mark.trio
-async def test_pieces_are_dealt_in_a_thread_once_for_the_same_mirrors(board, monkeypatch):
-    fetch, threads, deal = Fetch(ME, board), [], shares._dealt
+def test_pieces_are_dealt_once_for_the_same_mirrors(board):
+    fetch, deals = Fetch(ME, board), []
+    for now_s, mirrors in enumerate((2, 2, 2, 1)):
+        found = company(dict.fromkeys(OTHERS[:mirrors], 0))
+        if (deal := fetch.due_deal(found, now_s)) is not None:
+            deals.append(mirrors)
+            fetch.take_deal(deal())
+        assert fetch.grades(found, now_s, now_s)
+    assert deals == [2, 1]
 
-    def dealt(*given):
+
+@pytest.mark.trio
+async def test_pieces_are_dealt_in_a_thread(board, monkeypatch):
+    threads, deal = [], shares._deal
+
+    def deal_here(*given):
         threads.append(threading.current_thread())
         return deal(*given)
 
-    monkeypatch.setattr(shares, "_dealt", dealt)
-    for now_s, mirrors in enumerate((2, 2, 2, 1)):
-        found = company(dict.fromkeys(OTHERS[:mirrors], 0))
-        await fetch.deal(found, now_s)
-        assert fetch.grades(found, now_s, now_s)
-    assert len(threads) == 2 and threading.main_thread() not in threads
+    async def look(_torrent):
+        return company(dict.fromkeys(OTHERS[:2], 0))
+
+    monkeypatch.setattr(shares, "_deal", deal_here)
+    monkeypatch.setattr(shares, "company", look)
+    torrent = SimpleNamespace(board=board, is_fetching=lambda: False)
+    await Shares(ME, lambda: (), None)._share(torrent, Fetch(ME, board))
+    assert len(threads) == 1 and threading.main_thread() not in threads
 
 
 @given(st.integers(1, 20), st.integers(0, 200), st.integers(0, 2**32))
