@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Container, Iterator, Sequence
 
 from gtfs.catalogue.accept import Held
+from gtfs.counted import counted
 from gtfs.ids import ObjectId
 from gtfs.pack.account import Needs
 from gtfs.pack.format import CorruptPack
@@ -83,8 +84,8 @@ def take_back(state: State, wanted: Container[ObjectId]) -> bool:
             index.packs.move_to_open_reel(places, None)
         if damaged:
             log.warning(
-                "%s, of a catalogue that was set aside, is damaged: %d packs, that of %s first, are encoded again",
-                path, len(damaged), damaged[0].hex(),
+                "%s, of a catalogue that was set aside, is damaged; encoded again: %s, that of %s first",
+                path, counted(len(damaged), "pack"), damaged[0].hex(),
             )  # fmt: skip
             index.packs.drop(damaged)
             is_damaged = True

@@ -15,7 +15,7 @@ from gtfs.cli.nodeoptions import parse
 from gtfs.cli.work.running import may_ask, raise_file_limit, tell_wait
 from gtfs.feed import parse_feed
 from gtfs.node.node import open_node
-from gtfs.node.nursery import first_error
+from gtfs.node.nursery import first_error, open_flat_nursery
 from gtfs.node.opening import open_source
 from gtfs.node.options import NodeOptions
 from gtfs.repo.repository import open_repository
@@ -70,7 +70,8 @@ def run(text: str, place: Path, found: Source | None, words: Sequence[str], tell
             # Refs have moved; a node that runs on does this beside all else.
             await node.hooks.look()
             await node.event_hooks.look()
-            await node.upkeep.look(is_busy=True)
+            async with open_flat_nursery() as nursery:
+                await node.upkeep.look(nursery, is_busy=True)
             return done
 
     try:

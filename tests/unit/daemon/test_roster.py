@@ -654,7 +654,7 @@ def test_an_error_of_the_only_one_is_one_of_the_whole(monkeypatch: pytest.Monkey
 def test_one_that_hangs_as_it_reads_its_settings_again_hinders_no_other(
     nodes: RunsNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "gtfs")
 
     async def act(service: Service, roster: Roster) -> None:
         nodes.nodes["b"].turn.set()
