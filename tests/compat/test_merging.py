@@ -479,7 +479,7 @@ def test_what_a_damaged_reel_of_a_catalogue_that_was_set_aside_cannot_give_is_en
             whole = reel.read_bytes()
             reel.write_bytes(whole[:50] if how == "short" else whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
         publish_now(origin, Work(jobs=1))
-        assert f"{reel}, of a catalogue that was set aside, is damaged: 1 packs" in caplog.text
+        assert f"{reel}, of a catalogue that was set aside, is damaged; encoded again: 1 pack, that of" in caplog.text
         assert origin.held is not None and sum(row.rows for row in origin.held.catalogue.reels) == pub.count
         take_catalogue(state, origin.held)
         fetch(state, origin)
