@@ -108,10 +108,14 @@ def test_a_push_is_told_the_place_that_the_publisher_names_and_the_one_that_the_
 def test_a_hook_that_the_owner_has_stays(mirror: Follow) -> None:
     mirror.sync()
     hook = mirror.path / "hooks" / "update"
-    for script in (b"#!/bin/sh\nexit 0\n", b""):
+    made = hook.read_bytes()
+    for script in (b"#!/bin/sh\nexit 0\n", b"#\n"):
         hook.write_bytes(script)
         mirror.sync()
         assert hook.read_bytes() == script
+    hook.write_bytes(b"")  # nobody's: a power cut leaves that
+    mirror.sync()
+    assert hook.read_bytes() == made
     assert [p.name for p in hook.parent.iterdir()] == ["update"]
 
 
