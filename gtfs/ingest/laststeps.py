@@ -21,7 +21,7 @@ from gtfs.ingest.tips import hold
 from gtfs.pack.limits import Limits
 from gtfs.reel.index import Index, SeenPack, SignOff
 from gtfs.reel.openreel import OpenReelWriter
-from gtfs.repo.joinedindex import JoinedIndex
+from gtfs.repo.joinedindex import join_packs
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository
 from gtfs.repo.unpack import kept_marks, known_fsck_ids, release, unpack
@@ -64,7 +64,6 @@ class LastSteps:
         # In a clone it is git that makes refs: what they will reach stays marked until it has (design.md §12).
         self._keeps_marks = keeps_marks
         self._known: KnownObjects | None = None  # of `record`, which looks again in between
-        self._joined_index = JoinedIndex(repository)
         self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
 
     def close(self) -> None:
@@ -125,7 +124,8 @@ class LastSteps:
         if not self._keeps_marks:
             hold(self._repository, self._index, {m.oid: m.parents for m in members})
             release(there.marks)
-        self._joined_index.came(len(there.marks))
+        if there.marks:
+            join_packs(self._repository)
         vanished = self._vanished(batch)
         if vanished:
             self._index.packs.set_stage(vanished, "verified")

@@ -16,6 +16,7 @@ from gtfs.ingest.lost import rely_on_others
 from gtfs.node.nursery import cancelled, open_flat_nursery
 from gtfs.node.saidonce import SaidOnce
 from gtfs.reel.index import Index
+from gtfs.repo.joinedindex import join_packs
 from gtfs.repo.repository import Repository
 from gtfs.repo.upkeep import MANY_TIMES, Repacked, repack
 from gtfs.view.writing import Writing
@@ -50,7 +51,8 @@ class Upkeep:
                     await trio.sleep(AGAIN_S)
 
     async def look(self, nursery: trio.Nursery, *, is_busy: bool) -> bool:
-        """Repack as often as there is reason to, until something comes; False if that failed: logged, it harms nobody.
+        """Repack as often as there is reason to, until something comes, and give what is left one index if it is much;
+        False if that failed: logged, it harms nobody.
 
         Who ``is_busy``, or waited for, leaves more packs as they are: a first sync took half as long again with it.
         What became of packs is noted in ``nursery``: who writes just now may do so for minutes.
@@ -64,6 +66,7 @@ class Upkeep:
                 if repacked is not None:
                     nursery.start_soon(self._note, repacked)
                 is_more = repacked is not None and len(repacked.made) < len(repacked.gone)
+            await trio.to_thread.run_sync(join_packs, self._repository, limiter=self._threads)
         except (GtfsError, OSError) as e:
             self._said.warn(self._what, e)
             return False

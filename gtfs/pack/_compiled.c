@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * The inner loops of gtfs.pack.scan, gtfs.pack.decode and gtfs.ingest.checkobjects, compiled (see gtfs/pack/compiled.py).
+ * The inner loops of gtfs.pack.scan, gtfs.pack.decode, gtfs.ingest.checkobjects and gtfs.repo.multipackindex, compiled
+ * (see gtfs/pack/compiled.py).
  *
  * Nothing is refused here. Whatever is not plainly good, too large to take in one step, or over a limit makes a function
  * give None, and the Python beside it judges from the start: what is refused, why, and in which words stands there
@@ -957,6 +958,204 @@ compiled_look(PyObject *Py_UNUSED(module), PyObject *arguments)
     return found;
 }
 
+/* ---- one index over many packs ---- */
+
+#define FAR_OFFSET ((uint32_t)1 << 31) /* of a row: not an offset, but the place of one of 8 bytes */
+#define ROW_BYTES 8                    /* number of the pack, offset */
+
+/* Of one pack, its names that are still to come; none is before the one before it. */
+struct part {
+    const unsigned char *name, *end, *offset, *far;
+    Py_ssize_t fars;
+    uint64_t head; /* the first 8 bytes of `name`, which nearly always decide */
+    uint32_t number;
+};
+
+struct merge {
+    struct part *parts;
+    int *heap; /* places in `parts`, the least name first; of equal ones the part that stands first */
+    int left;  /* of `heap` */
+    size_t oid_bytes;
+    uint32_t fars_before;
+    unsigned char *names, *rows, *far; /* what is made, and how much: */
+    Py_ssize_t made, made_far;
+};
+
+static uint32_t
+read_32(const unsigned char *bytes)
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+static void
+write_32(unsigned char *bytes, uint32_t number)
+{
+    bytes[0] = (unsigned char)(number >> 24);
+    bytes[1] = (unsigned char)(number >> 16);
+    bytes[2] = (unsigned char)(number >> 8);
+    bytes[3] = (unsigned char)number;
+}
+
+static uint64_t
+head_of(const unsigned char *name)
+{
+    return (uint64_t)read_32(name) << 32 | read_32(name + 4);
+}
+
+static int
+is_before(const struct merge *m, int one, int other)
+{
+    const struct part *a = &m->parts[one], *b = &m->parts[other];
+    int order;
+
+    if (a->head != b->head)
+        return a->head < b->head;
+    order = memcmp(a->name, b->name, m->oid_bytes);
+    return order != 0 ? order < 0 : one < other;
+}
+
+static void
+sift_down(struct merge *m, int at)
+{
+    int moving = m->heap[at], child;
+
+    while ((child = 2 * at + 1) < m->left) {
+        if (child + 1 < m->left && is_before(m, m->heap[child + 1], m->heap[child]))
+            child++;
+        if (!is_before(m, m->heap[child], moving))
+            break;
+        m->heap[at] = m->heap[child];
+        at = child;
+    }
+    m->heap[at] = moving;
+}
+
+static enum verdict
+merge_parts(struct merge *m)
+{
+    int i;
+
+    for (i = m->left / 2 - 1; i >= 0; i--)
+        sift_down(m, i);
+    while (m->left > 0) {
+        struct part *p = &m->parts[m->heap[0]];
+        const unsigned char *name = p->name;
+        uint32_t offset = read_32(p->offset);
+
+        /* An object that several packs have is the first one's. */
+        if (m->made == 0 || memcmp(m->names + (size_t)(m->made - 1) * m->oid_bytes, name, m->oid_bytes) != 0) {
+            if (offset & FAR_OFFSET) {
+                if ((Py_ssize_t)(offset & ~FAR_OFFSET) >= p->fars || m->fars_before + m->made_far >= FAR_OFFSET)
+                    return LEFT;
+                memcpy(m->far + 8 * m->made_far, p->far + 8 * (size_t)(offset & ~FAR_OFFSET), 8);
+                offset = FAR_OFFSET | (uint32_t)(m->fars_before + m->made_far++);
+            }
+            memcpy(m->names + (size_t)m->made * m->oid_bytes, name, m->oid_bytes);
+            write_32(m->rows + ROW_BYTES * m->made, p->number);
+            write_32(m->rows + ROW_BYTES * m->made + 4, offset);
+            m->made++;
+        }
+        p->name += m->oid_bytes;
+        p->offset += 4;
+        if (p->name == p->end)
+            m->heap[0] = m->heap[--m->left];
+        else if (memcmp(name, p->name, m->oid_bytes) >= 0)
+            return LEFT;
+        else
+            p->head = head_of(p->name);
+        sift_down(m, 0);
+    }
+    return GOOD;
+}
+
+/* Take the parts, tuples of (number, names, offsets, far offsets), none of them empty; the rows and far offsets that
+ * they have together. */
+static enum verdict
+take_parts(struct merge *m, PyObject *parts, Py_ssize_t *rows, Py_ssize_t *fars)
+{
+    Py_ssize_t count = PyTuple_Size(parts), i;
+
+    for (i = 0; i < count; i++) {
+        struct part *p = &m->parts[i];
+        const char *names, *offsets, *far;
+        Py_ssize_t names_size, offsets_size, far_size, own;
+        unsigned int number;
+        PyObject *part = PyTuple_GetItem(parts, i);
+
+        if (!PyTuple_Check(part)) {
+            PyErr_SetString(PyExc_TypeError, "a part is no tuple");
+            return FAILED;
+        }
+        if (!PyArg_ParseTuple(part, "Iy#y#y#", &number, &names, &names_size, &offsets, &offsets_size, &far, &far_size))
+            return FAILED;
+        own = names_size / (Py_ssize_t)m->oid_bytes;
+        if (own == 0 || own * (Py_ssize_t)m->oid_bytes != names_size || offsets_size != 4 * own || far_size % 8)
+            return LEFT;
+        p->name = (const unsigned char *)names;
+        p->end = p->name + names_size;
+        p->offset = (const unsigned char *)offsets;
+        p->far = (const unsigned char *)far;
+        p->fars = far_size / 8;
+        p->head = head_of(p->name);
+        p->number = number;
+        m->heap[m->left++] = (int)i;
+        *rows += own;
+        *fars += far_size ? own : 0;
+    }
+    return GOOD;
+}
+
+static PyObject *
+compiled_merge(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    struct merge m = {0};
+    PyObject *parts, *found = NULL;
+    Py_ssize_t oid_bytes, count, rows = 0, fars = 0;
+    enum verdict verdict = FAILED;
+
+    if (!PyArg_ParseTuple(arguments, "O!nI", &PyTuple_Type, &parts, &oid_bytes, &m.fars_before))
+        return NULL;
+    if (oid_bytes != 20 && oid_bytes != 32) {
+        PyErr_SetString(PyExc_ValueError, "no length of an id");
+        return NULL;
+    }
+    m.oid_bytes = (size_t)oid_bytes;
+    count = PyTuple_Size(parts);
+    if (count > INT_MAX)
+        return Py_NewRef(Py_None);
+    m.parts = PyMem_Calloc((size_t)count + 1, sizeof *m.parts);
+    m.heap = PyMem_Calloc((size_t)count + 1, sizeof *m.heap);
+    if (m.parts != NULL && m.heap != NULL)
+        verdict = take_parts(&m, parts, &rows, &fars);
+    else
+        PyErr_NoMemory();
+    if (verdict == GOOD) {
+        m.names = PyMem_Malloc((size_t)rows * m.oid_bytes + 1);
+        m.rows = PyMem_Malloc((size_t)rows * ROW_BYTES + 1);
+        m.far = PyMem_Malloc((size_t)fars * 8 + 1);
+        if (m.names == NULL || m.rows == NULL || m.far == NULL) {
+            PyErr_NoMemory();
+            verdict = FAILED;
+        }
+    }
+    if (verdict == GOOD) {
+        PyThreadState *running = PyEval_SaveThread(); /* all that is read is bytes in tuples, which stay */
+
+        verdict = merge_parts(&m);
+        PyEval_RestoreThread(running);
+    }
+    if (verdict == GOOD)
+        found = Py_BuildValue("y#y#y#", m.names, m.made * oid_bytes, m.rows, m.made * ROW_BYTES, m.far, m.made_far * 8);
+    else if (verdict == LEFT)
+        found = Py_NewRef(Py_None);
+    PyMem_Free(m.parts);
+    PyMem_Free(m.heap);
+    PyMem_Free(m.names);
+    PyMem_Free(m.rows);
+    PyMem_Free(m.far);
+    return found;
+}
+
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
@@ -964,6 +1163,7 @@ static PyMethodDef methods[] = {
     {"apply", compiled_apply, METH_VARARGS, NULL},
     {"resolve", compiled_resolve, METH_VARARGS, NULL},
     {"look", compiled_look, METH_VARARGS, NULL},
+    {"merge", compiled_merge, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

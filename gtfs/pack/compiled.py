@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Four inner loops in C (_compiled.c), where gtfs was installed with a compiler at hand.
+"""Five inner loops in C (_compiled.c), where gtfs was installed with a compiler at hand.
 
 Each gives what the Python beside its caller gives, and None for all that is not plainly good, or where nothing was
 compiled; the caller then does the same in Python. So what is refused, and why, stands in Python alone. Any thread.
@@ -111,3 +111,28 @@ def look(
         return None
     found = _inner.look(tree, oid_bytes, min(component_bytes, _TOTAL_MAX), members, firsts)
     return None if found is None else TreeLook._make(found)
+
+
+class Part(NamedTuple):
+    """Some of what one pack's index says, in the order of names, gitformat-pack(5); at least one object."""
+
+    number: int
+    names: bytes
+    offsets: bytes  # 4 bytes each
+    far: bytes  # offsets of 8 bytes, to which those with the highest bit point
+
+
+class Merged(NamedTuple):
+    """All names of parts, each once."""
+
+    names: bytes
+    rows: bytes  # for each the number of its part and its offset there, of 4 bytes each
+    far: bytes  # as in a part
+
+
+def merge(parts: tuple[Part, ...], oid_bytes: int, far_before: int) -> Merged | None:
+    """What several parts have is the first one's; ``far_before`` far offsets were given before."""
+    if _inner is None:
+        return None
+    found = _inner.merge(parts, oid_bytes, far_before)
+    return None if found is None else Merged._make(found)

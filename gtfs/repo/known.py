@@ -9,14 +9,13 @@ before a new batch. One thread.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from gtfs.ids import ObjectId
-from gtfs.repo.packindex import PackIndex
+from gtfs.repo.packindex import PackIndex, names_in, usable_indexes
 from gtfs.repo.repository import Repository
 from gtfs.repo.sieve import Sieve
 
@@ -47,7 +46,7 @@ class KnownObjects:
         self._directories = list(self._repository.object_directories())
         any_gone = False
         while True:
-            found = {i: cruft for directory in self._directories for i, cruft in _usable_indexes(directory / "pack")}
+            found = {i: cruft for directory in self._directories for i, cruft in usable_indexes(directory / "pack")}
             gone = self._packs.keys() - found
             for index in gone:
                 self._packs.pop(index).close()
@@ -103,12 +102,13 @@ class KnownObjects:
             names = self._loose[oid[0]] = frozenset(self._list_loose(f"{oid[0]:02x}"))
         return oid[1:].hex() in names
 
-    def _packs_with(self, oid: ObjectId, candidates: Iterable[str]) -> Iterator[str]:
-        return (index for index in candidates if oid in self._packs[index])
+    def _packs_with(self, oid: ObjectId, candidates: dict[str, Any]) -> Iterator[str]:
+        """The newest first: what a commit needs of others, those shortly before it brought."""
+        return (index for index in reversed(candidates) if oid in self._packs[index])
 
     def _list_loose(self, fan: str) -> Iterator[str]:
         for directory in self._directories:
-            yield from _names_in(directory / fan)
+            yield from names_in(directory / fan)
 
     def __enter__(self) -> KnownObjects:
         return self
@@ -123,20 +123,3 @@ class KnownObjects:
         self._sieve = Sieve(0)
         while self._packs:
             self._packs.popitem()[1].close()
-
-
-def _usable_indexes(directory: Path) -> Iterator[tuple[str, bool]]:
-    """The indexes whose pack is there too, as git writes the pack first and takes the index away first; and whether
-    git gc will throw that away."""
-    names = _names_in(directory)
-    for name in names:
-        stem = name.removesuffix(".idx")
-        if stem != name and stem + ".pack" in names:
-            yield f"{directory}/{name}", stem + ".mtimes" in names
-
-
-def _names_in(directory: Path) -> set[str]:
-    try:
-        return {entry.name for entry in os.scandir(directory)}
-    except FileNotFoundError:
-        return set()

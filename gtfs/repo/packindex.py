@@ -10,8 +10,9 @@ import mmap
 import os
 import struct
 from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gtfs.ids import ObjectFormat, ObjectId
 from gtfs.repo.place import BadRepository
@@ -19,6 +20,10 @@ from gtfs.repo.place import BadRepository
 MAGIC_V2: Final = b"\377tOc\0\0\0\2"
 FANOUT: Final = 4 * 256
 _OFFSET_V1: Final = 4  # bytes of a pack offset before each name
+_CRC: Final = 4
+OFFSET: Final = 4
+FAR: Final = 1 << 31  # in an offset: the rest is the place of one of 8 bytes
+FAR_OFFSET: Final = 8
 _SMALL: Final = 1 << 16  # bytes; read and not mapped, as a map keeps a file descriptor and small packs are many
 
 
@@ -29,15 +34,42 @@ class BadIndex(BadRepository):
         super().__init__(f"{path} is no index of a pack that gtfs can read, or damaged: git index-pack makes it anew")
 
 
+class IndexRows(NamedTuple):
+    """Some of an index, in the order of names."""
+
+    names: bytes
+    offsets: bytes  # in the pack, 4 bytes each
+    far: bytes  # those of 8 bytes, to which offsets with the highest bit point
+
+
+def usable_indexes(directory: Path) -> Iterator[tuple[str, bool]]:
+    """The indexes whose pack is there too, as git writes the pack first and takes the index away first; and whether
+    git gc will throw that away."""
+    names = names_in(directory)
+    for name in names:
+        stem = name.removesuffix(".idx")
+        if stem != name and stem + ".pack" in names:
+            yield f"{directory}/{name}", stem + ".mtimes" in names
+
+
+def names_in(directory: Path) -> set[str]:
+    """Of files, none if it is not there."""
+    try:
+        return {entry.name for entry in os.scandir(directory)}
+    except FileNotFoundError:
+        return set()
+
+
 class PackIndex:
     """The names in an index; `close` lets go of the file. Raises `BadIndex`, OSError."""
 
     def __init__(self, path: Path, fmt: ObjectFormat) -> None:
+        self.path = path
         with path.open("rb") as file:
             is_small = os.fstat(file.fileno()).st_size <= _SMALL
             data = file.read() if is_small else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._data: bytes | mmap.mmap = data
-        is_v2 = data[: len(MAGIC_V2)] == MAGIC_V2
+        self.is_v2 = is_v2 = data[: len(MAGIC_V2)] == MAGIC_V2
         start = len(MAGIC_V2) if is_v2 else 0
         self._first = start + FANOUT + (0 if is_v2 else _OFFSET_V1)
         self._row = fmt.oid_bytes + (0 if is_v2 else _OFFSET_V1)
@@ -59,6 +91,31 @@ class PackIndex:
         low, high = self._fanout[oid[0]], self._fanout[oid[0] + 1]
         at = bisect_left(range(high), bytes(oid), low, key=self._name)
         return at < high and self._name(at) == oid
+
+    def count(self, first: int, last: int) -> int:
+        """How many objects it has whose first byte is one of these."""
+        return self._fanout[last + 1] - self._fanout[first]
+
+    @property
+    def far(self) -> tuple[int, int]:
+        """Of an index of version 2, where its far offsets begin and end in the file; raises `BadIndex`."""
+        start = self._first + len(self) * (self._row + _CRC + OFFSET)
+        end = len(self._data) - 2 * self._oid_bytes
+        if start > end or (end - start) % FAR_OFFSET:
+            raise BadIndex(self.path)
+        return start, end
+
+    def rows(self, first: int, last: int) -> IndexRows:
+        """Of an index of version 2, what it has of the objects whose first byte is one of these; raises `BadIndex`."""
+        low, high = self._fanout[first], self._fanout[last + 1]
+        far_at, far_end = self.far
+        offsets_at = far_at - len(self) * OFFSET
+        names = self._data[self._first + low * self._row : self._first + high * self._row]
+        offsets = self._data[offsets_at + low * OFFSET : offsets_at + high * OFFSET]
+        if names and not first <= names[0] <= names[-self._oid_bytes] <= last:
+            raise BadIndex(self.path)
+        needs_far = max(offsets[::OFFSET], default=0) >= FAR >> 24
+        return IndexRows(names, offsets, self._data[far_at:far_end] if needs_far else b"")
 
     def _name(self, number: int) -> bytes:
         at = self._first + number * self._row

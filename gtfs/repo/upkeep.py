@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gtfs.counted import counted
-from gtfs.repo.joinedindex import joined
 from gtfs.repo.moving import LOCK
 from gtfs.repo.repository import GitFailed, Repository, git_environment
 from gtfs.repo.unpack import publish_packs
@@ -32,8 +31,7 @@ log = logging.getLogger(__name__)
 
 
 # So many times the packs that git would let be are a reason also where somebody waits: a multi-pack-index leads through
-# fewer, and to write those of a first sync again took a third of the sync. One that it has no room for counts for as
-# many: each object is looked up there, which took half of a sync of 35 million objects.
+# fewer, and to write those of a first sync again took a third of the sync.
 MANY_TIMES: Final = 8
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
@@ -81,7 +79,7 @@ def repack(repository: Repository, stop: Callable[[], bool] = lambda: False, *, 
     # Of a partial clone, git wants to know what came as promised: such packs do not go together with others.
     if len(packs) < 2 or repository.is_partial():
         return None
-    if not _is_many(repository, max(len(packs) / times, MANY_TIMES * _alone(packs))):
+    if not _is_many(repository, len(packs) / times):
         return None
     small = packs[: choose([pack.size for pack in packs[: _few(packs)]])]
     quarantine = repository.layout.repacking
@@ -121,12 +119,6 @@ def choose(sizes: Sequence[int]) -> int:
 def _few(packs: Sequence[_Pack]) -> int:
     """How many of these, from the first, have no more objects together than one pack shall get."""
     return bisect_right(list(accumulate(pack.objects for pack in packs)), _MOST)
-
-
-def _alone(packs: Sequence[_Pack]) -> int:
-    """How many of these a multi-pack-index has no room for, although they could become fewer."""
-    small = sorted(pack.index_bytes for pack in packs if 2 * pack.objects <= _MOST)
-    return len(small) - joined(small)
 
 
 def _own_packs(repository: Repository) -> list[_Pack]:

@@ -3,23 +3,25 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import os
 from pathlib import Path
 
 import pytest
 
 from gtfs.ids import SHA1
 from gtfs.ingest.sweep import sweep
-from gtfs.repo import joinedindex
-from gtfs.repo.joinedindex import JoinedIndex
+from gtfs.repo import joinedindex, multipackindex
+from gtfs.repo.joinedindex import join_packs
 from gtfs.repo.moving import JOINED_INDEX, Moving
+from gtfs.repo.multipackindex import packs_in
 from gtfs.repo.repository import Repository, create_repository
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
-    monkeypatch.setattr(joinedindex, "_MOST_ALONE", 3)
+    monkeypatch.setattr(joinedindex, "_BEGIN", 0)
+    monkeypatch.setattr(joinedindex, "_WORTH", 1)
     return create_repository(tmp_path / "r.git", SHA1)
 
 
@@ -34,128 +36,146 @@ def joined(repository: Repository) -> Path:
     return repository.objects / "pack" / "multi-pack-index"
 
 
-def test_it_is_written_when_enough_packs_came_and_again_when_as_many_more_did(repository: Repository) -> None:
-    index = JoinedIndex(repository)
-    sizes = []
-    for number in range(7):
+def packs(repository: Repository) -> int:
+    """How many it covers."""
+    return len(packs_in(joined(repository)))
+
+
+def test_it_is_written_when_as_much_was_looked_up_as_it_costs_and_again_when_as_much_was(
+    repository: Repository,
+) -> None:
+    # Of four the objects were looked up in 0 + 1 + 2 + 3 packs; of five beside it in 0 + 1 + 2 + 3 + 4.
+    covered = []
+    for number in range(10):
         add_pack(repository, b"%d" % number)
-        index.came(1)
-        sizes.append(joined(repository).stat().st_size if joined(repository).exists() else 0)
-    assert sizes[1] == 0 < sizes[2] == sizes[4] < sizes[5] == sizes[6]
+        join_packs(repository)
+        covered.append(packs(repository))
+    assert covered == [0, 0, 0, 4, 4, 4, 4, 4, 9, 9]
     repository.git("multi-pack-index", "verify")
 
 
-def test_what_earlier_runs_left_is_counted(repository: Repository) -> None:
-    """Each sync by a timer leaves one pack."""
-    sizes = []
-    for number in range(7):
+def test_of_few_objects_there_is_none(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for number in range(10):
         add_pack(repository, b"%d" % number)
-        JoinedIndex(repository).came(1)
-        sizes.append(joined(repository).stat().st_size if joined(repository).exists() else 0)
-    assert sizes[1] == 0 < sizes[2] == sizes[4] < sizes[5] == sizes[6]
+    join_packs(repository)
+    assert not joined(repository).exists()
 
 
-def test_it_is_written_again_at_once_where_a_repack_took_it_away_and_left_many(repository: Repository) -> None:
-    index = JoinedIndex(repository)
-    for number in range(4):
-        add_pack(repository, b"%d" % number)
-    index.came(4)
+def add_many(repository: Repository, number: int = 4) -> list[str]:
+    return [add_pack(repository, b"%d" % n) for n in range(number)]
+
+
+def test_it_is_written_again_where_a_repack_took_it_away_and_left_many(repository: Repository) -> None:
+    add_many(repository)
+    join_packs(repository)
     joined(repository).unlink()
     add_pack(repository, b"later")
-    index.came(1)
-    assert joined(repository).exists()
+    join_packs(repository)
+    assert packs(repository) == 5
 
 
 def test_it_is_not_written_while_a_repack_is_under_way(repository: Repository) -> None:
-    index = JoinedIndex(repository)
-    for number in range(3):
-        add_pack(repository, b"%d" % number)
+    add_many(repository)
     repository.layout.repacking.mkdir(parents=True)
-    index.came(3)
+    join_packs(repository)
     assert not joined(repository).exists()
     repository.layout.repacking.rmdir()
-    add_pack(repository, b"later")
-    index.came(1)
+    join_packs(repository)
     assert joined(repository).exists()
 
 
 def test_what_came_after_it_is_found(repository: Repository) -> None:
-    index = JoinedIndex(repository)
-    oids = [add_pack(repository, b"%d" % number) for number in range(4)]
-    index.came(3)
+    oids = add_many(repository)
+    join_packs(repository)
     oids.append(add_pack(repository, b"later"))
+    assert packs(repository) == 4
     for oid in oids:
         assert repository.git("cat-file", "-t", oid) == b"blob\n"
 
 
-def test_it_covers_as_many_packs_as_there_is_memory_for_the_smallest_first(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    oids = [repository.git("hash-object", "-w", "--stdin", stdin=b"%d" % n).strip() for n in range(300)]
-    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=b"\n".join(oids) + b"\n")
-    repository.git("prune-packed", "-q")
-    large = next((repository.objects / "pack").glob("*.idx"))
-    for number in range(300, 302):
-        add_pack(repository, b"%d" % number)
-    monkeypatch.setattr(joinedindex, "_MOST_BYTES", large.stat().st_size)
-    JoinedIndex(repository).came(3)
-    names = joined(repository).read_bytes()
-    small = {path.name for path in (repository.objects / "pack").glob("*.idx")} - {large.name}
-    assert len(small) == 2
-    assert all(name.encode() in names for name in small)
-    assert large.name.encode() not in names
-    assert repository.git("cat-file", "-t", oids[0].decode()) == b"blob\n"
+def test_one_of_another_form_is_written_anew(repository: Repository) -> None:
+    add_many(repository)
+    for damaged in (b"", b"MIDX", b"MIDX\1\1\1\0\0\0\0\4PNAM", b"x" * 4096, b"MIDX" + b"\xff" * 4000):
+        joined(repository).write_bytes(damaged)
+        assert packs(repository) == 0
+        join_packs(repository)
+        assert packs(repository) == 4
 
 
-def test_a_git_that_cannot_write_it_harms_nobody(repository: Repository) -> None:
-    oid, *_ = [add_pack(repository, content) for content in (b"a", b"b", b"c")]
+def test_where_it_cannot_be_written_nobody_is_harmed(repository: Repository) -> None:
+    oid, *_ = add_many(repository)
     joined(repository).mkdir()
     (joined(repository) / "x").touch()
-    os.utime(joined(repository), (0, 0))
-    JoinedIndex(repository).came(3)
+    join_packs(repository)
+    assert not lock_of(repository).exists()
     (joined(repository) / "x").unlink()
     joined(repository).rmdir()
     assert repository.git("cat-file", "-t", oid) == b"blob\n"
 
 
-def test_what_could_not_be_written_is_tried_again_when_as_many_more_came(
+def test_a_full_disk_leaves_what_was_there(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_many(repository)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(multipackindex, "sync_file", full)
+    with caplog.at_level(logging.INFO, joinedindex.__name__):
+        join_packs(repository)
+    assert "No space" in caplog.text
+    assert not joined(repository).exists() and not lock_of(repository).exists()
+
+
+def test_a_damaged_index_of_a_pack_is_named_and_no_index_made_of_it(
     repository: Repository, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lock_of(repository).touch()
-    index = JoinedIndex(repository)
-    tried = []
+    add_many(repository)
+    index = next(joined(repository).parent.glob("*.idx"))
+    index.chmod(0o644)
+    index.write_bytes(index.read_bytes()[:1050])
     with caplog.at_level(logging.INFO, joinedindex.__name__):
-        for number in range(7):
-            add_pack(repository, b"%d" % number)
-            index.came(1)
-            tried.append(len(caplog.records))
-    assert tried == [0, 0, 1, 1, 1, 2, 2]
+        join_packs(repository)
+    assert index.name in caplog.text
+    assert not joined(repository).exists() and not lock_of(repository).exists()
+
+
+def test_none_stays_that_names_a_pack_that_went_meanwhile(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_many(repository)
+    index = next(joined(repository).parent.glob("*.idx"))
+    monkeypatch.setattr(multipackindex, "sync_file", lambda _path: index.unlink())
+    join_packs(repository)
+    assert not joined(repository).exists()
+
+
+def test_while_another_program_has_the_lock_it_waits(repository: Repository, caplog: pytest.LogCaptureFixture) -> None:
+    lock_of(repository).touch()
+    add_many(repository)
+    with caplog.at_level(logging.INFO, joinedindex.__name__):
+        join_packs(repository)
+    assert "multi-pack-index.lock" in caplog.text
+    sweep(repository)
+    assert lock_of(repository).exists() and not joined(repository).exists()
+    lock_of(repository).unlink()
+    join_packs(repository)
+    assert joined(repository).exists()
 
 
 def lock_of(repository: Repository) -> Path:
     return joined(repository).with_name("multi-pack-index.lock")
 
 
-def test_the_lock_of_a_git_that_was_killed_with_us_goes_at_the_next_start(repository: Repository) -> None:
-    for number in range(3):
-        add_pack(repository, b"%d" % number)
+def test_the_lock_of_one_that_was_killed_at_it_goes_at_the_next_start(repository: Repository) -> None:
+    add_many(repository)
     with Moving(repository, {JOINED_INDEX: None}):
         text = repository.layout.moving.read_bytes()
     repository.layout.moving.write_bytes(text)
     lock_of(repository).touch()
     sweep(repository)
     assert not lock_of(repository).exists()
-    JoinedIndex(repository).came(3)
-    assert joined(repository).exists()
-
-
-def test_the_lock_of_another_program_stays(repository: Repository) -> None:
-    for content in (b"a", b"b", b"c"):
-        add_pack(repository, content)
-    lock_of(repository).touch()
-    JoinedIndex(repository).came(3)
-    sweep(repository)
-    assert lock_of(repository).exists() and not joined(repository).exists()
-    lock_of(repository).unlink()
-    JoinedIndex(repository).came(1)
+    join_packs(repository)
     assert joined(repository).exists()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
-from gtfs.repo import known, packindex, sieve
+from gtfs.repo import packindex, sieve
 from gtfs.repo.history import history
 from gtfs.repo.known import KnownObjects
 from gtfs.repo.repository import Repository, create_repository, open_repository
@@ -64,8 +64,8 @@ def test_a_pack_that_comes_while_the_directory_is_read_and_takes_the_place_of_ot
     with KnownObjects(repository) as objects:
         repository.git("repack", "-a", "-d", "-k", "-q")
         lists = [set()]  # of names, as readdir(3) may give them: neither the old ones, nor yet the new one
-        names_in = known._names_in
-        monkeypatch.setattr(known, "_names_in", lambda path: lists.pop() if lists else names_in(path))
+        names_in = packindex.names_in
+        monkeypatch.setattr(packindex, "names_in", lambda path: lists.pop() if lists else names_in(path))
         assert objects.refresh()
         assert first in objects and second in objects
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.ingest import batch, lost, recent
@@ -24,8 +25,9 @@ from gtfs.remote import clone
 from gtfs.repo import joinedindex, upkeep
 from gtfs.repo.catfile import CatFile
 from gtfs.repo.known import KnownObjects
+from gtfs.repo.multipackindex import packs_in
 from gtfs.repo.repository import GitFailed, Repository, create_repository, open_repository
-from gtfs.repo.upkeep import MANY_TIMES, repack
+from gtfs.repo.upkeep import repack
 from gtfs.state.fsck import check
 from gtfs.state.lock import Busy
 from gtfs.state.state import State
@@ -137,18 +139,6 @@ def test_no_pack_gets_more_objects_than_memory_is_for(many: Repository, monkeypa
     monkeypatch.setattr(upkeep, "_MOST", 1)
     assert repacked(many) == 0
     many.git("fsck", "--full")
-
-
-def test_packs_that_one_index_has_no_room_for_are_many_sooner(
-    many: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert repack(many, times=MANY_TIMES) is None
-    monkeypatch.setattr(joinedindex, "_MOST_BYTES", 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(upkeep, "_MOST", 1)  # none of them can become fewer
-        assert repack(many, times=MANY_TIMES) is None
-    assert repack(many, times=MANY_TIMES) is not None
-    assert count(many) < 10
 
 
 def test_git_sees_nothing_but_the_packs_that_become_one(
@@ -451,25 +441,54 @@ async def test_a_node_at_rest_repacks_until_its_packs_are_few(
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize(("limit", "left"), [(8, MANY), (7, 10)])
-async def test_a_busy_node_lets_more_packs_be(
-    limit: int, left: int, many: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node_upkeep, "REST_S", 0.1)
+@pytest.mark.parametrize(("limit", "most"), [(8, MANY), (7, 10)])
+async def test_a_busy_node_lets_more_packs_be(limit: int, most: int, many: Repository) -> None:
     many.git("config", "gc.autoPackLimit", str(limit))
     with State(many) as state:
+        upkeep = Upkeep(many, state.index, Writing(News(state.index)))
+        async with trio.open_nursery() as nursery:
+            await upkeep.look(nursery, is_busy=True)
+            assert most - 10 < count(many) <= most
+            await upkeep.look(nursery, is_busy=False)
+            assert count(many) < 10
+
+
+@pytest.mark.trio
+async def test_a_node_is_busy_while_news_come_and_at_rest_after_them(
+    many: Repository, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    async def look(self: Upkeep, nursery: trio.Nursery, *, is_busy: bool) -> bool:
+        asked.append(is_busy)
+        return True
+
+    monkeypatch.setattr(Upkeep, "look", look)
+    with State(many) as state:
         writing = Writing(News(state.index))
-        unpacked = writing.news.unpacked
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Upkeep(many, state.index, writing).run_task)
-            end = trio.current_time() + 1
-            await until(lambda: unpacked.grow() or trio.current_time() > end)
-            if left < MANY:
-                await until(lambda: unpacked.grow() or count(many) < left)
-            else:
-                assert count(many) == MANY
-                await until(lambda: count(many) < 10)  # at rest
+            for _ in range(12):
+                writing.news.unpacked.grow()
+                await trio.sleep(1)
+            await trio.sleep(60)
             nursery.cancel_scope.cancel()
+    assert len(asked) > 2 and all(asked[:-1]) and not asked[-1]
+
+
+@pytest.mark.trio
+async def test_what_is_left_by_a_repack_has_one_index_again(many: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joinedindex, "_BEGIN", 0)
+    monkeypatch.setattr(joinedindex, "_WORTH", 1000)
+    for pack in list((many.objects / "pack").glob("*.pack"))[:2]:
+        pack.with_suffix(".keep").touch()  # stays
+    with State(many) as state:
+        upkeep = Upkeep(many, state.index, Writing(News(state.index)))
+        async with trio.open_nursery() as nursery:
+            await upkeep.look(nursery, is_busy=False)
+    left = {file.name for file in (many.objects / "pack").glob("*.idx")}
+    assert len(left) == 3
+    assert packs_in(many.objects / "pack" / "multi-pack-index") == left
 
 
 @pytest.mark.trio
