@@ -47,8 +47,11 @@ class Upkeep:
             while True:
                 seen = await unpacked.wait_beyond(seen)
                 await trio.sleep(REST_S)
-                if not await self.look(nursery, is_busy=unpacked.number != seen):
+                is_busy = unpacked.number != seen or self._writing.is_under_way  # as with a large batch
+                if not await self.look(nursery, is_busy=is_busy):
                     await trio.sleep(AGAIN_S)
+                if is_busy:
+                    seen = -1  # once more, to find it at rest
 
     async def look(self, nursery: trio.Nursery, *, is_busy: bool) -> bool:
         """Repack as often as there is reason to, until something comes, and give what is left one index if it is much;

@@ -26,6 +26,11 @@ class Writing:
         self._one = trio.CapacityLimiter(1)
         self._beside = trio.CapacityLimiter(1)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody writes just now."""
+        return self._one.borrowed_tokens > 0
+
     async def run(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """What ``work`` gives, from a thread, once it is its turn."""
         return await trio.to_thread.run_sync(work, *args, limiter=self._one)

@@ -477,6 +477,29 @@ async def test_a_node_is_busy_while_news_come_and_at_rest_after_them(
 
 
 @pytest.mark.trio
+async def test_a_node_is_busy_while_somebody_writes(
+    many: Repository, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    async def look(self: Upkeep, nursery: trio.Nursery, *, is_busy: bool) -> bool:
+        asked.append(is_busy)
+        return True
+
+    monkeypatch.setattr(Upkeep, "look", look)
+    with State(many) as state:
+        writing = Writing(News(state.index))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Upkeep(many, state.index, writing).run_task)
+            async with writing.turn():
+                writing.news.unpacked.grow()
+                await trio.sleep(22)
+            await trio.sleep(60)
+            nursery.cancel_scope.cancel()
+    assert asked == [True, True, True, True, False]
+
+
+@pytest.mark.trio
 async def test_what_is_left_by_a_repack_has_one_index_again(many: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joinedindex, "_BEGIN", 0)
     monkeypatch.setattr(joinedindex, "_WORTH", 1000)
