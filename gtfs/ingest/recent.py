@@ -15,6 +15,7 @@ from gtfs.pack.limits import MIB
 Contents: TypeAlias = tuple[int, bytes]  # kind, data
 
 MAX_BYTES: Final = 32 * MIB
+ENTRY_BYTES: Final = 256  # about, of what Python keeps for an object
 
 
 class Recent:
@@ -37,7 +38,7 @@ class Recent:
             self._objects.move_to_end(oid)
             return
         self._objects[oid] = contents
-        self._bytes += len(contents[1])
+        self._bytes += ENTRY_BYTES + len(contents[1])
         self._shrink()
 
     def put_bases(self, decoded: Iterable[Decoded]) -> None:
@@ -50,12 +51,12 @@ class Recent:
                 objects.move_to_end(oid)
             else:
                 objects[oid] = kind, data
-                self._bytes += size
+                self._bytes += ENTRY_BYTES + size
         self._shrink()
 
     def _shrink(self) -> None:
         while self._bytes > MAX_BYTES:
-            self._bytes -= len(self._objects.popitem(last=False)[1][1])
+            self._bytes -= ENTRY_BYTES + len(self._objects.popitem(last=False)[1][1])
 
     def clear(self) -> None:
         """Forget everything: some of it may not have come in."""
