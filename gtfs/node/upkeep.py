@@ -69,7 +69,8 @@ class Upkeep:
                 if repacked is not None:
                     nursery.start_soon(self._note, repacked)
                 is_more = repacked is not None and len(repacked.made) < len(repacked.gone)
-            await trio.to_thread.run_sync(join_packs, self._repository, limiter=self._threads)
+            if not is_busy:  # whoever lets packs in does so
+                await trio.to_thread.run_sync(join_packs, self._repository, limiter=self._threads)
         except (GtfsError, OSError) as e:
             self._said.warn(self._what, e)
             return False
