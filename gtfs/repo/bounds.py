@@ -18,7 +18,8 @@ _BASE_BYTES: Final = GIB  # git itself, its windows into packs, its cache of bas
 _HELD_AT_ONCE: Final = 4  # a base, a delta, its result, and one that is being compressed
 _LEAST_HELD: Final = 256 * MIB  # a base may be larger than what is made of it
 _STREAMED: Final = 32 * MIB  # whole blobs that are larger pass through git piece by piece
-_MAPPED_WHOLE: Final = (".idx", ".rev", ".bitmap")  # and the multi-pack-index
+_MAPPED_WHOLE: Final = (".idx", ".rev", ".bitmap")
+_INDEXES: Final = 2  # a multi-pack-index, which may come while git is at work, is as large as all packs' own together
 _THREADS: Final = 4  # each reserves address space
 
 _CPU_BASE_S: Final = 60
@@ -35,7 +36,7 @@ _FAULTS_OF_THE_MACHINE: Final = (
 
 def memory_bytes(repository: Repository, largest_bytes: int) -> int:
     """The address space that git may take to let in objects of which it has to hold at most ``largest_bytes``: those
-    that are deltas, and all but blobs. It maps the index of every pack that is there."""
+    that are deltas, and all but blobs. It maps the index of every pack that is there, and one over all."""
     return _BASE_BYTES + _HELD_AT_ONCE * max(_LEAST_HELD, largest_bytes) + _mapped_bytes(repository)
 
 
@@ -45,8 +46,8 @@ def _mapped_bytes(repository: Repository) -> int:
         try:
             with os.scandir(directory / "pack") as entries:
                 for entry in entries:
-                    if entry.name.endswith(_MAPPED_WHOLE) or entry.name.startswith("multi-pack-index"):
-                        total += entry.stat().st_size
+                    if entry.name.endswith(_MAPPED_WHOLE):
+                        total += entry.stat().st_size * (_INDEXES if entry.name.endswith(".idx") else 1)
         except FileNotFoundError:
             continue  # nothing packed, or just repacked: there is room for small indexes
     return total

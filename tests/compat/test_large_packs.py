@@ -182,5 +182,23 @@ def test_memory_grows_with_what_has_to_be_held_and_mapped(tmp_path: Path) -> Non
     least = bounds.memory_bytes(repository, 0)
     assert least == bounds.memory_bytes(repository, 1 << 20)
     assert bounds.memory_bytes(repository, 4 * GIB) >= least + 3 * 4 * GIB
-    (repository.objects / "pack" / "pack-1.idx").write_bytes(bytes(5000))
+    (repository.objects / "pack" / "pack-1.bitmap").write_bytes(bytes(5000))
     assert bounds.memory_bytes(repository, 0) == least + 5000
+
+
+def test_there_is_memory_for_one_index_over_all_packs_that_comes_while_git_is_at_work(tmp_path: Path) -> None:
+    # It has mapped each pack's own by then, and dies where it cannot map this.
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    least = bounds.memory_bytes(repository, 0)
+    place = repository.objects / "pack" / "pack"
+    for number in range(3):
+        oids = [repository.git("hash-object", "-w", "--stdin", stdin=b"%d %d" % (number, n)) for n in range(9)]
+        repository.git("pack-objects", "-q", str(place), stdin=b"".join(oids))
+    at_the_start = bounds.memory_bytes(repository, 0)
+    repository.git("multi-pack-index", "write", "--no-progress")
+    mapped = [*place.parent.glob("*.idx"), place.with_name("multi-pack-index")]
+    assert (
+        sum(file.stat().st_size for file in mapped)
+        <= at_the_start - least
+        == bounds.memory_bytes(repository, 0) - least
+    )
