@@ -12,9 +12,10 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,8 @@ _CHUNK: Final = struct.Struct(">4sQ")  # what it is, where it begins
 _FANOUT: Final = struct.Struct(">256I")
 _ROW: Final = struct.Struct(">II")
 _NAMES, _COUNTS, _OIDS, _OFFSETS, _FAR_OFFSETS = b"PNAM", b"OIDF", b"OIDL", b"OOFF", b"LOFF"
-_MOST_NAMES: Final = 1 << 20  # bytes that are read of the names of its packs, some 20,000 packs
+_MOST_NAMES: Final = 1 << 24  # bytes that are read of the names of its packs, some 300,000 packs
+_READABLE: Final = 0o444
 _AT_ONCE: Final = 1 << 17  # objects that are merged in one step, where one first byte has no more
 
 
@@ -63,7 +65,10 @@ def write_multi_pack_index(objects_pack: Path, path: Path, fmt: ObjectFormat) ->
             indexes = list(_opened(stack, objects_pack, fmt))
             _Writer(out, indexes, fmt).write()
             out.flush()
+            _let_read(out, indexes)
             sync_file(lock)
+            for of_old in path.parent.glob(path.name + "-*"):  # its bitmap, which none but it can use
+                of_old.unlink(missing_ok=True)
             lock.rename(path)
         except BaseException:
             lock.unlink(missing_ok=True)
@@ -78,6 +83,15 @@ def _opened(stack: contextlib.ExitStack, objects_pack: Path, fmt: ObjectFormat) 
         stack.callback(index.close)
         if index.is_v2:
             yield index
+
+
+def _let_read(out: io.BufferedRandom, indexes: Iterable[PackIndex]) -> None:
+    """Whoever may read the packs, as core.sharedRepository has it, whatever the umask is."""
+    mode, readable = os.fstat(out.fileno()).st_mode, _READABLE
+    for index in indexes:
+        readable &= index.path.stat().st_mode
+    if mode & _READABLE != readable:
+        os.fchmod(out.fileno(), stat.S_IMODE(mode) & ~_READABLE | readable)
 
 
 class _Writer:

@@ -91,3 +91,35 @@ def test_it_has_the_bytes_of_gits_where_packs_are_larger_than_4_gib(repository: 
     expected = by_git(repository)
     assert b"LOFF" in expected[:100]
     assert by_us(repository) == expected
+
+
+@pytest.mark.parametrize(("shared", "umask"), [("group", 0o077), ("0640", 0o022), ("umask", 0o027), ("all", 0o022)])
+def test_who_may_read_one_of_gits_may_read_it(tmp_path: Path, shared: str, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        made = create_repository(tmp_path / "r.git", SHA1)
+        made.git("config", "core.sharedRepository", shared)
+        oid = made.git("hash-object", "-w", "--stdin", stdin=b"x")
+        made.git("pack-objects", "-q", str(directory(made) / "pack"), stdin=oid)
+        made.git("multi-pack-index", "write", "--no-progress")
+        path = directory(made) / "multi-pack-index"
+        expected = path.stat().st_mode & 0o444
+        by_us(made)
+        assert path.stat().st_mode & 0o444 == expected
+    finally:
+        os.umask(before)
+
+
+def test_the_bitmap_of_one_that_it_takes_the_place_of_goes(tmp_path: Path) -> None:
+    made = create_repository(tmp_path / "r.git", SHA1)
+    tree = made.git("mktree").decode().strip()
+    for number in range(3):
+        text = b"tree %s\nauthor a <a@b> %d +0000\ncommitter a <a@b> 0 +0000\n\n" % (tree.encode(), number)
+        oid = made.git("hash-object", "-w", "-t", "commit", "--stdin", stdin=text).decode().strip()
+        made.git("update-ref", f"refs/heads/{number}", oid)
+        made.git("repack", "-d", "-q")
+    made.git("multi-pack-index", "write", "--no-progress", "--bitmap")
+    assert list(directory(made).glob("multi-pack-index-*.bitmap"))
+    by_us(made)
+    assert [path.name for path in directory(made).glob("multi-pack-index*")] == ["multi-pack-index"]
+    made.git("multi-pack-index", "verify")

@@ -153,3 +153,11 @@ def test_what_is_not_plainly_good_is_left_to_python() -> None:
     for arguments in (([], 20, 0), ((), 19, 0), ((1,), 20, 0), (((0, "a", b"", b""),), 20, 0)):
         with pytest.raises((TypeError, ValueError)):
             compiled._inner.merge(*arguments)
+
+
+def test_the_names_of_very_many_packs_are_read(tmp_path: Path) -> None:
+    names = [f"pack-{number:040x}.idx" for number in range(40_000)]
+    text = b"".join(name.encode() + b"\0" for name in names)
+    table = struct.pack(">4sQ4sQ", b"PNAM", 36, bytes(4), 36 + len(text))
+    (tmp_path / "midx").write_bytes(struct.pack(">4sBBBBI", b"MIDX", 1, 1, 1, 0, len(names)) + table + text)
+    assert packs_in(tmp_path / "midx") == set(names)
