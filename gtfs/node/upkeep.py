@@ -55,7 +55,7 @@ class Upkeep:
 
     async def look(self, nursery: trio.Nursery, *, is_busy: bool) -> bool:
         """Repack as often as there is reason to, until something comes, and give what is left one index if it is much;
-        False if that failed: logged, it harms nobody.
+        False if that failed and is likely to again: logged, it harms nobody.
 
         Who ``is_busy``, or waited for, leaves more packs as they are: a first sync took half as long again with it.
         What became of packs is noted in ``nursery``: who writes just now may do so for minutes.
@@ -69,13 +69,13 @@ class Upkeep:
                 if repacked is not None:
                     nursery.start_soon(self._note, repacked)
                 is_more = repacked is not None and len(repacked.made) < len(repacked.gone)
-            if not is_busy:  # whoever lets packs in does so
-                await trio.to_thread.run_sync(join_packs, self._repository, limiter=self._threads)
+            # While packs come, whoever lets them in does so.
+            joined = is_busy or await trio.to_thread.run_sync(join_packs, self._repository, limiter=self._threads)
         except (GtfsError, OSError) as e:
             self._said.warn(self._what, e)
             return False
         self._said.is_over(self._what)
-        return True
+        return joined
 
     async def _note(self, repacked: Repacked) -> None:
         """Else the next start asks git for each object."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from gtfs.repo.moving import JOINED_INDEX, Moving
 from gtfs.repo.multipackindex import packs_in, write_multi_pack_index
-from gtfs.repo.packindex import BadIndex
+from gtfs.repo.packindex import BadIndex, is_v2, names_in, usable_indexes
 from gtfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -24,37 +24,46 @@ _WORTH: Final = 2  # to look an object up in a pack costs about as much as to wr
 _BEGIN: Final = 1 << 15  # and to write any index at all, as much as so many objects
 
 
-def join_packs(repository: Repository) -> None:
+def join_packs(repository: Repository) -> bool:
     """Write the index anew where git has spent as much on looking through packs one by one as it costs.
 
-    Without one of all packs git only is slower: a failure is logged.
+    Without one of all packs git only is slower: a failure is logged. False if it will fail again: a pack's own index is
+    damaged.
     """
     if repository.layout.repacking.exists():  # it takes the index away when it is done
-        return
+        return True
     path = repository.objects / "pack" / "multi-pack-index"
-    if not _is_worth_it(path):
-        return
     failed: BadIndex | OSError | None = None
     try:
-        with Moving(repository, {JOINED_INDEX: None}):
-            try:
-                write_multi_pack_index(path.parent, path, repository.fmt)
-            except (BadIndex, OSError) as e:
-                failed = e  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
+        # What it says is in a pack that is gone, git looks for in no other that it covers. Whoever took the pack away
+        # took the index away first, and it was written just then.
+        if not packs_in(path) <= names_in(path.parent):
+            path.unlink(missing_ok=True)
+        if _is_worth_it(path):
+            with Moving(repository, {JOINED_INDEX: None}):
+                try:
+                    if _is_worth_it(path):  # another thread may have written it while this one waited
+                        write_multi_pack_index(path.parent, path, repository.fmt)
+                except (BadIndex, OSError) as e:
+                    failed = e  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
     except OSError as e:
         failed = e
     if failed is not None:
         log.info("git's packs stay without one index: %s", failed)
+    return not isinstance(failed, BadIndex)
 
 
 def _is_worth_it(path: Path) -> bool:
     """Whether what git has looked up in packs beside the index ``path``, each batch in those that came before it, is
-    more than writing it again. Packs of earlier runs count as well."""
-    indexes, joined = [], packs_in(path)
-    for index in path.parent.glob("*.idx"):
+    more than writing it again. Packs of earlier runs count as well; those that it cannot cover do not."""
+    joined, beside, total = packs_in(path), [], 0
+    for name, _ in usable_indexes(path.parent):
+        index = Path(name)
         with contextlib.suppress(FileNotFoundError):
             status = index.stat()
-            indexes.append((status.st_mtime_ns, status.st_size // _OBJECT_BYTES, index.name))
-    beside = sorted(index for index in indexes if index[2] not in joined)
-    looked_up = sum(before * objects for before, (_, objects, _) in enumerate(beside))
-    return looked_up * _WORTH > _BEGIN + sum(objects for _, objects, _ in indexes)
+            objects = status.st_size // _OBJECT_BYTES
+            total += objects
+            if index.name not in joined and is_v2(index):
+                beside.append((status.st_mtime_ns, objects))
+    looked_up = sum(before * objects for before, (_, objects) in enumerate(sorted(beside)))
+    return looked_up * _WORTH > _BEGIN + total

@@ -60,6 +60,12 @@ def names_in(directory: Path) -> set[str]:
         return set()
 
 
+def is_v2(path: Path) -> bool:
+    """Whether an index is of version 2, as nearly all are; raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC_V2)) == MAGIC_V2
+
+
 class PackIndex:
     """The names in an index; `close` lets go of the file. Raises `BadIndex`, OSError."""
 

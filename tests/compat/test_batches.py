@@ -173,6 +173,16 @@ def test_git_is_given_the_next_batch_while_the_one_before_is_recorded(
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
 
 
+def test_packs_that_cannot_have_one_index_are_not_looked_through_for_each_batch(
+    offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Repository] = []
+    monkeypatch.setattr(batch, "MAX_PACKS", 20)
+    monkeypatch.setattr(laststeps, "join_packs", lambda repository: tried.append(repository))  # None: it is of no use
+    assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
+    assert len(tried) == 1
+
+
 def test_nothing_is_recorded_of_a_batch_behind_one_that_could_not_be(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

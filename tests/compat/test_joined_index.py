@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from gtfs.ingest.sweep import sweep
 from gtfs.repo import joinedindex, multipackindex
 from gtfs.repo.joinedindex import join_packs
 from gtfs.repo.moving import JOINED_INDEX, Moving
-from gtfs.repo.multipackindex import packs_in
+from gtfs.repo.multipackindex import packs_in, write_multi_pack_index
 from gtfs.repo.repository import Repository, create_repository
 
 
@@ -25,9 +26,10 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     return create_repository(tmp_path / "r.git", SHA1)
 
 
-def add_pack(repository: Repository, content: bytes) -> str:
+def add_pack(repository: Repository, content: bytes, version: int = 2) -> str:
     oid = repository.git("hash-object", "-w", "--stdin", stdin=content).strip()
-    repository.git("pack-objects", "-q", str(repository.objects / "pack" / "pack"), stdin=oid + b"\n")
+    place = str(repository.objects / "pack" / "pack")
+    repository.git("pack-objects", "-q", f"--index-version={version}", place, stdin=oid + b"\n")
     repository.git("prune-packed", "-q")
     return oid.decode()
 
@@ -179,3 +181,65 @@ def test_the_lock_of_one_that_was_killed_at_it_goes_at_the_next_start(repository
     assert not lock_of(repository).exists()
     join_packs(repository)
     assert joined(repository).exists()
+
+
+def test_packs_that_it_cannot_cover_are_no_reason_to_write_it(repository: Repository) -> None:
+    for number in range(8):
+        add_pack(repository, b"%d" % number, version=1)
+    join_packs(repository)
+    assert not joined(repository).exists()  # an empty one is a fault to git fsck
+    add_many(repository)
+    for number in range(8, 16):
+        add_pack(repository, b"%d" % number)
+    for pack in list(joined(repository).parent.glob("*.pack"))[:6]:
+        pack.unlink()  # and the index not, which git takes away first
+    join_packs(repository)
+    written_ns = joined(repository).stat().st_mtime_ns
+    join_packs(repository)
+    assert joined(repository).stat().st_mtime_ns == written_ns
+
+
+def test_one_that_another_thread_has_just_written_is_not_written_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_many(repository)
+    written: list[Path] = []
+
+    class Waiting(Moving):
+        def __enter__(self) -> Waiting:
+            write_multi_pack_index(joined(repository).parent, joined(repository), repository.fmt)
+            return super().__enter__()
+
+    monkeypatch.setattr(joinedindex, "Moving", Waiting)
+    monkeypatch.setattr(joinedindex, "write_multi_pack_index", lambda _directory, path, _fmt: written.append(path))
+    join_packs(repository)
+    assert not written and packs(repository) == 4
+
+
+def test_one_that_hides_objects_as_it_names_a_pack_that_is_gone_goes(repository: Repository) -> None:
+    # It was put there just when whoever took the pack away had seen that there is none.
+    oid = add_pack(repository, b"in both")
+    (here,) = joined(repository).parent.glob("*.pack")
+    os.utime(here, (1, 1))
+    also = repository.git("hash-object", "-w", "--stdin", stdin=b"also").strip()
+    repository.git("pack-objects", "-q", str(here.with_name("pack")), stdin=oid.encode() + b"\n" + also + b"\n")
+    (gone,) = set(here.parent.glob("*.pack")) - {here}
+    write_multi_pack_index(here.parent, joined(repository), repository.fmt)
+    for suffix in (".idx", ".pack"):
+        gone.with_suffix(suffix).unlink()
+    asked = oid.encode() + b"\n"
+    assert repository.git("cat-file", "--batch-check", stdin=asked).endswith(b" missing\n")
+    join_packs(repository)
+    assert not joined(repository).exists()
+    assert b" blob " in repository.git("cat-file", "--batch-check", stdin=asked)
+
+
+def test_a_damaged_index_alone_is_no_use_to_try_again(repository: Repository) -> None:
+    add_many(repository)
+    lock_of(repository).touch()
+    assert join_packs(repository)
+    lock_of(repository).unlink()
+    index = next(joined(repository).parent.glob("*.idx"))
+    index.chmod(0o644)
+    index.write_bytes(index.read_bytes() + b"x")
+    assert not join_packs(repository)

@@ -515,6 +515,15 @@ async def test_what_is_left_by_a_repack_has_one_index_again(many: Repository, mo
 
 
 @pytest.mark.trio
+async def test_packs_that_cannot_have_one_index_are_looked_at_again_after_longer(
+    many: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_upkeep, "join_packs", lambda _repository: False)
+    with State(many) as state:
+        assert not await look(Upkeep(many, state.index, Writing(News(state.index))))
+
+
+@pytest.mark.trio
 @pytest.mark.warns
 async def test_whoever_writes_for_long_keeps_no_packs_many(
     offered: list[Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
