@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 # So many times the packs that git would let be are a reason also where somebody waits: a multi-pack-index leads through
-# fewer, and to write those of a first sync again took a third of the sync.
-MANY_TIMES: Final = 8
+# fewer, and to write those of a first sync again took a third of the sync. More cost descriptors and looks at names.
+MANY_TIMES: Final = 40
 _FACTOR: Final = 2  # each pack that is left has at least as many times the bytes of the next smaller one
 _WINDOW_MEMORY: Final = "128m"  # of objects among which a delta is sought
 _MAPPED: Final = ("-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m")  # it goes through them once

@@ -442,7 +442,10 @@ async def test_a_node_at_rest_repacks_until_its_packs_are_few(
 
 @pytest.mark.trio
 @pytest.mark.parametrize(("limit", "most"), [(8, MANY), (7, 10)])
-async def test_a_busy_node_lets_more_packs_be(limit: int, most: int, many: Repository) -> None:
+async def test_a_busy_node_lets_more_packs_be(
+    limit: int, most: int, many: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_upkeep, "MANY_TIMES", 8)
     many.git("config", "gc.autoPackLimit", str(limit))
     with State(many) as state:
         upkeep = Upkeep(many, state.index, Writing(News(state.index)))
