@@ -386,7 +386,7 @@ def test_the_end_of_a_fetch_repacks_while_nobody_may_sweep_and_no_pack_is_missed
     with State(repository) as state, monkeypatch.context() as patch:
         patch.setattr(batch, "MAX_PACKS", 1)
         state.ingest().run(offered[:MANY])
-    repository.git("config", "gc.autoPackLimit", "7")
+    repository.git("config", "gc.autoPackLimit", "1")
 
     def another_begins() -> None:
         with pytest.raises(Busy), State(repository):
