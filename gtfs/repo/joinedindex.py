@@ -12,8 +12,9 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from gtfs.ids import ObjectFormat
 from gtfs.repo.moving import JOINED_INDEX, Moving
-from gtfs.repo.multipackindex import packs_in, write_multi_pack_index
+from gtfs.repo.multipackindex import MULTI_PACK_INDEX, packs_in, write_multi_pack_index
 from gtfs.repo.packindex import BadIndex, is_v2, names_in, usable_indexes
 from gtfs.repo.repository import Repository
 
@@ -32,17 +33,17 @@ def join_packs(repository: Repository) -> bool:
     """
     if repository.layout.repacking.exists():  # it takes the index away when it is done
         return True
-    path = repository.objects / "pack" / "multi-pack-index"
+    path = repository.objects / "pack" / MULTI_PACK_INDEX
     failed: BadIndex | OSError | None = None
     try:
         # What it says is in a pack that is gone, git looks for in no other that it covers. Whoever took the pack away
         # took the index away first, and it was written just then.
-        if not packs_in(path) <= names_in(path.parent):
+        if not packs_in(path, repository.fmt) <= names_in(path.parent):
             path.unlink(missing_ok=True)
-        if _is_worth_it(path):
+        if _is_worth_it(path, repository.fmt):
             with Moving(repository, {JOINED_INDEX: None}):
                 try:
-                    if _is_worth_it(path):  # another thread may have written it while this one waited
+                    if _is_worth_it(path, repository.fmt):  # another thread may have written it while this one waited
                         write_multi_pack_index(path.parent, path, repository.fmt)
                 except (BadIndex, OSError) as e:
                     failed = e  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
@@ -53,10 +54,10 @@ def join_packs(repository: Repository) -> bool:
     return not isinstance(failed, BadIndex)
 
 
-def _is_worth_it(path: Path) -> bool:
+def _is_worth_it(path: Path, fmt: ObjectFormat) -> bool:
     """Whether what git has looked up in packs beside the index ``path``, each batch in those that came before it, is
     more than writing it again. Packs of earlier runs count as well; those that it cannot cover do not."""
-    joined, beside, total = packs_in(path), [], 0
+    joined, beside, total = packs_in(path, fmt), [], 0
     for name, _ in usable_indexes(path.parent):
         index = Path(name)
         with contextlib.suppress(FileNotFoundError):

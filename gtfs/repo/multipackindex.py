@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes git's multi-pack-index (gitformat-pack(5), version 1): the bytes that `git multi-pack-index write` gives.
+"""git's multi-pack-index (gitformat-pack(5), version 1), read, and written with the bytes that git would give it.
 
 git has all objects of such an index in memory as it writes it, 62 bytes each, here those of some first bytes of an id
 are merged at a time. It is a hint of git's, made of what the packs' own indexes say and nothing else. Any thread.
@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.durable import sync_file
-from gtfs.ids import SHA1, SHA256, ObjectFormat
+from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.pack.compiled import Merged, Part, merge
 from gtfs.repo.moving import LOCK
-from gtfs.repo.packindex import FAR, FAR_OFFSET, BadIndex, PackIndex, usable_indexes
+from gtfs.repo.packindex import FAR, FAR_OFFSET, BadIndex, PackIndex, SortedNames, usable_indexes
+
+MULTI_PACK_INDEX: Final = "multi-pack-index"  # in a directory of packs
 
 _HEADER: Final = struct.Struct(">4sBBBBI")  # magic, version, hash, chunks, base files, packs
 _MAGIC: Final = b"MIDX"
@@ -33,23 +35,58 @@ _CHUNK: Final = struct.Struct(">4sQ")  # what it is, where it begins
 _FANOUT: Final = struct.Struct(">256I")
 _ROW: Final = struct.Struct(">II")
 _NAMES, _COUNTS, _OIDS, _OFFSETS, _FAR_OFFSETS = b"PNAM", b"OIDF", b"OIDL", b"OOFF", b"LOFF"
-_MOST_NAMES: Final = 1 << 24  # bytes that are read of the names of its packs, some 300,000 packs
 _READABLE: Final = 0o444
 _AT_ONCE: Final = 1 << 17  # objects that are merged in one step, where one first byte has no more
 
 
-def packs_in(path: Path) -> frozenset[str]:
+class MultiPackIndex(SortedNames):
+    """One that is there; raises `BadIndex`, also for one of another version and for part of a chain, OSError."""
+
+    def __init__(self, path: Path, fmt: ObjectFormat) -> None:
+        super().__init__(path, fmt)
+        try:
+            places = self._places(fmt)
+            start, end = places[_NAMES]
+            names = [os.fsdecode(name) for name in self._data[start:end].split(b"\0") if name]
+            self._rows_at, rows_end = places[_OFFSETS]
+            self._find_names(places[_COUNTS][0], places[_OIDS][0], fmt.oid_bytes)
+            if len(names) != self._packs or rows_end - self._rows_at < len(self) * _ROW.size:
+                raise BadIndex(path)
+        except (struct.error, KeyError):
+            self.close()
+            raise BadIndex(path) from None
+        except BadIndex:
+            self.close()
+            raise
+        self.packs = tuple(names)  # names of the indexes of those that it covers
+
+    def _places(self, fmt: ObjectFormat) -> dict[bytes, tuple[int, int]]:
+        """Where its chunks begin and end, all within the file."""
+        magic, version, hash_version, chunks, base_files, self._packs = _HEADER.unpack_from(self._data)
+        if (magic, version, hash_version, base_files) != (_MAGIC, 1, _HASHES[fmt], 0):
+            raise BadIndex(self.path)
+        table = [_CHUNK.unpack_from(self._data, _HEADER.size + n * _CHUNK.size) for n in range(chunks + 1)]
+        if any(not start <= end <= len(self._data) for (_, start), (_, end) in pairwise(table)):
+            raise BadIndex(self.path)
+        return {name: (start, end) for (name, start), (_, end) in pairwise(table)}
+
+    def pack_of(self, oid: ObjectId) -> str | None:
+        """The name of the index of a pack that has it, None if it knows none."""
+        place = self.place_of(oid)
+        if place is None:
+            return None
+        number, _ = _ROW.unpack_from(self._data, self._rows_at + place * _ROW.size)
+        return self.packs[number] if number < len(self.packs) else None
+
+
+def packs_in(path: Path, fmt: ObjectFormat) -> frozenset[str]:
     """The names of the indexes of packs that the multi-pack-index ``path`` covers: none if there is none to be read."""
     try:
-        with path.open("rb") as file:
-            magic, _, _, chunks, *_ = _HEADER.unpack(file.read(_HEADER.size))
-            table = [_CHUNK.unpack(file.read(_CHUNK.size)) for _ in range(chunks + 1)]
-            start, end = next((a, b) for (name, a), (_, b) in pairwise(table) if name == _NAMES)
-            file.seek(start)
-            names = file.read(min(max(end - start, 0), _MOST_NAMES))
-    except (OSError, struct.error, StopIteration):
+        index = MultiPackIndex(path, fmt)
+    except (BadIndex, OSError):
         return frozenset()
-    return frozenset(os.fsdecode(name) for name in names.split(b"\0") if name) if magic == _MAGIC else frozenset()
+    index.close()
+    return frozenset(index.packs)
 
 
 def write_multi_pack_index(objects_pack: Path, path: Path, fmt: ObjectFormat) -> None:

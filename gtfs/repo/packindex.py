@@ -66,41 +66,70 @@ def is_v2(path: Path) -> bool:
         return file.read(len(MAGIC_V2)) == MAGIC_V2
 
 
-class PackIndex:
-    """The names in an index; `close` lets go of the file. Raises `BadIndex`, OSError."""
+class SortedNames:
+    """The names of objects in a file of git's, in their order, and how many begin with which byte. One thread.
+
+    `close` lets go of the file. Raises OSError.
+    """
 
     def __init__(self, path: Path, fmt: ObjectFormat) -> None:
         self.path = path
+        self._oid_bytes = fmt.oid_bytes
         with path.open("rb") as file:
             is_small = os.fstat(file.fileno()).st_size <= _SMALL
             data = file.read() if is_small else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._data: bytes | mmap.mmap = data
-        self.is_v2 = is_v2 = data[: len(MAGIC_V2)] == MAGIC_V2
-        start = len(MAGIC_V2) if is_v2 else 0
-        self._first = start + FANOUT + (0 if is_v2 else _OFFSET_V1)
-        self._row = fmt.oid_bytes + (0 if is_v2 else _OFFSET_V1)
-        self._oid_bytes = fmt.oid_bytes
+
+    def _find_names(self, fanout: int, first: int, row: int) -> None:
+        """The table of counts, and the first name, stand there, names ``row`` bytes apart; raises `BadIndex`."""
+        self._first, self._row = first, row
         try:
-            self._fanout: tuple[int, ...] = (0, *struct.unpack_from(">256I", data, start))
+            self._fanout: tuple[int, ...] = (0, *struct.unpack_from(">256I", self._data, fanout))
         except struct.error:
-            self.close()
-            raise BadIndex(path) from None
-        is_whole = len(data) >= start + FANOUT + len(self) * self._row
+            raise BadIndex(self.path) from None
+        is_whole = len(self._data) >= first + len(self) * row
         if not is_whole or any(a > b for a, b in zip(self._fanout, self._fanout[1:], strict=False)):
-            self.close()
-            raise BadIndex(path)
+            raise BadIndex(self.path)
 
     def __len__(self) -> int:
         return self._fanout[-1]
 
     def __contains__(self, oid: ObjectId) -> bool:
+        return self.place_of(oid) is not None
+
+    def place_of(self, oid: ObjectId) -> int | None:
+        """How many names stand before this one, None if it is not there."""
         low, high = self._fanout[oid[0]], self._fanout[oid[0] + 1]
         at = bisect_left(range(high), bytes(oid), low, key=self._name)
-        return at < high and self._name(at) == oid
+        return at if at < high and self._name(at) == oid else None
 
     def count(self, first: int, last: int) -> int:
         """How many objects it has whose first byte is one of these."""
         return self._fanout[last + 1] - self._fanout[first]
+
+    def _name(self, number: int) -> bytes:
+        at = self._first + number * self._row
+        return self._data[at : at + self._oid_bytes]
+
+    def close(self) -> None:
+        """Nothing may be asked any more."""
+        if isinstance(self._data, mmap.mmap):
+            self._data.close()
+
+
+class PackIndex(SortedNames):
+    """The names in the index of a pack. Raises `BadIndex`, OSError."""
+
+    def __init__(self, path: Path, fmt: ObjectFormat) -> None:
+        super().__init__(path, fmt)
+        self.is_v2 = is_v2 = self._data[: len(MAGIC_V2)] == MAGIC_V2
+        start = len(MAGIC_V2) if is_v2 else 0
+        before = 0 if is_v2 else _OFFSET_V1
+        try:
+            self._find_names(start, start + FANOUT + before, fmt.oid_bytes + before)
+        except BadIndex:
+            self.close()
+            raise
 
     @property
     def far(self) -> tuple[int, int]:
@@ -122,12 +151,3 @@ class PackIndex:
             raise BadIndex(self.path)
         needs_far = max(offsets[::OFFSET], default=0) >= FAR >> 24
         return IndexRows(names, offsets, self._data[far_at:far_end] if needs_far else b"")
-
-    def _name(self, number: int) -> bytes:
-        at = self._first + number * self._row
-        return self._data[at : at + self._oid_bytes]
-
-    def close(self) -> None:
-        """Nothing may be asked any more."""
-        if isinstance(self._data, mmap.mmap):
-            self._data.close()

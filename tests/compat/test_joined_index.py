@@ -40,7 +40,7 @@ def joined(repository: Repository) -> Path:
 
 def packs(repository: Repository) -> int:
     """How many it covers."""
-    return len(packs_in(joined(repository)))
+    return len(packs_in(joined(repository), repository.fmt))
 
 
 def test_it_is_written_when_as_much_was_looked_up_as_it_costs_and_again_when_as_much_was(

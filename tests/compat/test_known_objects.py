@@ -168,6 +168,75 @@ def test_a_sieve_that_is_full_gives_way_to_a_larger_one(tmp_path: Path, monkeypa
         assert objects.packed_among(blobs) == set(blobs)
 
 
+def some_packs(repository: Repository, first: int, count: int) -> list[ObjectId]:
+    oids = [add_blob(repository, b"%d" % number) for number in range(first, first + count)]
+    for oid in oids:
+        pack_loose(repository, oid)
+    return oids
+
+
+def test_what_a_multi_pack_index_covers_is_known_and_what_came_beside_it(tmp_path: Path, monkeypatch) -> None:
+    for asked_first in (False, True):  # the sieve has all of it, or nothing
+        repository = create_repository(tmp_path / f"{asked_first}.git", SHA1)
+        covered = some_packs(repository, 0, 5)
+        repository.git("multi-pack-index", "write", "--no-progress")
+        beside = some_packs(repository, 5, 3)
+        with KnownObjects(repository) as objects:
+            if asked_first:
+                assert not any(ABSENT in objects for _ in range(1000))
+                objects.refresh()
+            # Those that it covers are asked for nothing.
+            lists = [path.stem for path in (repository.objects / "pack").glob("*.pack")]
+            assert len(objects._beside) == len(lists) - 5
+            assert objects.packed_among([*covered, ABSENT, *beside]) == {*covered, *beside}
+            assert all(oid in objects for oid in [*covered, *beside]) and ABSENT not in objects
+            repository.git("multi-pack-index", "write", "--no-progress")
+            objects.refresh()
+            assert not objects._beside
+            assert objects.packed_among([*covered, ABSENT, *beside]) == {*covered, *beside}
+            (repository.objects / "pack" / "multi-pack-index").unlink()
+            objects.refresh()
+            assert objects.packed_among([*covered, ABSENT, *beside]) == {*covered, *beside}
+
+
+def test_a_multi_pack_index_of_packs_that_are_gone_says_nothing(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    first, *rest = some_packs(repository, 0, 4)
+    repository.git("multi-pack-index", "write", "--no-progress")
+    index = next(p for p in (repository.objects / "pack").glob("*.idx") if first in p.read_bytes())
+    index.with_suffix(".pack").unlink()
+    index.unlink()
+    with KnownObjects(repository) as objects:
+        assert first not in objects
+        assert objects.packed_among([first, *rest]) == set(rest)
+
+
+def test_a_damaged_multi_pack_index_says_nothing(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    oids = some_packs(repository, 0, 3)
+    repository.git("multi-pack-index", "write", "--no-progress")
+    path = repository.objects / "pack" / "multi-pack-index"
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    with KnownObjects(repository) as objects:
+        for damaged in (b"", whole[:100], whole[:-60], b"MIDX\2" + whole[5:], whole.replace(b"OOFF", b"XXXX")):
+            path.write_bytes(damaged)
+            objects.refresh()
+            assert len(objects._beside) == 3
+            assert objects.packed_among([*oids, ABSENT]) == set(oids)
+
+
+def test_what_git_will_throw_away_is_not_packed_because_an_index_covers_it(tmp_path: Path) -> None:
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    first, second = some_packs(repository, 0, 2)
+    index = next(p for p in (repository.objects / "pack").glob("*.idx") if first in p.read_bytes())
+    index.with_suffix(".mtimes").touch()  # a cruft pack
+    repository.git("multi-pack-index", "write", "--no-progress")
+    with KnownObjects(repository) as objects:
+        assert objects.packed_among([first, second]) == {second}
+        assert first in objects
+
+
 def test_repositories_that_borrow_from_each_other_are_each_looked_at_once(tmp_path: Path) -> None:
     one, two = (create_repository(tmp_path / name, SHA1) for name in ("one.git", "two.git"))
     for here, there in ((one, two), (two, one)):

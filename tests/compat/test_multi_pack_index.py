@@ -59,13 +59,13 @@ def test_it_has_the_bytes_of_gits(repository: Repository) -> None:
     expected = by_git(repository)
     assert by_us(repository) == expected
     repository.git("multi-pack-index", "verify")
-    assert len(packs_in(directory(repository) / "multi-pack-index")) == 20
+    assert len(packs_in(directory(repository) / "multi-pack-index", repository.fmt)) == 20
 
 
 def test_one_of_gits_is_read(repository: Repository) -> None:
     repository.git("multi-pack-index", "write", "--no-progress")
     names = {path.name for path in directory(repository).glob("*.idx")}
-    assert packs_in(directory(repository) / "multi-pack-index") == names
+    assert packs_in(directory(repository) / "multi-pack-index", repository.fmt) == names
 
 
 def test_git_finds_all_objects_by_it_alone(repository: Repository) -> None:

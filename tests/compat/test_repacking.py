@@ -514,7 +514,7 @@ async def test_what_is_left_by_a_repack_has_one_index_again(many: Repository, mo
             await upkeep.look(nursery, is_busy=False)
     left = {file.name for file in (many.objects / "pack").glob("*.idx")}
     assert len(left) == 3
-    assert packs_in(many.objects / "pack" / "multi-pack-index") == left
+    assert packs_in(many.objects / "pack" / "multi-pack-index", many.fmt) == left
 
 
 @pytest.mark.trio

@@ -71,7 +71,7 @@ def test_it_says_of_each_object_where_the_newest_pack_has_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multipackindex, "_AT_ONCE", at_once)
         data = write(directory)
-        assert packs_in(directory / "multi-pack-index") == {f"pack-{n}.idx" for n in range(len(packs))}
+        assert packs_in(directory / "multi-pack-index", SHA1) == {f"pack-{n}.idx" for n in range(len(packs))}
         assert compiled.is_compiled()
         patch.setattr(compiled, "_inner", None)
         assert write(directory) == data
@@ -102,11 +102,11 @@ def test_what_has_no_pack_or_is_of_version_1_is_left_out(tmp_path: Path) -> None
     second.with_suffix(".pack").unlink()
     index(third, ids(SHA1, 200, 100), version=1)
     assert chunks(write(tmp_path))[b"OIDL"] == b"".join(ids(SHA1, 0, 100))
-    assert packs_in(tmp_path / "multi-pack-index") == {first.name}
+    assert packs_in(tmp_path / "multi-pack-index", SHA1) == {first.name}
 
 
 def test_without_packs_it_is_empty(tmp_path: Path) -> None:
-    assert said(write(tmp_path)) == {} and packs_in(tmp_path / "multi-pack-index") == frozenset()
+    assert said(write(tmp_path)) == {} and packs_in(tmp_path / "multi-pack-index", SHA1) == frozenset()
 
 
 NAMES_AT, FAR_AT = 8 + 1024, 8 + 1024 + 28 * 100
@@ -158,6 +158,9 @@ def test_what_is_not_plainly_good_is_left_to_python() -> None:
 def test_the_names_of_very_many_packs_are_read(tmp_path: Path) -> None:
     names = [f"pack-{number:040x}.idx" for number in range(40_000)]
     text = b"".join(name.encode() + b"\0" for name in names)
-    table = struct.pack(">4sQ4sQ", b"PNAM", 36, bytes(4), 36 + len(text))
-    (tmp_path / "midx").write_bytes(struct.pack(">4sBBBBI", b"MIDX", 1, 1, 1, 0, len(names)) + table + text)
-    assert packs_in(tmp_path / "midx") == set(names)
+    names_end = 72 + len(text)
+    places = [(b"PNAM", 72), (b"OIDF", names_end), (b"OIDL", names_end + 1024), (b"OOFF", names_end + 1024)]
+    table = b"".join(struct.pack(">4sQ", *place) for place in [*places, (bytes(4), names_end + 1024)])
+    header = struct.pack(">4sBBBBI", b"MIDX", 1, 1, 4, 0, len(names))
+    (tmp_path / "midx").write_bytes(header + table + text + bytes(1024))
+    assert packs_in(tmp_path / "midx", SHA1) == set(names)
