@@ -64,6 +64,7 @@ class LastSteps:
         # In a clone it is git that makes refs: what they will reach stays marked until it has (design.md §12).
         self._keeps_marks = keeps_marks
         self._known: KnownObjects | None = None  # of `record`, which looks again in between
+        self._came: set[str] = set()  # names of the indexes of git's packs that were made here
         self._joins_packs = True  # until that is of no use
         self._leftover = kept_marks(repository)  # of packs that were not recorded: what is in them comes again
 
@@ -126,7 +127,8 @@ class LastSteps:
             hold(self._repository, self._index, {m.oid: m.parents for m in members})
             release(there.marks)
         if there.marks and self._joins_packs:
-            self._joins_packs = join_packs(self._repository)
+            self._came.update(mark.with_suffix(".idx").name for mark in there.marks)
+            self._joins_packs = join_packs(self._repository, self._came)
         vanished = self._vanished(batch)
         if vanished:
             self._index.packs.set_stage(vanished, "verified")

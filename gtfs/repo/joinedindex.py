@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +26,12 @@ _WORTH: Final = 2  # to look an object up in a pack costs about as much as to wr
 _BEGIN: Final = 1 << 15  # and to write any index at all, as much as so many objects
 
 
-def join_packs(repository: Repository) -> bool:
+def join_packs(repository: Repository, came: Collection[str] | None = None) -> bool:
     """Write the index anew where git has spent as much on looking through packs one by one as it costs.
 
-    Without one of all packs git only is slower: a failure is logged. False if it will fail again: a pack's own index is
-    damaged.
+    ``came``: names of the indexes of packs for which whoever waits had that done; else all that are beside it count,
+    as of a node at rest. Without one of all packs git only is slower: a failure is logged. False if it will fail again:
+    a pack's own index is damaged.
     """
     if repository.layout.repacking.exists():  # it takes the index away when it is done
         return True
@@ -40,10 +42,12 @@ def join_packs(repository: Repository) -> bool:
         # took the index away first, and it was written just then.
         if not packs_in(path, repository.fmt) <= names_in(path.parent):
             path.unlink(missing_ok=True)
-        if _is_worth_it(path, repository.fmt):
+        if _is_worth_it(path, repository.fmt, came):
             with Moving(repository, {JOINED_INDEX: None}):
                 try:
-                    if _is_worth_it(path, repository.fmt):  # another thread may have written it while this one waited
+                    if _is_worth_it(
+                        path, repository.fmt, came
+                    ):  # another thread may have written it while this one waited
                         write_multi_pack_index(path.parent, path, repository.fmt)
                 except (BadIndex, OSError) as e:
                     failed = e  # with a lock that is another program's, perhaps: nothing of it is ours to sweep
@@ -54,9 +58,9 @@ def join_packs(repository: Repository) -> bool:
     return not isinstance(failed, BadIndex)
 
 
-def _is_worth_it(path: Path, fmt: ObjectFormat) -> bool:
+def _is_worth_it(path: Path, fmt: ObjectFormat, came: Collection[str] | None) -> bool:
     """Whether what git has looked up in packs beside the index ``path``, each batch in those that came before it, is
-    more than writing it again. Packs of earlier runs count as well; those that it cannot cover do not."""
+    more than writing it again. Packs that it cannot cover do not count."""
     joined, beside, total = packs_in(path, fmt), [], 0
     for name, _ in usable_indexes(path.parent):
         index = Path(name)
@@ -65,6 +69,6 @@ def _is_worth_it(path: Path, fmt: ObjectFormat) -> bool:
             objects = status.st_size // _OBJECT_BYTES
             total += objects
             if index.name not in joined and is_v2(index):
-                beside.append((status.st_mtime_ns, objects))
+                beside.append((status.st_mtime_ns, objects if came is None or index.name in came else 0))
     looked_up = sum(before * objects for before, (_, objects) in enumerate(sorted(beside)))
     return looked_up * _WORTH > _BEGIN + total

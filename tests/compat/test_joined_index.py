@@ -56,6 +56,19 @@ def test_it_is_written_when_as_much_was_looked_up_as_it_costs_and_again_when_as_
     repository.git("multi-pack-index", "verify")
 
 
+def test_whoever_waits_pays_for_what_was_done_for_him_alone(repository: Repository) -> None:
+    add_many(repository, 9)
+    came: set[str] = set()
+    covered = []
+    for number in range(9, 12):
+        before = set(joined(repository).parent.glob("*.idx"))
+        add_pack(repository, b"%d" % number)
+        came.update(path.name for path in set(joined(repository).parent.glob("*.idx")) - before)
+        join_packs(repository, came)
+        covered.append(packs(repository))
+    assert covered == [0, 11, 11]  # 9 look-ups of one pack, 9 + 10 of two, of ten and eleven packs
+
+
 def test_of_few_objects_there_is_none(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for number in range(10):
