@@ -45,9 +45,8 @@ def join_packs(repository: Repository, came: Collection[str] | None = None) -> b
         if _is_worth_it(path, repository.fmt, came):
             with Moving(repository, {JOINED_INDEX: None}):
                 try:
-                    if _is_worth_it(
-                        path, repository.fmt, came
-                    ):  # another thread may have written it while this one waited
+                    # Another thread may have written it while this one waited.
+                    if _is_worth_it(path, repository.fmt, came):
                         write_multi_pack_index(path.parent, path, repository.fmt)
                 except (BadIndex, OSError) as e:
                     failed = e  # with a lock that is another program's, perhaps: nothing of it is ours to sweep

@@ -178,9 +178,8 @@ def test_packs_that_cannot_have_one_index_are_not_looked_through_for_each_batch(
 ) -> None:
     tried: list[Repository] = []
     monkeypatch.setattr(batch, "MAX_PACKS", 20)
-    monkeypatch.setattr(
-        laststeps, "join_packs", lambda repository, came: tried.append(repository)
-    )  # None: it is of no use
+    # It says None: it is of no use.
+    monkeypatch.setattr(laststeps, "join_packs", lambda repository, _came: tried.append(repository))
     assert let_in(offered, tmp_path / "mirror.git") == {c.oid for c in offered}
     assert len(tried) == 1
 
