@@ -80,6 +80,8 @@ class KnownObjects:
                 self._new.pop(index, None)  # in the sieve, it makes no answer wrong
             self._cruft = {index for index, is_cruft in found.items() if is_cruft}
             any_gone = any_gone or bool(gone)
+            if gone:
+                self._look_at_joined()  # nothing that was closed is asked, also where an index cannot be read
             try:
                 for index in found.keys() - self._packs.keys():
                     self._packs[index] = PackIndex(Path(index), self._repository.fmt)

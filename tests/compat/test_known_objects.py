@@ -7,10 +7,13 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
 from gtfs.repo import packindex, sieve
 from gtfs.repo.history import history
 from gtfs.repo.known import KnownObjects
+from gtfs.repo.packindex import BadIndex
 from gtfs.repo.repository import Repository, create_repository, open_repository
 
 ABSENT = ObjectId(bytes(20))
@@ -209,6 +212,21 @@ def test_a_multi_pack_index_of_packs_that_are_gone_says_nothing(tmp_path: Path) 
     with KnownObjects(repository) as objects:
         assert first not in objects
         assert objects.packed_among([first, *rest]) == set(rest)
+
+
+def test_where_an_index_cannot_be_read_what_is_gone_is_asked_no_more(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(packindex, "_SMALL", 0)  # mapped, as a closed map cannot be asked
+    repository = create_repository(tmp_path / "r.git", SHA1)
+    first, second = some_packs(repository, 0, 2)
+    with KnownObjects(repository) as objects:
+        assert first in objects
+        index = next(p for p in (repository.objects / "pack").glob("*.idx") if first in p.read_bytes())
+        index.with_suffix(".pack").unlink()
+        (repository.objects / "pack" / "pack-bad.idx").write_bytes(b"bad")
+        (repository.objects / "pack" / "pack-bad.pack").touch()
+        with pytest.raises(BadIndex):
+            objects.refresh()
+        assert first not in objects and second in objects
 
 
 def test_a_damaged_multi_pack_index_says_nothing(tmp_path: Path) -> None:
