@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -19,10 +19,13 @@ from gtfs.swarm.pieces import SwarmTimeout
 ANSWER_S = 30.0  # libtorrent answers in milliseconds, under the worst load in seconds
 
 
-def drop(libtorrent: Any, handle: Any, *options: Any) -> None:
-    """Have libtorrent's session take a torrent out; an alert says when it is gone, unless it was before."""
-    with suppress(RuntimeError):  # "invalid torrent handle"
+def drop(libtorrent: Any, handle: Any, *options: Any) -> bool:
+    """Have libtorrent's session take a torrent out; an alert says when it is gone. False: it was before."""
+    try:
         libtorrent.remove_torrent(handle, *options)
+    except RuntimeError:  # "invalid torrent handle"
+        return False
+    return True
 
 
 class _Question:

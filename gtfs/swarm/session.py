@@ -75,7 +75,8 @@ class Session:
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
-        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, some for nobody by now
+        # Torrents that libtorrent may still take, some for nobody by now, and those that it is to let go of then.
+        self._unanswered: set[InfoHash] = set()
         self._connecting = Connecting()
         self.is_ending = False  # its maker is about to close it: nothing needs to be taken out before
         self._is_closed = False
@@ -202,7 +203,7 @@ class Session:
 
     async def _enter(self, torrent: Torrent) -> None:
         if torrent.spec.infohash in self._unanswered:  # its answer would be taken for the next one's
-            raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent has not answered since it was given to it before")
+            raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent has not answered yet since it had it before")
         plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self.options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
@@ -292,7 +293,7 @@ class Session:
                 self._dispatch_torrent(event)
 
     def _dispatch_torrent(self, event: alerts.TorrentEvent) -> None:
-        if isinstance(event, alerts.Added):
+        if isinstance(event, alerts.Added | alerts.Removed):
             self._unanswered.discard(event.infohash)
         if event.infohash in self._torrents:
             self._torrents[event.infohash].reports.on_event(event)
@@ -300,7 +301,9 @@ class Session:
             self._probes[event.infohash].on_event(event)
         elif isinstance(event, alerts.Added) and not self.doors.takes(event) and event.error is None:
             # Nobody's: it could never be added any more, where libtorrent took it later than who added it waited.
-            drop(self._lt, event.handle)
+            is_going = drop(self._lt, event.handle)
+            if is_going:
+                self._unanswered.add(event.infohash)  # that it has gone would be taken for the next one's
 
     async def _tick_task(self) -> None:
         rounds = 0

@@ -279,6 +279,38 @@ async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypat
         assert torrent.failure is None and not torrent.milestones.left.is_set()
 
 
+@pytest.mark.warns
+async def test_that_what_came_too_late_has_gone_is_not_taken_for_the_next_one(reel, monkeypatch):
+    async with open_session(LOOPBACK) as session:
+        libtorrent, dispatch = session._lt, session._dispatch_torrent
+        held: list[alerts.Removed] = []
+
+        def late(event: alerts.TorrentEvent) -> None:
+            if isinstance(event, alerts.Removed):
+                held.append(event)
+            else:
+                dispatch(event)
+
+        monkeypatch.setattr(session, "_dispatch_torrent", late)
+        monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+        session._lt = takes_none = TakesNone(libtorrent)
+        with pytest.raises(SwarmTimeout):
+            await session.add(reel)
+        session._lt = libtorrent
+        monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+        libtorrent.async_add_torrent(takes_none.given[0])
+        with trio.fail_after(WAIT_S):
+            while not held:
+                await session.refresh()
+            with pytest.raises(SwarmTimeout):
+                await session.add(reel)
+            dispatch(held.pop())
+            torrent = await session.add(reel)
+            await torrent.wait_metadata(WAIT_S)
+        assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+        monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
+
+
 class LosesAnswers:
     """libtorrent's session, whose reports of some kinds are lost, so that it says that some were."""
 
@@ -313,6 +345,33 @@ async def test_a_torrent_whose_answer_was_lost_is_looked_for_and_taken(reel, los
         torrent = await session.add(reel)
         await torrent.wait_metadata(WAIT_S)
         assert torrent.failure is None
+
+
+@pytest.mark.warns
+async def test_a_torrent_that_came_too_late_and_of_which_it_was_lost_that_it_has_gone_can_be_added_again(
+    reel, monkeypatch
+):
+    async with open_session(LOOPBACK) as session:
+        libtorrent = session._lt
+        monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+        session._lt = takes_none = TakesNone(libtorrent)
+        with pytest.raises(SwarmTimeout):
+            await session.add(reel)
+        session._lt = LosesAnswers(libtorrent, (lt.torrent_removed_alert,))
+        monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+        with trio.fail_after(WAIT_S):
+            libtorrent.async_add_torrent(takes_none.given[0])
+            with trio.move_on_after(1):
+                while session._unanswered:
+                    await session.refresh()
+            assert session._unanswered
+            session._dispatch(alerts.AlertsDropped())
+            while session._unanswered:
+                await session.refresh()
+        torrent = await session.add(reel)
+        await torrent.wait_metadata(WAIT_S)
+        assert torrent.failure is None
+        session._lt = libtorrent
 
 
 @pytest.mark.warns
