@@ -456,17 +456,23 @@ async def test_a_busy_node_lets_more_packs_be(
             assert count(many) < 10
 
 
-@pytest.mark.trio
-async def test_a_node_is_busy_while_news_come_and_at_rest_after_them(
-    many: Repository, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[bool] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each look of an `Upkeep`, which does nothing, whether it was of a busy node."""
+    found: list[bool] = []
 
     async def look(self: Upkeep, nursery: trio.Nursery, *, is_busy: bool) -> bool:
-        asked.append(is_busy)
+        found.append(is_busy)
         return True
 
     monkeypatch.setattr(Upkeep, "look", look)
+    return found
+
+
+@pytest.mark.trio
+async def test_a_node_is_busy_while_news_come_and_at_rest_after_them(
+    many: Repository, autojump_clock: MockClock, asked: list[bool]
+) -> None:
     with State(many) as state:
         writing = Writing(News(state.index))
         async with trio.open_nursery() as nursery:
@@ -481,15 +487,8 @@ async def test_a_node_is_busy_while_news_come_and_at_rest_after_them(
 
 @pytest.mark.trio
 async def test_a_node_is_busy_while_somebody_writes(
-    many: Repository, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    many: Repository, autojump_clock: MockClock, asked: list[bool]
 ) -> None:
-    asked: list[bool] = []
-
-    async def look(self: Upkeep, nursery: trio.Nursery, *, is_busy: bool) -> bool:
-        asked.append(is_busy)
-        return True
-
-    monkeypatch.setattr(Upkeep, "look", look)
     with State(many) as state:
         writing = Writing(News(state.index))
         async with trio.open_nursery() as nursery:
