@@ -75,7 +75,7 @@ class Session:
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
-        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, or is to let go of as nobody's
+        self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, or has to let go of
         self._connecting = Connecting()
         self.is_ending = False  # its maker is about to close it: nothing needs to be taken out before
         self._is_closed = False
