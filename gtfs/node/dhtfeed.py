@@ -104,9 +104,9 @@ async def _ask(session: Session, feed: DhtFeed) -> Pointer:
         raise Unaskable(feed.text, "the DHT is switched off")
     if session.options.proxy is not None:
         raise Unaskable(feed.text, "the DHT is not asked through a proxy")
-    found = await find_pointer(session.options, session.port, feed.key, feed.salt)
+    found = await find_pointer(session.options, session.listener.dht_nodes(), feed.key, feed.salt)
     if found.pointer is None:
-        if found.nodes < 2:  # our own is one
+        if not found.nodes:
             raise FeedError(feed.text, "no DHT node answers; give one with -o dht_node=HOST:PORT")
         raise FeedError(feed.text, f"none of {found.nodes} DHT nodes has a pointer of this key and name")
     return found.pointer
@@ -299,7 +299,7 @@ class PointerKeeper:
         pointers = self._pointers(held, infohash)
         if not pointers or not session.options.dht or session.options.proxy is not None:
             return FEW
-        taken = min([await put_pointer(session.options, session.port, pointer) for pointer in pointers])
+        taken = min([await put_pointer(session.options, session.listener.dht_nodes(), pointer) for pointer in pointers])
         self._told = Told(pointers[0].key.hex(), pointers[0].sequence, taken, int(time.time()) if taken else None)
         log.info("version %d is pointed to at %d DHT nodes", held.catalogue.version, taken)
         return taken

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import libtorrent as lt
@@ -31,7 +31,7 @@ MOST_PEERS = 50
 
 @dataclass(frozen=True)
 class Found:
-    """What a look-up brought: the newest pointer, and how many nodes answered."""
+    """What a look-up brought: the newest pointer, and how many nodes answered, our own aside."""
 
     pointer: Pointer | None
     nodes: int
@@ -120,30 +120,29 @@ def _start(
     return lookup
 
 
-async def find_pointer(options: SwarmOptions, port: int, key: bytes, salt: bytes) -> Found:
-    """The pointer with the highest sequence number that this key signed. ``port`` is our own DHT node's."""
+async def find_pointer(options: SwarmOptions, own: Sequence[Address], key: bytes, salt: bytes) -> Found:
+    """The pointer with the highest sequence number that this key signed. ``own`` are our own DHT nodes."""
     async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, port), target_of(key, salt))
+        lookup = _start(krpc, _entries(options, own), target_of(key, salt))
         await lookup.run()
-    answers = [node.answer for node in lookup.nodes.values() if node.answer is not None]
-    pointers = [found for answer in answers if (found := read_pointer(key, salt, answer)) is not None]
-    return Found(max(pointers, key=lambda p: p.sequence, default=None), len(answers))
+    answers = {node.address: node.answer for node in lookup.nodes.values() if node.answer is not None}
+    pointers = [found for answer in answers.values() if (found := read_pointer(key, salt, answer)) is not None]
+    return Found(max(pointers, key=lambda p: p.sequence, default=None), len({*answers} - {*own}))
 
 
-async def find_peers(options: SwarmOptions, port: int, infohash: InfoHash) -> list[Address]:
+async def find_peers(options: SwarmOptions, own: Sequence[Address], infohash: InfoHash) -> list[Address]:
     """Who announced that they have a torrent, our own node's word included; some `MOST_PEERS` of them."""
     async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, port), infohash, b"get_peers", b"info_hash")
+        lookup = _start(krpc, _entries(options, own), infohash, b"get_peers", b"info_hash")
         await lookup.run()
     found: dict[Address, None] = {}
     for node in lookup.closest():
         found.update(dict.fromkeys(peers_in(node.answer or {}, node.address)))
-    ourselves = _entries(options, port)[: len(_own_hosts(options))]
-    return [peer for peer in found if peer not in ourselves][:MOST_PEERS]
+    return [peer for peer in found if peer not in own][:MOST_PEERS]
 
 
-async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int:
-    """Give a pointer to the nodes closest to its place; how many took it. ``port`` is our own DHT node's."""
+async def put_pointer(options: SwarmOptions, own: Sequence[Address], pointer: Pointer) -> int:
+    """Give a pointer to the nodes closest to its place, maybe ``own`` ones; how many took it."""
     arguments: Answer = {
         b"k": pointer.key, b"seq": pointer.sequence, b"sig": pointer.signature, b"v": lt.bdecode(pointer.value),
     }  # fmt: skip
@@ -151,7 +150,7 @@ async def put_pointer(options: SwarmOptions, port: int, pointer: Pointer) -> int
         arguments[b"salt"] = pointer.salt
     taken = 0
     async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, port), pointer.target)
+        lookup = _start(krpc, _entries(options, own), pointer.target)
         await lookup.run()
 
         async def put(node: _Node, token: bytes) -> None:
@@ -183,9 +182,7 @@ def _own_hosts(options: SwarmOptions) -> list[str]:
     return hosts
 
 
-def _entries(options: SwarmOptions, port: int) -> list[Address]:
-    """Whom to ask first: our own node, which knows others, and those that the user named."""
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-    own = [(loopback.get(host, host), port) for host in _own_hosts(options)]
+def _entries(options: SwarmOptions, own: Sequence[Address]) -> list[Address]:
+    """Whom to ask first: our own nodes, which know others, and those that the user named."""
     named = [(ipaddress.ip_address(host).compressed, port) for host, port in options.dht_nodes]
     return list(dict.fromkeys([*own, *named]))

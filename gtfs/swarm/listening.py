@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From ``listen``, a range of ports and what is taken already to the one port of a session. Trio loop."""
+"""From ``listen``, a range of ports and what is taken already to the one port of a session, and where it listens.
+
+Trio loop.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +17,7 @@ from gtfs.swarm import alerts
 from gtfs.swarm.link import ANSWER_S
 from gtfs.swarm.manners import port_choices
 from gtfs.swarm.pieces import SwarmError
-from gtfs.swarm.settings import SwarmOptions, fill_ports
+from gtfs.swarm.settings import SwarmOptions, fill_ports, listen_hosts
 
 GRACE_S = 1.0  # between the first address that cannot be listened on and giving up on the others
 
@@ -30,6 +34,7 @@ class Listener:
     def __init__(self, options: SwarmOptions) -> None:
         self.port = 0
         self._options = options
+        self._addresses: dict[str, int] = {}  # that are listened on, with their ports
         self._choices: Iterator[int] = port_choices(options.listen, options.ports)
         self._listening = trio.Event()
         self._failed = trio.Event()
@@ -39,10 +44,16 @@ class Listener:
         """Take note of what libtorrent reported."""
         if isinstance(event, alerts.Listening):
             self.port = self.port or event.port
+            self._addresses[event.address] = event.port
             self._listening.set()
         else:
             self._errors.append(event.reason)
             self._failed.set()
+
+    def dht_nodes(self) -> tuple[tuple[str, int], ...]:
+        """Where libtorrent's own DHT nodes are: none on loopback and link-local addresses that nobody named."""
+        named = listen_hosts(self._options.listen)
+        return tuple(place for place in self._addresses.items() if place[0] in named or not _is_near(place[0]))
 
     async def choose(self) -> str:
         """The next addresses to try, with the same port for each that has none; raises `ListenRefused` at the end."""
@@ -77,3 +88,8 @@ class Listener:
             nursery.start_soon(give_up)
             await self._listening.wait()
             nursery.cancel_scope.cancel()
+
+
+def _is_near(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    return found.is_loopback or found.is_link_local

@@ -8,13 +8,15 @@ node. In a DHT that was empty a moment ago, or of two nodes, that finds nobody. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
 
 from gtfs.ids import InfoHash
 from gtfs.swarm.dht import find_peers
+from gtfs.swarm.krpc import Address
 from gtfs.swarm.link import Link
 from gtfs.swarm.settings import SwarmOptions
 
@@ -24,6 +26,7 @@ SEEK_S = 2.0
 SEEK_LAST_S = 600.0
 AT_ONCE = 4
 FEW = 16  # of so few nodes each one counts
+TOLD_AT_ONCE, TELL_EVERY_S = 4, 1.0  # torrents; three or four packets each to every node of a small DHT
 
 Seekers = Callable[[], dict[InfoHash, Link]]
 
@@ -36,6 +39,8 @@ class Membership:
         self._everybody = everybody
         self._lonely = lonely
         self._announced_to = 0  # how many nodes were known when everything was announced last
+        self._untold: deque[Link] = deque()  # what is still to be announced for that
+        self._grown = trio.Event()
         self._turns: dict[InfoHash, tuple[float, float]] = {}  # when it is sought next, and how long to wait then
 
     def on_nodes(self, count: int) -> None:
@@ -44,16 +49,19 @@ class Membership:
         if grown or count < self._announced_to:
             self._announced_to = count
         if grown:
-            for link in self._everybody():
-                link.call("force_dht_announce")
+            # Who waits already stays first: nodes may come faster than all are told.
+            everybody = dict.fromkeys(self._everybody())
+            self._untold = deque(dict.fromkeys([*(link for link in self._untold if link in everybody), *everybody]))
+            self._grown.set()
 
-    async def run_task(self, session: Callable[[], Any], port: int) -> None:
-        """All of it, as long as the session lives, None when it is closed; ``port`` is that of our own DHT node."""
+    async def run_task(self, session: Callable[[], Any], own: Callable[[], Sequence[Address]]) -> None:
+        """All of it, as long as the session lives, None when it is closed; ``own`` are our own DHT nodes."""
         if not self._options.dht or self._options.proxy is not None:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._join_task, session)
-            nursery.start_soon(self._seek_task, port)
+            nursery.start_soon(self._announce_task)
+            nursery.start_soon(self._seek_task, own)
 
     async def _join_task(self, session: Callable[[], Any]) -> None:
         # Again and again: the nodes that the user named may come later than we.
@@ -64,7 +72,20 @@ class Membership:
             await trio.sleep(wait_s)
             wait_s = min(2 * wait_s, JOIN_LAST_S)
 
-    async def _seek_task(self, port: int) -> None:
+    async def _announce_task(self) -> None:
+        """A few at once, then one now and then: other clients shut out who sends 50 packets in 10 s (facts.md)."""
+        next_s = -math.inf
+        while True:
+            if not self._untold:
+                self._grown = trio.Event()
+                await self._grown.wait()
+            next_s = max(next_s, trio.current_time() - (TOLD_AT_ONCE - 1) * TELL_EVERY_S)
+            await trio.sleep_until(next_s)
+            if self._untold:
+                self._untold.popleft().call("force_dht_announce")
+                next_s += TELL_EVERY_S
+
+    async def _seek_task(self, own: Callable[[], Sequence[Address]]) -> None:
         while True:
             await trio.sleep(SEEK_S)
             lonely = self._lonely()
@@ -75,8 +96,8 @@ class Membership:
                 for infohash in due[:AT_ONCE]:
                     wait_s = min(1.5 * self._turns.get(infohash, (0.0, SEEK_S))[1], SEEK_LAST_S)
                     self._turns[infohash] = (now_s + wait_s, wait_s)
-                    nursery.start_soon(self._seek, lonely[infohash], infohash, port)
+                    nursery.start_soon(self._seek, lonely[infohash], infohash, own())
 
-    async def _seek(self, link: Link, infohash: InfoHash, port: int) -> None:
-        for peer in await find_peers(self._options, port, infohash):
+    async def _seek(self, link: Link, infohash: InfoHash, own: Sequence[Address]) -> None:
+        for peer in await find_peers(self._options, own, infohash):
             link.call("connect_peer", peer)

@@ -70,7 +70,7 @@ class Session:
         self._counters = alerts.Counters(0, 0, 0)
         self._counted = trio.Event()
         self.peer_id = make_peer_id(options.seeks_seeds)
-        self._listener = Listener(options)
+        self.listener = Listener(options)
         self._dialling = Dialling(self._addresses, options.peers)
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
         self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
@@ -90,7 +90,7 @@ class Session:
     @property
     def port(self) -> int:
         """The port that peers reach us on, 0 behind a proxy; the DHT has the same one in UDP."""
-        return self._listener.port
+        return self.listener.port
 
     @property
     def disk(self) -> trio.CapacityLimiter:
@@ -267,7 +267,7 @@ class Session:
     def _dispatch(self, event: alerts.Event) -> None:
         match event:
             case alerts.Listening() | alerts.ListenFailed():
-                self._listener.on_event(event)
+                self.listener.on_event(event)
             case alerts.FalseMetadata(infohash=infohash):
                 if infohash in self._torrents:
                     self._connecting.deceived(self._torrents[infohash])
@@ -329,16 +329,16 @@ class Session:
     # Opening and closing
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
-        listen = await self._listener.choose()
+        listen = await self.listener.choose()
         self._lt = await trio.to_thread.run_sync(make_session, self.options, listen, self.peer_id)
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
-        await self._listener.wait(self._lt, listen)
+        await self.listener.wait(self._lt, listen)
         tasks = [self._tick_task, self._save_task, self._addresses.look_up_task]
         tasks += [part.run_task for part in (self._shares, self.whole_peers, self._connecting, self._lost_answers)]
         for task in tasks:
             self._nursery.start_soon(task)
-        self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.port)
+        self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.listener.dht_nodes)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
 
     async def _close(self) -> None:

@@ -22,6 +22,11 @@ __all__ = ["SwarmOptions", "fill_ports", "free_port", "libtorrent_settings", "ma
 
 UNLIMITED = (1 << 31) - 1
 ALERT_QUEUE = 200_000
+# In a DHT of few nodes, or at the one that users name, each asks everything of each. libtorrent hears nothing from an
+# address for 5 minutes after 10 s of more than 5 packets a second, its answers to ours counted: publisher and mirror
+# shut each other out within a release, and so did two clones of one host (facts.md).
+DHT_PACKETS = 1000  # a second, from one address
+DHT_BYTES = 32_000  # a second, of answers: a reflector of forged questions must stay small
 
 
 def fill_ports(listen: str, port: int) -> str:
@@ -50,16 +55,27 @@ def make_session(options: SwarmOptions, listen: str, peer_id: bytes) -> Any:
 
 
 def _dht_limits(options: SwarmOptions) -> dict[str, Any]:
-    """Many nodes on one address, and many packets from it, are an attack, except where all are on this machine."""
+    """Many nodes on one address are an attack, except where all are on this machine."""
     at_home = all(_is_loopback(host) for host in listen_hosts(options.listen))
     at_home = at_home or (bool(options.dht_nodes) and all(_is_loopback(host) for host, _ in options.dht_nodes))
-    limits: dict[str, Any] = {"dht_restrict_routing_ips": not at_home, "dht_restrict_search_ips": not at_home}
-    return {**limits, "dht_block_ratelimit": 1000} if at_home else limits
+    return {
+        "dht_restrict_routing_ips": not at_home,
+        "dht_restrict_search_ips": not at_home,
+        "dht_block_ratelimit": DHT_PACKETS,
+        "dht_upload_rate_limit": DHT_BYTES,
+    }
 
 
 def listen_hosts(listen: str) -> list[str]:
-    """The addresses, or network interfaces, of a list as libtorrent takes it."""
-    return [place.strip().rpartition(":")[0].strip("[]") for place in listen.split(",")]
+    """The addresses, each in its shortest form, or network interfaces of a list as libtorrent takes it."""
+    return [_shortest(place.strip().rpartition(":")[0].strip("[]")) for place in listen.split(",")]
+
+
+def _shortest(host: str) -> str:
+    try:
+        return ipaddress.ip_address(host).compressed
+    except ValueError:  # an interface's name
+        return host
 
 
 def _is_loopback(host: str) -> bool:

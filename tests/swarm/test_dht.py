@@ -35,24 +35,26 @@ async def member(*entries, **changes):
 
 
 async def find(session, name=b"demo"):
-    return await find_pointer(session.options, session.port, KEY.public, name)
+    return await find_pointer(session.options, session.listener.dht_nodes(), KEY.public, name)
 
 
 async def test_a_pointer_put_by_one_node_is_found_by_another():
     async with member() as entry, member(entry) as publisher, member(entry) as mirror:
-        assert await put_pointer(publisher.options, publisher.port, NEW) >= 2
+        assert await put_pointer(publisher.options, publisher.listener.dht_nodes(), NEW) >= 2
         found = await find(mirror)
         assert found.pointer == NEW
-        assert found.nodes >= 2
+        assert found.nodes >= 1
         assert (await find(mirror, b"other")).pointer is None
         # Nodes keep the newer one by themselves.
-        await put_pointer(publisher.options, publisher.port, OLD)
+        await put_pointer(publisher.options, publisher.listener.dht_nodes(), OLD)
         assert (await find(mirror)).pointer == NEW
 
 
 async def test_alone_there_is_nobody_to_ask():
     async with member() as session:
-        assert (await find(session)).nodes == 1  # our own
+        assert (await find(session)).nodes == 0
+        assert await put_pointer(session.options, session.listener.dht_nodes(), NEW) == 1  # our own
+        assert (await find(session)).pointer == NEW
 
 
 async def liar(sock, give, named=()):
@@ -83,15 +85,15 @@ async def test_lying_nodes_neither_forge_nor_hide_the_newest_pointer(order):
             nursery.start_soon(liar, sock, give, tuple(ports))
             ports.append(sock.getsockname()[1])
         async with member() as entry, member(entry) as publisher:
-            await put_pointer(publisher.options, publisher.port, NEW)
+            await put_pointer(publisher.options, publisher.listener.dht_nodes(), NEW)
             asks = dataclasses.replace(
                 publisher.options, dht_nodes=tuple(("127.0.0.1", port) for port in (*ports, entry.port))
             )
-            found = await find_pointer(asks, publisher.port, KEY.public, b"demo")
+            found = await find_pointer(asks, publisher.listener.dht_nodes(), KEY.public, b"demo")
             assert found.pointer == NEW
             # And where only liars are, there is nothing but the old one, which the key did sign.
             alone = dataclasses.replace(asks, dht_nodes=tuple(("127.0.0.1", port) for port in ports))
-            assert (await find_pointer(alone, ports[0], KEY.public, b"demo")).pointer == OLD
+            assert (await find_pointer(alone, (("127.0.0.1", ports[0]),), KEY.public, b"demo")).pointer == OLD
         nursery.cancel_scope.cancel()
 
 
