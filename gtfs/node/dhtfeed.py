@@ -31,7 +31,6 @@ from gtfs.state.config import BadConfig, Config
 from gtfs.state.feedkey import BadFeedKey, FeedKey, address, make_feed_key, read_feed_key
 from gtfs.state.private import check_private
 from gtfs.state.state import State
-from gtfs.swarm.dht import find_pointer, put_pointer
 from gtfs.swarm.feeds import LIMIT_BYTES, FeedAnswer, FeedError, Validators, patience_s
 from gtfs.swarm.leaving import leave
 from gtfs.swarm.pieces import SwarmError
@@ -104,7 +103,7 @@ async def _ask(session: Session, feed: DhtFeed) -> Pointer:
         raise Unaskable(feed.text, "the DHT is switched off")
     if session.options.proxy is not None:
         raise Unaskable(feed.text, "the DHT is not asked through a proxy")
-    found = await find_pointer(session.options, session.listener.dht_nodes(), feed.key, feed.salt)
+    found = await session.dht.find_pointer(feed.key, feed.salt)
     if found.pointer is None:
         if not found.nodes:
             raise FeedError(feed.text, "no DHT node answers; give one with -o dht_node=HOST:PORT")
@@ -299,7 +298,7 @@ class PointerKeeper:
         pointers = self._pointers(held, infohash)
         if not pointers or not session.options.dht or session.options.proxy is not None:
             return FEW
-        taken = min([await put_pointer(session.options, session.listener.dht_nodes(), pointer) for pointer in pointers])
+        taken = min([await session.dht.put_pointer(pointer) for pointer in pointers])
         self._told = Told(pointers[0].key.hex(), pointers[0].sequence, taken, int(time.time()) if taken else None)
         log.info("version %d is pointed to at %d DHT nodes", held.catalogue.version, taken)
         return taken

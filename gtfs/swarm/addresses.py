@@ -31,6 +31,8 @@ class AddressBook:
         self._found: dict[Peer, tuple[Peer, ...]] = {}
         self._met: OrderedDict[Peer, None] = OrderedDict()
         self._news = trio.Event()
+        self._untried: set[Peer] = set()  # names that were not looked up yet
+        self._tried = trio.Event()
 
     def meet(self, address: Peer) -> None:
         """Remember an address that answered; the latest `MET` are kept."""
@@ -52,6 +54,7 @@ class AddressBook:
                 ipaddress.ip_address(host)
             except ValueError:
                 self._found[host, port] = ()
+                self._untried.add((host, port))
                 self._news.set()
             else:
                 self._found[host, port] = ((host, port),)
@@ -64,12 +67,21 @@ class AddressBook:
         """What is known of these peers, and who answered before."""
         return [*self.addresses(peers), *self.met()]
 
+    async def wait_looked_up(self, within_s: float) -> None:
+        """Return when each name was looked up once, or after ``within_s``."""
+        with trio.move_on_after(within_s):
+            while self._untried:
+                await self._tried.wait()
+
     async def look_up_task(self) -> None:
         """Look up names that have no address yet, at once when they are added and then every minute."""
         while True:
             self._news = trio.Event()
             for peer in [peer for peer, found in self._found.items() if not found]:
                 self._found[peer] = await _look_up(peer)
+                self._untried.discard(peer)
+                self._tried.set()
+                self._tried = trio.Event()
             with trio.move_on_after(LOOK_UP_AGAIN_S):
                 await self._news.wait()
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import libtorrent as lt
 import trio
 
 from gtfs.ids import InfoHash
+from gtfs.swarm.addresses import AddressBook
 from gtfs.swarm.krpc import Address, Answer, Krpc, NoAnswer, nodes_in, open_krpc, peers_in
 from gtfs.swarm.pointers import Pointer, read_pointer, target_of
 from gtfs.swarm.settings import SwarmOptions, listen_hosts
@@ -26,6 +27,7 @@ CLOSEST = 8  # nodes that keep an item
 AT_ONCE = 5
 MOST_ASKED = 150
 WHOLE_S = 30.0
+NAMES_S = 5.0  # for the names of those that the user named to be looked up
 MOST_PEERS = 50
 
 
@@ -120,55 +122,72 @@ def _start(
     return lookup
 
 
-async def find_pointer(options: SwarmOptions, own: Sequence[Address], key: bytes, salt: bytes) -> Found:
-    """The pointer with the highest sequence number that this key signed. ``own`` are our own DHT nodes."""
-    async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, own), target_of(key, salt))
-        await lookup.run()
-    answers = {node.address: node.answer for node in lookup.nodes.values() if node.answer is not None}
-    pointers = [found for answer in answers.values() if (found := read_pointer(key, salt, answer)) is not None]
-    return Found(max(pointers, key=lambda p: p.sequence, default=None), len({*answers} - {*own}))
+class Dht:
+    """What one session asks the DHT. ``own`` gives where its own nodes are, ``book`` has whom the user named."""
 
+    def __init__(self, options: SwarmOptions, own: Callable[[], Sequence[Address]], book: AddressBook) -> None:
+        self._named = options.dht_nodes
+        self._hosts = _own_hosts(options)
+        self._own = own
+        self._book = book
+        book.add(options.dht_nodes)
 
-async def find_peers(options: SwarmOptions, own: Sequence[Address], infohash: InfoHash) -> list[Address]:
-    """Who announced that they have a torrent, our own node's word included; some `MOST_PEERS` of them."""
-    async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, own), infohash, b"get_peers", b"info_hash")
-        await lookup.run()
-    found: dict[Address, None] = {}
-    for node in lookup.closest():
-        found.update(dict.fromkeys(peers_in(node.answer or {}, node.address)))
-    return [peer for peer in found if peer not in own][:MOST_PEERS]
+    async def find_pointer(self, key: bytes, salt: bytes) -> Found:
+        """The pointer with the highest sequence number that this key signed."""
+        entries = await self._entries()
+        async with open_krpc(self._hosts) as krpc:
+            lookup = _start(krpc, entries, target_of(key, salt))
+            await lookup.run()
+        answers = {node.address: node.answer for node in lookup.nodes.values() if node.answer is not None}
+        pointers = [found for answer in answers.values() if (found := read_pointer(key, salt, answer)) is not None]
+        return Found(max(pointers, key=lambda p: p.sequence, default=None), len({*answers} - {*self._own()}))
 
+    async def find_peers(self, infohash: InfoHash) -> list[Address]:
+        """Who announced that they have a torrent, our own node's word included; some `MOST_PEERS` of them."""
+        entries = await self._entries()
+        async with open_krpc(self._hosts) as krpc:
+            lookup = _start(krpc, entries, infohash, b"get_peers", b"info_hash")
+            await lookup.run()
+        found: dict[Address, None] = {}
+        for node in lookup.closest():
+            found.update(dict.fromkeys(peers_in(node.answer or {}, node.address)))
+        own = self._own()
+        return [peer for peer in found if peer not in own][:MOST_PEERS]
 
-async def put_pointer(options: SwarmOptions, own: Sequence[Address], pointer: Pointer) -> int:
-    """Give a pointer to the nodes closest to its place, maybe ``own`` ones; how many took it."""
-    arguments: Answer = {
-        b"k": pointer.key, b"seq": pointer.sequence, b"sig": pointer.signature, b"v": lt.bdecode(pointer.value),
-    }  # fmt: skip
-    if pointer.salt:
-        arguments[b"salt"] = pointer.salt
-    taken = 0
-    async with open_krpc(_own_hosts(options)) as krpc:
-        lookup = _start(krpc, _entries(options, own), pointer.target)
-        await lookup.run()
+    async def put_pointer(self, pointer: Pointer) -> int:
+        """Give a pointer to the nodes closest to its place, maybe our own; how many took it."""
+        arguments: Answer = {
+            b"k": pointer.key, b"seq": pointer.sequence, b"sig": pointer.signature, b"v": lt.bdecode(pointer.value),
+        }  # fmt: skip
+        if pointer.salt:
+            arguments[b"salt"] = pointer.salt
+        taken = 0
+        entries = await self._entries()
+        async with open_krpc(self._hosts) as krpc:
+            lookup = _start(krpc, entries, pointer.target)
+            await lookup.run()
 
-        async def put(node: _Node, token: bytes) -> None:
-            nonlocal taken
-            try:
-                # libtorrent takes everybody who puts into its table, whatever BEP 43 says, but never its own id.
-                await krpc.ask(node.address, b"put", {b"token": token, **arguments, b"id": node.id})
-            except NoAnswer:
-                log.debug("DHT node %s does not keep the pointer", node.address)
-            else:
-                taken += 1
+            async def put(node: _Node, token: bytes) -> None:
+                nonlocal taken
+                try:
+                    # libtorrent takes everybody who puts into its table, whatever BEP 43 says, but never its own id.
+                    await krpc.ask(node.address, b"put", {b"token": token, **arguments, b"id": node.id})
+                except NoAnswer:
+                    log.debug("DHT node %s does not keep the pointer", node.address)
+                else:
+                    taken += 1
 
-        async with trio.open_nursery() as nursery:
-            for node in lookup.closest():
-                token = (node.answer or {}).get(b"token")
-                if isinstance(token, bytes):
-                    nursery.start_soon(put, node, token)
-    return taken
+            async with trio.open_nursery() as nursery:
+                for node in lookup.closest():
+                    token = (node.answer or {}).get(b"token")
+                    if isinstance(token, bytes):
+                        nursery.start_soon(put, node, token)
+        return taken
+
+    async def _entries(self) -> list[Address]:
+        """Whom to ask first: our own nodes, which know others, and those that the user named."""
+        await self._book.wait_looked_up(NAMES_S)
+        return list(dict.fromkeys([*self._own(), *self._book.addresses(self._named)]))
 
 
 def _own_hosts(options: SwarmOptions) -> list[str]:
@@ -180,9 +199,3 @@ def _own_hosts(options: SwarmOptions) -> list[str]:
         except ValueError:
             hosts += ["0.0.0.0", "::"]  # noqa: S104  (what the user chose)
     return hosts
-
-
-def _entries(options: SwarmOptions, own: Sequence[Address]) -> list[Address]:
-    """Whom to ask first: our own nodes, which know others, and those that the user named."""
-    named = [(ipaddress.ip_address(host).compressed, port) for host, port in options.dht_nodes]
-    return list(dict.fromkeys([*own, *named]))

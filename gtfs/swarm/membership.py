@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
 
 from gtfs.ids import InfoHash
-from gtfs.swarm.dht import find_peers
-from gtfs.swarm.krpc import Address
+from gtfs.swarm.dht import Dht
 from gtfs.swarm.link import Link
 from gtfs.swarm.settings import SwarmOptions
 
@@ -34,13 +33,17 @@ Seekers = Callable[[], dict[InfoHash, Link]]
 class Membership:
     """``everybody`` gives all torrents, ``lonely`` those that want something and have no peer."""
 
-    def __init__(self, options: SwarmOptions, everybody: Callable[[], Iterable[Link]], lonely: Seekers) -> None:
+    def __init__(
+        self, options: SwarmOptions, dht: Dht, everybody: Callable[[], Iterable[Link]], lonely: Seekers
+    ) -> None:
         self._options = options
+        self._dht = dht
         self._everybody = everybody
         self._lonely = lonely
         self._announced_to = 0  # how many nodes were known when everything was announced last
         self._untold: deque[Link] = deque()  # what is still to be announced for that
         self._grown = trio.Event()
+        self._hurried = trio.Event()
         self._turns: dict[InfoHash, tuple[float, float]] = {}  # when it is sought next, and how long to wait then
 
     def on_nodes(self, count: int) -> None:
@@ -54,14 +57,18 @@ class Membership:
             self._untold = deque(dict.fromkeys([*(link for link in self._untold if link in everybody), *everybody]))
             self._grown.set()
 
-    async def run_task(self, session: Callable[[], Any], own: Callable[[], Sequence[Address]]) -> None:
-        """All of it, as long as the session lives, None when it is closed; ``own`` are our own DHT nodes."""
+    def hurry(self) -> None:
+        """Somebody is lonely who was not there a moment ago: seek peers at once."""
+        self._hurried.set()
+
+    async def run_task(self, session: Callable[[], Any]) -> None:
+        """All of it, as long as the session lives, None when it is closed."""
         if not self._options.dht or self._options.proxy is not None:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._join_task, session)
             nursery.start_soon(self._announce_task)
-            nursery.start_soon(self._seek_task, own)
+            nursery.start_soon(self._seek_task)
 
     async def _join_task(self, session: Callable[[], Any]) -> None:
         # Again and again: the nodes that the user named may come later than we.
@@ -85,9 +92,11 @@ class Membership:
                 self._untold.popleft().call("force_dht_announce")
                 next_s += TELL_EVERY_S
 
-    async def _seek_task(self, own: Callable[[], Sequence[Address]]) -> None:
+    async def _seek_task(self) -> None:
         while True:
-            await trio.sleep(SEEK_S)
+            with trio.move_on_after(SEEK_S):
+                await self._hurried.wait()
+            self._hurried = trio.Event()
             lonely = self._lonely()
             self._turns = {infohash: turn for infohash, turn in self._turns.items() if infohash in lonely}
             now_s = trio.current_time()
@@ -96,8 +105,8 @@ class Membership:
                 for infohash in due[:AT_ONCE]:
                     wait_s = min(1.5 * self._turns.get(infohash, (0.0, SEEK_S))[1], SEEK_LAST_S)
                     self._turns[infohash] = (now_s + wait_s, wait_s)
-                    nursery.start_soon(self._seek, lonely[infohash], infohash, own())
+                    nursery.start_soon(self._seek, lonely[infohash], infohash)
 
-    async def _seek(self, link: Link, infohash: InfoHash, own: Sequence[Address]) -> None:
-        for peer in await find_peers(self._options, own, infohash):
+    async def _seek(self, link: Link, infohash: InfoHash) -> None:
+        for peer in await self._dht.find_peers(infohash):
             link.call("connect_peer", peer)

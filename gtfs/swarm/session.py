@@ -25,6 +25,7 @@ from gtfs.swarm.adding import AddPlan, clear_staging, plan_add, probe_params
 from gtfs.swarm.addresses import AddressBook, is_ours
 from gtfs.swarm.amnesty import Amnesty
 from gtfs.swarm.connecting import Connecting
+from gtfs.swarm.dht import Dht
 from gtfs.swarm.dialling import Dialling
 from gtfs.swarm.doors import Doors
 from gtfs.swarm.groups import only_error
@@ -37,6 +38,7 @@ from gtfs.swarm.preparing import prepare
 from gtfs.swarm.probe import Probe, info_of_present, learn_info
 from gtfs.swarm.rendezvous import make_peer_id
 from gtfs.swarm.samereel import is_proved_false, is_same_reel, lend
+from gtfs.swarm.saving import Saving
 from gtfs.swarm.settings import SwarmOptions, make_session
 from gtfs.swarm.shares import Shares
 from gtfs.swarm.slots import Slots
@@ -51,7 +53,6 @@ log = logging.getLogger(__name__)
 DISK_THREADS = 4
 TICK_S = 1.0
 TICKS_AT_REST = 30  # a daemon has tens of thousands of torrents that are whole
-SAVE_EVERY_S = 30.0
 CLOSING_S = 15.0  # how long the end of a session may take to keep resume data
 
 
@@ -73,17 +74,19 @@ class Session:
         self.listener = Listener(options)
         self._dialling = Dialling(self._addresses, options.peers)
         self._shares = Shares(self.peer_id, self.torrents, Slots(lambda: self._lt))
-        self._membership = Membership(options, lambda: [torrent.link for torrent in self.torrents()], self._lonely)
+        self.dht = Dht(options, self.listener.dht_nodes, self._addresses)
+        self._membership = Membership(options, self.dht, self._links, self._lonely)
         self.whole_peers = WholePeers(self.torrents, lambda: self._counters.peers, dials=options.seeks_seeds)
         self._unanswered: set[InfoHash] = set()  # torrents that libtorrent may still take, or has to let go of
         self._connecting = Connecting()
+        self._saving = Saving(self.torrents)
         self.is_ending = False  # its maker is about to close it: nothing needs to be taken out before
         self._is_closed = False
         self._pump_scope = trio.CancelScope(shield=True)
         self._pump_ended = trio.Event()
+        self._lt: Any = None
         given = self._unanswered, self._probes, self.doors
         self._lost_answers = LostAnswers(*given, lambda: self._lt, self._dispatch_torrent)
-        self._lt: Any = None
 
     # For the node
 
@@ -174,7 +177,7 @@ class Session:
         if torrent is None:
             return None
         with trio.CancelScope(shield=True):  # half out, nobody could put it in again
-            await self._save(torrent)
+            await self._saving.save(torrent)
             torrent.milestones.fail(SessionClosed(f"{torrent.spec.file_name} was taken out of the swarm"))
             await self._drop(torrent)
             await torrent.wait_unchanged()
@@ -188,15 +191,14 @@ class Session:
         if (present := self._torrents.get(infohash)) is not None:
             return await info_of_present(present, deadline_s=deadline_s)
         params = probe_params(infohash, staging, self.options)
-        peers = partial(self._addresses.everybody, self.options.peers)
+        # Whom the user named as a DHT node is most likely one of those who have it.
+        peers = partial(self._addresses.everybody, (*self.options.peers, *self.options.dht_nodes))
+        self._membership.hurry()
         return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
 
     async def save(self) -> None:
         """Keep the resume data of whatever has changed, as is done now and then, and at the end."""
-        async with trio.open_nursery() as nursery:
-            for torrent in self.torrents():
-                if torrent.is_ready() and torrent.tally.needs_saving:
-                    nursery.start_soon(self._save, torrent)
+        await self._saving.save_all(self._saving.changed())
 
     # Torrents coming and going
 
@@ -236,18 +238,12 @@ class Session:
         with trio.move_on_after(ANSWER_S, shield=True):
             await torrent.milestones.left.wait()
 
+    def _links(self) -> list[Link]:
+        return [torrent.link for torrent in self.torrents()]
+
     def _lonely(self) -> dict[InfoHash, Link]:
         waiting = {infohash: probe.link for infohash, probe in self._probes.items() if not probe.has_info.is_set()}
         return waiting | {torrent.spec.infohash: torrent.link for torrent in self.torrents() if torrent.is_lonely()}
-
-    async def _save(self, torrent: Torrent) -> None:
-        if not torrent.tally.needs_saving:
-            return
-        try:
-            await torrent.save_resume()
-        except (SwarmError, OSError) as error:
-            torrent.tally.needs_saving = True
-            log.warning("%s: resume data was not kept: %s", torrent.spec.resume, error)
 
     # Tasks
 
@@ -319,13 +315,6 @@ class Session:
             is_probing = any(not probe.has_info.is_set() for probe in self._probes.values())
             self._dialling.tick(self._lt, lively, self.torrents, is_probing=is_probing)
 
-    async def _save_task(self) -> None:
-        while True:
-            await trio.sleep(SAVE_EVERY_S)
-            for torrent in self.torrents():
-                if torrent.is_ready():
-                    await self._save(torrent)
-
     # Opening and closing
 
     async def _open(self, wake: socket.socket, alarm: socket.socket) -> None:
@@ -334,17 +323,17 @@ class Session:
         self._lt.set_alert_fd(alarm.fileno())
         self._nursery.start_soon(self._pump_task, wake)
         await self.listener.wait(self._lt, listen)
-        tasks = [self._tick_task, self._save_task, self._addresses.look_up_task]
+        tasks = [self._tick_task, self._addresses.look_up_task, self._saving.run_task]
         tasks += [part.run_task for part in (self._shares, self.whole_peers, self._connecting, self._lost_answers)]
         for task in tasks:
             self._nursery.start_soon(task)
-        self._nursery.start_soon(self._membership.run_task, lambda: self._lt, self.listener.dht_nodes)
+        self._nursery.start_soon(self._membership.run_task, lambda: self._lt)
         self._nursery.start_soon(Amnesty(lambda: self._lt, self.torrents).run_task)
 
     async def _close(self) -> None:
         """Readers first, then what must be kept, then libtorrent; design.md §11 has the reason of the second."""
         self._is_closed = True
-        to_save = [torrent for torrent in self.torrents() if torrent.is_ready() and torrent.tally.needs_saving]
+        to_save = self._saving.changed()
         reason = SessionClosed("the swarm session was closed")
         for torrent in self.torrents():
             torrent.milestones.end_waits(reason)
@@ -353,9 +342,7 @@ class Session:
         if self._lt is None:
             return
         with trio.move_on_after(CLOSING_S):
-            async with trio.open_nursery() as nursery:
-                for torrent in to_save:
-                    nursery.start_soon(self._save, torrent)
+            await self._saving.save_all(to_save)
         for torrent in self.torrents():
             torrent.milestones.fail(reason)
         self._pump_scope.cancel()

@@ -13,7 +13,8 @@ from waiting import WAIT_S
 
 from gtfs.ids import InfoHash
 from gtfs.state.feedkey import FeedKey
-from gtfs.swarm.dht import find_pointer, put_pointer
+from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.dht import Dht
 from gtfs.swarm.pieces import SwarmTimeout
 from gtfs.swarm.pointers import sign_pointer
 from gtfs.swarm.session import open_session
@@ -35,25 +36,34 @@ async def member(*entries, **changes):
 
 
 async def find(session, name=b"demo"):
-    return await find_pointer(session.options, session.listener.dht_nodes(), KEY.public, name)
+    return await session.dht.find_pointer(KEY.public, name)
 
 
 async def test_a_pointer_put_by_one_node_is_found_by_another():
     async with member() as entry, member(entry) as publisher, member(entry) as mirror:
-        assert await put_pointer(publisher.options, publisher.listener.dht_nodes(), NEW) >= 2
+        assert await publisher.dht.put_pointer(NEW) >= 2
         found = await find(mirror)
         assert found.pointer == NEW
         assert found.nodes >= 1
         assert (await find(mirror, b"other")).pointer is None
         # Nodes keep the newer one by themselves.
-        await put_pointer(publisher.options, publisher.listener.dht_nodes(), OLD)
+        await publisher.dht.put_pointer(OLD)
         assert (await find(mirror)).pointer == NEW
+
+
+@pytest.mark.warns
+async def test_who_is_named_by_a_name_is_asked():
+    async with member() as entry:
+        await entry.dht.put_pointer(NEW)
+        named = dataclasses.replace(LOOPBACK, dht=True, dht_nodes=(("localhost", entry.port), ("nobody.invalid", 1)))
+        async with open_session(named) as mirror:
+            assert (await find(mirror)).pointer == NEW
 
 
 async def test_alone_there_is_nobody_to_ask():
     async with member() as session:
         assert (await find(session)).nodes == 0
-        assert await put_pointer(session.options, session.listener.dht_nodes(), NEW) == 1  # our own
+        assert await session.dht.put_pointer(NEW) == 1  # our own
         assert (await find(session)).pointer == NEW
 
 
@@ -85,15 +95,16 @@ async def test_lying_nodes_neither_forge_nor_hide_the_newest_pointer(order):
             nursery.start_soon(liar, sock, give, tuple(ports))
             ports.append(sock.getsockname()[1])
         async with member() as entry, member(entry) as publisher:
-            await put_pointer(publisher.options, publisher.listener.dht_nodes(), NEW)
+            await publisher.dht.put_pointer(NEW)
             asks = dataclasses.replace(
                 publisher.options, dht_nodes=tuple(("127.0.0.1", port) for port in (*ports, entry.port))
             )
-            found = await find_pointer(asks, publisher.listener.dht_nodes(), KEY.public, b"demo")
+            found = await Dht(asks, publisher.listener.dht_nodes, AddressBook()).find_pointer(KEY.public, b"demo")
             assert found.pointer == NEW
             # And where only liars are, there is nothing but the old one, which the key did sign.
             alone = dataclasses.replace(asks, dht_nodes=tuple(("127.0.0.1", port) for port in ports))
-            assert (await find_pointer(alone, (("127.0.0.1", ports[0]),), KEY.public, b"demo")).pointer == OLD
+            found = await Dht(alone, tuple, AddressBook()).find_pointer(KEY.public, b"demo")
+            assert found.pointer == OLD
         nursery.cancel_scope.cancel()
 
 

@@ -19,7 +19,6 @@ from gtfs.layout import Layout
 from gtfs.node.chunks import ChunkFetcher, ChunksInMemory
 from gtfs.node.dhtfeed import BadPointer, PointerKeeper, first_document
 from gtfs.state.feedkey import address, make_feed_key
-from gtfs.swarm.dht import put_pointer
 from gtfs.swarm.feeds import FeedAnswer, FeedError, Validators
 from gtfs.swarm.httpget import open_client
 from gtfs.swarm.pointers import sign_pointer
@@ -139,9 +138,7 @@ async def test_a_torrent_of_chunks_that_gives_other_bytes_than_the_text_says_giv
 
 async def test_an_older_pointer_changes_nothing(key, feed, tmp_path):
     async with open_session(AT_HOME) as publisher, open_session(mirror_options(publisher)) as session:
-        await put_pointer(
-            publisher.options, publisher.listener.dht_nodes(), sign_pointer(key, b"demo", 4, InfoHash(b"4" * 20))
-        )
+        await publisher.dht.put_pointer(sign_pointer(key, b"demo", 4, InfoHash(b"4" * 20)))
         mirror = PointerKeeper(state(tmp_path / "mirror", b"the held one", version=5), session)
         known = Validators(pointer=(5, b"5" * 20))
         assert await mirror.follow(feed, known) == FeedAnswer(None, known)
@@ -164,9 +161,7 @@ async def test_a_pointer_to_another_torrent_is_refused(key, feed, tmp_path, name
     with foreign_seeder(tmp_path / "seeder", info, data, name.replace("/", "_").replace("..", "_")) as port:
         options = dataclasses.replace(AT_HOME, peers=(("127.0.0.1", port),))
         async with open_session(options) as session:
-            await put_pointer(
-                session.options, session.listener.dht_nodes(), sign_pointer(key, b"demo", 1, infohash_of(info))
-            )
+            await session.dht.put_pointer(sign_pointer(key, b"demo", 1, infohash_of(info)))
             mirror = PointerKeeper(state(tmp_path / "mirror"), session)
             with pytest.raises(BadPointer) as caught:
                 await mirror.follow(feed, Validators())

@@ -10,6 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gtfs.swarm.addresses import AddressBook
+from gtfs.swarm.dht import Dht
 from gtfs.swarm.link import Link
 from gtfs.swarm.membership import TELL_EVERY_S, TOLD_AT_ONCE, Membership
 from gtfs.swarm.options import SwarmOptions
@@ -41,13 +43,14 @@ def links(told: list[tuple[float, str]]) -> list[Link]:
 
 @pytest.fixture
 def membership(links: list[Link]) -> Iterator[Membership]:
-    yield Membership(SwarmOptions(dht=True), lambda: links, dict)
+    options = SwarmOptions(dht=True)
+    yield Membership(options, Dht(options, tuple, AddressBook()), lambda: links, dict)
 
 
 async def test_in_a_larger_dht_a_few_are_announced_at_once_and_then_one_now_and_then(
     membership: Membership, told: list[tuple[float, str]], nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    nursery.start_soon(membership.run_task, lambda: None, tuple)
+    nursery.start_soon(membership.run_task, lambda: None)
     await trio.sleep(20)
     start_s = trio.current_time()
     membership.on_nodes(1)
@@ -67,7 +70,7 @@ async def test_where_nodes_come_faster_than_all_are_told_the_last_have_their_tur
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    nursery.start_soon(membership.run_task, lambda: None, tuple)
+    nursery.start_soon(membership.run_task, lambda: None)
     membership.on_nodes(1)
     await trio.sleep(0.5)
     assert [name for _, name in told] == ["a", "b", "c", "d"]
