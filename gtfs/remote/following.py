@@ -106,6 +106,7 @@ class Following:
         self._clone: Repository | None = None  # where the state is
         self._marks: list[Path] = []  # of packs whose objects this git, or one before it, may make refs to
         self._another: AnotherPublisher | None = None  # than whom the clone's own state follows
+        self._met: tuple[tuple[str, int], ...] = ()  # peers that had the catalogue: most likely they have its reels
 
     # -- list ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +198,9 @@ class Following:
         given, options = self._given(), self._settings.node
         if isinstance(self._feed, DhtFeed) and not options.offline:
             async with open_session(options.swarm) as session:
-                return (await bring_believed(self._feed, given, options, session))[1]
+                belief = (await bring_believed(self._feed, given, options, session))[1]
+                self._met = session.met()
+                return belief
         return (await bring_believed(self._feed, given, options, None))[1]
 
     async def _ask(self, repository: Repository) -> JudgedRefs:
@@ -207,6 +210,7 @@ class Following:
             options = replace(options, offline=True)
         async with self._open(repository, options) as node:
             await node.ask_feeds()
+            self._met = node.session.met() if node.session is not None else ()
             self._check_feed(node)
             return await _found(node, {})
 
@@ -304,7 +308,8 @@ class Following:
     def _open(self, repository: Repository, options: NodeOptions) -> AbstractAsyncContextManager[Node]:
         # As one more feed, and no source of the clone's, until what it has was accepted. Of the reels that were shed
         # nobody reads here, and nobody can be given anything: each would ask a peer for its metainfo and be shed again.
-        options = replace(options, feeds=(*options.feeds, self._feed), only_wanted=True)
+        swarm = replace(options.swarm, peers=(*options.swarm.peers, *self._met))
+        options = replace(options, feeds=(*options.feeds, self._feed), only_wanted=True, swarm=swarm)
         return open_source(Source(str(repository.path), repository.path, None), self._given(), options)
 
     def _in_turn(

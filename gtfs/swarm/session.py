@@ -193,8 +193,13 @@ class Session:
         params = probe_params(infohash, staging, self.options)
         # Whom the user named as a DHT node is most likely one of those who have it.
         peers = partial(self._addresses.everybody, (*self.options.peers, *self.options.dht_nodes))
+        params.peers = peers()  # whom libtorrent dials at once; else once a second
         self._membership.hurry()
         return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
+
+    def met(self) -> tuple[tuple[str, int], ...]:
+        """Peers that answered when they were dialled, as ``options.peers`` of the next session."""
+        return tuple(self._addresses.met())
 
     async def save(self) -> None:
         """Keep the resume data of whatever has changed, as is done now and then, and at the end."""

@@ -117,6 +117,16 @@ async def test_peers_meet_by_the_dht(tmp_path):
         assert await torrent.read(5, 10, deadline_s=WAIT_S) == data[5:15]
 
 
+async def test_who_is_named_as_a_dht_node_is_asked_for_the_info_and_known_from_then_on(tmp_path):
+    # The DHT has nothing to say of a quiet torrent.
+    reel = dataclasses.replace(make_reel(tmp_path / "publisher", content(300_000)), is_quiet=True)
+    async with member() as publisher, member(publisher) as mirror:
+        await publisher.add(reel)
+        info = await mirror.learn_info(reel.infohash, tmp_path / "staging", deadline_s=WAIT_S)
+        assert b"d4:info" + info + b"e" == reel.metainfo.read_bytes()
+        assert mirror.met() == (("127.0.0.1", publisher.port),)
+
+
 async def test_a_torrent_of_the_session_gives_its_info_and_stays(tmp_path):
     reel = make_reel(tmp_path / "publisher", content(300_000))
     async with open_session(LOOPBACK) as session:
