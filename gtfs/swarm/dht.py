@@ -130,7 +130,8 @@ class Dht:
         self._hosts = _own_hosts(options)
         self._own = own
         self._book = book
-        book.add(options.dht_nodes)
+        if options.dht and options.proxy is None:
+            book.add(options.dht_nodes)
 
     async def find_pointer(self, key: bytes, salt: bytes) -> Found:
         """The pointer with the highest sequence number that this key signed."""

@@ -7,7 +7,9 @@ Trio loop.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -31,9 +33,10 @@ class ListenRefused(SwarmError):
 class Listener:
     """Notes what libtorrent says about its sockets; ``port`` is 0 until one listens, and for ever behind a proxy."""
 
-    def __init__(self, options: SwarmOptions) -> None:
+    def __init__(self, options: SwarmOptions, ways_out: Callable[[], frozenset[str]] | None = None) -> None:
         self.port = 0
         self._options = options
+        self._ways_out = ways_out or _ways_out  # our addresses where default routes lead
         self._addresses: dict[str, int] = {}  # that are listened on, with their ports
         self._choices: Iterator[int] = port_choices(options.listen, options.ports)
         self._listening = trio.Event()
@@ -51,9 +54,12 @@ class Listener:
             self._failed.set()
 
     def dht_nodes(self) -> tuple[tuple[str, int], ...]:
-        """Where libtorrent's own DHT nodes are: none on loopback and link-local addresses that nobody named."""
-        named = listen_hosts(self._options.listen)
-        return tuple(place for place in self._addresses.items() if place[0] in named or not _is_near(place[0]))
+        """Where libtorrent's own DHT nodes are.
+
+        Of an address that nobody named there is one if it is global or a default route uses it, none on loopback.
+        """
+        likely = {*listen_hosts(self._options.listen), *self._ways_out()}
+        return tuple(place for place in self._addresses.items() if place[0] in likely or _is_global(place[0]))
 
     async def choose(self) -> str:
         """The next addresses to try, with the same port for each that has none; raises `ListenRefused` at the end."""
@@ -90,6 +96,14 @@ class Listener:
             nursery.cancel_scope.cancel()
 
 
-def _is_near(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    return found.is_loopback or found.is_link_local
+def _is_global(address: str) -> bool:
+    return ipaddress.ip_address(address).is_global
+
+
+def _ways_out() -> frozenset[str]:
+    found = set()
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))  # sends nothing
+            found.add(str(probe.getsockname()[0]))
+    return frozenset(found)

@@ -194,7 +194,6 @@ class Session:
         # Whom the user named as a DHT node is most likely one of those who have it.
         peers = partial(self._addresses.everybody, (*self.options.peers, *self.options.dht_nodes))
         params.peers = peers()  # whom libtorrent dials at once; else once a second
-        self._membership.hurry()
         return await learn_info(self._lt, self._probes, infohash, params, peers, deadline_s=deadline_s)
 
     def met(self) -> tuple[tuple[str, int], ...]:
@@ -299,6 +298,8 @@ class Session:
             self._torrents[event.infohash].reports.on_event(event)
         elif event.infohash in self._probes:
             self._probes[event.infohash].on_event(event)
+            if isinstance(event, alerts.Added):
+                self._membership.hurry()
         elif isinstance(event, alerts.Added) and not self.doors.takes(event) and event.error is None:
             # Nobody's: it could never be added any more, where libtorrent took it later than who added it waited.
             is_going = drop(self._lt, event.handle)
