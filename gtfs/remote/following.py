@@ -210,7 +210,8 @@ class Following:
             options = replace(options, offline=True)
         async with self._open(repository, options) as node:
             await node.ask_feeds()
-            self._met = node.session.met() if node.session is not None else ()
+            if node.session is not None:
+                self._met = node.session.met() or self._met
             self._check_feed(node)
             return await _found(node, {})
 

@@ -325,6 +325,20 @@ class LosesAnswers:
         return getattr(self._libtorrent, name)
 
 
+async def look_for_lost_answers(session):
+    """Have it told that alerts were lost; return when nothing waits for an answer any more."""
+    session._dispatch(alerts.AlertsDropped())
+    while session._unanswered:
+        await session.refresh()
+
+
+async def add_again(session, reel):
+    """What was in it before, or nearly, is taken."""
+    torrent = await session.add(reel)
+    await torrent.wait_metadata(WAIT_S)
+    assert torrent.failure is None
+
+
 @pytest.mark.warns
 @pytest.mark.parametrize("lost", [(lt.add_torrent_alert,), (lt.add_torrent_alert, lt.torrent_checked_alert)])
 async def test_a_torrent_whose_answer_was_lost_is_looked_for_and_taken(reel, lost):
@@ -339,12 +353,8 @@ async def test_a_torrent_whose_answer_was_lost_is_looked_for_and_taken(reel, los
                 for _ in range(2):  # what was lost has come by then
                     await session.refresh()
                 session._lt = libtorrent
-                session._dispatch(alerts.AlertsDropped())
-                while session._unanswered:
-                    await session.refresh()
-        torrent = await session.add(reel)
-        await torrent.wait_metadata(WAIT_S)
-        assert torrent.failure is None
+                await look_for_lost_answers(session)
+        await add_again(session, reel)
 
 
 @pytest.mark.warns
@@ -365,12 +375,8 @@ async def test_a_torrent_that_came_too_late_and_of_which_it_was_lost_that_it_has
                 while session._unanswered:
                     await session.refresh()
             assert session._unanswered
-            session._dispatch(alerts.AlertsDropped())
-            while session._unanswered:
-                await session.refresh()
-        torrent = await session.add(reel)
-        await torrent.wait_metadata(WAIT_S)
-        assert torrent.failure is None
+            await look_for_lost_answers(session)
+        await add_again(session, reel)
         session._lt = libtorrent
 
 
@@ -386,9 +392,7 @@ async def test_a_torrent_whose_refusal_was_lost_can_be_added_again(reel):
                     await session.refresh()
                 session._dispatch(alerts.AlertsDropped())
         session._lt = libtorrent
-        torrent = await session.add(reel)
-        await torrent.wait_metadata(WAIT_S)
-        assert torrent.failure is None
+        await add_again(session, reel)
 
 
 async def test_who_adds_what_is_being_taken_out_gets_it_when_it_is_to_be_had_again(reel, tmp_path):
