@@ -223,10 +223,13 @@ class Ingest:
             return found or self._from_repository(oid)
 
         def lookup(oid: ObjectId, most: int) -> RawObject | None:
+            found = self._recent.get(oid)
+            if found is not None:
+                return RawObject(found[0], len(found[1]), found[1] if len(found[1]) <= most else None)
             large = batch.over(oid, most) or (before.over(oid, most) if before is not None else None)
             if large is not None:
                 return large
-            found = self._recent.get(oid) or batch.read(oid, most_bytes, lookup_before)
+            found = batch.read(oid, most_bytes, lookup_before)
             if found is None and before is not None:
                 found = before.read(oid, most_bytes, self._from_repository)
             raw = self._look_up(oid, most) if found is None else RawObject(found[0], len(found[1]), found[1])

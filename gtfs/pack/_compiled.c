@@ -750,28 +750,24 @@ struct look {
     int opened;
 };
 
-/* One of the modes that git writes. */
+/* One of the modes that git writes; of a constant length, for the compiler to compare as numbers. */
+#define MODE(text, which, link)                                                                                          \
+    if (room >= (Py_ssize_t)sizeof text - 1 && memcmp(at, text, sizeof text - 1) == 0) {                                 \
+        e->start = at;                                                                                                   \
+        e->mode_size = sizeof text - 2;                                                                                  \
+        e->kind = which;                                                                                                 \
+        e->is_link = link;                                                                                               \
+        return GOOD;                                                                                                     \
+    }
+
 static enum verdict
 read_mode(const unsigned char *at, Py_ssize_t room, struct tree_entry *e)
 {
-    static const struct {
-        char text[8];
-        int kind;
-    } modes[] = {
-        {"100644 ", BLOB}, {"40000 ", TREE}, {"100755 ", BLOB}, {"120000 ", BLOB}, {"160000 ", COMMIT},
-    };
-    size_t i;
-
-    for (i = 0; i < sizeof modes / sizeof *modes; i++) {
-        Py_ssize_t size = (Py_ssize_t)strlen(modes[i].text);
-        if (size <= room && memcmp(at, modes[i].text, (size_t)size) == 0) {
-            e->start = at;
-            e->mode_size = size - 1;
-            e->kind = modes[i].kind;
-            e->is_link = i == 3;
-            return GOOD;
-        }
-    }
+    MODE("100644 ", BLOB, 0)
+    MODE("40000 ", TREE, 0)
+    MODE("100755 ", BLOB, 0)
+    MODE("120000 ", BLOB, 1)
+    MODE("160000 ", COMMIT, 0)
     return LEFT;
 }
 
@@ -793,20 +789,23 @@ read_tree_entry(const struct look *l, const unsigned char *at, const unsigned ch
     return GOOD;
 }
 
-/* Whether `names.any_remarkable` may find something in the name; true for some in which it does not. */
+/* Bytes with which `names.any_remarkable` may find something: those of control, / \\ ~ DEL, 0xe2 and 0xef. */
+static const unsigned char remarkable_bytes[256] = {
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['/'] = 1, ['\\'] = 1, ['~'] = 1, [0x7f] = 1, [0xe2] = 1, [0xef] = 1,
+};
+
+/* Whether it may find something in the name; true for some in which it does not. */
 static int
 may_be_remarkable(const struct name *name)
 {
-    Py_ssize_t i;
+    Py_ssize_t i = 0;
 
     if (name->bytes[0] == '.')
         return 1;
-    for (i = 0; i < name->size; i++) {
-        unsigned char c = name->bytes[i];
-        if (c < 0x20 || c == '/' || c == '\\' || c == '~' || c == 0x7f || c == 0xe2 || c == 0xef)
-            return 1;
-    }
-    return 0;
+    while (i < name->size && !remarkable_bytes[name->bytes[i]])
+        i++;
+    return i < name->size;
 }
 
 /* The byte behind a common prefix of `size` bytes, as git orders names: a directory's ends in a slash. */

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from gtfs.errors import GtfsError
 from gtfs.ids import SHA1, SHA256, ObjectFormat, ObjectId
+from gtfs.ingest import names
 from gtfs.ingest.checkobjects import check_pack
 from gtfs.ingest.faults import EVERYTHING, Finding
 from gtfs.pack import compiled
@@ -482,6 +483,16 @@ def test_ordinary_trees_are_looked_at_in_c() -> None:
     assert compiled.look(link, 20, 255, members, compiled.first_bytes(members)) == ([], [], True)
     long = b"40000 d\0" + b"\1" * 32
     assert compiled.look(long, 32, 255, {}, bytes(256)) == ([], [], False)
+
+
+def test_whatever_byte_makes_a_name_remarkable_is_seen_in_c() -> None:
+    names_of_bytes = [b"a%cb" % byte for byte in range(1, 256)]
+    raw = b"".join(b"%s %s\0%s" % e for e in in_order([(b"100644", name, b"\1" * 20) for name in names_of_bytes]))
+    found = compiled.look(raw, 20, 255, {}, bytes(256))
+    assert found is not None
+    remarked = {name for _, name, _ in found.remarkable}
+    assert {name for name in names_of_bytes if names.any_remarkable(name)} < remarked
+    assert remarked == {b"a%cb" % byte for byte in {*range(1, 32), *b"/\\~\x7f\xe2\xef"}}
 
 
 def test_names_that_start_with_one_another_many_times_over_are_left_to_the_python() -> None:
