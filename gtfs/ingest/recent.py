@@ -16,9 +16,7 @@ Contents: TypeAlias = tuple[int, bytes]  # kind, data
 
 MAX_BYTES: Final = 32 * MIB
 ENTRY_BYTES: Final = 256  # about, of what Python keeps for an object
-_USED_PART: Final = (
-    4  # of the room. With half of it git has to be asked for half as many again; with none, thrice in pip
-)
+_USED_PART: Final = 4  # of the room: the share with which git is asked least (facts.md)
 
 
 class Recent:

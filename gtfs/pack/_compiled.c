@@ -789,7 +789,7 @@ read_tree_entry(const struct look *l, const unsigned char *at, const unsigned ch
     return GOOD;
 }
 
-/* Bytes with which `names.any_remarkable` may find something: those of control, / \\ ~ DEL, 0xe2 and 0xef. */
+/* Bytes with which `names.any_remarkable` may find something: those of control, slashes both ways, ~, DEL, 0xe2 and 0xef. */
 static const unsigned char remarkable_bytes[256] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     ['/'] = 1, ['\\'] = 1, ['~'] = 1, [0x7f] = 1, [0xe2] = 1, [0xef] = 1,
