@@ -5,6 +5,9 @@ code that raises it."""
 from __future__ import annotations
 
 from enum import Enum
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class Blame(Enum):
@@ -38,3 +41,12 @@ class GtfsError(Exception):
     def exit_code(self) -> int:
         """What the command line ends with."""
         return self.fault.exit_code
+
+
+def without_frames(error: _Error) -> _Error:
+    """The same error, to be kept: without the frames that it passed and the errors before it.
+
+    Those hold whatever was looked at when it was raised, which may be many MiB and maps of files.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

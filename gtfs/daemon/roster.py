@@ -21,7 +21,7 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.forks import find_forks
 from gtfs.daemon.looks import Looks
 from gtfs.daemon.resting import Resting
-from gtfs.errors import Blame, GtfsError
+from gtfs.errors import Blame, GtfsError, without_frames
 from gtfs.events import events
 from gtfs.ids import SHA1
 from gtfs.node.inboxwatch import watch_inbox_task
@@ -118,7 +118,7 @@ class RosterMember:
         """
         node, nursery = self.node, self.nursery
         if node is None or nursery is None:
-            raise self.trouble or NodeEnded(self.wanted.name)
+            raise without_frames(self.trouble or NodeEnded(self.wanted.name))
         done: list[T] = []
         failed: list[Exception] = []
         scope, ended = trio.CancelScope(), trio.Event()
@@ -320,7 +320,7 @@ class Roster:
             member.tried.set()
 
     def _is_in_trouble(self, member: RosterMember, error: GtfsError | OSError) -> None:
-        member.trouble = error
+        member.trouble = without_frames(error)
         self._said.warn(member.wanted.name, f"{trouble_text(error)}; the others go on, and it is tried again")
 
     async def _rest(self, member: RosterMember) -> None:

@@ -61,4 +61,4 @@ class Halves:
         if self.is_lost(member, refused):
             self.outcome.waiting.append((member.candidate, member.parents))
         else:
-            self.outcome.refused.append((member.candidate, refused))
+            self.outcome.refuse(member.candidate, refused)

@@ -264,13 +264,13 @@ class Ingest:
                 if self._have_lost([p for p in parents if p not in batch.oids and p not in before_oids]):
                     outcome.waiting.append((candidate, parents))
                 else:
-                    outcome.refused.append((candidate, e))
+                    outcome.refuse(candidate, e)
                 continue
             except GtfsError as e:
                 if e.fault in (Blame.SYSTEM, Blame.BUSY):  # nothing was found out of the pack
                     batch.close()
                     raise
-                outcome.refused.append((candidate, e))
+                outcome.refuse(candidate, e)
                 continue
             for finding in examined.findings:
                 log.debug("%s: object %s: %s", candidate.oid.hex(), finding.oid.hex(), finding.text)

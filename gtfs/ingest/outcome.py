@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gtfs.errors import GtfsError
+from gtfs.errors import GtfsError, without_frames
 from gtfs.ids import ObjectId
 from gtfs.ingest.batch import Member
 from gtfs.ingest.candidate import Candidate
@@ -25,3 +25,7 @@ class Outcome:
         """Note a pack that was let in."""
         self.unpacked.append(member.oid)
         self.faults.add(member.findings)
+
+    def refuse(self, candidate: Candidate, why: GtfsError) -> None:
+        """Note a pack that was refused, and why."""
+        self.refused.append((candidate, without_frames(why)))

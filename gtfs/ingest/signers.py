@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from gtfs.errors import without_frames
 from gtfs.ids import Fingerprint, ObjectId
 from gtfs.ingest.othersigners import OtherSigners, found_of, signature_row
 from gtfs.pack.trees import MissingObject
@@ -71,7 +72,7 @@ class Signers:
             try:
                 yield SignedRaw(oid, kind, self.raw(oid))
             except PolicyRefused as error:
-                self._known[oid] = error
+                self._known[oid] = without_frames(error)
 
     def signer(self, oid: ObjectId, kind: Kind, at: At) -> Fingerprint:
         """The primary key or SSH key whose good signature it carries; raises `PolicyRefused`."""

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import GtfsError, without_frames
 from gtfs.mount.incomingdisk import IncomingDisk
 from gtfs.mount.incomingfile import IncomingFile, IncomingHandle
 
@@ -76,7 +76,7 @@ class Contents:
     def check_writable(self, file: IncomingFile) -> None:
         """Raises the refusal of a file that was refused while open: what is in quarantine stays as it was judged."""
         if file.refusal is not None and file.name is None:
-            raise file.refusal
+            raise without_frames(file.refusal)
         if file.queued:
             raise OSError(errno.EBUSY, "being taken in")
 

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 import trio
 
-from gtfs.errors import GtfsError
+from gtfs.errors import GtfsError, without_frames
 from gtfs.ids import ObjectId, pack_name, parse_pack_name
 from gtfs.mount.incoming import IncomingFiles
 from gtfs.mount.incomingfile import IncomingFile, IncomingHandle
@@ -47,7 +47,7 @@ class Handover:
                 return True
             generation = file.generation
             if file.refused == generation and file.refusal is not None:
-                raise file.refusal
+                raise without_frames(file.refusal)
             if file.name is None:
                 return False
             path = self._files.path(file)
@@ -60,7 +60,7 @@ class Handover:
                 log.warning("refused %s: %s", pack_name(oid), refusal)
                 file.refused, file.refusal = generation, refusal
                 self._files.drop_if_gone(file)
-                raise
+                raise without_frames(refusal) from None
             if judged is None or file.generation != generation or file.name is None:
                 return False
             file.judged = judged
@@ -88,7 +88,7 @@ class Handover:
         # At size 0 nothing was written yet: shells close a copy of the descriptor before the first write.
         if oid is None or file.size == 0 or file.queued:
             if file.name is None and file.refusal is not None:
-                raise file.refusal
+                raise without_frames(file.refusal)
             return
         if not await self.approve(file, oid) and file.straight:
             log.info("%s is not a whole pack", pack_name(oid))

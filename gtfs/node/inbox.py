@@ -16,7 +16,7 @@ from typing import Any, Final
 import trio
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust
-from gtfs.errors import GtfsError
+from gtfs.errors import GtfsError, without_frames
 from gtfs.feed import DhtFeed, Feed, FileFeed, parse_feed
 from gtfs.ids import Fingerprint
 from gtfs.node.dhtfeed import first_document
@@ -151,7 +151,7 @@ def _sort(
         # That nobody has made an offer is no news.
         is_news = answer.document is not None or answer.key is None
         if error is not None and is_news and answer.key not in inbox.known():
-            refused[answer.feed.text] = error
+            refused[answer.feed.text] = without_frames(error)
     return news, refused
 
 
@@ -178,7 +178,7 @@ async def _look(
             await trio.to_thread.run_sync(withdraw, state)
             await trio.to_thread.run_sync(shed_reels, state)
     except (GtfsError, OSError) as error:
-        news.trouble = error
+        news.trouble = without_frames(error)
     return news
 
 

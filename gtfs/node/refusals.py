@@ -11,7 +11,7 @@ from typing import Final
 
 from gtfs.catalogue.accept import CatalogueRefused, FromFuture
 from gtfs.catalogue.document import BadCatalogue
-from gtfs.errors import GtfsError
+from gtfs.errors import GtfsError, without_frames
 from gtfs.node.saidonce import SaidOnce
 from gtfs.state.state import State
 
@@ -43,7 +43,7 @@ class Refusals:
         """Raise the error of the last time if this is what was refused then, and nothing that counts has changed."""
         refusal = self._last.get(feed)
         if refusal is not None and refusal.key == self._key(document) and time.monotonic() - refusal.judged_s < AGAIN_S:
-            raise refusal.error.with_traceback(None)
+            raise without_frames(refusal.error)
 
     def note(self, feed: str, document: bytes, error: GtfsError) -> None:
         """Remember, and say, why a document was refused."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from gtfs.counted import counted
+from gtfs.errors import without_frames
 from gtfs.ids import ObjectId, ReelName
 from gtfs.ingest.candidate import Candidate
 from gtfs.ingest.faults import FaultCounts
@@ -255,7 +256,7 @@ class Round:
         except (Offline, DiskTrouble):
             raise
         except OF_ONE_REEL as e:
-            self._report.missing[row.name] = e
+            self._report.missing[row.name] = without_frames(e)
         else:
             self._report.reels += 1
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 from collections.abc import Iterator
@@ -219,3 +220,15 @@ def test_the_page_lists_the_table() -> None:
         assert shown == [(f.name, f.what) for f in TABLE if f.severity is severity]
     strangers = re.findall(r"[a-z]\w*[A-Z]\w*", rest.partition(".Ss Never")[0])
     assert strangers == [f.name for f in TABLE if f.from_strangers]
+
+
+def test_of_what_was_refused_only_the_reason_stays(tmp_path: Path) -> None:
+    case = Case(tmp_path, EXAMPLES["hasDotgit"][0])
+    gc.disable()
+    try:
+        with case.state:
+            outcome = case.let_in(promised=False)
+        assert "hasDotgit" in str(outcome.refused[0][1])
+        assert str(case.state.layout.open_reel) not in Path("/proc/self/maps").read_text("utf-8")
+    finally:
+        gc.enable()

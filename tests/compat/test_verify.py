@@ -441,12 +441,13 @@ def own_keys() -> Iterator[Keys]:
 
 def test_a_catalogue_whose_signer_has_gone_since_is_told_and_still_held(own_keys: Keys, tmp_path: Path) -> None:
     pub = Pub(tmp_path, own_keys)
-    state = pub.publish("** catalogue", main=pub.history.commit())
-    answer(state, {"verb": "remove", "keys": [own_keys["alice"]], "force": True})
-    said = explain(state, [MAIN])
-    catalogue = said["judged"][0]["because"][0]
-    assert said["accepted"] and catalogue["who"] == []
-    assert [(r["verdict"], r["cause"]) for r in catalogue["because"]] == [("note", "unknown-key")]
+    with pub.opened:
+        state = pub.publish("** catalogue", main=pub.history.commit())
+        answer(state, {"verb": "remove", "keys": [own_keys["alice"]], "force": True})
+        said = explain(state, [MAIN])
+        catalogue = said["judged"][0]["because"][0]
+        assert said["accepted"] and catalogue["who"] == []
+        assert [(r["verdict"], r["cause"]) for r in catalogue["because"]] == [("note", "unknown-key")]
 
 
 def test_what_only_a_catalogue_named_that_was_taken_back_is_promised_by_nobody(pub: Pub) -> None:

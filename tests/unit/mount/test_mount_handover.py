@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,29 @@ async def test_a_failure_of_the_machine_is_no_refusal_of_what_was_written(
     await intake.flush(handle)
     await intake.release(handle)
     assert sink.queued == [files.path(handle.file)]
+
+
+@pytest.mark.warns
+async def test_of_what_was_looked_at_before_a_refusal_nothing_is_kept_with_the_file(
+    sink: Sink, files: IncomingFiles, intake: Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[weakref.ref[set[bytes]]] = []
+
+    async def check(path: Path, _oid: ObjectId) -> None:
+        copy = set(path.read_bytes().splitlines())  # noqa: ASYNC240
+        looked_at.append(weakref.ref(copy))
+        try:
+            raise ValueError(len(copy))
+        except ValueError as error:
+            raise CorruptPack("bad", 0) from error
+
+    monkeypatch.setattr(sink, "check", check)
+    handle = await write(files, NAME, b"bad")
+    for _ in range(2):
+        with pytest.raises(CorruptPack):
+            await intake.flush(handle)
+    assert [each() for each in looked_at] == [None] and handle.file.refusal is not None
+    await intake.release(handle)
 
 
 @pytest.mark.parametrize(("stage", "data"), [("unpacked", b"a part"), ("remote", b"")])
