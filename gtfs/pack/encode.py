@@ -8,10 +8,11 @@ Holds at most a few copies of one object; blobs over 32 MiB pass through in 1 Mi
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from gtfs.errors import GtfsError
 from gtfs.ids import ObjectFormat, ObjectId, PackDigest
 from gtfs.pack.account import Account, Needs
 from gtfs.pack.deflate import deflate, deflate_stream
@@ -21,13 +22,14 @@ from gtfs.pack.limits import MIB, Limits
 from gtfs.pack.quickdelta import blob_delta, tree_delta
 from gtfs.pack.treediff import Tree
 from gtfs.pack.trees import CACHED_BYTES, MissingObject, OverLimit, RawObject, WrongKind
-from gtfs.pack.walk import Introduced, Walker
+from gtfs.pack.walk import Introduced, Introduction, Walker
 
 MIN_DELTA_TARGET: Final = 64  # bytes; §3.3
 MAX_DELTA_OBJECT: Final = 32 * MIB  # bytes; §3.3, §3.8
 _KEPT_OBJECT: Final = 320  # bytes, about, of what is kept, beside its data: most blobs may be smaller
 _FLUSH: Final = MIB
-_ASKED: Final = 32  # objects of a pack that are looked for together
+_ASKED: Final = 32  # objects that are looked for together
+_READY: Final = 16  # packs whose objects are known before the first of them is made
 
 
 class ObjectReader(Protocol):
@@ -86,6 +88,18 @@ class _Out:
         return self._length + len(trailer), PackDigest(self._digest.digest())
 
 
+class _Ready(NamedTuple):
+    """A pack whose objects are known; ``is_asked``: the reader looks for its blobs."""
+
+    oid: ObjectId
+    introduction: Introduction
+    is_asked: bool
+
+
+def _blobs(introduction: Introduction) -> list[Introduced]:
+    return [item for item in introduction.objects if item.kind == BLOB]
+
+
 def is_keyframe(oid: ObjectId, target_size: int, delta_size: int) -> bool:
     """Whether an object is stored whole although a delta would do, so that chains stay near 250 (§3.3)."""
     k = min(128, max(32, target_size // (delta_size + 40)))
@@ -109,10 +123,14 @@ class Encoder:
         self._tree_tokens = tree_tokens(fmt.oid_bytes)
         self._recent: OrderedDict[tuple[ObjectId, int], bytes] = OrderedDict()  # by id and proven kind
         self._recent_bytes = 0
+        self._upcoming: deque[ObjectId] = deque()
+        self._ready: deque[_Ready] = deque()
 
     def begin(self, oids: Sequence[ObjectId]) -> None:
         """Say what is encoded next, in this order, so that some of it can be read at once."""
         self._walker.begin(oids)
+        self._upcoming = deque(oids)
+        self._ready.clear()
 
     def encode(self, oid: ObjectId, write: Callable[[bytes], object]) -> PackStamp:
         """Write the commit pack of ``oid`` by calls of ``write``; raises `trees.Unencodable`.
@@ -120,7 +138,7 @@ class Encoder:
         Nothing is written before it is known which objects the pack holds; a read that fails later, or a limit that
         is met, leaves a torn pack behind, which the caller drops.
         """
-        introduction = self._walker.introduced_by(oid)
+        _, introduction, is_asked = self._introduced_by(oid)
         out = _Out(write, self._fmt)
         account = Account(self._limits)
         item = introduction.objects[0]
@@ -128,7 +146,7 @@ class Encoder:
             account.begin(len(introduction.objects))
             out.put(HEADER.pack(MAGIC, VERSION, len(introduction.objects)))
             for number, item in enumerate(introduction.objects):
-                if not number % _ASKED:
+                if not number % _ASKED and not is_asked:
                     self._ask(introduction.objects[number : number + _ASKED])
                 self._entry(item, out, account)
             length, digest = out.finish()
@@ -150,6 +168,42 @@ class Encoder:
             return self._reader.read(oid, limit)
         except MissingObject:
             return None
+
+    def _introduced_by(self, oid: ObjectId) -> _Ready:
+        """What it introduces. The reader looks for the blobs of some small packs that come next, too, where there are.
+
+        A question by itself takes longer than a small blob.
+        """
+        if self._ready and self._ready[0].oid == oid:
+            return self._ready.popleft()
+        self._ready.clear()
+        introduction = self._walker.introduced_by(oid)
+        while self._upcoming and self._upcoming.popleft() != oid:
+            pass
+        items = _blobs(introduction)
+        room = self._cached_bytes // 4 - self._tree_bytes(introduction)
+        while self._upcoming and len(self._ready) < _READY and self._walker.is_at_hand(self._upcoming[0]) and room > 0:
+            following = self._upcoming.popleft()
+            try:
+                found = self._walker.introduced_by(following)
+            except GtfsError:  # it is said when it is its turn
+                break
+            room -= self._tree_bytes(found)
+            blobs = _blobs(found)
+            fits = len(items) + len(blobs) <= _ASKED
+            self._ready.append(_Ready(following, found, fits))
+            if not fits:
+                break
+            items += blobs
+        is_asked = len(self._ready) > 0 and self._ready[0].is_asked
+        if is_asked:
+            self._ask(items)
+        return _Ready(oid, introduction, is_asked)
+
+    def _tree_bytes(self, introduction: Introduction) -> int:
+        """About how much of the cache its trees take: each has a base, mostly."""
+        trees = (self._walker.cached_tree(item.oid) for item in introduction.objects if item.kind == TREE)
+        return sum(2 * len(tree.raw) for tree in trees if tree is not None)
 
     def _ask(self, items: Sequence[Introduced]) -> None:
         """Let the reader look for blobs and their bases; most of these are at hand."""

@@ -8,7 +8,7 @@ elsewhere. One thread (each `Encoder` has its own cache).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
@@ -17,10 +17,11 @@ from gtfs.errors import Blame, GtfsError
 from gtfs.ids import ObjectId
 from gtfs.pack.format import COMMIT, KIND_NAMES, TREE, LimitExceeded
 from gtfs.pack.limits import MIB
-from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name
+from gtfs.pack.treediff import Difference, NoTree, Tree, difference, entry_kind, entry_name, is_tree
 
 CACHED_BYTES: Final = 16 * MIB  # of trees
 _TOGETHER: Final = 16  # trees that are read at once
+_READ_BELOW: Final = 128  # trees, below so many roots: an import of a whole tree is read as the walk gets there
 _KEPT_DIFFERENCES: Final = 4096  # of neighbours in history, each wanted when its pack is made and when the next one is
 _KEPT_ENTRIES: Final = 64  # a difference of more is not kept
 
@@ -92,11 +93,16 @@ class TreeCache:
         self._cached = 0
         self._max_cached = max_cached
         self._expected: deque[ObjectId] = deque()
+        self._follows: Mapping[ObjectId, ObjectId | None] = {}
         self._differences: OrderedDict[tuple[ObjectId, ObjectId], Difference] = OrderedDict()
 
-    def expect(self, oids: Iterable[ObjectId]) -> None:
-        """Say which trees will be wanted, among others, in this order: some are read together."""
-        self._expected = deque(dict.fromkeys(oids))
+    def expect(self, roots: Mapping[ObjectId, ObjectId | None]) -> None:
+        """Say which root trees will be wanted, among others, in this order, each with the one that it follows.
+
+        Some are read together, and with them what is new below them.
+        """
+        self._expected = deque(roots)
+        self._follows = roots
 
     def ask(self, oids: Iterable[ObjectId]) -> None:
         """Let the reader look for trees that are read next, in this order."""
@@ -142,11 +148,43 @@ class TreeCache:
         found = self._read(oid)
         few = min(_TOGETHER, self._max_cached // 16 // max(1, len(found.raw)))
         near = [other for other in islice(self._expected, few) if other not in self._trees]
-        self._reader.ask(near)
-        for other in near:
-            with suppress(GtfsError):  # whoever wants it hears of it
-                self._read(other)
+        self._read_ahead(near)
+        self._read_below([oid, *near])
         return found
+
+    def _read_ahead(self, oids: Sequence[ObjectId]) -> None:
+        self._reader.ask(oids)
+        for oid in oids:
+            with suppress(GtfsError):  # whoever wants it hears of it
+                self._read(oid)
+
+    def _read_below(self, roots: Sequence[ObjectId]) -> None:
+        """Read the trees below these that are new there, and what they replace, level by level, all roots' together."""
+        pairs = [(self._follows.get(root), root) for root in roots]
+        left = _READ_BELOW
+        while pairs and left > 0:
+            below: dict[ObjectId, ObjectId | None] = {}
+            for old, new in pairs:
+                if old is not None and old in self._trees and new in self._trees:
+                    with suppress(GtfsError):
+                        below.update(self._new_below(old, new))
+            replaced = (self._trees.get(old) for old in below.values() if old is not None)
+            largest = max((len(tree.raw) for tree in replaced if tree is not None), default=1)
+            most = min(left, self._max_cached // 4 // largest)  # of those that are about as large, so that they stay
+            pairs = [(old, new) for new, old in islice(below.items(), most)]
+            left -= len(pairs)
+            for at in range(0, len(pairs), _TOGETHER):
+                some = dict.fromkeys(oid for pair in pairs[at : at + _TOGETHER] for oid in pair if oid is not None)
+                self._read_ahead([oid for oid in some if oid not in self._trees])
+
+    def _new_below(self, old: ObjectId, new: ObjectId) -> Iterator[tuple[ObjectId, ObjectId | None]]:
+        """The trees that one tree names and another, which it follows, does not, and what they are in the place of."""
+        n = self.oid_bytes
+        found = self.difference(old, new)
+        gone = {entry_name(e, n): ObjectId(e[-n:]) for e in found.gone if is_tree(e)}
+        for e in found.come:
+            if is_tree(e) and (oid := ObjectId(e[-n:])) not in self._trees:
+                yield oid, gone.get(entry_name(e, n))
 
     def _read(self, oid: ObjectId) -> Tree:
         raw = self._reader.read(oid, self._max_bytes)

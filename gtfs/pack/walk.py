@@ -75,7 +75,8 @@ class Walker:
         self._presence = Presence(self._trees)
         self._seen = Seen(self._trees, self._presence, cached_bytes // SEEN_BYTES)
         self._commit_trees: dict[ObjectId, ObjectId] = {}
-        self._ahead: dict[ObjectId, RawObject] = {}
+        self._ahead: dict[ObjectId, RawObject] = {}  # what was read before its time
+        self._facts: dict[ObjectId, CommitFacts] = {}  # of those of them that are commits
 
     def cached_tree(self, oid: ObjectId) -> Tree | None:
         """A tree that the walk has read of late, as it has those of a pack and their bases."""
@@ -84,7 +85,8 @@ class Walker:
     def begin(self, oids: Sequence[ObjectId]) -> None:
         """Read the commits and tags that are asked about next, in this order, and see which trees that will be."""
         self._ahead.clear()
-        roots = []
+        self._facts.clear()
+        roots: dict[ObjectId, ObjectId | None] = {}
         for at in range(0, len(oids), _ASKED):
             group = oids[at : at + _ASKED]
             self._reader.ask(group)
@@ -94,8 +96,21 @@ class Walker:
                     if raw.data is not None:
                         self._ahead[oid] = raw
                         if raw.kind == COMMIT:
-                            roots.append(commit_facts(oid, raw.data, self._fmt).tree)
+                            facts = self._facts[oid] = commit_facts(oid, raw.data, self._fmt)
+                            roots.setdefault(facts.tree, self._root_before(facts))
         self._trees.expect(roots)
+
+    def is_at_hand(self, oid: ObjectId) -> bool:
+        """Whether the commit was read before its time, and its tree, and those new below it."""
+        facts = self._facts.get(oid)
+        return oid in self._ahead and facts is not None and self._trees.cached(facts.tree) is not None
+
+    def _root_before(self, facts: CommitFacts) -> ObjectId | None:
+        """The tree of the first parent, if it is known."""
+        for parent in facts.parents[:1]:
+            before = self._facts.get(parent)
+            return self._commit_trees.get(parent) if before is None else before.tree
+        return None
 
     def introduced_by(self, oid: ObjectId) -> Introduction:
         """The objects that the commit or tag ``oid`` introduces; raises `Unencodable`, `MissingObject`."""
@@ -138,7 +153,7 @@ class Walker:
         return raw
 
     def _commit(self, oid: ObjectId, data: bytes) -> Introduction:
-        facts = commit_facts(oid, data, self._fmt)
+        facts = self._facts.get(oid) or commit_facts(oid, data, self._fmt)
         self._remember(oid, facts.tree)
         old_roots = list(dict.fromkeys(self._tree_of(p) for p in facts.parents))
         first = Introduced(oid, COMMIT, None, data)

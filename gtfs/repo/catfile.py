@@ -83,16 +83,16 @@ class CatFile:
             stdin.flush()
 
     def _ask(self, oid: ObjectId) -> tuple[int, int, IO[bytes]]:
-        if self._asked and self._asked[0] == oid:
+        self._put_aside(oid if oid in self._asked else None)
+        if self._asked:  # else it was not asked for, or git ended on the way
             self._asked.popleft()
             return self._answer(oid)
-        self._put_aside()
         self._write((oid,))
         return self._answer(oid)
 
-    def _put_aside(self) -> None:
-        """Read the answers that are in the way, and keep the small ones."""
-        while self._asked:
+    def _put_aside(self, before: ObjectId | None) -> None:
+        """Read the answers that are in the way, all or those ``before`` that one, and keep the small ones."""
+        while self._asked and self._asked[0] != before:
             oid = self._asked.popleft()
             try:
                 found = self._take(oid, _KEPT_BYTES, *self._answer(oid))

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
-
-import gnupg
+from typing import TYPE_CHECKING, Final
 
 from gtfs.errors import Blame, GtfsError
+
+if TYPE_CHECKING:
+    import gnupg
 
 # python-gnupg logs gpg's own warnings; what matters of them is in the errors that this station raises.
 logging.getLogger("gnupg").propagate = False
@@ -60,6 +61,8 @@ def open_gnupg(home: Path | None) -> gnupg.GPG:
 @lru_cache(maxsize=16)
 def _gpg(program: str, home: str | None) -> gnupg.GPG:
     """One for each home: python-gnupg asks gpg for its version whenever one is made, and keeps nothing else."""
+    import gnupg  # here: it takes long to load, and few commands ask a user's GnuPG
+
     gpg = gnupg.GPG(program, gnupghome=home)
     gpg.encoding = "utf-8"
     return gpg

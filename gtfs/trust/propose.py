@@ -10,9 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import gnupg
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gtfs.errors import Blame, GtfsError
 from gtfs.ids import Fingerprint
@@ -21,6 +19,9 @@ from gtfs.trust.gnupghome import open_gnupg
 from gtfs.trust.keyfacts import printable
 from gtfs.trust.keyring import KEYRING_BYTES
 from gtfs.trust.weboftrust import verified_paths
+
+if TYPE_CHECKING:
+    import gnupg
 
 VALIDITY: Final = {"u": "ultimate", "f": "full", "m": "marginal", "-": "unknown", "q": "unknown", "o": "unknown"}
 _VALID: Final = frozenset({"u", "f", "m"})

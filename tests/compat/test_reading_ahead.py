@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from oddities import OddRepository
 from gtfs.ids import SHA1, ObjectId
 from gtfs.pack.encode import Encoder
 from gtfs.pack.format import BLOB
-from gtfs.pack.trees import MissingObject, RawObject
+from gtfs.pack.trees import MissingObject, RawObject, Unencodable
 from gtfs.repo.catfile import ASK_MOST, CatFile
 from gtfs.repo.repository import Repository, open_repository
 
@@ -86,6 +86,20 @@ def test_what_git_writes_after_it_was_asked_for_is_seen(reader: CatFile, reposit
     assert reader.read(late, 100).data == b"late"
 
 
+def test_what_is_wanted_out_of_turn_puts_aside_only_what_comes_before_it(
+    reader: CatFile, blobs: dict[ObjectId, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = max(blobs, key=lambda oid: len(blobs[oid]))  # which is not kept when it is in the way
+    small = [oid for oid in blobs if len(blobs[oid]) < 10]
+    questions: list[Sequence[ObjectId]] = []
+    write = CatFile._write
+    monkeypatch.setattr(CatFile, "_write", lambda self, oids: (questions.append(oids), write(self, oids))[1])
+    reader.ask([small[0], small[1], large, small[2]])
+    for oid in (small[1], large, small[0], small[2]):
+        assert reader.read(oid, 1 << 30).data == blobs[oid]
+    assert len(questions) == 1
+
+
 def test_an_encoder_that_is_told_what_comes_makes_the_same_packs(tmp_path: Path) -> None:
     odd = OddRepository(tmp_path / "history.git")
     oids = []
@@ -105,3 +119,68 @@ def test_an_encoder_that_is_told_what_comes_makes_the_same_packs(tmp_path: Path)
             for oid in oids:
                 encoder.encode(oid, made[-1].append)
     assert all(packs == made[0] for packs in made)
+
+
+class Counting(CatFile):
+    """Counts how often git is asked and waited for."""
+
+    questions = 0
+
+    def _write(self, oids: Sequence[ObjectId]) -> None:
+        self.questions += 1
+        super()._write(oids)
+
+
+def history(odd: OddRepository, commits: int) -> list[ObjectId]:
+    """Each commit changes a file three directories down, and a file beside it."""
+    oids, parents = [], list[str]()
+    for number in range(commits):
+        blobs = [odd.put("blob", b"%d, %d\n" % (n, number) * 30) for n in range(2)]
+        tree = odd.tree((b"100644", b"f", blobs[0]))
+        for name in (b"a", b"b", b"c"):
+            tree = odd.tree((b"100644", b"0", blobs[1]), (b"40000", name, tree))
+        parents = [odd.commit(tree, *parents)]
+        oids.append(ObjectId(bytes.fromhex(parents[0])))
+    return oids
+
+
+def packs_of(repository: Repository, oids: list[ObjectId], told: list[ObjectId]) -> tuple[list[bytes | str], int]:
+    made: list[bytes | str] = []
+    with Counting(repository) as reader:
+        encoder = Encoder(reader, repository.fmt)
+        encoder.begin(told)
+        for oid in oids:
+            parts: list[bytes] = []
+            try:
+                encoder.encode(oid, parts.append)
+                made.append(b"".join(parts))
+            except Unencodable as error:
+                made.append(str(error))
+        return made, reader.questions
+
+
+def test_small_packs_in_the_order_of_history_are_few_questions(tmp_path: Path) -> None:
+    odd = OddRepository(tmp_path / "history.git")
+    oids = history(odd, 30)
+    repository = open_repository(odd.path)
+    one_by_one, many = packs_of(repository, oids, [])
+    assert many > 100
+    together, few = packs_of(repository, oids, oids)
+    assert together == one_by_one and few < 30
+
+
+@pytest.mark.parametrize("at", [0, 7, 29])
+def test_what_is_missing_spoils_the_packs_that_need_it_and_none_of_their_neighbours(tmp_path: Path, at: int) -> None:
+    odd = OddRepository(tmp_path / "history.git")
+    oids = history(odd, 30)
+    repository = open_repository(odd.path)
+    for path in ("", ":", ":c/b", ":c/b/a/f"):
+        spoilt = odd.git("rev-parse", oids[at].hex() + path)
+        lost = odd.path / "objects" / spoilt[:2] / spoilt[2:]
+        data = lost.read_bytes()
+        lost.unlink()
+        one_by_one, _ = packs_of(repository, oids, [])
+        together, _ = packs_of(repository, oids, oids)
+        assert together == one_by_one and isinstance(together[at], str)
+        assert sum(isinstance(pack, str) for pack in together) <= 2
+        lost.write_bytes(data)
