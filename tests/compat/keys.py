@@ -29,7 +29,8 @@ def now_s() -> int:
 
 
 def gpg_time(time_s: int) -> str:
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(time_s))
+    """For --faked-system-time: a clock that stands still, else a key is made later than what comes after it begins."""
+    return time.strftime("%Y%m%dT%H%M%S!", time.gmtime(time_s))
 
 
 def packet(kind: str | int, body: bytes) -> bytes:
@@ -119,7 +120,7 @@ class Keys:
         for name in names:
             args += ["--local-user", self[name]]
         if time_s is not None:
-            args += ["--faked-system-time", gpg_time(time_s) + "!"]
+            args += ["--faked-system-time", gpg_time(time_s)]
         return self.gpg(*args, how, data=data)
 
     def clearsign(self, text: bytes, *names: str, **options: object) -> bytes:

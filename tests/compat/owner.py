@@ -64,12 +64,12 @@ class Owner(Keys):
 
     def sign_with(self, name: str, time_s: int, part: int = 0, *options: str, data: bytes = DATA) -> bytes:
         command = ["--armor", "--digest-algo", "SHA256", "--local-user", f"{self.parts(name)[part]}!", *options]
-        return self.gpg("--faked-system-time", f"{gpg_time(time_s)}!", *command, "--detach-sign", data=data)
+        return self.gpg("--faked-system-time", gpg_time(time_s), *command, "--detach-sign", data=data)
 
     def revocation(self, name: str, reason: int, time_s: int = REVOKED, digest: str = "SHA256") -> bytes:
         """A key's own revocation, which is in no ring yet."""
         run = ["gpg", "--homedir", str(self.home), "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""]
-        run += ["--faked-system-time", f"{gpg_time(time_s)}!", "--cert-digest-algo", digest, "--command-fd", "0"]
+        run += ["--faked-system-time", gpg_time(time_s), "--cert-digest-algo", digest, "--command-fd", "0"]
         answers = f"y\n{_MENU[reason]}\n\ny\n".encode()
         done = subprocess.run([*run, "--gen-revoke", self[name]], input=answers, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
@@ -82,7 +82,7 @@ class Owner(Keys):
             secret = self.gpg("--export-secret-keys", self[name])
             run = ["gpg", "--homedir", other, "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""]
             subprocess.run([*run, "--batch", "--import"], input=secret, capture_output=True, check=True)
-            run += ["--faked-system-time", f"{gpg_time(time_s)}!", "--command-fd", "0", "--edit-key", self[name]]
+            run += ["--faked-system-time", gpg_time(time_s), "--command-fd", "0", "--edit-key", self[name]]
             answers = f"key {part}\nrevkey\ny\n{_MENU[reason]}\n\ny\nsave\n".encode()
             subprocess.run(run, input=answers, capture_output=True, check=True)
             export = ["gpg", "--homedir", other, "--export", self[name]]
