@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_REST_S = 0.1
+_SHARE = 0.02  # of a processor, at most: what is looked at is timed, too, and the kernel goes through all its pages
 
 
 class Memory:
@@ -27,8 +31,11 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.1):
+        rest_s = _REST_S
+        while not self._over.wait(rest_s):
+            before_s = time.thread_time()
             self.peak = max(self.peak, sum(_pss(pid) for pid in _family(self._pid)))
+            rest_s = max(_REST_S, (time.thread_time() - before_s) / _SHARE)
 
 
 def _family(pid: int) -> Iterator[int]:
