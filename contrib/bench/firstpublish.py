@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from measure import MB, Times, clone, peer_environment, ratio, table
+from measure import GTFS, MB, Times, clone, peer_environment, ratio, table
 from memory import Memory
 
 from gtfs.repo.repository import open_repository
-
-GTFS = [sys.executable, "-m", "gtfs.cli.main"]
 
 
 class Used(NamedTuple):

@@ -14,6 +14,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from gtfs.ids import ObjectId
 from gtfs.repo.repository import Repository, git_environment, open_repository
 
 MB = 1_000_000
+# What is installed beside this Python: -m would take the sources of the working directory, which nobody compiled.
+GTFS = [str(Path(sys.executable).with_name("gtfs"))]
 
 
 class Times:

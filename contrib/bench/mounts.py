@@ -22,14 +22,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import MB, emptied, peer_environment
+from measure import GTFS, MB, emptied, peer_environment
 from synthetic import make_history
 
 from gtfs.bencode import encode
 from gtfs.reel.index import Index
 from gtfs.reel.openreel import ReelReader
 
-GTFS = [sys.executable, "-m", "gtfs.cli.main"]
 LARGE_BYTES = 32 << 20  # each of the blobs of the large pack
 LARGE_BLOBS = 4
 WAIT_S = 60.0
