@@ -49,7 +49,7 @@ class Refusals:
         """Remember, and say, why a document was refused."""
         self._said.warn(f"feed {feed}", error)
         is_lasting = isinstance(error, BadCatalogue | CatalogueRefused) and not isinstance(error, FromFuture)
-        self._last[feed] = _Refusal(self._key(document) if is_lasting else (), error, time.monotonic())
+        self._last[feed] = _Refusal(self._key(document) if is_lasting else (), without_frames(error), time.monotonic())
 
     def _key(self, document: bytes) -> tuple[object, ...]:
         held, keyring = self._state.held, self._state.keyring
