@@ -32,7 +32,8 @@ _ASK = 5000  # ids asked of the index at a time
 class TakenUp(NamedTuple):
     """How many packs were made, their bytes, and the commits that cannot be made with the reason.
 
-    ``looked_at``: which packs of the open reel were.
+    ``looked_at``: which packs of the open reel were. ``saw_all``: whether all that refs reach was walked to find them,
+    and nothing else was to be made.
     """
 
     packs: int
@@ -40,6 +41,7 @@ class TakenUp(NamedTuple):
     unmade: dict[ObjectId, str]
     made: Sequence[ObjectId] = ()
     looked_at: LookedAt = NOT_LOOKED_AT
+    saw_all: bool = False
 
 
 def find_new(

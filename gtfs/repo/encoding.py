@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, Protocol
@@ -26,7 +27,8 @@ from gtfs.repo.repository import GitFailed, Repository
 from gtfs.repo.work import UNWATCHED, Work
 
 _RUN = 64  # commits a run: short enough for progress, long enough to keep the caches warm
-_LONG_RUN = 256  # the same of a long history
+_LONG_RUN = 256  # the same of a long history, but at its end, where workers wait for the last one
+_LAST_RUNS: Final = 4  # of each worker are short
 _IN_PROCESS = 32  # fewer commits than this are not worth a process
 _KEPT_BYTES: Final = 8 * MIB  # of a pack that will be looked at; a longer one is mapped
 
@@ -160,8 +162,9 @@ def encode_many(
         yield from _in_process(repository, oids, spools, limits, work.stop, way)
         return
     of_all = (repository.path, repository.fmt.name, limits, cache_bytes(workers), way)
-    size = _LONG_RUN if len(oids) > 16 * workers * _LONG_RUN else _RUN
-    runs = ((*of_all, oids[at : at + size], spools / f"{at}.packs") for at in range(0, len(oids), size))
+    long = len(oids) - _LAST_RUNS * workers * _RUN if len(oids) > 16 * workers * _LONG_RUN else 0
+    starts = [*range(0, long, _LONG_RUN), *range(long, len(oids), _RUN), len(oids)]
+    runs = ((*of_all, oids[at:end], spools / f"{at}.packs") for at, end in pairwise(starts))
     yield from run_on_workers(_work, runs, workers, work, spools / "stop")
 
 

@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -31,6 +31,7 @@ _CACHE_MIN: Final = 4 * MIB
 _CACHE_MAX: Final = 16 * MIB  # more makes no difference for neighbours in history
 _STOP_POLL_S: Final = 0.1
 _PR_SET_PDEATHSIG: Final = 1
+_STANDARD_FILES: Final = 2  # the last of them
 _COLLECTED: Final = 100_000  # objects
 
 
@@ -65,8 +66,9 @@ def run_on_workers(
     import multiprocessing  # here: it takes long to load, and most nodes never encode so much
     from concurrent.futures import ProcessPoolExecutor
 
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    # A copy of this process has at hand what a fresh one takes 0.2 s to load; made beside other threads it may hang.
+    way, shared = ("spawn", []) if _has_threads() else ("fork", _open_files())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(way), _start_worker, (shared,))
     left = iter(runs)
     waiting: deque[Future[T]] = deque()
     try:
@@ -84,12 +86,30 @@ def run_on_workers(
         stop_file.unlink(missing_ok=True)
 
 
-def _start_worker() -> None:
+def _has_threads() -> bool:
+    """Whether this process has more than one, whosever they are."""
+    return len(os.listdir("/proc/self/task")) > 1
+
+
+def _open_files() -> list[int]:
+    """The descriptors of this process but its standard ones."""
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > _STANDARD_FILES]
+
+
+def _start_worker(shared: Collection[int]) -> None:
+    """``shared``: descriptors that the parent has, too, and alone shall have: another's pipe ends when all close it."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in shared:  # their numbers stay taken, as objects that nobody uses here have them
+        os.dup2(nothing, fd, inheritable=False)
+    os.close(nothing)
     # Ctrl-C reaches the whole process group; only the parent decides what to do about it.
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Without this a killed parent leaves workers waiting for ever on their queue.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     collect_seldom()
+    gc.freeze()  # what the parent had is not looked through
 
 
 def _ask_to_stop(stop_file: Path) -> None:

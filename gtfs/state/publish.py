@@ -113,7 +113,10 @@ class Overtaken(GtfsError):
 
 @dataclass(frozen=True)
 class _Choice:
-    """What is published of the refs: ``refs`` as they are, ``stay`` as the held catalogue has them."""
+    """What is published of the refs: ``refs`` as they are, ``stay`` as the held catalogue has them.
+
+    ``packs``: those that they reach, in none of a catalogue's reels, where that is known without a walk.
+    """
 
     refs: list[Ref]
     stay: dict[bytes, ObjectId]
@@ -122,6 +125,7 @@ class _Choice:
     held_back_at: Mapping[bytes, ObjectId]
     left_out: list[dict[str, Any]]
     looked_at: LookedAt
+    packs: Sequence[ObjectId] | None
 
 
 def publish_now(
@@ -154,7 +158,8 @@ def draft(
     renew_keys(state)
     check_caught_up(state)
     choice = _choose(state, work, in_chunks)
-    wanted, accepted_ids = wanted_packs(state, choice.refs), accepted_faults(state.repository)
+    wanted = wanted_packs(state, choice.refs) if choice.packs is None else dict.fromkeys(choice.packs)
+    accepted_ids = accepted_faults(state.repository)
     if take_back(state, wanted):  # what cannot be encoded again holds back refs
         choice = _choose(state, work, in_chunks)
         wanted = wanted_packs(state, choice.refs)
@@ -223,7 +228,10 @@ def _choose(state: State, work: Work, in_chunks: bool) -> _Choice:
     branch = read_head(state.repository)
     head = unreached_head(state.repository, branch, refs)
     left_out = describe_left_out([*selection.left_out, *([head] if head else [])], held)
-    return _Choice(refs, stay, branch, held_back, held_back_at, left_out, taken.looked_at)
+    # Nothing is held back, and there are no packs but those that were just found from these refs.
+    are_all = taken.saw_all and held is None and not held_back and state.index.packs.count() == len(taken.made)
+    packs = taken.made if are_all and not state.config.is_fork() else None
+    return _Choice(refs, stay, branch, held_back, held_back_at, left_out, taken.looked_at, packs)
 
 
 def _go_on(work: Work) -> None:

@@ -385,7 +385,7 @@ class State:
         done = take_up(self.repository, self.index, self.open_reel(), new, self.limits, work, foresight)
         if not work.stop():
             self.index.meta.set_taken_up(tips)
-        return done
+        return done._replace(saw_all=not without and not again)
 
     def refs(self, refs: Sequence[Ref] | None = None) -> Selection:
         """The refs that this node is about, of all (None: as they stand): what a publisher publishes, else each."""
