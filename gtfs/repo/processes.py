@@ -88,12 +88,12 @@ def run_on_workers(
 
 def _has_threads() -> bool:
     """Whether this process has more than one, whosever they are."""
-    return len(os.listdir("/proc/self/task")) > 1
+    return sum(1 for _ in Path("/proc/self/task").iterdir()) > 1
 
 
 def _open_files() -> list[int]:
     """The descriptors of this process but its standard ones."""
-    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > _STANDARD_FILES]
+    return [fd for file in Path("/proc/self/fd").iterdir() if (fd := int(file.name)) > _STANDARD_FILES]
 
 
 def _start_worker(shared: Collection[int]) -> None:
