@@ -102,24 +102,15 @@ def take_up(
     looked_at = LookedAt()
     for run in encode_many(repository, oids, repository.layout.spool, limits, work, foresight):
         looked_at.said += run.said
-        local: list[LocalPack] = []
         with ReelReader(run.spool) as spool:
-            for stamp, offset in run.made:
-                place = open_reel.append_chunks(spool.chunks(offset, stamp.length))
-                if foresight is not None:
-                    looked_at.add(place.offset, place.offset + place.length)
-                local.append(
-                    LocalPack(
-                        stamp.oid,
-                        stamp.kind,
-                        stamp.time_s,
-                        stamp.length,
-                        stamp.digest,
-                        place.offset,
-                        stamp.parents,
-                        "unpacked",
-                    )
-                )
+            offsets = open_reel.append_run((s.digest, spool.chunks(at, s.length)) for s, at in run.made)
+        local = [
+            LocalPack(s.oid, s.kind, s.time_s, s.length, s.digest, offset, s.parents, "unpacked")
+            for (s, _), offset in zip(run.made, offsets, strict=True)
+        ]
+        if foresight is not None:
+            for (stamp, _), offset in zip(run.made, offsets, strict=True):
+                looked_at.add(offset, offset + stamp.length)
         run.spool.unlink()
         open_reel.sync()
         with index.transaction():

@@ -105,6 +105,37 @@ class OpenReelWriter:
             self._size = at
             return Appended(offset, at - offset, digest)
 
+    def append_run(self, packs: Iterable[tuple[PackDigest, Iterable[bytes]]]) -> list[int]:
+        """Append commit packs that come in parts, each with the SHA-256 that it was made with; gives their offsets.
+
+        All of them, or none: raises `CorruptPack` for one that has another.
+        """
+        with self._lock:
+            self._check_usable()
+            self._is_synced = False
+            offsets: list[int] = []
+            parts: list[bytes] = []
+            at = end = self._size  # of what is written, and of what was seen
+            try:
+                for digest, chunks in packs:
+                    offsets.append(end)
+                    found = hashlib.sha256()
+                    for chunk in chunks:
+                        found.update(chunk)
+                        parts.append(chunk)
+                        end += len(chunk)
+                        if end - at >= COPY_BYTES:
+                            at += self._write(b"".join(parts), at)
+                            parts.clear()
+                    if found.digest() != digest:
+                        raise CorruptPack("a pack is not any more what it was when it was made")
+                self._write(b"".join(parts), at)
+            except BaseException:
+                self._cut(self._size)
+                raise
+            self._size = end
+            return offsets
+
     def sync(self) -> None:
         """Make everything appended so far durable. A failed fsync is never retried: the kernel forgets the error."""
         with self._lock:

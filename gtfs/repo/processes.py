@@ -30,6 +30,7 @@ _CACHES: Final = 5  # of objects, of trees, of which were seen, of trees that pa
 _CACHE_MIN: Final = 4 * MIB
 _CACHE_MAX: Final = 16 * MIB  # more makes no difference for neighbours in history
 _STOP_POLL_S: Final = 0.1
+_AHEAD: Final = 6  # runs given out for each worker: results wait for one that takes long, others need not
 _PR_SET_PDEATHSIG: Final = 1
 _STANDARD_FILES: Final = 2  # the last of them
 _COLLECTED: Final = 100_000  # objects
@@ -73,7 +74,7 @@ def run_on_workers(
     waiting: deque[Future[T]] = deque()
     try:
         while True:
-            while len(waiting) < 2 * workers and not work.stop() and (run := next(left, None)) is not None:
+            while len(waiting) < _AHEAD * workers and not work.stop() and (run := next(left, None)) is not None:
                 waiting.append(pool.submit(function, *run, stop_file))
             if not waiting:
                 return

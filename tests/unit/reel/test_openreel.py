@@ -80,6 +80,54 @@ def test_a_source_that_fails_leaves_no_trace(writer, packs):
     assert writer.append(b.data).offset == len(a.data)
 
 
+def test_a_run_of_packs_is_appended_whole(writer, packs, monkeypatch):
+    monkeypatch.setattr("gtfs.reel.openreel.COPY_BYTES", 300)  # several writes, which end within packs
+    first, *run = packs.chain(6)
+    writer.append(first.data)
+    offsets = writer.append_run((pack.digest, [pack.data[:30], pack.data[30:]]) for pack in run)
+    assert writer.path.read_bytes() == b"".join(pack.data for pack in [first, *run])
+    assert offsets == [sum(len(p.data) for p in [first, *run][:n]) for n in range(1, 6)]
+    assert writer.size == writer.path.stat().st_size
+    assert writer.append_run([]) == []
+    assert writer.append(first.data).offset == offsets[-1] + len(run[-1].data)
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_run_with_a_pack_that_has_changed_leaves_no_trace(writer, packs, monkeypatch, at):
+    monkeypatch.setattr("gtfs.reel.openreel.COPY_BYTES", 300)
+    first, *run = packs.chain(6)
+    writer.append(first.data)
+    for bad in (run[at].data[:-1], run[at].data + b"x", bytes([run[at].data[0] ^ 1]) + run[at].data[1:], b""):
+        with pytest.raises(CorruptPack):
+            writer.append_run((p.digest, [bad if n == at else p.data]) for n, p in enumerate(run))
+        assert writer.path.read_bytes() == first.data
+    assert writer.append(run[0].data).offset == len(first.data)
+
+
+def test_a_run_that_cannot_be_read_or_written_is_not_there(writer, packs, monkeypatch):
+    first, *run = packs.chain(3)
+    writer.append(first.data)
+
+    def interrupted():
+        yield run[0].digest, [run[0].data]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.append_run(interrupted())
+    assert writer.path.read_bytes() == first.data
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space left"):
+            writer.append_run((pack.digest, [pack.data]) for pack in run)
+    with pytest.raises(BrokenWriter, match="No space left"):
+        writer.append_run([])
+    assert writer.path.read_bytes() == first.data
+
+
 @pytest.mark.parametrize("call", ["pwrite", "fsync"])
 def test_a_writer_that_failed_stays_failed(writer, packs, monkeypatch, call):
     a, b = packs.chain(2)
