@@ -267,6 +267,18 @@ def test_an_emptied_file_of_all_refs_is_not_published_as_a_deletion(origin: Orig
     assert list(refs) == [b"refs/heads/main", b"refs/heads/other"]
 
 
+def test_what_was_made_for_a_branch_that_is_gone_is_not_in_the_first_publish(origin: Origin) -> None:
+    kept = origin.commit({"a": b"1\n"})
+    origin.ref("refs/heads/main", kept)
+    origin.ref("refs/heads/side", origin.commit({"a": b"2\n"}, kept))
+    with State(open_repository(origin.path)) as state:
+        assert state.take_up().packs == 2
+    origin.git("update-ref", "-d", "refs/heads/side")
+    done, refs, _ = origin.publish()
+    assert (done.packs, done.new_packs) == (1, 1)
+    assert refs == {b"refs/heads/main": ObjectId(bytes.fromhex(kept))}
+
+
 @pytest.mark.warns
 def test_where_nothing_can_be_made_nothing_is_published(origin: Origin) -> None:
     bad, blob = lose_blob(origin, origin.git("rev-parse", "main"))
