@@ -94,7 +94,9 @@ def _has_threads() -> bool:
 
 def _open_files() -> list[int]:
     """The descriptors of this process but its standard ones."""
-    return [fd for file in Path("/proc/self/fd").iterdir() if (fd := int(file.name)) > _STANDARD_FILES]
+    listed = list(Path("/proc/self/fd").iterdir())
+    # Also that of the listing, whose number another file will have.
+    return [fd for file in listed if (fd := int(file.name)) > _STANDARD_FILES and file.is_symlink()]
 
 
 def _start_worker(shared: Collection[int]) -> None:

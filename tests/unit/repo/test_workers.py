@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from waiting import WAIT_S, wait_for
+
+from gtfs.repo.processes import _open_files
 
 _PROGRAM = """
 import os, signal, sys, threading
@@ -84,12 +86,20 @@ def test_ctrl_c_is_left_to_the_parent(tmp_path: Path) -> None:
     with _started(tmp_path, "wait") as process:
         assert process.stdout is not None
         workers = [int(process.stdout.readline()) for _ in range(2)]
-        for pid in workers:
-            os.kill(pid, signal.SIGINT)
-        time.sleep(0.2)
-        assert all(_runs(pid) for pid in workers)
+        ignored = [
+            int(re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[0], 16) for pid in workers
+        ]
+        assert all(mask >> signal.SIGINT - 1 & 1 for mask in ignored)
         process.kill()
         wait_for(lambda: not any(_runs(pid) for pid in workers), "its workers have ended")
+
+
+def test_what_is_listed_as_open_is() -> None:
+    with Path(os.devnull).open() as mine:
+        found = _open_files()
+        assert mine.fileno() in found
+        for fd in found:
+            os.fstat(fd)  # raises where it is closed
 
 
 def _runs(pid: int) -> bool:
