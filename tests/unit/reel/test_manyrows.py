@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +50,22 @@ def test_rows_that_are_not_there_are_neither_updated_nor_deleted(db: sqlite3.Con
     assert db.execute("SELECT word, count(*) FROM t WHERE word = 'new'").fetchall() == [("new", 600)]
     run_with_rows(db, "DELETE FROM t WHERE id IN (%s)", [(key,) for key, _ in rows(1199)] + [(b"absent",)])
     assert db.execute("SELECT id, word FROM t").fetchall() == rows(1200)[-1:]
+
+
+def test_few_statements_serve_any_number_of_rows(tmp_path: Path) -> None:
+    """SQLite keeps what it prepared: 100 KiB for the longest, and 128 of them a connection."""
+    seen = set()
+
+    class Seen(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            seen.add(sql)
+            return super().execute(sql, *values)
+
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None, factory=Seen)) as db:
+        db.execute("CREATE TABLE t (id BLOB PRIMARY KEY, word TEXT) STRICT, WITHOUT ROWID")
+        seen.clear()
+        for count in range(1, 600, 7):
+            run_with_rows(db, "INSERT OR REPLACE INTO t (id, word) %s", rows(count))
+            assert len(db.execute("SELECT id FROM t").fetchall()) == count
+        seen.remove("SELECT id FROM t")
+    assert len(seen) <= 10
