@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import libtorrent as lt
@@ -21,9 +23,10 @@ from waiting import WAIT_S
 from gtfs.metainfo import BadMetainfo
 from gtfs.node.nursery import open_flat_nursery
 from gtfs.swarm import alerts, samereel
+from gtfs.swarm import probe as probe_module
 from gtfs.swarm import session as session_module
 from gtfs.swarm.pieces import ReadTimeout, SessionClosed, SwarmError, SwarmTimeout
-from gtfs.swarm.session import ListenRefused, open_session
+from gtfs.swarm.session import ListenRefused, Session, open_session
 from gtfs.swarm.settings import make_session
 
 pytestmark = pytest.mark.trio
@@ -279,36 +282,85 @@ async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypat
         assert torrent.failure is None and not torrent.milestones.left.is_set()
 
 
+@contextmanager
+def removals_held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[Any], Any]]:
+    """The session does not hear which torrents have gone: gives those reports, and what lets it hear one."""
+    dispatch = session._dispatch_torrent
+    held: list[alerts.Removed] = []
+
+    def late(event: alerts.TorrentEvent) -> None:
+        if isinstance(event, alerts.Removed):
+            held.append(event)
+        else:
+            dispatch(event)
+
+    monkeypatch.setattr(session, "_dispatch_torrent", late)
+    yield held, dispatch
+    monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
+
+
 @pytest.mark.warns
 async def test_that_what_came_too_late_has_gone_is_not_taken_for_the_next_one(reel, monkeypatch):
     async with open_session(LOOPBACK) as session:
-        libtorrent, dispatch = session._lt, session._dispatch_torrent
-        held: list[alerts.Removed] = []
-
-        def late(event: alerts.TorrentEvent) -> None:
-            if isinstance(event, alerts.Removed):
-                held.append(event)
-            else:
-                dispatch(event)
-
-        monkeypatch.setattr(session, "_dispatch_torrent", late)
-        monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
-        session._lt = takes_none = TakesNone(libtorrent)
-        with pytest.raises(SwarmTimeout):
-            await session.add(reel)
-        session._lt = libtorrent
-        monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
-        libtorrent.async_add_torrent(takes_none.given[0])
-        with trio.fail_after(WAIT_S):
-            while not held:
-                await session.refresh()
+        libtorrent = session._lt
+        with removals_held(session, monkeypatch) as (held, dispatch):
+            monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+            session._lt = takes_none = TakesNone(libtorrent)
             with pytest.raises(SwarmTimeout):
                 await session.add(reel)
-            dispatch(held.pop())
-            torrent = await session.add(reel)
-            await torrent.wait_metadata(WAIT_S)
-        assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
-        monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
+            session._lt = libtorrent
+            monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+            libtorrent.async_add_torrent(takes_none.given[0])
+            with trio.fail_after(WAIT_S):
+                while not held:
+                    await session.refresh()
+                with pytest.raises(SwarmTimeout):
+                    await session.add(reel)
+                dispatch(held.pop())
+                torrent = await session.add(reel)
+                await torrent.wait_metadata(WAIT_S)
+            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+
+
+@pytest.mark.warns
+async def test_that_what_was_taken_out_has_gone_is_not_taken_for_the_next_one(reel, monkeypatch, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        await (await session.add(reel)).wait_metadata(WAIT_S)
+        with removals_held(session, monkeypatch) as (held, dispatch):
+            monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+            await session.remove(reel.infohash)
+            monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+            with trio.fail_after(WAIT_S):
+                for again in (
+                    lambda: session.add(reel),
+                    lambda: session.learn_info(reel.infohash, tmp_path / "staging", deadline_s=WAIT_S),
+                ):
+                    with pytest.raises(SwarmTimeout, match="has not answered yet"):
+                        await again()
+                while not held:
+                    await session.refresh()
+                dispatch(held.pop())
+                torrent = await session.add(reel)
+                await torrent.wait_metadata(WAIT_S)
+            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+
+
+@pytest.mark.warns
+async def test_that_one_who_was_asked_for_metadata_has_gone_is_not_taken_for_the_next_one(reel, monkeypatch, tmp_path):
+    async with open_session(LOOPBACK) as session:
+        with removals_held(session, monkeypatch) as (held, dispatch):
+            monkeypatch.setattr(probe_module, "ANSWER_S", 0.5)
+            with pytest.raises(SwarmTimeout, match="no peer gave its metadata"):
+                await session.learn_info(reel.infohash, tmp_path / "staging", deadline_s=0.01)
+            with trio.fail_after(WAIT_S):
+                with pytest.raises(SwarmTimeout, match="has not answered yet"):
+                    await session.add(reel)
+                while not held:
+                    await session.refresh()
+                dispatch(held.pop())
+                torrent = await session.add(reel)
+                await torrent.wait_metadata(WAIT_S)
+            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
 
 
 class LosesAnswers:
