@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gtfs.catalogue.reftree import Chunk, RefTree, name_chunk
-from gtfs.durable import sync_directory, sync_file, temporary_in
+from gtfs.durable import make_directory, sync_directory, sync_file, temporary_in
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -40,7 +40,7 @@ class ChunkStore:
 
     def put(self, chunk: Chunk, data: bytes) -> None:
         """Keep what was found to be this chunk; it is durable after `make_durable`. Raises OSError."""
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        make_directory(self.directory)
         fd, temporary = temporary_in(self.directory)
         try:
             with os.fdopen(fd, "wb") as file:

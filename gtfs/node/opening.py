@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 
 from gtfs.catalogue.accept import FirstTrust
+from gtfs.durable import make_directory
 from gtfs.feed import CHUNKS, DhtFeed, Feed, parse_feed
 from gtfs.node.chunks import believe_from
 from gtfs.node.dhtfeed import first_document
@@ -68,7 +69,7 @@ def _new_mirror(path: Path, belief: Belief) -> Repository:
     """A repository as a catalogue wants it that is believed, with the keyring in it."""
     repository = create_repository(path, belief.accepted.catalogue.object_format)
     try:
-        repository.state_directory.mkdir(mode=0o700, exist_ok=True)
+        make_directory(repository.state_directory)
         keep_ring(repository, belief)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gtfs.catalogue.accept import Accepted, Equivocation, FirstTrust, Held, WrongRepository, accept
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.durable import replace_file
+from gtfs.durable import make_directory, replace_file
 from gtfs.errors import Blame, GtfsError
 from gtfs.feed import Feed
 from gtfs.ids import BadId, Fingerprint, ObjectId, parse_fingerprint
@@ -179,7 +179,7 @@ class Inbox:
         """The repository for a fork that is believed. Raises `BadRepository`, OSError."""
         fork = self.fork(key)
         if not fork.path.exists():
-            self.repository.layout.inbox.mkdir(mode=0o700, exist_ok=True)
+            make_directory(self.repository.layout.inbox)
             create_repository(fork.path, fork.fmt)
         borrow_objects(fork, self.repository)
         return fork

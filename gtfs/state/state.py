@@ -19,7 +19,7 @@ from gtfs.catalogue.freshness import Freshness, FreshnessRefused, accept_freshne
 from gtfs.catalogue.race import Race, live_races
 from gtfs.catalogue.recovery import why_fallen
 from gtfs.catalogue.store import CatalogueStore
-from gtfs.durable import sweep_temporaries
+from gtfs.durable import make_directory, sweep_temporaries
 from gtfs.feed import parse_feed
 from gtfs.ids import Fingerprint, ReelName, parse_fingerprint
 from gtfs.ingest.foresight import Foresight
@@ -85,7 +85,7 @@ class State:
         else:
             make_private(root, writers_modes=(layout.incoming.name, layout.reels.name))
             for directory in (layout.reels, layout.incoming, layout.signoffs):
-                directory.mkdir(mode=0o700, exist_ok=True)
+                make_directory(directory)
         self._exit = contextlib.ExitStack()
         try:
             self.lock = Lock(layout.lock, is_node=is_node)
