@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from gtfs.daemon.conf import BadSettings, Configuration, OptionsCheck, mirror_di
 from gtfs.daemon.following import CollectionFollower
 from gtfs.daemon.places import Places
 from gtfs.daemon.publisher import CollectionPublisher
-from gtfs.daemon.roster import FIRST_S, LONGEST_S, NodeFault, Roster, RosterMember, fault_of, trouble_text
+from gtfs.daemon.roster import (
+    FIRST_S,
+    LEAVE_S,
+    LONGEST_S,
+    NodeFault,
+    NodeStays,
+    Roster,
+    RosterMember,
+    fault_of,
+    trouble_text,
+)
 from gtfs.errors import Blame, GtfsError
 from gtfs.node.control import Handler, texts_in
 from gtfs.node.node import Node
@@ -68,6 +78,9 @@ class Service:
         self._roster = roster
         self._nursery = nursery
         self._followers: dict[str, _Follower] = {}
+        self._late: set[_Follower] = set()  # of which nobody waits any more that they are opened
+        self._staying: set[_Follower] = set()  # or that they end
+        self._looked_at: dict[_Follower, trio.Event] = {}  # set when the look is over
         self._faults: dict[str, str] = {}  # how the one of a name ended that nobody told to, the last time
         self._rests: dict[str, Backoff] = {}
         roster.listed, roster.collections = self._listed, self.collections
@@ -107,15 +120,29 @@ class Service:
             self.configuration = found
         self._tell_troubles()
         await self._follow(self.configuration.collections)
-        for follower in list(self._followers.values()):
-            try:
-                await follower.look()
-                follower.hurry()
-            except Exception:  # it is not to end the others
-                log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
+        looks = [self._look_at(follower) for follower in self._followers.values()]
+        with trio.move_on_after(LEAVE_S):
+            for ended in looks:
+                await ended.wait()
         await self._fill()
         await self._roster.reread()
         log.info("the configuration was read again: %s", counted(len(self._roster.members()), "repository"))
+
+    def _look_at(self, follower: _Follower) -> trio.Event:
+        """Have it looked at, unless that goes on."""
+        if follower not in self._looked_at:
+            self._looked_at[follower] = trio.Event()
+            self._nursery.start_soon(self._look_task, follower)
+        return self._looked_at[follower]
+
+    async def _look_task(self, follower: _Follower) -> None:
+        try:
+            await follower.look()
+            follower.hurry()
+        except Exception:  # it is not to end the others
+            log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
+        finally:
+            self._looked_at.pop(follower).set()
 
     def _tell_troubles(self) -> None:
         for trouble in self.configuration.troubles:
@@ -127,42 +154,72 @@ class Service:
         """Follow and publish these, and no others; of those that a fault has ended only ``again``, or all, anew."""
         by_name = {settings.name: settings for settings in collections}
         async with self._following:
-            for name, follower in list(self._followers.items()):
-                has_ended = follower.scope.cancel_called or (follower.ended.is_set() and again in (None, follower))
-                if by_name.get(name) != follower.settings or has_ended:
-                    follower.scope.cancel()
-                    await follower.ended.wait()  # the next one reads what this one writes
-                    del self._followers[name]
+            for name in await self._let_end(by_name, again):
+                del self._followers[name]
+            begun = []
             for name, settings in by_name.items():
                 if name not in self._followers:
-                    follower = self._follower_of(settings)
-                    fault: Exception | None = None
-                    try:
-                        await follower.open()
-                    except Exception as error:  # noqa: BLE001  as one of its run
-                        fault = error
-                    self._followers[name] = follower  # and runs, as whoever asked for it may hang up in between
-                    self._nursery.start_soon(self._run_task, follower, fault)
+                    follower = self._followers[name] = self._follower_of(settings)
+                    begun.append((follower, trio.Event()))
+                    # It runs although whoever asked for it may hang up in between.
+                    self._nursery.start_soon(self._run_task, *begun[-1])
+            try:
+                with trio.move_on_after(LEAVE_S):
+                    for _, opened in begun:
+                        await opened.wait()
+            finally:
+                self._late.update(follower for follower, opened in begun if not opened.is_set())
 
-    async def _run_task(self, follower: _Follower, fault: Exception | None) -> None:
+    async def _let_end(
+        self, by_name: Mapping[str, FollowSettings | PublishSettings], again: _Follower | None
+    ) -> list[str]:
+        """End those that are not wanted as they are, and tell which have: one on a disk that does not answer stays."""
+        leaving = {}
+        for name, follower in self._followers.items():
+            has_ended = follower.scope.cancel_called or (follower.ended.is_set() and again in (None, follower))
+            if by_name.get(name) != follower.settings or has_ended:
+                follower.scope.cancel()
+                leaving[name] = follower
+        with trio.move_on_after(LEAVE_S):
+            for follower in leaving.values():
+                await follower.ended.wait()  # the next one reads what this one writes
+        for name, follower in leaving.items():
+            if not follower.ended.is_set():
+                self._staying.add(follower)
+                self._said.warn(f"collection {name}", NodeStays())
+        return [name for name, follower in leaving.items() if follower.ended.is_set()]
+
+    async def _run_task(self, follower: _Follower, opened: trio.Event) -> None:
         """A fault in one collection ends nothing else: it is tried again, less and less often."""
         name, began_s = follower.settings.name, trio.current_time()
+        what = f"collection {name} ended, and is tried again"
+        rest_s: float | None = None
         try:
-            if fault is not None:
-                raise fault
+            try:
+                await follower.open()
+            finally:
+                opened.set()
+            if follower in self._late:
+                self._late.discard(follower)
+                await self._fill()
             await follower.run_task()
-            return
         except Exception as error:  # noqa: BLE001  of one collection
-            what = f"collection {name} ended, and is tried again"
             rests = self._rests.setdefault(name, Backoff(FIRST_S, LONGEST_S))
             if trio.current_time() - began_s >= LONGEST_S:
                 self._said.is_over(what)
                 rests.is_over()
             self._faults[name] = str(NodeFault(error))
             self._said.fault(what, error)
+            rest_s = rests.next_s()
         finally:
+            self._late.discard(follower)
             follower.ended.set()
-        await trio.sleep(rests.next_s())
+        if rest_s is not None:
+            await trio.sleep(rest_s)
+        elif follower not in self._staying:  # else nobody waited until it had ended
+            return
+        self._staying.discard(follower)
+        self._said.is_over(f"collection {name}")
         if self._followers.get(name) is follower:  # else it was tried meanwhile
             await self._follow(self.configuration.collections, follower)
             try:
