@@ -193,7 +193,7 @@ class Roster:
         self.read_options = read_options
         self._goes_on = goes_on
         self._members: dict[str, RosterMember] = {}
-        self.starts = trio.CapacityLimiter(AT_ONCE)
+        self._starts = trio.CapacityLimiter(AT_ONCE)
         self.looks = Looks()
         self._forks: list[WantedRepository] = []  # that were offered from those that were wanted last
         self._one_ended = trio.Event()
@@ -333,7 +333,7 @@ class Roster:
         name = member.wanted.name
         async with AsyncExitStack() as stack:
             member.progress = "waiting"
-            async with self.starts:
+            async with self._starts:
                 member.progress = "starting"
                 node = await self._open(member.wanted, stack)
                 stack.push_async_callback(self.resting.leave, node)

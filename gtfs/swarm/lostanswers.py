@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What libtorrent was given, and whose answer may be among alerts that it dropped: then it is looked for. Trio loop."""
+"""What libtorrent was given, or is to let go of, and has not answered: nothing of that infohash is added meanwhile. Its
+answer may be among alerts that libtorrent dropped: then it is looked for. Trio loop."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import trio
 from gtfs.ids import InfoHash
 from gtfs.swarm import alerts
 from gtfs.swarm.doors import Doors
+from gtfs.swarm.pieces import SwarmTimeout
 from gtfs.swarm.probe import Probe
 
 
@@ -36,6 +38,16 @@ class LostAnswers:
     def look(self) -> None:
         """Alerts were lost."""
         self._lost.set()
+
+    def is_late(self, infohash: InfoHash) -> None:
+        """Nobody waits for its answer any more, which may have been lost before."""
+        self._torrents.add(infohash)
+        self.look()
+
+    def check(self, infohash: InfoHash, name: str) -> None:
+        """Raise `SwarmTimeout` where an answer is outstanding: it would be taken for that of who is added now."""
+        if infohash in self._torrents:
+            raise SwarmTimeout(f"{name}: libtorrent has not answered yet since it had it before")
 
     async def run_task(self) -> None:
         """Look whenever some were, as long as the session lives."""

@@ -67,7 +67,7 @@ async def info_of_present(torrent: Torrent, *, deadline_s: float) -> bytes:
 async def learn_info(
     session: Any,
     probes: dict[InfoHash, Probe],
-    unanswered: set[InfoHash],
+    unanswered: Callable[[InfoHash], None],
     infohash: InfoHash,
     params: Any,
     peers: Callable[[], list[tuple[str, int]]],
@@ -76,8 +76,8 @@ async def learn_info(
 ) -> bytes:
     """Ask peers for an info dictionary and take the torrent out again. Raises `SwarmTimeout`, `SwarmError`.
 
-    ``probes`` is where the session looks for who wants its reports, ``unanswered`` where it notes what libtorrent may
-    still take or has to let go of, ``params`` what that is given, and ``peers`` are dialled, beside those it finds.
+    ``probes`` is where the session looks for who wants its reports, ``unanswered`` hears what libtorrent may still
+    take or has to let go of, ``params`` is what that is given, and ``peers`` are dialled, beside those it finds.
     """
     name = f"torrent {infohash.hex()}"
     if infohash in probes:
@@ -99,12 +99,12 @@ async def learn_info(
         raise SwarmTimeout(f"{name}: no peer gave its metadata within {deadline_s:g} s")
     finally:
         # Who is cancelled before libtorrent has it would leave it behind, and it could not be added any more.
-        with trio.move_on_after(ANSWER_S, shield=True) as late:
+        with trio.move_on_after(ANSWER_S, shield=True):
             await probe.entered.wait()
         if probe.link.handle is not None and not probe.left.is_set():
             drop(session, probe.link.handle, lt.options_t.delete_files)
-            with trio.move_on_after(ANSWER_S, shield=True) as late:
+            with trio.move_on_after(ANSWER_S, shield=True):
                 await probe.left.wait()
-        if late.cancelled_caught:
-            unanswered.add(infohash)
         del probes[infohash]
+        if not probe.entered.is_set() or (probe.link.handle is not None and not probe.left.is_set()):
+            unanswered(infohash)

@@ -190,12 +190,12 @@ class Session:
         self._check_open()
         if (present := self._torrents.get(infohash)) is not None:
             return await info_of_present(present, deadline_s=deadline_s)
-        self._check_answered(infohash, f"torrent {infohash.hex()}")
+        self._lost_answers.check(infohash, f"torrent {infohash.hex()}")
         params = probe_params(infohash, staging, self.options)
         # Whom the user named as a DHT node is most likely one of those who have it.
         peers = partial(self._addresses.everybody, (*self.options.peers, *self.options.dht_nodes))
         params.peers = peers()  # whom libtorrent dials at once; else once a second
-        kept = self._probes, self._unanswered
+        kept = self._probes, self._lost_answers.is_late
         return await learn_info(self._lt, *kept, infohash, params, peers, deadline_s=deadline_s)
 
     def met(self) -> tuple[tuple[str, int], ...]:
@@ -209,24 +209,20 @@ class Session:
     # Torrents coming and going
 
     async def _enter(self, torrent: Torrent) -> None:
-        self._check_answered(torrent.spec.infohash, torrent.spec.file_name)
+        self._lost_answers.check(torrent.spec.infohash, torrent.spec.file_name)
         plan = await trio.to_thread.run_sync(plan_add, torrent.spec, self.options, limiter=self._disk)
         self._check_open()
         self._addresses.add(torrent.spec.peers)
         self._unanswered.add(torrent.spec.infohash)
         self._lt.async_add_torrent(plan.params)
         # Shielded: half added, nobody would take it out again.
-        with trio.move_on_after(ANSWER_S, shield=True) as scope:
+        with trio.move_on_after(ANSWER_S, shield=True):
             await torrent.milestones.entered.wait()
-        if scope.cancelled_caught:
+        if not torrent.milestones.entered.is_set():
             raise SwarmTimeout(f"{torrent.spec.file_name}: libtorrent did not take it within {ANSWER_S:g} s")
         torrent.board.check()
         self._dialling.tell(torrent)
         self._nursery.start_soon(self._prepare_task, torrent, plan)
-
-    def _check_answered(self, infohash: InfoHash, name: str) -> None:
-        if infohash in self._unanswered:  # its answer would be taken for the next one's
-            raise SwarmTimeout(f"{name}: libtorrent has not answered yet since it had it before")
 
     async def _prepare_task(self, torrent: Torrent, plan: AddPlan) -> None:
         try:
@@ -244,10 +240,10 @@ class Session:
         if not torrent.milestones.is_leaving:
             torrent.milestones.is_leaving = True
             drop(self._lt, torrent.link.handle)
-        with trio.move_on_after(ANSWER_S, shield=True) as scope:
+        with trio.move_on_after(ANSWER_S, shield=True):
             await torrent.milestones.left.wait()
-        if scope.cancelled_caught:
-            self._unanswered.add(torrent.spec.infohash)
+        if not torrent.milestones.left.is_set():
+            self._lost_answers.is_late(torrent.spec.infohash)
 
     def _links(self) -> list[Link]:
         return [torrent.link for torrent in self.torrents()]

@@ -284,7 +284,7 @@ async def test_what_libtorrent_takes_too_late_can_be_added_again(reel, monkeypat
 
 @contextmanager
 def removals_held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[Any], Any]]:
-    """The session does not hear which torrents have gone: gives those reports, and what lets it hear one."""
+    """The session does not hear which torrents have gone, nor finds out: gives those reports, and what lets it hear."""
     dispatch = session._dispatch_torrent
     held: list[alerts.Removed] = []
 
@@ -295,7 +295,9 @@ def removals_held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator
             dispatch(event)
 
     monkeypatch.setattr(session, "_dispatch_torrent", late)
+    look, session._lost_answers.look = session._lost_answers.look, lambda: None
     yield held, dispatch
+    session._lost_answers.look = look
     monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
 
 
@@ -430,6 +432,29 @@ async def test_a_torrent_that_came_too_late_and_of_which_it_was_lost_that_it_has
             await look_for_lost_answers(session)
         await add_again(session, reel)
         session._lt = libtorrent
+
+
+@pytest.mark.warns
+async def test_a_torrent_that_was_taken_out_and_of_which_it_was_lost_that_it_has_gone_can_be_added_again(
+    reel, monkeypatch, tmp_path
+):
+    async with open_session(LOOPBACK) as session:
+        libtorrent = session._lt
+        await (await session.add(reel)).wait_metadata(WAIT_S)
+        session._lt = LosesAnswers(libtorrent, (lt.torrent_removed_alert,))
+        monkeypatch.setattr(session_module, "ANSWER_S", 0.01)
+        monkeypatch.setattr(probe_module, "ANSWER_S", 0.5)
+        with trio.fail_after(WAIT_S):
+            await session.remove(reel.infohash)
+            while session._unanswered:
+                await session.refresh()
+            with pytest.raises(SwarmTimeout, match="no peer gave its metadata"):
+                await session.learn_info(reel.infohash, tmp_path / "staging", deadline_s=0.01)
+            while session._unanswered:
+                await session.refresh()
+        session._lt = libtorrent
+        monkeypatch.setattr(session_module, "ANSWER_S", WAIT_S)
+        await add_again(session, reel)
 
 
 @pytest.mark.warns

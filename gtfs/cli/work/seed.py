@@ -25,7 +25,7 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.counted import counted
 from gtfs.daemon.added import AddedRepositories
 from gtfs.daemon.conf import Configuration, read_configuration
-from gtfs.daemon.hungthreads import START_HANGS_S, replace_hung_task
+from gtfs.daemon.hungthreads import replace_hung_task
 from gtfs.daemon.overview import RosterOverview
 from gtfs.daemon.places import Places
 from gtfs.daemon.roster import OwnOptions, Roster, RosterMember
@@ -212,7 +212,6 @@ async def _seed(
                     nursery.start_soon(roster.resting.run_task)
                     for threads in (trio.to_thread.current_default_thread_limiter(), session.disk):
                         nursery.start_soon(replace_hung_task, threads)
-                    nursery.start_soon(replace_hung_task, roster.starts, "start", START_HANGS_S)
                     nursery.start_soon(overview.run_task, RosterOverview(roster, said.thresholds).judge, session)
                     run = _Run(roster, session, nursery, hangups, overview.url)
                     run.may_end = may_end
