@@ -21,6 +21,7 @@ from gtfs.collection.followed import FollowedCollection, FollowSettings, NotFoll
 from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.listbell import ListBell
 from gtfs.daemon.roster import Roster
+from gtfs.daemon.within import run_within
 from gtfs.errors import GtfsError
 from gtfs.feed import Feed, parse_feed
 from gtfs.node.bell import Bell
@@ -54,6 +55,7 @@ class CollectionFollower:
         self._again = trio.Event()  # somebody says that there may be one now
         self.scope = trio.CancelScope()
         self.ended = trio.Event()  # `run_task` has, and nothing of it writes any more
+        self._nursery: trio.Nursery | None = None  # of what runs with it
 
     async def open(self) -> None:
         """Read what is held; a state that cannot be read is named, and no repository of it runs until it can."""
@@ -107,8 +109,17 @@ class CollectionFollower:
 
     async def rewind(self, version: int, *, dry_run: bool) -> dict[str, Any]:
         """See `FollowedCollection.rewind`, which raises. Raises `NotFollowed` where nothing can be read."""
-        if self._collection is None:
-            raise NotFollowed(f"collection {self.settings.name} is not followed: {self._trouble}")
+        done: list[dict[str, Any]] = []
+        if self._nursery is not None:
+            work = partial(self._rewind, version, dry_run=dry_run)
+            done = await run_within(self._nursery, work, waits=False)
+        if not done:
+            why = self._trouble or "its disk has not answered yet, or it has just ended"
+            raise NotFollowed(f"collection {self.settings.name} is not followed: {why}")
+        return done[0]
+
+    async def _rewind(self, version: int, *, dry_run: bool) -> dict[str, Any]:
+        assert self._collection is not None
         work = partial(self._collection.rewind, version, dry_run=dry_run)
         async with self._one:
             done: dict[str, Any] = await trio.to_thread.run_sync(work)
@@ -131,11 +142,12 @@ class CollectionFollower:
             with self.scope:
                 await self._wait_opened()
                 assert self._poller is not None and self._bell is not None
-                async with open_flat_nursery() as nursery:
-                    nursery.start_soon(self._bell.run_task)
-                    nursery.start_soon(self._poller.poll_task)
-                    nursery.start_soon(self._look_task)
+                async with open_flat_nursery() as self._nursery:
+                    self._nursery.start_soon(self._bell.run_task)
+                    self._nursery.start_soon(self._poller.poll_task)
+                    self._nursery.start_soon(self._look_task)
         finally:
+            self._nursery = None
             if self._bell is not None:
                 await self._bell.leave()
             self.ended.set()
@@ -171,12 +183,15 @@ class CollectionFollower:
             due = self._collection.next_due()
             wait_s = _LONGEST_S if due is None else min(max(due - time.time(), 1.0), _LONGEST_S)
             await trio.sleep(wait_s)
-            await self.look()
+            await self._look()
 
     async def look(self) -> None:
-        """See what time, or a person, has made due."""
-        if self._collection is None:
-            return
+        """See what time, or a person, has made due, if it runs."""
+        if self._nursery is not None:
+            await run_within(self._nursery, self._look, waits=False)
+
+    async def _look(self) -> None:
+        assert self._collection is not None
         what = f"collection {self.settings.name} was not looked at"
         try:
             async with self._one:

@@ -21,6 +21,7 @@ from gtfs.collection.wanted import WantedRepository
 from gtfs.daemon.forks import find_forks
 from gtfs.daemon.looks import Looks
 from gtfs.daemon.resting import Resting
+from gtfs.daemon.within import run_within
 from gtfs.errors import Blame, GtfsError, without_frames
 from gtfs.events import events
 from gtfs.ids import SHA1
@@ -119,28 +120,7 @@ class RosterMember:
         node, nursery = self.node, self.nursery
         if node is None or nursery is None:
             raise without_frames(self.trouble or NodeEnded(self.wanted.name))
-        done: list[T] = []
-        failed: list[Exception] = []
-        scope, ended = trio.CancelScope(), trio.Event()
-
-        async def task() -> None:
-            try:
-                with scope:
-                    done.append(await work(node))
-            except Exception as error:  # noqa: BLE001  (it is for who asked)
-                failed.append(error)
-            finally:
-                ended.set()
-
-        nursery.start_soon(task)
-        try:
-            await ended.wait()
-        finally:  # who hangs up leaves nothing behind
-            scope.cancel()
-            with trio.CancelScope(shield=True):
-                await ended.wait()
-        if failed:
-            raise failed[0]
+        done = await run_within(nursery, lambda: work(node), waits=True)  # who hangs up leaves nothing behind
         if not done:
             raise NodeEnded(self.wanted.name)
         return done[0]

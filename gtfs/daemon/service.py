@@ -79,8 +79,7 @@ class Service:
         self._nursery = nursery
         self._followers: dict[str, _Follower] = {}
         self._late: set[_Follower] = set()  # of which nobody waits any more that they are opened
-        self._staying: set[_Follower] = set()  # or that they end
-        self._looked_at: dict[_Follower, trio.Event] = {}  # set when the look is over
+        self._staying: dict[_Follower, bool] = {}  # or that they end, and whether that was waited for long enough
         self._faults: dict[str, str] = {}  # how the one of a name ended that nobody told to, the last time
         self._rests: dict[str, Backoff] = {}
         roster.listed, roster.collections = self._listed, self.collections
@@ -120,20 +119,13 @@ class Service:
             self.configuration = found
         self._tell_troubles()
         await self._follow(self.configuration.collections)
-        looks = [self._look_at(follower) for follower in self._followers.values()]
         with trio.move_on_after(LEAVE_S):
-            for ended in looks:
-                await ended.wait()
+            async with trio.open_nursery() as nursery:
+                for follower in self._followers.values():
+                    nursery.start_soon(self._look_task, follower)
         await self._fill()
         await self._roster.reread()
         log.info("the configuration was read again: %s", counted(len(self._roster.members()), "repository"))
-
-    def _look_at(self, follower: _Follower) -> trio.Event:
-        """Have it looked at, unless that goes on."""
-        if follower not in self._looked_at:
-            self._looked_at[follower] = trio.Event()
-            self._nursery.start_soon(self._look_task, follower)
-        return self._looked_at[follower]
 
     async def _look_task(self, follower: _Follower) -> None:
         try:
@@ -141,8 +133,6 @@ class Service:
             follower.hurry()
         except Exception:  # it is not to end the others
             log.exception("collection %s: a fault of gtfs, as it was looked at", follower.settings.name)
-        finally:
-            self._looked_at.pop(follower).set()
 
     def _tell_troubles(self) -> None:
         for trouble in self.configuration.troubles:
@@ -180,12 +170,18 @@ class Service:
             if by_name.get(name) != follower.settings or has_ended:
                 follower.scope.cancel()
                 leaving[name] = follower
-        with trio.move_on_after(LEAVE_S):
-            for follower in leaving.values():
-                await follower.ended.wait()  # the next one reads what this one writes
+        waited = False
+        try:
+            with trio.move_on_after(LEAVE_S):
+                for follower in leaving.values():
+                    if not self._staying.get(follower):
+                        await follower.ended.wait()  # the next one reads what this one writes
+            waited = True
+        finally:
+            stay = (follower for follower in leaving.values() if not follower.ended.is_set())
+            self._staying |= {follower: waited or self._staying.get(follower, False) for follower in stay}
         for name, follower in leaving.items():
             if not follower.ended.is_set():
-                self._staying.add(follower)
                 self._said.warn(f"collection {name}", NodeStays())
         return [name for name, follower in leaving.items() if follower.ended.is_set()]
 
@@ -199,8 +195,9 @@ class Service:
                 await follower.open()
             finally:
                 opened.set()
-            if follower in self._late:
-                self._late.discard(follower)
+            is_late = follower in self._late
+            self._late.discard(follower)
+            if is_late and not follower.scope.cancel_called:
                 await self._fill()
             await follower.run_task()
         except Exception as error:  # noqa: BLE001  of one collection
@@ -214,11 +211,11 @@ class Service:
         finally:
             self._late.discard(follower)
             follower.ended.set()
-        if rest_s is not None:
+        if follower not in self._staying:  # else nobody waited until it had ended
+            if rest_s is None:
+                return
             await trio.sleep(rest_s)
-        elif follower not in self._staying:  # else nobody waited until it had ended
-            return
-        self._staying.discard(follower)
+        self._staying.pop(follower, None)
         self._said.is_over(f"collection {name}")
         if self._followers.get(name) is follower:  # else it was tried meanwhile
             await self._follow(self.configuration.collections, follower)
@@ -299,11 +296,10 @@ class Service:
     async def _asked_rewind(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         """For ``gtfs collection rewind``."""
         name = request.get("name")
-        async with self._following:  # no other is to read meanwhile what this one writes
-            follower = None if name is None else self._followers.get(name)
-            if not isinstance(follower, CollectionFollower):
-                raise NotFollowed(f"the daemon follows no collection {name!a}; gtfs collection list names them all")
-            return await follower.rewind(request["version"], dry_run=request.get("dry_run") is True)
+        follower = None if name is None else self._followers.get(name)
+        if not isinstance(follower, CollectionFollower):
+            raise NotFollowed(f"the daemon follows no collection {name!a}; gtfs collection list names them all")
+        return await follower.rewind(request["version"], dry_run=request.get("dry_run") is True)
 
     async def _asked_add(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         options = texts_in(request, "options")

@@ -295,9 +295,9 @@ def removals_held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator
             dispatch(event)
 
     monkeypatch.setattr(session, "_dispatch_torrent", late)
-    look, session._lost_answers.look = session._lost_answers.look, lambda: None
-    yield held, dispatch
-    session._lost_answers.look = look
+    with monkeypatch.context() as found:
+        found.setattr(session._lost_answers, "look", lambda: None)
+        yield held, dispatch
     monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,12 +64,13 @@ def test_what_a_look_found_is_acted_on_by_the_next_though_who_asked_for_it_hung_
         follower = CollectionFollower(Path("/c"), FollowSettings("c", "/c/list", Path("/m")), roster, changed)
         collection: Any = Looked()
         follower._collection = collection
-        with scope:
+        async with trio.open_nursery() as follower._nursery:
+            with scope:
+                await follower.look()
+            assert scope.cancelled_caught and collection.put == []
+            if hangs_up != "after that":
+                collection.is_there = True  # that others are wanted is enough
             await follower.look()
-        assert scope.cancelled_caught and collection.put == []
-        if hangs_up != "after that":
-            collection.is_there = True  # that others are wanted is enough
-        await follower.look()
         assert log[-1] == "wanted"
         return collection
 
@@ -91,3 +94,48 @@ def test_what_two_looks_found_gone_is_put_away_once_and_stays_if_it_came_back(is
         return collection
 
     assert trio.run(main).put == put
+
+
+def test_a_look_that_does_not_return_is_left_by_who_asked_and_what_it_does_ends_before_the_run_does() -> None:
+    answers, done = threading.Event(), []
+
+    class Hung(Collection):
+        def look(self) -> bool:
+            answers.wait()
+            done.append("looked")
+            return False
+
+        def next_due(self) -> None: ...
+
+    async def nothing() -> None: ...
+
+    async def main() -> None:
+        roster: Any = None
+        follower = CollectionFollower(Path("/c"), FollowSettings("c", "/c/list", Path("/m")), roster, nothing)
+        collection, idle = (
+            Hung(),
+            SimpleNamespace(run_task=trio.sleep_forever, poll_task=trio.sleep_forever, leave=nothing),
+        )
+        collection.is_there = True
+        made: Any = (collection, idle, idle)
+        follower._collection, follower._poller, follower._bell = made
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follower.run_task)
+                await trio.testing.wait_all_tasks_blocked()
+                with trio.move_on_after(0.01) as late:
+                    await follower.look()
+                assert late.cancelled_caught
+                follower.scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+                assert not follower.ended.is_set()  # who comes next would write beside it
+                await follower.look()  # and nothing begins any more
+                answers.set()
+                await follower.ended.wait()
+                assert done == ["looked"]
+                await follower.look()
+                assert done == ["looked"]
+        finally:
+            answers.set()
+
+    trio.run(main)

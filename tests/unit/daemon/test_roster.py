@@ -1057,16 +1057,36 @@ def test_a_collection_is_followed_though_who_asked_for_it_has_hung_up(
 
     async def act(service: Service, roster: Roster) -> None:
         await trio.testing.wait_all_tasks_blocked()
+        service.configuration = Configuration(collections=collections("second"))
         with trio.move_on_after(hangs_up_s) as scope:
-            await service._follow(collections("second"))
+            await service._follow(service.configuration.collections)
         assert scope.cancelled_caught
         for source in ("first", "third"):
+            service.configuration = Configuration(collections=collections(source))
             with trio.fail_after(100):
-                await service._follow(collections(source))
+                await service._follow(service.configuration.collections)
 
     with_service(tmp_path, monkeypatch, Configuration(collections=collections("first")), act)
     second = ["reads second", "has written second"] if hangs_up_s == 15 else []
     assert log == ["reads first", "has written first", *second, "reads first", "has written first", "reads third"]
+
+
+def test_a_collection_is_followed_though_who_asked_for_its_end_has_hung_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtfs.daemon.service.CollectionFollower", Follower)
+    log: list[str] = []
+    monkeypatch.setattr(Follower, "log", log)
+
+    async def act(service: Service, roster: Roster) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        service.configuration = followed(tmp_path, "second")
+        with trio.move_on_after(5):  # it takes ten
+            await service._follow(service.configuration.collections)
+        await trio.sleep(10)
+        assert log == ["reads first", "has written first", "reads second"] and not service._staying
+
+    with_service(tmp_path, monkeypatch, followed(tmp_path, "first"), act)
 
 
 class Hanging(Follower):
@@ -1086,7 +1106,8 @@ class Hanging(Follower):
         self.is_open = True
 
     async def look(self) -> None:
-        await self._wait("look")
+        if self.settings.source == "dead" and self.hangs == "look":
+            await self.may_go_on.wait()
         self.log.append(f"has looked at {self.settings.source}")
 
     def wanted(self) -> list[WantedRepository]:
@@ -1158,8 +1179,5 @@ def test_a_look_at_a_collection_that_does_not_return_keeps_no_other_from_its_own
             with trio.fail_after(2 * LEAVE_S):
                 await service.reread()
         assert hanging.log.count("has looked at good") == 2 and "of-new" in stages(roster)
-        hanging.may_go_on.set()
-        await trio.sleep(1)
-        assert hanging.log.count("has looked at dead") == 1
 
     with_service(tmp_path, monkeypatch, followed(tmp_path, "dead", "good"), act)
