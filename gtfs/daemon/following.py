@@ -112,7 +112,7 @@ class CollectionFollower:
         done: list[dict[str, Any]] = []
         if self._nursery is not None:
             work = partial(self._rewind, version, dry_run=dry_run)
-            done = await run_within(self._nursery, work, waits=False)
+            done = await run_within(self._nursery, work, ends=False)
         if not done:
             why = self._trouble or "its disk has not answered yet, or it has just ended"
             raise NotFollowed(f"collection {self.settings.name} is not followed: {why}")
@@ -188,7 +188,7 @@ class CollectionFollower:
     async def look(self) -> None:
         """See what time, or a person, has made due, if it runs."""
         if self._nursery is not None:
-            await run_within(self._nursery, self._look, waits=False)
+            await run_within(self._nursery, self._look, ends=False)
 
     async def _look(self) -> None:
         assert self._collection is not None

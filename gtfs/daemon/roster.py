@@ -120,7 +120,7 @@ class RosterMember:
         node, nursery = self.node, self.nursery
         if node is None or nursery is None:
             raise without_frames(self.trouble or NodeEnded(self.wanted.name))
-        done = await run_within(nursery, lambda: work(node), waits=True)  # who hangs up leaves nothing behind
+        done = await run_within(nursery, lambda: work(node), ends=True)  # who hangs up leaves nothing behind
         if not done:
             raise NodeEnded(self.wanted.name)
         return done[0]

@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def run_within(nursery: trio.Nursery, work: Callable[[], Awaitable[T]], *, waits: bool) -> list[T]:
+async def run_within(nursery: trio.Nursery, work: Callable[[], Awaitable[T]], *, ends: bool) -> list[T]:
     """What ``work`` gives as a task of ``nursery``, [] if the run has ended before; raises what it does.
 
-    Who is cancelled has it cancelled, and ``waits`` until it has ended, unless a disk may keep it from that.
+    It goes on when who asked is cancelled, unless it ``ends`` with that, which is waited for.
     """
     done: list[T] = []
     failed: list[Exception] = []
@@ -38,10 +38,11 @@ async def run_within(nursery: trio.Nursery, work: Callable[[], Awaitable[T]], *,
     try:
         await ended.wait()
     finally:
-        scope.cancel()
-        is_left = not waits
-        with trio.CancelScope(shield=waits):
-            await ended.wait()
+        is_left = not ends
+        if ends:
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await ended.wait()
     if failed:
         raise failed[0]
     return done
