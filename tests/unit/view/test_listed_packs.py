@@ -47,7 +47,8 @@ def test_a_listing_says_of_each_pack_what_stat_says(index):
     async def look():
         packs = Packs(SimpleNamespace(index=index), Swarm(), News(index))
         listed = [pack for after in (0, 3) for pack in packs.rows(after, 3)]
-        assert listed == [tuple(packs.info_by_row(row)) for row in range(1, 6)]
+        by_row = [packs.info_by_row(row) for row in range(1, 20)]  # their numbers may have gaps
+        assert listed == [tuple(found) for found in by_row if found is not None]
         assert [here for *_, here in listed] == [30, 20, 0, 30, 40]
 
     trio.run(look)
