@@ -17,7 +17,8 @@ def run_with_rows(db: sqlite3.Connection, sql: str, rows: Iterable[Sequence[obje
     """Run ``sql``, whose one ``%s`` stands for ``VALUES (?, ?), ...``, with all rows, some hundreds at a time.
 
     No two of the rows may be about the same row of the table, unless ``sql`` inserts: a later one counts then.
-    The last of them may be given to it several times: a second time must change nothing (an AUTOINCREMENT may leave a gap).
+    The last of them may be given to it several times: a second time must change nothing but a gap in an
+    AUTOINCREMENT's numbers.
     """
     left = iter(rows)
     for first in left:
