@@ -27,10 +27,10 @@ async def run_within(nursery: trio.Nursery, work: Callable[[], Awaitable[T]], *,
         try:
             with scope:
                 done.append(await work())
-        except Exception as error:  # noqa: BLE001  (it is for who asked)
+        except Exception as error:
             failed.append(error)
             if is_left:
-                log.warning("what nobody waits for any more failed: %s", error)
+                log.warning("what nobody waits for any more failed: %s", error, exc_info=error)
         finally:
             ended.set()
 

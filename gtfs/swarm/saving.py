@@ -14,7 +14,6 @@ from gtfs.swarm.torrents import Torrent
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 30.0
-SLOW_S = 10.0  # then the next one does not wait: its disk may not answer
 
 
 class Saving:
@@ -22,27 +21,13 @@ class Saving:
 
     def __init__(self, torrents: Callable[[], Sequence[Torrent]]) -> None:
         self._torrents = torrents
-        self._under_way: set[Torrent] = set()
 
     async def run_task(self) -> None:
         """As long as the session lives, one after the other."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                await trio.sleep(SAVE_EVERY_S)
-                for torrent in self.changed():
-                    if torrent not in self._under_way:
-                        ended = trio.Event()
-                        nursery.start_soon(self._save_task, torrent, ended)
-                        with trio.move_on_after(SLOW_S):
-                            await ended.wait()
-
-    async def _save_task(self, torrent: Torrent, ended: trio.Event) -> None:
-        self._under_way.add(torrent)
-        try:
-            await self.save(torrent)
-        finally:
-            self._under_way.discard(torrent)
-            ended.set()
+        while True:
+            await trio.sleep(SAVE_EVERY_S)
+            for torrent in self.changed():
+                await self.save(torrent)
 
     def changed(self) -> list[Torrent]:
         """Those of which there is more to keep than is kept."""

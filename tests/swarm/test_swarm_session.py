@@ -301,6 +301,16 @@ def removals_held(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(session, "_dispatch_torrent", dispatch)
 
 
+async def add_once_heard(session, reel, held, dispatch):
+    """Have it hear that the one before has gone, and take the next."""
+    while not held:
+        await session.refresh()
+    dispatch(held.pop())
+    torrent = await session.add(reel)
+    await torrent.wait_metadata(WAIT_S)
+    assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+
+
 @pytest.mark.warns
 async def test_that_what_came_too_late_has_gone_is_not_taken_for_the_next_one(reel, monkeypatch):
     async with open_session(LOOPBACK) as session:
@@ -318,10 +328,7 @@ async def test_that_what_came_too_late_has_gone_is_not_taken_for_the_next_one(re
                     await session.refresh()
                 with pytest.raises(SwarmTimeout):
                     await session.add(reel)
-                dispatch(held.pop())
-                torrent = await session.add(reel)
-                await torrent.wait_metadata(WAIT_S)
-            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+                await add_once_heard(session, reel, held, dispatch)
 
 
 @pytest.mark.warns
@@ -339,12 +346,7 @@ async def test_that_what_was_taken_out_has_gone_is_not_taken_for_the_next_one(re
                 ):
                     with pytest.raises(SwarmTimeout, match="has not answered yet"):
                         await again()
-                while not held:
-                    await session.refresh()
-                dispatch(held.pop())
-                torrent = await session.add(reel)
-                await torrent.wait_metadata(WAIT_S)
-            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+                await add_once_heard(session, reel, held, dispatch)
 
 
 @pytest.mark.warns
@@ -357,12 +359,7 @@ async def test_that_one_who_was_asked_for_metadata_has_gone_is_not_taken_for_the
             with trio.fail_after(WAIT_S):
                 with pytest.raises(SwarmTimeout, match="has not answered yet"):
                     await session.add(reel)
-                while not held:
-                    await session.refresh()
-                dispatch(held.pop())
-                torrent = await session.add(reel)
-                await torrent.wait_metadata(WAIT_S)
-            assert not held and torrent.failure is None and not torrent.milestones.left.is_set()
+                await add_once_heard(session, reel, held, dispatch)
 
 
 class LosesAnswers:
