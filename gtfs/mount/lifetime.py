@@ -103,6 +103,7 @@ async def _until_ended(
         nursery.start_soon(mount.resume_task)
         nursery.start_soon(mount.watch_readers_task)
         nursery.start_soon(mount.watch_writers_task)
+        nursery.start_soon(mount.tell_kernel_again_task)
         allow_background(watch.mounted)
         read_further_ahead(watch.mounted)
         on_mounted()

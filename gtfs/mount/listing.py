@@ -38,6 +38,9 @@ class Listing(Protocol):
         the end unless more packs come.
         """
 
+    def packs_gone(self) -> None:
+        """Packs have left the index: of what was read from it ahead, nothing is given any more."""
+
 
 Entry = tuple[bytes, pyfuse3.EntryAttributes, int]  # name, attributes, and the position behind it
 
@@ -84,6 +87,10 @@ class RootListing:
             if not wants_more:
                 return True
         return self._reply_packs(max(start - _PACKS, 0), token) or taken > 0
+
+    def packs_gone(self) -> None:
+        """See `Listing`."""
+        self._packs = ()
 
     def _before_packs(self, start: int) -> Iterator[Entry]:
         if start == 0:
@@ -136,6 +143,9 @@ class ControlListing:
         _reply_few(self._entries(start), self._meaning.inodes, token)
         return True
 
+    def packs_gone(self) -> None:
+        """See `Listing`: nothing is read ahead."""
+
     def _entries(self, start: int) -> Iterator[Entry]:
         if start == 0:
             self._names = self._meaning.names_below(self._parts)
@@ -173,6 +183,11 @@ class OpenDirectories:
     def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> bool:
         """See `Listing.reply`."""
         return self._listings[number][0].reply(start, token)
+
+    def packs_gone(self) -> None:
+        """See `Listing`."""
+        for listing, _ in self._listings.values():
+            listing.packs_gone()
 
     def end(self, number: int) -> tuple[int, pyfuse3.RequestContext]:
         """Where a listing stands that has no more to give, see `Listing`, and who opened it."""

@@ -36,13 +36,14 @@ class Mount:
         self._handles = HandleTable(
             source, self._names, self._files, self._handover, dropped, self._waits, options.read_ahead_bytes
         )
+        self._directories = OpenDirectories(source, self._files, self._names)
         self.operations = Operations(
             source,
             self._files,
             self._names,
             FirstLook(source, self._names, self._waits),
             self._handles,
-            OpenDirectories(source, self._files, self._names),
+            self._directories,
             Changes(self._names, self._files, self._handover, dropped),
             self._kernel,
         )
@@ -62,6 +63,10 @@ class Mount:
     async def watch_writers_task(self) -> None:
         """Hand over what is whole though its writer keeps it open."""
         await self._handover.watch_task()
+
+    async def tell_kernel_again_task(self) -> None:
+        """Tell the kernel again of what it may have heard too early, see `KernelCache`."""
+        await self._kernel.tell_again_task()
 
     def end_waits(self) -> None:
         """Every wait for the swarm ends now and from now on; what is local can still be read."""
@@ -94,5 +99,7 @@ class Mount:
             self._names.changed()
             for oid in news.since(before):
                 self.pack_changed_nowait(oid)
-            for row in news.gone_since(before):
-                self._kernel.forget(row)
+            if gone := news.gone_since(before):
+                self._directories.packs_gone()
+                for row in gone:
+                    self._kernel.forget(row)

@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -28,6 +29,7 @@ from gtfs.mount.mountpoint import check_mountpoint
 from gtfs.mount.options import MountOptions, read_options
 from gtfs.mount.tree import ControlEntry, Judged, NotLocal, NotTakeable, PackInfo, SpaceStatistics
 from gtfs.pack.format import CorruptPack
+from gtfs.view.news import TreeCount
 
 
 def make_pack(payload: bytes) -> tuple[ObjectId, bytes]:
@@ -63,6 +65,10 @@ class Store:
         (state / "real").write_bytes(b"real file\n" * 1000)
         self.real = state / "real"
         self.packs: list[tuple[ObjectId, bytes, int, str, int]] = []
+        self.gone: set[int] = set()  # rows
+        self.news = TreeCount()
+        self.is_armed = False
+        self.was_listed = trio.Event()
         self.rows_of: dict[ObjectId, int] = {}
         self.listed = trio.Event()
         self.listed.set()
@@ -84,7 +90,7 @@ class Store:
         self.rows_of[oid] = len(self.packs)
 
     def info_by_row(self, row: int) -> PackInfo | None:
-        if not 1 <= row <= len(self.packs):
+        if not 1 <= row <= len(self.packs) or row in self.gone:
             return None
         oid, data, time_s, stage, local = self.packs[row - 1]
         return PackInfo(row, oid, len(data), time_s, stage, local)
@@ -114,8 +120,10 @@ class Store:
         return self.info_by_row(row) if row else None
 
     def rows(self, after_row: int, limit: int) -> list[PackInfo]:
-        found = (self.info_by_row(r) for r in range(after_row + 1, after_row + 1 + limit))
-        return [i for i in found if i is not None]
+        if self.is_armed:
+            self.was_listed.set()
+        found = (self.info_by_row(r) for r in range(after_row + 1, len(self.packs) + 1))
+        return list(islice((i for i in found if i is not None), limit))
 
     async def read(self, oid: ObjectId, offset: int, length: int, *, read_ahead: int, waits: bool) -> bytes:
         _, data, _, stage, _ = self.packs[self.rows_of[oid] - 1]
@@ -181,6 +189,19 @@ class Store:
                         assert self.mount is not None
                         self.mount.pack_changed_nowait(oid)
 
+    def lose(self, rows: range) -> None:
+        """These packs are withdrawn."""
+        self.gone.update(rows)
+        self.rows_of = {oid: row for oid, row in self.rows_of.items() if row not in self.gone}
+        self.news.packs_gone(rows)
+
+    async def lose_listed_task(self) -> None:
+        """Once .gtfs/arm was read: all packs are withdrawn as soon as a listing of them was answered."""
+        while True:
+            await self.was_listed.wait()
+            self.was_listed, self.is_armed = trio.Event(), False
+            self.lose(range(1, len(self.packs) + 1))
+
     # control tree
     async def take(self, parts: tuple[bytes, ...], document: bytes) -> None:
         if document.startswith(b"forbidden"):
@@ -206,6 +227,8 @@ class Store:
             return ControlEntry("file", size=2, read=self.hidden)
         if parts in ((b"come",), (b"begin",)):
             return ControlEntry("file", size=2, read=self.come if parts == (b"come",) else self.begin)
+        if parts in ((b"arm",), (b"lose",)):
+            return ControlEntry("file", size=2, read=self.arm if parts == (b"arm",) else self.lose_later)
         return None
 
     def names(self, parts: tuple[bytes, ...]) -> list[bytes]:
@@ -233,6 +256,18 @@ class Store:
         self.listed.set()
         self.listable.set()
         self.more.set()
+        return b"ok"
+
+    async def arm(self) -> bytes:
+        """Eight more packs come, and `lose_listed_task` is to take all."""
+        for _ in range(8):
+            self.add(b"armed %d" % len(self.packs))
+        self.is_armed = True
+        return b"ok"
+
+    async def lose_later(self) -> bytes:
+        """The packs of rows 500 to 600 are withdrawn."""
+        self.lose(range(500, 601))
         return b"ok"
 
     async def begin(self) -> bytes:
@@ -272,6 +307,8 @@ async def run(args: argparse.Namespace, ready: Callable[[], None]) -> int:
     mount = store.mount = Mount(store, store, store, options)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.ingest_task)
+        nursery.start_soon(store.lose_listed_task)
+        nursery.start_soon(mount.watch_news_task, store.news)
         ended = await serve(mount, mountpoint, options, source="fake, ä", on_mounted=ready)
         nursery.cancel_scope.cancel()
     print("ended by", ended.name if ended else "unmount", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from gtfs.node.lent import LentTorrents
 from gtfs.node.nottaken import LONGEST_S, REST_S, NotTaken
 from gtfs.node.reeltorrents import ReelTorrents
 from gtfs.swarm.pieces import SwarmError, SwarmTimeout
+from gtfs.view.news import Count, TreeCount
 
 ROW: Any = SimpleNamespace(id=1, name="a" * 64)
 
@@ -94,3 +95,38 @@ def test_an_error_of_the_disk_as_it_is_tried_again_ends_nothing() -> None:
 
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
     assert outcomes == []
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_packs_that_are_gone_are_told_of_before_the_swarm_has_let_go_of_their_reel(is_busy: bool) -> None:
+    tree = TreeCount()
+
+    async def play() -> None:
+        reels, may_leave = reel_torrents(), trio.Event()
+
+        async def leave(_row: Any) -> None:
+            await may_leave.wait()
+
+        async def run(_work: Any, *_args: Any) -> None:
+            pass
+
+        reels._one, reels._leave, reels._session = trio.Lock(), leave, None
+        reels._state = SimpleNamespace(
+            is_followed=True, gone_rows=[7, 9], pop_superseded=lambda: [ROW], drop_superseded=None
+        )
+        news = SimpleNamespace(tree=tree, changed=lambda: None, reels=Count())
+        reels._writing = SimpleNamespace(news=news, run=run)
+        async with trio.open_nursery() as nursery:
+            if is_busy:  # reels are being made, or mended
+                await reels._one.acquire()
+            nursery.start_soon(reels.update)
+            await tree.wait_beyond(0)
+            assert tree.gone_since(0) == [7, 9]
+            assert news.reels.number == 0
+            may_leave.set()
+            if is_busy:
+                reels._one.release()
+        assert news.reels.number == 1
+
+    trio.run(play)
+    assert tree.gone_since(0) == [7, 9]
