@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
+from collections.abc import Iterable
 from typing import Final
 
 import pyfuse3
@@ -14,8 +16,8 @@ from gtfs.mount import inodes
 
 log = logging.getLogger(__name__)
 
-AGAIN_S: Final = (1.0, 10.0)  # how long after each other
-_AT_ONCE: Final = 1000  # packs, each of which costs a system call
+AGAIN_S: Final = (1.0, 10.0)  # after the time before
+_AT_ONCE: Final = 1000  # packs, each of which costs a system call, before others have their turn
 
 
 class KernelCache:
@@ -28,8 +30,8 @@ class KernelCache:
 
     def __init__(self) -> None:
         self._is_served = False
-        self._unknown: set[int] = set()
-        self._more = trio.Event()
+        # (when, row) of what it is to be told for the second, the third... time
+        self._later = [trio.open_memory_channel[tuple[float, int]](math.inf) for _ in AGAIN_S]
 
     def begin(self) -> None:
         """The kernel's first request came."""
@@ -41,23 +43,30 @@ class KernelCache:
 
     def forget(self, row: int) -> None:
         """Let the kernel ask for the attributes of the pack in this row of the index again."""
-        if not self._tell(row):
-            self._unknown.add(row)
-            self._more.set()
+        self._forget(row, 0)
+
+    async def forget_all(self, rows: Iterable[int]) -> None:
+        """The same of perhaps very many."""
+        for i, row in enumerate(rows, 1):
+            self._forget(row, 0)
+            if i % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     async def tell_again_task(self) -> None:
         """Tell it again of what it did not know, as long as the mount lives."""
-        while True:
-            await self._more.wait()
-            self._more = trio.Event()
-            rows, self._unknown = self._unknown, set()
-            for pause_s in AGAIN_S:
-                await trio.sleep(pause_s)
-                for i, row in enumerate(sorted(rows), 1):
-                    if self._tell(row):
-                        rows.remove(row)
-                    if i % _AT_ONCE == 0:
-                        await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            for before in range(len(AGAIN_S)):
+                nursery.start_soon(self._tell_again_task, before)
+
+    async def _tell_again_task(self, before: int) -> None:
+        async for at, row in self._later[before][1]:
+            await trio.sleep_until(at)
+            self._forget(row, before + 1)
+
+    def _forget(self, row: int, before: int) -> None:
+        """``before``: how often it was told already."""
+        if not self._tell(row) and before < len(AGAIN_S):
+            self._later[before][0].send_nowait((trio.current_time() + AGAIN_S[before], row))
 
     def _tell(self, row: int) -> bool:
         """Whether the kernel knew of the pack, or nobody asked it."""

@@ -101,5 +101,4 @@ class Mount:
                 self.pack_changed_nowait(oid)
             if gone := news.gone_since(before):
                 self._directories.packs_gone()
-                for row in gone:
-                    self._kernel.forget(row)
+                await self._kernel.forget_all(gone)

@@ -278,12 +278,14 @@ class Follower:
         except (GtfsError, OSError) as error:  # looked for again after the next catalogue, and at the next start
             log.warning("what was withdrawn stays for now: %s", error)
             return
+        finally:
+            self._reel_torrents.tell_gone()
         if packs:
             withdrawn = counted(packs, "pack was", "packs were")
             events.info("%s: %s withdrawn; %s", self._state.repository.path, withdrawn, PRUNE_GIT)
             self._news.moved.grow()
         held = self._state.held
-        if held is not None and held.catalogue.pruned is not None:
+        if packs or (held is not None and held.catalogue.pruned is not None):
             with trio.CancelScope(shield=True):  # nobody is given it any more, whoever hangs up
                 await self._reel_torrents.update()
 

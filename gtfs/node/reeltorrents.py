@@ -90,7 +90,7 @@ class ReelTorrents:
         Those that were withdrawn leave it, and stay out; see `NodeOptions.only_wanted` for others. What it does not
         take just now, or the disk fails, is tried again by `run_task`. Raises OSError, where nothing can be written.
         """
-        self._tell_gone()
+        self.tell_gone()
         async with self._one:
             await self._update()
 
@@ -178,15 +178,15 @@ class ReelTorrents:
         except (GtfsError, OSError) as e:
             log.error("reel %s cannot be made again just now: %s", row.name, e)
 
-    def _tell_gone(self) -> None:
+    def tell_gone(self) -> None:
         """Tell of packs that are no more; before the swarm lets go of their reels, which may take long."""
-        rows, self._state.gone_rows = self._state.gone_rows, []
+        rows = self._state.index.packs.pop_gone()
         if rows:
-            self._writing.news.changed()
             self._writing.news.tree.packs_gone(rows)
+            self._writing.news.changed()
 
     async def _drop_superseded(self) -> None:
-        self._tell_gone()
+        self.tell_gone()
         superseded = self._state.pop_superseded()
         with trio.CancelScope(shield=bool(superseded)):  # nobody else would
             try:
@@ -195,7 +195,7 @@ class ReelTorrents:
                 if superseded:
                     await self._writing.run(self._state.drop_superseded, superseded)
             except (GtfsError, OSError):
-                self._state.let_go(superseded, ())  # the next time
+                self._state.let_go(superseded)  # the next time
                 raise
         if superseded:  # whoever has their files open closes them
             self._writing.news.reels.grow()

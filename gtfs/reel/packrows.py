@@ -8,6 +8,7 @@ Rows follow the files and never run ahead of them: write and sync the bytes firs
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -112,6 +113,7 @@ class PackRows:
         self._meta = meta
         self._totals = Totals(db)
         self._recent: tuple[int, dict[ObjectId | int, PackRow]] = (0, {})  # changes; rows by id and by number
+        self._gone: deque[tuple[int, list[int]]] = deque()  # changes before, rows
 
     def get(self, oid: ObjectId) -> PackRow | None:
         """The row of a pack."""
@@ -332,6 +334,8 @@ class PackRows:
 
     def move_to_open_reel(self, places: Iterable[tuple[ObjectId, int | None]], reason: str | None) -> None:
         """Give packs places in the open reel, or (None) none at all, and a reason why they are there, if any."""
+        places = list(places)
+        gone = self._db.changes, self._rows_of(oid for oid, offset in places if offset is None)
         with self._db.transaction() as db:
             run_with_rows(
                 db,
@@ -339,6 +343,7 @@ class PackRows:
                 "reason = given.reason FROM given WHERE packs.oid = given.oid",
                 ((oid, offset, reason) for oid, offset in places),
             )
+        self._gone.append(gone)
 
     def set_stage(self, oids: Iterable[ObjectId], stage: PackStage, reason: str | None = None) -> None:
         """Put known packs into a stage; the reason of an earlier one goes."""
@@ -364,13 +369,26 @@ class PackRows:
 
     def drop(self, oids: Iterable[ObjectId]) -> None:
         """Forget packs whose bytes are lost, so that they are encoded or fetched again (with a new row)."""
+        lost = [(oid,) for oid in oids]
+        gone = self._db.changes, self._rows_of(oid for (oid,) in lost)
         with self._db.transaction() as db:
-            lost = [(oid,) for oid in oids]
             for table, row in (("parents", "child"), ("signed", "row")):
                 sql = f"DELETE FROM {table} WHERE {row} IN (SELECT row FROM packs WHERE oid IN (%s))"  # noqa: S608
                 run_with_rows(db, sql, lost)
             run_with_rows(db, "DELETE FROM packs WHERE oid IN (%s)", lost)
             self._meta.set_taken_up(())
+        self._gone.append(gone)
+
+    def pop_gone(self) -> list[int]:
+        """The rows that everybody sees, since the last call, to be no more or to have no place any more; some may have
+        one again. The loop's thread, whoever writes."""
+        found: list[int] = []
+        while self._gone and self._gone[0][0] < self._db.changes:  # else its transaction is under way
+            found += self._gone.popleft()[1]
+        return found
+
+    def _rows_of(self, oids: Iterable[ObjectId]) -> list[int]:
+        return [row for (row,) in self._db.rows_in("SELECT row FROM packs WHERE oid IN (%s)", oids)]
 
     def _packs(self, rest: str, *values: object) -> list[PackRow]:
         return list(map(PackRow._make, self._db.rows(f"{_PACKS} {rest}", values)))

@@ -109,7 +109,6 @@ class State:
             self.is_followed = True  # by index and disk, is the held one; else see `finish_hold`
             self.previous: Catalogue | None = None  # the one before the held one
             self._superseded: list[ReelRow] = []
-            self.gone_rows: list[int] = []  # of packs, until whoever shows them has been told
             if not self.read_only:
                 self._finish_crashed()
                 if not self.config.is_clone():
@@ -291,10 +290,9 @@ class State:
         found, self._superseded = self._superseded, []
         return found
 
-    def let_go(self, reels: Sequence[ReelRow], rows: Sequence[int]) -> None:
-        """Supersede these, too, in which nothing lies any more; these rows of packs are no more in the index."""
+    def let_go(self, reels: Sequence[ReelRow]) -> None:
+        """Supersede these, too, in which nothing lies any more."""
         self._superseded += reels
-        self.gone_rows += rows
 
     def drop_superseded(self, reels: Sequence[ReelRow]) -> None:
         """Delete files and rows of those that are not listed again. Raises OSError; the next start tries again."""

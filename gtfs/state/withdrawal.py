@@ -76,7 +76,7 @@ def withdraw(state: State, *, unpublished: bool = False) -> int:
         return 0
     in_open_reel = index.packs.ids_in_open_reel()
     if not marked and not in_open_reel and not any(index.reels.holds(reel.id) for reel in gone):
-        state.let_go(gone, ())  # as after each merge
+        state.let_go(gone)  # as after each merge
         return 0
     refs = read_refs(state.repository)
     if lost := [ref.name.decode("utf-8", "replace") for ref in refs if ref.kind == MISSING]:
@@ -96,9 +96,8 @@ def withdraw(state: State, *, unpublished: bool = False) -> int:
         log.warning("what was withdrawn stays for now: %s stays: %s", name.decode("utf-8", "replace"), why)
         return 0
     _keep(state, published - unreached, gone)
-    rows = [row.row for some in _rows(state, unreached) for row in some]
     _forget(state, unreached)
-    state.let_go([reel for reel in gone if not index.reels.holds(reel.id)], rows)
+    state.let_go([reel for reel in gone if not index.reels.holds(reel.id)])
     return len(unreached)
 
 

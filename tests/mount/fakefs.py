@@ -190,10 +190,11 @@ class Store:
                         self.mount.pack_changed_nowait(oid)
 
     def lose(self, rows: range) -> None:
-        """These packs are withdrawn."""
-        self.gone.update(rows)
+        """These packs are withdrawn, as far as they are there."""
+        new = [row for row in rows if row not in self.gone]
+        self.gone.update(new)
         self.rows_of = {oid: row for oid, row in self.rows_of.items() if row not in self.gone}
-        self.news.packs_gone(rows)
+        self.news.packs_gone(new)
 
     async def lose_listed_task(self) -> None:
         """Once .gtfs/arm was read: all packs are withdrawn as soon as a listing of them was answered."""

@@ -67,6 +67,25 @@ def test_what_it_does_not_know_it_is_told_again_until_it_did(kernel: Kernel) -> 
     ]  # fmt: skip
 
 
+def test_what_comes_meanwhile_waits_for_nothing_but_its_own_time(kernel: Kernel) -> None:
+    async def main() -> None:
+        cache = KernelCache()
+        cache.begin()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cache.tell_again_task)
+            for row in (1, 2):
+                await cache.forget_all([row])
+                await trio.sleep(AGAIN_S[0] / 2)
+            await trio.sleep(1000)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    start = kernel.told[0][0]
+    first, second = AGAIN_S
+    times = {row: [round(at - start, 3) for at, told in kernel.told if told == row] for row in (1, 2)}
+    assert times == {1: [0, first, first + second], 2: [first / 2, first * 3 / 2, first * 3 / 2 + second]}
+
+
 def test_any_other_error_is_an_answer(kernel: Kernel) -> None:
     kernel.error = errno.EINVAL
     assert run(kernel, (), 1) == [(0, 1)]

@@ -111,8 +111,10 @@ def test_packs_that_are_gone_are_told_of_before_the_swarm_has_let_go_of_their_re
             pass
 
         reels._one, reels._leave, reels._session = trio.Lock(), leave, None
+        gone = [[7, 9]]
+        packs = SimpleNamespace(pop_gone=lambda: gone.pop() if gone else [])
         reels._state = SimpleNamespace(
-            is_followed=True, gone_rows=[7, 9], pop_superseded=lambda: [ROW], drop_superseded=None
+            is_followed=True, index=SimpleNamespace(packs=packs), pop_superseded=lambda: [ROW], drop_superseded=None
         )
         news = SimpleNamespace(tree=tree, changed=lambda: None, reels=Count())
         reels._writing = SimpleNamespace(news=news, run=run)
@@ -120,7 +122,8 @@ def test_packs_that_are_gone_are_told_of_before_the_swarm_has_let_go_of_their_re
             if is_busy:  # reels are being made, or mended
                 await reels._one.acquire()
             nursery.start_soon(reels.update)
-            await tree.wait_beyond(0)
+            with trio.fail_after(60):
+                await tree.wait_beyond(0)
             assert tree.gone_since(0) == [7, 9]
             assert news.reels.number == 0
             may_leave.set()
@@ -128,5 +131,5 @@ def test_packs_that_are_gone_are_told_of_before_the_swarm_has_let_go_of_their_re
                 reels._one.release()
         assert news.reels.number == 1
 
-    trio.run(play)
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
     assert tree.gone_since(0) == [7, 9]

@@ -52,6 +52,21 @@ def test_a_pack_in_the_open_reel_is_found_by_id_and_by_row(index, packs):
     assert [r.oid for r in index.packs.open_rows()] == [a.oid, b.oid]
 
 
+def test_rows_that_went_are_told_once_as_soon_as_everybody_sees_that_they_did(index, packs):
+    a, b, c, d = packs.chain(4)
+    index.packs.put_local([a.local(0), b.local(500), c.local(1000), d.local(1500)])
+    row = {pack: index.packs.get(pack.oid).row for pack in (a, b, c, d)}
+    assert index.packs.pop_gone() == []
+    index.packs.drop([a.oid])
+    assert index.packs.pop_gone() == [row[a]]
+    with index.transaction():
+        index.packs.drop([b.oid])
+        index.packs.move_to_open_reel([(c.oid, None), (d.oid, 0)], "why")
+        assert index.packs.pop_gone() == []
+    assert index.packs.pop_gone() == [row[b], row[c]]
+    assert index.packs.pop_gone() == []
+
+
 def test_listings_go_on_where_they_stopped(index, packs):
     made = packs.chain(5)
     index.packs.put_local(pack.local(n) for n, pack in enumerate(made))
