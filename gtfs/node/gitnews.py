@@ -8,13 +8,13 @@ import logging
 import math
 import random
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import trio
 
 from gtfs.errors import GtfsError
 from gtfs.ids import ObjectId
+from gtfs.ingest.takeup import TakenUp
 from gtfs.node.noticing import Ear, Noticing
 from gtfs.node.nursery import cancelled
 from gtfs.node.saidonce import SaidOnce
@@ -137,21 +137,31 @@ class GitNews:
     async def _show(self) -> list[Ref]:
         """Read all refs, and show them."""
         async with self._one:
+            changes = self._state.index.changes
             refs = await trio.to_thread.run_sync(read_refs, self._state.repository)
-            await self._show_refs((await trio.to_thread.run_sync(self._state.refs, refs)).chosen)
+            await self._show_refs((await trio.to_thread.run_sync(self._state.refs, refs)).chosen, changes)
             return refs
 
-    async def _show_refs(self, found: list[Ref]) -> None:
-        """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles."""
+    async def _show_refs(self, found: list[Ref], changes: int) -> None:
+        """Show where refs are, and what they reach: so no link below ``.gtfs/refs`` dangles.
+
+        ``changes``: of the index, when they were read.
+        """
         refs = _shown(found)
         if refs == self._news.refs:
             return
         self._news.moved.grow()
         if self.takes_up:
-            # By the refs that were read: another look follows whatever has moved them meanwhile.
-            take_up = partial(self._state.take_up, Work(self._jobs, cancelled), refs=found, retry=False)
-            if (await self._writing.run(take_up)).made:
+
+            def take_up() -> tuple[TakenUp, list[Ref]]:
+                # Here nobody else writes. What was withdrawn since the refs were read would be made again by them.
+                now = found if self._state.index.changes == changes else self._state.refs().chosen
+                return self._state.take_up(Work(self._jobs, cancelled), refs=now, retry=False), now
+
+            taken, now = await self._writing.run(take_up)
+            if taken.made:
                 self._news.changed()
+            refs = _shown(now)
         self._news.refs = refs
 
     async def asked_offer(self, request: dict[str, Any], tell: Tell) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class Index:
         """Close every connection; a transaction of another thread is waited for."""
         self._db.close()
 
+    @property
+    def changes(self) -> int:
+        """How many transactions there were so far: what was read before the last one may be otherwise now."""
+        return self._db.changes
+
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""
         return self._db.transaction()
